@@ -1,0 +1,75 @@
+"""Package metadata. The version is read from the package without importing it."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "([^"]+)"', (HERE / "tfpipeline" / "__init__.py").read_text("utf-8"), re.MULTILINE
+).group(1)
+
+# Keras 3.15, transformers 5 and scikit-learn 1.9 start at Python 3.11; the thin client and the
+# command line run from 3.9, so python_requires says 3.9 and the heavy extras carry a marker.
+HEAVY = "; python_version >= '3.11'"
+
+# Lower bounds are the versions the tests have run with.
+BASE = [
+    "numpy>=1.24",
+    "grpcio>=1.62",
+    "protobuf>=4.25,<8",
+    "typer>=0.12",
+    "rich>=13.7",
+]
+TRAIN = [
+    "tensorflow~=2.21.0",
+    "keras>=3.15,<4",
+    "transformers>=5.23,<6",
+    "safetensors>=0.8",
+    "scikit-learn>=1.9",
+    "matplotlib>=3.10",
+    "pydantic>=2.14,<3",
+    "PyYAML>=6.0.3",
+]
+SERVE = ["tensorflow~=2.21.0", "tensorflow-serving-api~=2.21.0"]
+DEV = [
+    "pytest>=9.1",
+    "hypothesis>=6.170",
+    "ruff>=0.17,<0.18",
+    "mypy>=2.4,<3",
+    "import-linter>=2.16,<3",
+    "types-PyYAML>=6.0.12",
+]
+
+
+def heavy(*requirements):
+    return [requirement + HEAVY for group in requirements for requirement in group]
+
+
+setup(
+    name="tfpipeline",
+    version=VERSION,
+    description="A BERT checkpoint becomes a served endpoint: convert, train, evaluate, export, serve, predict",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["tfpipeline", "tfpipeline.*"]),
+    package_data={"tfpipeline": ["py.typed"]},
+    python_requires=">=3.9",
+    install_requires=BASE,
+    extras_require={
+        "train": heavy(TRAIN),
+        "serve": heavy(SERVE),
+        "dev": heavy(DEV),
+        "all": heavy(TRAIN, SERVE, DEV),
+    },
+    entry_points={"console_scripts": ["tfpipeline = tfpipeline.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,106 @@
+"""Writing that is either wholly there or not there at all.
+
+Everything is written under a temporary name in the same folder, flushed to the disk, and renamed; a reader
+never sees half of it, and what a crash leaves behind has a name that nothing picks up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Union
+
+from tfpipeline.errors import UserError
+
+TEMPORARY_PREFIX = ".tmp-"
+
+_ADVICE = {
+    errno.ENOSPC: "free some space and run the command again",
+    errno.EDQUOT: "free some space and run the command again",
+    errno.EACCES: "choose a folder you may write to",
+    errno.EPERM: "choose a folder you may write to",
+    errno.EROFS: "choose a folder you may write to",
+    errno.ENOTDIR: "a part of that path is a file; choose another path",
+}
+
+
+def write_error(path: Union[str, Path], error: OSError) -> UserError:
+    """The sentence for a write that the operating system refused."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    advice = _ADVICE.get(error.errno or 0, "check the path and run the command again")
+    return UserError(f"cannot write {path}: {reason}; {advice}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Union[str, Path]) -> Iterator[Path]:
+    """Yield a temporary directory that becomes ``path`` when the block ends well.
+
+    Raises:
+        UserError: the disk is full, the folder is not writable, or ``path`` appeared meanwhile.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{path.name}-", dir=path.parent))
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                _sync(Path(folder, name))
+            _sync(Path(folder))
+        if path.exists():
+            raise UserError(f"{path} appeared while it was being written; nothing was overwritten, run the command again")
+        os.rename(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if temporary is not None and temporary.exists():
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Union[str, Path]) -> Iterator[Path]:
+    """Yield a temporary file name that replaces ``path`` when the block ends well.
+
+    Raises:
+        UserError: the disk is full or the folder is not writable.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Union[str, Path], text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,66 @@
+"""Imports TensorFlow without its start-up lines, and hides nothing else.
+
+TensorFlow writes to standard error from C++ before its own log level takes effect ("oneDNN custom
+operations are on", "Could not find cuda drivers", "failed call to cuInit" on a machine without a GPU).
+While it is imported and finds its devices, standard error is caught; lines known to be harmless are
+dropped, every other line is passed on, and all of it is passed on when the import fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from typing import Any
+
+_HARMLESS = re.compile(
+    r"All log messages before absl::InitializeLog"
+    r"|oneDNN custom operations are on"
+    r"|cudart_stub\.cc.*(Could not find cuda drivers|GPU will not be used)"
+    r"|cpu_feature_guard\.cc"
+    r"|^To enable the following instructions:"
+    r"|cuda_platform\.cc.*failed call to cuInit"
+    r"|Unable to register cu(FFT|DNN|BLAS) factory"
+    r"|TF-TRT Warning: Could not find TensorRT"
+    r"|computation_placer already registered"
+)
+
+
+def harmless(line: str) -> bool:
+    """Whether a line on standard error is one of TensorFlow's usual start-up lines."""
+    return bool(_HARMLESS.search(line))
+
+
+def import_tensorflow() -> Any:
+    """Import TensorFlow quietly; returns the module. Call it before anything else that imports it.
+
+    Respects ``TF_CPP_MIN_LOG_LEVEL`` when the user has set it to 0: then nothing is hidden.
+    """
+    if "tensorflow" in sys.modules or os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        import tensorflow
+
+        return tensorflow
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    failed = True
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            import tensorflow
+
+            # Looks for devices, which prints as well; unlike list_logical_devices it does not start
+            # the runtime, after which logical devices and collectives can no longer be configured.
+            tensorflow.config.list_physical_devices()
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            caught.seek(0)
+            for raw in caught.read().splitlines(keepends=True):
+                if failed or not harmless(raw.decode("utf-8", "replace")):
+                    os.write(2, raw)
+    return tensorflow
