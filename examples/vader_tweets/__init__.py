@@ -1,0 +1,1 @@
+"""Sentiment of tweets, three classes: the example that ``make demo`` runs."""
