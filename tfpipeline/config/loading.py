@@ -1,0 +1,229 @@
+"""From a run file and its overrides to a checked configuration, and back to YAML."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import pydantic
+from pydantic_core import ErrorDetails
+
+from tfpipeline.config.section import Section
+from tfpipeline.config.source import Place, parse_value, read_file, to_yaml
+from tfpipeline.errors import UserError, nearest
+
+Schema = TypeVar("Schema", bound=Section)
+
+_SHOWN = 60  # characters of a wrong value that an error repeats
+
+
+def load(path: str | Path, schema: type[Schema], overrides: Sequence[str] = ()) -> Schema:
+    """Read, override and check a run file.
+
+    Args:
+        path: a YAML file. Relative paths in it are from the current working directory.
+        schema: what the file must look like.
+        overrides: ``section.field=value`` as given to ``--set``, the value in YAML; later ones win. A position
+            in a list is a number (``task.labels.0=bad``); no value after ``=`` means null.
+    Raises:
+        UserError: the file cannot be read, or has errors: all of them, a line each, with the line of the file
+            or the override it comes from.
+    """
+    path = Path(path)
+    raw, lines = read_file(path)
+    origins = {place: f"{path}:{line}" for place, line in lines.items()}
+    problems: list[str] = []
+    for override in overrides:
+        problem = _apply(override, raw, origins)
+        if problem:
+            problems.append(f"--set {override}  {problem}")
+    config = None
+    try:
+        config = schema.model_validate(raw)
+    except pydantic.ValidationError as error:
+        problems += _describe_all(error, schema, raw, origins)
+    if config is None or problems:
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        raise UserError(
+            "\n".join([f"{path} has {count}; correct:", *(f"  {problem}" for problem in problems)])
+        )
+    return config
+
+
+def dump(config: Section) -> str:
+    """The resolved configuration, defaults included, as YAML; ``load`` reads an equal one from it."""
+    return to_yaml(config.model_dump(mode="json", serialize_as_any=True))
+
+
+def _apply(override: str, raw: dict[str, Any], origins: dict[Place, str]) -> str | None:
+    """Set one value in ``raw``; the answer is what is wrong with the override, or None."""
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        return "expected section.field=value"
+    value = parse_value(text, f"--set {override}")
+    here: Any = raw
+    place: Place = ()
+    for depth, key in enumerate(keys):
+        step: str | int = key
+        if isinstance(here, list):
+            if not key.isdecimal() or int(key) >= len(here):
+                return (
+                    f"{_name(place)} is a list of {len(here)}; expected a position from 0 to {len(here) - 1}"
+                )
+            step = int(key)
+        elif not isinstance(here, dict):
+            return f"{_name(place)} is a single value in the run file, not a section"
+        place = (*place, step)
+        if depth == len(keys) - 1:
+            here[step] = value
+        elif isinstance(here, dict) and here.get(key) is None:
+            here[key] = {}
+            origins[place] = f"--set {override}"
+        here = here[step]
+    for known in [known for known in origins if known[: len(place)] == place]:
+        del origins[known]
+    origins[place] = f"--set {override}"
+    return None
+
+
+def _describe_all(
+    error: pydantic.ValidationError, schema: type[Section], raw: Any, origins: Mapping[Place, str]
+) -> list[str]:
+    # The members of a union each report an error of their own, under a name that is no field: one line a field.
+    found: dict[Place, list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        place: Place = details["loc"]
+        if details["type"] != "missing":
+            while place and not _exists(raw, place):
+                place = place[:-1]
+        found.setdefault(place, []).append(details)
+    for place in [place for place, errors in found.items() if errors[0]["type"] == "too_short"]:
+        if any(other[: len(place)] == place != other for other in found):
+            del found[place]  # only good items are counted, and the bad ones are reported
+    known = [".".join(place) for place in _fields(schema, raw)]
+    order = {place: position for position, place in enumerate(origins)}  # as in the file, overrides last
+
+    def origin(place: Place) -> Place:
+        while place not in origins:
+            place = place[:-1]
+        return place
+
+    lines = []
+    for place in sorted(found, key=lambda place: order[origin(place)]):
+        reason = _describe(place, found[place], known, raw)
+        lines.append(f"{origins[origin(place)]}  {_name(place) or 'the file'}: {reason}")
+    return lines
+
+
+def _describe(place: Place, errors: Sequence[ErrorDetails], known: Sequence[str], raw: Any) -> str:
+    kinds = {details["type"] for details in errors}
+    if "extra_forbidden" in kinds:
+        return "unknown field" + _suggest(place, known)
+    if "missing" in kinds:
+        return "missing; it has no default"
+    if "unknown_name" in kinds:
+        return errors[0]["msg"]
+    value = _value(raw, place)
+    shown = json.dumps(value, ensure_ascii=False)
+    shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
+    expected, others = [], []
+    for details in errors:
+        message = details["msg"].removeprefix("Value error, ")
+        if details["type"] == "model_type":
+            expected.append("a section: lines of `name: value`")
+        elif message.startswith("Input should be "):
+            expected.append(message.removeprefix("Input should be "))
+        else:
+            others.append(message[0].lower() + message[1:])
+    text = f"found {shown}"
+    if expected:
+        text += ", expected " + " or ".join(dict.fromkeys(expected))
+    if others:
+        text += "; " + "; ".join(dict.fromkeys(others))
+    choices = [choice for details in errors for choice in _choices(details)]
+    match = nearest(value, choices) if isinstance(value, str) else None
+    return text + (f'; did you mean "{match}"?' if match else "")
+
+
+def _choices(details: ErrorDetails) -> list[str]:
+    if details["type"] not in ("literal_error", "enum"):
+        return []
+    return re.findall(r"'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
+
+
+def _suggest(place: Place, known: Sequence[str]) -> str:
+    """The nearest field: of the same section, else one of the same or nearly the same name elsewhere."""
+    own = ".".join(str(key) for key in place[:-1])
+    last = str(place[-1])
+    siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == own}
+    match = nearest(last, siblings)
+    if match:
+        return f'; did you mean "{siblings[match]}"?'
+    namesakes = [name for name in known if name.rpartition(".")[2] == last]
+    match = namesakes[0] if namesakes else None
+    if match is None:
+        ends: dict[str, str] = {}
+        for name in known:
+            ends.setdefault(name.rpartition(".")[2], name)
+        end = nearest(last, ends)
+        match = ends[end] if end else None
+    if match:
+        return f'; did you mean "{match}"?'
+    return f"; known here: {', '.join(siblings)}" if siblings else ""
+
+
+def _fields(schema: type[Section], raw: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The places of all fields of a schema and of the sections in it, picked as ``raw`` picks them."""
+    for name, field in schema.model_fields.items():
+        yield (*above, name)
+        inner = raw.get(name) if isinstance(raw, dict) else None
+        try:
+            section = schema.section_schema(name, {} if inner is None else inner)
+        except UserError:
+            continue  # reported by the validation itself
+        section = section or _section_in(field.annotation)
+        if section is not None:
+            yield from _fields(section, inner, (*above, name))
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    if getattr(annotation, "__origin__", None) in (list, dict, tuple):
+        return None  # its fields have no fixed place
+    sections = [found for found in map(_section_in, get_args(annotation)) if found is not None]
+    return sections[0] if sections else None
+
+
+def _step(raw: Any, key: str | int) -> Any:
+    """One step down; LookupError where there is nothing."""
+    if isinstance(raw, list) and isinstance(key, int):
+        return raw[key]
+    if isinstance(raw, dict):
+        return raw[key]
+    raise LookupError(key)
+
+
+def _value(raw: Any, place: Place) -> Any:
+    for key in place:
+        raw = _step(raw, key)
+    return raw
+
+
+def _exists(raw: Any, place: Place) -> bool:
+    try:
+        _value(raw, place)
+    except LookupError:
+        return False
+    return True
+
+
+def _name(place: Place) -> str:
+    text = ""
+    for key in place:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text

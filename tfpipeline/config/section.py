@@ -1,0 +1,47 @@
+"""The base class of every part's options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from tfpipeline.errors import UserError
+
+
+class Section(pydantic.BaseModel):
+    """A section of a run file: a frozen pydantic model that knows no other field than its own.
+
+    Types are strict, so that a mistake is not turned into a value: a quoted number is no number, 1.0 is no
+    integer, yes is no boolean (an integer still is a float). Of a file's lists and strings, fields are therefore
+    lists and strings; one that is to become a tuple or a path says ``Field(strict=False)``. A subclass gives each
+    field a description; what must not be guessed has no default.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def section_schema(cls, field: str, raw: Any) -> type[Section] | None:
+        """The schema of a section that something inside it picks, such as its ``name`` key.
+
+        Override it to return the schema of ``field`` (annotate it ``SerializeAsAny[Section]``) from ``raw``,
+        the section as the file has it, of any type; None for all other fields. It may raise UserError, which
+        is reported with the other errors, at the section's ``name``.
+        """
+        return None
+
+    @pydantic.field_validator("*", mode="wrap")
+    @classmethod
+    def _use_section_schema(
+        cls, raw: Any, validate: pydantic.ValidatorFunctionWrapHandler, info: pydantic.ValidationInfo
+    ) -> Any:
+        try:
+            schema = cls.section_schema(info.field_name or "", raw)
+        except UserError as error:
+            problem = PydanticCustomError("unknown_name", "{reason}", {"reason": str(error)})
+            details = InitErrorDetails(type=problem, loc=("name",), input=raw)
+            raise pydantic.ValidationError.from_exception_data(cls.__name__, [details]) from error
+        if schema is None or isinstance(raw, pydantic.BaseModel):
+            return validate(raw)
+        return schema.model_validate(raw)
