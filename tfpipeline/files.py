@@ -26,6 +26,7 @@ _ADVICE = {
     errno.EPERM: "choose a folder you may write to",
     errno.EROFS: "choose a folder you may write to",
     errno.ENOTDIR: "a part of that path is a file; choose another path",
+    errno.EEXIST: "a part of that path is a file; choose another path",
 }
 
 
@@ -91,7 +92,8 @@ def atomic_file(path: Union[str, Path]) -> Iterator[Path]:
     except OSError as error:
         raise write_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the error above is the one to tell
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Union[str, Path], text: str) -> None:

@@ -1,0 +1,116 @@
+"""What must be true of a SavedModel before anybody sees it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+TOLERANCE = 1e-5  # largest difference of a float32 answer between the trained and the exported model
+_FRESH_PROCESS = Path(__file__).with_name("fresh_process.py")
+
+# Registered in TensorFlow, but they call back into the Python process that made them, or compile with XLA,
+# which stock servers are built without.
+_FORBIDDEN_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "XlaLaunch", "_XlaCompile", "_XlaRun"})
+
+
+class ExportError(Exception):
+    """The exported model is not the trained one; a bug of ours or of TensorFlow's, never the user's input."""
+
+
+def operations(saved_model: Path) -> set[str]:
+    """The names of all operations in a SavedModel, those of its functions included."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
+    names = set()
+    for meta_graph in proto.meta_graphs:
+        names.update(node.op for node in meta_graph.graph_def.node)
+        for function in meta_graph.graph_def.library.function:
+            names.update(node.op for node in function.node_def)
+    return names
+
+
+def must_compile(saved_model: Path) -> bool:
+    """Whether a function of the SavedModel asks for XLA (``jit_compile=True``)."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
+    return any(
+        function.attr["_XlaMustCompile"].b
+        for meta_graph in proto.meta_graphs
+        for function in meta_graph.graph_def.library.function
+        if "_XlaMustCompile" in function.attr
+    )
+
+
+def check_operations(saved_model: Path) -> None:
+    """Core operations only: whatever loads a SavedModel loads this one.
+
+    That every operation is registered by TensorFlow alone is shown by :func:`answers_of_fresh_process`,
+    which loads it without our code.
+    """
+    forbidden = operations(saved_model) & _FORBIDDEN_OPS
+    if forbidden:
+        raise ExportError(f"{saved_model} uses operations that a server lacks: {', '.join(sorted(forbidden))}")
+    if must_compile(saved_model):
+        raise ExportError(f"{saved_model} has a function that must be compiled by XLA, which stock servers lack")
+
+
+def check_size(saved_model: Path, weights: int, tables: int) -> None:
+    """The variables' files hold the weights once.
+
+    Args:
+        weights, tables: bytes of the model's weights and of the tokenizer's tables.
+    """
+    stored = sum(path.stat().st_size for path in (saved_model / "variables").iterdir())
+    if stored > 1.1 * (weights + tables):
+        raise ExportError(
+            f"{saved_model}/variables has {stored} bytes for {weights} bytes of weights and {tables} of tables"
+        )
+
+
+def answers_of_fresh_process(
+    saved_model: Path, signature: str, inputs: Mapping[str, np.ndarray | Sequence[str]]
+) -> dict[str, np.ndarray]:
+    """A signature's answers in a new Python process that imports TensorFlow and nothing of ours."""
+    with tempfile.TemporaryDirectory() as scratch:
+        request, answer = Path(scratch) / "request.json", Path(scratch) / "answer.npz"
+        plain = {name: np.asarray(value).tolist() for name, value in inputs.items()}
+        request.write_text(json.dumps({"signature": signature, "inputs": plain}), "utf-8")
+        # -I: neither the current folder nor PYTHONPATH can bring our code in.
+        command = [sys.executable, "-I", str(_FRESH_PROCESS), str(saved_model), str(request), str(answer)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ExportError(f"a fresh process can't run {saved_model}:\n{done.stderr[-2000:]}")
+        with np.load(answer, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+
+def largest_difference(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
+    """The largest difference between floats.
+
+    Raises:
+        ExportError: outputs are missing, or a shape, a string or an integer differs, or floats differ by
+            more than the tolerance or are not numbers.
+    """
+    if expected.keys() != found.keys():
+        raise ExportError(f"outputs differ: {sorted(found)} instead of {sorted(expected)}")
+    largest = 0.0
+    for name, want in expected.items():
+        got = found[name]
+        if want.shape != got.shape:
+            raise ExportError(f"output {name}: shape {got.shape} instead of {want.shape}")
+        if want.dtype.kind == "f":
+            largest = max(largest, float(np.abs(got - want).max(initial=0.0)))
+            if not largest <= TOLERANCE:  # also when it is NaN
+                raise ExportError(f"output {name} differs by {largest:.1e}, more than {TOLERANCE:.0e}")
+        elif not np.array_equal(want, got):
+            row = int(np.argwhere(want != got)[0][0])
+            raise ExportError(f"output {name}, row {row}: {got[row]!r} instead of {want[row]!r}")
+    return largest

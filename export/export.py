@@ -1,0 +1,151 @@
+"""Publishes a trained run as the next version of a served model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpipeline.console import progress, say
+from tfpipeline.errors import UserError
+from tfpipeline.export import checks
+from tfpipeline.export.signatures import DEFAULT, TOKENS, ServingModule
+from tfpipeline.files import atomic_directory
+from tfpipeline.training.run import Run
+
+CARD = Path("assets.extra") / "tfpipeline.json"  # servers ignore it
+_PARITY_ROWS = 256
+# Beside the run's own held-out rows: what real traffic also holds.
+_HOSTILE = ("", "   ", "a" * 5000, "😀 e\u0301 ﬁ 你好", "[MASK] [SEP] x", "\u0000\u200b\ufffd")
+
+
+def export(run: str | Path | Run, to: str | Path, *, weights: str = "best") -> Path:
+    """Write a run's model as the next version under ``to``, checked before anybody can load it.
+
+    The SavedModel is written under a temporary name that no server picks up; a fresh process that imports
+    none of our code answers held-out rows from it, which must equal the trained model's answers; then it is
+    renamed. Computation is float32 whatever precision the run was trained in.
+
+    Args:
+        run: a run directory.
+        to: the model's directory, e.g. ``models/sentiment``; versions are the integers inside it.
+        weights: "best" or "last".
+    Returns:
+        The version's directory. When the newest version holds this very model, that one, and nothing is
+        written.
+    Raises:
+        UserError: no such run, it is not trained, or ``to`` can't be written.
+        checks.ExportError: the exported model is not the trained one.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    to = Path(to)
+    if weights not in run.store.index():
+        raise UserError(f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE")
+    if to.exists() and not to.is_dir():
+        raise UserError(f"{to} is a file; name a folder for the model's versions")
+    model = run.model(weights, precision="float32")
+    identity = _identity(run, model)
+    newest = max(versions(to), default=0)
+    if newest and _card(to / str(newest)).get("identity") == identity:
+        say(f"{to / str(newest)} already holds this model; nothing to do")
+        return to / str(newest)
+    version = to / str(newest + 1)
+    pair = run.config.data.text_pair is not None
+    module = ServingModule(
+        model, run.task, run.tokenizer, max_length=run.config.text.max_length, pair=pair
+    )
+    with progress(f"exporting {version}", 4) as bar, atomic_directory(version) as temporary:
+        _save(module, temporary)
+        _write_card(temporary / CARD, run, identity, weights)
+        bar.advance(1, "written")
+        checks.check_operations(temporary)
+        checks.check_size(temporary, _bytes(module.weights), _bytes(module.tokenizer.variables))
+        bar.advance(1, "loading it in a fresh process")
+        differences = _check_parity(run, module, model, temporary, bar)
+    say(
+        f"{version}: largest difference from the trained model {max(differences):.1e} over {_PARITY_ROWS} held-out "
+        "rows at most, in a process without this package"
+    )
+    return version
+
+
+def versions(model_directory: Path) -> list[int]:
+    """The versions under a model's directory."""
+    if not model_directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in model_directory.iterdir() if path.is_dir() and path.name.isdecimal())
+
+
+def _save(module: ServingModule, path: Path) -> None:
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # nobody trains it further
+    tf.saved_model.save(module, str(path), signatures=module.signatures, options=options)
+
+
+def _check_parity(run: Run, module: ServingModule, model: Any, saved_model: Path, bar: Any) -> list[float]:
+    """Compare both signatures' answers in a fresh process with those of the training path."""
+    examples = [example for split in ("test", "validation") if run.has_split(split) for example in run.examples(split)]
+    texts = [*_HOSTILE, *(example.text for example in examples[:_PARITY_ROWS])]
+    pairs: Sequence[str] | None = None
+    if run.config.data.text_pair is not None:
+        pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples[:_PARITY_ROWS])]
+    tokens = run.encode(texts, pairs, run.config.text.max_length)
+    outputs = model({name: tf.constant(array) for name, array in tokens.items()}, training=False)
+    expected = {name: _plain(tensor) for name, tensor in run.task.answers(outputs).items()}
+
+    text_inputs: dict[str, Any] = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
+    token_inputs: dict[str, Any] = {"input_ids": tokens["input_ids"], "lengths": tokens["attention_mask"].sum(-1)}
+    if pairs is not None:
+        token_inputs["token_type_ids"] = tokens["token_type_ids"]
+    differences = []
+    for signature, inputs in ((DEFAULT, text_inputs), (TOKENS, token_inputs)):
+        found = checks.answers_of_fresh_process(saved_model, signature, inputs)
+        differences.append(checks.largest_difference(expected, found))
+        bar.advance(1, f"{signature} checked")
+    return differences
+
+
+def _plain(tensor: tf.Tensor) -> np.ndarray:
+    value = tensor.numpy()
+    return np.char.decode(value.astype("S"), "utf-8") if value.dtype == object else value
+
+
+def _identity(run: Run, model: Any) -> str:
+    """A hash of the weights and of all that decides the answers.
+
+    Not of the files: the bytes of ``saved_model.pb`` differ from one export to the next.
+    """
+    digest = hashlib.sha256()
+    for variable in sorted(model.weights, key=lambda variable: variable.path):
+        digest.update(f"{variable.path} {variable.shape} {variable.dtype}\n".encode())
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    options = run.config.task.model_dump(mode="json")
+    digest.update(json.dumps([run.text_identity, run.config.text.max_length, options], sort_keys=True).encode())
+    for path in sorted(run.path.glob("*.txt")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _write_card(path: Path, run: Run, identity: str, weights: str) -> None:
+    from tfpipeline.training.run import environment
+
+    path.parent.mkdir(exist_ok=True)
+    card = {"identity": identity, "run": run.path.name, "weights": weights, "environment": environment()}
+    path.write_text(json.dumps(card, indent=1), "utf-8")
+
+
+def _card(version: Path) -> dict[str, Any]:
+    """What an earlier export noted; nothing for a SavedModel that is not ours."""
+    path = version / CARD
+    if not path.exists():
+        return {}
+    card: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return card
+
+
+def _bytes(variables: Sequence[Any]) -> int:
+    return sum(int(np.prod(variable.shape)) * variable.dtype.size for variable in variables)

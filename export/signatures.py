@@ -1,0 +1,69 @@
+"""What is served: signatures from strings, or from token ids and lengths, to finished answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfpipeline.tasks import Task
+from tfpipeline.text import WordPieceTokenizer
+
+DEFAULT = "serving_default"
+TOKENS = "input_ids"
+
+
+class ServingModule(tf.Module):
+    """Tokenizer, model and decoding in one graph.
+
+    Signatures (B texts, T tokens; every output has the batch first and is a string or 32-bit):
+        ``serving_default``: ``text`` string [B] (pair tasks also ``text_pair`` string [B]).
+        ``input_ids``: ``input_ids`` int32 [B, T] and ``lengths`` int32 [B], the real tokens of each row (pair
+            tasks also ``token_type_ids`` int32 [B, T]). The mask is built inside, because a server that pads
+            a mask pads it with its first element, which is 1.
+
+    Args:
+        model: the trained model.
+        task: decodes its outputs.
+        tokenizer: the tokenizer it was trained with.
+        max_length: tokens of a text at most.
+        pair: whether the task reads two texts.
+    """
+
+    def __init__(
+        self, model: keras.Model, task: Task, tokenizer: WordPieceTokenizer, *, max_length: int, pair: bool
+    ) -> None:
+        super().__init__(name="serving")
+        self.tokenizer = tokenizer
+        # The variables alone: tracking Keras's wrappers as well would write every weight twice.
+        self.weights = [variable.value for variable in model.weights]
+        strings = tf.TensorSpec([None], tf.string)
+        ids = tf.TensorSpec([None, None], tf.int32)
+        texts = {"text": strings, **({"text_pair": strings} if pair else {})}
+        tokens = {
+            "input_ids": ids,
+            "lengths": tf.TensorSpec([None], tf.int32),
+            **({"token_type_ids": ids} if pair else {}),
+        }
+
+        def from_text(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            encoded = tokenizer(inputs["text"], inputs.get("text_pair"), max_length=max_length)
+            return task.answers(model(encoded, training=False))
+
+        def from_tokens(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            input_ids = inputs["input_ids"]
+            mask = tf.sequence_mask(inputs["lengths"], tf.shape(input_ids)[1], tf.int32)
+            types = inputs.get("token_type_ids", tf.zeros_like(input_ids))
+            encoded = {"input_ids": input_ids, "token_type_ids": types, "attention_mask": mask}
+            return task.answers(model(encoded, training=False))
+
+        self.signatures = {
+            DEFAULT: _signature(from_text, texts),
+            TOKENS: _signature(from_tokens, tokens),
+        }
+
+
+def _signature(function: Any, inputs: dict[str, tf.TensorSpec]) -> Any:
+    named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
+    return tf.function(function).get_concrete_function(**named)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import errno
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tfpipeline import files
+from tfpipeline.errors import UserError
+from tfpipeline.training.store import CheckpointStore
+
+
+def small_model(seed=0):
+    model = keras.Sequential([keras.layers.Dense(3, name="dense")], name="model")
+    model.build((None, 2))
+    generator = np.random.default_rng(seed)
+    for variable in model.variables:
+        variable.assign(generator.normal(size=variable.shape))
+    optimizer = keras.optimizers.AdamW(name="optimizer")
+    optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def values(variables):
+    return {variable.path: variable.numpy().tolist() for variable in variables}
+
+
+def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
+    store = CheckpointStore(tmp_path)
+    model, optimizer = small_model(1)
+    optimizer.apply([v + 1.0 for v in model.trainable_variables], model.trainable_variables)
+    store.save(["last"], 7, model, optimizer, {"step": 7})
+    other, other_optimizer = small_model(2)
+    assert values(other.variables) != values(model.variables)
+    store.restore_model("last", other)
+    store.restore_optimizer(other_optimizer)
+    assert values(other.variables) == values(model.variables)
+    assert values(other_optimizer.variables) == values(optimizer.variables)
+    assert store.state("last") == {"step": 7}
+
+
+def test_only_what_the_index_names_is_kept(tmp_path):
+    store = CheckpointStore(tmp_path)
+    model, optimizer = small_model()
+    store.save(["initial", "last"], 0, model, optimizer, {})
+    store.save(["last", "best"], 5, model, optimizer, {})
+    store.save(["last"], 10, model, optimizer, {})
+    store.save(["last"], 10, model, optimizer, {"finished": "yes"})
+    assert store.index() == {"initial": "step-00000000", "best": "step-00000005", "last": "step-00000010-1"}
+    contents = {path.name: sorted(f.name for f in path.iterdir()) for path in tmp_path.glob("step-*")}
+    weights = ["model.safetensors", "state.json"]
+    assert contents == {
+        "step-00000000": weights,
+        "step-00000005": weights,
+        "step-00000010-1": ["model.safetensors", "optimizer.safetensors", "state.json"],
+    }
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    store = CheckpointStore(tmp_path)
+    model, optimizer = small_model(1)
+    store.save(["last"], 1, model, optimizer, {"step": 1})
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_sync", full)
+        with pytest.raises(UserError, match="No space left on device; free some space"):
+            store.save(["last"], 2, model, optimizer, {"step": 2})
+    assert store.index() == {"last": "step-00000001"}
+    assert store.state("last") == {"step": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.json", "step-00000001"]
+
+
+def test_a_crash_before_the_index_is_replaced_is_harmless(tmp_path):
+    store = CheckpointStore(tmp_path)
+    model, optimizer = small_model(1)
+    store.save(["last"], 1, model, optimizer, {"step": 1})
+    (tmp_path / "step-00000002").mkdir()  # renamed, but the index was never written
+    assert store.state("last") == {"step": 1}
+    store.save(["last"], 2, model, optimizer, {"step": 2})
+    assert store.state("last") == {"step": 2}
+    assert json.loads((tmp_path / "index.json").read_text()) == {"last": "step-00000002-1"}
+    assert not (tmp_path / "step-00000002").exists()
+
+
+def test_a_truncated_file_says_so(tmp_path):
+    store = CheckpointStore(tmp_path)
+    model, optimizer = small_model()
+    store.save(["last"], 1, model, optimizer, {})
+    path = tmp_path / "step-00000001" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UserError, match=r"cannot read .*model\.safetensors"):
+        store.restore_model("last", model)
+
+
+def test_another_model_is_refused_by_name(tmp_path):
+    store = CheckpointStore(tmp_path)
+    model, optimizer = small_model()
+    store.save(["last"], 1, model, optimizer, {})
+    other = keras.Sequential([keras.layers.Dense(3, name="other")], name="model")
+    other.build((None, 2))
+    with pytest.raises(UserError, match=r"missing: \['model/other/bias', 'model/other/kernel'\]; unknown: \['model/dense/bias', 'model/dense/kernel'\]"):
+        store.restore_model("last", other)
+
+
+def test_no_checkpoint_yet(tmp_path):
+    with pytest.raises(UserError, match=r'no "best" checkpoint \(it has: none\); train the run first'):
+        CheckpointStore(tmp_path).state("best")

@@ -1,0 +1,224 @@
+"""The command line: one command for each arrow between a checkpoint and an answer.
+
+Thin wrappers over plain functions. Nothing heavy is imported until a command needs it, so ``--help`` is
+instant and ``predict --target`` works with the base installation. Results go to standard output, everything
+else to standard error. Exit codes: 0 done, 2 something given can't be used (one sentence says what), 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import typer
+
+from tfpipeline import __version__
+from tfpipeline.errors import UserError, explain_missing_extra
+
+app = typer.Typer(
+    name="tfpipeline",
+    help="A BERT checkpoint becomes a served endpoint: convert, train, evaluate, export, serve, predict.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tfpipeline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
+
+
+@app.command()
+def convert(
+    source: str = typer.Argument(help="A checkpoint: a directory, or a file in one."),
+    dest: Path = typer.Argument(help="The directory to write."),
+    to: str = typer.Option("google", help="The format to write."),
+    overwrite: bool = typer.Option(False, help="Replace DEST if it is there."),
+) -> None:
+    """Write a BERT checkpoint in another format; the format read is recognised from its files."""
+    _tensorflow()
+    from tfpipeline.checkpoints import convert as run
+
+    typer.echo(run(source, dest, to=to, overwrite=overwrite))
+
+
+@app.command()
+def train(
+    run_file: Path = typer.Argument(help="A run file (YAML)."),
+    overrides: Optional[list[str]] = typer.Option(
+        None, "--set", metavar="KEY=VALUE", help="Override a field, e.g. training.epochs=2."
+    ),
+) -> None:
+    """Fine-tune a checkpoint as a run file says; run again to go on where it stopped."""
+    with explain_missing_extra():  # the run file is checked before TensorFlow is loaded
+        from tfpipeline import config
+        from tfpipeline.training.run_config import RunConfig
+
+        run_config = config.load(run_file, RunConfig, overrides or [])
+    _tensorflow()
+    from tfpipeline.training.loop import Interrupted
+    from tfpipeline.training.loop import train as run
+
+    try:
+        run(run_config)
+    except Interrupted as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def evaluate(
+    run_directory: Path = typer.Argument(metavar="RUN", help="A run directory."),
+    data: Optional[Path] = typer.Option(None, help="A data file; by default the run's own test rows."),
+    baseline: bool = typer.Option(True, help="Also train a cheap baseline on the same rows."),
+) -> None:
+    """Report a run before and after fine-tuning, beside a baseline."""
+    _tensorflow()
+    from tfpipeline.evaluation import evaluate as run
+
+    typer.echo(run(run_directory, data, baseline=baseline).text())
+
+
+@app.command()
+def export(
+    run_directory: Path = typer.Argument(metavar="RUN", help="A run directory."),
+    to: Path = typer.Option(..., help="The model's directory, e.g. models/sentiment."),
+    weights: str = typer.Option("best", help="best or last."),
+) -> None:
+    """Publish a run as the next version of a served model, checked against the trained one."""
+    if weights not in ("best", "last"):
+        raise UserError(f'--weights is "{weights}"; it must be best or last')
+    _tensorflow()
+    from tfpipeline.export import export as run
+
+    typer.echo(run(run_directory, to, weights=weights))
+
+
+@app.command()
+def serve(
+    model_directory: Path = typer.Argument(help="The model's directory, e.g. models/sentiment."),
+    name: Optional[str] = typer.Option(None, help="The model's name; by default the directory's."),
+    host: str = typer.Option("127.0.0.1", help="The address to listen on."),
+    port: int = typer.Option(8500, help="The gRPC port."),
+    server_binary: Optional[Path] = typer.Option(
+        None, help="tensorflow_model_server; by default the one on the PATH, else the embedded development server."
+    ),
+) -> None:
+    """Serve a model with TensorFlow Serving, or with the embedded development server (same API)."""
+    with explain_missing_extra():
+        from tfpipeline.serving.server import serve as run
+
+        run(model_directory, name=name, host=host, port=port, server_binary=server_binary)
+
+
+@app.command()
+def predict(
+    texts: Optional[list[str]] = typer.Argument(None, metavar="[TEXT]...", help="Texts; by default standard input, a text a line."),
+    inputs: Optional[list[Path]] = typer.Option(
+        None, "--input", help="A .txt file (a text a line), .csv, .tsv or .jsonl; may be repeated."
+    ),
+    column: str = typer.Option("text", help="The text column of a CSV, TSV or JSONL file."),
+    pair_column: Optional[str] = typer.Option(None, help="The second text's column, for models of pairs."),
+    target: Optional[str] = typer.Option(None, help="HOST:PORT of a server."),
+    model: Optional[str] = typer.Option(None, help="The model's name on the server."),
+    source: Optional[Path] = typer.Option(
+        None, "--from", help="Instead of a server: a run, a SavedModel, or a directory of versions."
+    ),
+    signature: str = typer.Option("serving_default", help="The signature to ask."),
+    model_version: Optional[int] = typer.Option(None, help="The version to ask; by default the newest."),
+    timeout: float = typer.Option(10.0, help="Seconds to wait for a server's answer to a batch."),
+    batch_size: int = typer.Option(32, min=1, help="Texts in a request."),
+) -> None:
+    """Answer texts, one JSON line each, asking a server, a SavedModel or a run."""
+    if (target is None) == (source is None):
+        raise UserError("say who answers: either --target HOST:PORT --model NAME, or --from PATH (a run or a SavedModel)")
+    if target is not None and model is None:
+        raise UserError("--target needs the model's name: --model NAME")
+    if texts and inputs:
+        raise UserError("texts were given both as arguments and with --input; choose one")
+    if not texts and not inputs and sys.stdin.isatty():
+        raise UserError("no texts: give them as arguments, with --input FILE, or on standard input")
+    from tfpipeline import predictors
+
+    rows = _rows(texts or [], inputs or [], column, pair_column)
+    if target is not None:
+        options = {"signature": signature, "version": model_version, "timeout": timeout}
+        predictor: predictors.Predictor = predictors.ServerPredictor(target, str(model), **options)
+    else:
+        predictor = predictors.open_local(Path(str(source)), signature)
+    with predictor:
+        for batch in _batches(rows, batch_size):
+            pairs = [pair for _, pair in batch]
+            answers = predictor.predict([text for text, _ in batch], pairs if pair_column else None)
+            for (text, pair), answer in zip(batch, answers):
+                given = {"text": text, **({"text_pair": pair} if pair_column else {})}
+                print(json.dumps({**given, **answer.to_dict()}, ensure_ascii=False), flush=True)
+
+
+def _rows(
+    texts: list[str], files: list[Path], column: str, pair_column: Optional[str]
+) -> Iterator[tuple[str, str]]:
+    if texts:
+        yield from ((text, "") for text in texts)
+    elif not files:
+        yield from ((line.rstrip("\r\n"), "") for line in sys.stdin)
+    else:
+        from tfpipeline.data import read_records
+
+        for file in files:
+            for record in read_records(file, [column, *([pair_column] if pair_column else [])]):
+                yield record.columns[column], record.columns[pair_column] if pair_column else ""
+
+
+def _batches(rows: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+    batch: list[tuple[str, str]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _tensorflow() -> Any:
+    with explain_missing_extra():
+        from tfpipeline.runtime import import_tensorflow
+
+        return import_tensorflow()
+
+
+def main() -> None:
+    """The ``tfpipeline`` command."""
+    from tfpipeline.serving.client import ClientError
+
+    try:
+        with explain_missing_extra():
+            app()
+    except (UserError, ClientError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Evaluates a run: before fine-tuning, after it, and a cheap baseline trained on the same rows."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tfpipeline.data import read_data_file
+from tfpipeline.errors import UserError
+from tfpipeline.evaluation.report import Entry, Report
+from tfpipeline.training.inference import Inference
+from tfpipeline.training.run import Run
+
+MISTAKES = 20  # listed in the report
+
+
+def evaluate(run: str | Path | Run, data: str | Path | None = None, *, baseline: bool = True) -> Report:
+    """Compare a run's model before and after fine-tuning.
+
+    Args:
+        run: a run directory.
+        data: a data file with the run's columns; by default the run's test rows, or its validation rows
+            when it has no test rows.
+        baseline: whether to train the task's baseline on the run's training rows as well.
+    Returns:
+        The report; it is also written into the run: ``report.json`` and ``report.md``, or
+        ``report-NAME.*`` for a file called NAME.
+    Raises:
+        UserError: no such run, the run is not trained, or a row can't be used.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    if "best" not in run.store.index():
+        raise UserError(f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE")
+    task = run.task
+    if data is None:
+        split = "test" if run.has_split("test") else "validation"
+        examples, name, stem = run.examples(split), f"{split} rows", "report"
+    else:
+        examples, name, stem = read_data_file(data, run.config.data), str(data), f"report-{Path(data).stem}"
+    targets = task.targets(examples)
+    weights = np.array([example.weight for example in examples], np.float32)
+
+    entries = []
+    if baseline:
+        found = task.baseline(run.examples("train"), examples)
+        if found is not None:
+            title, answers = found
+            entries.append(Entry(title, task.metrics(answers, targets, weights), task.report(answers, targets, weights)))
+    model = run.model("initial")
+    infer = Inference(model, task)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = run.token_cache(split, examples) if data is None else run.tokens(examples, Path(scratch) / "cache")
+        for weights_name, title in (("initial", "before fine-tuning"), ("best", "after fine-tuning")):
+            run.store.restore_model(weights_name, model)
+            result = infer(cache, targets, title)
+            scores = result.scores(task, targets, weights)
+            entries.append(Entry(title, scores, task.report(result.answers, targets, weights)))
+    mistakes = [
+        (examples[row].joined_text, want, got) for row, want, got in task.mistakes(result.answers, targets)[:MISTAKES]
+    ]
+    metric = run.config.training.best_metric or task.best_metric
+    report = Report(name, len(examples), metric, entries, mistakes, task.figures(result.answers, targets))
+    report.save(run.path, stem)
+    return report

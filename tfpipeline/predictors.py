@@ -1,0 +1,114 @@
+"""Who answers: a server, a SavedModel directory or a run. All three give the same typed predictions."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from tfpipeline.errors import UserError, explain_missing_extra
+from tfpipeline.serving.client import Prediction, PredictClient, predictions
+
+
+class Predictor(abc.ABC):
+    """Answers batches of texts; a context manager."""
+
+    @abc.abstractmethod
+    def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
+        """One prediction a text, in their order."""
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027 - most predictors hold nothing
+        """Give back what is held."""
+
+
+class ServerPredictor(Predictor):
+    """Asks a running server through the thin client; see :class:`PredictClient` for the options."""
+
+    def __init__(self, target: str, model: str, **options: Any) -> None:
+        self._client = PredictClient(target, model=model, **options)
+
+    def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
+        return self._client.predict(texts, text_pair)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class SavedModelPredictor(Predictor):
+    """Runs a SavedModel in this process.
+
+    Args:
+        path: a version's directory, or a model's directory (its newest version is taken).
+        signature: a signature that takes strings.
+    """
+
+    def __init__(self, path: Path, signature: str = "serving_default") -> None:
+        with explain_missing_extra():
+            from tfpipeline.runtime import import_tensorflow
+
+            tf = import_tensorflow()
+        self._tensorflow = tf
+        try:
+            self._model = tf.saved_model.load(str(path))
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            first = str(error).splitlines()[0]
+            raise UserError(f"cannot load the SavedModel in {path}: {first}; export it again") from error
+        known = sorted(self._model.signatures)
+        if signature not in known:
+            raise UserError(f'{path} has no signature "{signature}"; it has: {", ".join(known)}')
+        self._function = self._model.signatures[signature]
+        self._inputs = list(self._function.structured_input_signature[1])
+
+    def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
+        inputs = {"text": texts, **({"text_pair": text_pair} if text_pair is not None else {})}
+        if sorted(inputs) != sorted(self._inputs):
+            raise UserError(f"the SavedModel takes {', '.join(self._inputs)}, but was given {', '.join(inputs)}")
+        tensors = {name: self._tensorflow.constant(list(value)) for name, value in inputs.items()}
+        answers = {name: tensor.numpy() for name, tensor in self._function(**tensors).items()}
+        return predictions.decode(answers)
+
+
+class RunPredictor(Predictor):
+    """Runs a trained run's model in this process."""
+
+    def __init__(self, path: Path, weights: str = "best") -> None:
+        with explain_missing_extra():
+            from tfpipeline.runtime import import_tensorflow
+
+            self._tensorflow = import_tensorflow()
+            from tfpipeline.training import Run
+        self._run = Run(path)
+        self._model = self._run.model(weights)
+
+    def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
+        tokens = self._run.encode(texts, text_pair, self._run.config.text.max_length)
+        inputs = {name: self._tensorflow.constant(array) for name, array in tokens.items()}
+        answers = self._run.task.answers(self._model(inputs, training=False))
+        return predictions.decode({name: tensor.numpy() for name, tensor in answers.items()})
+
+
+def open_local(path: Path, signature: str = "serving_default") -> Predictor:
+    """The predictor for a run directory, a SavedModel, or a directory of versions.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path}: no such directory; name a run, a SavedModel or a model's directory of versions")
+    if (path / "config.yaml").is_file():
+        return RunPredictor(path)
+    if (path / "saved_model.pb").is_file():
+        return SavedModelPredictor(path, signature)
+    versions = [int(child.name) for child in path.iterdir() if child.name.isdecimal() and child.is_dir()]
+    if versions:
+        return SavedModelPredictor(path / str(max(versions)), signature)
+    raise UserError(
+        f"{path} is neither a run (config.yaml), nor a SavedModel (saved_model.pb), nor a directory of versions (1, 2, ...)"
+    )

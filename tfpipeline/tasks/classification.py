@@ -1,0 +1,186 @@
+"""Classification: one label of several for a text (or a pair of texts).
+
+Loss: cross-entropy, optionally with label smoothing (Szegedy et al. 2016, arXiv:1512.00567, section 7).
+Served answer: ``label`` string [B], ``classes`` string [B, C], ``probabilities`` float32 [B, C].
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Optional
+
+import numpy as np
+from pydantic import Field
+
+from tfpipeline.config import Section
+from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.files import write_text
+from tfpipeline.tasks.base import Task
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from tfpipeline.data import Example
+    from tfpipeline.models import BertConfig
+
+LABELS_FILE = "labels.txt"
+
+
+class Options(Section):
+    """The ``task`` section of a run file for classification."""
+
+    name: Literal["classification"] = "classification"
+    labels: Optional[list[str]] = Field(
+        None, min_length=2, description="The labels in order; by default those of the training rows, sorted."
+    )
+    pooling: Literal["mean", "cls", "pooler"] = Field(
+        "mean", description="What the classifier sees: the mean of the real tokens, [CLS], or BERT's pooler."
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class Classification(Task):
+    """Labels from texts; see the module."""
+
+    Options = Options
+    best_metric = "accuracy"
+    lower_is_better = frozenset({"expected_calibration_error"})
+
+    def __init__(self, options: Options, labels: Sequence[str]) -> None:
+        super().__init__(options)
+        self.labels = tuple(labels)
+        self._index = {label: index for index, label in enumerate(self.labels)}
+
+    @classmethod
+    def from_examples(cls, options: Options, examples: Sequence[Example]) -> Classification:
+        counts = Counter(example.label for example in examples if example.label is not None)
+        labels = options.labels or sorted(counts)
+        if len(labels) < 2:
+            found = f'only the label "{labels[0]}"' if labels else "no label"
+            raise UserError(f"the training rows have {found}; a classifier needs at least two")
+        if len(set(labels)) != len(labels):
+            repeated = next(label for label, count in Counter(labels).items() if count > 1)
+            raise UserError(f'task.labels names "{repeated}" twice; name each label once')
+        for label in labels:
+            if label != label.strip() or not label or "\n" in label:
+                raise UserError(
+                    f"the label {label!r} is empty or has white space around it or a line break in it; clean the label column"
+                )
+        absent = [label for label in labels if label not in counts]
+        if absent:
+            raise UserError(
+                f'no training row has the label "{absent[0]}" of task.labels; remove it or add rows for it'
+            )
+        task = cls(options, labels)
+        task.targets(examples)
+        return task
+
+    def save(self, directory: Path) -> None:
+        write_text(directory / LABELS_FILE, "".join(f"{label}\n" for label in self.labels))
+
+    @classmethod
+    def load(cls, options: Options, directory: Path) -> Classification:
+        path = directory / LABELS_FILE
+        try:
+            return cls(options, path.read_text("utf-8").splitlines())
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}; is {directory} a run directory?") from error
+
+    def targets(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+        indices = np.empty(len(examples), np.int32)
+        for row, example in enumerate(examples):
+            if example.label is None:
+                raise UserError(f"{example.source}: the row has no label")
+            if example.label not in self._index:
+                raise UserError(
+                    f'{example.source}: unknown label "{example.label}"{did_you_mean(example.label, self.labels)}'
+                )
+            indices[row] = self._index[example.label]
+        return {"label": indices}
+
+    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+        from tfpipeline.models import ClassificationHead
+
+        return ClassificationHead(
+            len(self.labels), pooling=self.options.pooling, dropout=self.options.dropout, seed=seed
+        )
+
+    def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        import tensorflow as tf
+
+        log_probabilities = tf.nn.log_softmax(outputs["logits"])
+        picked = tf.gather(log_probabilities, targets["label"], batch_dims=1)
+        smoothing = self.options.label_smoothing
+        return -(1 - smoothing) * picked - smoothing * tf.reduce_mean(log_probabilities, axis=-1)
+
+    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        probabilities = tf.nn.softmax(tf.cast(outputs["logits"], tf.float32))
+        classes = tf.constant(self.labels)
+        return {
+            "label": tf.gather(classes, tf.argmax(probabilities, axis=-1)),
+            "classes": tf.repeat(classes[None, :], tf.shape(probabilities)[0], axis=0),
+            "probabilities": probabilities,
+        }
+
+    def metrics(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
+    ) -> dict[str, float]:
+        from tfpipeline.metrics import classification
+
+        return classification.compute(
+            targets["label"], answers["probabilities"], weights=weights, labels=self.labels
+        )
+
+    def report(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
+    ) -> str:
+        from tfpipeline.metrics import classification
+
+        return classification.report(
+            targets["label"], answers["probabilities"], weights=weights, labels=self.labels
+        )
+
+    def baseline(
+        self, train: Sequence[Example], test: Sequence[Example]
+    ) -> tuple[str, dict[str, np.ndarray]] | None:
+        from tfpipeline.metrics.baseline import tfidf_baseline
+
+        probabilities, classes = tfidf_baseline(
+            [example.joined_text for example in train],
+            [example.label for example in train],
+            [example.joined_text for example in test],
+        )
+        ordered = np.zeros((len(test), len(self.labels)), np.float32)
+        ordered[:, [self._index[label] for label in classes]] = probabilities
+        return "TF-IDF + logistic regression", {"probabilities": ordered}
+
+    def mistakes(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> list[tuple[int, str, str]]:
+        probabilities, truth = answers["probabilities"], targets["label"]
+        picked = probabilities.argmax(-1)
+        wrong = np.flatnonzero(picked != truth)
+        worst_first = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")]
+        return [(int(row), self.labels[truth[row]], self.labels[picked[row]]) for row in worst_first]
+
+    def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        from matplotlib.figure import Figure
+        from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+        matrix = confusion_matrix(
+            targets["label"], answers["probabilities"].argmax(-1), labels=range(len(self.labels))
+        )
+        figure = Figure(figsize=(1.5 + 0.8 * len(self.labels),) * 2)
+        ConfusionMatrixDisplay(matrix, display_labels=self.labels).plot(
+            ax=figure.subplots(), colorbar=False, xticks_rotation=45
+        )
+        return {"confusion": figure}
+
+
+TASK: type[Any] = Classification

@@ -1,0 +1,212 @@
+"""The run directory: everything that later commands need, and nothing outside it.
+
+    config.yaml              the run file as resolved
+    bert_config.json         the architecture
+    vocab.txt, tokenizer_config.json
+    labels.txt               (written by the task)
+    data/                    train.jsonl, validation.jsonl, test.jsonl: the rows of each split
+    cache/                   their tokens, memory-mapped
+    checkpoints/             initial, last, best (training.store)
+    metrics.jsonl            one line an epoch
+    report.json, report.md   written by evaluation
+    environment.json         versions that trained it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpipeline import checkpoints, config, tasks
+from tfpipeline.data import Example, TokenCache, read_examples, write_examples
+from tfpipeline.errors import UserError
+from tfpipeline.files import atomic_directory
+from tfpipeline.models import BertConfig, BertEncoder, TextModel
+from tfpipeline.text import TokenizerOptions, WordPieceTokenizer, load_vocabulary
+from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.store import CheckpointStore
+
+SPLITS = ("train", "validation", "test")
+CONFIG_FILE = "config.yaml"
+_PACKAGES = ("tfpipeline", "tensorflow", "keras", "numpy", "scikit-learn")
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether ``path`` is a run directory."""
+    return (Path(path) / CONFIG_FILE).is_file()
+
+
+class Run:
+    """A run directory, opened.
+
+    Raises:
+        UserError: ``path`` is not a run directory.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise UserError(f"{path}: no such run directory; make one with: tfpipeline train RUN_FILE")
+        if not is_run(self.path):
+            raise UserError(f"{path} is not a run directory (it has no {CONFIG_FILE}); make one with: tfpipeline train RUN_FILE")
+        self.store = CheckpointStore(self.path / "checkpoints")
+
+    @functools.cached_property
+    def config(self) -> RunConfig:
+        """The run file as resolved."""
+        return config.load(self.path / CONFIG_FILE, RunConfig)
+
+    @functools.cached_property
+    def task(self) -> tasks.Task:
+        """The task, with what it learnt from the training rows."""
+        options: Any = self.config.task
+        return tasks.find(options.name).load(options, self.path)
+
+    @functools.cached_property
+    def bert_config(self) -> BertConfig:
+        """The encoder's architecture, dropout rates as the run file has them."""
+        return BertConfig.from_dict(_read_json(self.path / "bert_config.json"))
+
+    @functools.cached_property
+    def tokenizer(self) -> WordPieceTokenizer:
+        """The tokenizer of training, evaluation and export."""
+        options = TokenizerOptions.from_dict(_read_json(self.path / "tokenizer_config.json"))
+        return WordPieceTokenizer(load_vocabulary(self.path / "vocab.txt"), options)
+
+    def has_split(self, split: str) -> bool:
+        """Whether the run has rows for that split."""
+        return self._rows(split).exists()
+
+    def examples(self, split: str) -> list[Example]:
+        """The rows of a split, in their order."""
+        return read_examples(self._rows(split))
+
+    def token_cache(self, split: str, examples: Sequence[Example]) -> TokenCache:
+        """The tokens of a split; made now if they are not there yet."""
+        return self.tokens(examples, self.path / "cache" / split)
+
+    def tokens(self, examples: Sequence[Example], directory: Path) -> TokenCache:
+        """The tokens of any rows, kept in ``directory``."""
+        return TokenCache.build(
+            directory, examples, encode=self.encode, max_length=self.config.text.max_length, fingerprint=self.text_identity
+        )
+
+    def encode(self, texts: Sequence[str], text_pair: Sequence[str] | None, max_length: int) -> dict[str, np.ndarray]:
+        """Token ids of a batch of texts as NumPy arrays, int32 [B, T]."""
+        encoded = self.tokenizer(list(texts), None if text_pair is None else list(text_pair), max_length=max_length)
+        return {name: tensor.numpy() for name, tensor in encoded.items()}
+
+    @property
+    def text_identity(self) -> str:
+        """What the tokens of a text depend on besides the text."""
+        return (self.path / "vocab.txt").read_text("utf-8") + (self.path / "tokenizer_config.json").read_text("utf-8")
+
+    def build_model(self, encoder: BertEncoder | None = None) -> TextModel:
+        """A model of this run's shape; its weights are those of ``encoder``, and new ones for the head."""
+        encoder = encoder or BertEncoder(self.bert_config)
+        head = self.task.head(self.bert_config, seed=self.config.training.seed)
+        return TextModel(encoder, head)
+
+    def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
+        """The trained model ("best" or "last"), or the one that training started from ("initial").
+
+        ``precision`` is a Keras dtype policy; by default the one it was trained in.
+        """
+        with policy(precision or self.config.training.precision):
+            model = self.build_model()
+        self.store.restore_model(weights, model)
+        return model
+
+    def _rows(self, split: str) -> Path:
+        return self.path / "data" / f"{split}.jsonl"
+
+
+class policy:  # noqa: N801 - reads as `with policy("mixed_bfloat16"):`
+    """Keras's dtype policy, set while models are built and put back afterwards."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._saved = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        keras.config.set_dtype_policy(self._saved)
+
+
+def create_run(run_config: RunConfig, checkpoint: checkpoints.Checkpoint, splits: dict[str, list[Example]]) -> Run:
+    """Lay out a new run directory, everything but its weights; whole or not at all.
+
+    Raises:
+        UserError: a row can't be used, or the directory can't be written.
+    """
+    options: Any = run_config.task
+    task = tasks.find(options.name).from_examples(options, splits["train"])
+    for examples in splits.values():
+        task.targets(examples)  # an unknown label is found now, not after the first epoch
+    bert_config = checkpoint.config
+    rate = run_config.training.dropout
+    if rate is not None:
+        bert_config = dataclasses.replace(bert_config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+    if run_config.text.max_length > bert_config.max_position_embeddings:
+        raise UserError(
+            f"text.max_length is {run_config.text.max_length}, but {run_config.checkpoint} has only "
+            f"{bert_config.max_position_embeddings} positions; set text.max_length to that or less"
+        )
+    tokenizer = checkpoint.tokenizer
+    if run_config.text.lowercase is not None:
+        tokenizer = dataclasses.replace(tokenizer, lowercase=run_config.text.lowercase)
+    path = Path(run_config.output)
+    with atomic_directory(path) as temporary:
+        (temporary / "bert_config.json").write_text(json.dumps(bert_config.to_dict(), indent=1), "utf-8")
+        (temporary / "tokenizer_config.json").write_text(json.dumps(tokenizer.to_dict(), indent=1), "utf-8")
+        (temporary / "vocab.txt").write_text("".join(f"{token}\n" for token in checkpoint.vocabulary), "utf-8")
+        (temporary / "environment.json").write_text(json.dumps(environment(), indent=1), "utf-8")
+        for split, examples in splits.items():
+            if examples:
+                write_examples(temporary / "data" / f"{split}.jsonl", examples)
+        task.save(temporary)
+        (temporary / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")
+    return Run(path)
+
+
+def environment() -> dict[str, str]:
+    """Versions of what trains a model here."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+def load(run: str | Path, weights: str = "best") -> TextModel:
+    """A trained model as an ordinary ``keras.Model``, with its ``tokenizer`` and ``task`` as attributes.
+
+        model = tfpipeline.load("runs/tweets")
+        outputs = model(model.tokenizer(["what a day"], max_length=64))
+
+    Args:
+        run: a run directory.
+        weights: "best", "last" or "initial".
+    Raises:
+        UserError: no such run, or it has no such weights yet.
+    """
+    opened = Run(run)
+    model = opened.model(weights)
+    model.tokenizer = opened.tokenizer
+    model.task = opened.task
+    return model
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; train the run again in another folder") from error
+    return value

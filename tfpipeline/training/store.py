@@ -1,0 +1,149 @@
+"""The checkpoints of a training run: what is needed to go on as if nothing had happened.
+
+    checkpoints/
+      index.json          {"initial": "step-00000000", "last": "step-00000206", "best": "step-00000103"}
+      step-00000206/      model.safetensors, optimizer.safetensors, state.json
+
+Variables are stored by their Keras path. A step's directory appears whole or not at all (temporary name,
+fsync, rename); the index is replaced after it, so that it never names something half-written; directories
+that the index no longer names are removed last.
+
+``tf.train.Checkpoint`` is not used: it does not restore Keras's seeds although its own check passes, and its
+files cannot be read without the objects that wrote them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpipeline.errors import UserError
+from tfpipeline.files import atomic_directory, write_text
+
+MODEL_FILE = "model.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
+INDEX_FILE = "index.json"
+
+
+class CheckpointStore:
+    """The ``checkpoints/`` folder of a run."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def index(self) -> dict[str, str]:
+        """Role ("initial", "last", "best") -> directory name; empty before the first checkpoint."""
+        path = self.directory / INDEX_FILE
+        if not path.exists():
+            return {}
+        index: dict[str, str] = json.loads(path.read_text("utf-8"))
+        return index
+
+    def save(
+        self,
+        roles: Iterable[str],
+        step: int,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer | None,
+        state: dict[str, Any],
+    ) -> None:
+        """Save a checkpoint and give it its roles ("last", and "best" when it is).
+
+        Raises:
+            UserError: it could not be written; the earlier checkpoints and their roles are untouched.
+        """
+        index = self.index()
+        name = self._free_name(step)
+        with atomic_directory(self.directory / name) as temporary:
+            _save_variables(temporary / MODEL_FILE, model.variables)
+            if optimizer is not None:
+                _save_variables(temporary / OPTIMIZER_FILE, optimizer.variables)
+            (temporary / STATE_FILE).write_text(json.dumps(state, indent=1), "utf-8")
+        index.update(dict.fromkeys(roles, name))
+        write_text(self.directory / INDEX_FILE, json.dumps(index, indent=1))
+        self._prune(index)
+
+    def restore_model(self, role: str, model: keras.Model) -> None:
+        """Set the model's variables to those of a checkpoint, bit for bit."""
+        _load_variables(self._step(role) / MODEL_FILE, model.variables)
+
+    def restore_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Set the optimizer's variables to those of the last checkpoint, bit for bit."""
+        _load_variables(self._step("last") / OPTIMIZER_FILE, optimizer.variables)
+
+    def state(self, role: str) -> dict[str, Any]:
+        """The state saved with a checkpoint."""
+        path = self._step(role) / STATE_FILE
+        try:
+            state: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {path}: {error}; train the run again in another folder") from error
+        return state
+
+    def _step(self, role: str) -> Path:
+        index = self.index()
+        if role not in index:
+            known = ", ".join(index) or "none"
+            raise UserError(f'{self.directory} has no "{role}" checkpoint (it has: {known}); train the run first')
+        return self.directory / index[role]
+
+    def _free_name(self, step: int) -> str:
+        """A step saved twice (or left by a crash before the index named it) gets a name of its own."""
+        candidates = itertools.chain([f"step-{step:08d}"], (f"step-{step:08d}-{n}" for n in itertools.count(1)))
+        return next(name for name in candidates if not (self.directory / name).exists())
+
+    def _steps(self) -> list[str]:
+        return sorted(path.name for path in self.directory.glob("step-*"))
+
+    def _prune(self, index: dict[str, str]) -> None:
+        for name in self._steps():
+            if name not in index.values():
+                shutil.rmtree(self.directory / name)
+            elif name != index.get("last"):  # only the last one is ever resumed from
+                (self.directory / name / OPTIMIZER_FILE).unlink(missing_ok=True)
+
+
+def _by_path(variables: list[Any]) -> dict[str, Any]:
+    named = {variable.path: variable for variable in variables}
+    if len(named) != len(variables):
+        raise ValueError("two variables have one path: " + ", ".join(sorted(v.path for v in variables)))
+    return named
+
+
+def _save_variables(path: Path, variables: list[Any]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.asarray(v.numpy(), order="C") for name, v in _by_path(variables).items()}
+    try:
+        save_file(arrays, path)
+    except SafetensorError as error:  # it reports a full disk in its own words
+        raise UserError(
+            f"cannot write {path.parent.parent}: {error}; free some space and run the command again"
+        ) from error
+
+
+def _load_variables(path: Path, variables: list[Any]) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    named = _by_path(variables)
+    try:
+        with safe_open(path, "numpy") as file:
+            missing, extra = sorted(named.keys() - file.keys()), sorted(file.keys() - named.keys())
+            if missing or extra:
+                raise UserError(
+                    f"{path} does not fit the model (missing: {missing or 'none'}; unknown: {extra or 'none'}); "
+                    "it was written by another version, train the run again in another folder"
+                )
+            for name, variable in named.items():
+                variable.assign(file.get_tensor(name))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot read {path}: {error}; train the run again in another folder") from error
