@@ -1,0 +1,158 @@
+"""The embedded development server: TensorFlow Serving's gRPC API over one model, in this process.
+
+It needs nothing but TensorFlow and tensorflow-serving-api, so a laptop without `tensorflow_model_server` can
+serve, and tests can. It is for development: Python, one process, no TLS, no REST.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Callable, Optional
+
+import grpc
+
+from tfpipeline.console import say as say_to_user
+from tfpipeline.errors import UserError, explain_missing_extra
+from tfpipeline.runtime import import_tensorflow
+from tfpipeline.serving.server.model_dir import check_model_dir
+from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.sockets import free_port, join_host_port
+
+GRPC_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),  # gRPC's 4 MB is less than a batch of embeddings
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),  # or two servers share a port in silence and take turns answering
+)
+_GRACE_SECONDS = 5.0
+
+
+class EmbeddedServer:
+    """Serves one model; use it as a context manager, or call :meth:`start` and :meth:`stop`.
+
+        with EmbeddedServer(make_options("models/sentiment", port=0)) as server:
+            print(server.address)
+
+    Args:
+        options: what and where.
+        say: called with one sentence when a version comes, goes or cannot be loaded.
+        stopping: when this is set while the first version loads, :meth:`start` gives up.
+    """
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        *,
+        say: Callable[[str], None] = say_to_user,
+        stopping: Optional[threading.Event] = None,
+    ) -> None:
+        self._options = options
+        self._say = say
+        self._stopping = stopping or threading.Event()
+        self._server: Any = None
+        self._executor: Optional[ThreadPoolExecutor] = None
+        self._versions: Any = None
+        #: The port listened on, once started.
+        self.port = options.port
+
+    @property
+    def address(self) -> str:
+        """``host:port`` for a client."""
+        return join_host_port(self._options.host, self.port)
+
+    def start(self) -> EmbeddedServer:
+        """Load the newest version, then listen. Returns when it can be asked.
+
+        Raises:
+            UserError: nothing to serve, it cannot be loaded, or the address cannot be listened on.
+            MissingExtraError: TensorFlow or tensorflow-serving-api is not installed.
+        """
+        check_model_dir(self._options.model_dir)
+        self.port = free_port(self._options.host, self._options.port)
+        with explain_missing_extra():
+            import_tensorflow()
+            from tfpipeline.serving.server.saved_model import SavedModel
+            from tfpipeline.serving.server.services import add_services
+            from tfpipeline.serving.server.versions import VersionManager
+
+        self._versions = VersionManager(self._options, SavedModel, self._say)
+        self._versions.start()
+        try:
+            while not self._versions.first_look_done(timeout=0.1):
+                if self._stopping.is_set():
+                    break
+            if not self._stopping.is_set():
+                self._need_a_version()
+                self._listen(add_services)
+        except BaseException:
+            self.stop(grace=0)
+            raise
+        return self
+
+    def versions(self) -> list[int]:
+        """The versions being served, newest first."""
+        return list(self._versions.available()) if self._versions else []
+
+    def stop(self, grace: float = _GRACE_SECONDS) -> None:
+        """Refuse new calls, let those being answered finish, unload, end every thread of ours.
+
+        Args:
+            grace: seconds after which calls still being answered are cancelled.
+        """
+        if self._server is not None:
+            self._server.stop(grace).wait()
+            self._server = None
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+            self._executor = None
+        if self._versions is not None:
+            self._versions.stop()
+            self._versions = None
+
+    def __enter__(self) -> EmbeddedServer:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.stop()
+
+    def _need_a_version(self) -> None:
+        if self._versions.available():
+            return
+        from tfpipeline.serving.server.versions import first_line
+
+        number, _, error = next(entry for entry in self._versions.states() if entry[2] is not None)
+        raise UserError(
+            f"version {number} of {self._options.name} in {self._options.model_dir} cannot be loaded: "
+            f"{first_line(error.message)}; export it again or move the directory {number} away"
+        )
+
+    def _listen(self, add_services: Callable[..., None]) -> None:
+        threads = self._options.threads
+        self._executor = ThreadPoolExecutor(
+            max_workers=threads, thread_name_prefix=f"calls to {self._options.name}"
+        )
+        server = grpc.server(self._executor, options=GRPC_OPTIONS, maximum_concurrent_rpcs=threads)
+        add_services(server, self._versions, self._options)
+        self._server = server
+        try:
+            server.add_insecure_port(self.address)
+        except RuntimeError as error:  # taken since it was checked
+            free_port(self._options.host, self.port)  # says why, if it still is
+            raise UserError(
+                f"cannot listen on {self.address}: {error}; choose another with --port"
+            ) from error
+        server.start()
+
+
+def wait_for(event: threading.Event) -> None:
+    """Wait without a limit and still notice signals."""
+    while not event.is_set():
+        event.wait(3600)
+        time.sleep(0)

@@ -1,0 +1,148 @@
+"""`tfpipeline serve`: picks the server, says which, and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from tfpipeline.console import progress, say
+from tfpipeline.errors import UserError, explain_missing_extra
+from tfpipeline.runtime import import_tensorflow
+from tfpipeline.serving.server.model_dir import check_model_dir
+from tfpipeline.serving.server.options import BatchingOptions, ServerOptions, make_options
+from tfpipeline.serving.server.sockets import free_port
+
+BINARY = "tensorflow_model_server"
+
+
+def serve(
+    model_dir: Union[str, Path],
+    *,
+    name: Optional[str] = None,
+    host: str = "127.0.0.1",
+    port: int = 8500,
+    server_binary: Optional[Union[str, Path]] = None,
+    latest_versions: int = 1,
+    poll_seconds: float = 1.0,
+    threads: int = 64,
+    batching: Optional[BatchingOptions] = None,
+) -> None:
+    """Serve the newest version of a model over gRPC until Ctrl-C or SIGTERM; then return.
+
+    Uses `tensorflow_model_server` when it is on the PATH or given, else the embedded development server.
+    New versions are picked up while it runs, old ones are let go once the new one answers.
+
+    Args:
+        model_dir: `models/NAME`, a directory of integer version directories.
+        name: what clients call the model; the directory's name by default.
+        host: the address to listen on; ``0.0.0.0`` is every IPv4 interface.
+        port: the gRPC port; 0 takes a free one (the ready line names it).
+        server_binary: a `tensorflow_model_server` to use in place of the one on the PATH.
+        latest_versions: how many of the newest versions are served at once.
+        poll_seconds: time between two looks at the directory for new versions.
+        threads: calls answered at once; more are refused with RESOURCE_EXHAUSTED.
+        batching: how the embedded server puts concurrent requests together.
+    Raises:
+        UserError: one sentence about a directory, a version, an address or a binary that cannot be used.
+    """
+    options = make_options(
+        model_dir,
+        name=name,
+        host=host,
+        port=port,
+        latest_versions=latest_versions,
+        poll_seconds=poll_seconds,
+        threads=threads,
+        batching=batching or BatchingOptions(),
+    )
+    binary = find_binary(server_binary)
+    check_model_dir(options.model_dir)
+    if binary is not None:
+        from tfpipeline.serving.server.binary import serve_with_binary
+
+        serve_with_binary(options, binary)
+        return
+    _serve_embedded(options)
+
+
+def find_binary(given: Optional[Union[str, Path]]) -> Optional[Path]:
+    """The `tensorflow_model_server` to use, or None for the embedded server.
+
+    Raises:
+        UserError: the one given does not exist or cannot be run.
+    """
+    if given is None:
+        found = shutil.which(BINARY)
+        return Path(found) if found else None
+    # A bare name means the PATH, as in a shell; anything with a slash is a path.
+    on_path = shutil.which(str(given)) if os.sep not in str(given) else None
+    path = Path(on_path) if on_path else Path(given).expanduser()
+    if not path.exists():
+        raise UserError(
+            f"there is no server binary {given}; give the path of {BINARY}, or leave --server-binary out "
+            "for the embedded development server"
+        )
+    if path.is_dir() or not os.access(path, os.X_OK):
+        raise UserError(
+            f"the server binary {path} cannot be executed; give the path of {BINARY} itself (chmod +x)"
+        )
+    return path.absolute()
+
+
+def _serve_embedded(options: ServerOptions) -> None:
+    from tfpipeline.serving.server.embedded import EmbeddedServer, wait_for
+
+    say(f"no {BINARY} on the PATH: using the embedded development server")
+    stop = threading.Event()
+    with _stop_on_signals(stop):
+        server = EmbeddedServer(options, stopping=stop)
+        try:
+            free_port(options.host, options.port)  # before the seconds that TensorFlow takes
+            with progress(f"starting {options.name}", total=2) as step:
+                with explain_missing_extra():
+                    import_tensorflow()
+                step.advance()
+                server.start()
+                step.advance()
+            if not stop.is_set():
+                say(
+                    ready_line(options.name, server.versions(), server.address, "embedded development server")
+                )
+                wait_for(stop)
+        finally:
+            server.stop()
+        say("stopped")
+
+
+def ready_line(name: str, versions: list[int], address: str, kind: str) -> str:
+    """``serving sentiment version 1 on 127.0.0.1:8500 (embedded development server)``."""
+    plural = "versions" if len(versions) > 1 else "version"
+    return f"serving {name} {plural} {', '.join(map(str, versions))} on {address} ({kind})"
+
+
+@contextlib.contextmanager
+def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Set ``stop`` on Ctrl-C and SIGTERM; a second one ends the process the ordinary way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the program that runs us
+        return
+    before: dict[int, Any] = {}
+
+    def on_signal(number: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        before[number] = signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,251 @@
+"""`PredictionService` and `ModelService`, answered from the versions in memory.
+
+Each method checks in the order TensorFlow Serving does and answers with its status codes and messages.
+Sources in tensorflow/serving: model_servers/{prediction,model}_service_impl.cc, get_model_status_impl.cc,
+server_core.cc (ServableRequestFromModelSpec), servables/tensorflow/{predict_util,get_model_metadata_impl}.cc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+import grpc
+import numpy as np
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+from tfpipeline.serving.server import inference
+from tfpipeline.serving.server.batching import NotRowByRowError, batch_key, batchable
+from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.predict import Question, find_signature, read_request
+from tfpipeline.serving.server.saved_model import DEFAULT_SIGNATURE
+from tfpipeline.serving.server.status import StatusError, invalid_argument, not_found, unimplemented
+from tfpipeline.serving.server.tensors import encode
+from tfpipeline.serving.server.versions import Version, VersionManager
+
+_SIGNATURE_DEF = "signature_def"
+
+
+def add_services(server: grpc.Server, versions: VersionManager, options: ServerOptions) -> None:
+    """Register both services with a gRPC server."""
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        PredictionService(versions, options), server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(versions, options), server)
+
+
+@contextlib.contextmanager
+def _answered(context: grpc.ServicerContext) -> Iterator[None]:
+    try:
+        yield
+    except StatusError as error:
+        context.abort(error.code, error.details())
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Predict, GetModelMetadata, Classify, Regress, MultiInference."""
+
+    def __init__(self, versions: VersionManager, options: ServerOptions) -> None:
+        self._versions = versions
+        self._options = options
+
+    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the protocol's name
+        response = predict_pb2.PredictResponse()
+        with _answered(context):
+            _need_spec(request)
+            with self._use(request.model_spec) as version:
+                name, signature = find_signature(version.model.signatures, request.model_spec.signature_name)
+                _fill_spec(response.model_spec, request.model_spec.name, version, name)
+                question = read_request(request, signature)
+                values = _compute(version, name, signature, question, context.is_active)
+            for alias, value in zip(question.outputs, values):
+                encode(value, response.outputs[alias])
+        return response
+
+    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        with _answered(context):
+            _need_spec(request)
+            if not request.metadata_field:
+                raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
+            for field in request.metadata_field:
+                if field != _SIGNATURE_DEF:
+                    raise invalid_argument(f"Metadata field {field} is not supported")
+            with self._use(request.model_spec) as version:
+                signatures = get_model_metadata_pb2.SignatureDefMap()
+                for name, signature in version.model.signatures.items():
+                    signatures.signature_def[name].CopyFrom(signature)
+                response.model_spec.name = request.model_spec.name
+                response.model_spec.version.value = version.number
+            response.metadata[_SIGNATURE_DEF].Pack(signatures)
+        return response
+
+    def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return self._infer(
+            request,
+            context,
+            classification_pb2.ClassificationResponse(),
+            inference.classify_tensors,
+            inference.write_classifications,
+        )
+
+    def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return self._infer(
+            request,
+            context,
+            regression_pb2.RegressionResponse(),
+            inference.regress_tensors,
+            inference.write_regressions,
+        )
+
+    def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        response = inference_pb2.MultiInferenceResponse()
+        with _answered(context):
+            # The first task says which model and version; without one the empty spec is refused.
+            spec = request.tasks[0].model_spec if request.tasks else inference_pb2.InferenceTask().model_spec
+            with self._use(spec) as version:
+                signatures = version.model.signatures
+                inputs, outputs = inference.check_tasks(request.tasks, signatures)
+                examples, values = inference.compute(version.model.run, request.input, inputs, outputs)
+            for task in request.tasks:
+                signature = signatures[task.model_spec.signature_name or DEFAULT_SIGNATURE]
+                result = response.results.add()
+                if task.method_name == inference.CLASSIFY:
+                    inference.write_classifications(signature, examples, values, result.classification_result)
+                    result.classification_result.SetInParent()
+                else:
+                    inference.write_regressions(signature, examples, values, result.regression_result)
+                _fill_spec(
+                    result.model_spec,
+                    task.model_spec.name,
+                    version,
+                    task.model_spec.signature_name or DEFAULT_SIGNATURE,
+                )
+        return response
+
+    def _infer(
+        self,
+        request: Any,
+        context: grpc.ServicerContext,
+        response: Any,
+        tensors: Callable[[Any], tuple[str, list[str]]],
+        write: Callable[[Any, int, Any, Any], None],
+    ) -> Any:
+        with _answered(context):
+            _need_spec(request)
+            with self._use(request.model_spec) as version:
+                name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+                signature = inference.signature_of(version.model.signatures, name)
+                tensor, outputs = tensors(signature)
+                _fill_spec(response.model_spec, request.model_spec.name, version, name)
+                examples, values = inference.compute(version.model.run, request.input, [tensor], outputs)
+            write(signature, examples, values, response.result)
+        return response
+
+    def _use(self, spec: Any) -> contextlib.AbstractContextManager[Version]:
+        """The version a `ModelSpec` means; see `ServableRequestFromModelSpec`."""
+        if not spec.name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        if spec.WhichOneof("version_choice") == "version_label":
+            # Labels are set by a configuration file, which the embedded server does not read.
+            raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
+        number = spec.version.value if spec.HasField("version") else None
+        if spec.name != self._options.name:
+            wanted = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
+            raise not_found(f"Servable not found for request: {wanted}")
+        return self._versions.use(number)
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """GetModelStatus; HandleReloadConfigRequest is refused."""
+
+    def __init__(self, versions: VersionManager, options: ServerOptions) -> None:
+        self._versions = versions
+        self._options = options
+
+    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        response = get_model_status_pb2.GetModelStatusResponse()
+        with _answered(context):
+            _need_spec(request)
+            spec = request.model_spec
+            states = self._versions.states() if spec.name == self._options.name else []
+            if spec.HasField("version"):
+                states = [entry for entry in states if entry[0] == spec.version.value]
+                if not states:
+                    raise not_found(f"Could not find version {spec.version.value} of model {spec.name}")
+            elif not states:
+                raise not_found(f"Could not find any versions of model {spec.name}")
+            for number, state, error in states:
+                status = response.model_version_status.add(version=number, state=int(state))
+                status.status.SetInParent()
+                if error is not None:
+                    status.status.error_code = error.number
+                    status.status.error_message = error.message
+        return response
+
+    def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        with _answered(context):
+            if request.config.WhichOneof("config") != "model_config_list":
+                raise invalid_argument(
+                    "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                    "Only ModelConfigList is currently supported"
+                )
+            raise unimplemented(
+                "The embedded development server serves the one model it was started with; "
+                "tensorflow_model_server can be reconfigured while it runs"
+            )
+        return model_management_pb2.ReloadConfigResponse()
+
+
+def _need_spec(request: Any) -> None:
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+
+
+def _fill_spec(spec: Any, name: str, version: Version, signature_name: str) -> None:
+    spec.name = name
+    spec.signature_name = signature_name
+    spec.version.value = version.number
+
+
+def _compute(
+    version: Version, name: str, signature: Any, question: Question, alive: Callable[[], bool]
+) -> list[np.ndarray]:
+    """Through the batcher where that changes nothing but the speed, else straight to the session."""
+    model, notes = version.model, version.notes
+    fetches = [signature.outputs[alias].name for alias in question.outputs]
+    key = _batch_key(notes, name, signature, question)
+    if key is not None and version.batcher is not None:
+        aliases = sorted(question.inputs)
+        tensors = [signature.inputs[alias].name for alias in aliases]
+        try:
+            return version.batcher.run(
+                (name, question.outputs, key),
+                [question.inputs[alias] for alias in aliases],
+                lambda arrays: model.run(dict(zip(tensors, arrays)), fetches),
+                alive,
+            )
+        except NotRowByRowError:
+            notes[name] = False  # its outputs are not what the signature says: never again for this version
+    feeds = {signature.inputs[alias].name: array for alias, array in question.inputs.items()}
+    result: list[np.ndarray] = model.run(feeds, fetches)
+    return result
+
+
+def _batch_key(
+    notes: dict[str, Any], name: str, signature: Any, question: Question
+) -> Optional[tuple[Any, ...]]:
+    if name not in notes:
+        notes[name] = batchable(signature)
+    return batch_key(question.inputs, signature) if notes[name] else None

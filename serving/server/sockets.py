@@ -1,0 +1,71 @@
+"""Addresses to listen on: checked before anything slow begins."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from tfpipeline.errors import UserError
+
+
+def join_host_port(host: str, port: int) -> str:
+    """``host:port`` as gRPC and people read it; an IPv6 address goes into brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A TCP socket bound to the address and listening; the caller closes it.
+
+    Raises:
+        UserError: the port is taken or not permitted, or the host is not an address of this machine.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise UserError(
+            f"cannot listen on {host!r}: that name has no address here; use 127.0.0.1 (this machine only) or 0.0.0.0"
+        ) from error
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # On Linux this passes over connections of a server that has just ended, never over one that runs.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise listen_error(host, port, error) from error
+    return listener
+
+
+def listen_error(host: str, port: int, error: OSError) -> UserError:
+    """The sentence for an address that the operating system refused."""
+    where = join_host_port(host, port)
+    if error.errno == errno.EADDRINUSE:
+        return UserError(
+            f"port {port} on {host} is in use by another program; choose another with --port, or --port 0"
+        )
+    if error.errno == errno.EACCES:
+        return UserError(
+            f"cannot listen on {where}: ports below 1024 need privileges; choose another with --port"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return UserError(
+            f"cannot listen on {where}: no interface of this machine has that address; "
+            "use --host 127.0.0.1 (this machine only) or --host 0.0.0.0 (every interface)"
+        )
+    return UserError(
+        f"cannot listen on {where}: {os.strerror(error.errno or 0)}; choose another --host or --port"
+    )
+
+
+def free_port(host: str, port: int) -> int:
+    """``port`` when it can be listened on, or a free one when it is 0.
+
+    Raises:
+        UserError: see :func:`listen`.
+    """
+    with listen(host, port) as listener:
+        return int(listener.getsockname()[1])

@@ -1,0 +1,61 @@
+"""A gRPC status as an exception: what every part of the embedded server raises."""
+
+from __future__ import annotations
+
+import grpc
+
+# TensorFlow's error codes and gRPC's status codes are the same numbers.
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+# Source: ToGRPCStatus in tensorflow/serving, model_servers/grpc_status_util.cc.
+_MESSAGE_LIMIT = 1024
+
+
+class StatusError(Exception):
+    """An answer that is not OK.
+
+    Args:
+        code: the gRPC status.
+        message: the sentence, as TensorFlow Serving words it.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def number(self) -> int:
+        """The code as TensorFlow's `error.Code` numbers it."""
+        return int(self.code.value[0])
+
+    def details(self) -> str:
+        """The message as it goes over the wire: cut where TensorFlow Serving cuts it."""
+        if len(self.message) > _MESSAGE_LIMIT:
+            return self.message[:_MESSAGE_LIMIT] + "...TRUNCATED"
+        return self.message
+
+
+def from_number(number: int, message: str) -> StatusError:
+    """The error for a TensorFlow error code."""
+    return StatusError(_CODES.get(number, grpc.StatusCode.UNKNOWN), message)
+
+
+def invalid_argument(message: str) -> StatusError:
+    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def not_found(message: str) -> StatusError:
+    return StatusError(grpc.StatusCode.NOT_FOUND, message)
+
+
+def failed_precondition(message: str) -> StatusError:
+    return StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+
+def unimplemented(message: str) -> StatusError:
+    return StatusError(grpc.StatusCode.UNIMPLEMENTED, message)
+
+
+def unavailable(message: str) -> StatusError:
+    return StatusError(grpc.StatusCode.UNAVAILABLE, message)

@@ -1,0 +1,262 @@
+"""Which versions are served: looks at the directory, loads the new, then lets the old go.
+
+TensorFlow Serving's policy (availability-preserving, latest N): a new version is loaded first and only then
+the old one unloaded, after the requests that use it have finished. A version that cannot be loaded is kept
+as END with its error, and the old one keeps serving.
+
+Sources in tensorflow/serving: core/availability_preserving_policy.cc, core/servable_state.h,
+sources/storage_path/file_system_storage_path_source.cc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import gc
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Optional, Protocol
+
+from tfpipeline.serving.server.batching import Batcher
+from tfpipeline.serving.server.model_dir import fingerprint, has_saved_model, version_directories
+from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.status import StatusError, not_found
+
+
+class State(enum.IntEnum):
+    """States of a version, numbered as `ModelVersionStatus.State`."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+class Model(Protocol):
+    """What a loaded version must be able to do; :class:`saved_model.SavedModel` is one."""
+
+    signatures: Any
+
+    def run(self, feeds: Any, fetches: Any) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Version:
+    """One version, from the first look at it to its end."""
+
+    number: int
+    path: Path
+    state: State = State.START
+    error: Optional[StatusError] = None
+    model: Any = None
+    batcher: Optional[Batcher] = None
+    users: int = 0
+    #: The files at the last failed attempt: it is tried again when they change.
+    failed_files: Any = None
+    notes: dict[str, Any] = field(default_factory=dict)  # what the services remember about its signatures
+
+
+class VersionManager:
+    """Loads and unloads the versions of one model in a thread of its own.
+
+    Args:
+        options: name, directory, how many versions, how often to look.
+        load: directory -> loaded model; raises :class:`StatusError`.
+        say: called with one sentence when a version comes, goes or cannot be loaded.
+    """
+
+    def __init__(
+        self, options: ServerOptions, load: Callable[[Path], Model], say: Callable[[str], None]
+    ) -> None:
+        self._options = options
+        self._load = load
+        self._say = say
+        self._lock = threading.Lock()
+        self._versions: dict[int, Version] = {}
+        self._wake = threading.Event()
+        self._stopping = False
+        self._first_look = threading.Event()
+        self._directory_error = ""
+        self._thread = threading.Thread(target=self._work, name=f"versions of {options.name}", daemon=True)
+
+    # -- for the services ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def use(self, number: Optional[int]) -> Iterator[Version]:
+        """A served version for the length of a request: the newest, or the one asked for.
+
+        Raises:
+            StatusError: NOT_FOUND, in the server's words.
+        """
+        name = self._options.name
+        with self._lock:
+            served = [v for v in self._versions.values() if v.state == State.AVAILABLE]
+            if number is None:
+                version = max(served, key=lambda v: v.number, default=None)
+                wanted = f"Latest({name})"
+            else:
+                version = next((v for v in served if v.number == number), None)
+                wanted = f"Specific({name}, {number})"
+            if version is None:
+                raise not_found(f"Servable not found for request: {wanted}")
+            version.users += 1
+        try:
+            yield version
+        finally:
+            with self._lock:
+                version.users -= 1
+                if not version.users and version.state == State.UNLOADING:
+                    self._wake.set()
+
+    def states(self) -> list[tuple[int, State, Optional[StatusError]]]:
+        """Every version ever seen, newest first."""
+        with self._lock:
+            return [
+                (number, version.state, version.error)
+                for number, version in sorted(self._versions.items(), reverse=True)
+            ]
+
+    # -- for the server --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin looking and loading."""
+        self._thread.start()
+
+    def first_look_done(self, timeout: float) -> bool:
+        """Wait until what was there at the start is loaded or has failed."""
+        return self._first_look.wait(timeout)
+
+    def available(self) -> list[int]:
+        """The versions being served, newest first."""
+        return [number for number, state, _ in self.states() if state == State.AVAILABLE]
+
+    def stop(self) -> None:
+        """Unload everything and end the thread. Requests must have finished."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        with self._lock:
+            versions = [v for v in self._versions.values() if v.model is not None]
+        for version in versions:
+            self._end(version)
+
+    # -- the thread ------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        looked = False
+        while not self._stopping:
+            if not (looked and self._options.poll_seconds == 0):
+                self._look()
+                looked = True
+            self._first_look.set()
+            self._unload_unused()
+            self._wake.wait(self._options.poll_seconds or None)
+            self._wake.clear()
+        self._first_look.set()
+
+    def _look(self) -> None:
+        try:
+            found = version_directories(self._options.model_dir)
+        except OSError as error:
+            # A share that is gone for a moment: what is loaded stays (as the server does).
+            self._tell_once(f"cannot read {self._options.model_dir} ({error.strerror}); what is loaded stays")
+            return
+        self._directory_error = ""
+        # A directory without its graph file yet is most likely being copied: an older version serves meanwhile.
+        whole = [number for number in sorted(found, reverse=True) if has_saved_model(found[number])]
+        wanted = whole[: self._options.latest_versions]
+        for number in sorted(found, reverse=True):
+            if number in wanted:
+                self._bring(number, found[number])
+            elif wanted and number > wanted[-1] and not has_saved_model(found[number]):
+                self._note_empty(number, found[number])
+            if self._stopping:
+                return
+        self._retire(set(wanted), anything=bool(found))
+
+    def _bring(self, number: int, path: Path) -> None:
+        with self._lock:
+            version = self._versions.get(number)
+            if version is not None and version.state != State.END:
+                return
+        files = fingerprint(path)
+        if version is not None and version.failed_files == files:
+            return
+        version = Version(number, path, State.LOADING)
+        with self._lock:
+            self._versions[number] = version
+        try:
+            model = self._load(path)
+        except StatusError as error:
+            self._fail(version, error, files)
+            return
+        with self._lock:
+            version.model = model
+            version.batcher = Batcher(self._options.batching)
+            version.state = State.AVAILABLE
+        if self._first_look.is_set():
+            self._say(f"version {number} of {self._options.name} is loaded and serving")
+
+    def _fail(self, version: Version, error: StatusError, files: Any) -> None:
+        with self._lock:
+            version.error = error
+            version.failed_files = files
+            version.state = State.END
+        if self._first_look.is_set():
+            serving = self.available()
+            meanwhile = f"version {serving[0]} keeps serving" if serving else "nothing is being served"
+            self._say(f"{version.path} cannot be loaded ({first_line(error.message)}); {meanwhile}")
+
+    def _note_empty(self, number: int, path: Path) -> None:
+        with self._lock:
+            if number in self._versions:
+                return
+        version = Version(number, path)
+        with self._lock:
+            self._versions[number] = version
+        message = f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
+        self._fail(version, not_found(message), fingerprint(path))
+
+    def _retire(self, wanted: set[int], anything: bool) -> None:
+        """Let the other versions go, unless that would leave nothing to answer with."""
+        with self._lock:
+            ready = [n for n in wanted if n in self._versions and self._versions[n].state == State.AVAILABLE]
+            if anything and not ready:
+                return
+            for number, version in self._versions.items():
+                if number not in wanted and version.state == State.AVAILABLE:
+                    version.state = State.UNLOADING
+
+    def _unload_unused(self) -> None:
+        with self._lock:
+            idle = [v for v in self._versions.values() if v.state == State.UNLOADING and not v.users]
+        for version in idle:
+            self._end(version)
+            self._say(f"version {version.number} of {self._options.name} is unloaded")
+
+    def _end(self, version: Version) -> None:
+        with self._lock:
+            model, version.model, version.batcher = version.model, None, None
+            version.notes.clear()
+            version.state = State.UNLOADING
+        model.close()
+        del model
+        gc.collect()  # a graph is full of cycles and holds the model's memory
+        with self._lock:
+            version.state = State.END
+
+    def _tell_once(self, sentence: str) -> None:
+        if sentence != self._directory_error:
+            self._directory_error = sentence
+            self._say(sentence)
+
+
+def first_line(message: str) -> str:
+    """TensorFlow's messages go on for lines; a sentence to the user takes the first."""
+    return message.strip().split("\n", 1)[0].rstrip(".") or "no reason given"
