@@ -1,1 +1,26 @@
+"""From files to batches of tokens: readers, splits, the token cache, the order of batches. NumPy only.
 
+Letters in shapes: N rows of a data set, B rows of a batch, T positions.
+"""
+
+from tfpipeline.data.batches import epoch_batches, evaluation_batches, original_order
+from tfpipeline.data.cache import TokenCache
+from tfpipeline.data.examples import Example, load_splits, read_data_file, read_examples, write_examples
+from tfpipeline.data.readers import read_records
+from tfpipeline.data.records import Record
+from tfpipeline.data.splits import split_rows
+
+__all__ = [
+    "Example",
+    "Record",
+    "TokenCache",
+    "epoch_batches",
+    "evaluation_batches",
+    "load_splits",
+    "original_order",
+    "read_data_file",
+    "read_examples",
+    "read_records",
+    "split_rows",
+    "write_examples",
+]

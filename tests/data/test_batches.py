@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfpipeline.data import epoch_batches, evaluation_batches, original_order
+
+lengths_lists = st.lists(st.integers(1, 200), max_size=120).map(lambda lengths: np.array(lengths, np.int32))
+
+
+@given(lengths=lengths_lists, size=st.integers(1, 17), window=st.integers(1, 64), epoch=st.integers(0, 5))
+def test_an_epoch_holds_every_row_once(lengths, size, window, epoch):
+    batches = epoch_batches(lengths, size, window=window, seed=3, epoch=epoch)
+    assert sorted(np.concatenate([*batches, np.arange(0)]).tolist()) == list(range(len(lengths)))
+    assert len(batches) == -(-len(lengths) // size)
+    assert sorted(map(len, batches), reverse=True)[:-1] == [size] * (len(batches) - 1 if batches else 0)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    lengths = np.random.default_rng(0).integers(1, 100, 500)
+
+    def joined(seed, epoch):
+        return np.concatenate(epoch_batches(lengths, 16, window=64, seed=seed, epoch=epoch))
+
+    assert (joined(1, 2) == joined(1, 2)).all()
+    for seed, epoch in ((1, 3), (2, 2), (2, 1)):
+        assert (joined(1, 2) != joined(seed, epoch)).any()
+
+
+def test_batches_are_neither_in_the_order_of_the_file_nor_of_length():
+    lengths = np.arange(1, 4097)
+    first = np.array([lengths[batch].mean() for batch in epoch_batches(lengths, 32)])
+    assert abs(np.corrcoef(first, np.arange(len(first)))[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize(("window", "most"), [(1024, 1.25), (4096, 1.2)])
+def test_little_padding_at_log_normal_lengths(window, most):
+    """Tokens fed for each real one, at batch 32 and widths rounded up to 8."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(3.5, 0.6, 20_000).astype(np.int64), 3, 128)
+
+    def fed(batches):
+        widths = [-(-lengths[batch].max() // 8) * 8 * len(batch) for batch in batches]
+        return sum(widths) / lengths.sum()
+
+    assert fed(epoch_batches(lengths, 32, window=window)) <= most
+    assert fed(epoch_batches(lengths, 32, window=32)) > 1.8  # what sorting saves
+    assert fed(evaluation_batches(lengths, 32)) <= 1.15
+
+
+@given(lengths=lengths_lists, size=st.integers(1, 17))
+def test_results_go_back_to_their_rows(lengths, size):
+    batches = evaluation_batches(lengths, size)
+    widths = [lengths[batch] for batch in batches]
+    assert (np.diff(np.concatenate([*widths, np.arange(0)])) >= 0).all()
+    results = np.concatenate([*(batch * 10 for batch in batches), np.arange(0)])
+    assert (results[original_order(batches)] == np.arange(len(lengths)) * 10).all()

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import csv
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfpipeline.data import Example, load_splits, read_data_file, read_examples, write_examples
+from tfpipeline.data.options import DataOptions, SplitOptions
+from tfpipeline.errors import UserError
+
+
+def write(path, rows, header=("text", "label")):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+def many(count, start=0):
+    return [(f"text {row}", "ab"[row % 2]) for row in range(start, start + count)]
+
+
+def test_cells_by_role(tmp_path):
+    header = ("first", "second", "topic", "importance", "author", "extra")
+    path = write(
+        tmp_path / "x.csv", [("a", "b", " News ", "0.5", "me", "e"), ("c", "", " ", "2", "you", "")], header
+    )
+    options = DataOptions(
+        train=path, text="first", text_pair="second", label="topic", weight="importance", group="author"
+    )
+    assert read_data_file(path, options) == [
+        Example("a", "b", "News", 0.5, "me", {"extra": "e"}, path, 2),
+        Example("c", "", None, 2.0, "you", {"extra": ""}, path, 3),
+    ]
+
+
+def test_columns_that_are_not_named_are_kept_for_the_task(tmp_path):
+    path = write(tmp_path / "x.csv", [("a", "pos", "1")], ("text", "label", "sport"))
+    (example,) = read_data_file(path, DataOptions(train=path, label=None))
+    assert example == Example("a", columns={"label": "pos", "sport": "1"}, file=path, line=2)
+    assert example.joined_text == "a"
+    assert Example("a", "b").joined_text == "a b"
+
+
+@pytest.mark.parametrize("cell", ["-1", "heavy", "", "nan", "inf", "-0.1"])
+def test_weights_that_are_none(tmp_path, cell):
+    path = write(tmp_path / "x.csv", [("a", "1"), ("b", cell)], ("text", "w"))
+    with pytest.raises(UserError) as caught:
+        read_data_file(path, DataOptions(train=path, label=None, weight="w"))
+    assert str(caught.value) == f'{path}:3: the column "w" holds "{cell}"; a weight is a number of at least 0'
+
+
+def test_missing_column_group_and_rows(tmp_path):
+    path = write(tmp_path / "x.csv", [("a", "b")], ("text", "lable"))
+    with pytest.raises(UserError, match=r'x\.csv:1: there is no column "label"; did you mean "lable"\?'):
+        read_data_file(path, DataOptions(train=path))
+    path = write(tmp_path / "y.csv", [("a", "x"), ("b", " ")], ("text", "author"))
+    with pytest.raises(UserError, match=r'y\.csv:3: the column "author" is empty'):
+        read_data_file(path, DataOptions(train=path, label=None, group="author"))
+    path = write(tmp_path / "z.csv", [])
+    with pytest.raises(UserError, match=r"z\.csv: the file has no rows"):
+        load_splits(DataOptions(train=path))
+
+
+def test_empty_texts_are_kept_and_counted(tmp_path, capfd):
+    path = write(tmp_path / "x.csv", [("a", "b"), ("", "c"), (" ", "d")])
+    assert [example.text for example in read_data_file(path, DataOptions(train=path))] == ["a", "", " "]
+    assert "2 rows have no text, the first in line 3" in capfd.readouterr().err
+
+
+def test_parts_come_from_files_or_from_the_training_file(tmp_path, capfd):
+    train = write(tmp_path / "train.csv", many(100))
+    test = write(tmp_path / "test.csv", many(7, start=100))
+    sizes = {name: len(rows) for name, rows in load_splits(DataOptions(train=train)).items()}
+    assert sizes == {"train": 90, "validation": 10, "test": 0}
+    split = SplitOptions(validation=0.2, test=0.1)
+    sizes = {name: len(rows) for name, rows in load_splits(DataOptions(train=train, split=split)).items()}
+    assert sizes == {"train": 70, "validation": 20, "test": 10}
+    sizes = {
+        name: len(rows)
+        for name, rows in load_splits(DataOptions(train=train, test=test, split=split)).items()
+    }
+    assert sizes == {"train": 80, "validation": 20, "test": 7}
+    splits = load_splits(DataOptions(train=train, validation=test, test=test))
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 100, "validation": 7, "test": 7}
+    assert [row.line for row in splits["train"]] == list(range(2, 102))
+    assert "warning" not in capfd.readouterr().err
+
+
+def test_split_by_label_group_or_neither(tmp_path):
+    rows = [(f"text {row}", "rare" if row < 10 else "common", f"author {row // 10}") for row in range(100)]
+    path = write(tmp_path / "x.csv", rows, ("text", "label", "author"))
+
+    def validation(**options):
+        split = SplitOptions(validation=0.2, **options)
+        return load_splits(DataOptions(train=path, group="author", split=split))["validation"]
+
+    assert sum(row.label == "rare" for row in validation(by="stratified")) == 2
+    assert len({row.group for row in validation(by="group")}) == 2
+    assert len({row.group for row in validation(by="random")}) > 2
+    by_parity = load_splits(
+        DataOptions(train=path, split=SplitOptions(validation=0.5)), stratum=lambda row: row.line % 2
+    )
+    assert sum(row.line % 2 for row in by_parity["validation"]) == 25
+
+
+def test_too_few_rows(tmp_path):
+    path = write(tmp_path / "x.csv", [("a", "b")])
+    with pytest.raises(UserError, match=r"x\.csv: none of its 1 rows is left for the validation part"):
+        load_splits(DataOptions(train=path))
+    path = write(tmp_path / "y.csv", [("a", "g"), ("b", "g")], ("text", "author"))
+    options = DataOptions(train=path, label=None, group="author", split=SplitOptions(by="group"))
+    with pytest.raises(UserError, match="none of its 1 groups is left for the validation part"):
+        load_splits(options)
+
+
+def test_weights_that_are_all_zero(tmp_path):
+    path = write(tmp_path / "x.csv", [("a", "0"), ("b", "0.0"), ("c", "0")], ("text", "w"))
+    with pytest.raises(UserError, match="no training row has a weight above 0; check the column w"):
+        load_splits(DataOptions(train=path, label=None, weight="w"))
+
+
+def test_shared_texts_are_warned_about(tmp_path, capfd):
+    train = write(tmp_path / "train.csv", many(50))
+    test = write(tmp_path / "test.csv", [("TEXT  3 ", "a"), ("other", "b"), ("text 4", "b")])
+    load_splits(DataOptions(train=train, validation=test, test=test))
+    assert "2 of 3 test rows have a text that is also in the training rows" in " ".join(
+        capfd.readouterr().err.split()
+    )
+
+
+def test_options_that_contradict():
+    with pytest.raises(ValueError, match="keep their sum below 1"):
+        SplitOptions(validation=0.6, test=0.4)
+    with pytest.raises(ValueError, match=r"no column is named by data\.group"):
+        DataOptions(train="x.csv", split=SplitOptions(by="group"))
+
+
+def test_every_option_is_described():
+    for schema in (DataOptions, SplitOptions):
+        assert [
+            name for name, field in schema.model_fields.items() if name != "split" and not field.description
+        ] == []
+
+
+texts = st.text(max_size=10)  # lone surrogates too
+examples = st.builds(
+    Example,
+    text=texts,
+    text_pair=st.none() | texts,
+    label=st.none() | texts,
+    weight=st.floats(0, 1e300),
+    group=st.none() | texts,
+    columns=st.dictionaries(texts, texts, max_size=2),
+    file=texts,
+    line=st.integers(0, 10**9),
+)
+
+
+@given(rows=st.lists(examples, max_size=5))
+def test_written_rows_read_back_equal(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / "data" / "rows.jsonl"
+    write_examples(path, rows)
+    assert read_examples(path) == rows
+
+
+def test_changed_rows_are_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a"}\n{"txt": "a"}\n')
+    with pytest.raises(UserError, match=r"rows\.jsonl:2: not a row of a run"):
+        read_examples(path)

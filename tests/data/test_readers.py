@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfpipeline.data import read_records, readers
+from tfpipeline.errors import UserError
+
+
+def rows(tmp_path, name, data, required=()):
+    path = tmp_path / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
+    return [(dict(record.columns), record.line) for record in read_records(path, required)]
+
+
+def sentence(tmp_path, name, data, required=()):
+    with pytest.raises(UserError) as caught:
+        rows(tmp_path, name, data, required)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).replace(f"{tmp_path}/", "")
+
+
+def test_csv_cells_and_lines(tmp_path):
+    data = '\ufefftext,label\n"two\nlines, ""quoted""",a\r\n\n\x00 \u2028 \x85,\n" b",c'
+    assert rows(tmp_path, "x.csv", data) == [
+        ({"text": 'two\nlines, "quoted"', "label": "a"}, 2),
+        ({"text": "\x00 \u2028 \x85", "label": ""}, 5),
+        ({"text": " b", "label": "c"}, 6),
+    ]
+
+
+def test_csv_holds_long_texts_and_leaves_the_process_limit_alone(tmp_path):
+    before = csv.field_size_limit()
+    assert len(rows(tmp_path, "x.csv", "text\n" + "x" * 1_000_000)[0][0]["text"]) == 1_000_000
+    assert csv.field_size_limit() == before
+
+
+def test_tsv_quotes_are_ordinary(tmp_path):
+    assert rows(tmp_path, "x.TSV", 'text\tlabel\r\n"open\ta\r\n\n\tb\n') == [
+        ({"text": '"open', "label": "a"}, 2),
+        ({"text": "", "label": "b"}, 4),
+    ]
+
+
+def test_jsonl_cells_are_text(tmp_path):
+    line = '{"a": "x\\n", "b": 1.0, "c": null, "d": true, "e": [1, "é", 2.50, {"k": null}], "f": 123456789012345678901, "g": NaN, "h": "\\ud83d \\ud83d\\ude00"}'
+    found = rows(tmp_path, "x.jsonl", f"\n{line}\n")
+    assert found == [
+        (
+            {
+                "a": "x\n", "b": "1.0", "c": "", "d": "true", "e": '[1, "é", 2.50, {"k": null}]',
+                "f": "123456789012345678901", "g": "NaN", "h": "\ufffd 😀",
+            },
+            2,
+        )
+    ]  # fmt: skip
+    assert json.loads(found[0][0]["e"])[3] == {"k": None}
+
+
+def test_txt_is_a_row_a_line(tmp_path):
+    assert rows(tmp_path, "x.txt", "a,b\r\n\nc") == [
+        ({"text": "a,b"}, 1),
+        ({"text": ""}, 2),
+        ({"text": "c"}, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "start"),
+    [
+        ("x.csv", "text,label\na,b\nc\n", "x.csv:3: 1 cells where the header has 2; put a cell"),
+        ("x.csv", 'text,label\n"a\n\n",b\nc,d,e\n', "x.csv:5: 3 cells where the header has 2"),
+        ("x.csv", 'text,label\na,b\n"open,c\nd,e\n', "x.csv:3: broken row (unexpected end of data)"),
+        ("x.csv", 'text,label\n"a"b,c\n', "x.csv:2: broken row"),
+        ("x.csv", "text,text\n", 'x.csv:1: two columns are called "text"'),
+        ("x.csv", "", "x.csv:1: the file is empty"),
+        ("x.csv", "\n\n", "x.csv:1: the file is empty"),
+        ("x.csv", b"text\nok\n\xe9t\xe9\n", "x.csv:3: not UTF-8 (byte 0xe9)"),
+        ("x.csv", "text\n".encode("utf-16"), "x.csv:1: the file is UTF-16"),
+        ("x.tsv", "text\tlabel\na\tb\tc\n", "x.tsv:2: 3 cells where the header has 2; a TSV cell"),
+        ("x.tsv", "", "x.tsv:1: the file is empty"),
+        ("x.jsonl", '{"text": "a"}\n[1]\n', 'x.jsonl:2: expected a JSON object such as {"text": "..."}, found [1]'),
+        ("x.jsonl", '{"text": "a"}\n{"text": \n', "x.jsonl:2: not a JSON object"),
+        ("x.jsonl", "[" * 100_000, "x.jsonl:1: not a JSON object (nested too deeply)"),
+        ("x.jsonl", "\n \n", "x.jsonl:1: the file is empty"),
+        ("x.xlsx", "", 'x.xlsx: cannot tell the format from the suffix ".xlsx"; known: .csv, .jsonl, '),
+        ("x", "", 'x: cannot tell the format from the suffix ""'),
+    ],
+)  # fmt: skip
+def test_broken_files(tmp_path, name, data, start):
+    assert sentence(tmp_path, name, data).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "found"),
+    [
+        ("x.csv", "txt,label\n", 'x.csv:1: there is no column "text"; did you mean "txt"?'),
+        ("x.tsv", "body\tlabel\n", 'x.tsv:1: there is no column "text"; known: body, label'),
+        (
+            "x.jsonl",
+            '{"text": "a"}\n{"Text": "a"}\n',
+            'x.jsonl:2: there is no column "text"; did you mean "Text"?',
+        ),
+    ],
+)
+def test_missing_column(tmp_path, name, data, found):
+    assert sentence(tmp_path, name, data, ["text"]) == found
+
+
+def test_txt_has_one_column(tmp_path):
+    assert "there is no column" in sentence(tmp_path, "x.txt", "a\n", ["label"])
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*none\.csv: No such file"):
+        list(read_records(tmp_path / "none.csv"))
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=r"cannot read .*folder\.csv: Is a directory"):
+        list(read_records(tmp_path / "folder.csv"))
+
+
+@pytest.mark.parametrize("name", readers.names())
+def test_every_reader_streams(tmp_path, name):
+    """The contract of a reader: rows come while the file is read, and errors name where."""
+    good = {
+        "csv": "text\na\nb\n",
+        "tsv": "text\na\nb\n",
+        "jsonl": '{"text": "a"}\n{"text": "b"}\n',
+        "txt": "a\nb\n",
+    }
+    path = tmp_path / f"x.{name}"
+    # The broken byte lies beyond what a file's buffer reads ahead.
+    line = good[name].splitlines(keepends=True)[-1].encode()
+    path.write_bytes(good[name].encode() + line * 100_000 + b"\xff\n")
+    records = read_records(path, ["text"])
+    first, second = next(records), next(records)
+    assert (first.columns, second.columns) == ({"text": "a"}, {"text": "b"})
+    assert second.line == first.line + 1
+    assert second.source == f"{path}:{second.line}"
+    with pytest.raises(UserError, match=r":\d+: not UTF-8"):
+        list(records)
+
+
+@given(cells=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=6))
+def test_csv_reads_what_python_writes(tmp_path_factory, cells):
+    path = tmp_path_factory.getbasetemp() / "round.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerow(["text", "label"])
+        writer.writerows([cell, cell] for cell in cells)
+    assert [dict(record.columns) for record in read_records(path)] == [
+        {"text": cell, "label": cell} for cell in cells
+    ]
+
+
+def test_the_data_layer_needs_numpy_only():
+    code = (
+        "import sys, tfpipeline.data; "
+        "sys.exit(bool({'tensorflow', 'keras', 'sklearn', 'pydantic', 'yaml'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

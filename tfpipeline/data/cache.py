@@ -1,0 +1,213 @@
+"""Token ids of a data set, made once in large batches and read from disk by memory mapping.
+
+Three flat files and a description; rows lie in the order they were encoded in, which is by length:
+
+    tokens.int32    the ids of all rows, padding left out
+    types.uint8     their token types
+    rows.int64      [N, 2]: where a row starts in the two above, and its length
+    cache.json      how many there are, and the fingerprint of what they were made from
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, Protocol, Union
+
+import numpy as np
+
+from tfpipeline.console import progress
+from tfpipeline.errors import UserError
+from tfpipeline.files import atomic_directory, write_error
+
+if TYPE_CHECKING:
+    from tfpipeline.data.examples import Example
+
+FORMAT = 1
+ENCODE_ROWS = 2048  # a call of the tokenizer costs milliseconds however few texts it gets
+ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into memory
+PAD_TO_MULTIPLE = 8  # few widths: each new one is traced and planned again
+
+_TOKENS, _TYPES, _ROWS, _CARD = "tokens.int32", "types.uint8", "rows.int64", "cache.json"
+
+
+class Encode(Protocol):
+    """A tokenizer: ``input_ids``, ``token_type_ids`` and ``attention_mask``, integer [B, T], padded on the right."""
+
+    def __call__(
+        self, texts: Sequence[str], text_pair: Optional[Sequence[str]], max_length: int
+    ) -> Mapping[str, np.ndarray]: ...
+
+
+class TokenCache:
+    """The tokens of N rows.
+
+    Attributes:
+        lengths: tokens of each row, special ones counted, int32 [N].
+        max_length: what the rows were truncated to.
+    """
+
+    def __init__(self, directory: Union[str, Path]) -> None:
+        directory = Path(directory)
+        card = _read_card(directory)
+        if card is None:
+            raise UserError(f"{directory} is not a complete token cache; remove it and run the command again")
+        rows = _map(directory / _ROWS, np.int64).reshape(-1, 2)
+        self._starts, self.lengths = rows[:, 0], rows[:, 1].astype(np.int32)
+        self._tokens = _map(directory / _TOKENS, np.int32)
+        self._types = _map(directory / _TYPES, np.uint8)
+        self.max_length: int = card["max_length"]
+
+    @classmethod
+    def build(
+        cls,
+        directory: Union[str, Path],
+        examples: Sequence[Example],
+        *,
+        encode: Encode,
+        max_length: int,
+        fingerprint: str,
+    ) -> TokenCache:
+        """Open the cache in ``directory``, making it first unless it is there for the same texts and tokenizer.
+
+        Args:
+            directory: the cache's own; one that was made from something else is replaced.
+            examples: the rows; all have a ``text_pair`` or none.
+            encode: the tokenizer.
+            max_length: tokens of a row at most.
+            fingerprint: what the tokens depend on besides the texts: the vocabulary and the tokenizer's options.
+        Raises:
+            UserError: the disk is full or the directory cannot be written.
+        """
+        directory = Path(directory)
+        identity = _identity(examples, max_length, fingerprint)
+        card = _read_card(directory)
+        if card is None or card["fingerprint"] != identity:
+            if directory.exists():
+                try:
+                    shutil.rmtree(directory)
+                except OSError as error:
+                    raise write_error(directory, error) from error
+            with atomic_directory(directory) as temporary:
+                _write(temporary, examples, encode, max_length, identity)
+        return cls(directory)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(
+        self,
+        rows: np.ndarray,
+        *,
+        pad_to_multiple: int = PAD_TO_MULTIPLE,
+        width: Optional[int] = None,
+        size: Optional[int] = None,
+    ) -> dict[str, np.ndarray]:
+        """Rows as a dense batch, zeros where there is no token.
+
+        Args:
+            rows: row numbers, integer [B].
+            pad_to_multiple: T is the longest row rounded up to this, but not beyond ``max_length``.
+            width: T itself instead, at least the longest row.
+            size: B to fill up to with empty rows (mask all 0), for one static shape.
+        Returns:
+            ``input_ids``, ``token_type_ids`` and ``attention_mask``, int32 [B, T].
+        Raises:
+            ValueError: ``width`` or ``size`` is too small.
+        """
+        lengths = self.lengths[rows].astype(np.int64)
+        longest = int(lengths.max(initial=0))
+        if width is None:
+            width = max(longest, min(-(-longest // pad_to_multiple) * pad_to_multiple, self.max_length))
+        size = len(lengths) if size is None else size
+        if width < longest or size < len(lengths):
+            raise ValueError(
+                f"{len(lengths)} rows of up to {longest} tokens do not fit into [{size}, {width}]"
+            )
+        mask = np.zeros((size, width), bool)
+        mask[: len(lengths)] = np.arange(width) < lengths[:, None]
+        # Positions in the flat files, row after row: each row's start, counted on within the row.
+        before = np.cumsum(lengths) - lengths
+        places = np.repeat(self._starts[rows] - before, lengths) + np.arange(lengths.sum())
+        batch = {"attention_mask": mask.astype(np.int32)}
+        for name, flat in (("input_ids", self._tokens), ("token_type_ids", self._types)):
+            batch[name] = np.zeros((size, width), np.int32)
+            batch[name][mask] = flat[places]
+        return batch
+
+
+def _write(
+    directory: Path, examples: Sequence[Example], encode: Encode, max_length: int, identity: str
+) -> None:
+    pairs = bool(examples) and examples[0].text_pair is not None
+    rows = np.zeros((len(examples), 2), np.int64)
+    total = 0
+    with (
+        (directory / _TOKENS).open("wb") as tokens,
+        (directory / _TYPES).open("wb") as types,
+        progress("tokenising", len(examples)) as step,
+    ):
+        for batch in _encoding_batches(examples):
+            texts = [examples[row].text for row in batch]
+            second = [examples[row].text_pair or "" for row in batch] if pairs else None
+            encoded = encode(texts, second, max_length)
+            mask = np.asarray(encoded["attention_mask"], bool)
+            lengths = mask.sum(-1)
+            rows[batch, 0] = total + np.cumsum(lengths) - lengths
+            rows[batch, 1] = lengths
+            total += int(lengths.sum())
+            tokens.write(np.asarray(encoded["input_ids"])[mask].astype(np.int32).tobytes())
+            types.write(np.asarray(encoded["token_type_ids"])[mask].astype(np.uint8).tobytes())
+            step.advance(len(batch))
+    (directory / _ROWS).write_bytes(rows.tobytes())
+    card = {
+        "format": FORMAT,
+        "fingerprint": identity,
+        "max_length": max_length,
+        "rows": len(examples),
+        "tokens": total,
+    }
+    (directory / _CARD).write_text(json.dumps(card), "utf-8")
+
+
+def _encoding_batches(examples: Sequence[Example]) -> Iterator[np.ndarray]:
+    """Row numbers by length of text, so that the tokenizer's padded batches are small."""
+    characters = np.array([len(example.joined_text) for example in examples], np.int64)
+    order = np.argsort(characters, kind="stable")
+    start = 0
+    while start < len(order):
+        budget = np.cumsum(characters[order[start : start + ENCODE_ROWS]])
+        rows = max(1, int(np.searchsorted(budget, ENCODE_CHARACTERS, side="right")))
+        yield order[start : start + rows]
+        start += rows
+
+
+def _identity(examples: Sequence[Example], max_length: int, fingerprint: str) -> str:
+    """sha256 of all that the tokens depend on."""
+    digest = hashlib.sha256(json.dumps([FORMAT, max_length, fingerprint, len(examples)]).encode())
+    for example in examples:
+        for text in (example.text, example.text_pair):
+            data = b"" if text is None else text.encode("utf-8", "surrogatepass")
+            # Lengths first: "ab", "c" is not "a", "bc", and no pair is not an empty one.
+            digest.update((-1 if text is None else len(data)).to_bytes(8, "little", signed=True) + data)
+    return digest.hexdigest()
+
+
+def _read_card(directory: Path) -> Optional[dict[str, Any]]:
+    """The description of a complete cache, or None."""
+    try:
+        card: dict[str, Any] = json.loads((directory / _CARD).read_text("utf-8"))
+        sizes = {_TOKENS: 4 * card["tokens"], _TYPES: card["tokens"], _ROWS: 16 * card["rows"]}
+        complete = all((directory / name).stat().st_size == size for name, size in sizes.items())
+        return card if complete and card["format"] == FORMAT else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or not one of ours: it is made again
+
+
+def _map(path: Path, dtype: Any) -> np.ndarray:
+    if path.stat().st_size == 0:  # nothing to map
+        return np.zeros(0, dtype)
+    return np.memmap(path, dtype, mode="r")

@@ -1,0 +1,68 @@
+"""The ``data`` section of a run file."""
+
+from __future__ import annotations
+
+from typing import Literal, Optional
+
+from pydantic import Field, model_validator
+
+from tfpipeline.config import Section
+
+
+class SplitOptions(Section):
+    """How rows without a file of their own are taken from the training file."""
+
+    validation: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of the training file's rows to validate on, if data.validation is null.",
+    )
+    test: float = Field(
+        0.0, ge=0, lt=1, description="Share of the training file's rows to test on, if data.test is null."
+    )
+    by: Literal["stratified", "group", "random"] = Field(
+        "stratified",
+        description="stratified: each label in the same proportion in every part; group: no group (data.group) in two "
+        "parts; random: neither.",
+    )
+    seed: int = Field(0, ge=0, description="Another seed is another split.")
+
+    @model_validator(mode="after")
+    def _leave_training_rows(self) -> SplitOptions:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together leave no rows to train on; keep their sum below 1")
+        return self
+
+
+class DataOptions(Section):
+    """Where the rows are and what their columns are called.
+
+    The suffix of a file says its format. Cells that no option below names are kept, for tasks that read more.
+    """
+
+    train: str = Field(description="File of the training rows.")
+    validation: Optional[str] = Field(
+        None, description="File of the validation rows; null: a share of the training rows, see split."
+    )
+    test: Optional[str] = Field(
+        None, description="File of the test rows; null: a share of the training rows, see split."
+    )
+    text: str = Field("text", description="Column of the text.")
+    text_pair: Optional[str] = Field(None, description="Column of the second text, for tasks about two.")
+    label: Optional[str] = Field(
+        "label", description="Column of the label; null: the task needs none or names its own."
+    )
+    weight: Optional[str] = Field(
+        None, description="Column of the rows' weights in loss and metrics; null: all 1."
+    )
+    group: Optional[str] = Field(
+        None, description="Column of what must not stand in two parts: an author, a document."
+    )
+    split: SplitOptions = SplitOptions()
+
+    @model_validator(mode="after")
+    def _name_the_group(self) -> DataOptions:
+        if self.split.by == "group" and self.group is None:
+            raise ValueError("split.by is group, but no column is named by data.group; name one")
+        return self

@@ -1,0 +1,73 @@
+"""JSON lines: an object a line, its keys are the columns.
+
+Cells are text: numbers as they are written, ``true`` and ``false``, lists and objects as JSON, null as a gap.
+A lone surrogate (half of an escaped pair), which no UTF-8 text can hold, becomes U+FFFD.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfpipeline.data.records import Record, read_lines, require
+from tfpipeline.errors import UserError
+
+
+def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+    """Yield the rows of a JSON lines file; see :mod:`tfpipeline.data.readers`. Blank lines are skipped."""
+    empty = True
+    for number, text in enumerate(read_lines(path), 1):
+        if not text.strip():
+            continue
+        empty = False
+        source = f"{path}:{number}"
+        row = _parse(text, source)
+        columns = {_clean(key): _cell(value) for key, value in row.items()}
+        require(required, columns, source)
+        yield Record(columns, str(path), number)
+    if empty:
+        raise UserError(f"{path}:1: the file is empty; expected a JSON object a line")
+
+
+class _Number(str):
+    """A number as it is written: 1.0 stays 1.0, and an identifier of 30 digits keeps them all."""
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
+        raise UserError(f"{source}: not a JSON object ({reason}); write one object a line") from error
+    if not isinstance(row, dict):
+        raise UserError(
+            f'{source}: expected a JSON object such as {{"text": "..."}}, found {text.strip()[:40]}'
+        )
+    return row
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _clean(str(value) if isinstance(value, str) else _dump(value))
+
+
+def _dump(value: Any) -> str:
+    """Compact JSON in which numbers stand as they were written."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_dump, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_dump(key)}: {_dump(item)}" for key, item in value.items()) + "}"
+    return str(value) if isinstance(value, _Number) else json.dumps(value, ensure_ascii=False)
+
+
+def _clean(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -1,0 +1,67 @@
+"""A row of a data file, and what the readers of text formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfpipeline.errors import UserError, did_you_mean
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a data file.
+
+    Attributes:
+        columns: cells by column name, as text. A gap is an empty string.
+        file: the file's name, as the user gave it.
+        line: where the row starts, from 1.
+    """
+
+    columns: Mapping[str, str]
+    file: str
+    line: int
+
+    @property
+    def source(self) -> str:
+        """``file:line``, for messages."""
+        return f"{self.file}:{self.line}"
+
+
+def require(wanted: Sequence[str], columns: Iterable[str], source: str) -> None:
+    """Raise the sentence for a column that is not there; ``source`` is ``file:line``."""
+    columns = list(columns)
+    for name in wanted:
+        if name not in columns:
+            raise UserError(f'{source}: there is no column "{name}"{did_you_mean(name, columns)}')
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file with their line ends, without a byte-order mark; lines end at LF only.
+
+    Unlike text mode it splits at no other character (U+2028, a lone CR), so the numbers are those of editors.
+
+    Raises:
+        UserError: the file cannot be read, or is not UTF-8; names the line.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if number == 1:
+                    if line.startswith(_UTF16_MARKS):
+                        raise UserError(f"{path}:1: the file is UTF-16, not UTF-8; save it as UTF-8")
+                    line = line.removeprefix(_BYTE_ORDER_MARK)
+                try:
+                    yield line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise UserError(
+                        f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
+                    ) from error
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror or error}; check the path of the data file"
+        ) from error

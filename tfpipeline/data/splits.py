@@ -1,0 +1,98 @@
+"""Which rows train, which validate, which test: pure functions of the rows and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Optional
+
+import numpy as np
+
+TRAIN = "train"
+
+
+def split_rows(
+    count: int,
+    fractions: Mapping[str, float],
+    seed: int,
+    *,
+    strata: Optional[Sequence[Hashable]] = None,
+    groups: Optional[Sequence[Hashable]] = None,
+) -> dict[str, np.ndarray]:
+    """Divide rows 0 to ``count - 1`` into parts.
+
+    A part of a fraction above 0 gets ``count * fraction`` rows, rounded, and at least one where there is more
+    than one row (or group); "train" gets the rest.
+
+    scikit-learn's splitters are not used: the stratified one refuses a class with one example and a part smaller
+    than the number of classes, and the grouped one measures the parts in groups, not in rows.
+
+    Args:
+        count: rows.
+        fractions: part -> its share of the rows, below 1 in all.
+        seed: another seed is another division.
+        strata: a row's class. Each part's share of a class is its fraction, to within one row; a class keeps at
+            least one row in "train", so that what is tested can have been learnt.
+        groups: a row's group. All rows of a group are in one part, so its size may be off by about half a group.
+    Returns:
+        "train" and each part -> its rows, int64, ascending.
+    """
+    if strata is not None and groups is not None:
+        raise ValueError("a split is by strata or by groups, not both")
+    rng = np.random.default_rng(seed)
+    if groups is not None:
+        part_of = _by_group(_codes(groups), fractions, rng)
+    else:
+        part_of = _by_stratum(np.zeros(count, np.int64) if strata is None else _codes(strata), fractions, rng)
+    return {name: np.flatnonzero(part_of == part) for part, name in enumerate([TRAIN, *fractions])}
+
+
+def _codes(values: Sequence[Hashable]) -> np.ndarray:
+    """Each value's number, in the order of first sight; int64 [N]."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+
+
+def _by_stratum(strata: np.ndarray, fractions: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
+    """Systematic sampling: rows in the order of their class, shuffled within it, every 1/fraction-th is taken."""
+    count = len(strata)
+    part_of = np.zeros(count, np.int64)
+    shuffled = rng.permutation(count)
+    free = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    for part, fraction in enumerate(fractions.values(), 1):
+        wanted = _size(count, fraction)
+        _, first, sizes = np.unique(strata[free], return_index=True, return_counts=True)
+        candidates = np.delete(free, first[sizes == 1])
+        if len(candidates) < 2 * wanted:  # else no two neighbours are taken, so no class is taken whole
+            candidates = np.delete(free, first)
+        wanted = min(wanted, len(candidates))
+        if wanted:
+            step = len(candidates) / wanted
+            taken = candidates[np.floor((np.arange(wanted) + rng.random()) * step).astype(np.int64)]
+            part_of[taken] = part
+            free = free[part_of[free] == 0]
+    return part_of
+
+
+def _by_group(groups: np.ndarray, fractions: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
+    """Groups in random order, each into the current part while that brings its size nearer to what is wanted."""
+    sizes = np.bincount(groups)
+    part_of_group = np.zeros(len(sizes), np.int64)
+    free = rng.permutation(len(sizes))
+    for part, fraction in enumerate(fractions.values(), 1):
+        wanted, size = _size(len(groups), fraction), 0
+        # Where every group is too big, the smallest makes the part.
+        smallest = sizes[free].min(initial=len(groups))
+        left = len(free)
+        for group in free:
+            if left == 1:
+                break  # "train" needs one as well
+            if size < wanted and sizes[group] <= max(2 * (wanted - size), 0 if size else smallest):
+                part_of_group[group] = part
+                size += sizes[group]
+                left -= 1
+        free = free[part_of_group[free] == 0]
+    return part_of_group[groups]
+
+
+def _size(count: int, fraction: float) -> int:
+    return max(1, round(count * fraction)) if fraction else 0
