@@ -16,7 +16,7 @@ from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.runtime import import_tensorflow
 from tfpipeline.serving.server.model_dir import check_model_dir
 from tfpipeline.serving.server.options import BatchingOptions, ServerOptions, make_options
-from tfpipeline.serving.server.sockets import free_port
+from tfpipeline.serving.server.sockets import free_port, ready_line
 
 BINARY = "tensorflow_model_server"
 
@@ -118,12 +118,6 @@ def _serve_embedded(options: ServerOptions) -> None:
         finally:
             server.stop()
         say("stopped")
-
-
-def ready_line(name: str, versions: list[int], address: str, kind: str) -> str:
-    """``serving sentiment version 1 on 127.0.0.1:8500 (embedded development server)``."""
-    plural = "versions" if len(versions) > 1 else "version"
-    return f"serving {name} {plural} {', '.join(map(str, versions))} on {address} ({kind})"
 
 
 @contextlib.contextmanager

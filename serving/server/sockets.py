@@ -14,8 +14,14 @@ def join_host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A TCP socket bound to the address and listening; the caller closes it.
+def ready_line(name: str, versions: list[int], address: str, kind: str) -> str:
+    """``serving sentiment version 1 on 127.0.0.1:8500 (embedded development server)``."""
+    plural = "versions" if len(versions) > 1 else "version"
+    return f"serving {name} {plural} {', '.join(map(str, versions))} on {address} ({kind})"
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A TCP socket bound to the address, not listening yet; the caller closes it.
 
     Raises:
         UserError: the port is taken or not permitted, or the host is not an address of this machine.
@@ -33,7 +39,6 @@ def listen(host: str, port: int) -> socket.socket:
         # On Linux this passes over connections of a server that has just ended, never over one that runs.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(128)
     except OSError as error:
         listener.close()
         raise listen_error(host, port, error) from error
@@ -65,7 +70,7 @@ def free_port(host: str, port: int) -> int:
     """``port`` when it can be listened on, or a free one when it is 0.
 
     Raises:
-        UserError: see :func:`listen`.
+        UserError: see :func:`bind`.
     """
-    with listen(host, port) as listener:
+    with bind(host, port) as listener:
         return int(listener.getsockname()[1])
