@@ -56,7 +56,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["tfpipeline", "tfpipeline.*"]),
-    package_data={"tfpipeline": ["py.typed"]},
+    package_data={"tfpipeline": ["py.typed"], "tfpipeline.text": ["*.npz"]},
     python_requires=">=3.9",
     install_requires=BASE,
     extras_require={

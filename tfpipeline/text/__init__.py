@@ -1,1 +1,24 @@
+"""WordPiece in the graph: the one tokenizer of training, evaluation, export and serving.
 
+Only :class:`WordPieceTokenizer` needs TensorFlow; it is imported when first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfpipeline.text.options import TokenizerOptions, infer_lowercase
+from tfpipeline.text.vocabulary import load_vocabulary
+
+if TYPE_CHECKING:
+    from tfpipeline.text.tokenizer import WordPieceTokenizer
+
+__all__ = ["TokenizerOptions", "WordPieceTokenizer", "infer_lowercase", "load_vocabulary"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "WordPieceTokenizer":
+        from tfpipeline.text.tokenizer import WordPieceTokenizer
+
+        return WordPieceTokenizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,132 @@
+"""Writes ``unicode.npz``: what the reference BERT normaliser does to every Unicode code point.
+
+Run it as ``python -m tfpipeline.text.generate_unicode`` after an upgrade of ``tokenizers``; a test compares the packaged file
+with what this module finds. Nothing is taken from Python's own ``unicodedata``: the reference is compiled
+against Unicode versions of its own (an old one for categories, a newer one for letter case).
+
+Source: the ``tokenizers`` package, ``BertNormalizer`` and ``BertPreTokenizer``, probed one code point at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tfpipeline.files import atomic_file
+
+CODE_POINTS = 0x110000
+SURROGATES = range(0xD800, 0xE000)
+PATH = Path(__file__).with_name("unicode.npz")
+
+# Canonical combining classes 1 and 240, the lowest and the highest there are.
+_LOWEST_MARK, _HIGHEST_MARK = "\u0334", "\u0345"
+
+
+def _ranges(points: Iterable[int]) -> np.ndarray:
+    """Sorted code points as int32 [ranges, 2], first and one past the last."""
+    array = np.asarray(sorted(points), np.int64)
+    if not array.size:
+        return np.zeros((0, 2), np.int32)
+    breaks = np.flatnonzero(np.diff(array) != 1)
+    first = array[np.concatenate([[0], breaks + 1])]
+    last = array[np.concatenate([breaks, [array.size - 1]])]
+    return np.stack([first, last + 1], axis=1).astype(np.int32)
+
+
+def _mapping(name: str, mapping: dict[int, str]) -> dict[str, np.ndarray]:
+    """A map from code point to string as three int32 arrays: keys, lengths, all values in one row."""
+    keys = sorted(mapping)
+    return {
+        f"{name}_keys": np.asarray(keys, np.int32),
+        f"{name}_lengths": np.asarray([len(mapping[key]) for key in keys], np.int32),
+        f"{name}_values": np.asarray([ord(c) for key in keys for c in mapping[key]], np.int32),
+    }
+
+
+def probe() -> dict[str, np.ndarray]:
+    """Ask the reference about all 1,112,064 code points (some ten seconds).
+
+    Returns:
+        int32 arrays. Ranges [n, 2] (first, one past the last):
+        ``removed`` (dropped by the cleaning step), ``space`` (cleaned to a space),
+        ``isolated`` (a word of its own for the pre-tokeniser), ``chinese`` (set between spaces when
+        Chinese characters are split), ``nonstarter`` (canonical combining class above 0, of all it decomposes to).
+        Maps (keys, lengths, values): ``stripped`` (decomposed and without non-spacing marks) and ``lower``,
+        without the code points that stay as they are; ``order`` (keys, values): the rank of the combining
+        class of those non-starters that are not stripped and so may have to change places.
+    """
+    from tokenizers import normalizers, pre_tokenizers
+
+    def bert(**on: bool) -> normalizers.BertNormalizer:
+        off = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
+        return normalizers.BertNormalizer(**{**off, **on})
+
+    clean = bert(clean_text=True).normalize_str
+    chinese = bert(handle_chinese_chars=True).normalize_str
+    strip = bert(strip_accents=True).normalize_str
+    lower = bert(lowercase=True).normalize_str
+    decompose = normalizers.NFD().normalize_str
+    split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
+
+    sets: dict[str, list[int]] = {
+        name: [] for name in ("removed", "space", "isolated", "chinese", "nonstarter")
+    }
+    decomposed: dict[int, str] = {}
+    stripped: dict[int, str] = {}
+    lowered: dict[int, str] = {}
+    for point in range(CODE_POINTS):
+        if point in SURROGATES:
+            continue
+        character = chr(point)
+        cleaned = clean(character)
+        if cleaned != character or cleaned == " ":
+            sets["space" if cleaned else "removed"].append(point)
+        if chinese(character) != character:
+            sets["chinese"].append(point)
+        if (to := strip(character)) != character:
+            stripped[point] = to
+        if (to := lower(character)) != character:
+            lowered[point] = to
+        words = [word for word, _ in split(f"a{character}b")]
+        if words == ["a", character, "b"]:
+            sets["isolated"].append(point)
+        elif words == ["a", "b"]:
+            # White space that cleaning leaves alone would need a class of its own.
+            if cleaned not in ("", " "):
+                raise AssertionError(f"U+{point:04X} splits words but is not cleaned to a space")
+        elif words != [f"a{character}b"]:
+            raise AssertionError(f"U+{point:04X} splits 'a?b' into {words}")
+        # A starter stays where it is, whatever mark stands beside it.
+        if (to := decompose(character)) != character:
+            decomposed[point] = to
+        elif (
+            decompose(_HIGHEST_MARK + character) != _HIGHEST_MARK + character
+            or decompose(character + _LOWEST_MARK) != character + _LOWEST_MARK
+        ):
+            sets["nonstarter"].append(point)
+    marks = set(sets["nonstarter"])
+    kept = [point for point in sets["nonstarter"] if point not in stripped]
+    sets["nonstarter"] += [point for point, to in decomposed.items() if marks.issuperset(map(ord, to))]
+    # Those that move before `point` have a lower class, so their number orders the classes.
+    rank = [sum(decompose(chr(a) + chr(b)) == chr(b) + chr(a) != chr(a) + chr(b) for b in kept) for a in kept]
+    return {
+        **{name: _ranges(points) for name, points in sets.items()},
+        **_mapping("stripped", stripped),
+        **_mapping("lower", lowered),
+        "order_keys": np.asarray(kept, np.int32),
+        "order_values": np.asarray(rank, np.int32) + 1,
+    }
+
+
+def main() -> None:
+    """Probe the reference and write the packaged file."""
+    arrays = probe()
+    with atomic_file(PATH) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    print(f"{PATH}: {PATH.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

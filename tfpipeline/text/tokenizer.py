@@ -1,0 +1,226 @@
+"""The tokenizer: texts to ragged ids, and to padded batches with special tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from tfpipeline.text.normalizer import (
+    BLANK,
+    COMPLEX,
+    LETTER,
+    Markers,
+    Normalizer,
+    ascii_classes,
+    regex_literal,
+)
+from tfpipeline.text.options import TokenizerOptions
+from tfpipeline.text.unicode_tables import isolated_points, space_points
+from tfpipeline.text.vocabulary import prefix_tables, special_ids, token_ids
+from tfpipeline.text.wordpiece import LongestMatch, PrefixTable
+
+_TEXTS = tf.TensorSpec([None], tf.string)
+_LENGTH = tf.TensorSpec([], tf.int32)
+
+
+class WordPieceTokenizer(tf.Module):
+    """BERT's tokenizer as a graph of core TensorFlow operations, equal to transformers' fast tokenizer.
+
+    Works eagerly, inside a ``tf.function`` and inside a SavedModel. Never call it inside ``Dataset.map``:
+    its many small operations cost ten times as much there; tokenise once, in large batches.
+
+    How it works: plain ASCII texts are joined and split by byte operations alone; the others (not ASCII,
+    control characters, special tokens) first go through the :class:`Normalizer`. Every word is then looked
+    up whole, and only those that are no token are searched for the longest match.
+
+    Args:
+        vocabulary: tokens in the order of their ids; of a token that stands twice the last counts.
+        options: how text is normalised and which tokens are special.
+    Raises:
+        UserError: a special token is not in the vocabulary.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], options: Optional[TokenizerOptions] = None) -> None:
+        super().__init__(name="wordpiece")
+        options = options or TokenizerOptions()
+        self.options = options
+        self.vocabulary_size = len(vocabulary)
+        ids = token_ids(vocabulary)
+        special = special_ids(ids, options)
+        self._cls, self._sep = special[options.cls_token], special[options.sep_token]
+        self._pad, self._unknown = special[options.pad_token], special[options.unk_token]
+
+        markers = Markers(options.all_special_tokens)
+        self._normalizer = Normalizer(options, markers)
+        raw, normalized = ascii_classes(self._normalizer, options.all_special_tokens)
+        self._raw_classes, self._normalized_classes = tf.constant(raw), tf.constant(normalized)
+        plain = "".join(regex_literal(chr(byte)) for byte in range(256) if raw[byte] != COMPLEX)
+        self._plain = f"[{plain}]*"
+
+        isolated = isolated_points(options)
+        impossible = isolated.union(space_points(), markers.span)
+
+        def reachable(token: str) -> bool:
+            return impossible.isdisjoint(map(ord, token)) or (len(token) == 1 and ord(token) in isolated)
+
+        starts, continuations = prefix_tables(ids, reachable)
+        for token, marker in markers.tokens.items():
+            key = marker.encode("utf-8")
+            starts[key] = len(key) << 32 | special[token]
+        self._match = LongestMatch(
+            PrefixTable(starts, "starts"), PrefixTable(continuations, "continuations"), self._unknown
+        )
+
+    def tokenize(self, texts: Any) -> tf.RaggedTensor:
+        """Token ids of each text, without [CLS] and [SEP].
+
+        Args:
+            texts: string [B], UTF-8; bytes that are not become U+FFFD, which BERT drops.
+        Returns:
+            RaggedTensor int32 [B, None], row splits int64.
+        """
+        values, splits = self._tokenize(texts)
+        return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+
+    def __call__(self, texts: Any, text_pair: Any = None, max_length: Any = 128) -> dict[str, Any]:
+        """Padded batches as BERT takes them.
+
+        A text that is too long keeps its head; of a pair the longer text is cut first
+        (transformers: ``truncation=True``, ``padding=True``).
+
+        Args:
+            texts: string [B].
+            text_pair: string [B], the second text of each example, or None.
+            max_length: int or int32 [], most tokens an example may have, [CLS] and [SEP] counted.
+        Returns:
+            ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's tokens.
+        Raises:
+            ValueError: max_length leaves no room for the special tokens.
+        """
+        special = 2 if text_pair is None else 3
+        if isinstance(max_length, int) and max_length < special:
+            raise ValueError(f"max_length is {max_length}; [CLS] and [SEP] alone take {special}")
+        if text_pair is None:
+            return self._encode(texts, max_length)
+        return self._encode_pair(texts, text_pair, max_length)
+
+    @tf.function(input_signature=[_TEXTS])
+    def _tokenize(self, texts: Any) -> tuple[Any, Any]:
+        """Flat ids int32 [tokens] and row splits int64 [B + 1]."""
+        text, ends, classes = self._join(texts, self._raw_classes)
+
+        def normalize() -> tuple[Any, Any, Any]:
+            rows = tf.where(tf.logical_not(tf.strings.regex_full_match(texts, self._plain)))
+            normalized = self._normalizer(tf.gather_nd(texts, rows))
+            return self._join(tf.tensor_scatter_nd_update(texts, rows, normalized), self._normalized_classes)
+
+        text, ends, classes = tf.cond(
+            tf.equal(tf.reduce_max(classes), COMPLEX), normalize, lambda: (text, ends, classes)
+        )
+        begin, end = _words(classes)
+        places, ids = self._match(text, begin, end)
+        return ids, tf.concat([[0], tf.searchsorted(places, ends, out_type=tf.int64)], axis=0)
+
+    def _join(self, texts: Any, classes: Any) -> tuple[Any, Any, Any]:
+        """All texts as one, with a blank before, between and enough of them after.
+
+        Returns:
+            string []; int32 [B], the byte offset where each text ends; uint8 [bytes], the class of each byte.
+        """
+        text = tf.raw_ops.ReduceJoin(inputs=texts, reduction_indices=[0], separator=" ")
+        if self.options.lowercase:
+            text = tf.strings.lower(text)  # ASCII only; what else is left is lower-case already
+        text = tf.strings.join([" ", text, " " * self._match.padding])
+        ends = tf.cumsum(tf.strings.length(texts) + 1)
+        codes = tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32)
+        return text, ends, tf.gather(classes, codes)
+
+    @tf.function(input_signature=[_TEXTS, _LENGTH])
+    def _encode(self, texts: Any, max_length: Any) -> dict[str, Any]:
+        values, splits = self._tokenize(texts)
+        lengths = tf.minimum(_lengths(splits), max_length - 2)
+        return self._pad_batch([(values, splits, lengths)])
+
+    @tf.function(input_signature=[_TEXTS, _TEXTS, _LENGTH])
+    def _encode_pair(self, texts: Any, text_pair: Any, max_length: Any) -> dict[str, Any]:
+        first, first_splits = self._tokenize(texts)
+        second, second_splits = self._tokenize(text_pair)
+        first_lengths, second_lengths = longest_first(
+            _lengths(first_splits), _lengths(second_splits), max_length - 3
+        )
+        return self._pad_batch(
+            [(first, first_splits, first_lengths), (second, second_splits, second_lengths)]
+        )
+
+    def _pad_batch(self, parts: list[tuple[Any, Any, Any]]) -> dict[str, Any]:
+        """[CLS] and each part with its [SEP], padded to the longest.
+
+        Args:
+            parts: for each text of an example flat ids, row splits int64 [B + 1] and lengths int32 [B].
+        """
+        totals = tf.add_n([lengths for _, _, lengths in parts]) + len(parts) + 1
+        # Of no examples at all, reduce_max would be the smallest integer there is.
+        longest = tf.reduce_max(tf.concat([totals, [len(parts) + 1]], axis=0))
+        columns = tf.range(longest)[tf.newaxis]  # [1, T]
+        ids = tf.where(columns < 1, self._cls, tf.fill([tf.shape(totals)[0], longest], self._pad))
+        types = tf.zeros_like(ids)
+        offset = tf.ones_like(totals)  # where the part begins
+        for number, (values, splits, lengths) in enumerate(parts):
+            within = columns - offset[:, tf.newaxis]  # [B, T]
+            size = lengths[:, tf.newaxis]
+            source = tf.cast(splits[:-1], tf.int32)[:, tf.newaxis] + within
+            inside = (within >= 0) & (within < size)
+            values = tf.concat([values, [self._pad]], axis=0)  # there may be none
+            ids = tf.where(inside, tf.gather(values, tf.where(inside, source, 0)), ids)
+            ids = tf.where(tf.equal(within, size), self._sep, ids)
+            if number:
+                types = tf.where((within >= 0) & (within <= size), number, types)
+            offset += lengths + 1
+        mask = tf.cast(columns < totals[:, tf.newaxis], tf.int32)
+        return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
+
+
+def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:
+    """How much of each text of a pair is kept: the longer one is cut first.
+
+    When both must be cut, an odd place goes to the longer one, and to the second of equals
+    (``tokenizers``: ``TruncationStrategy::LongestFirst``).
+
+    Args:
+        first, second: int32 [B], their tokens.
+        room: int32 [], the tokens that both together may have.
+    Returns:
+        int32 [B], int32 [B].
+    """
+    shorter, longer = tf.minimum(first, second), tf.maximum(first, second)
+    rest = tf.maximum(shorter, room - shorter)
+    both = shorter + rest > room
+    short_kept = tf.where(both, room // 2, shorter)
+    long_kept = tf.where(both, room // 2 + room % 2, tf.minimum(longer, rest))
+    fits = first + second <= room
+    swap = first > second
+    kept_first = tf.where(swap, long_kept, short_kept)
+    kept_second = tf.where(swap, short_kept, long_kept)
+    return tf.where(fits, first, tf.minimum(first, kept_first)), tf.where(
+        fits, second, tf.minimum(second, kept_second)
+    )
+
+
+def _lengths(splits: Any) -> Any:
+    return tf.cast(splits[1:] - splits[:-1], tf.int32)
+
+
+def _words(classes: Any) -> tuple[Any, Any]:
+    """Byte offsets where words begin and end, int32 [W] each.
+
+    Args:
+        classes: uint8 [bytes], blank at both ends.
+    """
+    letter = tf.equal(classes, LETTER)
+    joined = letter[:-1] & letter[1:]  # no word ends between this byte and the next
+    middle = tf.not_equal(classes[1:-1], BLANK)
+    begin = tf.where(middle & tf.logical_not(joined[:-1]))[:, 0]
+    end = tf.where(middle & tf.logical_not(joined[1:]))[:, 0]
+    return tf.cast(begin, tf.int32) + 1, tf.cast(end, tf.int32) + 2

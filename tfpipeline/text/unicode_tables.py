@@ -1,0 +1,160 @@
+"""What normalisation does to each code point, for the chosen options; NumPy only.
+
+Normalised text is words with spaces around everything that is a word of its own, so what follows needs no
+Unicode: it splits at spaces and at ASCII punctuation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tfpipeline.text.options import TokenizerOptions
+
+CODE_POINTS = 0x110000
+PAGE = 256
+SPACE = 0x20
+
+# Rows of `NormalizationTable.outputs` that many code points share. ITSELF stands for the code point.
+ITSELF = -1
+_PLAIN, _REMOVED, _SPACE, _ISOLATED = range(4)
+_SHARED_ROWS = ((ITSELF,), (), (SPACE,), (SPACE, ITSELF, SPACE))
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalizationTable:
+    """A two-level table from code point to what stands for it in normalised text.
+
+    Attributes:
+        pages: int32 [CODE_POINTS / PAGE], the page of each block of PAGE code points.
+        rows: int32 [pages * PAGE], the row of `outputs` for each code point of a page.
+        outputs: int32 [R, K], the normalised code points, ITSELF for the code point itself, 0 for none.
+        reorders: int32 [R], for a row that ends in combining marks that survive: 1; else 0.
+        order: int32 [R, K], rank of the canonical combining class of each output, 0 for a starter.
+        starter: int32 [R], 1 where the decomposed code point, before stripping, holds a starter, which marks
+            never cross.
+    """
+
+    pages: np.ndarray
+    rows: np.ndarray
+    outputs: np.ndarray
+    reorders: np.ndarray
+    order: np.ndarray
+    starter: np.ndarray
+
+    def normalize(self, point: int) -> list[int]:
+        """The normalised form of one code point."""
+        row = self.rows[self.pages[point // PAGE] * PAGE + point % PAGE]
+        return [point if output == ITSELF else int(output) for output in self.outputs[row] if output]
+
+
+@functools.lru_cache(maxsize=1)
+def _packaged() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).with_name("unicode.npz"), allow_pickle=False) as file:
+        return dict(file)
+
+
+def _mapping(name: str) -> dict[int, tuple[int, ...]]:
+    data = _packaged()
+    ends = np.cumsum(data[f"{name}_lengths"]).tolist()
+    values = data[f"{name}_values"].tolist()
+    starts = [0, *ends[:-1]]
+    return {
+        key: tuple(values[start:end]) for key, start, end in zip(data[f"{name}_keys"].tolist(), starts, ends)
+    }
+
+
+def _points(name: str) -> Iterator[int]:
+    for first, end in _packaged()[name].tolist():
+        yield from range(first, end)
+
+
+def isolated_points(options: TokenizerOptions) -> frozenset[int]:
+    """Code points that are a word of their own, wherever they stand in normalised text."""
+    points = set(_points("isolated"))
+    if options.tokenize_chinese_chars:
+        points.update(_points("chinese"))
+    return frozenset(points)
+
+
+def space_points() -> Iterator[int]:
+    """Code points that the reference turns into a space, in rising order."""
+    return _points("space")
+
+
+def removed_points() -> Iterator[int]:
+    """Code points that the reference drops from any text, in rising order."""
+    return _points("removed")
+
+
+def normalization_table(options: TokenizerOptions, markers: range) -> NormalizationTable:
+    """Build the table for these options.
+
+    Args:
+        options: case, accents and Chinese characters.
+        markers: code points, dropped from ordinary text, that stand for special tokens; each becomes a word.
+    """
+    data = _packaged()
+    lower = _mapping("lower") if options.lowercase else {}
+    stripped = _mapping("stripped") if options.strips_accents else {}
+    isolated = set(_points("isolated"))
+
+    index = np.full(CODE_POINTS, _PLAIN, np.int32)
+    for name in ("isolated", "chinese") if options.tokenize_chinese_chars else ("isolated",):
+        for first, end in data[name]:
+            index[first:end] = _ISOLATED
+    chinese = {int(p) for p in stripped.keys() | lower.keys() if index[p] == _ISOLATED and p not in isolated}
+
+    known: dict[tuple[int, ...], int] = {row: i for i, row in enumerate(_SHARED_ROWS)}
+    nonstarters = set(_points("nonstarter"))
+    order = dict(zip(data["order_keys"].tolist(), data["order_values"].tolist())) if stripped else {}
+    begins: dict[int, int] = {}
+    keyed: dict[tuple[tuple[int, ...], bool], int] = {}
+    rows: list[tuple[int, ...]] = list(_SHARED_ROWS)
+    # Marks that survive stripping need rows of their own although they normalise to themselves or to a letter.
+    for point in sorted({*stripped, *lower, *order}):
+        parts = stripped.get(point, (point,))
+        letters = [letter for part in parts for letter in lower.get(part, (part,))]
+        row: list[int] = []
+        for letter in letters:
+            row += [SPACE, letter, SPACE] if letter in isolated else [letter]
+        if point in chinese:
+            row = [SPACE, *row, SPACE]
+        starts = point not in nonstarters
+        key = (tuple(row), starts)
+        if key not in keyed:
+            # A starter that is stripped still keeps marks from crossing it: not a row that does nothing.
+            shared = known.get(tuple(row)) if row and starts else None
+            keyed[key] = len(rows) if shared is None else shared
+            if shared is None:
+                begins[len(rows)] = int(starts)
+                rows.append(tuple(row))
+        index[point] = keyed[key]
+    for name, shared_row in (("removed", _REMOVED), ("space", _SPACE)):
+        for first, end in data[name]:
+            index[first:end] = shared_row
+    index[markers.start : markers.stop] = _ISOLATED
+
+    width = max(map(len, rows))
+    outputs = np.zeros((len(rows), width), np.int32)
+    ranks = np.zeros_like(outputs)
+    for i, outcome in enumerate(rows):
+        outputs[i, : len(outcome)] = outcome
+        ranks[i, : len(outcome)] = [order.get(output, 0) for output in outcome]
+    starter = np.ones(len(rows), np.int32)
+    starter[_REMOVED] = 0  # it is gone before anything is decomposed
+    for i, flag in begins.items():
+        starter[i] = flag
+    unique, inverse = np.unique(index.reshape(-1, PAGE), axis=0, return_inverse=True)
+    return NormalizationTable(
+        pages=inverse.reshape(-1).astype(np.int32),
+        rows=unique.reshape(-1).astype(np.int32),
+        outputs=outputs,
+        reorders=(ranks.max(axis=1) > 0).astype(np.int32),
+        order=ranks,
+        starter=starter,
+    )

@@ -1,0 +1,113 @@
+"""Reading ``vocab.txt``, and the tables of prefixes that the longest match searches in; no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Union
+
+from tfpipeline.errors import UserError
+from tfpipeline.text.options import TokenizerOptions
+
+CONTINUATION = "##"
+# A longer word is unknown; characters after normalisation (tokenizers' default, as in BERT's own code).
+LONGEST_WORD = 100
+
+
+def load_vocabulary(path: Union[str, Path]) -> tuple[str, ...]:
+    """Read a vocabulary file, one token a line, UTF-8; a token's id is its line, counted from 0.
+
+    As in transformers, only the line's end is cut off, an empty line keeps its id (and matches nothing), and of
+    a token that stands twice the last one counts: real checkpoints have both, and ids must stay as they are.
+
+    Args:
+        path: a ``vocab.txt``, or the folder it stands in.
+    Returns:
+        The tokens in the order of their ids.
+    Raises:
+        UserError: no such file, not readable, not UTF-8, or empty.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "vocab.txt"
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"no vocabulary at {path}; give the checkpoint's vocab.txt") from error
+    except OSError as error:
+        raise UserError(f"cannot read the vocabulary {path}: {error.strerror}; check the path") from error
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x}); a vocabulary holds one token a line in UTF-8"
+        ) from error
+    # Universal newlines and nothing else: U+2028 or U+0085 are tokens in some vocabularies.
+    tokens = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if tokens[-1] == "":
+        tokens.pop()
+    if not tokens:
+        raise UserError(f"{path} is empty; a vocabulary holds one token a line")
+    return tuple(tokens)
+
+
+def token_ids(vocabulary: Sequence[str]) -> dict[str, int]:
+    """Token -> id; of a token that stands twice, the last."""
+    return {token: i for i, token in enumerate(vocabulary)}
+
+
+def special_ids(ids: Mapping[str, int], options: TokenizerOptions) -> dict[str, int]:
+    """The id of every special token.
+
+    Raises:
+        UserError: some are not in the vocabulary; all of them are named.
+    """
+    missing = [token for token in options.all_special_tokens if token not in ids]
+    if missing:
+        raise UserError(
+            f"the vocabulary of {len(ids)} tokens lacks {', '.join(missing)}; use the checkpoint's own "
+            "vocab.txt, or name its special tokens in tokenizer_config.json"
+        )
+    return {token: ids[token] for token in options.all_special_tokens}
+
+
+def prefix_tables(
+    ids: Mapping[str, int], reachable: Callable[[str], bool]
+) -> tuple[dict[bytes, int], dict[bytes, int]]:
+    """For each prefix of a token, the longest token that is a prefix of it.
+
+    With these, "the longest token that the text starts with here" is a binary search over lengths: the set is
+    closed under prefixes, so the length of the longest one found tells which token it is.
+
+    Args:
+        ids: token -> id.
+        reachable: whether a word, or a part of one, can be this text. Tokens that cannot be reached would
+            only let the search run past a word's end.
+    Returns:
+        Two tables, for the start of a word and for its continuation (without ``##``), from UTF-8 prefix to
+        ``length << 32 | id`` of that token, its length in bytes; 0 where no token is a prefix.
+    """
+    tables: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
+    encoded: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
+    for token, i in ids.items():
+        # "##" begins no word: '#' is a word of its own.
+        continues = token.startswith(CONTINUATION) and len(token) > len(CONTINUATION)
+        text = token[len(CONTINUATION) :] if continues else token
+        if text and len(text) <= LONGEST_WORD and reachable(text):
+            try:
+                encoded[continues][text.encode("utf-8")] = i
+            except UnicodeEncodeError as error:
+                raise UserError(
+                    f"token {i} of the vocabulary, {token!r}, holds a surrogate; it is not valid Unicode text"
+                ) from error
+    for table, tokens in zip(tables, encoded):
+        for key in tokens:
+            longest = 0
+            for end in range(1, len(key) + 1):
+                prefix = key[:end]
+                i = tokens.get(prefix, -1)
+                if i >= 0:
+                    longest = end << 32 | i
+                table[prefix] = longest
+    return tables

@@ -1,0 +1,173 @@
+"""Words of normalised text to token ids: the longest match first, for all words of a batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfpipeline.text.vocabulary import LONGEST_WORD
+
+_ID_MASK = (1 << 32) - 1
+
+
+class PrefixTable(tf.Module):
+    """The longest token that the text starts with, at many places at once.
+
+    A hash table from every prefix of a token to the longest token within that prefix. A prefix of a prefix is
+    in the table too, so the longest one that fits is found by binary search over its length.
+
+    Args:
+        prefixes: from `vocabulary.prefix_tables`.
+        name: of the table.
+    """
+
+    def __init__(self, prefixes: Mapping[bytes, int], name: str) -> None:
+        super().__init__(name=name)
+        # An empty table cannot be made; no text is empty.
+        prefixes = prefixes or {b"": 0}
+        self._steps = max(map(len, prefixes)).bit_length()
+        self._table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(list(prefixes)), tf.constant(list(prefixes.values()), tf.int64)
+            ),
+            default_value=-1,
+        )
+
+    def lookup(self, words: Any) -> Any:
+        """The longest token within each word.
+
+        Args:
+            words: string [W].
+        Returns:
+            int64 [W]: length in bytes << 32 | id; 0 or -1 where there is none.
+        """
+        return self._table.lookup(words)
+
+    def longest(self, text: Any, places: Any) -> tuple[Any, Any]:
+        """The longest token that begins at each place of a text.
+
+        Args:
+            text: string [], with at least twice as many blanks after the last word as the longest token has
+                bytes; no token holds anything that ends a word.
+            places: int32 [M], byte offsets in `text`.
+        Returns:
+            lengths int32 [M], 0 where no token fits, and ids int32 [M].
+        """
+        length = tf.zeros_like(places)
+        best = tf.zeros_like(places, tf.int64)
+        for step in reversed(range(self._steps)):
+            longer = length + (1 << step)
+            found = self._table.lookup(tf.raw_ops.Substr(input=text, pos=places, len=longer, unit="BYTE"))
+            length = tf.where(found >= 0, longer, length)
+            best = tf.maximum(best, found)  # the length is in the high bits
+        return token_length(best), token_id(best)
+
+    @property
+    def reach(self) -> int:
+        """How many bytes past a place `longest` may read."""
+        return 1 << self._steps
+
+
+def token_length(found: Any) -> Any:
+    """int32 [..], the length in bytes, from a table's int64 value."""
+    return tf.cast(tf.bitwise.right_shift(found, tf.constant(32, tf.int64)), tf.int32)
+
+
+def token_id(found: Any) -> Any:
+    """int32 [..], the id, from a table's int64 value."""
+    return tf.cast(tf.bitwise.bitwise_and(found, tf.constant(_ID_MASK, tf.int64)), tf.int32)
+
+
+class LongestMatch(tf.Module):
+    """Splits words into tokens, greedily, as WordPiece does.
+
+    Source: Wu et al. 2016, arXiv:1609.08144, and BERT's own ``tokenization.py``: a word of more than 100
+    characters, or one with a rest that no token begins, is one unknown token.
+
+    Args:
+        starts: table of the tokens that begin a word.
+        continuations: table of those that continue one, without ``##``.
+        unknown: id of the unknown token.
+    """
+
+    def __init__(self, starts: PrefixTable, continuations: PrefixTable, unknown: int) -> None:
+        super().__init__(name="longest_match")
+        self.starts = starts
+        self.continuations = continuations
+        self._unknown = unknown
+
+    @property
+    def padding(self) -> int:
+        """How many blanks must follow the last word."""
+        return max(self.starts.reach, self.continuations.reach)
+
+    def __call__(self, text: Any, begin: Any, end: Any) -> tuple[Any, Any]:
+        """Split words that follow one another.
+
+        Args:
+            text: string [], followed by `padding` blanks.
+            begin, end: int32 [W], byte offsets of each word, rising.
+        Returns:
+            places int32 [T] (byte offset of each token, rising) and ids int32 [T].
+        """
+        words = tf.raw_ops.Substr(input=text, pos=begin, len=end - begin, unit="BYTE")
+        found = self.starts.lookup(words)
+        whole = tf.equal(token_length(found), end - begin)
+        ids = tf.where(whole, token_id(found), self._unknown)
+        return tf.cond(
+            tf.reduce_all(whole),
+            lambda: (begin, ids),
+            lambda: self._split(text, words, begin, end, ids, whole),
+        )
+
+    def _split(self, text: Any, words: Any, begin: Any, end: Any, ids: Any, whole: Any) -> tuple[Any, Any]:
+        """Split the words that are no tokens and merge them with those that are."""
+        rest = tf.where(tf.logical_not(whole))[:, 0]
+        short = tf.strings.length(tf.gather(words, rest), unit="UTF8_CHAR") <= LONGEST_WORD
+        rest = tf.gather(rest, tf.where(short)[:, 0])
+        places, pieces = self._pieces(text, tf.gather(begin, rest), tf.gather(end, rest))
+        # A byte offset holds at most one token, so a row of all offsets merges the two lists in order.
+        merged = tf.scatter_nd(begin[:, tf.newaxis], ids + 1, end[-1:])
+        merged = tf.tensor_scatter_nd_update(merged, places[:, tf.newaxis], pieces + 1)
+        where = tf.where(merged > 0)[:, 0]
+        return tf.cast(where, tf.int32), tf.gather(merged, where) - 1
+
+    def _pieces(self, text: Any, begin: Any, end: Any) -> tuple[Any, Any]:
+        """Places and ids of the pieces of those words that can be split: int32 [T], int32 [T]."""
+        # All bytes of all words, one after the other: [M]; `first` is where each word begins there.
+        splits, places = tf.raw_ops.RaggedRange(starts=begin, limits=end, deltas=1, Tsplits=tf.int32)
+        first, last = splits[:-1], splits[1:]
+        count = splits[-1]
+        # The longest token at every place, needed or not: fewer, larger steps than word by word.
+        lengths, ids = self.continuations.longest(text, places)
+        start_lengths, start_ids = self.starts.longest(text, begin)
+        lengths = tf.tensor_scatter_nd_update(lengths, first[:, tf.newaxis], start_lengths)
+        ids = tf.tensor_scatter_nd_update(ids, first[:, tf.newaxis], start_ids)
+
+        number = tf.range(1, tf.shape(begin)[0] + 1)
+
+        # Follow the tokens of each word from its first place; `owner` is the number of the word whose token
+        # begins at a place, 0 where none does. A word that is done waits beyond the last place.
+        def step(at: Any, owner: Any) -> tuple[Any, Any]:
+            owner = tf.tensor_scatter_nd_update(owner, at[:, tf.newaxis], number)
+            length = tf.gather(lengths_and_stop, at)
+            onward = at + length
+            return tf.where((onward < last) & (length > 0), onward, count), owner
+
+        lengths_and_stop = tf.concat([lengths, [0]], axis=0)
+        _, owner = tf.while_loop(
+            lambda at, _: tf.reduce_any(at < count),
+            step,
+            (first, tf.zeros([count + 1], tf.int32)),
+            shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None])),
+            parallel_iterations=1,
+        )
+        taken = tf.where(owner[:-1] > 0)[:, 0]
+        owner = tf.gather(owner, taken) - 1
+        # A place where no token fits spoils its whole word.
+        fits = tf.gather(lengths, taken) > 0
+        spoilt = tf.math.unsorted_segment_min(tf.cast(fits, tf.int32), owner, tf.shape(begin)[0])
+        taken = tf.gather(taken, tf.where(tf.gather(spoilt, owner) > 0)[:, 0])
+        return tf.gather(places, taken), tf.gather(ids, taken)
