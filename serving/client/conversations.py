@@ -1,0 +1,159 @@
+"""What the clients do, without doing it: generators that ask for calls and waits.
+
+Each conversation yields :class:`Call` and :class:`Wait` steps, is sent each call's response (or has its
+``CallError`` thrown in), and returns the result. The synchronous and the asyncio client differ only in how they
+carry the steps out, so that they cannot differ in anything else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, TypeVar, Union
+
+from tfpipeline.serving.client import calls, predictions
+from tfpipeline.serving.client.errors import (
+    DeadlineExceededError,
+    InputError,
+    ModelFailedError,
+    NotFoundError,
+    NotReadyError,
+    ResourceExhaustedError,
+    UnavailableError,
+    one_line,
+)
+
+# A server that starts, loads, or is flooded may be ready later; any other status will not change by itself.
+_NOT_YET = (UnavailableError, NotFoundError, DeadlineExceededError, ResourceExhaustedError)
+# Seconds between two looks, and the longest one look may take: a server that hangs is asked anew.
+_POLL = 0.25
+_LOOK = 5.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """Carry out a call; the conversation is sent the response.
+
+    Attributes:
+        timeout: seconds; None for the client's own.
+    """
+
+    method: calls.Method
+    request: Any
+    timeout: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Let time pass."""
+
+    seconds: float
+
+
+_Result = TypeVar("_Result")
+Conversation = Generator[Union[Call, Wait], Any, _Result]
+
+
+def check_seconds(timeout: Any, name: str = "timeout") -> float:
+    """A number of seconds above 0.
+
+    Raises:
+        InputError: it is not; every call has a deadline.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < 1e9:
+        raise InputError(f"{name} is {timeout!r}; give seconds, more than 0 (every call has a deadline)")
+    return float(timeout)
+
+
+def predict(
+    endpoint: calls.Endpoint,
+    texts: Sequence[Any],
+    text_pair: Optional[Sequence[Any]],
+    batch_size: Optional[int],
+    timeout: Optional[float],
+) -> Conversation[list[predictions.Prediction]]:
+    """Ask for texts, ``batch_size`` a request, one request after the other."""
+    if batch_size is not None and (
+        isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
+    ):
+        raise InputError(
+            f"batch_size is {batch_size!r}; give a whole number from 1 on, or None for one request"
+        )
+    columns = calls.text_inputs(texts, text_pair)
+    count = len(columns["text"])
+    answers: list[predictions.Prediction] = []
+    for start in range(0, count, batch_size or max(count, 1)):
+        part = {name: column[start : start + (batch_size or count)] for name, column in columns.items()}
+        response = yield Call(calls.PREDICT, calls.predict_request(endpoint, part), timeout)
+        answers += predictions.decode(calls.predict_answer(response).outputs, rows=len(part["text"]))
+    return answers
+
+
+def predict_raw(
+    endpoint: calls.Endpoint,
+    inputs: Mapping[str, Any],
+    outputs: Optional[Collection[str]],
+    timeout: Optional[float],
+) -> Conversation[calls.RawAnswer]:
+    """Ask with named arrays."""
+    response = yield Call(calls.PREDICT, calls.predict_request(endpoint, inputs, outputs), timeout)
+    return calls.predict_answer(response, outputs)
+
+
+def model_status(
+    endpoint: calls.Endpoint, timeout: Optional[float]
+) -> Conversation[list[calls.VersionStatus]]:
+    """Ask where the versions stand."""
+    return calls.status_answer((yield Call(calls.STATUS, calls.status_request(endpoint), timeout)))
+
+
+def metadata(endpoint: calls.Endpoint, timeout: Optional[float]) -> Conversation[calls.ModelMetadata]:
+    """Ask what the model can be asked."""
+    return calls.metadata_answer((yield Call(calls.METADATA, calls.metadata_request(endpoint), timeout)))
+
+
+def wait_until_ready(
+    endpoint: calls.Endpoint, timeout: float, clock: Callable[[], float] = time.monotonic
+) -> Conversation[list[calls.VersionStatus]]:
+    """Look until a version is AVAILABLE.
+
+    Raises:
+        ModelFailedError: a version ended with an error and no other is on its way.
+        NotReadyError: the time is up.
+        CallError: a status that waiting can't change.
+    """
+    end = clock() + check_seconds(timeout)
+    request = calls.status_request(endpoint)
+    seen = ""
+    while True:
+        try:
+            response = yield Call(calls.STATUS, request, min(_LOOK, max(end - clock(), 0.001)))
+        except _NOT_YET as error:
+            # The last look may be cut short by the end of the time; what was seen before it says more.
+            if not (seen and isinstance(error, DeadlineExceededError)):
+                seen = f"{error.code} ({one_line(error.details)})"
+        else:
+            statuses = calls.status_answer(response)
+            if any(status.state is calls.VersionState.AVAILABLE for status in statuses):
+                return statuses
+            _raise_if_failed(endpoint, statuses)
+            seen = ", ".join(map(str, statuses)) or "it has no version"
+        left = end - clock()
+        if left <= 0:
+            raise NotReadyError(
+                f"{endpoint} at {endpoint.target} was not ready after {timeout:g} s (last seen: {seen}); "
+                "see the server's log, or wait longer"
+            )
+        yield Wait(min(_POLL, left))
+
+
+def _raise_if_failed(endpoint: calls.Endpoint, statuses: Sequence[calls.VersionStatus]) -> None:
+    ended = [status for status in statuses if status.state is calls.VersionState.END]
+    failed = [status for status in ended if status.error]
+    if failed and len(ended) == len(statuses):
+        newest = failed[0]
+        raise ModelFailedError(
+            f'{endpoint.target} could not load version {newest.version} of model "{endpoint.model}": '
+            f"{one_line(newest.error)}; mend the exported model or the server's configuration"
+        )

@@ -1,0 +1,203 @@
+"""What the client raises: every message is one sentence that says what, where, and what to do.
+
+    ClientError
+    ├── InputError                what was given cannot be sent; nothing was sent
+    ├── AnswerError               the server's answer cannot be read, or does not fit the question
+    ├── ClosedError               the client was closed before the call
+    ├── NotReadyError             wait_until_ready: the time is up
+    ├── ModelFailedError          wait_until_ready: the server could not load the model
+    └── CallError                 the call ended with a gRPC status other than OK; one class a status:
+        ├── CancelledError            ├── PermissionDeniedError      ├── UnimplementedError
+        ├── UnknownError              ├── ResourceExhaustedError     ├── InternalError
+        ├── InvalidArgumentError      ├── FailedPreconditionError    ├── UnavailableError
+        ├── DeadlineExceededError     ├── AbortedError               ├── DataLossError
+        ├── NotFoundError             └── OutOfRangeError            └── UnauthenticatedError
+        └── AlreadyExistsError
+
+The names are gRPC's own (https://grpc.io/docs/guides/status-codes/). This module imports neither grpc nor
+numpy, so that a command line can name the errors without paying for them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+# A server may put a whole graph into its message; what fits a terminal is enough to act on.
+_DETAILS_LIMIT = 600
+
+
+class ClientError(Exception):
+    """Whatever the client raises on purpose."""
+
+
+class InputError(ClientError):
+    """What was given cannot be sent; no call was made."""
+
+
+class AnswerError(ClientError):
+    """The server's answer cannot be read, or does not fit the question."""
+
+
+class ClosedError(ClientError):
+    """The client was closed before the call."""
+
+
+class NotReadyError(ClientError):
+    """The model was not ready in the time given; the message says what was seen last."""
+
+
+class ModelFailedError(ClientError):
+    """The server could not load the model; the message holds the server's own."""
+
+
+class CallError(ClientError):
+    """A call ended with a gRPC status other than OK.
+
+    Attributes:
+        code: the status' name, e.g. ``"NOT_FOUND"``.
+        details: the server's message, or gRPC's own, unshortened.
+        target: the server asked.
+    """
+
+    code: ClassVar[str] = ""
+    template: ClassVar[str] = ""
+
+    def __init__(self, message: str, details: str = "", target: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+        self.target = target
+
+
+class CancelledError(CallError):
+    code = "CANCELLED"
+    template = (
+        "the call to {target} was cancelled ({asked}): {details}; was the client closed while it was waiting?"
+    )
+
+
+class UnknownError(CallError):
+    code = "UNKNOWN"
+    template = "{target} failed without saying how ({asked}): {details}; see the server's log"
+
+
+class InvalidArgumentError(CallError):
+    code = "INVALID_ARGUMENT"
+    template = (
+        "{target} refuses the request ({asked}): {details}; "
+        "metadata() tells the names, dtypes and shapes the model takes"
+    )
+
+
+class DeadlineExceededError(CallError):
+    code = "DEADLINE_EXCEEDED"
+    template = "{target} did not answer in {timeout} ({asked}): {details}; raise timeout, or send fewer texts in a request"
+
+
+class NotFoundError(CallError):
+    code = "NOT_FOUND"
+    template = (
+        "{target} does not have what was asked ({asked}): {details}; "
+        "check the name and the version, or wait_until_ready() if it is still loading"
+    )
+
+
+class AlreadyExistsError(CallError):
+    code = "ALREADY_EXISTS"
+    template = "{target} already has it ({asked}): {details}; choose another name"
+
+
+class PermissionDeniedError(CallError):
+    code = "PERMISSION_DENIED"
+    template = "{target} does not allow this ({asked}): {details}; ask whoever runs the server for access"
+
+
+class ResourceExhaustedError(CallError):
+    code = "RESOURCE_EXHAUSTED"
+    template = (
+        "{target} has no room for the request ({asked}): {details}; send fewer requests at a time, "
+        "or raise the server's --grpc_max_threads"
+    )
+    # The same status says that a message is longer than one side accepts.
+    too_long = (
+        "a message to or from {target} is too long ({asked}): {details}; "
+        "send fewer texts in a request, or raise max_message_bytes"
+    )
+
+
+class FailedPreconditionError(CallError):
+    code = "FAILED_PRECONDITION"
+    template = "{target} cannot do this as it stands ({asked}): {details}; metadata() lists the signatures the model has"
+
+
+class AbortedError(CallError):
+    code = "ABORTED"
+    template = "{target} gave the request up ({asked}): {details}; ask again"
+
+
+class OutOfRangeError(CallError):
+    code = "OUT_OF_RANGE"
+    template = "{target} says that a value is out of range ({asked}): {details}; correct the input"
+
+
+class UnimplementedError(CallError):
+    code = "UNIMPLEMENTED"
+    template = (
+        "{target} does not know this call ({asked}): {details}; "
+        "is it a TensorFlow Serving gRPC port (8500 by default, not the REST port 8501)?"
+    )
+
+
+class InternalError(CallError):
+    code = "INTERNAL"
+    template = "{target} failed inside ({asked}): {details}; see the server's log"
+
+
+class UnavailableError(CallError):
+    code = "UNAVAILABLE"
+    template = (
+        "{target} cannot be reached ({asked}): {details}; is the server running, and is the address right?"
+    )
+
+
+class DataLossError(CallError):
+    code = "DATA_LOSS"
+    template = "{target} lost or damaged data ({asked}): {details}; see the server's log"
+
+
+class UnauthenticatedError(CallError):
+    code = "UNAUTHENTICATED"
+    template = "{target} does not accept who is asking ({asked}): {details}; check credentials"
+
+
+BY_CODE: dict[str, type[CallError]] = {cls.code: cls for cls in CallError.__subclasses__()}
+
+
+def from_status(code: str, details: str, *, target: str, asked: str, timeout: float) -> CallError:
+    """The one error of a gRPC status.
+
+    Args:
+        code: the status' name, e.g. ``"NOT_FOUND"``.
+        details: the server's message, or gRPC's own.
+        target: the server asked.
+        asked: the call and the model, as the message shows them.
+        timeout: the call's deadline in seconds.
+    """
+    # gRPC maps numbers outside its table to UNKNOWN, and so do we.
+    cls = BY_CODE.get(code, UnknownError)
+    template = cls.template
+    if cls is ResourceExhaustedError and "larger than max" in details:
+        template = ResourceExhaustedError.too_long
+    message = template.format(
+        target=target, asked=asked, details=one_line(details) or "no details", timeout=f"{timeout:g} s"
+    )
+    return cls(message, details, target)
+
+
+def one_line(text: str) -> str:
+    """A server's message fit for the middle of a sentence: one line, no full stop, not endless."""
+    text = " ".join(text.split())
+    if len(text) > _DETAILS_LIMIT:
+        text = text[:_DETAILS_LIMIT] + "..."
+    elif text.endswith("."):
+        text = text.rstrip(".")
+    return text

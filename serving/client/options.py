@@ -1,0 +1,157 @@
+"""How the client connects: the channel's options, each with its reason, and TLS."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from tfpipeline.serving.client.errors import InputError
+
+# What protobuf can put into one message, and what TensorFlow Serving itself accepts.
+MAX_MESSAGE_BYTES = 2**31 - 1
+# gRPC makes at most 5 attempts, whatever it is told.
+MAX_RETRIES = 4
+
+_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
+_LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]")
+
+
+@dataclass(frozen=True)
+class TLS:
+    """Encrypt the connection. PEM, as bytes or as a file's path.
+
+    Attributes:
+        root: the certificates to trust; None for gRPC's own list of public authorities.
+        certificate: the client's certificate chain, where the server asks for one.
+        key: its private key.
+        server_name: the name in the server's certificate, where it is not the host in the target.
+    """
+
+    root: Union[bytes, str, os.PathLike[str], None] = None
+    certificate: Union[bytes, str, os.PathLike[str], None] = None
+    key: Union[bytes, str, os.PathLike[str], None] = None
+    server_name: Optional[str] = None
+
+    def channel_credentials(self) -> Any:
+        """What ``grpc.secure_channel`` takes.
+
+        Raises:
+            InputError: a file can't be read, or one of certificate and key is given without the other.
+        """
+        import grpc
+
+        if (self.certificate is None) != (self.key is None):
+            raise InputError("TLS needs certificate and key together; give both, or neither")
+        return grpc.ssl_channel_credentials(
+            _pem("root", self.root), _pem("key", self.key), _pem("certificate", self.certificate)
+        )
+
+
+def _pem(field: str, value: Union[bytes, str, os.PathLike[str], None]) -> Optional[bytes]:
+    if value is None:
+        return None
+    if not isinstance(value, bytes):
+        try:
+            value = Path(value).read_bytes()
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"TLS {field} can't be read from {os.fspath(value)!r}: {error}; give a PEM file's path"
+            ) from error
+    if b"-----BEGIN " not in value:
+        # gRPC would only say, much later, that no handshake succeeded.
+        raise InputError(f"TLS {field} is not PEM; it must hold -----BEGIN ...")
+    return value
+
+
+def uri(target: str) -> str:
+    """The target as gRPC takes it: HOST:PORT becomes ``dns:///HOST:PORT``, so that all its addresses are used.
+
+    Raises:
+        InputError: it is neither HOST:PORT nor a gRPC URI.
+    """
+    if isinstance(target, str):
+        if target.startswith(_SCHEMES):
+            return target
+        match = _HOST_PORT.fullmatch(target)
+        if match and 0 < int(match.group(2)) < 65536:
+            return f"dns:///{target}"
+    # Without a port gRPC would try 443, and fail with a message that does not mention it.
+    raise InputError(
+        f"target is {target!r}; give HOST:PORT, e.g. localhost:8500, or a gRPC URI such as dns:///..."
+    )
+
+
+def channel_options(
+    target: str, *, retries: int, max_message_bytes: int, tls: Optional[TLS] = None
+) -> list[tuple[str, Union[str, int]]]:
+    """The channel's options.
+
+    Args:
+        target: the server, as the user wrote it.
+        retries: attempts after the first, when the server is UNAVAILABLE; 0 to 4.
+        max_message_bytes: the longest message, either way.
+        tls: only its ``server_name`` is an option.
+    Raises:
+        InputError: a number is out of its range.
+    """
+    _check_whole("retries", retries, 0, MAX_RETRIES)
+    _check_whole("max_message_bytes", max_message_bytes, 1, MAX_MESSAGE_BYTES)
+    service: dict[str, Any] = {
+        # A name may have many addresses, replicas of the server: use them all, not the first that answers.
+        "loadBalancingConfig": [{"round_robin": {}}],
+    }
+    if retries:
+        # UNAVAILABLE alone: the server did not do it. All our calls only read, so asking again is harmless.
+        service["methodConfig"] = [
+            # Once is enough for a lost connection, and wait_until_ready() asks again by itself.
+            {"name": [{"service": "tensorflow.serving.ModelService"}], "retryPolicy": _retry_policy(1)},
+            {"name": [{}], "retryPolicy": _retry_policy(retries)},
+        ]
+    options: list[tuple[str, Union[str, int]]] = [
+        ("grpc.primary_user_agent", "tfpipeline-client"),
+        ("grpc.service_config", json.dumps(service)),
+        # The name server's opinion on retries is not asked for.
+        ("grpc.service_config_disable_resolution", 1),
+        ("grpc.enable_retries", int(retries > 0)),
+        # The default, 4 MB of answer, is 1,365 embeddings of 768 numbers.
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # A request longer than this (256 KiB by default) is not retried, silently.
+        ("grpc.per_rpc_retry_buffer_size", max_message_bytes),
+        # A server that was restarted is found again within seconds, not after two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 3_000),
+        # Servers refuse pings more often than every 5 minutes ("too_many_pings"). Setting them at all also makes
+        # the kernel give a dead connection up after keepalive_timeout (TCP_USER_TIMEOUT), which is what counts.
+        ("grpc.keepalive_time_ms", 310_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 0),
+        # Otherwise clients of one process share connections, and one's failed attempts delay the other's.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    if _LOOPBACK.match(target):
+        # http_proxy in the environment is meant for other machines.
+        options.append(("grpc.enable_http_proxy", 0))
+    if tls is not None and tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    return options
+
+
+def _retry_policy(retries: int) -> dict[str, Any]:
+    return {
+        "maxAttempts": retries + 1,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+
+
+def _check_whole(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}; give a whole number from {low} to {high}")
