@@ -267,6 +267,11 @@ def _run_pip(command: list[str], work: Path, package: Package) -> None:
     if process.returncode:
         lines = log.read_text("utf-8", "replace").splitlines()
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+        if any("DO NOT MATCH THE HASHES" in line for line in errors):
+            raise UserError(
+                f"what pip downloaded for {package.name} {package.version} is not the pinned archive (sha256 "
+                f"{package.sha256}); nothing of it was used, check where `pip config list` points"
+            )
         reason = (
             errors[0] if errors else (lines[-1] if lines else f"pip ended with status {process.returncode}")
         )
