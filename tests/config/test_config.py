@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, model_validator
 
 from tfpipeline import config
 from tfpipeline.errors import UserError, did_you_mean
@@ -50,6 +50,12 @@ class Training(config.Section):
     shuffle: bool = True
     dropout: Optional[float] = Field(None, ge=0, lt=1)
     stop: int | Literal["auto"] = "auto"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Training:
+        if self.epochs == 7 and self.dropout:
+            raise ValueError("No dropout in 7 epochs")
+        return self
 
 
 class Run(config.Section):
@@ -224,6 +230,15 @@ def test_overrides(tmp_path):
 def test_wrong_override_is_named(tmp_path, override, line):
     found = errors(tmp_path, "output: x\ntask: {labels: [a, b]}\n", override)
     assert found == ["run.yaml has 1 error; correct:", line]
+
+
+def test_fields_that_contradict(tmp_path):
+    text = "output: x\ntraining: {epochs: 7, dropout: 0.5}\n"
+    assert errors(tmp_path, text)[1:] == ["run.yaml:2  training: no dropout in 7 epochs"]
+    text = "output: x\ntraining:\n  epochs: 7\n"
+    assert errors(tmp_path, text, "training.dropout=0.5")[1:] == [
+        "run.yaml:2  training: no dropout in 7 epochs (with --set training.dropout=0.5)"
+    ]
 
 
 def test_override_that_is_not_yaml(tmp_path):

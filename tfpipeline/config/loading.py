@@ -115,7 +115,14 @@ def _describe_all(
     lines = []
     for place in sorted(found, key=lambda place: order[origin(place)]):
         reason = _describe(place, found[place], known, raw)
-        lines.append(f"{origins[origin(place)]}  {_name(place) or 'the file'}: {reason}")
+        source = origins[origin(place)]
+        # An error of a whole section, such as two fields that contradict, may come from overrides inside it.
+        inside = [
+            at for other, at in origins.items() if other[: len(place)] == place != other and at != source
+        ]
+        inside = [at for at in dict.fromkeys(inside) if at.startswith("--set ")]
+        note = f" (with {', '.join(inside)})" if inside and place else ""
+        lines.append(f"{source}  {_name(place) or 'the file'}: {reason}{note}")
     return lines
 
 
@@ -139,6 +146,8 @@ def _describe(place: Place, errors: Sequence[ErrorDetails], known: Sequence[str]
             expected.append(message.removeprefix("Input should be "))
         else:
             others.append(message[0].lower() + message[1:])
+    if isinstance(value, dict) and not expected:
+        return "; ".join(dict.fromkeys(others))
     text = f"found {shown}"
     if expected:
         text += ", expected " + " or ".join(dict.fromkeys(expected))
