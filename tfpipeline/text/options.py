@@ -22,6 +22,7 @@ _KEYS = {
     "extra_special_tokens": "special_tokens",
     "additional_special_tokens": "special_tokens",
 }
+_STANDARD_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _FLAGS = {"lowercase": (bool,), "strip_accents": (bool, type(None)), "tokenize_chinese_chars": (bool,)}
 
 
@@ -62,10 +63,9 @@ class TokenizerOptions:
                 f"tokenizer option special_tokens is {self.special_tokens!r}; it must be a list of tokens"
             )
         object.__setattr__(self, "special_tokens", tuple(self.special_tokens))
-        for name in ("unk_token", "sep_token", "pad_token", "cls_token"):
-            _check_token(name, getattr(self, name))
-        if self.mask_token is not None:
-            _check_token("mask_token", self.mask_token)
+        for name in _STANDARD_TOKENS:
+            if name != "mask_token" or self.mask_token is not None:
+                _check_token(name, getattr(self, name))
         for token in self.special_tokens:
             _check_token("special_tokens", token)
 
@@ -99,7 +99,7 @@ class TokenizerOptions:
             config: the file's contents. A token may be a string or a mapping with ``content``.
             source: the file's name, for the error.
         Raises:
-            UserError: a value of the wrong type.
+            UserError: a value of the wrong type, or an added token that is found in text in a way of its own.
         """
         values: dict[str, Any] = {}
         for key, field in _KEYS.items():
@@ -118,8 +118,16 @@ class TokenizerOptions:
                 values[field] = value
             elif value is not None or field == "mask_token":
                 values[field] = _content(value)
+        for added in (config.get("added_tokens_decoder") or {}).values():
+            _check_added(added, source)
+            values["special_tokens"] = (*values.get("special_tokens", ()), _content(added))
         if "special_tokens" in values:
-            values["special_tokens"] = tuple(dict.fromkeys(values["special_tokens"]))
+            standard = {values.get(name, getattr(cls, name)) for name in _STANDARD_TOKENS}
+            values["special_tokens"] = tuple(
+                token
+                for token in dict.fromkeys(values["special_tokens"])
+                if token is None or token not in standard
+            )
         try:
             return cls(**values)
         except UserError as error:
@@ -146,6 +154,22 @@ def infer_lowercase(vocabulary: Sequence[str]) -> bool:
 
 def _content(token: Any) -> Any:
     return token.get("content") if isinstance(token, Mapping) else token
+
+
+def _check_added(added: Any, source: str) -> None:
+    """An entry of ``added_tokens_decoder`` that is no plain special token would be tokenised wrongly."""
+    if not isinstance(added, Mapping) or not isinstance(added.get("content"), str):
+        raise UserError(
+            f"{source}: added_tokens_decoder holds {added!r}; each entry must be a mapping with content"
+        )
+    unusual = [flag for flag in ("lstrip", "rstrip", "single_word", "normalized") if added.get(flag)]
+    if not added.get("special", False):
+        unusual.append("special: false")
+    if unusual:
+        raise UserError(
+            f"{source}: added token {added['content']!r} has {', '.join(unusual)}, which is not supported; "
+            "make it a plain special token"
+        )
 
 
 def _check_token(name: str, token: Any) -> None:

@@ -1,0 +1,1 @@
+"""Side by side with peers in one process: ``python -m benchmarks.NAME`` prints one JSON line a measurement."""

@@ -1,0 +1,54 @@
+"""Times several ways of doing the same thing, in turn, in one process."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+def side_by_side(
+    ways: Mapping[str, Callable[[Any], object]],
+    inputs: Sequence[Any],
+    *,
+    baseline: str,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, dict[str, float]]:
+    """Time each way on each input, interleaved, so that all suffer alike from what else the machine does.
+
+    The first input only warms up. A ratio is taken input by input and its median reported: robust against
+    an interruption, and no ratio of two averages that were taken minutes apart.
+
+    Args:
+        ways: name -> the call to time.
+        inputs: at least two.
+        baseline: the way that the others' speed is divided by.
+    Returns:
+        For each way ``milliseconds`` (median) and ``speed_ratio`` (median of baseline's time / its time:
+        above 1 is faster than the baseline).
+    """
+    if len(inputs) < 2:
+        raise ValueError("the first input is left out, so at least two are needed")
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    names = list(ways)
+    for i, item in enumerate(inputs):
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            start = clock()
+            ways[name](item)
+            seconds[name].append(clock() - start)
+    return {
+        name: {
+            "milliseconds": round(1e3 * statistics.median(times[1:]), 3),
+            "speed_ratio": round(
+                statistics.median(b / t for b, t in zip(seconds[baseline][1:], times[1:])), 3
+            ),
+        }
+        for name, times in seconds.items()
+    }
+
+
+def report(**fields: Any) -> None:
+    """Print one measurement as a JSON line."""
+    print(json.dumps(fields), flush=True)
