@@ -94,8 +94,19 @@ class AsyncPredictClient(BaseClient):
                     response = await self._stubs[step.method.path](step.request, timeout=self._deadline(step))
                 except grpc.RpcError as error:
                     step = conversation.throw(self._error(error, step))
+                except asyncio.CancelledError:
+                    # gRPC raises this too when close() ends the call; the task itself goes on then.
+                    if not self._closed or _task_is_cancelled():
+                        raise
+                    step = conversation.throw(self._status_error("CANCELLED", "the client was closed", step))
                 else:
                     step = conversation.send(response)
         except StopIteration as done:
             result: _Result = done.value
             return result
+
+
+def _task_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    # Before Python 3.11 a task can't tell, and close() is taken for the reason.
+    return task is not None and hasattr(task, "cancelling") and task.cancelling() > 0

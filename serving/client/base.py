@@ -84,13 +84,16 @@ class BaseClient:
 
     def _error(self, error: Any, step: conversations.Call) -> CallError:
         """The client's error for a ``grpc.RpcError``."""
+        return self._status_error(error.code().name, error.details() or "", step)
+
+    def _status_error(self, code: str, details: str, step: conversations.Call) -> CallError:
         endpoint = self.endpoint
         asked = f"{step.method.name}, {endpoint}"
         if step.method is calls.PREDICT:
             asked += f', signature "{endpoint.signature}"'
         return from_status(
-            error.code().name,
-            error.details() or "",
+            code,
+            details,
             target=endpoint.target,
             asked=asked,
             timeout=self._deadline(step),

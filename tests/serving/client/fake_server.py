@@ -1,0 +1,200 @@
+"""A small TensorFlow Serving made from the official stubs, so that wire compatibility is proven by code not ours.
+
+    python fake_server.py [CERTIFICATE KEY ROOT]
+
+What it does is chosen by the model's name, ``KIND`` or ``KIND:ARGUMENT:...``; see the functions. It prints one
+JSON line with its ports and serves until its standard input is closed.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import sys
+import threading
+import time
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+VERSION = 7
+CLASSES = ["negativ", "positiv ✓"]
+_FIELDS = {
+    "float32": "float_val",
+    "float64": "double_val",
+    "int32": "int_val",
+    "int64": "int64_val",
+    "bool": "bool_val",
+    "uint32": "uint32_val",
+    "uint64": "uint64_val",
+}
+_counts: collections.Counter[str] = collections.Counter()
+_lock = threading.Lock()
+
+
+def count(key: str) -> int:
+    """How often this was called with ``key`` before."""
+    with _lock:
+        _counts[key] += 1
+        return _counts[key] - 1
+
+
+def typed(array: np.ndarray) -> tensor_pb2.TensorProto:
+    """Typed fields, as TensorFlow Serving answers by default."""
+    proto = tensor_pb2.TensorProto(dtype=tf.as_dtype(array.dtype).as_datatype_enum)
+    proto.tensor_shape.CopyFrom(tf.TensorShape(array.shape).as_proto())
+    if array.dtype == object:
+        proto.dtype = types_pb2.DT_STRING
+        proto.string_val.extend(v if isinstance(v, bytes) else v.encode() for v in array.ravel())
+    else:
+        getattr(proto, _FIELDS[array.dtype.name]).extend(array.ravel().tolist())
+    return proto
+
+
+def sentiment(texts: np.ndarray) -> dict[str, np.ndarray]:
+    """Positive when "good" is in the text; the probability depends on its length, so rows can be told apart."""
+    positive = np.array([b"good" in text for text in texts])
+    sure = np.array([1 - 1 / (2 + len(text)) for text in texts], np.float32)
+    return {
+        "label": np.array([CLASSES[int(p)] for p in positive], dtype=object),
+        "classes": np.array([CLASSES] * len(texts), dtype=object).reshape(len(texts), 2),
+        "probabilities": np.stack(
+            [np.where(positive, 1 - sure, sure), np.where(positive, sure, 1 - sure)], axis=1
+        ),
+    }
+
+
+class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
+    def Predict(self, request, context):  # noqa: N802
+        before = count(request.model_spec.name)
+        kind, *arguments = request.model_spec.name.split(":")
+        if kind == "status":  # status:CODE: that status
+            context.abort(grpc.StatusCode[arguments[0]], "the server's\n  own words.")
+        if kind == "unavailable" and before < int(arguments[0]):  # unavailable:N: the first N calls fail
+            context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
+        if kind == "slow":
+            time.sleep(float(arguments[0]))
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = VERSION
+        response.model_spec.signature_name = request.model_spec.signature_name
+        arrays = {}
+        if kind == "echo":  # tensors as they came
+            for name, proto in request.inputs.items():
+                response.outputs[name].CopyFrom(proto)
+        elif kind == "typed":  # the same values in typed fields
+            arrays = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+        elif kind == "spec":  # the request itself
+            arrays = {"request": np.array([request.SerializeToString()], dtype=object)}
+        elif kind == "counts":  # counts:MODEL: how often that was asked
+            arrays = {"calls": np.array(_counts[":".join(arguments)])}
+        elif kind == "big":
+            arrays = {"zeros": np.zeros((1, int(arguments[0])), np.float32)}
+        elif kind == "variant":
+            response.outputs["x"].dtype = types_pb2.DT_VARIANT
+        elif kind == "short":  # a row too few
+            arrays = sentiment(tf.make_ndarray(request.inputs["text"])[:-1])
+        elif kind == "pair":
+            first, second = (tf.make_ndarray(request.inputs[name]) for name in ("text", "text_pair"))
+            arrays = {"same": first == second, "both": first + b"|" + second}
+        else:
+            arrays = sentiment(tf.make_ndarray(request.inputs["text"]))
+        for name, array in arrays.items():
+            response.outputs[name].CopyFrom(typed(array))
+        for name in set(request.output_filter) and set(response.outputs) - set(request.output_filter):
+            del response.outputs[name]
+        return response
+
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        if request.model_spec.name == "absent":
+            context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Latest(absent)")
+        assert list(request.metadata_field) == ["signature_def"], request
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = VERSION
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        default = signatures.signature_def["serving_default"]
+        default.method_name = "tensorflow/serving/predict"
+        default.inputs["text"].CopyFrom(_info(types_pb2.DT_STRING, [None]))
+        default.outputs["probabilities"].CopyFrom(_info(types_pb2.DT_FLOAT, [None, 3]))
+        default.outputs["anything"].CopyFrom(_info(types_pb2.DT_BFLOAT16, None))
+        default.outputs["scalar"].CopyFrom(_info(types_pb2.DT_INT64, []))
+        signatures.signature_def["__saved_model_init_op"].outputs["__saved_model_init_op"].name = "NoOp"
+        response.metadata["signature_def"].Pack(signatures)
+        return response
+
+
+def _info(dtype, shape) -> meta_graph_pb2.TensorInfo:
+    return meta_graph_pb2.TensorInfo(name="x:0", dtype=dtype, tensor_shape=tf.TensorShape(shape).as_proto())
+
+
+class Model(model_service_pb2_grpc.ModelServiceServicer):
+    def GetModelStatus(self, request, context):  # noqa: N802
+        State = get_model_status_pb2.ModelVersionStatus  # noqa: N806
+        response = get_model_status_pb2.GetModelStatusResponse()
+
+        def version(number, state, code=0, message=""):
+            status = response.model_version_status.add(version=number, state=state)
+            status.status.error_code = code
+            status.status.error_message = message
+
+        kind, *arguments = request.model_spec.name.split(":")
+        if kind == "absent":
+            context.abort(grpc.StatusCode.NOT_FOUND, "Could not find any versions of model absent")
+        elif kind == "status":
+            context.abort(grpc.StatusCode[arguments[0]], "the server's own words")
+        elif kind == "slowly":  # unknown, then starting, then loading, then ready
+            seen = count(request.model_spec.name)
+            if seen == 0:
+                context.abort(grpc.StatusCode.NOT_FOUND, "Could not find any versions of model slowly")
+            version(1, {1: State.START, 2: State.LOADING}.get(seen, State.AVAILABLE))
+        elif kind == "loading":
+            version(1, State.LOADING)
+        elif kind == "failed":
+            version(3, State.END, 3, "Could not find\n meta graph def matching supplied tags: { serve }.")
+            version(2, State.END)
+        elif kind == "failing":  # a failed version, but another one is on its way
+            version(3, State.END, 3, "bad")
+            version(2, State.LOADING)
+        elif kind == "ended":
+            version(2, State.END)
+        else:
+            version(VERSION - 1, State.END)
+            version(VERSION, State.AVAILABLE)
+            version(VERSION + 1, 99)
+        return response
+
+
+def main() -> None:
+    server = grpc.server(
+        futures.ThreadPoolExecutor(64),
+        options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Model(), server)
+    ports = {"port": server.add_insecure_port("127.0.0.1:0")}
+    if len(sys.argv) > 1:
+        certificate, key, root = (Path(path).read_bytes() for path in sys.argv[1:])
+        credentials = grpc.ssl_server_credentials([(key, certificate)], root, require_client_auth=True)
+        ports["tls_port"] = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    print(json.dumps(ports), flush=True)
+    sys.stdin.read()
+    os._exit(0)  # not waiting for answers that are still slow
+
+
+if __name__ == "__main__":
+    main()
