@@ -7,7 +7,6 @@ serve, and tests can. It is for development: Python, one process, no TLS, no RES
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Callable, Optional
@@ -127,7 +126,12 @@ class EmbeddedServer:
             return
         from tfpipeline.serving.server.versions import first_line
 
-        number, _, error = next(entry for entry in self._versions.states() if entry[2] is not None)
+        failed = [(number, error) for number, _, error in self._versions.states() if error is not None]
+        if not failed:  # removed since it was checked
+            raise UserError(
+                f"{self._options.model_dir} has no version to serve any more; export the model again"
+            )
+        number, error = failed[0]
         raise UserError(
             f"version {number} of {self._options.name} in {self._options.model_dir} cannot be loaded: "
             f"{first_line(error.message)}; export it again or move the directory {number} away"
@@ -149,10 +153,3 @@ class EmbeddedServer:
                 f"cannot listen on {self.address}: {error}; choose another with --port"
             ) from error
         server.start()
-
-
-def wait_for(event: threading.Event) -> None:
-    """Wait without a limit and still notice signals."""
-    while not event.is_set():
-        event.wait(3600)
-        time.sleep(0)

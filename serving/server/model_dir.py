@@ -53,6 +53,15 @@ def check_model_dir(model_dir: Path) -> dict[int, Path]:
     Raises:
         UserError: nothing in the directory can be served.
     """
+    try:
+        return _check(model_dir)
+    except OSError as error:
+        raise UserError(
+            f"cannot read {error.filename or model_dir}: {os.strerror(error.errno or 0)}; check the path and its permissions"
+        ) from error
+
+
+def _check(model_dir: Path) -> dict[int, Path]:
     if not model_dir.exists():
         near = (
             sorted(p.name for p in model_dir.parent.iterdir() if p.is_dir())
@@ -79,13 +88,8 @@ def check_model_dir(model_dir: Path) -> dict[int, Path]:
             f"{model_dir} is a training run, which cannot be served as it is; "
             f"export it first: tfpipeline export {model_dir} --to models/{model_dir.name}"
         )
-    try:
-        versions = version_directories(model_dir)
-        names = sorted(os.listdir(model_dir))
-    except OSError as error:
-        raise UserError(
-            f"cannot read {model_dir}: {os.strerror(error.errno or 0)}; check its permissions"
-        ) from error
+    versions = version_directories(model_dir)
+    names = sorted(os.listdir(model_dir))
     if not versions:
         models = [name for name in names if (model_dir / name).is_dir() and _holds_versions(model_dir / name)]
         if models:

@@ -73,6 +73,10 @@ class ServerOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= MAX_PORT:
             raise UserError(f"port {self.port} is out of range; give 1 to {MAX_PORT}, or 0 for a free one")
+        if not self.host:
+            raise UserError(
+                "the host is empty; give 127.0.0.1 (this machine only) or 0.0.0.0 (every interface)"
+            )
         if self.latest_versions < 1:
             raise UserError(f"{self.latest_versions} versions cannot be served; give 1 or more")
         if self.poll_seconds < 0:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -19,6 +20,7 @@ from tfpipeline.serving.server.options import BatchingOptions, ServerOptions, ma
 from tfpipeline.serving.server.sockets import free_port, ready_line
 
 BINARY = "tensorflow_model_server"
+_TICK_SECONDS = 0.1
 
 
 def serve(
@@ -96,7 +98,7 @@ def find_binary(given: Optional[Union[str, Path]]) -> Optional[Path]:
 
 
 def _serve_embedded(options: ServerOptions) -> None:
-    from tfpipeline.serving.server.embedded import EmbeddedServer, wait_for
+    from tfpipeline.serving.server.embedded import EmbeddedServer
 
     say(f"no {BINARY} on the PATH: using the embedded development server")
     stop = threading.Event()
@@ -114,7 +116,9 @@ def _serve_embedded(options: ServerOptions) -> None:
                 say(
                     ready_line(options.name, server.versions(), server.address, "embedded development server")
                 )
-                wait_for(stop)
+                # Event.wait() holds a lock for an instant; a signal's handler that calls set() just then would hang.
+                while not stop.is_set():
+                    time.sleep(_TICK_SECONDS)
         finally:
             server.stop()
         say("stopped")

@@ -19,7 +19,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.serving.server.model_dir import has_saved_model
-from tfpipeline.serving.server.status import StatusError, from_number, invalid_argument, not_found
+from tfpipeline.serving.server.status import (
+    StatusError,
+    from_number,
+    invalid_argument,
+    no_saved_model,
+    not_found,
+)
 from tfpipeline.serving.server.tensors import as_array
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -37,10 +43,7 @@ class SavedModel:
 
     def __init__(self, path: Path) -> None:
         if not has_saved_model(path):
-            # Source: ReadMetaGraphDefFromSavedModel, tensorflow/cc/saved_model/reader.cc.
-            raise not_found(
-                f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
-            )
+            raise no_saved_model(path)
         config = tf.compat.v1.ConfigProto()
         config.gpu_options.allow_growth = True  # a development server shares the GPU
         self._graph = tf.Graph()
@@ -98,11 +101,16 @@ def _load_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        raise from_number(error.error_code, error.message) from error
+        message = error.message.removeprefix("Graph execution error:\n\n")  # Python's own
+        if "No such file or directory" in message:  # UNKNOWN on its way through the Python loader
+            raise not_found(message) from error
+        raise from_number(error.error_code, message) from error
     except OSError as error:
         if "Cannot parse" in str(error):
             message = f"Can't parse {path / 'saved_model.pb'} as binary proto"
             raise StatusError(grpc.StatusCode.DATA_LOSS, message) from error
+        if "No such file or directory" in str(error):
+            raise not_found(str(error)) from error
         raise StatusError(grpc.StatusCode.UNKNOWN, str(error)) from error
     except RuntimeError as error:
         if "MetaGraphDef associated with tags" in str(error):

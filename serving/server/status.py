@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import grpc
 
 # TensorFlow's error codes and gRPC's status codes are the same numbers.
@@ -59,3 +61,11 @@ def unimplemented(message: str) -> StatusError:
 
 def unavailable(message: str) -> StatusError:
     return StatusError(grpc.StatusCode.UNAVAILABLE, message)
+
+
+def no_saved_model(path: Path) -> StatusError:
+    """A version directory without a graph file. Source: ReadSavedModel, tensorflow/cc/saved_model/reader.cc."""
+    return not_found(
+        f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}. Check that the directory "
+        "exists and that you have the right permissions for accessing it."
+    )

@@ -22,7 +22,7 @@ from typing import Any, Callable, Optional, Protocol
 from tfpipeline.serving.server.batching import Batcher
 from tfpipeline.serving.server.model_dir import fingerprint, has_saved_model, version_directories
 from tfpipeline.serving.server.options import ServerOptions
-from tfpipeline.serving.server.status import StatusError, not_found
+from tfpipeline.serving.server.status import StatusError, no_saved_model, not_found
 
 
 class State(enum.IntEnum):
@@ -220,8 +220,7 @@ class VersionManager:
         version = Version(number, path)
         with self._lock:
             self._versions[number] = version
-        message = f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
-        self._fail(version, not_found(message), fingerprint(path))
+        self._fail(version, no_saved_model(path), fingerprint(path))
 
     def _retire(self, wanted: set[int], anything: bool) -> None:
         """Let the other versions go, unless that would leave nothing to answer with."""

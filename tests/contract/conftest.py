@@ -65,7 +65,10 @@ class Signatures(tf.Module):
         return {"y": tf.matmul(x, self.kernel)}
 
     @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.float32, name="a"), tf.TensorSpec([None], tf.int32, name="b")]
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, name="a"),
+            tf.TensorSpec([None], tf.int32, name="b"),
+        ]
     )
     def two(self, a, b):
         return {"sum": a + tf.cast(b, tf.float32), "difference": a - tf.cast(b, tf.float32)}
@@ -91,12 +94,25 @@ class Signatures(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def regress(self, inputs):
-        return {"outputs": tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"] / 2 + self.plus}
+        return {
+            "outputs": tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"] / 2
+            + self.plus
+        }
 
     @tf.function(
         input_signature=[
             tf.TensorSpec([None], dtype, name=dtype.name)
-            for dtype in (tf.float64, tf.float16, tf.bfloat16, tf.int8, tf.uint8, tf.int64, tf.bool, tf.uint32, tf.complex64)
+            for dtype in (
+                tf.float64,
+                tf.float16,
+                tf.bfloat16,
+                tf.int8,
+                tf.uint8,
+                tf.int64,
+                tf.bool,
+                tf.uint32,
+                tf.complex64,
+            )
         ]
     )
     def echo(self, float64, float16, bfloat16, int8, uint8, int64, bool, uint32, complex64):  # noqa: A002
@@ -106,7 +122,9 @@ class Signatures(tf.Module):
     def save(self, path: Path) -> None:
         names = ("upper", "wide", "two", "picky", "mean", "letters", "classify", "regress", "echo")
         tf.saved_model.save(
-            self, str(path), {"serving_default": self.half_plus, **{name: getattr(self, name) for name in names}}
+            self,
+            str(path),
+            {"serving_default": self.half_plus, **{name: getattr(self, name) for name in names}},
         )
 
 

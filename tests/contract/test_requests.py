@@ -77,7 +77,9 @@ def examples(request, *values: float, feature: str = "x", context: Optional[floa
         added = request.input.example_list.examples
     else:
         added = request.input.example_list_with_context.examples
-        request.input.example_list_with_context.context.features.feature[feature].float_list.value.append(context)
+        request.input.example_list_with_context.context.features.feature[feature].float_list.value.append(
+            context
+        )
     for value in values:
         example = added.add()
         if not np.isnan(value):
@@ -126,8 +128,18 @@ REFUSED = [
     # servables/tensorflow/predict_impl.cc, Predict
     Case("no model spec", predict(model=None, x=[1.0]), CODE.INVALID_ARGUMENT, "Missing ModelSpec"),
     # model_servers/server_core.cc, ServableRequestFromModelSpec and GetModelVersionForLabel
-    Case("no model name", predict(model="", x=[1.0]), CODE.INVALID_ARGUMENT, r"ModelSpec has no name specified\."),
-    Case("unknown label", predict(label="stable", x=[1.0]), CODE.INVALID_ARGUMENT, "Unrecognized servable version label: stable"),
+    Case(
+        "no model name",
+        predict(model="", x=[1.0]),
+        CODE.INVALID_ARGUMENT,
+        r"ModelSpec has no name specified\.",
+    ),
+    Case(
+        "unknown label",
+        predict(label="stable", x=[1.0]),
+        CODE.INVALID_ARGUMENT,
+        "Unrecognized servable version label: stable",
+    ),
     Case(
         "a label before the model's name",
         predict(model="nobody", label="canary", x=[1.0]),
@@ -135,15 +147,30 @@ REFUSED = [
         "Unrecognized servable version label: canary",
     ),
     # core/basic_manager.cc, ServingMap::GetUntypedServableHandle; core/manager.h, ServableRequest::DebugString
-    Case("unknown model", predict(model="nobody", x=[1.0]), CODE.NOT_FOUND, r"Servable not found for request: Latest\(nobody\)"),
+    Case(
+        "unknown model",
+        predict(model="nobody", x=[1.0]),
+        CODE.NOT_FOUND,
+        r"Servable not found for request: Latest\(nobody\)",
+    ),
     Case(
         "unknown model and version",
         predict(model="nobody", version=7, x=[1.0]),
         CODE.NOT_FOUND,
         r"Servable not found for request: Specific\(nobody, 7\)",
     ),
-    Case("unknown version", predict(version=7, x=[1.0]), CODE.NOT_FOUND, r"Servable not found for request: Specific\(half, 7\)"),
-    Case("version 0", predict(version=0, x=[1.0]), CODE.NOT_FOUND, r"Servable not found for request: Specific\(half, 0\)"),
+    Case(
+        "unknown version",
+        predict(version=7, x=[1.0]),
+        CODE.NOT_FOUND,
+        r"Servable not found for request: Specific\(half, 7\)",
+    ),
+    Case(
+        "version 0",
+        predict(version=0, x=[1.0]),
+        CODE.NOT_FOUND,
+        r"Servable not found for request: Specific\(half, 0\)",
+    ),
     Case(
         "the model before the signature",
         predict(model="nobody", signature="nothing"),
@@ -223,7 +250,12 @@ REFUSED = [
         r"Signature input alias: x\(feed name: .*",
     ),
     # tensorflow/core/framework/function.cc, FunctionCallFrame::SetArgs
-    Case("another type", predict(x=[1]), CODE.INVALID_ARGUMENT, r"Expects arg\[0\] to be float but int32 is provided"),
+    Case(
+        "another type",
+        predict(x=[1]),
+        CODE.INVALID_ARGUMENT,
+        r"Expects arg\[0\] to be float but int32 is provided",
+    ),
     Case(
         "another type for text",
         predict(signature="upper", text=[1.5]),
@@ -264,17 +296,44 @@ REFUSED = [
         CODE.INVALID_ARGUMENT,
         "Metadata field owner is not supported",
     ),
-    Case("metadata: unknown model", metadata("nobody"), CODE.NOT_FOUND, r"Servable not found for request: Latest\(nobody\)"),
+    Case(
+        "metadata: unknown model",
+        metadata("nobody"),
+        CODE.NOT_FOUND,
+        r"Servable not found for request: Latest\(nobody\)",
+    ),
     Case("metadata: no name", metadata(""), CODE.INVALID_ARGUMENT, r"ModelSpec has no name specified\."),
-    Case("metadata: unknown version", metadata(version=9), CODE.NOT_FOUND, r"Servable not found for request: Specific\(half, 9\)"),
+    Case(
+        "metadata: unknown version",
+        metadata(version=9),
+        CODE.NOT_FOUND,
+        r"Servable not found for request: Specific\(half, 9\)",
+    ),
     # model_servers/get_model_status_impl.cc
     Case("status: no model spec", status(None), CODE.INVALID_ARGUMENT, "Missing ModelSpec"),
     Case("status: no name", status(""), CODE.NOT_FOUND, "Could not find any versions of model "),
-    Case("status: unknown model", status("nobody"), CODE.NOT_FOUND, "Could not find any versions of model nobody"),
-    Case("status: unknown version", status(version=9), CODE.NOT_FOUND, "Could not find version 9 of model half"),
-    Case("status: unknown both", status("nobody", version=9), CODE.NOT_FOUND, "Could not find version 9 of model nobody"),
+    Case(
+        "status: unknown model",
+        status("nobody"),
+        CODE.NOT_FOUND,
+        "Could not find any versions of model nobody",
+    ),
+    Case(
+        "status: unknown version", status(version=9), CODE.NOT_FOUND, "Could not find version 9 of model half"
+    ),
+    Case(
+        "status: unknown both",
+        status("nobody", version=9),
+        CODE.NOT_FOUND,
+        "Could not find version 9 of model nobody",
+    ),
     # servables/tensorflow/classifier.cc, GetClassificationSignatureDef and PreProcessClassification
-    Case("classify: no model spec", classify(0.5, model=None, signature=""), CODE.INVALID_ARGUMENT, "Missing ModelSpec"),
+    Case(
+        "classify: no model spec",
+        classify(0.5, model=None, signature=""),
+        CODE.INVALID_ARGUMENT,
+        "Missing ModelSpec",
+    ),
     Case(
         "classify: unknown signature",
         classify(0.5, signature="nothing"),
@@ -287,7 +346,12 @@ REFUSED = [
         CODE.INVALID_ARGUMENT,
         "No classification inputs found in SignatureDef: (.|\n)*",
     ),
-    Case("classify: two inputs", classify(0.5, signature="two"), CODE.INVALID_ARGUMENT, r"Expected one input Tensor\."),
+    Case(
+        "classify: two inputs",
+        classify(0.5, signature="two"),
+        CODE.INVALID_ARGUMENT,
+        r"Expected one input Tensor\.",
+    ),
     Case(
         "classify: a regressor",
         classify(0.5, signature="regress"),
@@ -303,8 +367,18 @@ REFUSED = [
         r"(.|\n)*Feature: x \(data type: float\) is required but could not be found\.(.|\n)*",
     ),
     # servables/tensorflow/regressor.cc
-    Case("regress: unknown model", regress(0.5, model="nobody"), CODE.NOT_FOUND, r"Servable not found for request: Latest\(nobody\)"),
-    Case("regress: a classifier", regress(0.5, signature="classify"), CODE.INVALID_ARGUMENT, r"Expected one output Tensor\."),
+    Case(
+        "regress: unknown model",
+        regress(0.5, model="nobody"),
+        CODE.NOT_FOUND,
+        r"Servable not found for request: Latest\(nobody\)",
+    ),
+    Case(
+        "regress: a classifier",
+        regress(0.5, signature="classify"),
+        CODE.INVALID_ARGUMENT,
+        r"Expected one output Tensor\.",
+    ),
     Case(
         "regress: not a regressor",
         regress(0.5, signature="wide"),
@@ -321,13 +395,19 @@ REFUSED = [
     ),
     Case(
         "multi: a signature twice",
-        multi(("half", "regress", "tensorflow/serving/regress"), ("half", "regress", "tensorflow/serving/regress")),
+        multi(
+            ("half", "regress", "tensorflow/serving/regress"),
+            ("half", "regress", "tensorflow/serving/regress"),
+        ),
         CODE.INVALID_ARGUMENT,
         "Duplicate evaluation of signature: regress",
     ),
     Case(
         "multi: two models",
-        multi(("half", "regress", "tensorflow/serving/regress"), ("full", "classify", "tensorflow/serving/classify")),
+        multi(
+            ("half", "regress", "tensorflow/serving/regress"),
+            ("full", "classify", "tensorflow/serving/classify"),
+        ),
         CODE.INVALID_ARGUMENT,
         r"All ModelSpecs in a MultiInferenceRequest must access the same model name\.",
     ),
@@ -411,7 +491,9 @@ def test_version_may_be_named(server):
 
 def test_strings_are_bytes_in_typed_fields(server):
     # The operation upper-cases ASCII only; bytes that are not UTF-8 pass.
-    response = ask(server, predict(signature="upper", text=np.array(["straße".encode(), b"\xff\x00a", b""], object)))
+    response = ask(
+        server, predict(signature="upper", text=np.array(["straße".encode(), b"\xff\x00a", b""], object))
+    )
     want = predict_pb2.PredictResponse()
     spec(want.model_spec, "half", "upper", version=3)
     want.outputs["upper"].CopyFrom(proto(tf.string, [3], string_val=["STRAßE".encode(), b"\xff\x00A", b""]))
@@ -439,7 +521,9 @@ ECHO = {
 
 def test_every_type_comes_back_in_its_own_field(server):
     # tensorflow/core/framework/tensor.cc, AsProtoField
-    inputs = {name: proto(getattr(tf, name), [2], **{field: values}) for name, (field, values) in ECHO.items()}
+    inputs = {
+        name: proto(getattr(tf, name), [2], **{field: values}) for name, (field, values) in ECHO.items()
+    }
     response = ask(server, predict(signature="echo", **inputs))
     assert dict(response.outputs) == inputs
 
@@ -458,7 +542,16 @@ def test_every_type_comes_back_in_its_own_field(server):
         (proto(tf.float32, [], float_val=[2.0]), [], [3.0]),
         (proto(tf.float32, [1, 2], float_val=[2.0, 4.0]), [1, 2], [3.0, 4.0]),
     ],
-    ids=["one for all", "last repeated", "none is zero", "too many", "content", "no rows", "scalar", "matrix"],
+    ids=[
+        "one for all",
+        "last repeated",
+        "none is zero",
+        "too many",
+        "content",
+        "no rows",
+        "scalar",
+        "matrix",
+    ],
 )
 def test_tensors_are_read_as_the_server_reads_them(server, sent, shape, values):
     response = ask(server, predict(x=sent))
@@ -466,7 +559,9 @@ def test_tensors_are_read_as_the_server_reads_them(server, sent, shape, values):
 
 
 def test_scalar_output_and_output_as_wide_as_its_longest_row(server):
-    assert ask(server, predict(signature="mean", x=[1.0, 2.0])).outputs["mean"] == proto(tf.float32, [], float_val=[1.5])
+    assert ask(server, predict(signature="mean", x=[1.0, 2.0])).outputs["mean"] == proto(
+        tf.float32, [], float_val=[1.5]
+    )
     letters = ask(server, predict(signature="letters", text=["ab", "c"])).outputs["letters"]
     assert letters == proto(tf.string, [2, 2], string_val=[b"a", b"b", b"c", b"-"])
 
@@ -481,10 +576,20 @@ def test_more_rows_than_a_batch_and_more_bytes_than_grpc_allows_by_default(serve
 
 def test_metadata_is_the_signatures_as_saved(server):
     response = ask(server, metadata())
-    assert (response.model_spec.name, response.model_spec.version.value, response.model_spec.signature_name) == ("half", 3, "")
+    assert (
+        response.model_spec.name,
+        response.model_spec.version.value,
+        response.model_spec.signature_name,
+    ) == ("half", 3, "")
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(signatures)
-    assert set(signatures.signature_def) >= {"serving_default", "upper", "wide", "two", "__saved_model_init_op"}
+    assert set(signatures.signature_def) >= {
+        "serving_default",
+        "upper",
+        "wide",
+        "two",
+        "__saved_model_init_op",
+    }
     default = signatures.signature_def["serving_default"]
     assert default.method_name == "tensorflow/serving/predict"
     assert default.inputs["x"].name == "serving_default_x:0"
@@ -492,7 +597,9 @@ def test_metadata_is_the_signatures_as_saved(server):
     assert [dim.size for dim in default.inputs["x"].tensor_shape.dim] == [-1]
 
 
-@pytest.mark.parametrize("request_", [status(), status(version=3), status(label="any")], ids=["all", "one", "label"])
+@pytest.mark.parametrize(
+    "request_", [status(), status(version=3), status(label="any")], ids=["all", "one", "label"]
+)
 def test_status_is_available(server, request_):
     response = ask(server, request_)
     want = get_model_status_pb2.GetModelStatusResponse()
@@ -520,7 +627,10 @@ def test_regress_and_context(server):
 def test_multi_inference(server):
     response = ask(
         server,
-        multi(("half", "regress", "tensorflow/serving/regress"), ("half", "classify", "tensorflow/serving/classify")),
+        multi(
+            ("half", "regress", "tensorflow/serving/regress"),
+            ("half", "classify", "tensorflow/serving/classify"),
+        ),
     )
     one, two = response.results
     assert (one.model_spec.signature_name, one.model_spec.version.value) == ("regress", 3)

@@ -36,7 +36,10 @@ def half(served, x, version=None):
 def states(served):
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "half"
-    return [(one.version, one.state) for one in served.models.GetModelStatus(request, timeout=20).model_version_status]
+    return [
+        (one.version, one.state)
+        for one in served.models.GetModelStatus(request, timeout=20).model_version_status
+    ]
 
 
 def error_of(served, version):
@@ -126,7 +129,10 @@ def test_an_empty_version_directory_is_an_error_of_its_own(start, model_dir):
         _, code, message = error_of(served, 2)
         assert code == grpc.StatusCode.NOT_FOUND.value[0]
         # tensorflow/cc/saved_model/reader.cc
-        assert message == f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {model_dir / '2'}"
+        assert message == (
+            f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {model_dir / '2'}. "
+            "Check that the directory exists and that you have the right permissions for accessing it."
+        )
         assert half(served, [2.0]) == (1, [3.0])
 
 

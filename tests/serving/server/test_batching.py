@@ -1,0 +1,244 @@
+"""The batcher alone: who shares a batch with whom, and whose error is whose. No TensorFlow runs."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from tfpipeline.errors import UserError
+from tfpipeline.serving.server import BatchingOptions
+from tfpipeline.serving.server.batching import Batcher, NotRowByRowError, batch_key, batchable
+from tfpipeline.serving.server.status import StatusError, invalid_argument
+
+OPTIONS = BatchingOptions(max_rows=8, timeout_seconds=5.0, max_pending_rows=1000, parallel=1)
+CALLERS = 6
+
+
+def double(arrays):
+    return [arrays[0] * 2]
+
+
+def together(batcher, inputs, run, keys=None):
+    """One caller for each input, all at once; each caller's outputs or error.
+
+    A first caller holds the queue's only place until the others are waiting, so that they form one batch.
+    """
+    holding, release = threading.Event(), threading.Event()
+
+    def hold(arrays):
+        if arrays[0][0] == -1:
+            holding.set()
+            assert release.wait(10)
+            return [arrays[0]]
+        return run(arrays)
+
+    keys = keys or ["k"] * len(inputs)
+    with ThreadPoolExecutor(len(inputs) + 1) as pool:
+        first = pool.submit(batcher.run, keys[0], [np.array([-1.0])], hold)
+        assert holding.wait(10)
+        calls = [pool.submit(batcher.run, key, [x], hold) for key, x in zip(keys, inputs)]
+        while sum(len(queue.pending) for queue in batcher._queues.values()) < sum(k == keys[0] for k in keys):
+            pass
+        release.set()
+        first.result(10)
+        return [call.exception(10) or call.result() for call in calls]
+
+
+def test_callers_share_a_batch_and_each_gets_its_own_rows():
+    sizes = []
+
+    def run(arrays):
+        sizes.append(len(arrays[0]))
+        return double(arrays)
+
+    inputs = [np.array([float(i)]) for i in range(CALLERS)]
+    answers = together(Batcher(OPTIONS), inputs, run)
+    assert [answer[0].tolist() for answer in answers] == [[2.0 * i] for i in range(CALLERS)]
+    assert sizes == [CALLERS]
+
+
+def test_a_batch_is_never_larger_than_allowed_and_no_request_is_torn():
+    sizes = []
+
+    def run(arrays):
+        sizes.append(len(arrays[0]))
+        return double(arrays)
+
+    inputs = [np.full(3, float(i)) for i in range(CALLERS)]
+    together(Batcher(OPTIONS), inputs, run)
+    assert sizes == [6, 6, 6]
+
+
+def test_a_long_request_is_split_and_put_together_in_order():
+    sizes = []
+
+    def run(arrays):
+        sizes.append(len(arrays[0]))
+        return double(arrays)
+
+    (out,) = Batcher(OPTIONS).run("k", [np.arange(19.0)], run)
+    assert out.tolist() == [2.0 * i for i in range(19)]
+    assert sizes == [8, 8, 3]
+
+
+def test_a_bad_row_fails_its_own_request_only():
+    def run(arrays):
+        if (arrays[0] == 3).any():
+            raise invalid_argument("three is not allowed")
+        return double(arrays)
+
+    answers = together(Batcher(OPTIONS), [np.array([float(i)]) for i in range(CALLERS)], run)
+    assert isinstance(answers[3], StatusError)
+    assert answers[3].message == "three is not allowed"
+    del answers[3]
+    assert [answer[0].tolist() for answer in answers] == [[0.0], [2.0], [4.0], [8.0], [10.0]]
+
+
+def test_an_unforeseen_error_reaches_its_caller_and_the_queue_goes_on():
+    def run(arrays):
+        raise ZeroDivisionError
+
+    batcher = Batcher(OPTIONS)
+    with pytest.raises(ZeroDivisionError):
+        batcher.run("k", [np.ones(1)], run)
+    assert batcher.run("k", [np.ones(1)], double)[0].tolist() == [2.0]
+
+
+def test_keys_never_share_a_batch():
+    seen = []
+
+    def run(arrays):
+        seen.append(sorted(set(arrays[0])))
+        return double(arrays)
+
+    keys = [f"k{i % 2}" for i in range(CALLERS)]
+    together(Batcher(OPTIONS), [np.array([float(i % 2)]) for i in range(CALLERS)], run, keys)
+    assert all(len(values) == 1 for values in seen)
+
+
+@pytest.mark.parametrize("output", [np.float32(1.0), np.ones(1)], ids=["scalar", "other rows"])
+def test_outputs_that_are_not_row_by_row_are_refused(output):
+    with pytest.raises(NotRowByRowError):
+        Batcher(OPTIONS).run("k", [np.ones(2)], lambda arrays: [np.asarray(output)])
+
+
+def test_a_single_caller_never_waits():
+    def clock():
+        return 0.0  # stands still: waiting for company would never end
+
+    batcher = Batcher(OPTIONS, clock)
+    for _ in range(3):
+        assert batcher.run("k", [np.ones(1)], double)[0].tolist() == [2.0]
+
+
+def test_a_full_queue_is_unavailable():
+    options = BatchingOptions(max_rows=2, timeout_seconds=0, max_pending_rows=4, parallel=1)
+    answers = together_until_full(Batcher(options), callers=CALLERS)
+    refused = [answer for answer in answers if isinstance(answer, StatusError)]
+    assert len(refused) == CALLERS - 4
+    assert {error.code for error in refused} == {grpc.StatusCode.UNAVAILABLE}
+    assert refused[0].message.startswith(
+        "The batch scheduling queue to which this task was submitted is full"
+    )
+
+
+def together_until_full(batcher, callers):
+    holding, release = threading.Event(), threading.Event()
+
+    def hold(arrays):
+        holding.set()
+        assert release.wait(10)
+        return double(arrays)
+
+    answers = []
+    with ThreadPoolExecutor(callers + 1) as pool:
+        first = pool.submit(batcher.run, "k", [np.ones(1)], hold)
+        assert holding.wait(10)
+        calls = [pool.submit(batcher.run, "k", [np.ones(1)], hold) for _ in range(callers)]
+        while sum(call.done() for call in calls) < callers - 4:
+            pass
+        release.set()
+        first.result(10)
+        answers = [call.exception(10) or call.result() for call in calls]
+    return answers
+
+
+def test_a_caller_that_has_gone_is_not_computed():
+    computed = []
+
+    def run(arrays):
+        computed.append(len(arrays[0]))
+        return double(arrays)
+
+    with pytest.raises(StatusError, match="has gone"):
+        Batcher(OPTIONS).run("k", [np.ones(1)], run, alive=lambda: False)
+    assert computed == []
+
+
+def test_no_queue_is_left_behind():
+    batcher = Batcher(OPTIONS)
+    for width in range(50):
+        batcher.run(("s", width), [np.ones((2, width))], double)
+    assert batcher._queues == {}
+
+
+@pytest.mark.parametrize(
+    "fields", [{"max_rows": 0}, {"timeout_seconds": -1.0}, {"max_rows": 64, "max_pending_rows": 63}], ids=str
+)
+def test_options_that_cannot_work(fields):
+    with pytest.raises(UserError):
+        BatchingOptions(**fields)
+
+
+FLOAT, STRING, INT32 = 1, 7, 3
+
+
+def signature(inputs, outputs):
+    """Each is name -> (dtype, dims or None for an unknown rank)."""
+    made = meta_graph_pb2.SignatureDef()
+    for side, tensors in ((made.inputs, inputs), (made.outputs, outputs)):
+        for name, (dtype, dims) in tensors.items():
+            side[name].name = f"{name}:0"
+            side[name].dtype = dtype
+            if dims is None:
+                side[name].tensor_shape.unknown_rank = True
+            else:
+                side[name].tensor_shape.SetInParent()
+                for size in dims:
+                    side[name].tensor_shape.dim.add(size=size)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "want"),
+    [
+        ({"x": (FLOAT, [-1])}, {"y": (FLOAT, [-1])}, True),
+        ({"x": (INT32, [-1, -1])}, {"y": (FLOAT, [-1, 5])}, True),
+        ({"x": (FLOAT, [4])}, {"y": (FLOAT, [-1])}, False),
+        ({"x": (FLOAT, [-1])}, {"y": (FLOAT, [])}, False),
+        ({"x": (FLOAT, [-1])}, {"y": (FLOAT, [-1]), "total": (FLOAT, [1])}, False),
+        ({"x": (STRING, [-1])}, {"ids": (INT32, [-1, -1])}, False),  # as wide as the longest of the batch
+        ({"x": (FLOAT, None)}, {"y": (FLOAT, [-1])}, False),
+        ({}, {"y": (FLOAT, [-1])}, False),
+    ],
+)
+def test_batchable(inputs, outputs, want):
+    assert batchable(signature(inputs, outputs)) is want
+
+
+def test_batch_key_is_what_the_rows_have_in_common():
+    two = signature({"b": (INT32, [-1, -1]), "a": (STRING, [-1])}, {"y": (FLOAT, [-1])})
+    text = np.array([b"x", b"y"], object)
+    assert batch_key({"b": np.ones((2, 5), np.int32), "a": text}, two) == ((), (5,))
+    assert batch_key({"b": np.ones((3, 5), np.int32), "a": text}, two) is None  # other rows
+    assert batch_key({"b": np.ones((2, 5), np.int64), "a": text}, two) is None  # other type
+    assert batch_key({"b": np.ones(2, np.int32), "a": text}, two) is None  # other rank
+    assert batch_key({"b": np.ones((0, 5), np.int32), "a": text[:0]}, two) is None  # no rows
+    fixed = signature({"x": (FLOAT, [-1, 3])}, {"y": (FLOAT, [-1])})
+    assert batch_key({"x": np.ones((2, 3), np.float32)}, fixed) == ((3,),)
+    assert batch_key({"x": np.ones((2, 4), np.float32)}, fixed) is None  # other width
