@@ -5,5 +5,5 @@ from __future__ import annotations
 from tfpipeline._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, {"export": "tfpipeline.export.export", "ServingModule": "tfpipeline.export.signatures"}
+    __name__, {"export_run": "tfpipeline.export.publish", "ServingModule": "tfpipeline.export.signatures"}
 )

@@ -16,7 +16,9 @@ _FRESH_PROCESS = Path(__file__).with_name("fresh_process.py")
 
 # Registered in TensorFlow, but they call back into the Python process that made them, or compile with XLA,
 # which stock servers are built without.
-_FORBIDDEN_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "XlaLaunch", "_XlaCompile", "_XlaRun"})
+_FORBIDDEN_OPS = frozenset(
+    {"PyFunc", "PyFuncStateless", "EagerPyFunc", "XlaLaunch", "_XlaCompile", "_XlaRun"}
+)
 
 
 class ExportError(Exception):
@@ -57,9 +59,13 @@ def check_operations(saved_model: Path) -> None:
     """
     forbidden = operations(saved_model) & _FORBIDDEN_OPS
     if forbidden:
-        raise ExportError(f"{saved_model} uses operations that a server lacks: {', '.join(sorted(forbidden))}")
+        raise ExportError(
+            f"{saved_model} uses operations that a server lacks: {', '.join(sorted(forbidden))}"
+        )
     if must_compile(saved_model):
-        raise ExportError(f"{saved_model} has a function that must be compiled by XLA, which stock servers lack")
+        raise ExportError(
+            f"{saved_model} has a function that must be compiled by XLA, which stock servers lack"
+        )
 
 
 def check_size(saved_model: Path, weights: int, tables: int) -> None:

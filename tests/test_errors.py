@@ -6,10 +6,14 @@ from tfpipeline.errors import MissingExtraError, did_you_mean, explain_missing_e
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("tensorflow", "train"), ("keras.ops", "train"), ("tensorflow_serving.apis", "serve")]
+    ("module", "extra"),
+    [("tensorflow", "train"), ("keras.ops", "train"), ("tensorflow_serving.apis", "serve")],
 )
 def test_a_missing_extra_names_its_pip_line(module, extra):
-    with pytest.raises(MissingExtraError, match=rf"pip install 'tfpipeline\[{extra}\]'"), explain_missing_extra():
+    with (
+        pytest.raises(MissingExtraError, match=rf"pip install 'tfpipeline\[{extra}\]'"),
+        explain_missing_extra(),
+    ):
         raise ModuleNotFoundError(name=module)
 
 

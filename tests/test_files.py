@@ -42,7 +42,10 @@ def test_full_disk_says_so_and_keeps_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(UserError) as caught:
         files.write_text(path, "new")
-    assert str(caught.value) == f"cannot write {path}: No space left on device; free some space and run the command again"
+    assert (
+        str(caught.value)
+        == f"cannot write {path}: No space left on device; free some space and run the command again"
+    )
     assert path.read_text() == "old"
     assert [child.name for child in tmp_path.iterdir()] == ["file"]
 

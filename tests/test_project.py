@@ -15,7 +15,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_changelog_names_the_version():
-    newest = re.search(r"^## \[([^\]]+)\] - \d{4}-\d{2}-\d{2}$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    newest = re.search(
+        r"^## \[([^\]]+)\] - \d{4}-\d{2}-\d{2}$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
     assert newest is not None
     assert newest.group(1) == tfpipeline.__version__
 
@@ -26,7 +28,7 @@ def test_public_names_load():
         "UserError",
         "convert",
         "evaluate",
-        "export",
+        "export_run",
         "load",
         "serve",
         "train",

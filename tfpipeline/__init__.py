@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = attach(
         "UserError": "tfpipeline.errors",
         "convert": "tfpipeline.checkpoints",
         "evaluate": "tfpipeline.evaluation",
-        "export": "tfpipeline.export.export",
+        "export_run": "tfpipeline.export",
         "load": "tfpipeline.training",
         "serve": "tfpipeline.serving.server",
         "train": "tfpipeline.training",

@@ -37,7 +37,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _main(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     pass
 
@@ -103,7 +105,7 @@ def export(
     if weights not in ("best", "last"):
         raise UserError(f'--weights is "{weights}"; it must be best or last')
     _tensorflow()
-    from tfpipeline.export import export as run
+    from tfpipeline.export import export_run as run
 
     typer.echo(run(run_directory, to, weights=weights))
 
@@ -115,7 +117,8 @@ def serve(
     host: str = typer.Option("127.0.0.1", help="The address to listen on."),
     port: int = typer.Option(8500, help="The gRPC port."),
     server_binary: Optional[Path] = typer.Option(
-        None, help="tensorflow_model_server; by default the one on the PATH, else the embedded development server."
+        None,
+        help="tensorflow_model_server; by default the one on the PATH, else the embedded development server.",
     ),
 ) -> None:
     """Serve a model with TensorFlow Serving, or with the embedded development server (same API)."""
@@ -127,7 +130,9 @@ def serve(
 
 @app.command()
 def predict(
-    texts: Optional[list[str]] = typer.Argument(None, metavar="[TEXT]...", help="Texts; by default standard input, a text a line."),
+    texts: Optional[list[str]] = typer.Argument(
+        None, metavar="[TEXT]...", help="Texts; by default standard input, a text a line."
+    ),
     inputs: Optional[list[Path]] = typer.Option(
         None, "--input", help="A .txt file (a text a line), .csv, .tsv or .jsonl; may be repeated."
     ),
@@ -145,7 +150,9 @@ def predict(
 ) -> None:
     """Answer texts, one JSON line each, asking a server, a SavedModel or a run."""
     if (target is None) == (source is None):
-        raise UserError("say who answers: either --target HOST:PORT --model NAME, or --from PATH (a run or a SavedModel)")
+        raise UserError(
+            "say who answers: either --target HOST:PORT --model NAME, or --from PATH (a run or a SavedModel)"
+        )
     if target is not None and model is None:
         raise UserError("--target needs the model's name: --model NAME")
     if texts and inputs:

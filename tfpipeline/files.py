@@ -46,8 +46,12 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_directory(path: Union[str, Path]) -> Iterator[Path]:
+def atomic_directory(path: Union[str, Path], *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary directory that becomes ``path`` when the block ends well.
+
+    Args:
+        path: the directory to make.
+        replace: put it in the place of what is there; by default that is an error.
 
     Raises:
         UserError: the disk is full, the folder is not writable, or ``path`` appeared meanwhile.
@@ -63,9 +67,17 @@ def atomic_directory(path: Union[str, Path]) -> Iterator[Path]:
             for name in names:
                 _sync(Path(folder, name))
             _sync(Path(folder))
-        if path.exists():
-            raise UserError(f"{path} appeared while it was being written; nothing was overwritten, run the command again")
-        os.rename(temporary, path)
+        if replace and path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}old-", dir=path.parent))
+            os.rename(path, old / path.name)
+            os.rename(temporary, path)
+            shutil.rmtree(old)
+        elif path.exists():
+            raise UserError(
+                f"{path} appeared while it was being written; nothing was overwritten, run the command again"
+            )
+        else:
+            os.rename(temporary, path)
         _sync(path.parent)
     except OSError as error:
         raise write_error(path, error) from error

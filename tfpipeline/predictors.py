@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from tfpipeline.errors import UserError, explain_missing_extra
-from tfpipeline.serving.client import Prediction, PredictClient, predictions
+from tfpipeline.serving.client import PredictClient, Prediction, predictions
 
 
 class Predictor(abc.ABC):
@@ -69,7 +69,9 @@ class SavedModelPredictor(Predictor):
     def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
         inputs = {"text": texts, **({"text_pair": text_pair} if text_pair is not None else {})}
         if sorted(inputs) != sorted(self._inputs):
-            raise UserError(f"the SavedModel takes {', '.join(self._inputs)}, but was given {', '.join(inputs)}")
+            raise UserError(
+                f"the SavedModel takes {', '.join(self._inputs)}, but was given {', '.join(inputs)}"
+            )
         tensors = {name: self._tensorflow.constant(list(value)) for name, value in inputs.items()}
         answers = {name: tensor.numpy() for name, tensor in self._function(**tensors).items()}
         return predictions.decode(answers)
@@ -101,7 +103,9 @@ def open_local(path: Path, signature: str = "serving_default") -> Predictor:
         UserError: it is none of them.
     """
     if not path.is_dir():
-        raise UserError(f"{path}: no such directory; name a run, a SavedModel or a model's directory of versions")
+        raise UserError(
+            f"{path}: no such directory; name a run, a SavedModel or a model's directory of versions"
+        )
     if (path / "config.yaml").is_file():
         return RunPredictor(path)
     if (path / "saved_model.pb").is_file():

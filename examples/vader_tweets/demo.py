@@ -95,7 +95,9 @@ def main() -> None:
     with background("tfpipeline", "serve", str(DEMO / "models" / MODEL), "--port", str(port)) as server:
         wait_for(port, server)
         run("tfpipeline", "predict", "--target", f"127.0.0.1:{port}", "--model", MODEL, *TWEETS)
-    print(f"\nAll of it took {time.monotonic() - started:.0f} s; see {DEMO / 'run' / 'report.md'}", flush=True)
+    print(
+        f"\nAll of it took {time.monotonic() - started:.0f} s; see {DEMO / 'run' / 'report.md'}", flush=True
+    )
 
 
 if __name__ == "__main__":

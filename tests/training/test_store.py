@@ -103,7 +103,10 @@ def test_another_model_is_refused_by_name(tmp_path):
     store.save(["last"], 1, model, optimizer, {})
     other = keras.Sequential([keras.layers.Dense(3, name="other")], name="model")
     other.build((None, 2))
-    with pytest.raises(UserError, match=r"missing: \['model/other/bias', 'model/other/kernel'\]; unknown: \['model/dense/bias', 'model/dense/kernel'\]"):
+    with pytest.raises(
+        UserError,
+        match=r"missing: \['model/other/bias', 'model/other/kernel'\]; unknown: \['model/dense/bias', 'model/dense/kernel'\]",
+    ):
         store.restore_model("last", other)
 
 

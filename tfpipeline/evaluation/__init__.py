@@ -5,5 +5,5 @@ from __future__ import annotations
 from tfpipeline._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, {"evaluate": "tfpipeline.evaluation.evaluate", "Report": "tfpipeline.evaluation.report"}
+    __name__, {"evaluate": "tfpipeline.evaluation.compare", "Report": "tfpipeline.evaluation.report"}
 )

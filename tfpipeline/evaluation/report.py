@@ -66,8 +66,13 @@ class Report:
     def markdown(self, stem: str = "report") -> str:
         """For a reader of the run: scores side by side, tables, plots, the worst mistakes."""
         names = [entry.name for entry in self.entries]
-        metrics = [metric for metric in self.entries[-1].scores]
-        lines = [f"# {self.data}, {self.rows} rows", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        metrics = list(self.entries[-1].scores)
+        lines = [
+            f"# {self.data}, {self.rows} rows",
+            "",
+            "| | " + " | ".join(names) + " |",
+            "|---" * (len(names) + 1) + "|",
+        ]
         for metric in metrics:
             cells = [f"{e.scores[metric]:.4f}" if metric in e.scores else "" for e in self.entries]
             lines.append(f"| {metric} | " + " | ".join(cells) + " |")
@@ -75,7 +80,13 @@ class Report:
             lines += ["", f"## {entry.name}", "", "```text", entry.table.rstrip(), "```"]
         lines += [f"\n![{name}]({stem}-{name}.png)" for name in self.figures]
         if self.mistakes:
-            lines += ["", "## Mistakes, the surest first", "", "| expected | answered | text |", "|---|---|---|"]
+            lines += [
+                "",
+                "## Mistakes, the surest first",
+                "",
+                "| expected | answered | text |",
+                "|---|---|---|",
+            ]
             lines += [f"| {want} | {got} | {_cell(text)} |" for text, want, got in self.mistakes]
         return "\n".join(lines) + "\n"
 

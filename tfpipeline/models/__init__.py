@@ -1,1 +1,17 @@
+"""Models: the BERT encoder and what is stacked on it."""
 
+from __future__ import annotations
+
+from tfpipeline._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "ACTIVATIONS": "tfpipeline.models.config",
+        "BertConfig": "tfpipeline.models.config",
+        "BertEncoder": "tfpipeline.models.encoder",
+        "ClassificationHead": "tfpipeline.models.heads",
+        "Noise": "tfpipeline.models.kernels",
+        "TextModel": "tfpipeline.models.text_model",
+    },
+)

@@ -88,7 +88,9 @@ class Classification(Task):
         try:
             return cls(options, path.read_text("utf-8").splitlines())
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}; is {directory} a run directory?") from error
+            raise UserError(
+                f"cannot read {path}: {error.strerror}; is {directory} a run directory?"
+            ) from error
 
     def targets(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
         indices = np.empty(len(examples), np.int32)

@@ -1,8 +1,8 @@
 """Training: a checkpoint and labelled rows become a run directory.
 
-    train(config)     train, or go on where an interrupted run stopped
-    load(run)         the trained model, an ordinary ``keras.Model``
-    Run(path)         a run directory, opened
+train(config)     train, or go on where an interrupted run stopped
+load(run)         the trained model, an ordinary ``keras.Model``
+Run(path)         a run directory, opened
 """
 
 from __future__ import annotations

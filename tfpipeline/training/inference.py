@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.console import progress
-from tfpipeline.data import TokenCache, evaluation_batches
+from tfpipeline.data import TokenCache, evaluation_batches, original_order
 from tfpipeline.tasks import Task
 from tfpipeline.training.step import INPUTS
 
@@ -27,9 +27,7 @@ class Answers:
     answers: Mapping[str, np.ndarray]
     losses: np.ndarray
 
-    def scores(
-        self, task: Task, targets: Mapping[str, np.ndarray], weights: np.ndarray
-    ) -> dict[str, float]:
+    def scores(self, task: Task, targets: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, float]:
         """The weighted mean ``loss`` and the task's metrics."""
         return {
             "loss": float(np.average(self.losses, weights=weights)),
@@ -65,6 +63,6 @@ class Inference:
                 )
                 parts.append(({name: tensor.numpy() for name, tensor in answers.items()}, losses.numpy()))
                 bar.advance(len(rows))
-        back = np.argsort(np.concatenate(batches))
+        back = original_order(batches)
         joined = {name: np.concatenate([answers[name] for answers, _ in parts])[back] for name in parts[0][0]}
         return Answers(joined, np.concatenate([losses for _, losses in parts])[back])

@@ -17,10 +17,9 @@ import tensorflow as tf
 
 from tfpipeline import checkpoints, config
 from tfpipeline.console import progress, say
-from tfpipeline.data import Example, TokenCache, epoch_batches, load_splits
+from tfpipeline.data import TokenCache, epoch_batches, load_splits
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import write_text
-from tfpipeline.tasks import Task
 from tfpipeline.training.inference import Answers, Inference
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.run import Run, create_run, is_run, policy
@@ -192,7 +191,12 @@ class Trainer:
                 f'training.best_metric: there is no metric "{self.metric}"{did_you_mean(self.metric, scores)}'
             )
         state.epoch += 1
-        entry = {"epoch": state.epoch, "step": state.step, "train_loss": state.loss_sum / state.weight_sum, **scores}
+        entry = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "train_loss": state.loss_sum / state.weight_sum,
+            **scores,
+        }
         state.history.append(entry)
         value = scores[self.metric]
         lower = self.metric == "loss" or self.metric in self.run.task.lower_is_better
@@ -214,7 +218,9 @@ class Trainer:
         elif state.epoch == options.epochs:
             state.finished = f"trained {state.epoch} epochs"
         self._save(["last", "best"] if better else ["last"])
-        write_text(self.run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in state.history))
+        write_text(
+            self.run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in state.history)
+        )
 
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
@@ -224,7 +230,11 @@ class Trainer:
     def _batches(self, epoch: int) -> list[np.ndarray]:
         options = self.options
         return epoch_batches(
-            self.train_split.cache.lengths, options.batch_size, window=options.window, seed=options.seed, epoch=epoch
+            self.train_split.cache.lengths,
+            options.batch_size,
+            window=options.window,
+            seed=options.seed,
+            epoch=epoch,
         )
 
     def _save(self, roles: list[str]) -> None:

@@ -20,10 +20,13 @@ class TrainingOptions(Section):
         "one_device", description="tf.distribute strategy: one device, or every GPU of this machine."
     )
     precision: Literal["float32", "mixed_bfloat16", "float64"] = Field(
-        "float32", description="Keras dtype policy; mixed_bfloat16 is faster on CPUs with AVX512-BF16, GPUs and TPUs."
+        "float32",
+        description="Keras dtype policy; mixed_bfloat16 is faster on CPUs with AVX512-BF16, GPUs and TPUs.",
     )
     epochs: int = Field(3, ge=1, description="Passes over the training rows.")
-    batch_size: int = Field(32, ge=1, description="Examples in a global batch, whatever the number of replicas.")
+    batch_size: int = Field(
+        32, ge=1, description="Examples in a global batch, whatever the number of replicas."
+    )
     window: int = Field(
         1024, ge=1, description="Examples sorted by length together before batches are cut: less padding."
     )
@@ -31,9 +34,14 @@ class TrainingOptions(Section):
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of all steps over which the rate rises from 0.")
     weight_decay: float = Field(0.01, ge=0, description="Decoupled; never on biases and LayerNorm.")
     adam_epsilon: float = Field(1e-8, gt=0)
-    clip_norm: Optional[float] = Field(1.0, gt=0, description="Global norm of the whole batch's gradient; null: none.")
+    clip_norm: Optional[float] = Field(
+        1.0, gt=0, description="Global norm of the whole batch's gradient; null: none."
+    )
     dropout: Optional[float] = Field(
-        None, ge=0, lt=1, description="Dropout of the encoder, hidden and attention; null: the checkpoint's own."
+        None,
+        ge=0,
+        lt=1,
+        description="Dropout of the encoder, hidden and attention; null: the checkpoint's own.",
     )
     best_metric: Optional[str] = Field(
         None, description="Validation metric that picks the best checkpoint; null: the task's own."
@@ -44,4 +52,6 @@ class TrainingOptions(Section):
     save_every: Optional[int] = Field(
         None, ge=1, description="Also save a checkpoint every so many steps; null: once an epoch."
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Of the head's first weights, the order of rows and dropout.")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="Of the head's first weights, the order of rows and dropout."
+    )

@@ -1,15 +1,15 @@
 """The run directory: everything that later commands need, and nothing outside it.
 
-    config.yaml              the run file as resolved
-    bert_config.json         the architecture
-    vocab.txt, tokenizer_config.json
-    labels.txt               (written by the task)
-    data/                    train.jsonl, validation.jsonl, test.jsonl: the rows of each split
-    cache/                   their tokens, memory-mapped
-    checkpoints/             initial, last, best (training.store)
-    metrics.jsonl            one line an epoch
-    report.json, report.md   written by evaluation
-    environment.json         versions that trained it
+config.yaml              the run file as resolved
+bert_config.json         the architecture
+vocab.txt, tokenizer_config.json
+labels.txt               (written by the task)
+data/                    train.jsonl, validation.jsonl, test.jsonl: the rows of each split
+cache/                   their tokens, memory-mapped
+checkpoints/             initial, last, best (training.store)
+metrics.jsonl            one line an epoch
+report.json, report.md   written by evaluation
+environment.json         versions that trained it
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Run:
         if not self.path.is_dir():
             raise UserError(f"{path}: no such run directory; make one with: tfpipeline train RUN_FILE")
         if not is_run(self.path):
-            raise UserError(f"{path} is not a run directory (it has no {CONFIG_FILE}); make one with: tfpipeline train RUN_FILE")
+            raise UserError(
+                f"{path} is not a run directory (it has no {CONFIG_FILE}); make one with: tfpipeline train RUN_FILE"
+            )
         self.store = CheckpointStore(self.path / "checkpoints")
 
     @functools.cached_property
@@ -97,18 +99,28 @@ class Run:
     def tokens(self, examples: Sequence[Example], directory: Path) -> TokenCache:
         """The tokens of any rows, kept in ``directory``."""
         return TokenCache.build(
-            directory, examples, encode=self.encode, max_length=self.config.text.max_length, fingerprint=self.text_identity
+            directory,
+            examples,
+            encode=self.encode,
+            max_length=self.config.text.max_length,
+            fingerprint=self.text_identity,
         )
 
-    def encode(self, texts: Sequence[str], text_pair: Sequence[str] | None, max_length: int) -> dict[str, np.ndarray]:
+    def encode(
+        self, texts: Sequence[str], text_pair: Sequence[str] | None, max_length: int
+    ) -> dict[str, np.ndarray]:
         """Token ids of a batch of texts as NumPy arrays, int32 [B, T]."""
-        encoded = self.tokenizer(list(texts), None if text_pair is None else list(text_pair), max_length=max_length)
+        encoded = self.tokenizer(
+            list(texts), None if text_pair is None else list(text_pair), max_length=max_length
+        )
         return {name: tensor.numpy() for name, tensor in encoded.items()}
 
     @property
     def text_identity(self) -> str:
         """What the tokens of a text depend on besides the text."""
-        return (self.path / "vocab.txt").read_text("utf-8") + (self.path / "tokenizer_config.json").read_text("utf-8")
+        return (self.path / "vocab.txt").read_text("utf-8") + (self.path / "tokenizer_config.json").read_text(
+            "utf-8"
+        )
 
     def build_model(self, encoder: BertEncoder | None = None) -> TextModel:
         """A model of this run's shape; its weights are those of ``encoder``, and new ones for the head."""
@@ -144,7 +156,9 @@ class policy:  # noqa: N801 - reads as `with policy("mixed_bfloat16"):`
         keras.config.set_dtype_policy(self._saved)
 
 
-def create_run(run_config: RunConfig, checkpoint: checkpoints.Checkpoint, splits: dict[str, list[Example]]) -> Run:
+def create_run(
+    run_config: RunConfig, checkpoint: checkpoints.Checkpoint, splits: dict[str, list[Example]]
+) -> Run:
     """Lay out a new run directory, everything but its weights; whole or not at all.
 
     Raises:
@@ -157,7 +171,9 @@ def create_run(run_config: RunConfig, checkpoint: checkpoints.Checkpoint, splits
     bert_config = checkpoint.config
     rate = run_config.training.dropout
     if rate is not None:
-        bert_config = dataclasses.replace(bert_config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+        bert_config = dataclasses.replace(
+            bert_config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate
+        )
     if run_config.text.max_length > bert_config.max_position_embeddings:
         raise UserError(
             f"text.max_length is {run_config.text.max_length}, but {run_config.checkpoint} has only "
@@ -170,7 +186,9 @@ def create_run(run_config: RunConfig, checkpoint: checkpoints.Checkpoint, splits
     with atomic_directory(path) as temporary:
         (temporary / "bert_config.json").write_text(json.dumps(bert_config.to_dict(), indent=1), "utf-8")
         (temporary / "tokenizer_config.json").write_text(json.dumps(tokenizer.to_dict(), indent=1), "utf-8")
-        (temporary / "vocab.txt").write_text("".join(f"{token}\n" for token in checkpoint.vocabulary), "utf-8")
+        (temporary / "vocab.txt").write_text(
+            "".join(f"{token}\n" for token in checkpoint.vocabulary), "utf-8"
+        )
         (temporary / "environment.json").write_text(json.dumps(environment(), indent=1), "utf-8")
         for split, examples in splits.items():
             if examples:

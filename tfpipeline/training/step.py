@@ -61,8 +61,9 @@ def build_train_step(
         with tf.GradientTape() as tape:
             outputs = model({name: local[name] for name in INPUTS}, training=True, noise=noise)
             losses = task.loss(outputs, local)
-            share = tf.cast(local[WEIGHTS] / tf.reduce_sum(batch[WEIGHTS]), losses.dtype)
-            loss = tf.reduce_sum(losses * share)
+            # A batch whose weights are all 0 has the loss 0, not NaN.
+            share = tf.math.divide_no_nan(local[WEIGHTS], tf.reduce_sum(batch[WEIGHTS]))
+            loss = tf.reduce_sum(losses * tf.cast(share, losses.dtype))
         gradients = tape.gradient(loss, [v.value for v in variables], unconnected_gradients="zero")
         # Dense, as clipping a sparse gradient with repeated rows would use a wrong norm.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]

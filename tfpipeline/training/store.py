@@ -92,12 +92,16 @@ class CheckpointStore:
         index = self.index()
         if role not in index:
             known = ", ".join(index) or "none"
-            raise UserError(f'{self.directory} has no "{role}" checkpoint (it has: {known}); train the run first')
+            raise UserError(
+                f'{self.directory} has no "{role}" checkpoint (it has: {known}); train the run first'
+            )
         return self.directory / index[role]
 
     def _free_name(self, step: int) -> str:
         """A step saved twice (or left by a crash before the index named it) gets a name of its own."""
-        candidates = itertools.chain([f"step-{step:08d}"], (f"step-{step:08d}-{n}" for n in itertools.count(1)))
+        candidates = itertools.chain(
+            [f"step-{step:08d}"], (f"step-{step:08d}-{n}" for n in itertools.count(1))
+        )
         return next(name for name in candidates if not (self.directory / name).exists())
 
     def _steps(self) -> list[str]:

@@ -24,7 +24,7 @@ _PARITY_ROWS = 256
 _HOSTILE = ("", "   ", "a" * 5000, "😀 e\u0301 ﬁ 你好", "[MASK] [SEP] x", "\u0000\u200b\ufffd")
 
 
-def export(run: str | Path | Run, to: str | Path, *, weights: str = "best") -> Path:
+def export_run(run: str | Path | Run, to: str | Path, *, weights: str = "best") -> Path:
     """Write a run's model as the next version under ``to``, checked before anybody can load it.
 
     The SavedModel is written under a temporary name that no server picks up; a fresh process that imports
@@ -45,7 +45,9 @@ def export(run: str | Path | Run, to: str | Path, *, weights: str = "best") -> P
     run = run if isinstance(run, Run) else Run(run)
     to = Path(to)
     if weights not in run.store.index():
-        raise UserError(f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE")
+        raise UserError(
+            f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
+        )
     if to.exists() and not to.is_dir():
         raise UserError(f"{to} is a file; name a folder for the model's versions")
     model = run.model(weights, precision="float32")
@@ -56,9 +58,7 @@ def export(run: str | Path | Run, to: str | Path, *, weights: str = "best") -> P
         return to / str(newest)
     version = to / str(newest + 1)
     pair = run.config.data.text_pair is not None
-    module = ServingModule(
-        model, run.task, run.tokenizer, max_length=run.config.text.max_length, pair=pair
-    )
+    module = ServingModule(model, run.task, run.tokenizer, max_length=run.config.text.max_length, pair=pair)
     with progress(f"exporting {version}", 4) as bar, atomic_directory(version) as temporary:
         _save(module, temporary)
         _write_card(temporary / CARD, run, identity, weights)
@@ -78,7 +78,9 @@ def versions(model_directory: Path) -> list[int]:
     """The versions under a model's directory."""
     if not model_directory.is_dir():
         return []
-    return sorted(int(path.name) for path in model_directory.iterdir() if path.is_dir() and path.name.isdecimal())
+    return sorted(
+        int(path.name) for path in model_directory.iterdir() if path.is_dir() and path.name.isdecimal()
+    )
 
 
 def _save(module: ServingModule, path: Path) -> None:
@@ -88,7 +90,9 @@ def _save(module: ServingModule, path: Path) -> None:
 
 def _check_parity(run: Run, module: ServingModule, model: Any, saved_model: Path, bar: Any) -> list[float]:
     """Compare both signatures' answers in a fresh process with those of the training path."""
-    examples = [example for split in ("test", "validation") if run.has_split(split) for example in run.examples(split)]
+    examples = [
+        example for split in ("test", "validation") if run.has_split(split) for example in run.examples(split)
+    ]
     texts = [*_HOSTILE, *(example.text for example in examples[:_PARITY_ROWS])]
     pairs: Sequence[str] | None = None
     if run.config.data.text_pair is not None:
@@ -98,7 +102,10 @@ def _check_parity(run: Run, module: ServingModule, model: Any, saved_model: Path
     expected = {name: _plain(tensor) for name, tensor in run.task.answers(outputs).items()}
 
     text_inputs: dict[str, Any] = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
-    token_inputs: dict[str, Any] = {"input_ids": tokens["input_ids"], "lengths": tokens["attention_mask"].sum(-1)}
+    token_inputs: dict[str, Any] = {
+        "input_ids": tokens["input_ids"],
+        "lengths": tokens["attention_mask"].sum(-1),
+    }
     if pairs is not None:
         token_inputs["token_type_ids"] = tokens["token_type_ids"]
     differences = []
@@ -124,7 +131,9 @@ def _identity(run: Run, model: Any) -> str:
         digest.update(f"{variable.path} {variable.shape} {variable.dtype}\n".encode())
         digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
     options = run.config.task.model_dump(mode="json")
-    digest.update(json.dumps([run.text_identity, run.config.text.max_length, options], sort_keys=True).encode())
+    digest.update(
+        json.dumps([run.text_identity, run.config.text.max_length, options], sort_keys=True).encode()
+    )
     for path in sorted(run.path.glob("*.txt")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

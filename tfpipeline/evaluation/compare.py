@@ -32,7 +32,9 @@ def evaluate(run: str | Path | Run, data: str | Path | None = None, *, baseline:
     """
     run = run if isinstance(run, Run) else Run(run)
     if "best" not in run.store.index():
-        raise UserError(f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE")
+        raise UserError(
+            f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
+        )
     task = run.task
     if data is None:
         split = "test" if run.has_split("test") else "validation"
@@ -47,18 +49,25 @@ def evaluate(run: str | Path | Run, data: str | Path | None = None, *, baseline:
         found = task.baseline(run.examples("train"), examples)
         if found is not None:
             title, answers = found
-            entries.append(Entry(title, task.metrics(answers, targets, weights), task.report(answers, targets, weights)))
+            entries.append(
+                Entry(title, task.metrics(answers, targets, weights), task.report(answers, targets, weights))
+            )
     model = run.model("initial")
     infer = Inference(model, task)
     with tempfile.TemporaryDirectory() as scratch:
-        cache = run.token_cache(split, examples) if data is None else run.tokens(examples, Path(scratch) / "cache")
+        cache = (
+            run.token_cache(split, examples)
+            if data is None
+            else run.tokens(examples, Path(scratch) / "cache")
+        )
         for weights_name, title in (("initial", "before fine-tuning"), ("best", "after fine-tuning")):
             run.store.restore_model(weights_name, model)
             result = infer(cache, targets, title)
             scores = result.scores(task, targets, weights)
             entries.append(Entry(title, scores, task.report(result.answers, targets, weights)))
     mistakes = [
-        (examples[row].joined_text, want, got) for row, want, got in task.mistakes(result.answers, targets)[:MISTAKES]
+        (examples[row].joined_text, want, got)
+        for row, want, got in task.mistakes(result.answers, targets)[:MISTAKES]
     ]
     metric = run.config.training.best_metric or task.best_metric
     report = Report(name, len(examples), metric, entries, mistakes, task.figures(result.answers, targets))

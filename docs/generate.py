@@ -1,0 +1,79 @@
+"""Writes docs/run-file.md from the schemas, so that it can't say anything else than they do.
+
+python -m docs.generate
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from pathlib import Path
+from typing import Any, Union
+
+from tfpipeline import tasks
+from tfpipeline.config import Section
+from tfpipeline.training.run_config import RunConfig
+
+PAGE = Path(__file__).with_name("run-file.md")
+
+_INTRODUCTION = """\
+# The run file
+
+Everything about a training run in one YAML file; any field can be overridden on the command line:
+
+    tfpipeline train run.yaml --set training.epochs=2 --set data.text=review
+
+Relative paths are meant from the current folder. Unknown and ill-typed fields are answered all at once, each with its
+line and the nearest known name. Made from the schemas by `python -m docs.generate`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION, *_section(RunConfig, "")]
+    for name in tasks.names():
+        parts += _section(tasks.find(name).Options, "task", f"`task` with `name: {name}`")
+    return "\n".join(parts) + "\n"
+
+
+def _section(schema: type[Section], path: str, title: str = "") -> list[str]:
+    heading = title or (f"`{path}`" if path else "Top level")
+    rows = [f"\n## {heading}\n", "| field | type | default | |", "|---|---|---|---|"]
+    below: list[str] = []
+    for name, field in schema.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            if inner is not Section:
+                below += _section(inner, f"{path}.{name}" if path else name)
+                continue
+            kind, default = "section", "required"
+        else:
+            kind = _kind(inner)
+            default = "required" if field.is_required() else _value(field.default)
+        rows.append(f"| `{name}` | {kind} | {default} | {field.description or ''} |")
+    return [*rows, *below]
+
+
+def _value(value: Any) -> str:
+    text = (
+        {None: "null", True: "true", False: "false"}.get(value)
+        if value is None or isinstance(value, bool)
+        else None
+    )
+    return f"`{text or value}`"
+
+
+def _kind(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if part is type(None) else _kind(part) for part in arguments)
+    if origin is typing.Literal:
+        return ", ".join(f"`{choice}`" for choice in arguments)
+    if origin is list:
+        return f"list of {_kind(arguments[0])}"
+    return {str: "text", int: "integer", float: "number", bool: "true or false"}[annotation]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)

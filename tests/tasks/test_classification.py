@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfpipeline.data import Example
+from tfpipeline.errors import UserError
+from tfpipeline.tasks.classification import Classification, Options
+
+LOGITS = np.log([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]).astype(np.float32)
+
+
+def task(**options):
+    return Classification(Options(**options), ["a", "b", "c"])
+
+
+def examples(*labels):
+    return [Example("text", label=label, file="rows.csv", line=line) for line, label in enumerate(labels, 2)]
+
+
+def test_loss_by_hand():
+    losses = task().loss({"logits": tf.constant(LOGITS)}, {"label": tf.constant([0, 1])})
+    np.testing.assert_allclose(losses, [-np.log(0.7), -np.log(0.1)], rtol=1e-6)
+
+
+def test_label_smoothing_by_hand():
+    losses = task(label_smoothing=0.3).loss({"logits": tf.constant(LOGITS)}, {"label": tf.constant([0, 1])})
+    target = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    np.testing.assert_allclose(losses, -(target * LOGITS).sum(-1), rtol=1e-6)
+
+
+def test_answers():
+    answers = {
+        name: tensor.numpy() for name, tensor in task().answers({"logits": tf.constant(LOGITS)}).items()
+    }
+    assert answers["label"].tolist() == [b"a", b"c"]
+    assert answers["classes"].tolist() == [[b"a", b"b", b"c"]] * 2
+    np.testing.assert_allclose(answers["probabilities"], [[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], rtol=1e-6)
+    assert answers["probabilities"].dtype == np.float32
+
+
+def test_labels_are_learnt_sorted_and_kept(tmp_path):
+    learnt = Classification.from_examples(Options(), examples("b", "a", "b", "ü"))
+    assert learnt.labels == ("a", "b", "ü")
+    learnt.save(tmp_path)
+    assert Classification.load(Options(), tmp_path).labels == ("a", "b", "ü")
+    assert learnt.targets(examples("ü", "a"))["label"].tolist() == [2, 0]
+
+
+def test_given_labels_keep_their_order():
+    assert Classification.from_examples(Options(labels=["b", "a"]), examples("a", "b")).labels == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows", "message"),
+    [
+        (["a", "a"], ["a"], 'task.labels names "a" twice'),
+        (["a", "b"], ["a"], 'no training row has the label "b"'),
+        (
+            ["a", "b"],
+            ["a", "b", "B"],
+            r'rows.csv:4: unknown label "B"; did you mean|rows.csv:4: unknown label "B"; known: a, b',
+        ),
+        (None, ["a", None, "b"], "rows.csv:3: the row has no label"),
+        (None, [], "no label; a classifier needs at least two"),
+    ],
+)
+def test_bad_labels(labels, rows, message):
+    with pytest.raises(UserError, match=message):
+        Classification.from_examples(Options(labels=labels), examples(*rows))
+
+
+def test_mistakes_worst_first():
+    answers = {"probabilities": np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]])}
+    found = Classification(Options(), ["a", "b"]).mistakes(answers, {"label": np.array([1, 1, 1])})
+    assert found == [(1, "b", "a"), (0, "b", "a")]
+
+
+def test_the_baseline_keeps_the_order_of_labels():
+    train = [Example(text, label=label) for text, label in [("good day", "b"), ("bad day", "a")] * 5]
+    name, answers = Classification(Options(), ["b", "a"]).baseline(
+        train, [Example("good good"), Example("bad")]
+    )
+    assert name == "TF-IDF + logistic regression"
+    assert answers["probabilities"].argmax(-1).tolist() == [0, 1]

@@ -1,0 +1,206 @@
+"""The training loop, on a model that trains in seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests import tiny
+from tfpipeline import config
+from tfpipeline.errors import UserError
+from tfpipeline.evaluation import evaluate
+from tfpipeline.training import Interrupted, Run, RunConfig, load, train
+
+
+def weights(run, role="last"):
+    store = Run(run).store
+    return load_file(store.directory / store.index()[role] / "model.safetensors")
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+class At(keras.callbacks.Callback):
+    """Does something after the n-th batch of the process."""
+
+    def __init__(self, batch, action):
+        super().__init__()
+        self.left, self.action = batch, action
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            self.action()
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_model_learns_and_the_report_says_so(tiny_run):
+    run_config = tiny_run(train=300, epochs=6)
+    run = train(run_config)
+    report = evaluate(run)
+    scores = {entry.name: entry.scores["accuracy"] for entry in report.entries}
+    assert scores["after fine-tuning"] >= 0.95
+    assert scores["before fine-tuning"] <= 0.6
+    assert scores["TF-IDF + logistic regression"] >= 0.95  # one word gives each text away
+    saved = json.loads((run.path / "report.json").read_text())
+    assert saved["scores"]["after fine-tuning"]["accuracy"] == scores["after fine-tuning"]
+    assert "| accuracy |" in (run.path / "report.md").read_text()
+    assert (run.path / "report-confusion.png").stat().st_size > 1000
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"] / 2
+
+
+def test_a_rerun_is_bit_equal_and_another_seed_is_not(tiny_run):
+    first, second, third = (
+        train(tiny_run(name, epochs=1, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert same(weights(first.path), weights(second.path))
+    assert not same(weights(first.path), weights(third.path))
+
+
+@pytest.mark.parametrize("batch", [3, 7, 8, 11])
+def test_interrupted_and_resumed_is_uninterrupted(tiny_run, batch):
+    """Seven batches an epoch: in the first epoch, at its end, in the second; dropout on."""
+    undisturbed = train(tiny_run("a", epochs=2))
+    run_config = tiny_run("b", epochs=2)
+    with pytest.raises(
+        Interrupted, match=f"stopped after step {batch} of 14, which is saved; run the same command again"
+    ):
+        train(run_config, [At(batch, interrupt)])
+    resumed = train(run_config)
+    assert same(weights(undisturbed.path), weights(resumed.path))
+    assert same(weights(undisturbed.path, "best"), weights(resumed.path, "best"))
+    assert (undisturbed.path / "metrics.jsonl").read_text() == (resumed.path / "metrics.jsonl").read_text()
+
+
+def test_killed_and_resumed_is_uninterrupted(tiny_run, tmp_path):
+    undisturbed = train(tiny_run("a", epochs=2, save_every=2))
+    run_config = tiny_run("b", epochs=2, save_every=2)
+    code = (
+        "import os, signal, sys; from tfpipeline import config; from tfpipeline.training import RunConfig, train; "
+        "from tests.training.test_train import At; "
+        "train(config.load(sys.argv[1], RunConfig), [At(5, lambda: os.kill(os.getpid(), signal.SIGKILL))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "b" / "run.yaml"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert Run(run_config.output).store.state("last")["step"] == 4
+    assert same(weights(undisturbed.path), weights(train(run_config).path))
+
+
+def test_a_finished_run_is_left_alone(tiny_run, capsys):
+    run_config = tiny_run(epochs=1)
+    run = train(run_config)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    train(run_config)
+    assert "is finished (trained 1 epochs); nothing to do" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_other_settings_do_not_go_on_with_a_run(tiny_run, tmp_path):
+    train(tiny_run(epochs=1))
+    changed = config.load(tmp_path / "a" / "run.yaml", RunConfig, ["training.learning_rate=0.1"])
+    with pytest.raises(UserError, match=r"started with other settings \(learning_rate: 0\.1 differs\)"):
+        train(changed)
+
+
+def test_early_stopping_and_the_best_checkpoint(tiny_run):
+    # A rate of next to nothing: accuracy stays where it is after the first epoch.
+    run = train(tiny_run(epochs=9, early_stopping=2, learning_rate=1e-12))
+    state = run.store.state("last")
+    assert state["finished"] == "stopped early: 2 epochs without a better accuracy"
+    assert (state["epoch"], state["best_epoch"]) == (3, 1)
+    assert run.store.state("best")["epoch"] == 1
+
+
+def test_the_best_checkpoint_follows_the_metric_and_its_direction(tiny_run):
+    run = train(tiny_run(epochs=3, best_metric="loss", learning_rate=1e-3))
+    history = run.store.state("last")["history"]
+    assert run.store.state("best")["epoch"] == 1 + int(np.argmin([entry["loss"] for entry in history]))
+
+
+def test_an_unknown_metric_is_named(tiny_run):
+    with pytest.raises(UserError, match='there is no metric "acuracy"; did you mean "accuracy"'):
+        train(tiny_run(epochs=1, best_metric="acuracy"))
+
+
+def test_a_callback_can_stop_training(tiny_run):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = logs["epoch"] == 2
+
+    run = train(tiny_run(epochs=9), [Stop()])
+    assert run.store.state("last")["finished"] == "stopped by a callback"
+    assert run.store.state("last")["epoch"] == 2
+
+
+def test_load_gives_an_ordinary_keras_model(tiny_run):
+    run = train(tiny_run(epochs=1))
+    model = load(run.path)
+    assert isinstance(model, keras.Model)
+    tokens = model.tokenizer(["the food was good", "a bad film"], max_length=16)
+    outputs = model(tokens)
+    assert outputs["logits"].shape == (2, 3)
+    assert model.task.labels == ("negative", "neutral", "positive")
+    np.testing.assert_allclose(model.predict(tokens, verbose=0)["logits"], outputs["logits"], atol=1e-6)
+
+
+def test_a_run_needs_nothing_outside_it(tiny_run, tmp_path):
+    run = train(tiny_run(epochs=1))
+    expected = evaluate(run.path).entries[-1].scores
+    moved = run.path.rename(tmp_path / "moved")
+    for path in (tmp_path / "a").glob("*"):
+        if path.is_file():
+            path.unlink()
+    assert evaluate(moved).entries[-1].scores == expected
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "float64"])
+def test_other_precisions_learn(tiny_run, precision):
+    run = train(tiny_run(train=300, epochs=4, precision=precision))
+    assert keras.config.dtype_policy().name == "float32"
+    assert run.store.state("best")["best"] >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("label", "rows", "message"),
+    [
+        (None, [("x", "positive")] * 4, 'only the label "positive"; a classifier needs at least two'),
+        (
+            ["positive", "negative"],
+            [("x", "positive"), ("y", "negative"), ("z", "negativ")] * 4,
+            r'train.csv:\d+: unknown label "negativ"; did you mean "negative"',
+        ),
+        (
+            ["positive", "negative", "other"],
+            [("x", "positive"), ("y", "negative")] * 4,
+            'no training row has the label "other"',
+        ),
+    ],
+)
+def test_labels_that_cannot_be_used(tmp_path, label, rows, message):
+    path = tiny.write_run_file(tmp_path)
+    tiny.write_csv(tmp_path / "train.csv", rows)
+    overrides = [f"task.labels={json.dumps(label)}"] if label else []
+    with pytest.raises(UserError, match=message):
+        train(config.load(path, RunConfig, overrides))
+    assert not (tmp_path / "run").exists()
+
+
+def test_text_longer_than_the_model_is_refused_before_anything_is_written(tmp_path):
+    path = tiny.write_run_file(tmp_path)
+    with pytest.raises(UserError, match=r"text\.max_length is 41, but .* has only 40 positions"):
+        train(config.load(path, RunConfig, ["text.max_length=41"]))
+    assert not (tmp_path / "run").exists()

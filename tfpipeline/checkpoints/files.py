@@ -1,0 +1,43 @@
+"""Reading the small files that stand beside a checkpoint's weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfpipeline.errors import UserError
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+VOCABULARY = "vocab.txt"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UserError: missing, unreadable, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; copy it from where the checkpoint came from") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8; copy it again from where the checkpoint came from") from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}:{error.lineno}: not JSON ({error.msg}); copy it again from where it came from"
+        ) from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not a JSON object; copy it again from where the checkpoint came from")
+    return value
+
+
+def require_fields(values: Mapping[str, Any], fields: Iterable[str], path: Path) -> None:
+    """Raise the sentence for fields that a configuration file lacks."""
+    missing = [field for field in fields if field not in values]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}; is it the configuration of a BERT model?")

@@ -1,0 +1,200 @@
+"""Google's BERT checkpoints: ``bert_model.ckpt.*`` (TF1, by name), ``bert_config.json``, ``vocab.txt``.
+
+Source: google-research/bert, ``modeling.py`` and ``run_classifier.py``. Its ``gelu`` is the tanh form, and its
+LayerNorm's epsilon is 1e-12, which its configuration file does not hold. A model that computes otherwise is
+written with two keys of our own, ``gelu`` and ``layer_norm_eps``; Google's reader accepts extra keys.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpipeline.checkpoints.checkpoint import Checkpoint, check_vocabulary, config_from
+from tfpipeline.checkpoints.files import TOKENIZER_CONFIG, VOCABULARY, read_json, require_fields
+from tfpipeline.checkpoints.table import Ignored, LazyTensors, Table, Tensor
+from tfpipeline.errors import UserError
+from tfpipeline.models.config import BertConfig
+from tfpipeline.text import TokenizerOptions, infer_lowercase, load_vocabulary
+
+CONFIG = "bert_config.json"
+PREFIX = "bert_model.ckpt"
+FILES = f"{CONFIG}, {VOCABULARY} and {PREFIX}.index"
+LAYER_NORM_EPS = 1e-12  # tf.contrib.layers.layer_norm, which modeling.py calls
+
+_LAYER = "bert/encoder/layer_{i}"
+TABLE = Table(
+    [
+        Tensor("embeddings/word", "bert/embeddings/word_embeddings", "V H"),
+        Tensor("embeddings/position", "bert/embeddings/position_embeddings", "P H"),
+        Tensor("embeddings/token_type", "bert/embeddings/token_type_embeddings", "Y H"),
+        Tensor("embeddings/norm/scale", "bert/embeddings/LayerNorm/gamma", "H"),
+        Tensor("embeddings/norm/bias", "bert/embeddings/LayerNorm/beta", "H"),
+        Tensor("layer_{i}/attention/query/kernel", f"{_LAYER}/attention/self/query/kernel", "H (N D)"),
+        Tensor("layer_{i}/attention/query/bias", f"{_LAYER}/attention/self/query/bias", "(N D)"),
+        Tensor("layer_{i}/attention/key/kernel", f"{_LAYER}/attention/self/key/kernel", "H (N D)"),
+        Tensor("layer_{i}/attention/key/bias", f"{_LAYER}/attention/self/key/bias", "(N D)"),
+        Tensor("layer_{i}/attention/value/kernel", f"{_LAYER}/attention/self/value/kernel", "H (N D)"),
+        Tensor("layer_{i}/attention/value/bias", f"{_LAYER}/attention/self/value/bias", "(N D)"),
+        Tensor("layer_{i}/attention/output/kernel", f"{_LAYER}/attention/output/dense/kernel", "(N D) H"),
+        Tensor("layer_{i}/attention/output/bias", f"{_LAYER}/attention/output/dense/bias", "H"),
+        Tensor("layer_{i}/attention/norm/scale", f"{_LAYER}/attention/output/LayerNorm/gamma", "H"),
+        Tensor("layer_{i}/attention/norm/bias", f"{_LAYER}/attention/output/LayerNorm/beta", "H"),
+        Tensor("layer_{i}/feed_forward/inner/kernel", f"{_LAYER}/intermediate/dense/kernel", "H I"),
+        Tensor("layer_{i}/feed_forward/inner/bias", f"{_LAYER}/intermediate/dense/bias", "I"),
+        Tensor("layer_{i}/feed_forward/outer/kernel", f"{_LAYER}/output/dense/kernel", "I H"),
+        Tensor("layer_{i}/feed_forward/outer/bias", f"{_LAYER}/output/dense/bias", "H"),
+        Tensor("layer_{i}/feed_forward/norm/scale", f"{_LAYER}/output/LayerNorm/gamma", "H"),
+        Tensor("layer_{i}/feed_forward/norm/bias", f"{_LAYER}/output/LayerNorm/beta", "H"),
+        Tensor("pooler/kernel", "bert/pooler/dense/kernel", "H K"),
+        Tensor("pooler/bias", "bert/pooler/dense/bias", "K"),
+    ],
+    [
+        Ignored("*/adam_[mv]", "optimizer slots of pre-training"),
+        Ignored("global_step", "the step counter of pre-training"),
+        Ignored("cls/*", "heads of pre-training"),
+        Ignored("output_weights", "the head of a fine-tuned classifier"),
+        Ignored("output_bias", "the head of a fine-tuned classifier"),
+    ],
+)
+
+_REQUIRED = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+_OPTIONAL = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
+# Where their word is not ours.
+_ACTIVATIONS = {"gelu": "gelu_tanh"}
+
+
+def recognise(directory: Path) -> bool:
+    """Whether a directory holds this format."""
+    return (directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))
+
+
+def read(directory: Path) -> Checkpoint:
+    """Read a checkpoint directory.
+
+    Raises:
+        UserError: files are missing or broken, or do not fit each other.
+    """
+    notes: list[str] = []
+    values = read_json(directory / CONFIG)
+    reader, prefix = _open(directory)
+    found = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+    config = _config(values, directory / CONFIG, "bert/pooler/dense/kernel" in found, notes)
+    placed, left_out = TABLE.match(config, found, f"{prefix} does not fit {CONFIG}")
+    vocabulary = load_vocabulary(directory / VOCABULARY)
+    tokenizer_config = directory / TOKENIZER_CONFIG
+    if tokenizer_config.exists():
+        tokenizer = TokenizerOptions.from_dict(read_json(tokenizer_config), source=str(tokenizer_config))
+    else:
+        tokenizer = TokenizerOptions(lowercase=infer_lowercase(vocabulary))
+        case = "uncased: it has no" if tokenizer.lowercase else "cased: it has"
+        notes.append(f"no {TOKENIZER_CONFIG}; the vocabulary is {case} upper-case words")
+    notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
+
+    def tensor(name: str) -> np.ndarray:
+        try:
+            value: np.ndarray = reader.get_tensor(name)
+        except (tf.errors.OpError, RuntimeError) as error:  # the reader's own kinds of error vary by version
+            raise UserError(
+                f"{prefix}: cannot read {name}, a data file is truncated or damaged; copy the checkpoint again"
+            ) from error
+        return value
+
+    return Checkpoint(
+        directory, "google", config, vocabulary, tokenizer, LazyTensors(placed, tensor), left_out, notes
+    )
+
+
+def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
+    """Write a checkpoint into an empty directory; returns notes.
+
+    Raises:
+        UserError: the model computes something that Google's code has no word for, or the disk is full.
+    """
+    notes = []
+    config = checkpoint.config
+    values = {field: getattr(config, field) for field in (*_REQUIRED, *_OPTIONAL)}
+    if config.hidden_act.startswith("gelu_"):
+        values |= {"hidden_act": "gelu", "gelu": config.hidden_act.removeprefix("gelu_")}
+    elif config.hidden_act not in ("relu", "tanh"):
+        raise UserError(
+            f'Google\'s BERT code has no activation "{config.hidden_act}"; it cannot be written in its format'
+        )
+    values["layer_norm_eps"] = config.layer_norm_eps
+    if config.hidden_act == "gelu_erf":
+        notes.append(
+            "the model's gelu is the exact one (erf); Google's own code computes tanh for \"gelu\" and will differ "
+            f'slightly. {CONFIG} says "gelu": "erf", which is read back here'
+        )
+    if config.layer_norm_eps != LAYER_NORM_EPS:
+        notes.append(
+            f"layer_norm_eps is {config.layer_norm_eps:g}; Google's own code computes with {LAYER_NORM_EPS:g}"
+        )
+    (directory / CONFIG).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+    (directory / VOCABULARY).write_text("".join(f"{token}\n" for token in checkpoint.vocabulary), "utf-8")
+    (directory / TOKENIZER_CONFIG).write_text(
+        json.dumps(checkpoint.tokenizer.to_dict(), indent=2) + "\n", "utf-8"
+    )
+    placed = sorted(TABLE.place(config), key=lambda tensor: tensor.theirs)
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=str(directory / PREFIX),
+            tensor_names=[tensor.theirs for tensor in placed],
+            shape_and_slices=[""] * len(placed),
+            tensors=[tf.constant(tensor.to_theirs(checkpoint.tensors[tensor.ours])) for tensor in placed],
+        )
+    except tf.errors.OpError as error:
+        reason = str(error.message).partition(" [Op:")[0]
+        raise UserError(
+            f"cannot write {directory / PREFIX}: {reason}; free some space and run the command again"
+        ) from error
+    return notes
+
+
+def _open(directory: Path) -> tuple[Any, Path]:
+    indexes = sorted(directory.glob("*.ckpt.index")) or sorted(directory.glob("*.index"))
+    named = [path for path in indexes if path.name == f"{PREFIX}.index"] or indexes
+    if not named:
+        raise UserError(f"{directory} has no {PREFIX}.index; copy the whole checkpoint")
+    if len(named) > 1:
+        raise UserError(
+            f"{directory} holds several checkpoints ({', '.join(path.stem for path in named)}); leave the one to read"
+        )
+    prefix = named[0].with_suffix("")
+    if not list(directory.glob(f"{prefix.name}.data-*")):
+        raise UserError(f"{prefix}.data-00000-of-00001 is missing; copy the whole checkpoint")
+    try:
+        return tf.train.load_checkpoint(str(prefix)), prefix
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise UserError(f"{prefix}.index is truncated or damaged; copy the checkpoint again") from error
+
+
+def _config(values: dict[str, Any], path: Path, pooler: bool, notes: list[str]) -> BertConfig:
+    require_fields(values, _REQUIRED, path)
+    fields = {field: values[field] for field in (*_REQUIRED, *_OPTIONAL) if field in values}
+    word = str(fields["hidden_act"])
+    if word == "gelu" and "gelu" in values:
+        fields["hidden_act"] = f"gelu_{values['gelu']}"
+        notes.append(f'hidden_act is {fields["hidden_act"]}, as the key "gelu" says')
+    elif word in _ACTIVATIONS:
+        fields["hidden_act"] = _ACTIVATIONS[word]
+        notes.append(f'hidden_act "{word}" is {_ACTIVATIONS[word]}: what google-research/bert computes')
+    fields["layer_norm_eps"] = values.get("layer_norm_eps", LAYER_NORM_EPS)
+    if "layer_norm_eps" not in values:
+        notes.append(f"layer_norm_eps is {LAYER_NORM_EPS:g}: google-research/bert's constant")
+    if not pooler:
+        notes.append("the checkpoint has no pooler")
+    return config_from({**fields, "pooler": pooler}, path)

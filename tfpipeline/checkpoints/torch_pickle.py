@@ -1,0 +1,160 @@
+"""Reads the tensors of a PyTorch ``state_dict`` file without PyTorch, and without executing its pickle.
+
+A ``.bin`` or ``.pt`` file is a zip archive (PyTorch 1.6 and later) of ``NAME/data.pkl``, which describes the
+tensors, and ``NAME/data/KEY``, their bytes, uncompressed. A pickle may call any function; this reader knows
+the handful that describe tensors and refuses all others by name.
+
+Source: ``torch/serialization.py``.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from tfpipeline.errors import UserError
+
+_DTYPES: dict[str, Any] = {
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": None,  # NumPy has no such type; see _as_array
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+    kind: str
+    key: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LazyTensor:
+    """Where a tensor lies in the archive; offset and strides in elements."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class StateDict:
+    """The tensors of a file, by name.
+
+    Attributes:
+        shapes: name -> shape.
+    Raises:
+        UserError: not such a file, damaged, or its pickle asks for anything but tensors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+            description = next(name for name in self._archive.namelist() if name.endswith("/data.pkl"))
+            self._root = description.removesuffix("data.pkl")
+            with self._archive.open(description) as file:
+                found = _Unpickler(file, path).load()
+        except (zipfile.BadZipFile, StopIteration) as error:
+            raise UserError(
+                f"{path} is not a PyTorch file, is truncated, or was written before PyTorch 1.6; copy it again, or "
+                "save it as safetensors"
+            ) from error
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
+        except (
+            pickle.UnpicklingError,
+            EOFError,
+            ValueError,
+            TypeError,
+            IndexError,
+            KeyError,
+            AttributeError,
+        ) as error:
+            raise UserError(
+                f"{path}: its description of the tensors is damaged ({error}); copy it again"
+            ) from error
+        if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+            found = found["state_dict"]
+        if not isinstance(found, dict):
+            raise UserError(f"{path} holds no state dict; save model.state_dict()")
+        self._tensors = {name: value for name, value in found.items() if isinstance(value, LazyTensor)}
+        self.shapes = {name: tensor.shape for name, tensor in self._tensors.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        tensor = self._tensors[name]
+        try:
+            raw = self._archive.read(f"{self._root}data/{tensor.storage.key}")
+        except (KeyError, zipfile.BadZipFile, OSError, EOFError) as error:
+            raise UserError(
+                f"{self.path}: cannot read {name}, the file is truncated or damaged; copy it again"
+            ) from error
+        values = _as_array(raw, tensor.storage.kind)
+        last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides))
+        if math.prod(tensor.shape) and not 0 <= last < len(values):
+            raise UserError(
+                f"{self.path}: {name} reaches beyond its data, the file is damaged; copy it again"
+            )
+        strides = [stride * values.itemsize for stride in tensor.strides]
+        return np.ascontiguousarray(
+            np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides, writeable=False)
+        )
+
+
+def _as_array(raw: bytes, kind: str) -> np.ndarray:
+    if kind == "BFloat16Storage":  # the upper half of a float32
+        return (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(raw, _DTYPES[kind])
+
+
+def _rebuild_tensor(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> LazyTensor:
+    numbers = (offset, *shape, *strides)
+    if not isinstance(storage, _Storage) or len(shape) != len(strides) or min(numbers) < 0:
+        raise ValueError("not a tensor")
+    return LazyTensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(tensor: LazyTensor, *_: Any) -> LazyTensor:
+    return tensor
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows tensors, and nothing that could run."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        opened: BinaryIO = file
+        super().__init__(opened)
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuild_tensor
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _rebuild_parameter
+        if module == "torch" and name in _DTYPES:
+            return name
+        raise UserError(
+            f"{self._path} asks to run {module}.{name}, which no checkpoint needs; do not trust this file, get the "
+            "model as safetensors"
+        )
+
+    def persistent_load(self, identifier: Any) -> _Storage:
+        kind, storage, key = identifier[0], identifier[1], identifier[2]
+        if kind != "storage" or storage not in _DTYPES:
+            raise ValueError("unknown persistent object")
+        return _Storage(storage, str(key))

@@ -1,0 +1,217 @@
+"""The BERT encoder (Devlin et al. 2019, arXiv:1810.04805)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfpipeline.errors import UserError
+from tfpipeline.models import neutral
+from tfpipeline.models.config import BertConfig
+from tfpipeline.models.kernels import Noise
+from tfpipeline.models.layers import Dense, Dropout, EncoderBlock, LayerNorm
+
+_PLACES_PER_BLOCK = 3
+_PADDING = -1e9  # added to the score of a padded position: exp() of it is 0 in every dtype, and it is finite,
+#                  so that a row of nothing but padding gives numbers, not NaN
+
+
+class Embeddings(keras.layers.Layer):
+    """Word, position and token-type embeddings, summed, normalised, dropped."""
+
+    def __init__(self, config: BertConfig, place: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.config = config
+        self.norm = LayerNorm(config.layer_norm_eps, name="norm", dtype=self.dtype_policy)
+        self.dropout = Dropout(config.hidden_dropout_prob, place, dtype=self.dtype_policy)
+
+    def build(self, _: Any = None) -> None:
+        config = self.config
+        initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+        for name, rows in (
+            ("word", config.vocab_size),
+            ("position", config.max_position_embeddings),
+            ("token_type", config.type_vocab_size),
+        ):
+            weight = self.add_weight(name=name, shape=(rows, config.hidden_size), initializer=initializer)
+            setattr(self, name, weight)
+        self.norm.build((None, None, config.hidden_size))
+        self.built = True
+
+    def call(self, input_ids: Any, token_type_ids: Any, noise: Optional[Noise] = None) -> Any:
+        dtype = self.compute_dtype
+        x = ops.take(ops.cast(self.word, dtype), input_ids, axis=0)
+        x = x + ops.cast(self.position, dtype)[None, : ops.shape(input_ids)[1]]
+        # Few types: a product with one-hot rows is faster than a second gather, in both directions.
+        types = ops.one_hot(token_type_ids, self.config.type_vocab_size, dtype=dtype)
+        x = x + ops.matmul(types, ops.cast(self.token_type, dtype))
+        return self.dropout(self.norm(x), noise=noise)
+
+
+class BertEncoder(keras.layers.Layer):
+    """BERT's encoder, with a pooler when the configuration has one.
+
+    Variables are packed for speed (query, key and value in one kernel); :meth:`tensors` and :meth:`assign`
+    speak the neutral names that checkpoint formats map to, see docs/architecture.md.
+
+    Args:
+        config: the architecture.
+    """
+
+    def __init__(self, config: BertConfig, name: str = "encoder", **options: Any) -> None:
+        super().__init__(name=name, **options)
+        self.config = config
+        policy = self.dtype_policy
+        self.embeddings = Embeddings(config, 0, name="embeddings", dtype=policy)
+        self.blocks = [
+            EncoderBlock(config, 1 + _PLACES_PER_BLOCK * index, name=f"layer_{index}", dtype=policy)
+            for index in range(config.num_hidden_layers)
+        ]
+        self.pooler = None
+        if config.pooler:
+            self.pooler = Dense(config.hidden_size, config.initializer_range, name="pooler", dtype=policy)
+        self.build()
+
+    def build(self, _: Any = None) -> None:
+        if self.built:
+            return
+        shape = (None, None, self.config.hidden_size)
+        self.embeddings.build()
+        for block in self.blocks:
+            block.build(shape)
+        if self.pooler is not None:
+            self.pooler.build(shape[1:])
+        self.built = True
+
+    @property
+    def places(self) -> int:
+        """Dropout places used; a head's own start here."""
+        return 1 + _PLACES_PER_BLOCK * len(self.blocks)
+
+    def call(self, inputs: Mapping[str, Any], noise: Optional[Noise] = None) -> dict[str, Any]:
+        """Encode.
+
+        Args:
+            inputs: ``input_ids``, int32 [B, T]; ``attention_mask``, int32 [B, T], 1 for real tokens (default:
+                all); ``token_type_ids``, int32 [B, T] (default: all 0).
+            noise: given in a training step, for dropout.
+        Returns:
+            ``sequence_output`` [B, T, H], and ``pooled_output`` [B, H] with a pooler.
+        Raises:
+            ValueError: T, where known, is more than the positions the model has.
+        """
+        *_, last = self._states(inputs, noise)
+        outputs = {"sequence_output": last}
+        if self.pooler is not None:
+            outputs["pooled_output"] = ops.tanh(self.pooler(last[:, 0]))
+        return outputs
+
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of :meth:`call`'s outputs."""
+        batch, length = shapes["input_ids"]
+        found = {"sequence_output": (batch, length, self.config.hidden_size)}
+        if self.pooler is not None:
+            found["pooled_output"] = (batch, self.config.hidden_size)
+        return found
+
+    def hidden_states(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """The embeddings and each layer's output, L + 1 tensors [B, T, H]; inputs as for a call."""
+        return list(
+            self._states({name: ops.convert_to_tensor(value) for name, value in inputs.items()}, None)
+        )
+
+    def _states(self, inputs: Mapping[str, Any], noise: Optional[Noise]) -> Iterator[Any]:
+        input_ids = inputs["input_ids"]
+        length = input_ids.shape[1]
+        if length is not None and length > self.config.max_position_embeddings:
+            raise ValueError(
+                f"input_ids has {length} positions, the model {self.config.max_position_embeddings}; truncate the texts"
+            )
+        types = inputs.get("token_type_ids")
+        mask = inputs.get("attention_mask")
+        types = ops.zeros_like(input_ids) if types is None else types
+        mask = ops.ones_like(input_ids) if mask is None else mask
+        wide = "float64" if self.compute_dtype == "float64" else "float32"
+        bias = (1.0 - ops.cast(mask, wide))[:, None, None, :] * _PADDING
+        x = self.embeddings(input_ids, types, noise=noise)
+        yield x
+        for block in self.blocks:
+            x = block(x, bias, noise=noise)
+            yield x
+
+    # Neutral names.
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All weights by their neutral names; the inverse of :meth:`assign`."""
+        shapes = neutral.shapes(self.config)
+        found: dict[str, np.ndarray] = {}
+        for variable, names in self._packing():
+            pieces = np.split(variable.numpy(), len(names), axis=-1)
+            found.update({name: piece.reshape(shapes[name]) for name, piece in zip(names, pieces)})
+        return found
+
+    def assign(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Set all weights from their neutral names.
+
+        Raises:
+            UserError: names are missing or unknown, or shapes differ; all are listed, and nothing was set.
+        """
+        wanted = neutral.shapes(self.config)
+        # Tensors that are read when asked for know their shapes without being read.
+        found = getattr(tensors, "shapes", None) or {name: tuple(tensors[name].shape) for name in tensors}
+        problems = [f"missing  {name}" for name in wanted if name not in found]
+        problems += [f"unknown  {name}" for name in found if name not in wanted]
+        problems += [
+            f"shape    {name}: found {list(found[name])}, expected {list(shape)}"
+            for name, shape in wanted.items()
+            if name in found and found[name] != shape
+        ]
+        if problems:
+            lines = "".join(f"\n  {problem}" for problem in problems)
+            raise UserError(
+                f"the weights do not fit the configuration ({len(problems)} problems); use its own{lines}"
+            )
+        for variable, names in self._packing():
+            pieces = [np.asarray(tensors[name]).reshape(*variable.shape[:-1], -1) for name in names]
+            variable.assign(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1))
+
+    def _packing(self) -> Iterator[tuple[Any, list[str]]]:
+        """Each variable, with the neutral tensors that lie side by side on its last axis."""
+
+        def norm(layer: LayerNorm, name: str) -> Iterator[tuple[Any, list[str]]]:
+            yield layer.scale, [f"{name}/scale"]
+            yield layer.bias, [f"{name}/bias"]
+
+        def dense(layer: Dense, *names: str) -> Iterator[tuple[Any, list[str]]]:
+            yield layer.kernel, [f"{name}/kernel" for name in names]
+            yield layer.bias, [f"{name}/bias" for name in names]
+
+        yield self.embeddings.word, ["embeddings/word"]
+        yield self.embeddings.position, ["embeddings/position"]
+        yield self.embeddings.token_type, ["embeddings/token_type"]
+        yield from norm(self.embeddings.norm, "embeddings/norm")
+        for index, block in enumerate(self.blocks):
+            at = f"layer_{index}"
+            yield from dense(
+                block.attention.qkv, *(f"{at}/attention/{role}" for role in ("query", "key", "value"))
+            )
+            yield from dense(block.attention.output_dense, f"{at}/attention/output")
+            yield from norm(block.attention_norm, f"{at}/attention/norm")
+            yield from dense(block.inner, f"{at}/feed_forward/inner")
+            yield from dense(block.outer, f"{at}/feed_forward/outer")
+            yield from norm(block.output_norm, f"{at}/feed_forward/norm")
+        if self.pooler is not None:
+            yield from dense(self.pooler, "pooler")
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation: the architecture as a dict."""
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> BertEncoder:
+        """The inverse of :meth:`get_config`."""
+        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})

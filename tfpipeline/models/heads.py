@@ -1,0 +1,100 @@
+"""What is stacked on the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Optional
+
+import keras
+from keras import ops
+
+from tfpipeline.errors import UserError
+from tfpipeline.models.kernels import Noise
+from tfpipeline.models.layers import Dense, Dropout, at_least_float32
+
+Pooling = Literal["mean", "cls", "pooler"]
+
+HEAD_PLACE = 60_000  # dropout places of heads start here, far above those of any encoder
+
+
+def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
+    """Average the hidden states of each text's real tokens.
+
+    Args:
+        hidden_states: [B, T, H], any float dtype.
+        attention_mask: [B, T], 1 for real tokens.
+    Returns:
+        [B, H]; summed in float32 at least, as bfloat16 loses small terms. 0 for a text without tokens.
+    Source: Reimers and Gurevych 2019, arXiv:1908.10084, section 3.
+    """
+    wide = at_least_float32(hidden_states)
+    mask = ops.cast(attention_mask, wide.dtype)[:, :, None]
+    return ops.sum(wide * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
+
+
+class ClassificationHead(keras.layers.Layer):
+    """Dropout and one dense layer on a pooled text.
+
+    Args:
+        num_labels: C, classes.
+        pooling: "mean" of the real tokens, "cls" (the first token), or BERT's "pooler".
+        dropout: rate, in training.
+        seed: of the first weights.
+    """
+
+    def __init__(
+        self,
+        num_labels: int,
+        *,
+        pooling: Pooling = "mean",
+        dropout: float = 0.1,
+        seed: int = 0,
+        name: str = "head",
+        **options: Any,
+    ) -> None:
+        super().__init__(name=name, **options)
+        self.num_labels, self.pooling, self.rate, self.seed = num_labels, pooling, dropout, seed
+        self.dropout = Dropout(dropout, HEAD_PLACE, dtype=self.dtype_policy)
+        self.dense = Dense(num_labels, 0.02, seed=seed, name="dense", dtype=self.dtype_policy)
+
+    @property
+    def uses_pooler(self) -> bool:
+        """Whether ``pooled_output`` is read."""
+        return self.pooling == "pooler"
+
+    def build(self, shapes: Mapping[str, Any]) -> None:
+        if self.uses_pooler and "pooled_output" not in shapes:
+            raise UserError("task.pooling is pooler, but the checkpoint has no pooler; choose mean or cls")
+        self.dense.build((None, shapes["sequence_output"][-1]))
+        self.built = True
+
+    def call(
+        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+    ) -> dict[str, Any]:
+        """Classify.
+
+        Args:
+            encoded: the encoder's outputs.
+            attention_mask: [B, T].
+            noise: given in a training step, for dropout.
+        Returns:
+            ``logits`` [B, C], float32 at least.
+        """
+        if self.uses_pooler:
+            pooled = encoded["pooled_output"]
+        elif self.pooling == "cls":
+            pooled = encoded["sequence_output"][:, 0]
+        else:
+            pooled = mean_pool(encoded["sequence_output"], attention_mask)
+        pooled = self.dropout(ops.cast(pooled, self.compute_dtype), noise=noise)
+        return {"logits": at_least_float32(self.dense(pooled))}
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {
+            **super().get_config(),
+            "num_labels": self.num_labels,
+            "pooling": self.pooling,
+            "dropout": self.rate,
+            "seed": self.seed,
+        }

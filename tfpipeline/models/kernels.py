@@ -1,0 +1,78 @@
+"""Where ``tf.*`` is measurably better than ``keras.ops``: the only module of this package that uses it.
+
+Dropout here costs half of Keras's own (16 random bits an element instead of 32), and its masks are a pure function
+of (seed, step, layer, index of the example in the global batch): replicas draw different masks, a resumed
+run draws those of an uninterrupted one, and runs on any number of replicas can be compared with dropout on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+_PHILOX = 1
+_ELEMENTS_PER_BLOCK = 8  # a Philox block is 128 bits: eight 16-bit numbers
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Where in a run a training step stands: all that its dropout masks depend on.
+
+    Attributes:
+        seed: the run's seed, an int or an integer scalar tensor.
+        step: steps done before this one, an int or an integer scalar tensor.
+        first_example: index in the global batch of the first example this replica holds.
+    """
+
+    seed: Any
+    step: Any
+    first_example: Any = 0
+
+
+def dropout(x: tf.Tensor, rate: float, noise: Noise, place: int) -> tf.Tensor:
+    """Set elements of ``x`` to 0 with probability ``rate``, and scale up the rest.
+
+    The rate is rounded to a multiple of 2**-16; what is kept is divided by the exact share kept, so the
+    expected value is ``x``.
+
+    Args:
+        x: [B, ...], any float dtype, B examples.
+        rate: at least 0, below 1.
+        noise: see :class:`Noise`.
+        place: a number of its own for each place in the network where elements are dropped.
+    Source: Srivastava et al. 2014, JMLR 15; Philox: Salmon et al. 2011, doi 10.1145/2063384.2063405.
+    """
+    dropped = round(rate * 65536)
+    if dropped == 0:
+        return x
+    shape = tf.shape(x, tf.int64)
+    examples, elements = shape[0], tf.reduce_prod(shape[1:])
+    # Whole blocks an example, so that an example's numbers start at a counter known from its index alone.
+    blocks = (elements + _ELEMENTS_PER_BLOCK - 1) // _ELEMENTS_PER_BLOCK
+    start = tf.cast(noise.first_example, tf.int64) * blocks
+    # The key tells runs and places apart, the upper half of the counter tells steps apart.
+    key = tf.cast(noise.seed, tf.int64) * 65536 + place
+    counter = tf.stack([start, tf.cast(noise.step, tf.int64)])
+    random = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=tf.stack([examples, blocks * (_ELEMENTS_PER_BLOCK // 2)]),
+        key=tf.bitcast(key[None], tf.uint64),
+        counter=tf.bitcast(counter, tf.uint64),
+        alg=_PHILOX,
+        dtype=tf.uint32,
+    )
+    numbers = tf.reshape(tf.bitcast(random, tf.uint16), [examples, blocks * _ELEMENTS_PER_BLOCK])
+    keep = tf.reshape(numbers[:, :elements], shape) >= tf.constant(dropped, tf.uint16)
+    return tf.where(keep, x * tf.cast(65536 / (65536 - dropped), x.dtype), tf.zeros([], x.dtype))
+
+
+def gelu_erf(x: tf.Tensor) -> tf.Tensor:
+    """``x * Phi(x)`` with the normal distribution's own Phi (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
+    return 0.5 * x * (1.0 + tf.math.erf(x * tf.cast(math.sqrt(0.5), x.dtype)))
+
+
+def gelu_tanh(x: tf.Tensor) -> tf.Tensor:
+    """The tanh approximation of :func:`gelu_erf` that google-research/bert computes (same source, section 2)."""
+    return 0.5 * x * (1.0 + tf.tanh(tf.cast(math.sqrt(2 / math.pi), x.dtype) * (x + 0.044715 * x * x * x)))

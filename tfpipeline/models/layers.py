@@ -1,0 +1,155 @@
+"""The parts of a BERT block.
+
+B examples, T positions, H hidden size, N heads, D = H / N, I intermediate size. Weights are float32 under
+every mixed policy; LayerNorm and softmax compute in float32 at least, since their sums lose too much in 16 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+import keras
+from keras import ops
+
+from tfpipeline.models import kernels
+from tfpipeline.models.config import BertConfig
+
+_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "gelu_erf": kernels.gelu_erf,
+    "gelu_tanh": kernels.gelu_tanh,
+    "relu": ops.relu,
+    "silu": ops.silu,
+    "tanh": ops.tanh,
+}
+
+
+def at_least_float32(x: Any) -> Any:
+    """16-bit floats as float32, others as they are."""
+    return (
+        ops.cast(x, "float32") if keras.backend.standardize_dtype(x.dtype) in ("bfloat16", "float16") else x
+    )
+
+
+class Dropout(keras.layers.Layer):
+    """Dropout whose mask depends on the step and the example; see :func:`kernels.dropout`.
+
+    Args:
+        rate: share of elements set to 0 in training.
+        place: a number that no other dropout of the model has.
+    """
+
+    def __init__(self, rate: float, place: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.rate = rate
+        self.place = place
+
+    def call(self, x: Any, noise: Optional[kernels.Noise] = None) -> Any:
+        """Drop when ``noise`` is given: a training step; do nothing otherwise."""
+        return x if noise is None or not self.rate else kernels.dropout(x, self.rate, noise, self.place)
+
+
+class LayerNorm(keras.layers.Layer):
+    """Layer normalisation over the last axis (Ba et al. 2016, arXiv:1607.06450); computes in float32 at least."""
+
+    def __init__(self, epsilon: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.epsilon = epsilon
+
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(name="scale", shape=shape[-1:], initializer="ones")
+        self.bias = self.add_weight(name="bias", shape=shape[-1:], initializer="zeros")
+
+    def call(self, x: Any) -> Any:
+        wide = at_least_float32(x)
+        mean = ops.mean(wide, axis=-1, keepdims=True)
+        centred = wide - mean
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        scale = ops.rsqrt(variance + self.epsilon) * ops.cast(self.scale, wide.dtype)
+        return ops.cast(centred * scale + ops.cast(self.bias, wide.dtype), x.dtype)
+
+
+class Dense(keras.layers.Layer):
+    """``x @ kernel + bias`` over the last axis, as one matrix product of [B * T, in] with [in, out]."""
+
+    def __init__(
+        self, units: int, initializer_range: float, seed: Optional[int] = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.units = units
+        self.initializer = keras.initializers.TruncatedNormal(stddev=initializer_range, seed=seed)
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(
+            name="kernel", shape=(shape[-1], self.units), initializer=self.initializer
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+
+    def call(self, x: Any) -> Any:
+        shape = ops.shape(x)
+        flat = ops.reshape(x, (-1, self.kernel.shape[0]))
+        return ops.reshape(ops.matmul(flat, self.kernel) + self.bias, (*shape[:-1], self.units))
+
+
+class SelfAttention(keras.layers.Layer):
+    """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
+
+    Query, key and value come from one matrix product with a kernel of [H, 3 * H], read as [H, (3 N D)].
+    """
+
+    def __init__(self, config: BertConfig, place: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.heads, self.head_size = config.num_attention_heads, config.head_size
+        hidden, spread = config.hidden_size, config.initializer_range
+        self.qkv = Dense(3 * hidden, spread, name="qkv", dtype=self.dtype_policy)
+        self.output_dense = Dense(hidden, spread, name="output", dtype=self.dtype_policy)
+        self.dropout = Dropout(config.attention_probs_dropout_prob, place, dtype=self.dtype_policy)
+
+    def build(self, shape: Any) -> None:
+        self.qkv.build(shape)
+        self.output_dense.build(shape)
+
+    def call(self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None) -> Any:
+        """Attend.
+
+        Args:
+            x: [B, T, H].
+            bias: [B, 1, 1, T], 0 for real tokens and a large negative number for padding; float32 at least.
+            noise: drop attention weights.
+        """
+        batch, length, hidden = ops.shape(x)
+        qkv = ops.reshape(self.qkv(x), (batch, length, 3, self.heads, self.head_size))
+        qkv = ops.transpose(qkv, (2, 0, 3, 1, 4))  # [3, B, N, T, D]
+        query, key, value = qkv[0] * self.head_size**-0.5, qkv[1], qkv[2]
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B, N, T, T]
+        wide = at_least_float32(scores)
+        weights = ops.cast(ops.softmax(wide + ops.cast(bias, wide.dtype), axis=-1), scores.dtype)
+        weights = self.dropout(weights, noise=noise)
+        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # [B, T, N, D]
+        return self.output_dense(ops.reshape(context, (batch, length, hidden)))
+
+
+class EncoderBlock(keras.layers.Layer):
+    """A post-LayerNorm transformer block, as in BERT (Devlin et al. 2019, arXiv:1810.04805)."""
+
+    def __init__(self, config: BertConfig, place: int, **options: Any) -> None:
+        super().__init__(**options)
+        policy, spread, epsilon = self.dtype_policy, config.initializer_range, config.layer_norm_eps
+        self.attention = SelfAttention(config, place, name="attention", dtype=policy)
+        self.attention_dropout = Dropout(config.hidden_dropout_prob, place + 1, dtype=policy)
+        self.attention_norm = LayerNorm(epsilon, name="attention_norm", dtype=policy)
+        self.inner = Dense(config.intermediate_size, spread, name="inner", dtype=policy)
+        self.outer = Dense(config.hidden_size, spread, name="outer", dtype=policy)
+        self.output_dropout = Dropout(config.hidden_dropout_prob, place + 2, dtype=policy)
+        self.output_norm = LayerNorm(epsilon, name="output_norm", dtype=policy)
+        self.activation = _ACTIVATIONS[config.hidden_act]
+
+    def build(self, shape: Any) -> None:
+        for layer in (self.attention, self.attention_norm, self.inner, self.output_norm):
+            layer.build(shape)
+        self.outer.build((*shape[:-1], self.inner.units))
+
+    def call(self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None) -> Any:
+        attended = self.attention_dropout(self.attention(x, bias, noise=noise), noise=noise)
+        x = self.attention_norm(x + attended)
+        fed = self.outer(self.activation(self.inner(x)))
+        return self.output_norm(x + self.output_dropout(fed, noise=noise))

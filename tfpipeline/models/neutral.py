@@ -1,0 +1,68 @@
+"""The checkpoint-neutral names of an encoder's tensors, with their axes: the truth that every format maps to.
+
+V vocabulary, P positions, Y token types, H hidden size, N heads, D = H / N, I intermediate size; ``{i}`` is the
+layer, from 0. No framework is imported.
+"""
+
+from __future__ import annotations
+
+from tfpipeline.models.config import BertConfig
+
+AXES = {
+    "embeddings/word": "V H",
+    "embeddings/position": "P H",
+    "embeddings/token_type": "Y H",
+    "embeddings/norm/scale": "H",
+    "embeddings/norm/bias": "H",
+    "layer_{i}/attention/query/kernel": "H N D",
+    "layer_{i}/attention/query/bias": "N D",
+    "layer_{i}/attention/key/kernel": "H N D",
+    "layer_{i}/attention/key/bias": "N D",
+    "layer_{i}/attention/value/kernel": "H N D",
+    "layer_{i}/attention/value/bias": "N D",
+    "layer_{i}/attention/output/kernel": "N D H",
+    "layer_{i}/attention/output/bias": "H",
+    "layer_{i}/attention/norm/scale": "H",
+    "layer_{i}/attention/norm/bias": "H",
+    "layer_{i}/feed_forward/inner/kernel": "H I",
+    "layer_{i}/feed_forward/inner/bias": "I",
+    "layer_{i}/feed_forward/outer/kernel": "I H",
+    "layer_{i}/feed_forward/outer/bias": "H",
+    "layer_{i}/feed_forward/norm/scale": "H",
+    "layer_{i}/feed_forward/norm/bias": "H",
+    "pooler/kernel": "H K",  # K: as many as H, but another axis, so that a transposition is seen
+    "pooler/bias": "K",
+}
+
+
+def sizes(config: BertConfig) -> dict[str, int]:
+    """How long each axis is."""
+    return {
+        "V": config.vocab_size,
+        "P": config.max_position_embeddings,
+        "Y": config.type_vocab_size,
+        "H": config.hidden_size,
+        "K": config.hidden_size,
+        "N": config.num_attention_heads,
+        "D": config.head_size,
+        "I": config.intermediate_size,
+    }
+
+
+def expand(template: str, config: BertConfig) -> list[str]:
+    """The names a template stands for: one, or one a layer; none for the pooler of a model without one."""
+    if template.startswith("pooler/") and not config.pooler:
+        return []
+    if "{i}" not in template:
+        return [template]
+    return [template.replace("{i}", str(index)) for index in range(config.num_hidden_layers)]
+
+
+def shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
+    """Every neutral name of a model, with its shape."""
+    length = sizes(config)
+    return {
+        name: tuple(length[axis] for axis in axes.split())
+        for template, axes in AXES.items()
+        for name in expand(template, config)
+    }
