@@ -91,6 +91,13 @@ def test_no_room_for_special_tokens(tokenizer, pair, max_length):
         tokenizer(["a"], pair, max_length)
 
 
+def test_max_length_is_an_integer(tokenizer):
+    with pytest.raises(TypeError, match="float"):
+        tokenizer(["a"], max_length=8.5)
+    for three in (np.int64(3), tf.constant(3)):
+        assert tokenizer(["a b c"], max_length=three)["input_ids"].numpy().tolist() == [[101, 1037, 102]]
+
+
 def test_a_long_word_is_no_quadratic_work(tokenizer):
     """A megabyte without a space is one unknown word, not a million places to search from."""
     texts = ["a" * 1_000_000, "é" * 500_000, "b"]

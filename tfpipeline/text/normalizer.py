@@ -19,6 +19,7 @@ from tfpipeline.text.unicode_tables import (
 # Classes of bytes. COMPLEX ones need the normaliser; it leaves none.
 LETTER, ISOLATED, BLANK, COMPLEX = range(4)
 
+_PAGE_BITS = (PAGE - 1).bit_length()
 _PRIVATE_USE = 0xF0000  # a plane of code points that the reference drops from any text
 
 
@@ -68,9 +69,8 @@ class Normalizer(tf.Module):
         self._pages = tf.constant(self.table.pages)
         self._rows = tf.constant(self.table.rows)
         self._outputs = tf.constant(self.table.outputs)
-        self._has_marks = bool(self.table.reorders.any())
+        self._has_marks = self.table.first_mark < len(self.table.outputs)
         if self._has_marks:
-            self._reorders = tf.constant(self.table.reorders)
             self._order = tf.constant(self.table.order)
             self._starter = tf.constant(self.table.starter)
 
@@ -90,12 +90,13 @@ class Normalizer(tf.Module):
         splits, points = tf.raw_ops.UnicodeDecode(
             input=texts, input_encoding="UTF-8", errors="replace", replacement_char=0xFFFD, Tsplits=tf.int64
         )
-        rows = tf.gather(self._rows, tf.gather(self._pages, points // PAGE) * PAGE + points % PAGE)
+        page = tf.gather(self._pages, tf.bitwise.right_shift(points, _PAGE_BITS))
+        rows = tf.gather(self._rows, page * PAGE + tf.bitwise.bitwise_and(points, PAGE - 1))
         outputs = tf.gather(self._outputs, rows)  # [points, K]
         outputs = tf.where(tf.equal(outputs, ITSELF), points[:, tf.newaxis], outputs)
         if self._has_marks:
             outputs = tf.cond(
-                tf.reduce_any(tf.equal(tf.gather(self._reorders, rows), 1)),
+                tf.reduce_any(rows >= self.table.first_mark),
                 lambda: self._canonical_order(outputs, rows, splits),
                 lambda: outputs,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -97,10 +98,11 @@ class WordPieceTokenizer(tf.Module):
         Returns:
             ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's tokens.
         Raises:
-            ValueError: max_length leaves no room for the special tokens.
+            ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor).
+            TypeError: max_length is no integer.
         """
         special = 2 if text_pair is None else 3
-        if isinstance(max_length, int) and max_length < special:
+        if not tf.is_tensor(max_length) and operator.index(max_length) < special:
             raise ValueError(f"max_length is {max_length}; [CLS] and [SEP] alone take {special}")
         if text_pair is None:
             return self._encode(texts, max_length)

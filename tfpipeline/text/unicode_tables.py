@@ -33,7 +33,7 @@ class NormalizationTable:
         pages: int32 [CODE_POINTS / PAGE], the page of each block of PAGE code points.
         rows: int32 [pages * PAGE], the row of `outputs` for each code point of a page.
         outputs: int32 [R, K], the normalised code points, ITSELF for the code point itself, 0 for none.
-        reorders: int32 [R], for a row that ends in combining marks that survive: 1; else 0.
+        first_mark: rows from this one on hold combining marks that survive and so may change places.
         order: int32 [R, K], rank of the canonical combining class of each output, 0 for a starter.
         starter: int32 [R], 1 where the decomposed code point, before stripping, holds a starter, which marks
             never cross.
@@ -42,7 +42,7 @@ class NormalizationTable:
     pages: np.ndarray
     rows: np.ndarray
     outputs: np.ndarray
-    reorders: np.ndarray
+    first_mark: int
     order: np.ndarray
     starter: np.ndarray
 
@@ -149,12 +149,17 @@ def normalization_table(options: TokenizerOptions, markers: range) -> Normalizat
     starter[_REMOVED] = 0  # it is gone before anything is decomposed
     for i, flag in begins.items():
         starter[i] = flag
-    unique, inverse = np.unique(index.reshape(-1, PAGE), axis=0, return_inverse=True)
+    # The rows with marks go last, so that one comparison tells whether there is anything to reorder.
+    marked = ranks.max(axis=1) > 0
+    last = np.argsort(marked, kind="stable")
+    place = np.empty_like(last)
+    place[last] = np.arange(len(rows))
+    unique, inverse = np.unique(place[index].reshape(-1, PAGE), axis=0, return_inverse=True)
     return NormalizationTable(
         pages=inverse.reshape(-1).astype(np.int32),
         rows=unique.reshape(-1).astype(np.int32),
-        outputs=outputs,
-        reorders=(ranks.max(axis=1) > 0).astype(np.int32),
-        order=ranks,
-        starter=starter,
+        outputs=outputs[last],
+        first_mark=len(rows) - int(marked.sum()),
+        order=ranks[last],
+        starter=starter[last],
     )

@@ -125,8 +125,9 @@ class LongestMatch(tf.Module):
     def _split(self, text: Any, words: Any, begin: Any, end: Any, ids: Any, whole: Any) -> tuple[Any, Any]:
         """Split the words that are no tokens and merge them with those that are."""
         rest = tf.where(tf.logical_not(whole))[:, 0]
-        short = tf.strings.length(tf.gather(words, rest), unit="UTF8_CHAR") <= LONGEST_WORD
-        rest = tf.gather(rest, tf.where(short)[:, 0])
+        # A single character cannot be split; Chinese has many that are unknown.
+        characters = tf.strings.length(tf.gather(words, rest), unit="UTF8_CHAR")
+        rest = tf.gather(rest, tf.where((characters > 1) & (characters <= LONGEST_WORD))[:, 0])
         places, pieces = self._pieces(text, tf.gather(begin, rest), tf.gather(end, rest))
         # A byte offset holds at most one token, so a row of all offsets merges the two lists in order.
         merged = tf.scatter_nd(begin[:, tf.newaxis], ids + 1, end[-1:])
@@ -141,7 +142,11 @@ class LongestMatch(tf.Module):
         first, last = splits[:-1], splits[1:]
         count = splits[-1]
         # The longest token at every place, needed or not: fewer, larger steps than word by word.
-        lengths, ids = self.continuations.longest(text, places)
+        lengths, ids = tf.cond(
+            tf.strings.length(text) > tf.strings.length(text, unit="UTF8_CHAR"),
+            lambda: self._at_characters(text, places),
+            lambda: self.continuations.longest(text, places),
+        )
         start_lengths, start_ids = self.starts.longest(text, begin)
         lengths = tf.tensor_scatter_nd_update(lengths, first[:, tf.newaxis], start_lengths)
         ids = tf.tensor_scatter_nd_update(ids, first[:, tf.newaxis], start_ids)
@@ -171,3 +176,11 @@ class LongestMatch(tf.Module):
         spoilt = tf.math.unsorted_segment_min(tf.cast(fits, tf.int32), owner, tf.shape(begin)[0])
         taken = tf.gather(taken, tf.where(tf.gather(spoilt, owner) > 0)[:, 0])
         return tf.gather(places, taken), tf.gather(ids, taken)
+
+    def _at_characters(self, text: Any, places: Any) -> tuple[Any, Any]:
+        """As `continuations.longest`, but looks only where a character begins: no token begins within one."""
+        codes = tf.gather(tf.io.decode_raw(text, tf.uint8), places)
+        begins = tf.where(tf.not_equal(tf.bitwise.bitwise_and(codes, 0xC0), 0x80))
+        lengths, ids = self.continuations.longest(text, tf.gather_nd(places, begins))
+        shape = tf.shape(places, out_type=tf.int64)
+        return tf.scatter_nd(begins, lengths, shape), tf.scatter_nd(begins, ids, shape)
