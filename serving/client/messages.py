@@ -77,7 +77,11 @@ _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     "GetModelMetadataRequest": {"model_spec": (1, "ModelSpec"), "metadata_field": (2, "repeated string")},
     "Any": {"type_url": (1, "string"), "value": (2, "bytes")},
     "GetModelMetadataResponse": {"model_spec": (1, "ModelSpec"), "metadata": (2, "map Any")},
-    "TensorInfo": {"name": (1, "string"), "dtype": (2, "int32"), "tensor_shape": (3, "TensorShapeProto")},
+    "TensorInfo": {
+        "name": (1, "oneof encoding string"),
+        "dtype": (2, "int32"),
+        "tensor_shape": (3, "TensorShapeProto"),
+    },
     "SignatureDef": {
         "inputs": (1, "map TensorInfo"),
         "outputs": (2, "map TensorInfo"),

@@ -18,7 +18,7 @@ MAX_RETRIES = 4
 
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
-_LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]")
+_LOOPBACK = re.compile(r"(dns:///)?(localhost|127\.\d+\.\d+\.\d+|\[::1\]):")
 
 
 @dataclass(frozen=True)

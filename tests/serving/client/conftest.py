@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import inspect
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -107,3 +109,68 @@ def connect(request, server):
         client.close()
         if isinstance(client, Awaited):
             client.finish()
+
+
+class DroppingProxy:
+    """Forwards to the server, but closes the first connections as soon as a byte arrives on them."""
+
+    def __init__(self, target, drop=0, port=0):
+        self._target = target
+        self._drop = drop
+        self.dropped = 0
+        self._sockets = [socket.create_server(("127.0.0.1", port))]
+        self.target = f"127.0.0.1:{self._sockets[0].getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self._sockets[0].accept()
+            except OSError:
+                return
+            if self.dropped < self._drop:
+                near.recv(1)
+                near.close()
+                self.dropped += 1
+                continue
+            host, _, port = self._target.rpartition(":")
+            far = socket.create_connection((host, int(port)))
+            self._sockets += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                self._threads.append(threading.Thread(target=self._forward, args=(source, sink)))
+                self._threads[-1].start()
+
+    @staticmethod
+    def _forward(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+
+    def cut(self):
+        """Close every connection, keep listening."""
+        for connection in self._sockets[1:]:
+            with contextlib.suppress(OSError):  # it may be closed already
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self._sockets[0].shutdown(socket.SHUT_RDWR)
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+        for connection in self._sockets:
+            connection.close()
+
+
+@pytest.fixture
+def make_proxy(server):
+    """``make_proxy(drop=0, port=0)``: a way to the server that loses connections."""
+    proxies = []
+
+    def make(**options):
+        proxies.append(DroppingProxy(server.target, **options))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.close()

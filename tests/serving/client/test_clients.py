@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket
 import threading
@@ -228,72 +227,14 @@ def test_only_unavailable_is_tried_again(connect, key, code):
     assert calls(connect, f"status:{code}:{key}") == 1
 
 
-class DroppingProxy:
-    """Forwards to the server, but closes the first connections as soon as a byte arrives on them."""
-
-    def __init__(self, target, drop):
-        self._target = target
-        self._drop = drop
-        self.dropped = 0
-        self._sockets = [socket.create_server(("127.0.0.1", 0))]
-        self.target = f"127.0.0.1:{self._sockets[0].getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self):
-        while True:
-            try:
-                near, _ = self._sockets[0].accept()
-            except OSError:
-                return
-            if self.dropped < self._drop:
-                near.recv(1)
-                near.close()
-                self.dropped += 1
-                continue
-            host, _, port = self._target.rpartition(":")
-            far = socket.create_connection((host, int(port)))
-            self._sockets += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                self._threads.append(threading.Thread(target=self._forward, args=(source, sink)))
-                self._threads[-1].start()
-
-    @staticmethod
-    def _forward(source, sink):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-
-    def cut(self):
-        """Close every connection, keep listening."""
-        for connection in self._sockets[1:]:
-            with contextlib.suppress(OSError):  # it may be closed already
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def close(self):
-        self._sockets[0].shutdown(socket.SHUT_RDWR)
-        self.cut()
-        for thread in self._threads:
-            thread.join()
-        for connection in self._sockets:
-            connection.close()
-
-
-@pytest.fixture
-def proxy(server, request):
-    proxy = DroppingProxy(server.target, request.param)
-    yield proxy
-    proxy.close()
-
-
-@pytest.mark.parametrize("proxy", [2], indirect=True)
-def test_dropped_connections_are_made_again(connect, proxy):
+def test_dropped_connections_are_made_again(connect, make_proxy):
+    proxy = make_proxy(drop=2)
     assert connect("sentiment", target=proxy.target).predict(["good"])[0].label == "positiv ✓"
     assert proxy.dropped == 2
 
 
-@pytest.mark.parametrize("proxy", [0], indirect=True)
-def test_a_connection_lost_between_calls_is_made_again(connect, proxy):
+def test_a_connection_lost_between_calls_is_made_again(connect, make_proxy):
+    proxy = make_proxy()
     client = connect("sentiment", target=proxy.target)
     before = client.predict(["good"])
     proxy.cut()
