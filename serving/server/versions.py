@@ -198,7 +198,8 @@ class VersionManager:
             return
         with self._lock:
             version.model = model
-            version.batcher = Batcher(self._options.batching)
+            # One row at a time is no batching at all, not a queue.
+            version.batcher = Batcher(self._options.batching) if self._options.batching.max_rows > 1 else None
             version.state = State.AVAILABLE
         if self._first_look.is_set():
             self._say(f"version {number} of {self._options.name} is loaded and serving")

@@ -224,3 +224,10 @@ def test_a_half_copied_version_is_refused(tmp_path, publish):
         UserError, match=r"version 1 of m .* cannot be loaded: .*No such file or directory; export it again"
     ):
         serve(model_dir).start()
+
+
+def test_without_batching_calls_go_straight_to_the_session(tmp_path, publish, ask):
+    with serve(publish(tmp_path / "m", 1), batching=BatchingOptions(max_rows=1)) as server:
+        with server._versions.use(None) as version:
+            assert version.batcher is None
+        assert ask(server.address, x=[2.0, 4.0])[1]["y"].tolist() == [3.0, 4.0]
