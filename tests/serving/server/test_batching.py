@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -43,7 +44,7 @@ def together(batcher, inputs, run, keys=None):
         assert holding.wait(10)
         calls = [pool.submit(batcher.run, key, [x], hold) for key, x in zip(keys, inputs)]
         while sum(len(queue.pending) for queue in batcher._queues.values()) < sum(k == keys[0] for k in keys):
-            pass
+            time.sleep(0.001)
         release.set()
         first.result(10)
         return [call.exception(10) or call.result() for call in calls]
@@ -161,7 +162,7 @@ def together_until_full(batcher, callers):
         assert holding.wait(10)
         calls = [pool.submit(batcher.run, "k", [np.ones(1)], hold) for _ in range(callers)]
         while sum(call.done() for call in calls) < callers - 4:
-            pass
+            time.sleep(0.001)
         release.set()
         first.result(10)
         answers = [call.exception(10) or call.result() for call in calls]
