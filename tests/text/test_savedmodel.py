@@ -34,7 +34,9 @@ texts = json.load(sys.stdin)
 answer = {k: v.numpy().tolist() for k, v in loaded.signatures["serving_default"](text=tf.constant(texts)).items()}
 alone = loaded.signatures["serving_default"](text=tf.constant(texts[:1]))["input_ids"].numpy().tolist()
 none = loaded.signatures["serving_default"](text=tf.constant([], tf.string))["input_ids"].shape.as_list()
-print(json.dumps({"answer": answer, "alone": alone, "none": none, "ops": ops, "unknown": unknown,
+placed = sorted({node.device for function in graph.library.function for node in function.node_def
+                 if node.op in ("GatherV2", "Where", "SelectV2", "Cumsum", "TensorScatterUpdate", "Maximum")})
+print(json.dumps({"placed": placed, "answer": answer, "alone": alone, "none": none, "ops": ops, "unknown": unknown,
                   "ours": [m for m in sys.modules if m.startswith("tfpipeline")]}))
 """
 
@@ -79,6 +81,19 @@ def test_answers_without_our_code(folder, english, tmp_path):
     assert found["answer"] == {name: want[name] for name in want}
     assert found["alone"] == [want["input_ids"][0][: sum(want["attention_mask"][0])]]
     assert found["none"] == [0, 2]
+    assert found["placed"] == ["/device:CPU:0"]  # nothing goes to an accelerator and back
+
+
+def test_two_vocabularies_in_one_process(folder, english, tmp_path):
+    """Tables are resources with names; a server holds several versions at once."""
+    turned = (*english[:1000], *reversed(english[1000:]))
+    other = Served(WordPieceTokenizer(turned, TokenizerOptions()))
+    tf.saved_model.save(other, tmp_path / "2", signatures=other.serve)
+    loaded = [tf.saved_model.load(path) for path in (folder, tmp_path / "2")]
+    text = "hello unaffable world"
+    for vocabulary, model in zip((english, turned), loaded):
+        want = reference_tokenizer(vocabulary, TokenizerOptions())([text])["input_ids"]
+        assert model.serve(tf.constant([text]))["input_ids"].numpy().tolist() == want
 
 
 def test_tables_are_saved_once(folder):

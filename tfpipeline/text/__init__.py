@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tfpipeline.errors import explain_missing_extra
 from tfpipeline.text.options import TokenizerOptions, infer_lowercase
 from tfpipeline.text.vocabulary import load_vocabulary
 
@@ -18,7 +19,7 @@ __all__ = ["TokenizerOptions", "WordPieceTokenizer", "infer_lowercase", "load_vo
 
 def __getattr__(name: str) -> Any:
     if name == "WordPieceTokenizer":
-        from tfpipeline.text.tokenizer import WordPieceTokenizer
-
+        with explain_missing_extra():
+            from tfpipeline.text.tokenizer import WordPieceTokenizer
         return WordPieceTokenizer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

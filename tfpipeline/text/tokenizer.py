@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -22,8 +23,27 @@ from tfpipeline.text.unicode_tables import isolated_points, space_points
 from tfpipeline.text.vocabulary import prefix_tables, special_ids, token_ids
 from tfpipeline.text.wordpiece import LongestMatch, PrefixTable
 
+_HOST = "/CPU:0"
 _TEXTS = tf.TensorSpec([None], tf.string)
 _LENGTH = tf.TensorSpec([], tf.int32)
+
+
+def _graph(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
+    """A method as one graph for all sizes, on the host.
+
+    Strings live on the host; integer operations that were placed on an accelerator would copy their inputs and
+    outputs across, many times a call.
+    """
+
+    def compile_method(method: Callable[..., Any]) -> Any:
+        @functools.wraps(method)
+        def on_host(*arguments: Any) -> Any:
+            with tf.device(_HOST):
+                return method(*arguments)
+
+        return tf.function(on_host, input_signature=signature, autograph=False)
+
+    return compile_method
 
 
 class WordPieceTokenizer(tf.Module):
@@ -53,6 +73,12 @@ class WordPieceTokenizer(tf.Module):
         self._cls, self._sep = special[options.cls_token], special[options.sep_token]
         self._pad, self._unknown = special[options.pad_token], special[options.unk_token]
 
+        with tf.device(_HOST):
+            self._build(ids, special)
+
+    def _build(self, ids: dict[str, int], special: dict[str, int]) -> None:
+        """Make the tables."""
+        options = self.options
         markers = Markers(options.all_special_tokens)
         self._normalizer = Normalizer(options, markers)
         raw, normalized = ascii_classes(self._normalizer, options.all_special_tokens)
@@ -108,7 +134,7 @@ class WordPieceTokenizer(tf.Module):
             return self._encode(texts, max_length)
         return self._encode_pair(texts, text_pair, max_length)
 
-    @tf.function(input_signature=[_TEXTS])
+    @_graph(_TEXTS)
     def _tokenize(self, texts: Any) -> tuple[Any, Any]:
         """Flat ids int32 [tokens] and row splits int64 [B + 1]."""
         text, ends, classes = self._join(texts, self._raw_classes)
@@ -139,13 +165,13 @@ class WordPieceTokenizer(tf.Module):
         codes = tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32)
         return text, ends, tf.gather(classes, codes)
 
-    @tf.function(input_signature=[_TEXTS, _LENGTH])
+    @_graph(_TEXTS, _LENGTH)
     def _encode(self, texts: Any, max_length: Any) -> dict[str, Any]:
         values, splits = self._tokenize(texts)
         lengths = tf.minimum(_lengths(splits), max_length - 2)
         return self._pad_batch([(values, splits, lengths)])
 
-    @tf.function(input_signature=[_TEXTS, _TEXTS, _LENGTH])
+    @_graph(_TEXTS, _TEXTS, _LENGTH)
     def _encode_pair(self, texts: Any, text_pair: Any, max_length: Any) -> dict[str, Any]:
         first, first_splits = self._tokenize(texts)
         second, second_splits = self._tokenize(text_pair)
