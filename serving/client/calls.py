@@ -188,9 +188,7 @@ class ModelMetadata:
 def _fill_spec(spec: Any, endpoint: Endpoint) -> None:
     spec.name = endpoint.model
     if endpoint.version is not None:
-        # Setting the wrapper itself too: version 0 would otherwise be the default and not be sent.
-        spec.version.SetInParent()
-        spec.version.value = endpoint.version
+        spec.version.value = endpoint.version  # setting it marks it as given, even when it is 0
     elif endpoint.version_label is not None:
         spec.version_label = endpoint.version_label
 

@@ -16,6 +16,7 @@ from tfpipeline.serving.client import calls, predictions
 from tfpipeline.serving.client.errors import (
     DeadlineExceededError,
     InputError,
+    InvalidArgumentError,
     ModelFailedError,
     NotFoundError,
     NotReadyError,
@@ -129,16 +130,16 @@ def wait_until_ready(
     while True:
         try:
             response = yield Call(calls.STATUS, request, min(_LOOK, max(end - clock(), 0.001)))
+            statuses = calls.status_answer(response)
+            if any(status.state is calls.VersionState.AVAILABLE for status in statuses):
+                yield from _resolve_label(endpoint, min(_LOOK, max(end - clock(), 0.001)))
+                return statuses
+            _raise_if_failed(endpoint, statuses)
+            seen = ", ".join(map(str, statuses)) or "it has no version"
         except _NOT_YET as error:
             # The last look may be cut short by the end of the time; what was seen before it says more.
             if not (seen and isinstance(error, DeadlineExceededError)):
                 seen = f"{error.code} ({one_line(error.details)})"
-        else:
-            statuses = calls.status_answer(response)
-            if any(status.state is calls.VersionState.AVAILABLE for status in statuses):
-                return statuses
-            _raise_if_failed(endpoint, statuses)
-            seen = ", ".join(map(str, statuses)) or "it has no version"
         left = end - clock()
         if left <= 0:
             raise NotReadyError(
@@ -146,6 +147,20 @@ def wait_until_ready(
                 "see the server's log, or wait longer"
             )
         yield Wait(min(_POLL, left))
+
+
+def _resolve_label(endpoint: calls.Endpoint, timeout: float) -> Conversation[None]:
+    """Servers leave a label out of account in a model's status; its metadata needs the label to exist.
+
+    Raises:
+        NotFoundError: there is no such label yet.
+    """
+    if endpoint.version_label is None:
+        return
+    try:
+        yield Call(calls.METADATA, calls.metadata_request(endpoint), timeout)
+    except InvalidArgumentError as error:  # as TensorFlow Serving says it
+        raise NotFoundError(str(error), error.details, error.target) from error
 
 
 def _raise_if_failed(endpoint: calls.Endpoint, statuses: Sequence[calls.VersionStatus]) -> None:

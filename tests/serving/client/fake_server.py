@@ -121,6 +121,10 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     def GetModelMetadata(self, request, context):  # noqa: N802
         if request.model_spec.name == "absent":
             context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Latest(absent)")
+        kind, *arguments = request.model_spec.name.split(":")
+        # labelled:N: the label is given after N looks
+        if kind == "labelled" and count(request.model_spec.name) < int(arguments[0]):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: stable")
         assert list(request.metadata_field) == ["signature_def"], request
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         response.model_spec.name = request.model_spec.name

@@ -198,13 +198,13 @@ def test_each_status_is_its_error(connect, server, code):
 
 
 def test_a_slow_answer_ends_at_the_deadline(connect):
-    client = connect("slow:3", timeout=0.3)
+    client = connect("slow:10", timeout=0.3)
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError, match=r"did not answer in 0\.3 s"):
         client.predict(["a"])
     with pytest.raises(DeadlineExceededError, match=r"did not answer in 0\.2 s"):
         client.predict(["a"], timeout=0.2)
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 8
     assert len(connect("slow:0.5", timeout=0.1).predict(["a"], timeout=20)) == 1
 
 
