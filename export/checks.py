@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tfpipeline.errors import UserError
+
 TOLERANCE = 1e-5  # largest difference of a float32 answer between the trained and the exported model
+_BOOKKEEPING = 256 * 1024  # bytes of names and structure beside the weights
 _FRESH_PROCESS = Path(__file__).with_name("fresh_process.py")
 
 # Registered in TensorFlow, but they call back into the Python process that made them, or compile with XLA,
@@ -21,8 +24,8 @@ _FORBIDDEN_OPS = frozenset(
 )
 
 
-class ExportError(Exception):
-    """The exported model is not the trained one; a bug of ours or of TensorFlow's, never the user's input."""
+class ExportError(UserError):
+    """The exported model is not the trained one, so it was not published; a bug of ours or of TensorFlow's."""
 
 
 def operations(saved_model: Path) -> set[str]:
@@ -30,7 +33,7 @@ def operations(saved_model: Path) -> set[str]:
     from tensorflow.core.protobuf import saved_model_pb2
 
     proto = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
-    names = set()
+    names: set[str] = set()
     for meta_graph in proto.meta_graphs:
         names.update(node.op for node in meta_graph.graph_def.node)
         for function in meta_graph.graph_def.library.function:
@@ -75,7 +78,7 @@ def check_size(saved_model: Path, weights: int, tables: int) -> None:
         weights, tables: bytes of the model's weights and of the tokenizer's tables.
     """
     stored = sum(path.stat().st_size for path in (saved_model / "variables").iterdir())
-    if stored > 1.1 * (weights + tables):
+    if stored > 1.1 * (weights + tables) + _BOOKKEEPING:
         raise ExportError(
             f"{saved_model}/variables has {stored} bytes for {weights} bytes of weights and {tables} of tables"
         )
@@ -113,9 +116,10 @@ def largest_difference(expected: Mapping[str, np.ndarray], found: Mapping[str, n
         if want.shape != got.shape:
             raise ExportError(f"output {name}: shape {got.shape} instead of {want.shape}")
         if want.dtype.kind == "f":
-            largest = max(largest, float(np.abs(got - want).max(initial=0.0)))
-            if not largest <= TOLERANCE:  # also when it is NaN
-                raise ExportError(f"output {name} differs by {largest:.1e}, more than {TOLERANCE:.0e}")
+            difference = float(np.abs(got - want).max(initial=0.0))
+            if not difference <= TOLERANCE:  # also when it is NaN
+                raise ExportError(f"output {name} differs by {difference:.1e}, more than {TOLERANCE:.0e}")
+            largest = max(largest, difference)
         elif not np.array_equal(want, got):
             row = int(np.argwhere(want != got)[0][0])
             raise ExportError(f"output {name}, row {row}: {got[row]!r} instead of {want[row]!r}")

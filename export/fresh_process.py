@@ -27,7 +27,7 @@ def main() -> None:
     ours = [module for module in sys.modules if module.partition(".")[0] == "tfpipeline"]
     if ours:
         raise SystemExit(f"our own code was imported: {ours}")
-    np.savez(answer_path, **answers)
+    np.savez(answer_path, **answers)  # type: ignore[arg-type] # none is called allow_pickle
 
 
 main()

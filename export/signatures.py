@@ -58,7 +58,7 @@ class ServingModule(tf.Module):
             encoded = {"input_ids": input_ids, "token_type_ids": types, "attention_mask": mask}
             return task.answers(model(encoded, training=False))
 
-        self.signatures = {
+        self.functions = {
             DEFAULT: _signature(from_text, texts),
             TOKENS: _signature(from_tokens, tokens),
         }
@@ -66,4 +66,5 @@ class ServingModule(tf.Module):
 
 def _signature(function: Any, inputs: dict[str, tf.TensorSpec]) -> Any:
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
-    return tf.function(function).get_concrete_function(**named)
+    # Nothing in here is Python control flow over tensors, so there is nothing for AutoGraph to rewrite.
+    return tf.function(function, autograph=False).get_concrete_function(**named)

@@ -79,10 +79,12 @@ def progress(
         return
 
     start = last = clock()
-    count = done
+    count = shown = done
     latest = ""
 
     def line(now: float) -> None:
+        nonlocal shown
+        shown = count
         share = f"{count:.0f}/{total:.0f} ({100 * count / total:.0f} %)" if total else f"{count:.0f}"
         note = f", {latest}" if latest else ""
         console.print(f"{title}: {share}, {now - start:.0f} s{note}", markup=False, soft_wrap=True)
@@ -97,5 +99,5 @@ def progress(
             line(now)
 
     yield Step(advance)
-    if clock() - start >= 2:  # short work needs no line
+    if clock() - start >= 2 and shown != count:  # short work needs no line
         line(clock())

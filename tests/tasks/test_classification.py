@@ -6,13 +6,13 @@ import tensorflow as tf
 
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
-from tfpipeline.tasks.classification import Classification, Options
+from tfpipeline.tasks.classification import Classification, ClassificationOptions
 
 LOGITS = np.log([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]).astype(np.float32)
 
 
 def task(**options):
-    return Classification(Options(**options), ["a", "b", "c"])
+    return Classification(ClassificationOptions(**options), ["a", "b", "c"])
 
 
 def examples(*labels):
@@ -41,15 +41,17 @@ def test_answers():
 
 
 def test_labels_are_learnt_sorted_and_kept(tmp_path):
-    learnt = Classification.from_examples(Options(), examples("b", "a", "b", "ü"))
+    learnt = Classification.from_examples(ClassificationOptions(), examples("b", "a", "b", "ü"))
     assert learnt.labels == ("a", "b", "ü")
     learnt.save(tmp_path)
-    assert Classification.load(Options(), tmp_path).labels == ("a", "b", "ü")
+    assert Classification.load(ClassificationOptions(), tmp_path).labels == ("a", "b", "ü")
     assert learnt.targets(examples("ü", "a"))["label"].tolist() == [2, 0]
 
 
 def test_given_labels_keep_their_order():
-    assert Classification.from_examples(Options(labels=["b", "a"]), examples("a", "b")).labels == ("b", "a")
+    assert Classification.from_examples(
+        ClassificationOptions(labels=["b", "a"]), examples("a", "b")
+    ).labels == ("b", "a")
 
 
 @pytest.mark.parametrize(
@@ -68,18 +70,20 @@ def test_given_labels_keep_their_order():
 )
 def test_bad_labels(labels, rows, message):
     with pytest.raises(UserError, match=message):
-        Classification.from_examples(Options(labels=labels), examples(*rows))
+        Classification.from_examples(ClassificationOptions(labels=labels), examples(*rows))
 
 
 def test_mistakes_worst_first():
     answers = {"probabilities": np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]])}
-    found = Classification(Options(), ["a", "b"]).mistakes(answers, {"label": np.array([1, 1, 1])})
+    found = Classification(ClassificationOptions(), ["a", "b"]).mistakes(
+        answers, {"label": np.array([1, 1, 1])}
+    )
     assert found == [(1, "b", "a"), (0, "b", "a")]
 
 
 def test_the_baseline_keeps_the_order_of_labels():
     train = [Example(text, label=label) for text, label in [("good day", "b"), ("bad day", "a")] * 5]
-    name, answers = Classification(Options(), ["b", "a"]).baseline(
+    name, answers = Classification(ClassificationOptions(), ["b", "a"]).baseline(
         train, [Example("good good"), Example("bad")]
     )
     assert name == "TF-IDF + logistic regression"

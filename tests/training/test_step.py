@@ -13,7 +13,7 @@ import tensorflow as tf
 from tests import tiny
 from tfpipeline import checkpoints
 from tfpipeline.models import TextModel
-from tfpipeline.tasks.classification import Classification, Options
+from tfpipeline.tasks.classification import Classification, ClassificationOptions
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.run import policy
@@ -44,7 +44,7 @@ def setup(checkpoint, strategy=None, dropout=0.1, **options):
     """A fresh model in float64 and its training step."""
     strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
     options = TrainingOptions(precision="float64", learning_rate=0.01, warmup=0.0, **options)
-    task = Classification(Options(dropout=dropout), ["a", "b", "c"])
+    task = Classification(ClassificationOptions(dropout=dropout), ["a", "b", "c"])
     import dataclasses
 
     config = dataclasses.replace(
@@ -105,7 +105,7 @@ def test_the_loss_is_the_weighted_mean_of_the_cross_entropies(checkpoint):
 def test_clipping_scales_the_whole_gradient(checkpoint):
     """Plain SGD of rate 1 without momentum moves the weights by the clipped gradient: its norm is the limit."""
     options = TrainingOptions(precision="float64", clip_norm=0.01)
-    task = Classification(Options(dropout=0.0), ["a", "b", "c"])
+    task = Classification(ClassificationOptions(dropout=0.0), ["a", "b", "c"])
     with policy("float64"):
         model = TextModel(checkpoint.encoder(), task.head(checkpoint.config, seed=0))
         optimizer = keras.optimizers.SGD(1.0)

@@ -74,11 +74,10 @@ class BertEncoder(keras.layers.Layer):
         self.pooler = None
         if config.pooler:
             self.pooler = Dense(config.hidden_size, config.initializer_range, name="pooler", dtype=policy)
-        self.build()
+        self._build()
 
-    def build(self, _: Any = None) -> None:
-        if self.built:
-            return
+    def _build(self) -> None:
+        # At once, not at the first call: everything the variables' shapes need is in the configuration.
         shape = (None, None, self.config.hidden_size)
         self.embeddings.build()
         for block in self.blocks:
@@ -113,7 +112,7 @@ class BertEncoder(keras.layers.Layer):
     def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
         """Shapes of :meth:`call`'s outputs."""
         batch, length = shapes["input_ids"]
-        found = {"sequence_output": (batch, length, self.config.hidden_size)}
+        found: dict[str, Any] = {"sequence_output": (batch, length, self.config.hidden_size)}
         if self.pooler is not None:
             found["pooled_output"] = (batch, self.config.hidden_size)
         return found

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LABELS_FILE = "labels.txt"
 
 
-class Options(Section):
+class ClassificationOptions(Section):
     """The ``task`` section of a run file for classification."""
 
     name: Literal["classification"] = "classification"
@@ -46,17 +46,17 @@ class Options(Section):
 class Classification(Task):
     """Labels from texts; see the module."""
 
-    Options = Options
+    Options = ClassificationOptions
     best_metric = "accuracy"
     lower_is_better = frozenset({"expected_calibration_error"})
 
-    def __init__(self, options: Options, labels: Sequence[str]) -> None:
+    def __init__(self, options: ClassificationOptions, labels: Sequence[str]) -> None:
         super().__init__(options)
         self.labels = tuple(labels)
         self._index = {label: index for index, label in enumerate(self.labels)}
 
     @classmethod
-    def from_examples(cls, options: Options, examples: Sequence[Example]) -> Classification:
+    def from_examples(cls, options: ClassificationOptions, examples: Sequence[Example]) -> Classification:
         counts = Counter(example.label for example in examples if example.label is not None)
         labels = options.labels or sorted(counts)
         if len(labels) < 2:
@@ -83,7 +83,7 @@ class Classification(Task):
         write_text(directory / LABELS_FILE, "".join(f"{label}\n" for label in self.labels))
 
     @classmethod
-    def load(cls, options: Options, directory: Path) -> Classification:
+    def load(cls, options: ClassificationOptions, directory: Path) -> Classification:
         path = directory / LABELS_FILE
         try:
             return cls(options, path.read_text("utf-8").splitlines())
@@ -155,7 +155,7 @@ class Classification(Task):
 
         probabilities, classes = tfidf_baseline(
             [example.joined_text for example in train],
-            [example.label for example in train],
+            [str(example.label) for example in train],
             [example.joined_text for example in test],
         )
         ordered = np.zeros((len(test), len(self.labels)), np.float32)

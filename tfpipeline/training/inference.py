@@ -41,7 +41,7 @@ class Inference:
     def __init__(self, model: keras.Model, task: Task, batch_size: int = 64) -> None:
         self.batch_size = batch_size
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def answer(
             inputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor]
         ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

@@ -90,7 +90,9 @@ def build_train_step(
         filled = fill_up(batch, replicas)
         if compiled is None:  # one trace for every batch size and width
             spec = {k: tf.TensorSpec([None] * v.ndim, v.dtype) for k, v in filled.items()}
-            compiled = tf.function(traced, input_signature=[spec, tf.TensorSpec([], tf.int64)])
+            compiled = tf.function(
+                traced, input_signature=[spec, tf.TensorSpec([], tf.int64)], autograph=False
+            )
         result: dict[str, tf.Tensor] = compiled(
             {name: tf.constant(array) for name, array in filled.items()}, tf.constant(step, tf.int64)
         )

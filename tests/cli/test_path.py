@@ -1,0 +1,171 @@
+"""The whole path by its commands: convert, train, evaluate, export, serve, predict."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import PROGRAM
+from tfpipeline.serving.client import PredictClient
+
+TEXTS = ["the food was good", "a very awful film", "the table and the door"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(trained):
+    """``tfpipeline serve`` on the exported model; yields its port."""
+    folder, _ = trained
+    port = free_port()
+    command = [str(PROGRAM), "serve", str(folder / "models" / "tiny"), "--port", str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        with PredictClient(f"127.0.0.1:{port}", model="tiny") as client:
+            client.wait_until_ready(timeout=60)
+        yield port
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert f"serving tiny version 1 on 127.0.0.1:{port}" in output + errors
+
+
+def lines(done):
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_nothing_but_our_own_lines_is_shown(trained):
+    _, outputs = trained
+    for name, done in outputs.items():
+        for line in (done.stdout + done.stderr).splitlines():
+            assert not any(
+                word in line
+                for word in ("oneDNN", "cuda", "absl", "tensorflow/", "WARNING", "E0000", "I0000")
+            ), (name, line)
+
+
+def test_the_report_shows_before_after_and_the_baseline(trained):
+    report = trained[1]["evaluate"].stdout
+    for words in (
+        "TF-IDF + logistic regression (test rows, 30 rows)",
+        "before fine-tuning",
+        "after fine-tuning",
+        "macro avg",
+    ):
+        assert words in report
+    accuracy = {line[:28].strip(): float(line[-6:]) for line in report.splitlines()[-3:]}
+    assert accuracy["after fine-tuning"] >= 0.9 > 0.6 >= accuracy["before fine-tuning"]
+
+
+def test_a_server_a_saved_model_and_a_run_answer_alike(trained, server, tfpipeline):
+    folder, _ = trained
+    served = lines(tfpipeline("predict", "--target", f"127.0.0.1:{server}", "--model", "tiny", *TEXTS))
+    assert [answer["label"] for answer in served] == ["positive", "negative", "neutral"]
+    assert [answer["text"] for answer in served] == TEXTS
+    for source in ("models/tiny", "models/tiny/1", "run"):
+        local = lines(tfpipeline("predict", "--from", folder / source, *TEXTS))
+        for one, other in zip(served, local, strict=True):
+            assert one["label"] == other["label"]
+            for label, probability in one["probabilities"].items():
+                assert abs(probability - other["probabilities"][label]) < 1e-5
+
+
+def test_texts_from_standard_input_and_files(trained, server, tfpipeline, tmp_path):
+    ask = ["predict", "--target", f"127.0.0.1:{server}", "--model", "tiny", "--batch-size", "2"]
+    expected = lines(tfpipeline(*ask, *TEXTS))
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS) + "\n")
+    (tmp_path / "a.csv").write_text("id,review\n" + "".join(f"1,{text}\n" for text in TEXTS))
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"review": text}) + "\n" for text in TEXTS))
+    ways = [
+        tfpipeline(*ask, input="\n".join(TEXTS) + "\n"),
+        tfpipeline(*ask, "--input", tmp_path / "a.txt"),
+        tfpipeline(*ask, "--input", tmp_path / "a.csv", "--column", "review"),
+        tfpipeline(*ask, "--input", tmp_path / "a.jsonl", "--column", "review"),
+    ]
+    for done in ways:
+        found = lines(done)
+        assert [answer["text"] for answer in found] == TEXTS
+        for one, other in zip(found, expected, strict=True):
+            assert one["label"] == other["label"]
+            assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+OFFICIAL = """
+import sys
+import grpc, json
+import numpy as np
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow import make_ndarray, make_tensor_proto
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "tiny"
+    request.inputs["text"].CopyFrom(make_tensor_proto(json.loads(sys.argv[2])))
+    response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
+print(json.dumps({"version": response.model_spec.version.value, "label": [x.decode() for x in make_ndarray(response.outputs["label"])],
+                  "probabilities": make_ndarray(response.outputs["probabilities"]).tolist()}))
+"""
+
+
+def test_the_official_stubs_get_the_same_answers(trained, server):
+    command = [sys.executable, "-c", OFFICIAL, f"127.0.0.1:{server}", json.dumps(TEXTS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    official = json.loads(done.stdout)
+    with PredictClient(f"127.0.0.1:{server}", model="tiny") as client:
+        ours = client.predict(TEXTS)
+        assert [status.version for status in client.model_status()] == [1]
+        assert sorted(client.metadata().signatures) == ["input_ids", "serving_default"]
+    assert official["version"] == 1
+    assert official["label"] == [answer.label for answer in ours]
+    np.testing.assert_allclose(
+        official["probabilities"], [list(answer.probabilities.values()) for answer in ours], atol=1e-6
+    )
+
+
+def test_everything_run_again_reuses_what_is_there(trained, tfpipeline):
+    folder, _ = trained
+    before = {
+        path: path.stat().st_mtime_ns for part in ("google", "models") for path in (folder / part).rglob("*")
+    }
+    again = [
+        tfpipeline("convert", folder / "checkpoint", folder / "google"),
+        tfpipeline("train", folder / "run.yaml", "--set", f"checkpoint={folder / 'google'}"),
+        tfpipeline("export", folder / "run", "--to", folder / "models" / "tiny"),
+    ]
+    assert [done.returncode for done in again] == [0, 0, 0]
+    assert all("nothing to do" in done.stdout + done.stderr for done in again)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tfpipeline, tmp_path):
+    from tests import tiny
+
+    run_file = tiny.write_run_file(tmp_path, train=600, epochs=200)
+    process = subprocess.Popen([str(PROGRAM), "train", str(run_file)], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "which is saved; run the same command again to go on" in errors
+    assert "Traceback" not in errors
+    epochs = len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert 1 <= epochs < 200
+    with contextlib.suppress(FileNotFoundError):
+        assert not [
+            path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.startswith(".tmp")
+        ]

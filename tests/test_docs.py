@@ -1,0 +1,62 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from docs import generate
+from tfpipeline import config
+from tfpipeline.training.run_config import RunConfig
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_page_of_the_run_file_is_that_of_the_schemas():
+    assert generate.PAGE.read_text("utf-8") == generate.page(), "renew it: python -m docs.generate"
+
+
+def test_every_run_file_shown_can_be_read(tmp_path):
+    shown = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert shown
+    for number, text in enumerate(shown):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text)
+        assert config.load(path, RunConfig).training.learning_rate == 3e-5
+
+
+def test_every_run_file_shipped_can_be_read():
+    shipped = sorted(ROOT.glob("examples/*/run.yaml"))
+    assert shipped
+    for path in shipped:
+        resolved = config.load(path, RunConfig)
+        assert resolved.checkpoint == yaml.safe_load(path.read_text())["checkpoint"]
+
+
+def test_every_command_of_the_readme_exists():
+    from typer.main import get_command
+
+    from tfpipeline.cli import app
+
+    known = set(get_command(app).commands)
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert {"convert", "train", "evaluate", "export", "serve", "predict"} <= known
+    assert set(re.findall(r"\$ tfpipeline (\w+)", text)) <= known
+    options = set(re.findall(r"(?<= )--[a-z-]+", " ".join(re.findall(r"\$ tfpipeline .*", text))))
+    declared = {
+        name
+        for command in get_command(app).commands.values()
+        for option in command.params
+        for name in option.opts
+    }
+    assert options <= declared, options - declared
+
+
+def test_every_make_target_named_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    named = {target for page in pages for target in re.findall(r"`make ([a-z]+)`", page.read_text("utf-8"))}
+    assert named
+    assert named <= targets
