@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench parity soak clean
+.PHONY: demo test lint bench parity clean
 
 # The stamp makes the environment again when what it installs changes.
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	$(BIN)/python -m pip install --editable '.[all]'
 	touch $@
 
 demo: $(VENV)/.installed

@@ -15,7 +15,7 @@ from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.export import checks
 from tfpipeline.export.signatures import DEFAULT, TOKENS, ServingModule
-from tfpipeline.files import atomic_directory
+from tfpipeline.files import atomic_directory, write_failure
 from tfpipeline.training.run import Run
 
 CARD = Path("assets.extra") / "tfpipeline.json"  # servers ignore it
@@ -85,7 +85,10 @@ def versions(model_directory: Path) -> list[int]:
 
 def _save(module: ServingModule, path: Path) -> None:
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # nobody trains it further
-    tf.saved_model.save(module, str(path), signatures=module.functions, options=options)
+    try:
+        tf.saved_model.save(module, str(path), signatures=module.functions, options=options)
+    except tf.errors.OpError as error:  # how TensorFlow's own writer reports a full disk
+        raise write_failure(path.parent, str(error.message)) from error
 
 
 def _check_parity(

@@ -203,7 +203,9 @@ def _batches(rows: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[
 
 
 def _tensorflow() -> Any:
-    with explain_missing_extra():
+    from tfpipeline.console import notice
+
+    with explain_missing_extra(), notice("loading TensorFlow"):
         from tfpipeline.runtime import import_tensorflow
 
         return import_tensorflow()

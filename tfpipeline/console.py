@@ -31,6 +31,21 @@ def say(message: str) -> None:
     _console.print(message, markup=False, soft_wrap=True)
 
 
+@contextlib.contextmanager
+def notice(message: str) -> Iterator[None]:
+    """Show a line while something runs that cannot say how far it is, on a terminal only; then take it away."""
+    if not _console.is_terminal:
+        yield
+        return
+    _console.file.write(f"{message} ...")
+    _console.file.flush()
+    try:
+        yield
+    finally:
+        _console.file.write("\r\x1b[2K")
+        _console.file.flush()
+
+
 class Step:
     """One piece of work whose progress is shown.
 

@@ -30,6 +30,11 @@ _ADVICE = {
 }
 
 
+def write_failure(path: Union[str, Path], reason: str) -> UserError:
+    """The sentence for a write that a library refused in its own words (a full disk, nearly always)."""
+    return UserError(f"cannot write {path}: {reason}; free some space and run the command again")
+
+
 def write_error(path: Union[str, Path], error: OSError) -> UserError:
     """The sentence for a write that the operating system refused."""
     reason = os.strerror(error.errno) if error.errno else str(error)

@@ -197,6 +197,19 @@ class TestFullDisk:
                 json.loads(index.read_text()).values()
             )
 
+    def test_exporting(self, trained, tfpipeline, disk):
+        folder, _ = trained
+        (disk / "filler").write_bytes(b"x" * 200_000)
+        refused(
+            tfpipeline("export", folder / "run", "--to", disk / "m"),
+            "cannot write .*No space left on device.*free some space and run the command again",
+        )
+        assert [str(path.relative_to(disk)) for path in disk.rglob("*")] in (
+            ["filler"],
+            ["filler", "m"],
+            ["m", "filler"],
+        )
+
     def test_converting(self, tfpipeline, folder, disk):
         (disk / "filler").write_bytes(b"x" * 250_000)
         refused(

@@ -79,7 +79,7 @@ def test_interrupted_and_resumed_is_uninterrupted(tiny_run, batch):
     with pytest.raises(
         Interrupted, match=f"stopped after step {batch} of 14, which is saved; run the same command again"
     ):
-        train(run_config, [At(batch, interrupt)])
+        train(run_config, callbacks=[At(batch, interrupt)])
     resumed = train(run_config)
     assert same(weights(undisturbed.path), weights(resumed.path))
     assert same(weights(undisturbed.path, "best"), weights(resumed.path, "best"))
@@ -90,9 +90,9 @@ def test_killed_and_resumed_is_uninterrupted(tiny_run, tmp_path):
     undisturbed = train(tiny_run("a", epochs=2, save_every=2))
     run_config = tiny_run("b", epochs=2, save_every=2)
     code = (
-        "import os, signal, sys; from tfpipeline import config; from tfpipeline.training import RunConfig, train; "
+        "import os, signal, sys; from tfpipeline.training import train; "
         "from tests.training.test_train import At; "
-        "train(config.load(sys.argv[1], RunConfig), [At(5, lambda: os.kill(os.getpid(), signal.SIGKILL))])"
+        "train(sys.argv[1], callbacks=[At(5, lambda: os.kill(os.getpid(), signal.SIGKILL))])"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "b" / "run.yaml"], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -141,7 +141,7 @@ def test_a_callback_can_stop_training(tiny_run):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = logs["epoch"] == 2
 
-    run = train(tiny_run(epochs=9), [Stop()])
+    run = train(tiny_run(epochs=9), callbacks=[Stop()])
     assert run.store.state("last")["finished"] == "stopped by a callback"
     assert run.store.state("last")["epoch"] == 2
 

@@ -71,19 +71,25 @@ class Split:
         }
 
 
-def train(run_config: RunConfig, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Run:
+def train(
+    run_file: str | Path | RunConfig,
+    overrides: Sequence[str] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
     """Train a run to its end, from where it stands.
 
     A new ``output`` directory is laid out first; one that holds an interrupted run of the same settings is
     resumed, bit for bit as if it had not been interrupted; a finished one is returned as it is.
 
     Args:
-        run_config: a resolved run file (``tfpipeline.config.load(path, RunConfig)``).
+        run_file: a run file's path, or its settings as a :class:`RunConfig`.
+        overrides: ``"training.epochs=2"``, as ``--set`` takes them; for a path only.
         callbacks: ordinary Keras callbacks; ``model.stop_training`` is honoured at the end of an epoch.
     Raises:
         UserError: something the user gave can't be used, or the disk is full; earlier checkpoints stay.
         Interrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
+    run_config = run_file if isinstance(run_file, RunConfig) else config.load(run_file, RunConfig, overrides)
     run = _open_or_create(run_config)
     trainer = Trainer(run, callbacks)
     if trainer.state.finished:

@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 from tfpipeline.errors import UserError
-from tfpipeline.files import atomic_directory, write_text
+from tfpipeline.files import atomic_directory, write_failure, write_text
 
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -130,9 +130,7 @@ def _save_variables(path: Path, variables: list[Any]) -> None:
     try:
         save_file(arrays, path)
     except SafetensorError as error:  # it reports a full disk in its own words
-        raise UserError(
-            f"cannot write {path.parent.parent}: {error}; free some space and run the command again"
-        ) from error
+        raise write_failure(path.parent.parent, str(error)) from error
 
 
 def _load_variables(path: Path, variables: list[Any]) -> None:

@@ -18,6 +18,7 @@ from tfpipeline.checkpoints.checkpoint import Checkpoint, check_vocabulary, conf
 from tfpipeline.checkpoints.files import TOKENIZER_CONFIG, VOCABULARY, read_json, require_fields
 from tfpipeline.checkpoints.table import Ignored, LazyTensors, Table, Tensor
 from tfpipeline.errors import UserError
+from tfpipeline.files import write_failure
 from tfpipeline.models.config import BertConfig
 from tfpipeline.text import TokenizerOptions, infer_lowercase, load_vocabulary
 
@@ -158,9 +159,7 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
         )
     except tf.errors.OpError as error:
         reason = str(error.message).partition(" [Op:")[0]
-        raise UserError(
-            f"cannot write {directory / PREFIX}: {reason}; free some space and run the command again"
-        ) from error
+        raise write_failure(directory / PREFIX, reason) from error
     return notes
 
 
