@@ -53,7 +53,7 @@ class Checkpoint:
         """
         from tfpipeline.models import BertEncoder
 
-        encoder = BertEncoder(config or self.config)
+        encoder = BertEncoder(config or self.config, blank=True)
         encoder.assign(self.tensors)
         return encoder
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tfpipeline.errors import UserError
 from tfpipeline.models import neutral
 from tfpipeline.models.config import BertConfig
 
@@ -113,18 +112,11 @@ class Table:
         placed = self.place(config)
         wanted = {tensor.theirs: tensor for tensor in placed}
         left_out = {name: why for name in found if name not in wanted and (why := self.why_ignored(name))}
-        problems = [("missing", name) for name in wanted if name not in found]
-        problems += [("unknown", name) for name in found if name not in wanted and name not in left_out]
-        problems += [
-            ("shape", f"{name}: found {list(found[name])}, expected {list(tensor.their_shape)}")
-            for name, tensor in wanted.items()
-            if name in found and found[name] != tensor.their_shape
-        ]
-        if problems:
-            kinds = {"missing": "missing", "unknown": "unknown", "shape": "misshapen"}
-            counts = [f"{n} {kinds[k]}" for k in kinds if (n := sum(kind == k for kind, _ in problems))]
-            lines = "".join(f"\n  {kind:<8} {what}" for kind, what in sorted(problems))
-            raise UserError(f"{where} ({', '.join(counts)}): use its own configuration{lines}")
+        neutral.check(
+            {name: tensor.their_shape for name, tensor in wanted.items()},
+            {name: shape for name, shape in found.items() if name not in left_out},
+            where,
+        )
         return placed, left_out
 
 

@@ -64,10 +64,14 @@ class BertConfig:
             )
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value < 1:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
                 raise UserError(f"{name} is {value!r}; it must be at least 0 and below 1")
-        if not isinstance(self.layer_norm_eps, (int, float)) or not 0 < self.layer_norm_eps < 1:
-            raise UserError(f"layer_norm_eps is {self.layer_norm_eps!r}; it must be above 0 and below 1")
+        for name in ("layer_norm_eps", "initializer_range"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+                raise UserError(f"{name} is {value!r}; it must be above 0 and below 1")
+        if not isinstance(self.pooler, bool):
+            raise UserError(f"pooler is {self.pooler!r}; it must be true or false")
 
     @property
     def head_size(self) -> int:

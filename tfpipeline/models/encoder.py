@@ -9,11 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfpipeline.errors import UserError
-from tfpipeline.models import neutral
+from tfpipeline.models import kernels, neutral
 from tfpipeline.models.config import BertConfig
 from tfpipeline.models.kernels import Noise
-from tfpipeline.models.layers import Dense, Dropout, EncoderBlock, LayerNorm
+from tfpipeline.models.layers import Dense, Dropout, EncoderBlock, LayerNorm, kernel_initializer
 
 _PLACES_PER_BLOCK = 3
 _PADDING = -1e9  # added to the score of a padded position: exp() of it is 0 in every dtype, and it is finite,
@@ -23,32 +22,36 @@ _PADDING = -1e9  # added to the score of a padded position: exp() of it is 0 in 
 class Embeddings(keras.layers.Layer):
     """Word, position and token-type embeddings, summed, normalised, dropped."""
 
-    def __init__(self, config: BertConfig, place: int, **options: Any) -> None:
+    def __init__(self, config: BertConfig, place: int, spread: Optional[float], **options: Any) -> None:
         super().__init__(**options)
         self.config = config
+        self.spread = spread
         self.norm = LayerNorm(config.layer_norm_eps, name="norm", dtype=self.dtype_policy)
         self.dropout = Dropout(config.hidden_dropout_prob, place, dtype=self.dtype_policy)
 
     def build(self, _: Any = None) -> None:
         config = self.config
-        initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
         for name, rows in (
             ("word", config.vocab_size),
             ("position", config.max_position_embeddings),
             ("token_type", config.type_vocab_size),
         ):
-            weight = self.add_weight(name=name, shape=(rows, config.hidden_size), initializer=initializer)
+            # Autocast would make a 16-bit copy of the whole table for the few rows that are used, and sum the
+            # gradients of a row in 16 bits.
+            weight = self.add_weight(
+                name=name,
+                shape=(rows, config.hidden_size),
+                initializer=kernel_initializer(self.spread),
+                autocast=False,
+            )
             setattr(self, name, weight)
         self.norm.build((None, None, config.hidden_size))
         self.built = True
 
     def call(self, input_ids: Any, token_type_ids: Any, noise: Optional[Noise] = None) -> Any:
-        dtype = self.compute_dtype
-        x = ops.take(ops.cast(self.word, dtype), input_ids, axis=0)
-        x = x + ops.cast(self.position, dtype)[None, : ops.shape(input_ids)[1]]
-        # Few types: a product with one-hot rows is faster than a second gather, in both directions.
-        types = ops.one_hot(token_type_ids, self.config.type_vocab_size, dtype=dtype)
-        x = x + ops.matmul(types, ops.cast(self.token_type, dtype))
+        x = kernels.gather(self.word, input_ids)
+        x = x + self.position[None, : ops.shape(input_ids)[1]]
+        x = x + kernels.gather(self.token_type, token_type_ids)
         return self.dropout(self.norm(x), noise=noise)
 
 
@@ -60,24 +63,29 @@ class BertEncoder(keras.layers.Layer):
 
     Args:
         config: the architecture.
+        blank: leave the weights 0 instead of drawing them at random: for :meth:`assign` right after, as
+            drawing takes longer than reading a checkpoint.
     """
 
-    def __init__(self, config: BertConfig, name: str = "encoder", **options: Any) -> None:
+    def __init__(
+        self, config: BertConfig, *, blank: bool = False, name: str = "encoder", **options: Any
+    ) -> None:
         super().__init__(name=name, **options)
         self.config = config
         policy = self.dtype_policy
-        self.embeddings = Embeddings(config, 0, name="embeddings", dtype=policy)
+        spread = None if blank else config.initializer_range
+        self.embeddings = Embeddings(config, 0, spread, name="embeddings", dtype=policy)
         self.blocks = [
-            EncoderBlock(config, 1 + _PLACES_PER_BLOCK * index, name=f"layer_{index}", dtype=policy)
+            EncoderBlock(config, 1 + _PLACES_PER_BLOCK * index, spread, name=f"layer_{index}", dtype=policy)
             for index in range(config.num_hidden_layers)
         ]
         self.pooler = None
         if config.pooler:
-            self.pooler = Dense(config.hidden_size, config.initializer_range, name="pooler", dtype=policy)
-        self._build()
-
-    def _build(self) -> None:
+            self.pooler = Dense(config.hidden_size, spread, name="pooler", dtype=policy)
         # At once, not at the first call: everything the variables' shapes need is in the configuration.
+        self.build()
+
+    def build(self, _: Any = None) -> None:
         shape = (None, None, self.config.hidden_size)
         self.embeddings.build()
         for block in self.blocks:
@@ -125,11 +133,11 @@ class BertEncoder(keras.layers.Layer):
 
     def _states(self, inputs: Mapping[str, Any], noise: Optional[Noise]) -> Iterator[Any]:
         input_ids = inputs["input_ids"]
-        length = input_ids.shape[1]
-        if length is not None and length > self.config.max_position_embeddings:
-            raise ValueError(
-                f"input_ids has {length} positions, the model {self.config.max_position_embeddings}; truncate the texts"
-            )
+        length, most = input_ids.shape[1], self.config.max_position_embeddings
+        if length is None:  # known when the graph runs
+            input_ids = kernels.check_length(input_ids, most)
+        elif length > most:
+            raise ValueError(f"input_ids has {length} positions, the model {most}; truncate the texts")
         types = inputs.get("token_type_ids")
         mask = inputs.get("attention_mask")
         types = ops.zeros_like(input_ids) if types is None else types
@@ -157,23 +165,12 @@ class BertEncoder(keras.layers.Layer):
         """Set all weights from their neutral names.
 
         Raises:
-            UserError: names are missing or unknown, or shapes differ; all are listed, and nothing was set.
+            UserError: names are missing or unknown, or shapes differ; all are listed, and nothing is set.
         """
         wanted = neutral.shapes(self.config)
         # Tensors that are read when asked for know their shapes without being read.
         found = getattr(tensors, "shapes", None) or {name: tuple(tensors[name].shape) for name in tensors}
-        problems = [f"missing  {name}" for name in wanted if name not in found]
-        problems += [f"unknown  {name}" for name in found if name not in wanted]
-        problems += [
-            f"shape    {name}: found {list(found[name])}, expected {list(shape)}"
-            for name, shape in wanted.items()
-            if name in found and found[name] != shape
-        ]
-        if problems:
-            lines = "".join(f"\n  {problem}" for problem in problems)
-            raise UserError(
-                f"the weights do not fit the configuration ({len(problems)} problems); use its own{lines}"
-            )
+        neutral.check(wanted, found, "the weights do not fit the configuration")
         for variable, names in self._packing():
             pieces = [np.asarray(tensors[name]).reshape(*variable.shape[:-1], -1) for name in names]
             variable.assign(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1))

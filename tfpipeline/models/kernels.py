@@ -1,4 +1,4 @@
-"""Where ``tf.*`` is measurably better than ``keras.ops``: the only module of this package that uses it.
+"""Where ``tf.*`` is better than ``keras.ops``: the only module of this package that uses it.
 
 Dropout here costs half of Keras's own (16 random bits an element instead of 32), and its masks are a pure function
 of (seed, step, layer, index of the example in the global batch): replicas draw different masks, a resumed
@@ -21,8 +21,10 @@ _ELEMENTS_PER_BLOCK = 8  # a Philox block is 128 bits: eight 16-bit numbers
 class Noise:
     """Where in a run a training step stands: all that its dropout masks depend on.
 
+    It passes through ``tf.function`` and ``strategy.run`` like the tensors it is made of.
+
     Attributes:
-        seed: the run's seed, an int or an integer scalar tensor.
+        seed: the run's seed, an int or an integer scalar tensor, below 2**47.
         step: steps done before this one, an int or an integer scalar tensor.
         first_example: index in the global batch of the first example this replica holds.
     """
@@ -30,6 +32,15 @@ class Noise:
     seed: Any
     step: Any
     first_example: Any = 0
+
+    # TensorFlow's protocol for nested structures of other people's classes. A tuple would do for TensorFlow,
+    # but Keras refuses one that mixes tensors and numbers.
+    def __tf_flatten__(self) -> tuple[tuple[()], tuple[Any, Any, Any]]:
+        return (), (self.seed, self.step, self.first_example)
+
+    @classmethod
+    def __tf_unflatten__(cls, _: tuple[()], parts: tuple[Any, Any, Any]) -> Noise:
+        return cls(*parts)
 
 
 def dropout(x: tf.Tensor, rate: float, noise: Noise, place: int) -> tf.Tensor:
@@ -65,14 +76,43 @@ def dropout(x: tf.Tensor, rate: float, noise: Noise, place: int) -> tf.Tensor:
     )
     numbers = tf.reshape(tf.bitcast(random, tf.uint16), [examples, blocks * _ELEMENTS_PER_BLOCK])
     keep = tf.reshape(numbers[:, :elements], shape) >= tf.constant(dropped, tf.uint16)
-    return tf.where(keep, x * tf.cast(65536 / (65536 - dropped), x.dtype), tf.zeros([], x.dtype))
+    return tf.where(keep, x * (65536 / (65536 - dropped)), tf.zeros([], x.dtype))
+
+
+def gather(table: Any, indices: tf.Tensor) -> tf.Tensor:
+    """Rows of a table: [V, H] and integers [...] give [..., H].
+
+    On a CPU an index that the table does not have is an error; ``keras.ops.take`` counts negative ones from
+    the end.
+    """
+    return tf.gather(tf.convert_to_tensor(table), indices)
+
+
+def check_length(input_ids: tf.Tensor, most: int) -> tf.Tensor:
+    """``input_ids`` [B, T] as they are; an InvalidArgumentError when T, at run time, is above ``most``.
+
+    A slice of the position embeddings would be too short then, and one row of it would even be broadcast.
+    XLA needs static shapes and drops the check; the encoder checks those when it is traced.
+    """
+    check = tf.debugging.assert_less_equal(
+        tf.shape(input_ids)[1],
+        most,
+        message=f"input_ids has more positions than the model, which has {most}; truncate the texts",
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(input_ids)
+
+
+def softmax(x: tf.Tensor) -> tf.Tensor:
+    """Over the last axis; ``keras.ops.softmax`` warns about texts of one token."""
+    return tf.nn.softmax(x)
 
 
 def gelu_erf(x: tf.Tensor) -> tf.Tensor:
     """``x * Phi(x)`` with the normal distribution's own Phi (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
-    return 0.5 * x * (1.0 + tf.math.erf(x * tf.cast(math.sqrt(0.5), x.dtype)))
+    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
 
 
 def gelu_tanh(x: tf.Tensor) -> tf.Tensor:
     """The tanh approximation of :func:`gelu_erf` that google-research/bert computes (same source, section 2)."""
-    return 0.5 * x * (1.0 + tf.tanh(tf.cast(math.sqrt(2 / math.pi), x.dtype) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1.0 + tf.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))

@@ -6,6 +6,9 @@ layer, from 0. No framework is imported.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from tfpipeline.errors import UserError
 from tfpipeline.models.config import BertConfig
 
 AXES = {
@@ -66,3 +69,32 @@ def shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
         for template, axes in AXES.items()
         for name in expand(template, config)
     }
+
+
+def check(
+    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], complaint: str
+) -> None:
+    """Hold the shapes of a file's tensors against those of a model.
+
+    Args:
+        wanted: name -> shape, of the model.
+        found: name -> shape, of the file.
+        complaint: the first words of the error, such as "x.safetensors does not fit config.json".
+    Raises:
+        UserError: tensors are missing, unknown or of another shape; all of them are listed.
+    """
+    problems = {
+        "missing": [name for name in wanted if name not in found],
+        "unknown": [name for name in found if name not in wanted],
+        "shape": [
+            f"{name}: found {list(found[name])}, expected {list(shape)}"
+            for name, shape in wanted.items()
+            if name in found and tuple(found[name]) != tuple(shape)
+        ],
+    }
+    if not any(problems.values()):
+        return
+    words = {"missing": "missing", "unknown": "unknown", "shape": "misshapen"}
+    counts = ", ".join(f"{len(names)} {words[kind]}" for kind, names in problems.items() if names)
+    lines = "".join(f"\n  {kind:<8} {name}" for kind, names in problems.items() for name in sorted(names))
+    raise UserError(f"{complaint} ({counts}): use its own configuration{lines}")

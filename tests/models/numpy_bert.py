@@ -1,0 +1,63 @@
+"""BERT's encoder in NumPy, written from the papers and from nothing else; float64 throughout.
+
+Devlin et al. 2019, arXiv:1810.04805 (embeddings, pooler); Vaswani et al. 2017, arXiv:1706.03762 (attention,
+section 3.2; post-LayerNorm, section 3.1); Ba et al. 2016, arXiv:1607.06450 (LayerNorm); Hendrycks and Gimpel
+2016, arXiv:1606.08415 (GELU and its tanh form, section 2).
+
+B texts, T positions, H hidden, N heads, D = H / N. Weights go by the neutral names of docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+ACTIVATIONS = {
+    "gelu_erf": lambda x: x * 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2))),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "relu": lambda x: np.maximum(x, 0),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+def encode(config, weights, input_ids, token_type_ids, attention_mask):
+    """All hidden states and the pooled output.
+
+    Returns:
+        L + 1 arrays [B, T, H], and [B, H] or None without a pooler.
+    """
+    w = {name: np.asarray(array, np.float64) for name, array in weights.items()}
+
+    def norm(x, name):
+        mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        normal = (x - mean) / np.sqrt(variance + config.layer_norm_eps)
+        return normal * w[f"{name}/scale"] + w[f"{name}/bias"]
+
+    def project(x, name):  # [B, T, H] -> [B, N, T, D]
+        return np.einsum("bth,hnd->bntd", x, w[f"{name}/kernel"]) + w[f"{name}/bias"][:, None, :]
+
+    def attend(x, at):
+        query, key, value = (project(x, f"{at}/{role}") for role in ("query", "key", "value"))
+        scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])
+        scores = np.where(np.asarray(attention_mask)[:, None, None, :] == 1, scores, -np.inf)
+        shares = np.exp(scores - scores.max(-1, keepdims=True))
+        shares /= shares.sum(-1, keepdims=True)
+        return (
+            np.einsum("bnts,bnsd,ndh->bth", shares, value, w[f"{at}/output/kernel"]) + w[f"{at}/output/bias"]
+        )
+
+    length = np.shape(input_ids)[1]
+    x = w["embeddings/word"][input_ids] + w["embeddings/position"][:length]
+    x = norm(x + w["embeddings/token_type"][token_type_ids], "embeddings/norm")
+    states = [x]
+    for i in range(config.num_hidden_layers):
+        at = f"layer_{i}"
+        x = norm(x + attend(x, f"{at}/attention"), f"{at}/attention/norm")
+        inner = x @ w[f"{at}/feed_forward/inner/kernel"] + w[f"{at}/feed_forward/inner/bias"]
+        outer = ACTIVATIONS[config.hidden_act](inner) @ w[f"{at}/feed_forward/outer/kernel"]
+        x = norm(x + outer + w[f"{at}/feed_forward/outer/bias"], f"{at}/feed_forward/norm")
+        states.append(x)
+    pooled = np.tanh(x[:, 0] @ w["pooler/kernel"] + w["pooler/bias"]) if config.pooler else None
+    return states, pooled
