@@ -31,6 +31,18 @@ lint: $(VENV)/.installed
 	.venv-bench/bin/python -m pip install --quiet --editable '.[all]' 'tensorflow-text==2.21.*'
 	touch $@
 
+# torch is two gigabytes; transformers 4.57 is the last that reads Google's checkpoints.
+.venv-parity/.installed: setup.py
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/python -m pip install --quiet --upgrade pip
+	.venv-parity/bin/python -m pip install --quiet --editable '.[train]' \
+		'torch==2.13.*' 'transformers==4.57.*' 'pytest>=9.1' 'hypothesis>=6.170'
+	touch $@
+
+parity: .venv-parity/.installed
+	.venv-parity/bin/python -m pytest tests/parity
+	.venv-parity/bin/python -m tests.parity.goldens
+
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m benchmarks.tokenize
 

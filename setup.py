@@ -10,7 +10,7 @@ VERSION = re.search(
     r'^__version__ = "([^"]+)"', (HERE / "tfpipeline" / "__init__.py").read_text("utf-8"), re.MULTILINE
 ).group(1)
 
-# Keras 3.15, transformers 5 and scikit-learn 1.9 start at Python 3.11; the thin client and the
+# Keras 3.15 and scikit-learn 1.9 start at Python 3.11; the thin client and the
 # command line run from 3.9, so python_requires says 3.9 and the heavy extras carry a marker.
 HEAVY = "; python_version >= '3.11'"
 
@@ -25,7 +25,6 @@ BASE = [
 TRAIN = [
     "tensorflow~=2.21.0",
     "keras>=3.15,<4",
-    "transformers>=5.23,<6",
     "safetensors>=0.8",
     "scikit-learn>=1.9",
     "matplotlib>=3.10",
@@ -36,6 +35,7 @@ SERVE = ["tensorflow~=2.21.0", "tensorflow-serving-api~=2.21.0"]
 DEV = [
     "pytest>=9.1",
     "hypothesis>=6.170",
+    "transformers>=5.23,<6",  # the reference of the tokenizer; the product does not import it
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "import-linter>=2.16,<3",

@@ -15,7 +15,6 @@ from typing import Optional
 _EXTRA_OF = {
     "tensorflow": "train",
     "keras": "train",
-    "transformers": "train",
     "safetensors": "train",
     "sklearn": "train",
     "matplotlib": "train",
