@@ -6,6 +6,7 @@ from sklearn import metrics as reference
 
 from tfpipeline.errors import UserError
 from tfpipeline.metrics import classification
+from tfpipeline.tasks.classification import Classification
 
 LABELS = ["negative", "neutral", "positive"]
 # Rows 0, 1, 3 right, row 2 answered 1 for 2.
@@ -104,10 +105,10 @@ def test_report_is_scikit_learns():
 
 def test_the_direction_of_every_score_is_known():
     scores = classification.compute(TARGETS, PROBABILITIES, labels=LABELS)
-    assert {*scores, "loss"} == set(classification.HIGHER_IS_BETTER)
+    assert Classification.lower_is_better < scores.keys()
     wrong = classification.compute((TARGETS + 1) % 3, PROBABILITIES, labels=LABELS)
     for name, score in scores.items():
-        assert (score > wrong[name]) == classification.HIGHER_IS_BETTER[name], name
+        assert (score > wrong[name]) == (name not in Classification.lower_is_better), name
 
 
 def test_nothing_to_score_and_answers_that_are_not_numbers():

@@ -1,6 +1,5 @@
 """Scores of a model's answers: scikit-learn behind one small interface.
 
-A module a kind of answer. Each has ``compute(...)``, named scores as floats, ``report(...)``, the same for a reader,
-and ``HIGHER_IS_BETTER``, which says of every name that ``compute`` can give (and of ``loss``) whether more is
-better, so that a best checkpoint can be picked by any of them.
+A module a kind of answer. Each has ``compute(...)``, named scores as floats, and ``report(...)``, the same for a
+reader. For which of them less is better is the task's to say (``Task.lower_is_better``).
 """

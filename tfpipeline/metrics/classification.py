@@ -15,16 +15,6 @@ from sklearn import metrics
 
 from tfpipeline.errors import UserError
 
-HIGHER_IS_BETTER = {
-    "loss": False,
-    "accuracy": True,
-    "macro_f1": True,
-    "micro_f1": True,
-    "weighted_f1": True,
-    "mcc": True,
-    "roc_auc": True,
-    "expected_calibration_error": False,
-}
 CALIBRATION_BINS = 15
 
 
@@ -35,7 +25,7 @@ def compute(
     *,
     labels: Sequence[str],
 ) -> dict[str, float]:
-    """All scores of :data:`HIGHER_IS_BETTER` but the loss.
+    """Accuracy, averaged F1, MCC, ROC-AUC and calibration error.
 
     A class that is never answered has precision 0, and F1 0; MCC is 0 where the targets or the answers are all of
     one class. ``roc_auc`` is the mean over the classes of one class against the rest (with two classes: the usual
