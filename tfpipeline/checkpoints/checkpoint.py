@@ -75,7 +75,10 @@ def check_vocabulary(
     Raises:
         UserError: it has more tokens than the model, or fewer than padding explains, or lacks a special token.
     """
-    special_ids(token_ids(vocabulary), options)
+    try:
+        special_ids(token_ids(vocabulary), options)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     count, rows = len(vocabulary), config.vocab_size
     if count == rows:
         return []
@@ -84,6 +87,21 @@ def check_vocabulary(
     raise UserError(
         f"{where} has {count} tokens, but the model's vocab_size is {rows}; use the vocabulary the checkpoint came with"
     )
+
+
+def as_float32(array: np.ndarray, name: str, where: Path) -> np.ndarray:
+    """A weight as float32, the type of all tensors here.
+
+    Args:
+        array: as the file holds it, of any float dtype, bfloat16 (which NumPy knows from ml_dtypes) included.
+        name: the file's name for it.
+        where: the file.
+    Raises:
+        UserError: it holds something else.
+    """
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise UserError(f"{where}: {name} holds {array.dtype}, not floats; the file is not a BERT model's")
+    return array.astype(np.float32, copy=False)
 
 
 def config_from(values: Mapping[str, Any], where: Path) -> BertConfig:

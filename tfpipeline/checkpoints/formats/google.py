@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpipeline.checkpoints.checkpoint import Checkpoint, check_vocabulary, config_from
+from tfpipeline.checkpoints.checkpoint import Checkpoint, as_float32, check_vocabulary, config_from
 from tfpipeline.checkpoints.files import TOKENIZER_CONFIG, VOCABULARY, read_json, require_fields
 from tfpipeline.checkpoints.table import Ignored, LazyTensors, Table, Tensor
 from tfpipeline.errors import UserError
@@ -108,11 +108,12 @@ def read(directory: Path) -> Checkpoint:
     def tensor(name: str) -> np.ndarray:
         try:
             value: np.ndarray = reader.get_tensor(name)
-        except (tf.errors.OpError, RuntimeError) as error:  # the reader's own kinds of error vary by version
+        # A file cut short is an IndexError, a flipped bit a DataLossError (or a RuntimeError, by version).
+        except (tf.errors.OpError, IndexError, RuntimeError) as error:
             raise UserError(
                 f"{prefix}: cannot read {name}, a data file is truncated or damaged; copy the checkpoint again"
             ) from error
-        return value
+        return as_float32(value, name, prefix)
 
     return Checkpoint(
         directory, "google", config, vocabulary, tokenizer, LazyTensors(placed, tensor), left_out, notes

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpipeline.checkpoints.checkpoint import Checkpoint, check_vocabulary, config_from
+from tfpipeline.checkpoints.checkpoint import Checkpoint, as_float32, check_vocabulary, config_from
 from tfpipeline.checkpoints.files import TOKENIZER_CONFIG, VOCABULARY, read_json, require_fields
 from tfpipeline.checkpoints.table import Ignored, LazyTensors, Shape, Table, Tensor
 from tfpipeline.checkpoints.torch_pickle import StateDict
@@ -110,7 +110,7 @@ def read(directory: Path) -> Checkpoint:
     placed, left_out = TABLE.match(config, found, f"{path} does not fit {CONFIG}")
     vocabulary, tokenizer = _tokenizer(directory, notes)
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
-    tensors = LazyTensors(placed, lambda name: _float32(read_tensor(names[name]), name, path))
+    tensors = LazyTensors(placed, lambda name: as_float32(read_tensor(names[name]), names[name], path))
     left_out = {names[name]: why for name, why in left_out.items()}
     return Checkpoint(directory, "huggingface", config, vocabulary, tokenizer, tensors, left_out, notes)
 
@@ -156,12 +156,6 @@ def _rename(name: str) -> str:
         if name.endswith(old):
             return name.removesuffix(old) + new
     return name
-
-
-def _float32(array: np.ndarray, name: str, path: Path) -> np.ndarray:
-    if array.dtype.kind != "f":
-        raise UserError(f"{path}: {name} holds {array.dtype}, not floats; the file is not a BERT model's")
-    return array.astype(np.float32, copy=False)
 
 
 def _config(values: dict[str, Any], path: Path, pooler: bool, notes: list[str]) -> BertConfig:
