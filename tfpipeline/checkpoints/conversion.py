@@ -10,7 +10,7 @@ from tfpipeline.checkpoints import formats
 from tfpipeline.checkpoints.checkpoint import Checkpoint
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError, did_you_mean
-from tfpipeline.files import atomic_directory
+from tfpipeline.files import atomic_directory, write_error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,19 +52,24 @@ def load(source: str | Path) -> Checkpoint:
     """Read a checkpoint; its format is recognised from its files.
 
     Args:
-        source: a directory, or a file (or a TensorFlow checkpoint's prefix) in one.
+        source: a directory, or a file (or a TensorFlow checkpoint's prefix) in one, which is then the one read
+            if the directory holds several.
     Raises:
         UserError: nothing is there, or no format is recognised, or the files are broken or do not fit each other.
     """
     given = Path(source)
-    directory = given if given.is_dir() else given.parent
-    if not given.exists() and not (given.name and list(directory.glob(f"{given.name}.index"))):
+    try:
+        directory = given if given.is_dir() else given.parent
+        there = given.exists() or given.with_name(f"{given.name}.index").exists()
+    except OSError as error:  # a name too long, a folder that may not be searched
+        raise UserError(f"cannot read {source}: {error.strerror}; check the path") from error
+    if not there:
         raise UserError(f"{source}: no such checkpoint; give the directory that holds its files")
     found = [module for module in map(formats.find, formats.names()) if module.recognise(directory)]
     if not found:
         known = "; ".join(f"{name}: {formats.find(name).FILES}" for name in formats.names())
         raise UserError(f"{directory} holds no checkpoint that is known here; needed are, for {known}")
-    checkpoint: Checkpoint = found[0].read(directory)
+    checkpoint: Checkpoint = found[0].read(directory, "" if given == directory else given.name)
     return checkpoint
 
 
@@ -88,23 +93,29 @@ def convert(
     if to not in written:
         raise UserError(f'the format "{to}" can\'t be written{did_you_mean(to, written)}')
     checkpoint = load(source)
-    there = dest.exists() and not (dest.is_dir() and not any(dest.iterdir()))
+    try:
+        there = dest.exists() and not (dest.is_dir() and not any(dest.iterdir()))
+    except OSError as error:
+        raise write_error(dest, error) from error
     if there and not overwrite:
-        if _holds(dest, checkpoint):
+        if _holds(dest, checkpoint, to):
             return Conversion(checkpoint, dest, to, reused=True)
         raise UserError(
-            f"{dest} is there and does not hold this model; choose another folder, or --overwrite"
+            f"{dest} is there and does not hold this model in the format {to}; choose another folder, or --overwrite"
         )
+    if there and dest.resolve() in checkpoint.source.resolve().parents:
+        raise UserError(f"{source} lies in {dest}, which --overwrite would delete; choose another folder")
     with progress(f"writing {dest}", 1) as bar, atomic_directory(dest, replace=True) as temporary:
         notes = formats.find(to).write(checkpoint, temporary)
         bar.advance(1)
     return Conversion(checkpoint, dest, to, reused=False, notes=notes)
 
 
-def _holds(dest: Path, checkpoint: Checkpoint) -> bool:
+def _holds(dest: Path, checkpoint: Checkpoint, to: str) -> bool:
     if not dest.is_dir():
         return False
     try:
-        return load(dest).equals(checkpoint)
+        found = load(dest)
+        return found.format == to and found.equals(checkpoint)
     except UserError:  # whatever is there, it is not this model
         return False

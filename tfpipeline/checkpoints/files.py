@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,21 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} is not a JSON object; copy it again from where the checkpoint came from")
     return value
+
+
+def write_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:
+    """Write a ``vocab.txt``, one token a line.
+
+    Raises:
+        UserError: a token cannot stand in such a file: ids would shift.
+    """
+    for number, token in enumerate(vocabulary):
+        if re.search("[\\r\\n\ud800-\udfff]", token):
+            raise UserError(
+                f"token {number} of the vocabulary is {token!r}, which cannot be a line of {path.name}; take it out of "
+                "the checkpoint's vocabulary"
+            )
+    path.write_text("".join(f"{token}\n" for token in vocabulary), "utf-8")
 
 
 def require_fields(values: Mapping[str, Any], fields: Iterable[str], path: Path) -> None:

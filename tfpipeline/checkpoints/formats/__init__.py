@@ -3,7 +3,9 @@
 A format module has:
     FILES       what it is recognised by, for the message when nothing is
     recognise(directory) -> bool
-    read(directory) -> Checkpoint
+    read(directory, name="") -> Checkpoint
+                `name`: the file (or prefix) of the directory that the user gave; where there are several weights,
+                the ones to read
     write(checkpoint, directory)        only where the format is written
 """
 

@@ -8,6 +8,7 @@ written with two keys of our own, ``gelu`` and ``layer_norm_eps``; Google's read
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.checkpoints.checkpoint import Checkpoint, as_float32, check_vocabulary, config_from
-from tfpipeline.checkpoints.files import TOKENIZER_CONFIG, VOCABULARY, read_json, require_fields
+from tfpipeline.checkpoints.files import (
+    TOKENIZER_CONFIG,
+    VOCABULARY,
+    read_json,
+    require_fields,
+    write_vocabulary,
+)
 from tfpipeline.checkpoints.table import Ignored, LazyTensors, Table, Tensor
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
@@ -83,15 +90,18 @@ def recognise(directory: Path) -> bool:
     return (directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))
 
 
-def read(directory: Path) -> Checkpoint:
+def read(directory: Path, name: str = "") -> Checkpoint:
     """Read a checkpoint directory.
 
+    Args:
+        directory: with the files.
+        name: a checkpoint's prefix, or one of its files, where the directory holds several.
     Raises:
         UserError: files are missing or broken, or do not fit each other.
     """
     notes: list[str] = []
     values = read_json(directory / CONFIG)
-    reader, prefix = _open(directory)
+    reader, prefix = _open(directory, name)
     found = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
     config = _config(values, directory / CONFIG, "bert/pooler/dense/kernel" in found, notes)
     placed, left_out = TABLE.match(config, found, f"{prefix} does not fit {CONFIG}")
@@ -146,7 +156,7 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
             f"layer_norm_eps is {config.layer_norm_eps:g}; Google's own code computes with {LAYER_NORM_EPS:g}"
         )
     (directory / CONFIG).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
-    (directory / VOCABULARY).write_text("".join(f"{token}\n" for token in checkpoint.vocabulary), "utf-8")
+    write_vocabulary(directory / VOCABULARY, checkpoint.vocabulary)
     (directory / TOKENIZER_CONFIG).write_text(
         json.dumps(checkpoint.tokenizer.to_dict(), indent=2) + "\n", "utf-8"
     )
@@ -164,14 +174,18 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     return notes
 
 
-def _open(directory: Path) -> tuple[Any, Path]:
+def _open(directory: Path, name: str) -> tuple[Any, Path]:
     indexes = sorted(directory.glob("*.ckpt.index")) or sorted(directory.glob("*.index"))
-    named = [path for path in indexes if path.name == f"{PREFIX}.index"] or indexes
+    asked = directory / f"{re.sub(r'[.](index|data-[0-9-of]+)$', '', name)}.index"
+    if asked.exists():
+        named = [asked]
+    else:
+        named = [path for path in indexes if path.name == f"{PREFIX}.index"] or indexes
     if not named:
         raise UserError(f"{directory} has no {PREFIX}.index; copy the whole checkpoint")
     if len(named) > 1:
         raise UserError(
-            f"{directory} holds several checkpoints ({', '.join(path.stem for path in named)}); leave the one to read"
+            f"{directory} holds several checkpoints ({', '.join(path.stem for path in named)}); give the path of one"
         )
     prefix = named[0].with_suffix("")
     if not list(directory.glob(f"{prefix.name}.data-*")):

@@ -94,30 +94,41 @@ def recognise(directory: Path) -> bool:
     return (directory / CONFIG).exists() or any((directory / name).exists() for name in (SAFETENSORS, PICKLE))
 
 
-def read(directory: Path) -> Checkpoint:
+def read(directory: Path, name: str = "") -> Checkpoint:
     """Read a checkpoint directory.
 
+    Args:
+        directory: with the files.
+        name: the weights' file, where the directory holds several; safetensors by default.
     Raises:
         UserError: files are missing or broken, do not fit each other, or are not those of a BERT.
     """
     notes: list[str] = []
     values = read_json(directory / CONFIG)
     _refuse_others(values, directory / CONFIG)
-    path, shapes, read_tensor = _open(directory)
-    names = {_rename(name): name for name in shapes}
+    path, shapes, read_tensor = _open(directory, name)
+    names = {_rename(theirs): theirs for theirs in shapes}
+    if len(names) < len(shapes):
+        twice = sorted(theirs for theirs in shapes if names[_rename(theirs)] != theirs)
+        raise UserError(f"{path} holds {', '.join(twice)} under another name too; leave one of each")
     found = {ours: tuple(shapes[theirs]) for ours, theirs in names.items()}
     config = _config(values, directory / CONFIG, "pooler.dense.weight" in found, notes)
     placed, left_out = TABLE.match(config, found, f"{path} does not fit {CONFIG}")
     vocabulary, tokenizer = _tokenizer(directory, notes)
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
-    tensors = LazyTensors(placed, lambda name: as_float32(read_tensor(names[name]), names[name], path))
-    left_out = {names[name]: why for name, why in left_out.items()}
+    tensors = LazyTensors(placed, lambda ours: as_float32(read_tensor(names[ours]), names[ours], path))
+    left_out = {names[ours]: why for ours, why in left_out.items()}
     return Checkpoint(directory, "huggingface", config, vocabulary, tokenizer, tensors, left_out, notes)
 
 
 def _refuse_others(values: dict[str, Any], path: Path) -> None:
     kind = values.get("model_type", "bert")
-    others = [name for name in values.get("architectures") or [] if not str(name).startswith("Bert")]
+    classes = values.get("architectures") or []
+    others = [
+        name
+        for name in (classes if isinstance(classes, list) else [classes])
+        if not str(name).startswith("Bert")
+    ]
     if kind != "bert" or others:
         name = others[0] if others else kind
         raise UserError(f"{path}: the architecture is {name}, not BERT; only BERT checkpoints can be read")
@@ -131,15 +142,15 @@ def _refuse_others(values: dict[str, Any], path: Path) -> None:
             raise UserError(f"{path}: {field} is true; only encoders can be read")
 
 
-def _open(directory: Path) -> tuple[Path, dict[str, Shape], Callable[[str], np.ndarray]]:
+def _open(directory: Path, name: str) -> tuple[Path, dict[str, Shape], Callable[[str], np.ndarray]]:
     """The weights' file, its shapes, and how to read one tensor."""
     path = directory / SAFETENSORS
-    if path.exists():
+    if path.exists() and name != PICKLE:
         from safetensors import SafetensorError, safe_open
 
         try:
             file = safe_open(path, "numpy")
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path} is truncated or damaged ({error}); copy it again") from error
         return path, shapes, file.get_tensor
@@ -179,15 +190,12 @@ def _tokenizer(directory: Path, notes: list[str]) -> tuple[tuple[str, ...], Toke
     if (directory / VOCABULARY).exists() or not fast:
         vocabulary = load_vocabulary(directory / VOCABULARY)
     else:
-        model = fast.get("model") or {}
-        if model.get("type", "WordPiece") != "WordPiece" or not isinstance(model.get("vocab"), dict):
-            raise UserError(f"{directory / TOKENIZER} is not a WordPiece tokenizer; BERT's vocabulary is one")
-        vocabulary = tuple(sorted(model["vocab"], key=model["vocab"].__getitem__))
+        vocabulary = _vocabulary(fast.get("model"), directory / TOKENIZER)
     path = directory / TOKENIZER_CONFIG
     if path.exists():
         return vocabulary, TokenizerOptions.from_dict(read_json(path), source=str(path))
-    normalizer = fast.get("normalizer") or {}
-    if normalizer.get("type") == "BertNormalizer":
+    normalizer = fast.get("normalizer")
+    if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         notes.append(f"no {TOKENIZER_CONFIG}; the tokenizer's options are those of {TOKENIZER}")
         return vocabulary, TokenizerOptions(
             lowercase=normalizer.get("lowercase", True),
@@ -198,3 +206,16 @@ def _tokenizer(directory: Path, notes: list[str]) -> tuple[tuple[str, ...], Toke
     case = "uncased: it has no" if lowercase else "cased: it has"
     notes.append(f"no {TOKENIZER_CONFIG}; the vocabulary is {case} upper-case words")
     return vocabulary, TokenizerOptions(lowercase=lowercase)
+
+
+def _vocabulary(model: Any, path: Path) -> tuple[str, ...]:
+    """The tokens of a ``tokenizer.json`` by id."""
+    ids = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(ids, dict) or model.get("type", "WordPiece") != "WordPiece":
+        raise UserError(f"{path} is not a WordPiece tokenizer; BERT's vocabulary is one")
+    tokens = {number: token for token, number in ids.items() if isinstance(number, int)}
+    if sorted(tokens) != list(range(len(ids))):
+        raise UserError(
+            f"{path}: the ids of its vocabulary are not 0 to {len(ids) - 1}, each once; copy it again"
+        )
+    return tuple(tokens[number] for number in range(len(tokens)))
