@@ -198,15 +198,12 @@ def test_calls_being_answered_finish_when_the_server_stops(tmp_path, publish, as
     server = serve(publish(tmp_path / "m", 1), batching=BatchingOptions(timeout_seconds=0.5)).start()
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(ask, server.address, x=[float(i)]) for i in range(4)]
-        while not any(v.users for v in server._versions._versions.values()) and not all(
-            c.done() for c in calls
-        ):
+        # All four have arrived: a call that the server has not picked up yet is refused, which is another matter.
+        while sum(v.users for v in server._versions._versions.values()) + sum(c.done() for c in calls) < 4:
             time.sleep(0.001)
         server.stop()
-        for call in calls:
-            error = call.exception(20)
-            assert error is None or error.code() == grpc.StatusCode.UNAVAILABLE
-        assert any(call.exception() is None for call in calls)
+        for number, call in enumerate(calls):
+            assert call.result(20)[1]["y"].tolist() == [2.0 + number / 2]
     server.stop()  # a second time does nothing
 
 
