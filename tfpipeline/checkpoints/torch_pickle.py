@@ -14,6 +14,7 @@ import dataclasses
 import math
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,6 +34,9 @@ _DTYPES: dict[str, Any] = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
+
+# What zipfile raises: besides its own error, what a flipped bit makes look like an unknown compression or a password.
+_DAMAGED_ARCHIVE = (zipfile.BadZipFile, RuntimeError, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +72,7 @@ class StateDict:
             self._root = description.removesuffix("data.pkl")
             with self._archive.open(description) as file:
                 found = _Unpickler(file, path).load()
-        except (zipfile.BadZipFile, StopIteration) as error:
+        except (*_DAMAGED_ARCHIVE, StopIteration) as error:
             raise UserError(
                 f"{path} is not a PyTorch file, is truncated, or was written before PyTorch 1.6; copy it again, or "
                 "save it as safetensors"
@@ -83,6 +87,8 @@ class StateDict:
             IndexError,
             KeyError,
             AttributeError,
+            MemoryError,  # a flipped bit can ask for exabytes
+            OverflowError,
         ) as error:
             raise UserError(
                 f"{path}: its description of the tensors is damaged ({error}); copy it again"
@@ -98,11 +104,11 @@ class StateDict:
         tensor = self._tensors[name]
         try:
             raw = self._archive.read(f"{self._root}data/{tensor.storage.key}")
-        except (KeyError, zipfile.BadZipFile, OSError, EOFError) as error:
+            values = _as_array(raw, tensor.storage.kind)
+        except (KeyError, *_DAMAGED_ARCHIVE, OSError, EOFError, ValueError) as error:
             raise UserError(
                 f"{self.path}: cannot read {name}, the file is truncated or damaged; copy it again"
             ) from error
-        values = _as_array(raw, tensor.storage.kind)
         last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides))
         if math.prod(tensor.shape) and not 0 <= last < len(values):
             raise UserError(
@@ -122,7 +128,9 @@ def _as_array(raw: bytes, kind: str) -> np.ndarray:
 
 def _rebuild_tensor(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> LazyTensor:
     numbers = (offset, *shape, *strides)
-    if not isinstance(storage, _Storage) or len(shape) != len(strides) or min(numbers) < 0:
+    if not isinstance(storage, _Storage) or len(shape) != len(strides):
+        raise ValueError("not a tensor")
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise ValueError("not a tensor")
     return LazyTensor(storage, offset, tuple(shape), tuple(strides))
 
