@@ -58,17 +58,20 @@ def background(*command: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(timeout=30)
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server answers for the model."""
-    from tfpipeline.serving.client import PredictClient
+def wait_for(port: int, model: str, process: subprocess.Popen[bytes], looks: int = 60) -> None:
+    """Wait until the server answers for the model, two seconds a look; end with the server if it ends."""
+    from tfpipeline.serving.client import NotReadyError, PredictClient
 
-    with PredictClient(f"127.0.0.1:{port}", model=MODEL) as client:
-        for _ in range(60):
+    with PredictClient(f"127.0.0.1:{port}", model=model) as client:
+        for look in range(1, looks + 1):
             if process.poll() is not None:
                 sys.exit(process.returncode)
-            with contextlib.suppress(TimeoutError):
+            try:
                 client.wait_until_ready(timeout=2)
                 return
+            except NotReadyError:
+                if look == looks:
+                    raise
 
 
 def free_port() -> int:
@@ -93,7 +96,7 @@ def main() -> None:
     run("tfpipeline", "export", str(DEMO / "run"), "--to", str(DEMO / "models" / MODEL))
     port = free_port()
     with background("tfpipeline", "serve", str(DEMO / "models" / MODEL), "--port", str(port)) as server:
-        wait_for(port, server)
+        wait_for(port, MODEL, server)
         run("tfpipeline", "predict", "--target", f"127.0.0.1:{port}", "--model", MODEL, *TWEETS)
     print(
         f"\nAll of it took {time.monotonic() - started:.0f} s; see {DEMO / 'run' / 'report.md'}", flush=True

@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from examples.vader_tweets import demo
 from tests.cli.conftest import PROGRAM
 from tfpipeline.serving.client import PredictClient
 
@@ -33,8 +34,7 @@ def server(trained):
     command = [str(PROGRAM), "serve", str(folder / "models" / "tiny"), "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        with PredictClient(f"127.0.0.1:{port}", model="tiny") as client:
-            client.wait_until_ready(timeout=60)
+        demo.wait_for(port, "tiny", process)
         yield port
     finally:
         process.send_signal(signal.SIGINT)
