@@ -115,9 +115,10 @@ class StateDict:
                 f"{self.path}: {name} reaches beyond its data, the file is damaged; copy it again"
             )
         strides = [stride * values.itemsize for stride in tensor.strides]
-        return np.ascontiguousarray(
-            np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides, writeable=False)
+        view = np.lib.stride_tricks.as_strided(
+            values[tensor.offset :], tensor.shape, strides, writeable=False
         )
+        return np.array(view, order="C")  # ascontiguousarray would make a scalar an array of one
 
 
 def _as_array(raw: bytes, kind: str) -> np.ndarray:

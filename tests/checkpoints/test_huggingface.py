@@ -1,0 +1,231 @@
+"""Hugging Face directories: which files, which names, and what transformers means where the files say nothing."""
+
+from __future__ import annotations
+
+import json
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests import tiny
+from tfpipeline import checkpoints
+from tfpipeline.checkpoints.formats import huggingface
+from tfpipeline.errors import UserError
+
+
+@pytest.fixture
+def source(tmp_path):
+    return tiny.write_checkpoint(tmp_path / "source")
+
+
+def rewrite(source, change):
+    """Write the weights again, after `change` of name -> array."""
+    tensors = load_file(source / "model.safetensors")
+    save_file(change(tensors), source / "model.safetensors")
+
+
+def reconfigure(source, *, drop=(), **values):
+    path = source / "config.json"
+    config = {**json.loads(path.read_text()), **values}
+    path.write_text(json.dumps({name: value for name, value in config.items() if name not in drop}))
+
+
+def fast_tokenizer(vocabulary, **normalizer):
+    """The parts of a tokenizer.json that concern WordPiece."""
+    return {
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": True,
+            **normalizer,
+        },
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "vocab": vocabulary},
+    }
+
+
+def test_prefixes_heads_and_old_names(source):
+    """BertForPreTraining of 2019: a prefix, gamma and beta, heads, and the buffer position_ids."""
+    want = checkpoints.load(source)
+    want = {name: want.tensors[name] for name in want.tensors}
+
+    def change(tensors):
+        renamed = {
+            "bert."
+            + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+                "LayerNorm.bias", "LayerNorm.beta"
+            ): array
+            for name, array in tensors.items()
+        }
+        assert sum("gamma" in name for name in renamed) == 5
+        return renamed | {
+            "bert.embeddings.position_ids": np.arange(40)[None],
+            "cls.predictions.transform.LayerNorm.gamma": np.ones(16, np.float32),
+            "cls.seq_relationship.weight": np.ones((2, 16), np.float32),
+            "classifier.weight": np.ones((3, 16), np.float32),
+            "qa_outputs.bias": np.ones(2, np.float32),
+        }
+
+    rewrite(source, change)
+    found = checkpoints.load(source)
+    assert found.left_out == {
+        "bert.embeddings.position_ids": "the numbers 0, 1, 2, ...: not a weight",
+        "cls.predictions.transform.LayerNorm.gamma": "heads of pre-training",
+        "cls.seq_relationship.weight": "heads of pre-training",
+        "classifier.weight": "a classifier's head",
+        "qa_outputs.bias": "a question-answering head",
+    }
+    assert found.tensors.keys() == want.keys()
+    for name, array in want.items():
+        np.testing.assert_array_equal(found.tensors[name], array, strict=True)
+
+
+def test_a_weight_under_two_names_is_refused(source):
+    rewrite(source, lambda tensors: {**tensors, "bert.pooler.dense.bias": tensors["pooler.dense.bias"] + 1})
+    with pytest.raises(
+        UserError, match=r"safetensors holds bert\.pooler\.dense\.bias under another name too"
+    ):
+        checkpoints.load(source)
+
+
+def test_what_transformers_leaves_out(source):
+    constants = {
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "initializer_range": 0.02,
+    }
+    rewrite(
+        source,
+        lambda tensors: {**tensors, "embeddings.position_embeddings.weight": np.zeros((512, 16), np.float32)},
+    )
+    reconfigure(source, drop=constants)
+    found = checkpoints.load(source)
+    for name, value in constants.items():
+        note = f"{name} is {value}: config.json leaves it out, this is transformers' constant"
+        assert note in found.notes
+        assert getattr(found.config, name) == ("gelu_erf" if name == "hidden_act" else value)
+    reconfigure(source, **constants)
+    assert not [note for note in checkpoints.load(source).notes if "constant" in note]
+
+
+def test_the_constants_are_those_of_transformers():
+    from transformers import BertConfig
+
+    assert {name: getattr(BertConfig(), name) for name in huggingface._DEFAULTS} == huggingface._DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("gelu", "gelu_erf"),
+        ("gelu_python", "gelu_erf"),
+        ("gelu_new", "gelu_tanh"),
+        ("gelu_pytorch_tanh", "gelu_tanh"),
+        ("relu", "relu"),
+        ("tanh", "tanh"),
+        ("silu", "silu"),
+        ("swish", "silu"),
+    ],
+)
+def test_what_activations_mean(source, theirs, ours):
+    reconfigure(source, hidden_act=theirs)
+    found = checkpoints.load(source)
+    assert found.config.hidden_act == ours
+    notes = [note for note in found.notes if note.startswith("hidden_act")]
+    assert notes == (
+        [] if theirs == ours else [f'hidden_act "{theirs}" is {ours}: what transformers computes']
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
+def test_other_floats_become_float32(source, dtype):
+    values = np.array([0.5, -2, 3, 1 / 4, 0, 96, 1.5, -7] * 2)
+    rewrite(source, lambda tensors: {**tensors, "pooler.dense.bias": values.astype(dtype)})
+    found = checkpoints.load(source).tensors["pooler/bias"]
+    np.testing.assert_array_equal(found, values.astype(np.float32), strict=True)
+
+
+def test_a_vocabulary_in_tokenizer_json(source):
+    """ids need not stand in order there; a tokenizer.json beside vocab.txt only gives options."""
+    (source / "vocab.txt").unlink()
+    vocabulary = {token: number for number, token in reversed(list(enumerate(tiny.VOCABULARY)))}
+    tokenizer = fast_tokenizer(vocabulary, lowercase=False, strip_accents=True, handle_chinese_chars=False)
+    (source / "tokenizer.json").write_text(json.dumps(tokenizer))
+    found = checkpoints.load(source)
+    assert found.vocabulary == tuple(tiny.VOCABULARY)
+    options = found.tokenizer
+    assert (options.lowercase, options.strip_accents, options.tokenize_chinese_chars) == (False, True, False)
+    assert "no tokenizer_config.json; the tokenizer's options are those of tokenizer.json" in found.notes
+    (source / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    assert checkpoints.load(source).tokenizer.lowercase
+    (source / "tokenizer_config.json").unlink()
+    (source / "vocab.txt").write_text("".join(f"{token}\n" for token in [*tiny.VOCABULARY[:-1], "zz"]))
+    found = checkpoints.load(source)
+    assert (found.vocabulary[-1], found.tokenizer.lowercase) == ("zz", False)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        (
+            {"model": {"type": "BPE", "vocab": {"a": 0}}},
+            "is not a WordPiece tokenizer; BERT's vocabulary is one",
+        ),
+        ({"model": {"type": "WordPiece"}}, "is not a WordPiece tokenizer"),
+        ({"model": [1]}, "is not a WordPiece tokenizer"),
+        ({"version": "1.0"}, "is not a WordPiece tokenizer"),
+        (
+            fast_tokenizer({"a": 0, "b": 2}),
+            "the ids of its vocabulary are not 0 to 1, each once; copy it again",
+        ),
+        (fast_tokenizer({"a": 0, "b": 0}), "the ids of its vocabulary are not 0 to 1, each once"),
+        (fast_tokenizer({"a": 0, "b": "1"}), "the ids of its vocabulary are not 0 to 1, each once"),
+    ],
+)
+def test_a_tokenizer_json_that_is_not_one(source, tokenizer, message):
+    (source / "vocab.txt").unlink()
+    (source / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(UserError, match=rf"tokenizer\.json.* {message}"):
+        checkpoints.load(source)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"architectures": ["RobertaModel"], "model_type": "roberta"},
+            "the architecture is RobertaModel, not BERT; only BERT checkpoints can be read",
+        ),
+        ({"architectures": ["DistilBertModel"]}, "the architecture is DistilBertModel, not BERT"),
+        ({"architectures": None, "model_type": "electra"}, "the architecture is electra, not BERT"),
+        ({"architectures": "AlbertModel"}, "the architecture is AlbertModel, not BERT"),
+        ({"architectures": 7}, "the architecture is 7, not BERT"),
+        (
+            {"position_embedding_type": "relative_key"},
+            'position_embedding_type is "relative_key"; only absolute positions can be read',
+        ),
+        ({"is_decoder": True}, "is_decoder is true; only encoders can be read"),
+        ({"add_cross_attention": True}, "add_cross_attention is true; only encoders can be read"),
+    ],
+)
+def test_other_architectures_are_refused_by_name(source, tmp_path, values, message):
+    reconfigure(source, **values)
+    with pytest.raises(UserError) as caught:
+        checkpoints.convert(source, tmp_path / "dest")
+    assert str(caught.value).startswith(f"{source / 'config.json'}: {message}")
+    assert not (tmp_path / "dest").exists()
+
+
+@pytest.mark.parametrize("kind", ["BertModel", "BertForMaskedLM", "BertForSequenceClassification"])
+def test_berts_own_classes_are_read(source, kind):
+    reconfigure(source, architectures=[kind])
+    assert checkpoints.load(source).config.hidden_size == 16
+    reconfigure(source, drop=["architectures", "model_type"])
+    assert checkpoints.load(source).config.hidden_size == 16
