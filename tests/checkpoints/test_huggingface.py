@@ -73,10 +73,10 @@ def test_prefixes_heads_and_old_names(source):
     found = checkpoints.load(source)
     assert found.left_out == {
         "bert.embeddings.position_ids": "the numbers 0, 1, 2, ...: not a weight",
-        "cls.predictions.transform.LayerNorm.gamma": "heads of pre-training",
-        "cls.seq_relationship.weight": "heads of pre-training",
-        "classifier.weight": "a classifier's head",
-        "qa_outputs.bias": "a question-answering head",
+        "cls.predictions.transform.LayerNorm.gamma": "the mlm head is not there whole",
+        "cls.seq_relationship.weight": "the nsp head is not there whole",
+        "classifier.weight": "a head that the configuration's class does not have",
+        "qa_outputs.bias": "the span head is not there whole",
     }
     assert found.tensors.keys() == want.keys()
     for name, array in want.items():

@@ -110,7 +110,9 @@ class Table:
         return 0
 
     def why_ignored(self, name: str) -> str | None:
-        """Why a tensor of the format is left out; None when it is not."""
+        """Why a tensor that a model does not have is left out; None when it is not."""
+        if any(row.theirs == name and neutral.head_of(row.ours) for row in self.tensors):
+            return "a head that the configuration's class does not have"
         return next((row.why for row in self.ignored if fnmatch.fnmatchcase(name, row.pattern)), None)
 
     def match(
@@ -122,17 +124,26 @@ class Table:
             config: the encoder.
             found: the file's names and shapes.
             where: the file and its configuration, for the error.
-            heads: those to look for; one of which the file holds any tensor must be there whole.
+            heads: those to look for; one that is not there whole is left out.
         Returns:
             The tensors, and what is left out with the reason.
         Raises:
             UserError: tensors are missing, unknown or of another shape; all are listed.
         """
-        theirs_of = {neutral.head_of(row.ours) for row in self.tensors if row.theirs in found}
-        present = [head for head in heads if head in theirs_of]
+        of_head = {
+            head: [row.theirs for row in self.tensors if neutral.head_of(row.ours) == head] for head in heads
+        }
+        present = [head for head, names in of_head.items() if all(name in found for name in names)]
         placed = self.place(config, present, self.labels(found, present))
         wanted = {tensor.theirs: tensor for tensor in placed}
         left_out = {name: why for name in found if name not in wanted and (why := self.why_ignored(name))}
+        for head in heads:
+            if head not in present:
+                left_out |= {
+                    name: f"the {head} head is not there whole"
+                    for name in of_head[head]
+                    if name in found and name not in wanted
+                }
         neutral.check(
             {name: tensor.their_shape for name, tensor in wanted.items()},
             {name: shape for name, shape in found.items() if name not in left_out},

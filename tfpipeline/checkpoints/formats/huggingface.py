@@ -87,7 +87,6 @@ TABLE = Table(
         Ignored("embeddings.position_ids", "the numbers 0, 1, 2, ...: not a weight"),
         Ignored("cls.predictions.decoder.weight", "the word embeddings once more"),
         Ignored("cls.predictions.decoder.bias", "cls.predictions.bias once more"),
-        Ignored("classifier.*", "a classifier that the configuration's class does not have"),
     ],
 )
 _PREFIX = "bert."
