@@ -10,6 +10,10 @@ __getattr__, __dir__, __all__ = attach(
         "Checkpoint": "tfpipeline.checkpoints.checkpoint",
         "Conversion": "tfpipeline.checkpoints.conversion",
         "convert": "tfpipeline.checkpoints.conversion",
+        "extend": "tfpipeline.checkpoints.extension",
         "load": "tfpipeline.checkpoints.conversion",
+        "parity_report": "tfpipeline.checkpoints.parity",
+        "read_tokens": "tfpipeline.checkpoints.extension",
+        "write": "tfpipeline.checkpoints.conversion",
     },
 )

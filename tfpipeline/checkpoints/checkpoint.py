@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tfpipeline.models import BertEncoder
 
 # How far a vocabulary may be padded: frameworks round it up for fast matrix products.
-_PADDED_TO, _MOST_PADDING = 8, 128
+PADDED_TO, _MOST_PADDING = 8, 128
 # What makes two checkpoints the same model, beside their weights.
 _IDENTITY = ("config", "vocabulary", "tokenizer", "labels", "problem_type")
 
@@ -56,6 +56,17 @@ class Checkpoint:
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     keep: object = None  # what the lazy tensors need to live, such as a temporary folder
+
+    def __str__(self) -> str:
+        """What it is, in a line."""
+        config = self.config
+        heads = f", heads {' and '.join(self.head_names)}" if self.head_names else ""
+        labels = f" ({', '.join(self.labels)})" if self.labels else ""
+        return (
+            f"{self.source} ({self.format}): {len(self.tensors)} tensors, {config.num_hidden_layers} layers, hidden "
+            f"size {config.hidden_size}, {config.num_attention_heads} heads, {len(self.vocabulary)} tokens, "
+            f"{'uncased' if self.tokenizer.lowercase else 'cased'}{heads}{labels}"
+        )
 
     @property
     def head_names(self) -> tuple[str, ...]:
@@ -108,8 +119,8 @@ def check_vocabulary(
     count, rows = len(vocabulary), config.vocab_size
     if count == rows:
         return []
-    if count < rows and rows % _PADDED_TO == 0 and rows - count < _MOST_PADDING:
-        return [f"the embeddings have {rows} rows for {count} tokens: padded to a multiple of {_PADDED_TO}"]
+    if count < rows and rows % PADDED_TO == 0 and rows - count < _MOST_PADDING:
+        return [f"the embeddings have {rows} rows for {count} tokens: padded to a multiple of {PADDED_TO}"]
     raise UserError(
         f"{where} has {count} tokens, but the model's vocab_size is {rows}; use the vocabulary the checkpoint came with"
     )

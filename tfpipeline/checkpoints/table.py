@@ -157,12 +157,14 @@ class LazyTensors(Mapping[str, np.ndarray]):
 
     Attributes:
         shapes: of all of them, known without reading any.
+        theirs: neutral name -> the file's.
     """
 
     def __init__(self, placed: Sequence[Placed], read: Callable[[str], np.ndarray]) -> None:
         self._placed = {tensor.ours: tensor for tensor in placed}
         self._read = read
         self.shapes = {tensor.ours: tensor.our_shape for tensor in placed}
+        self.theirs = {tensor.ours: tensor.theirs for tensor in placed}
 
     def __getitem__(self, name: str) -> np.ndarray:
         tensor = self._placed[name]
@@ -180,11 +182,15 @@ class Replaced(Mapping[str, np.ndarray]):
 
     Attributes:
         shapes: of all of them, known without reading any.
+        theirs: neutral name -> the file's, of those that come from one.
     """
 
     def __init__(self, base: Mapping[str, np.ndarray], changes: Mapping[str, np.ndarray]) -> None:
         self._base, self._changes = base, changes
         self.shapes = {**shapes_of(base), **{name: array.shape for name, array in changes.items()}}
+        self.theirs = {
+            name: theirs for name, theirs in getattr(base, "theirs", {}).items() if name not in changes
+        }
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._changes[name] if name in self._changes else self._base[name]

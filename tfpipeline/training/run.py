@@ -48,9 +48,17 @@ def is_run(path: str | Path) -> bool:
 class Run:
     """A run directory, opened.
 
+    Attributes:
+        path: the directory.
+        name: what it is called in messages.
+        stages: the weights that an evaluation compares, with their titles.
+        reports: where an evaluation's report is written; None for nowhere.
     Raises:
         UserError: ``path`` is not a run directory.
     """
+
+    stages: Sequence[tuple[str, str]] = (("initial", "before fine-tuning"), ("best", "after fine-tuning"))
+    reports: Path | None
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -60,6 +68,8 @@ class Run:
             raise UserError(
                 f"{path} is not a run directory (it has no {CONFIG_FILE}); make one with: tfpipeline train RUN_FILE"
             )
+        self.name = self.path.name
+        self.reports = self.path
         self.store = CheckpointStore(self.path / "checkpoints")
 
     @functools.cached_property
@@ -83,6 +93,14 @@ class Run:
         """The tokenizer of training, evaluation and export."""
         options = TokenizerOptions.from_dict(_read_json(self.path / "tokenizer_config.json"))
         return WordPieceTokenizer(load_vocabulary(self.path / "vocab.txt"), options)
+
+    def has_weights(self, weights: str) -> bool:
+        """Whether the run has come so far as to have these ("initial", "last", "best")."""
+        return weights in self.store.index()
+
+    def set_weights(self, weights: str, model: TextModel) -> None:
+        """Set a model's weights to these."""
+        self.store.restore_model(weights, model)
 
     def has_split(self, split: str) -> bool:
         """Whether the run has rows for that split."""
@@ -135,7 +153,7 @@ class Run:
         """
         with policy(precision or self.config.training.precision):
             model = self.build_model()
-        self.store.restore_model(weights, model)
+        self.set_weights(weights, model)
         return model
 
     def _rows(self, split: str) -> Path:

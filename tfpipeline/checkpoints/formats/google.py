@@ -40,6 +40,7 @@ from tfpipeline.text import TokenizerOptions, infer_lowercase, load_vocabulary
 CONFIG = "bert_config.json"
 PREFIX = "bert_model.ckpt"
 FILES = f"{CONFIG}, {VOCABULARY} and {PREFIX}.index"
+WEIGHTS = ("*.index", "*.data-*", "*.ckpt*")
 LAYER_NORM_EPS = 1e-12  # tf.contrib.layers.layer_norm, which modeling.py calls
 
 _LAYER = "bert/encoder/layer_{i}"

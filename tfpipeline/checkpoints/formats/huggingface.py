@@ -38,6 +38,7 @@ from tfpipeline.text import TokenizerOptions, infer_lowercase, load_vocabulary
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 # In the order of preference.
 _FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLE, f"{PICKLE}.index.json")
 FILES = f"{CONFIG}, {VOCABULARY} (or {TOKENIZER}) and {SAFETENSORS} (or {PICKLE})"
