@@ -9,14 +9,13 @@ What we write has keys of our own for these: ``gelu``, ``layer_norm_eps``, ``lab
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from tfpipeline.checkpoints.bundles import holds, open_bundle, read_tensor
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
     as_float32,
@@ -107,7 +106,10 @@ _ACTIVATIONS = {"gelu": "gelu_tanh"}
 
 def recognise(directory: Path) -> bool:
     """Whether a directory holds this format."""
-    return (directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))
+    if not ((directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))):
+        return False
+    # TF Model Garden has the same files, of TensorFlow 2.
+    return holds(directory, object_based=False) or not holds(directory, object_based=True)
 
 
 def read(directory: Path, name: str = "") -> Checkpoint:
@@ -121,7 +123,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     """
     notes: list[str] = []
     values = read_json(directory / CONFIG)
-    reader, prefix = _open(directory, name)
+    reader, prefix = open_bundle(directory, name, PREFIX, object_based=False)
     found = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
     config = _config(values, directory / CONFIG, "bert/pooler/dense/kernel" in found, notes)
     where = f"{prefix} does not fit {CONFIG}"
@@ -137,17 +139,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         notes.append(f"no {TOKENIZER_CONFIG}; the vocabulary is {case} upper-case words")
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
 
-    def tensor(name: str) -> np.ndarray:
-        try:
-            value: np.ndarray = reader.get_tensor(name)
-        # A file cut short is an IndexError, a flipped bit a DataLossError (or a RuntimeError, by version).
-        except (tf.errors.OpError, IndexError, RuntimeError) as error:
-            raise UserError(
-                f"{prefix}: cannot read {name}, a data file is truncated or damaged; copy the checkpoint again"
-            ) from error
-        return as_float32(value, name, prefix)
-
-    tensors, heads = lazy(placed, tensor)
+    tensors, heads = lazy(placed, lambda name: as_float32(read_tensor(reader, prefix, name), name, prefix))
     return Checkpoint(
         source=directory,
         format="google",
@@ -212,28 +204,6 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
         reason = str(error.message).partition(" [Op:")[0]
         raise write_failure(directory / PREFIX, reason) from error
     return notes
-
-
-def _open(directory: Path, name: str) -> tuple[Any, Path]:
-    indexes = sorted(directory.glob("*.ckpt.index")) or sorted(directory.glob("*.index"))
-    asked = directory / f"{re.sub(r'[.](index|data-[0-9-of]+)$', '', name)}.index"
-    if asked.exists():
-        named = [asked]
-    else:
-        named = [path for path in indexes if path.name == f"{PREFIX}.index"] or indexes
-    if not named:
-        raise UserError(f"{directory} has no {PREFIX}.index; copy the whole checkpoint")
-    if len(named) > 1:
-        raise UserError(
-            f"{directory} holds several checkpoints ({', '.join(path.stem for path in named)}); give the path of one"
-        )
-    prefix = named[0].with_suffix("")
-    if not list(directory.glob(f"{prefix.name}.data-*")):
-        raise UserError(f"{prefix}.data-00000-of-00001 is missing; copy the whole checkpoint")
-    try:
-        return tf.train.load_checkpoint(str(prefix)), prefix
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UserError(f"{prefix}.index is truncated or damaged; copy the checkpoint again") from error
 
 
 def _config(values: dict[str, Any], path: Path, pooler: bool, notes: list[str]) -> BertConfig:
