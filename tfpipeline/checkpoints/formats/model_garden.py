@@ -289,10 +289,9 @@ def _locate(
     outside = {}
     if pooler is not None and objects.key(pooler, "kernel"):
         for part in ("kernel", "bias"):
-            own = names.pop(f"encoder/_pooler_layer/{part}", None)
-            if own is not None:
+            own, key = names.pop(f"encoder/_pooler_layer/{part}", None), objects.key(pooler, part)
+            if own is not None and own != key:
                 outside[own] = "the encoder's own pooler, which the head does not stand on"
-            key = objects.key(pooler, part)
             if key is not None:
                 names[f"encoder/_pooler_layer/{part}"] = key
         notes.append("the pooler is the head's own dense layer; the encoder's was not trained with that head")
