@@ -327,14 +327,16 @@ def encoder_config(values: Mapping[str, Any], path: Path, pooler: bool, notes: l
 
 def read_tokenizer(directory: Path, notes: list[str]) -> tuple[tuple[str, ...], TokenizerOptions]:
     """Vocabulary and options from a directory's tokenizer files; what was decided goes into the notes."""
-    fast = read_json(directory / TOKENIZER) if (directory / TOKENIZER).exists() else {}
+    config, fast_path = directory / TOKENIZER_CONFIG, directory / TOKENIZER
+    # Half a megabyte of JSON: read only where it alone has what is needed.
+    needed = not ((directory / VOCABULARY).exists() and config.exists()) and fast_path.exists()
+    fast = read_json(fast_path) if needed else {}
     if (directory / VOCABULARY).exists() or not fast:
         vocabulary = load_vocabulary(directory / VOCABULARY)
     else:
-        vocabulary = _vocabulary(fast.get("model"), directory / TOKENIZER)
-    path = directory / TOKENIZER_CONFIG
-    if path.exists():
-        return vocabulary, TokenizerOptions.from_dict(read_json(path), source=str(path))
+        vocabulary = _vocabulary(fast.get("model"), fast_path)
+    if config.exists():
+        return vocabulary, TokenizerOptions.from_dict(read_json(config), source=str(config))
     normalizer = fast.get("normalizer")
     if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         notes.append(f"no {TOKENIZER_CONFIG}; the tokenizer's options are those of {TOKENIZER}")
