@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import logging
 import re
 import threading
 import warnings
@@ -160,17 +159,16 @@ def _short(error: Exception) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the library's own lines from the user: what matters of them is said here."""
-    logger = logging.getLogger("huggingface_hub")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import huggingface_hub  # noqa: F401  # sets its logger's level
+        from huggingface_hub.utils import logging
 
-        level = logger.level
-        logger.setLevel(logging.CRITICAL)
+        level = logging.get_verbosity()
+        logging.set_verbosity(logging.CRITICAL)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            logging.set_verbosity(level)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,10 @@ def fetch(source: str, folder: Path) -> str:
             raise UserError(
                 f"{where} holds no weights of a kind that is known here; give the folder that holds a checkpoint's files"
             )
-        sizes = {file: _stat(tf, f"{where}/{file}", source).length for file in files}
+        try:
+            sizes = {file: tf.io.gfile.stat(f"{where}/{file}").length for file in files}
+        except tf.errors.OpError as error:
+            raise _unreadable(source, error) from error
         with progress(f"copying {source} (MB)", sum(sizes.values()) / 1e6) as bar:
             for file, size in sizes.items():
                 for count in _copy(tf, f"{where}/{file}", folder / file, size, folder):
@@ -60,10 +63,12 @@ def fetch(source: str, folder: Path) -> str:
 
 def _list(tf: Any, source: str, path: str) -> tuple[str, str, list[str]]:
     """The folder that a path means, the name in it ("" for the folder itself) and the names of its files."""
-    names = _files(tf, path, source)
-    if names:
-        return path, "", names
     where, _, name = path.rpartition("/")
+    index = _stat(tf, f"{path}.index", source)  # first: some file systems take any prefix for a folder
+    if index is None or index.is_directory:
+        names = _files(tf, path, source)
+        if names:
+            return path, "", names
     if not where.endswith(":/"):
         names = _files(tf, where, source)
         if name in names or f"{name}.index" in names:
@@ -73,25 +78,27 @@ def _list(tf: Any, source: str, path: str) -> tuple[str, str, list[str]]:
 
 def _files(tf: Any, path: str, source: str) -> list[str]:
     """The files of a folder, and those in the folders that a KerasHub preset has; none if it is no folder."""
+    # listdir says "not found" of a server that does not answer; stat says what happened.
+    found = _stat(tf, path, source)
+    if found is None or not found.is_directory:
+        return []
     try:
-        # listdir says "not found" of a server that does not answer; stat says what happened.
-        if not tf.io.gfile.stat(path).is_directory:
-            return []
-        names = [name for name in tf.io.gfile.listdir(path) if name.rstrip("/")]
+        names = list(tf.io.gfile.listdir(path))
         if any(name.rstrip("/") == "assets" for name in names) and tf.io.gfile.isdir(
             f"{path}/assets/tokenizer"
         ):
             names += [f"assets/tokenizer/{name}" for name in tf.io.gfile.listdir(f"{path}/assets/tokenizer")]
-    except tf.errors.NotFoundError:
-        return []
     except tf.errors.OpError as error:
         raise _unreadable(source, error) from error
-    return [name for name in names if not name.endswith("/")]
+    return [name for name in names if name and not name.endswith("/")]
 
 
 def _stat(tf: Any, path: str, source: str) -> Any:
+    """What the file system knows of a path; None if nothing is there."""
     try:
         return tf.io.gfile.stat(path)
+    except tf.errors.NotFoundError:
+        return None
     except tf.errors.OpError as error:
         raise _unreadable(source, error) from error
 

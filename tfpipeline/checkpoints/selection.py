@@ -33,7 +33,7 @@ def needed(names: Iterable[str], asked: str = "", *, where: str) -> list[str]:
     Raises:
         UserError: there are several TensorFlow checkpoints, and none of them is asked for.
     """
-    names = sorted(names)
+    names = sorted(set(names))
     huggingface = [name for name in names if name in _HUGGINGFACE]
     prefixes = sorted(filter(None, map(_prefix_of_index, names)), key=lambda name: (name != _PREFIX, name))
     kinds = [

@@ -70,8 +70,9 @@ def locate(source: str | Path, recognise: Callable[[Path], bool] | None = None) 
 
 def _said(source: str | Path) -> str:
     said = str(source)
-    if isinstance(source, Path):  # which has made one slash of two
-        said = re.sub(r"^([a-z][a-z0-9+.-]+):/(?!/)", r"\1://", said) if not source.exists() else said
+    far = re.fullmatch(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", said)
+    if isinstance(source, Path) and far and not source.exists():  # a Path makes one slash of two
+        return f"{far[1]}://{far[2]}"
     return said
 
 
