@@ -12,6 +12,7 @@ from tfpipeline.checkpoints.selection import needed
 from tfpipeline.checkpoints.temporary import store_error
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError
+from tfpipeline.runtime import import_tensorflow
 
 _CHUNK = 8 << 20
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
@@ -34,8 +35,7 @@ def fetch(source: str, folder: Path) -> str:
     Raises:
         UserError: the scheme is not known, nothing is there, it cannot be read, or the disk is full.
     """
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     scheme = source.partition("://")[0]
     if scheme not in tf.io.gfile.get_registered_schemes():
         raise UserError(
