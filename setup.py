@@ -26,6 +26,7 @@ TRAIN = [
     "tensorflow~=2.21.0",
     "keras>=3.15,<4",
     "safetensors>=0.8",
+    "huggingface_hub>=2.4,<3",
     "scikit-learn>=1.9",
     "matplotlib>=3.10",
     "pydantic>=2.14,<3",

@@ -16,6 +16,7 @@ _EXTRA_OF = {
     "tensorflow": "train",
     "keras": "train",
     "safetensors": "train",
+    "huggingface_hub": "train",
     "sklearn": "train",
     "matplotlib": "train",
     "pydantic": "train",

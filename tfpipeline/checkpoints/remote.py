@@ -1,0 +1,141 @@
+"""Checkpoints on a file system that TensorFlow knows, ``gs://bucket/path``, copied into a temporary folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfpipeline.checkpoints.selection import needed
+from tfpipeline.checkpoints.temporary import store_error
+from tfpipeline.console import progress
+from tfpipeline.errors import UserError
+from tfpipeline.runtime import import_tensorflow
+
+_CHUNK = 8 << 20
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
+# TensorFlow would wait two minutes for a connection, an hour for metadata, and try eleven times.
+_IMPATIENT = {
+    "GCS_REQUEST_CONNECTION_TIMEOUT_SECS": "15",
+    "GCS_METADATA_REQUEST_TIMEOUT_SECS": "30",
+    "GCS_RETRY_CONFIG_MAX_RETRIES": "3",
+}
+
+
+def fetch(source: str, folder: Path) -> str:
+    """Copy the files that a checkpoint needs.
+
+    Args:
+        source: ``scheme://...``, a folder, or a file or TensorFlow checkpoint's prefix in one, or an archive.
+        folder: an empty one; it may hold a part when this fails.
+    Returns:
+        The name of the file or prefix that was given; "" for a folder.
+    Raises:
+        UserError: the scheme is not known, nothing is there, it cannot be read, or the disk is full.
+    """
+    tf = import_tensorflow()
+    scheme = source.partition("://")[0]
+    if scheme not in tf.io.gfile.get_registered_schemes():
+        raise UserError(
+            f"{source}: checkpoints cannot be read from {scheme}://, only from hf://, gs:// and local paths; download it "
+            "and give the folder or archive"
+        )
+    with _impatient():
+        path = source.rstrip("/")
+        where, name, names = _list(tf, source, path)
+        files = [name] if name.endswith(_ARCHIVES) else needed(names, name, where=where)
+        if not files:
+            raise UserError(
+                f"{where} holds no weights of a kind that is known here; give the folder that holds a checkpoint's files"
+            )
+        try:
+            sizes = {file: tf.io.gfile.stat(f"{where}/{file}").length for file in files}
+        except tf.errors.OpError as error:
+            raise _unreadable(source, error) from error
+        with progress(f"copying {source} (MB)", sum(sizes.values()) / 1e6) as bar:
+            for file, size in sizes.items():
+                for count in _copy(tf, f"{where}/{file}", folder / file, size, folder):
+                    bar.advance(count / 1e6)
+    return name
+
+
+def _list(tf: Any, source: str, path: str) -> tuple[str, str, list[str]]:
+    """The folder that a path means, the name in it ("" for the folder itself) and the names of its files."""
+    where, _, name = path.rpartition("/")
+    index = _stat(tf, f"{path}.index", source)  # first: some file systems take any prefix for a folder
+    if index is None or index.is_directory:
+        names = _files(tf, path, source)
+        if names:
+            return path, "", names
+    if not where.endswith(":/"):
+        names = _files(tf, where, source)
+        if name in names or f"{name}.index" in names:
+            return where, name, names
+    raise UserError(f"{source}: no such checkpoint; give the folder that holds its files")
+
+
+def _files(tf: Any, path: str, source: str) -> list[str]:
+    """The files of a folder, and those in the folders that a KerasHub preset has; none if it is no folder."""
+    # listdir says "not found" of a server that does not answer; stat says what happened.
+    found = _stat(tf, path, source)
+    if found is None or not found.is_directory:
+        return []
+    try:
+        names = list(tf.io.gfile.listdir(path))
+        if any(name.rstrip("/") == "assets" for name in names) and tf.io.gfile.isdir(
+            f"{path}/assets/tokenizer"
+        ):
+            names += [f"assets/tokenizer/{name}" for name in tf.io.gfile.listdir(f"{path}/assets/tokenizer")]
+    except tf.errors.OpError as error:
+        raise _unreadable(source, error) from error
+    return [name for name in names if name and not name.endswith("/")]
+
+
+def _stat(tf: Any, path: str, source: str) -> Any:
+    """What the file system knows of a path; None if nothing is there."""
+    try:
+        return tf.io.gfile.stat(path)
+    except tf.errors.NotFoundError:
+        return None
+    except tf.errors.OpError as error:
+        raise _unreadable(source, error) from error
+
+
+def _copy(tf: Any, path: str, target: Path, size: int, folder: Path) -> Iterator[int]:
+    """Copy a file; yields the bytes of each piece."""
+    left = size
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tf.io.gfile.GFile(path, "rb") as source, target.open("xb") as file:
+            while chunk := source.read(min(_CHUNK, left)) if left else b"":
+                file.write(chunk)
+                left -= len(chunk)
+                yield len(chunk)
+    except tf.errors.OpError as error:
+        raise _unreadable(path, error) from error
+    except OSError as error:
+        raise store_error(path, folder, error) from error
+    if left:
+        raise UserError(f"{path} ended {left} bytes early; run the command again")
+
+
+def _unreadable(path: str, error: Any) -> UserError:
+    """The sentence for an error of TensorFlow's, whose own are several lines long."""
+    lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
+    reason = lines[0] if lines else type(error).__name__
+    reason = reason if len(reason) <= 200 else f"{reason[:197]}..."
+    return UserError(f"cannot read {path}: {reason}; check the network and that you may read it")
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Fewer retries of Google's file system, which reads these when it is used first; the user's own stay."""
+    added = [name for name in _IMPATIENT if name not in os.environ]
+    os.environ.update({name: _IMPATIENT[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]

@@ -1,0 +1,91 @@
+"""Where a checkpoint comes from: a local folder, an archive, the Hugging Face hub, or a file system far away."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from tfpipeline.checkpoints import archives, formats, hub, remote
+from tfpipeline.checkpoints.temporary import TemporaryFolder
+from tfpipeline.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Located:
+    """A checkpoint's files, on this machine.
+
+    Attributes:
+        directory: the folder that holds them.
+        name: the file, or the prefix of a TensorFlow checkpoint, that the user named; "" when it was a folder.
+        keep: holds a temporary folder alive, which is removed when this is collected; None when there is none.
+        said: the source as the user wrote it.
+    """
+
+    directory: Path
+    name: str
+    keep: object | None
+    said: str
+
+
+def locate(source: str | Path, recognise: Callable[[Path], bool] | None = None) -> Located:
+    """Bring a checkpoint's files to a local folder.
+
+    Args:
+        source: a folder; a file, or a TensorFlow checkpoint's prefix, in one; a zip or tar archive with one;
+            ``hf://organisation/name@revision``; ``gs://bucket/path`` or what else TensorFlow's file systems read.
+        recognise: whether a folder holds a checkpoint, to find the one in an archive; by default, whether any format
+            does.
+    Raises:
+        UserError: nothing is there, or it cannot be read, fetched or unpacked.
+    """
+    said = _said(source)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", said)
+    if scheme and scheme[1] == hub.SCHEME:
+        return Located(hub.fetch(said), "", None, said)
+    if scheme and scheme[1] != "file":
+        keep = TemporaryFolder()
+        try:
+            name = remote.fetch(said, keep.path)
+            if (keep.path / name).is_file() and archives.is_archive(keep.path / name):
+                return _unpacked(keep.path / name, said, recognise)
+        except BaseException:
+            keep.remove()
+            raise
+        return Located(keep.path, name, keep, said)
+    given = Path(said.removeprefix("file://"))
+    try:
+        directory = given if given.is_dir() else given.parent
+        there = given.exists() or given.with_name(f"{given.name}.index").exists()
+        is_file = given.is_file()
+    except OSError as error:  # a name too long, a folder that may not be searched
+        raise UserError(f"cannot read {source}: {error.strerror}; check the path") from error
+    if not there:
+        raise UserError(f"{source}: no such checkpoint; give the directory that holds its files")
+    if is_file and archives.is_archive(given):
+        return _unpacked(given, said, recognise)
+    return Located(directory, "" if given == directory else given.name, None, said)
+
+
+def _said(source: str | Path) -> str:
+    said = str(source)
+    far = re.fullmatch(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", said)
+    if isinstance(source, Path) and far and not source.exists():  # a Path makes one slash of two
+        return f"{far[1]}://{far[2]}"
+    return said
+
+
+def _unpacked(path: Path, said: str, recognise: Callable[[Path], bool] | None) -> Located:
+    keep = TemporaryFolder()
+    try:
+        archives.unpack(path, keep.path, said=said)
+        directory = archives.checkpoint_folder(keep.path, recognise or _any_format, said=said)
+    except BaseException:
+        keep.remove()
+        raise
+    return Located(directory, "", keep, said)
+
+
+def _any_format(directory: Path) -> bool:
+    return any(formats.find(name).recognise(directory) for name in formats.names())
