@@ -55,6 +55,7 @@ class Checkpoint:
     problem_type: str | None = None
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
+    said: str = ""  # the source as the user named it, where that is not a folder: an archive, a hub id
     keep: object = None  # what the lazy tensors need to live, such as a temporary folder
 
     def __str__(self) -> str:
@@ -63,7 +64,7 @@ class Checkpoint:
         heads = f", heads {' and '.join(self.head_names)}" if self.head_names else ""
         labels = f" ({', '.join(self.labels)})" if self.labels else ""
         return (
-            f"{self.source} ({self.format}): {len(self.tensors)} tensors, {config.num_hidden_layers} layers, hidden "
+            f"{self.said or self.source} ({self.format}): {len(self.tensors)} tensors, {config.num_hidden_layers} layers, hidden "
             f"size {config.hidden_size}, {config.num_attention_heads} heads, {len(self.vocabulary)} tokens, "
             f"{'uncased' if self.tokenizer.lowercase else 'cased'}{heads}{labels}"
         )

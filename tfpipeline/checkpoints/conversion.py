@@ -70,7 +70,8 @@ def load(source: str | Path, *, gelu: Literal["erf", "tanh"] | None = None) -> C
             f"{found.said} holds checkpoints in several formats ({several}); name the weights' file to read"
         )
     checkpoint: Checkpoint = candidates[0].read(found.directory, found.name)
-    checkpoint = dataclasses.replace(checkpoint, keep=found.keep)
+    if found.said != str(found.directory):
+        checkpoint = dataclasses.replace(checkpoint, keep=found.keep, said=found.said)
     return _with_gelu(checkpoint, gelu) if gelu else checkpoint
 
 
@@ -142,9 +143,10 @@ def write(
         raise UserError(
             f"{dest} is there and does not hold this model in the format {to}; choose another folder, or --overwrite"
         )
-    if there and dest.resolve() in checkpoint.source.resolve().parents:
+    source = Path(checkpoint.said or checkpoint.source)
+    if there and dest.resolve() in source.resolve().parents:
         raise UserError(
-            f"{checkpoint.source} lies in {dest}, which --overwrite would delete; choose another folder"
+            f"{source} lies in {dest}, which --overwrite would delete; choose another folder"
         )
     with progress(f"writing {dest}", 1) as bar, atomic_directory(dest, replace=True) as temporary:
         notes = formats.find(to).write(checkpoint, temporary)
