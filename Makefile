@@ -47,6 +47,7 @@ parity: .venv-parity/.installed
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m benchmarks.tokenize
 	.venv-bench/bin/python -m benchmarks.client
+	.venv-bench/bin/python -m benchmarks.load
 
 clean:
 	rm -rf $(VENV) .venv-parity .venv-bench demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

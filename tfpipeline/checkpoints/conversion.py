@@ -145,9 +145,7 @@ def write(
         )
     source = Path(checkpoint.said or checkpoint.source)
     if there and dest.resolve() in source.resolve().parents:
-        raise UserError(
-            f"{source} lies in {dest}, which --overwrite would delete; choose another folder"
-        )
+        raise UserError(f"{source} lies in {dest}, which --overwrite would delete; choose another folder")
     with progress(f"writing {dest}", 1) as bar, atomic_directory(dest, replace=True) as temporary:
         notes = formats.find(to).write(checkpoint, temporary)
         bar.advance(1)
