@@ -17,7 +17,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.export import checks
 from tfpipeline.export.signatures import DEFAULT, TOKENS, ServingModule
 from tfpipeline.files import atomic_directory, write_failure
-from tfpipeline.training.finetuned import open_run
+from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import Run
 
 CARD = Path("assets.extra") / "tfpipeline.json"  # servers ignore it

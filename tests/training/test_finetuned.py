@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import tfpipeline
 from tests import tiny
 from tests.models.numpy_bert import encode
 from tfpipeline import checkpoints, predictors
@@ -55,6 +56,15 @@ def test_answers_by_every_way(source, tmp_path):
         got = np.array([[answer.probabilities[label] for label in tiny.LABELS] for answer in answers])
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
         assert [answer.label for answer in answers] == [tiny.LABELS[row.argmax()] for row in want]
+
+
+def test_loaded_as_an_ordinary_model(source):
+    model = tfpipeline.load(source)
+    answers = model.task.answers(model(model.tokenizer(TEXTS, max_length=40)))
+    want = expected(source, open_run(source), TEXTS)
+    np.testing.assert_allclose(answers["probabilities"], want, rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match='is a checkpoint: it has no "last" weights, only its own'):
+        tfpipeline.load(source, "last")
 
 
 def test_evaluated_on_a_file(source, tmp_path):

@@ -11,8 +11,8 @@ import numpy as np
 from tfpipeline.data import read_data_file
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation.report import Entry, Report
-from tfpipeline.training.finetuned import open_run
 from tfpipeline.training.inference import Inference
+from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import Run
 
 MISTAKES = 20  # listed in the report

@@ -18,8 +18,8 @@ __getattr__, __dir__, __all__ = attach(
         "Run": "tfpipeline.training.run",
         "RunConfig": "tfpipeline.training.run_config",
         "is_run": "tfpipeline.training.run",
-        "load": "tfpipeline.training.run",
-        "open_run": "tfpipeline.training.finetuned",
+        "load": "tfpipeline.training.opening",
+        "open_run": "tfpipeline.training.opening",
         "train": "tfpipeline.training.loop",
     },
 )

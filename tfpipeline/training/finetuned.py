@@ -10,7 +10,7 @@ from tfpipeline import checkpoints, config, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.models import BertConfig, TextModel
 from tfpipeline.text import WordPieceTokenizer
-from tfpipeline.training.run import Run, is_run, policy
+from tfpipeline.training.run import Run, policy
 from tfpipeline.training.run_config import RunConfig
 
 
@@ -88,21 +88,3 @@ class FineTunedCheckpoint(Run):
             model = self.build_model(self._checkpoint.encoder())
         self.set_weights(weights, model)
         return model
-
-
-def open_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
-    """A run directory, or a fine-tuned checkpoint as one.
-
-    Args:
-        path: of a run, or of a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes.
-        overrides: for a checkpoint only; see :class:`FineTunedCheckpoint`.
-    Raises:
-        UserError: it is neither, or can't be used.
-    """
-    if is_run(path):
-        if overrides:
-            raise UserError(f"{path} is a run, whose settings are its own; --set is for checkpoints")
-        return Run(path)
-    if Path(path).is_dir() or "://" in str(path) or Path(path).exists():
-        return FineTunedCheckpoint(path, overrides)
-    return Run(path)  # which says what is wrong

@@ -221,25 +221,6 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
 
 
-def load(run: str | Path, weights: str = "best") -> TextModel:
-    """A trained model as an ordinary ``keras.Model``, with its ``tokenizer`` and ``task`` as attributes.
-
-        model = tfpipeline.load("runs/tweets")
-        outputs = model(model.tokenizer(["what a day"], max_length=64))
-
-    Args:
-        run: a run directory.
-        weights: "best", "last" or "initial".
-    Raises:
-        UserError: no such run, or it has no such weights yet.
-    """
-    opened = Run(run)
-    model = opened.model(weights)
-    model.tokenizer = opened.tokenizer
-    model.task = opened.task
-    return model
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(path.read_text("utf-8"))
