@@ -1,6 +1,8 @@
 """Cost of loading a checkpoint beside safetensors and assignment alone; ``python -m benchmarks.load [--rounds N]``.
 
-Each measurement is a process of its own, in turn, with TensorFlow imported before the clock starts:
+Each measurement is a process of its own, in turn. TensorFlow is imported before the clock starts, and a tiny model is
+loaded the same way first: what Python, Keras and TensorFlow do when something is first used, the same 0.1 s for a model
+of any size, is given as ``first_seconds``.
 
 - ours: ``checkpoints.load(DIRECTORY).encoder()``, vocabulary, configuration, checks and packing included;
 - alone: ``safetensors.numpy.load_file`` and one ``tf.Variable.assign`` a tensor, into variables of zeros.
@@ -51,26 +53,33 @@ def alone(directory):
         variable.assign(array)
     return variables
 
-tf.Variable(tf.zeros([8, 8])).assign(tf.ones([8, 8]))  # what TensorFlow makes when first used is not loading
+load = {"ours": ours, "alone": alone}[sys.argv[1]]
+start = time.perf_counter()
+load(sys.argv[3])
+first = time.perf_counter() - start
 Path("/proc/self/clear_refs").write_text("5")  # the peak so far counts no more
 before, start = memory("VmRSS"), time.perf_counter()
-kept = {"ours": ours, "alone": alone}[sys.argv[1]](sys.argv[2])
+kept = load(sys.argv[2])
 seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "megabytes": memory("VmHWM") - before, "weights": sum(v.shape.num_elements() for v in kept)}))
+print(json.dumps({"seconds": seconds, "megabytes": memory("VmHWM") - before, "first_seconds": first}))
 """
+TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 
 
-def measure(ways: Mapping[str, tuple[str, Path]], rounds: int) -> dict[str, list[dict[str, float]]]:
+def measure(
+    ways: Mapping[str, tuple[str, Path]], first: Path, rounds: int
+) -> dict[str, list[dict[str, float]]]:
     """Load in fresh processes, each way in turn; the first round only warms the file cache.
 
     Args:
         ways: name -> "ours" or "alone", and the checkpoint's directory.
+        first: the tiny model's.
     """
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, (way, directory) in ways.items():
-            command = [sys.executable, "-c", _PROCESS, way, str(directory)]
+            command = [sys.executable, "-c", _PROCESS, way, str(directory), str(first)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             measured[name].append(json.loads(output.splitlines()[-1]))
     return {name: figures[1:] for name, figures in measured.items()}
@@ -108,19 +117,22 @@ def main(arguments: Optional[Sequence[str]] = None, base: dict[str, int] = BASE)
 
     with tempfile.TemporaryDirectory() as scratch:
         large = write_random(Path(scratch) / "base", minilm() / "vocab.txt", base)
+        first = write_random(Path(scratch) / "tiny", minilm() / "vocab.txt", TINY)
         checkpoints.convert(large, Path(scratch) / "google", to="google")
         for model, plain, directories in (
             ("MiniLM", minilm(), {"huggingface": minilm()}),
             ("BERT-base's size", large, {"huggingface": large, "google": Path(scratch) / "google"}),
         ):
             ways = {"alone": ("alone", plain), **{name: ("ours", path) for name, path in directories.items()}}
-            measured = measure(ways, rounds)
+            measured = measure(ways, first, rounds)
             for format_name in directories:
                 fields: dict[str, float] = {}
-                for what in ("seconds", "megabytes"):
+                for what in ("seconds", "megabytes", "first_seconds"):
                     ours, alone = ([m[what] for m in measured[way]] for way in (format_name, "alone"))
                     fields[what] = round(statistics.median(ours), 3)
                     fields[f"alone_{what}"] = round(statistics.median(alone), 3)
+                    if what == "first_seconds":
+                        continue
                     ratios = [one / other for one, other in zip(ours, alone)]
                     fields[f"{what}_ratio"] = round(statistics.median(ratios), 2)
                 report(benchmark="load", model=model, format=format_name, **fields)

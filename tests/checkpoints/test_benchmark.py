@@ -8,8 +8,7 @@ from benchmarks import load
 
 
 def test_benchmark_runs(capsys):
-    tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    load.main(["--rounds", "1"], base=tiny)
+    load.main(["--rounds", "1"], base=load.TINY)
     measured = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert [(m["model"], m["format"]) for m in measured] == [
         ("MiniLM", "huggingface"),
