@@ -87,6 +87,7 @@ def test_what_a_format_has(name):
     assert isinstance(module.FILES, str)
     assert module.FILES
     assert callable(module.recognise)
+    assert callable(module.owns)
     assert callable(module.read)
 
 

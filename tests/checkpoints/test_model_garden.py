@@ -421,6 +421,12 @@ class TestRecognition:
             found = formats.find(name).read(theirs)
             assert found.format == name
             same(found.tensors, want.tensors)
+        assert checkpoints.load(theirs / "ckpt-1").format == "model_garden"
+        assert checkpoints.load(theirs / "bert_model.ckpt").format == "google"
+        with pytest.raises(
+            UserError, match=r"in several formats \(google and model_garden\); name the weights' file"
+        ):
+            checkpoints.load(theirs)
 
     def test_found_by_its_directory_its_prefix_and_its_files(self, tmp_path):
         directory = write(tmp_path / "theirs", keys("v2", "model"))

@@ -31,6 +31,11 @@ def holds(directory: Path, object_based: bool) -> bool:
     return any(is_object_based(index) is object_based for index in directory.glob("*.index"))
 
 
+def is_of_kind(directory: Path, name: str, object_based: bool) -> bool:
+    """Whether a file, or prefix, is of a checkpoint of this kind."""
+    return is_object_based(_index(directory, name)) is object_based
+
+
 def open_bundle(directory: Path, name: str, default: str, *, object_based: bool) -> tuple[Any, Path]:
     """TensorFlow's reader of a checkpoint, and the checkpoint's prefix.
 
@@ -45,7 +50,7 @@ def open_bundle(directory: Path, name: str, default: str, *, object_based: bool)
     indexes = _of_kind(directory, "*.ckpt.index", object_based) or _of_kind(
         directory, "*.index", object_based
     )
-    asked = directory / f"{re.sub(r'[.](index|data-[0-9-of]+)$', '', name)}.index"
+    asked = _index(directory, name)
     if asked.exists():
         named = [asked]
     else:
@@ -79,6 +84,11 @@ def read_tensor(reader: Any, prefix: Path, name: str) -> np.ndarray:
             f"{prefix}: cannot read {name}, a data file is truncated or damaged; copy the checkpoint again"
         ) from error
     return value
+
+
+def _index(directory: Path, name: str) -> Path:
+    """The index beside a file, or of a prefix."""
+    return directory / f"{re.sub(r'[.](index|data-[0-9-of]+)$', '', name)}.index"
 
 
 def _of_kind(directory: Path, pattern: str, object_based: bool) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +59,9 @@ def load(source: str | Path, *, gelu: Literal["erf", "tanh"] | None = None) -> C
     found = locate(source, lambda directory: bool(_formats_of(directory)))
     candidates = _formats_of(found.directory)
     if len(candidates) > 1:
-        candidates = [module for module in candidates if _is_its_file(module, found.name)] or candidates
+        candidates = [
+            module for module in candidates if module.owns(found.directory, found.name)
+        ] or candidates
     if not candidates:
         known = "; ".join(f"{name}: {formats.find(name).FILES}" for name in formats.names())
         raise UserError(f"{found.said} holds no checkpoint that is known here; needed are, for {known}")
@@ -77,10 +78,6 @@ def load(source: str | Path, *, gelu: Literal["erf", "tanh"] | None = None) -> C
 
 def _formats_of(directory: Path) -> list[Any]:
     return [module for module in map(formats.find, formats.names()) if module.recognise(directory)]
-
-
-def _is_its_file(module: Any, name: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in module.WEIGHTS)
 
 
 def _with_gelu(checkpoint: Checkpoint, gelu: str) -> Checkpoint:

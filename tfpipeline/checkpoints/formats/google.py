@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfpipeline.checkpoints.bundles import holds, open_bundle, read_tensor
+from tfpipeline.checkpoints.bundles import holds, is_of_kind, open_bundle, read_tensor
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
     as_float32,
@@ -39,7 +39,6 @@ from tfpipeline.text import TokenizerOptions, infer_lowercase, load_vocabulary
 CONFIG = "bert_config.json"
 PREFIX = "bert_model.ckpt"
 FILES = f"{CONFIG}, {VOCABULARY} and {PREFIX}.index"
-WEIGHTS = ("*.index", "*.data-*", "*.ckpt*")
 LAYER_NORM_EPS = 1e-12  # tf.contrib.layers.layer_norm, which modeling.py calls
 
 _LAYER = "bert/encoder/layer_{i}"
@@ -106,10 +105,18 @@ _ACTIVATIONS = {"gelu": "gelu_tanh"}
 
 def recognise(directory: Path) -> bool:
     """Whether a directory holds this format."""
-    if not ((directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))):
-        return False
-    # TF Model Garden has the same files, of TensorFlow 2.
-    return holds(directory, object_based=False) or not holds(directory, object_based=True)
+    # TF Model Garden has the same files, of TensorFlow 2; PyTorch's first BERT had the same configuration.
+    if any(directory.glob("*.index")):
+        has_name = (directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))
+        return has_name and (holds(directory, object_based=False) or not holds(directory, object_based=True))
+    return (directory / CONFIG).exists() and not any(
+        file.suffix in (".bin", ".safetensors", ".h5") for file in directory.iterdir()
+    )
+
+
+def owns(directory: Path, name: str) -> bool:
+    """Whether a file of the directory is one of this format's weights."""
+    return is_of_kind(directory, name, object_based=False)
 
 
 def read(directory: Path, name: str = "") -> Checkpoint:

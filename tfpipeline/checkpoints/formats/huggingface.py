@@ -6,6 +6,7 @@ Source: transformers, ``models/bert/modeling_bert.py``. Its ``gelu`` is the exac
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from tfpipeline.checkpoints.checkpoint import (
 from tfpipeline.checkpoints.files import (
     TOKENIZER_CONFIG,
     VOCABULARY,
+    is_keras_object,
     read_json,
     require_fields,
     write_vocabulary,
@@ -36,9 +38,11 @@ from tfpipeline.models.neutral import CLASSIFIERS, head_of
 from tfpipeline.text import TokenizerOptions, infer_lowercase, load_vocabulary
 
 CONFIG = "config.json"
+OLD_CONFIG = "bert_config.json"  # pytorch-pretrained-bert's, of 2018 and 2019
 TOKENIZER = "tokenizer.json"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
+TENSORFLOW = "tf_model.h5"  # read by formats.huggingface_tf
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 # In the order of preference.
 _FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLE, f"{PICKLE}.index.json")
 FILES = f"{CONFIG}, {VOCABULARY} (or {TOKENIZER}) and {SAFETENSORS} (or {PICKLE})"
@@ -133,8 +137,35 @@ _WRITTEN_ACTIVATIONS = {"gelu_erf": "gelu", "gelu_tanh": "gelu_new"}
 
 
 def recognise(directory: Path) -> bool:
-    """Whether a directory holds this format."""
-    return (directory / CONFIG).exists() or any((directory / name).exists() for name in _FILES)
+    """Whether a directory holds this format; one with TensorFlow's weights alone is of another."""
+    if is_keras_object(directory / CONFIG):
+        return False
+    if any((directory / name).exists() for name in _FILES):
+        return True
+    if holds_tensorflow(directory):
+        return False
+    # Without weights it is recognised for the sake of the sentence that says so; a config.json that cannot be read
+    # beside weights of Keras is theirs.
+    path = directory / CONFIG
+    return path.exists() and (not any(directory.glob("*.weights.h5")) or _is_json(path))
+
+
+def config_path(directory: Path) -> Path:
+    """The configuration's file, by its name of today or of 2018."""
+    old = directory / OLD_CONFIG
+    return old if old.exists() and not (directory / CONFIG).exists() else directory / CONFIG
+
+
+def holds_tensorflow(directory: Path) -> bool:
+    """Whether a directory holds ``tf_model.h5`` or its shards, and no other weights of transformers."""
+    return not any((directory / name).exists() for name in _FILES) and any(
+        (directory / name).exists() for name in (TENSORFLOW, f"{TENSORFLOW}.index.json")
+    )
+
+
+def owns(directory: Path, name: str) -> bool:
+    """Whether a file of the directory is one of this format's weights."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _WEIGHTS)
 
 
 def read(directory: Path, name: str = "") -> Checkpoint:
@@ -146,9 +177,12 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     Raises:
         UserError: files are missing or broken, do not fit each other, or are not those of a BERT.
     """
-    notes: list[str] = []
-    values = read_json(directory / CONFIG)
-    refuse_others(values, directory / CONFIG)
+    if fnmatch.fnmatchcase(name, "tf_model*.h5*"):  # asked for, beside others that come first
+        from tfpipeline.checkpoints.formats import huggingface_tf
+
+        return huggingface_tf.read(directory, name)
+    values = read_json(config_path(directory))
+    refuse_others(values, config_path(directory))
     weights = _open(directory, name)
     names = {_rename(theirs, weights.shapes): theirs for theirs in weights.shapes}
     if len(names) < len(weights.shapes):
@@ -156,9 +190,37 @@ def read(directory: Path, name: str = "") -> Checkpoint:
             theirs for theirs in weights.shapes if names[_rename(theirs, weights.shapes)] != theirs
         )
         raise UserError(f"{weights.path} holds {', '.join(twice)} under another name too; leave one of each")
+    return assemble("huggingface", TABLE, directory, values, weights, names)
+
+
+def assemble(
+    kind: str,
+    table: Table,
+    directory: Path,
+    values: Mapping[str, Any],
+    weights: Weights,
+    names: Mapping[str, str],
+) -> Checkpoint:
+    """A checkpoint of a directory's configuration and tokenizer and of weights in any of transformers' files.
+
+    Args:
+        kind: the format's name.
+        table: the format's.
+        directory: with ``config.json`` and the tokenizer.
+        values: of ``config.json``.
+        weights: the tensors.
+        names: the table's name -> the file's.
+    Raises:
+        UserError: the files do not fit each other.
+    """
+    notes: list[str] = []
     found = {ours: weights.shapes[theirs] for ours, theirs in names.items()}
-    config = encoder_config(values, directory / CONFIG, "pooler.dense.weight" in found, notes)
-    placed, left_out = TABLE.match(config, found, f"{weights.path} does not fit {CONFIG}", heads_of(values))
+    pooler = any(row.ours == "pooler/kernel" and row.theirs in found for row in table.tensors)
+    path = config_path(directory)
+    config = encoder_config(values, path, pooler, notes)
+    placed, left_out = table.match(
+        config, found, f"{weights.path} does not fit {path.name}", heads_of(values)
+    )
     vocabulary, tokenizer = read_tokenizer(directory, notes)
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
     tensors, heads = lazy(
@@ -166,13 +228,13 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     )
     return Checkpoint(
         source=directory,
-        format="huggingface",
+        format=kind,
         config=config,
         vocabulary=vocabulary,
         tokenizer=tokenizer,
         tensors=tensors,
         heads=heads,
-        labels=read_labels(values, directory / CONFIG, labels_of(placed), notes),
+        labels=read_labels(values, path, labels_of(placed), notes),
         problem_type=values.get("problem_type"),
         left_out={names[ours]: why for ours, why in left_out.items()},
         notes=notes,
@@ -258,6 +320,14 @@ def refuse_others(values: Mapping[str, Any], path: Path) -> None:
         )
 
 
+def _is_json(path: Path) -> bool:
+    try:
+        read_json(path)
+    except UserError:
+        return False
+    return True
+
+
 def _open(directory: Path, name: str) -> Weights:
     """The weights: the file that was named, or the first kind there is."""
     present = [file for file in _FILES if (directory / file).exists()]
@@ -315,7 +385,7 @@ def encoder_config(values: Mapping[str, Any], path: Path, pooler: bool, notes: l
     for field, default in _DEFAULTS.items():
         fields[field] = values.get(field, default)
         if field not in values:
-            notes.append(f"{field} is {default}: {CONFIG} leaves it out, this is transformers' constant")
+            notes.append(f"{field} is {default}: {path.name} leaves it out, this is transformers' constant")
     word = str(fields["hidden_act"])
     fields["hidden_act"] = _ACTIVATIONS.get(word, word)
     if word in _ACTIVATIONS:

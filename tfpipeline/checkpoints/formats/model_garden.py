@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 import yaml
 
-from tfpipeline.checkpoints.bundles import OBJECT_GRAPH, holds, open_bundle, read_tensor
+from tfpipeline.checkpoints.bundles import OBJECT_GRAPH, holds, is_of_kind, open_bundle, read_tensor
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
     as_float32,
@@ -39,7 +39,6 @@ CONFIG = "bert_config.json"
 PARAMS = "params.yaml"
 PREFIX = "bert_model.ckpt"
 FILES = f"{CONFIG} (or {PARAMS}), {VOCABULARY} and an .index of TensorFlow 2"
-WEIGHTS = ("*.index", "*.data-*", "*.ckpt*")
 LAYER_NORM_EPS = 1e-12
 
 _LAYER = "encoder/_transformer_layers/{i}"
@@ -129,6 +128,11 @@ _ACTIVATIONS = {"gelu": "gelu_tanh", "swish": "silu", "simple_swish": "silu"}
 def recognise(directory: Path) -> bool:
     """Whether a directory holds this format."""
     return holds(directory, object_based=True)
+
+
+def owns(directory: Path, name: str) -> bool:
+    """Whether a file of the directory is one of this format's weights."""
+    return is_of_kind(directory, name, object_based=True)
 
 
 def read(directory: Path, name: str = "") -> Checkpoint:
