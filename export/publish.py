@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -146,12 +145,10 @@ def _identity(run: Run, model: Any) -> str:
         digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
     options = run.config.task.model_dump(mode="json")
     digest.update(
-        json.dumps([run.text_identity, run.config.text.max_length, options], sort_keys=True).encode()
+        json.dumps(
+            [run.text_identity, run.config.text.max_length, options, run.task.learnt()], sort_keys=True
+        ).encode()
     )
-    with tempfile.TemporaryDirectory() as directory:  # what the task has learnt from its training rows
-        run.task.save(Path(directory))
-        for path in sorted(Path(directory).iterdir()):
-            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

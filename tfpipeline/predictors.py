@@ -114,4 +114,18 @@ def open_local(source: Union[str, Path], signature: str = "serving_default") -> 
         )
     if versions:
         return SavedModelPredictor(path / str(max(versions)), signature)
+    if path.is_dir() and not (path / "config.yaml").is_file() and not _is_checkpoint(path):
+        raise UserError(
+            f"{path} is neither a run (config.yaml), nor a SavedModel (saved_model.pb), nor a directory of versions "
+            "(1, 2, ...), nor a checkpoint"
+        )
     return RunPredictor(source)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    with explain_missing_extra():
+        from tfpipeline.runtime import import_tensorflow
+
+        import_tensorflow()
+        from tfpipeline import checkpoints
+    return bool(checkpoints.is_checkpoint(path))

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "Conversion": "tfpipeline.checkpoints.conversion",
         "convert": "tfpipeline.checkpoints.conversion",
         "extend": "tfpipeline.checkpoints.extension",
+        "is_checkpoint": "tfpipeline.checkpoints.conversion",
         "load": "tfpipeline.checkpoints.conversion",
         "parity_report": "tfpipeline.checkpoints.parity",
         "read_tokens": "tfpipeline.checkpoints.extension",

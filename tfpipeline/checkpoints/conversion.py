@@ -76,6 +76,12 @@ def load(source: str | Path, *, gelu: Literal["erf", "tanh"] | None = None) -> C
     return _with_gelu(checkpoint, gelu) if gelu else checkpoint
 
 
+def is_checkpoint(source: str | Path) -> bool:
+    """Whether :func:`load` has something to read: a folder that a format recognises, a file, or a place far away."""
+    path = Path(source)
+    return bool(_formats_of(path)) if path.is_dir() else path.exists() or "://" in str(source)
+
+
 def _formats_of(directory: Path) -> list[Any]:
     return [module for module in map(formats.find, formats.names()) if module.recognise(directory)]
 

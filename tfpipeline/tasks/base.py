@@ -57,6 +57,10 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
+    def learnt(self) -> Any:
+        """What ``from_examples`` learnt, as JSON has it: two tasks of equal options and this answer alike."""
+
+    @abc.abstractmethod
     def save(self, directory: Path) -> None:
         """Write what ``from_examples`` learnt into a run directory."""
 

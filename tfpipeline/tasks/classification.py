@@ -81,6 +81,9 @@ class Classification(Task):
         task.targets(examples)
         return task
 
+    def learnt(self) -> list[str]:
+        return list(self.labels)
+
     def save(self, directory: Path) -> None:
         write_text(directory / LABELS_FILE, "".join(f"{label}\n" for label in self.labels))
 

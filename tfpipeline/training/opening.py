@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
 from tfpipeline.models import TextModel
 from tfpipeline.training.finetuned import FineTunedCheckpoint
@@ -24,7 +25,7 @@ def open_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
         if overrides:
             raise UserError(f"{path} is a run, whose settings are its own; --set is for checkpoints")
         return Run(path)
-    if Path(path).is_dir() or "://" in str(path) or Path(path).exists():
+    if checkpoints.is_checkpoint(path):
         return FineTunedCheckpoint(path, overrides)
     return Run(path)  # which says what is wrong
 

@@ -66,7 +66,7 @@ class Run:
             raise UserError(f"{path}: no such run directory; make one with: tfpipeline train RUN_FILE")
         if not is_run(self.path):
             raise UserError(
-                f"{path} is not a run directory (it has no {CONFIG_FILE}); make one with: tfpipeline train RUN_FILE"
+                f"{path} is not a run directory (it has no {CONFIG_FILE}), nor a checkpoint; make one with: tfpipeline train RUN_FILE"
             )
         self.name = self.path.name
         self.reports = self.path
