@@ -10,6 +10,7 @@ $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --editable '.[all]'
+	$(BIN)/python -m pip install --quiet --no-deps 'bert4keras==0.11.5'  # only tests use it; it asks for Keras 2.3
 	touch $@
 
 demo: $(VENV)/.installed
@@ -46,6 +47,7 @@ parity: .venv-parity/.installed
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m benchmarks.tokenize
 	.venv-bench/bin/python -m benchmarks.client
+	.venv-bench/bin/python -m benchmarks.load
 
 clean:
 	rm -rf $(VENV) .venv-parity .venv-bench demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

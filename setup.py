@@ -37,6 +37,7 @@ DEV = [
     "pytest>=9.1",
     "hypothesis>=6.170",
     "transformers>=5.23,<6",  # the reference of the tokenizer; the product does not import it
+    "tf_keras~=2.21.0",  # Keras 2, for bert4keras, which reads what we write
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "import-linter>=2.16,<3",

@@ -16,6 +16,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.export import checks
 from tfpipeline.export.signatures import DEFAULT, TOKENS, ServingModule
 from tfpipeline.files import atomic_directory, write_failure
+from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import Run
 
 CARD = Path("assets.extra") / "tfpipeline.json"  # servers ignore it
@@ -24,7 +25,9 @@ _PARITY_ROWS = 256
 _HOSTILE = ("", "   ", "a" * 5000, "😀 e\u0301 ﬁ 你好", "[MASK] [SEP] x", "\u0000\u200b\ufffd")
 
 
-def export_run(run: str | Path | Run, to: str | Path, *, weights: str = "best") -> Path:
+def export_run(
+    run: str | Path | Run, to: str | Path, *, weights: str = "best", overrides: Sequence[str] = ()
+) -> Path:
     """Write a run's model as the next version under ``to``, checked before anybody can load it.
 
     The SavedModel is written under a temporary name that no server picks up; a fresh process that imports
@@ -32,9 +35,10 @@ def export_run(run: str | Path | Run, to: str | Path, *, weights: str = "best") 
     renamed. Computation is float32 whatever precision the run was trained in.
 
     Args:
-        run: a run directory.
+        run: a run directory, or a checkpoint that someone else fine-tuned.
         to: the model's directory, e.g. ``models/sentiment``; versions are the integers inside it.
         weights: "best" or "last".
+        overrides: for a checkpoint, settings that its files do not hold, such as ``text.max_length=128``.
     Returns:
         The version's directory. When the newest version holds this very model, that one, and nothing is
         written.
@@ -42,9 +46,9 @@ def export_run(run: str | Path | Run, to: str | Path, *, weights: str = "best") 
         UserError: no such run, it is not trained, or ``to`` can't be written.
         checks.ExportError: the exported model is not the trained one.
     """
-    run = run if isinstance(run, Run) else Run(run)
+    run = run if isinstance(run, Run) else open_run(run, overrides)
     to = Path(to)
-    if weights not in run.store.index():
+    if not run.has_weights(weights):
         raise UserError(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
@@ -68,7 +72,7 @@ def export_run(run: str | Path | Run, to: str | Path, *, weights: str = "best") 
         bar.advance(1, "loading it in a fresh process")
         rows, difference = _check_parity(run, module, model, temporary, bar)
     say(
-        f"{version}: answers {rows} held-out rows as the trained model does (largest difference {difference:.1e}), "
+        f"{version}: answers {rows} {'held-out rows' if run.has_split('validation') else 'texts'} as the trained model does (largest difference {difference:.1e}), "
         "in a process without this package"
     )
     return version
@@ -141,10 +145,10 @@ def _identity(run: Run, model: Any) -> str:
         digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
     options = run.config.task.model_dump(mode="json")
     digest.update(
-        json.dumps([run.text_identity, run.config.text.max_length, options], sort_keys=True).encode()
+        json.dumps(
+            [run.text_identity, run.config.text.max_length, options, run.task.learnt()], sort_keys=True
+        ).encode()
     )
-    for path in sorted(run.path.glob("*.txt")):
-        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -152,7 +156,7 @@ def _write_card(path: Path, run: Run, identity: str, weights: str) -> None:
     from tfpipeline.training.run import environment
 
     path.parent.mkdir(exist_ok=True)
-    card = {"identity": identity, "run": run.path.name, "weights": weights, "environment": environment()}
+    card = {"identity": identity, "run": run.name, "weights": weights, "environment": environment()}
     path.write_text(json.dumps(card, indent=1), "utf-8")
 
 

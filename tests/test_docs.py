@@ -35,16 +35,26 @@ def test_every_run_file_shipped_can_be_read():
         assert resolved.checkpoint == yaml.safe_load(path.read_text())["checkpoint"]
 
 
+def test_the_formats_of_the_page_are_those_there_are():
+    from tfpipeline.checkpoints import formats
+
+    page = (ROOT / "docs" / "checkpoints.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| yes \| (yes)? *\|$", page, re.MULTILINE)
+    written = [name for name in formats.names() if hasattr(formats.find(name), "write")]
+    assert sorted(name for name, _ in rows) == formats.names()
+    assert sorted(name for name, out in rows if out) == written
+
+
 def test_every_command_of_the_readme_exists():
     from typer.main import get_command
 
     from tfpipeline.cli import app
 
     known = set(get_command(app).commands)
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = "".join((ROOT / page).read_text("utf-8") for page in ("README.md", "docs/checkpoints.md"))
     assert {"convert", "train", "evaluate", "export", "serve", "predict"} <= known
     assert set(re.findall(r"\$ tfpipeline (\w+)", text)) <= known
-    options = set(re.findall(r"(?<= )--[a-z-]+", " ".join(re.findall(r"\$ tfpipeline .*", text))))
+    options = set(re.findall(r"(?<= )--[a-z-]+", " ".join(re.findall(r"[$`] ?tfpipeline [^`\n]*", text))))
     declared = {
         name
         for command in get_command(app).commands.values()

@@ -54,3 +54,26 @@ def test_a_path_through_a_file_says_so(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="a part of that path is a file; choose another path"):
         files.write_text(tmp_path / "file" / "x", "")
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_directory_that_cannot_be_replaced_stays(tmp_path, monkeypatch, failing):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").write_text("old")
+    rename, calls = os.rename, []
+
+    def fail(source, destination):
+        calls.append(destination)
+        if len(calls) == failing:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with (
+        pytest.raises(UserError, match="Device or resource busy"),
+        files.atomic_directory(target, replace=True) as temporary,
+    ):
+        (temporary / "new").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert [path.name for path in target.iterdir()] == ["old"]

@@ -13,6 +13,12 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 GOOD, BAD, PLAIN = ["good", "great", "fine"], ["bad", "awful", "poor"], ["table", "chair", "door"]
 FILLER = ["the", "a", "is", "was", "food", "film", "very", "##ly", "so", "and", ",", ".", "!", "x", "y"]
 VOCABULARY = [*SPECIAL, *GOOD, *BAD, *PLAIN, *FILLER]
+LABELS = ["positive", "negative", "neutral"]
+# What a fine-tuned classifier's configuration adds.
+CLASSIFIER = {
+    "architectures": ["BertForSequenceClassification"],
+    "id2label": {str(index): label for index, label in enumerate(LABELS)},
+}
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
@@ -56,11 +62,18 @@ def write_checkpoint(
             shapes |= {f"{at}.{name}.weight": (h,), f"{at}.{name}.bias": (h,)}
     if pooler:
         shapes |= {"pooler.dense.weight": (h, h), "pooler.dense.bias": (h,)}
+    prefix = ""
+    if "Classification" in config["architectures"][0]:
+        shapes |= {"classifier.weight": (len(LABELS), h), "classifier.bias": (len(LABELS),)}
+        prefix = "bert."
     random = np.random.default_rng(seed)
     tensors = {name: random.normal(0, std, shape).astype(np.float32) for name, shape in shapes.items()}
     for name in tensors:
         if name.endswith("LayerNorm.weight"):
             tensors[name] += 1
+    tensors = {
+        name if name.startswith("classifier") else prefix + name: array for name, array in tensors.items()
+    }
     save_file(tensors, directory / "model.safetensors")
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCABULARY))

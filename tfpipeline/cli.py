@@ -29,6 +29,14 @@ app = typer.Typer(
 )
 
 
+_SETTINGS = typer.Option(
+    None,
+    "--set",
+    metavar="KEY=VALUE",
+    help="For a checkpoint: what its files do not say, e.g. data.text=review, text.max_length=128.",
+)
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"tfpipeline {__version__}")
@@ -46,16 +54,35 @@ def _main(
 
 @app.command()
 def convert(
-    source: str = typer.Argument(help="A checkpoint: a directory, or a file in one."),
-    dest: Path = typer.Argument(help="The directory to write."),
-    to: str = typer.Option("google", help="The format to write."),
+    source: str = typer.Argument(
+        help="A checkpoint: a directory, a file in one, a zip or tar, hf://org/name, or gs://bucket/folder."
+    ),
+    dest: Optional[Path] = typer.Argument(
+        None, help="The directory to write; with --check it may be left out."
+    ),
+    to: str = typer.Option("google", help="The format to write: google or huggingface."),
     overwrite: bool = typer.Option(False, help="Replace DEST if it is there."),
+    check: bool = typer.Option(
+        False,
+        "--check",
+        help="Print every tensor with its shape and checksum, what was left out, and PyTorch's answer.",
+    ),
+    gelu: Optional[str] = typer.Option(None, help="erf or tanh, where the files' own word is wrong."),
+    positions: Optional[int] = typer.Option(None, help="Extend the model to so many positions."),
+    add_tokens: Optional[Path] = typer.Option(None, help="A file of tokens, one a line, to append."),
 ) -> None:
     """Write a BERT checkpoint in another format; the format read is recognised from its files."""
+    if dest is None and not check:
+        raise UserError("say where to write: tfpipeline convert SOURCE DEST; or only look, with --check")
     _tensorflow()
-    from tfpipeline.checkpoints import convert as run
+    from tfpipeline import checkpoints
 
-    typer.echo(run(source, dest, to=to, overwrite=overwrite))
+    tokens = checkpoints.read_tokens(add_tokens) if add_tokens else ()
+    checkpoint = checkpoints.extend(checkpoints.load(source, gelu=gelu), positions=positions, tokens=tokens)
+    if check:
+        typer.echo(checkpoints.parity_report(checkpoint))
+    if dest is not None:
+        typer.echo(checkpoints.write(checkpoint, dest, to=to, overwrite=overwrite))
 
 
 @app.command()
@@ -84,22 +111,24 @@ def train(
 
 @app.command()
 def evaluate(
-    run_directory: Path = typer.Argument(metavar="RUN", help="A run directory."),
+    run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
     data: Optional[Path] = typer.Option(None, help="A data file; by default the run's own test rows."),
     baseline: bool = typer.Option(True, help="Also train a cheap baseline on the same rows."),
+    overrides: Optional[list[str]] = _SETTINGS,
 ) -> None:
     """Report a run before and after fine-tuning, beside a baseline."""
     _tensorflow()
     from tfpipeline.evaluation import evaluate as run
 
-    typer.echo(run(run_directory, data, baseline=baseline).text())
+    typer.echo(run(run_directory, data, baseline=baseline, overrides=overrides or []).text())
 
 
 @app.command()
 def export(
-    run_directory: Path = typer.Argument(metavar="RUN", help="A run directory."),
+    run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
     to: Path = typer.Option(..., help="The model's directory, e.g. models/sentiment."),
     weights: str = typer.Option("best", help="best or last."),
+    overrides: Optional[list[str]] = _SETTINGS,
 ) -> None:
     """Publish a run as the next version of a served model, checked against the trained one."""
     if weights not in ("best", "last"):
@@ -107,7 +136,7 @@ def export(
     _tensorflow()
     from tfpipeline.export import export_run as run
 
-    typer.echo(run(run_directory, to, weights=weights))
+    typer.echo(run(run_directory, to, weights=weights, overrides=overrides or []))
 
 
 @app.command()
@@ -140,8 +169,10 @@ def predict(
     pair_column: Optional[str] = typer.Option(None, help="The second text's column, for models of pairs."),
     target: Optional[str] = typer.Option(None, help="HOST:PORT of a server."),
     model: Optional[str] = typer.Option(None, help="The model's name on the server."),
-    source: Optional[Path] = typer.Option(
-        None, "--from", help="Instead of a server: a run, a SavedModel, or a directory of versions."
+    source: Optional[str] = typer.Option(
+        None,
+        "--from",
+        help="Instead of a server: a run, a SavedModel, a directory of versions, or a fine-tuned checkpoint.",
     ),
     signature: str = typer.Option("serving_default", help="The signature to ask."),
     model_version: Optional[int] = typer.Option(None, help="The version to ask; by default the newest."),
@@ -166,7 +197,7 @@ def predict(
         options = {"signature": signature, "version": model_version, "timeout": timeout}
         predictor: predictors.Predictor = predictors.ServerPredictor(target, str(model), **options)
     else:
-        predictor = predictors.open_local(Path(str(source)), signature)
+        predictor = predictors.open_local(str(source), signature)
     with predictor:
         for batch in _batches(rows, batch_size):
             pairs = [pair for _, pair in batch]

@@ -73,10 +73,7 @@ def atomic_directory(path: Union[str, Path], *, replace: bool = False) -> Iterat
                 _sync(Path(folder, name))
             _sync(Path(folder))
         if replace and path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}old-", dir=path.parent))
-            os.rename(path, old / path.name)
-            os.rename(temporary, path)
-            shutil.rmtree(old)
+            _exchange(temporary, path)
         elif path.exists():
             raise UserError(
                 f"{path} appeared while it was being written; nothing was overwritten, run the command again"
@@ -89,6 +86,20 @@ def atomic_directory(path: Union[str, Path], *, replace: bool = False) -> Iterat
     finally:
         if temporary is not None and temporary.exists():
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Put ``new`` in the place of ``path``; what was there comes back if that fails."""
+    aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}old-", dir=path.parent))
+    try:
+        os.rename(path, aside / "old")
+        try:
+            os.rename(new, path)
+        except OSError:
+            os.rename(aside / "old", path)
+            raise
+    finally:
+        shutil.rmtree(aside)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
-"""Who answers: a server, a SavedModel directory or a run. All three give the same typed predictions."""
+"""Who answers: a server, a SavedModel directory, a run or a checkpoint. All give the same typed predictions."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.serving.client import PredictClient, Prediction, predictions
@@ -78,15 +78,15 @@ class SavedModelPredictor(Predictor):
 
 
 class RunPredictor(Predictor):
-    """Runs a trained run's model in this process."""
+    """Runs a trained run's model, or a fine-tuned checkpoint, in this process."""
 
-    def __init__(self, path: Path, weights: str = "best") -> None:
+    def __init__(self, path: Union[str, Path], weights: str = "best") -> None:
         with explain_missing_extra():
             from tfpipeline.runtime import import_tensorflow
 
             self._tensorflow = import_tensorflow()
-            from tfpipeline.training import Run
-        self._run = Run(path)
+            from tfpipeline.training import open_run
+        self._run = open_run(path)
         self._model = self._run.model(weights)
 
     def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
@@ -96,23 +96,36 @@ class RunPredictor(Predictor):
         return predictions.decode({name: tensor.numpy() for name, tensor in answers.items()})
 
 
-def open_local(path: Path, signature: str = "serving_default") -> Predictor:
-    """The predictor for a run directory, a SavedModel, or a directory of versions.
+def open_local(source: Union[str, Path], signature: str = "serving_default") -> Predictor:
+    """The predictor for a run directory, a SavedModel, a directory of versions, or a fine-tuned checkpoint.
 
     Raises:
         UserError: it is none of them.
     """
-    if not path.is_dir():
-        raise UserError(
-            f"{path}: no such directory; name a run, a SavedModel or a model's directory of versions"
-        )
-    if (path / "config.yaml").is_file():
-        return RunPredictor(path)
+    path = Path(source)
     if (path / "saved_model.pb").is_file():
         return SavedModelPredictor(path, signature)
-    versions = [int(child.name) for child in path.iterdir() if child.name.isdecimal() and child.is_dir()]
+    versions = []
+    if path.is_dir():
+        versions = [int(child.name) for child in path.iterdir() if child.name.isdecimal() and child.is_dir()]
+    elif not path.exists() and "://" not in str(source):
+        raise UserError(
+            f"{path}: no such directory; name a run, a SavedModel, a model's directory of versions, or a checkpoint"
+        )
     if versions:
         return SavedModelPredictor(path / str(max(versions)), signature)
-    raise UserError(
-        f"{path} is neither a run (config.yaml), nor a SavedModel (saved_model.pb), nor a directory of versions (1, 2, ...)"
-    )
+    if path.is_dir() and not (path / "config.yaml").is_file() and not _is_checkpoint(path):
+        raise UserError(
+            f"{path} is neither a run (config.yaml), nor a SavedModel (saved_model.pb), nor a directory of versions "
+            "(1, 2, ...), nor a checkpoint"
+        )
+    return RunPredictor(source)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    with explain_missing_extra():
+        from tfpipeline.runtime import import_tensorflow
+
+        import_tensorflow()
+        from tfpipeline import checkpoints
+    return bool(checkpoints.is_checkpoint(path))

@@ -20,6 +20,8 @@ from tfpipeline.text import TokenizerOptions
 
 FORMATS = formats.names()
 WRITTEN = [name for name in FORMATS if hasattr(formats.find(name), "write")]
+# What the classes of transformers have; a checkpoint holds these together.
+HEADS = [(), ("mlm",), ("nsp",), ("mlm", "nsp"), ("sequence_classifier",), ("token_classifier",), ("span",)]
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[X]")
 
 # What a line of a vocabulary can be, U+2028 and U+0085 included.
@@ -48,8 +50,30 @@ def models(draw):
             initializer_range=draw(st.sampled_from([0.02, 0.3])),
         )
     )
-    weights = random_weights(config, draw(st.integers(0, 2**32 - 1)))
-    return checkpoints.Checkpoint(Path("memory"), "none", config, vocabulary, draw(options), weights)
+    heads = draw(st.sampled_from(HEADS))
+    labels = (
+        tuple(draw(st.lists(lines, min_size=1, max_size=4, unique=True)))
+        if "classifier" in str(heads)
+        else ()
+    )
+    return model_of(
+        config, vocabulary, draw(st.integers(0, 2**32 - 1)), heads, labels, tokenizer=draw(options)
+    )
+
+
+def model_of(config, vocabulary, seed=0, heads=(), labels=(), **values):
+    """A checkpoint in memory, of random weights."""
+    weights = random_weights(config, seed, heads=heads, labels=len(labels))
+    return checkpoints.Checkpoint(
+        Path("memory"),
+        "none",
+        config,
+        tuple(vocabulary),
+        tensors={name: array for name, array in weights.items() if neutral.head_of(name) is None},
+        heads={name: array for name, array in weights.items() if neutral.head_of(name) is not None},
+        labels=labels,
+        **{"tokenizer": TokenizerOptions(), **values},
+    )
 
 
 def test_the_folder_is_walked():
@@ -63,6 +87,7 @@ def test_what_a_format_has(name):
     assert isinstance(module.FILES, str)
     assert module.FILES
     assert callable(module.recognise)
+    assert callable(module.owns)
     assert callable(module.read)
 
 
@@ -76,13 +101,15 @@ def test_nothing_is_recognised_in_other_folders(name, tmp_path):
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_neutral_name_stands_once(name):
     table = formats.find(name).TABLE
-    assert sorted(row.ours for row in table.tensors) == sorted(neutral.AXES)
-    theirs = [row.theirs for row in table.tensors]
+    wanted = [*neutral.AXES, *(row for head in table.heads() for row in neutral.HEADS[head])]
+    assert sorted(row.ours for row in table.tensors) == sorted(wanted)
+    # Two kinds of classifier may go by the same names; a model has one of them.
+    theirs = [row.theirs for row in table.tensors if neutral.head_of(row.ours) != "token_classifier"]
     assert len(set(theirs)) == len(theirs)
     for row in table.tensors:
         assert ("{i}" in row.theirs) == ("{i}" in row.ours), row
         letters = sorted(row.axes.replace("(", " ").replace(")", " ").split())
-        assert letters == sorted(neutral.AXES[row.ours].split()), row
+        assert letters == sorted(neutral.axes(row.ours).split()), row
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -90,17 +117,19 @@ def test_what_is_ignored_has_a_reason_and_is_no_weight(name):
     table = formats.find(name).TABLE
     assert all(entry.why for entry in table.ignored)
     for row in table.tensors:
-        assert table.why_ignored(row.theirs.replace("{i}", "0")) is None
+        why = table.why_ignored(row.theirs.replace("{i}", "0"))
+        assert why == (neutral.head_of(row.ours) and "a head that the configuration's class does not have")
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@given(config=configs(), seed=st.integers(0, 2**32 - 1))
+@given(config=configs(), seed=st.integers(0, 2**32 - 1), data=st.data())
 @settings(max_examples=50)
-def test_the_two_directions_are_inverse(name, config, seed):
+def test_the_two_directions_are_inverse(name, config, seed, data):
     table = formats.find(name).TABLE
-    weights = random_weights(config, seed)
-    placed = table.place(config)
-    assert {tensor.ours: tensor.our_shape for tensor in placed} == neutral.shapes(config)
+    heads = data.draw(st.sampled_from([heads for heads in HEADS if set(heads) <= set(table.heads())]))
+    weights = random_weights(config, seed, heads=heads, labels=3)
+    placed = table.place(config, heads, 3)
+    assert {tensor.ours: tensor.our_shape for tensor in placed} == neutral.shapes(config, heads, 3)
     assert len({tensor.theirs for tensor in placed}) == len(placed) == len(weights)
     for tensor in placed:
         ours = weights[tensor.ours]
@@ -155,6 +184,11 @@ def test_what_is_written_is_read_back_bit_for_bit(name, model):
         assert found.tensors.keys() == model.tensors.keys()
         for tensor, weights in model.tensors.items():
             np.testing.assert_array_equal(found.tensors[tensor], weights, strict=True)
+        assert found.head_names == model.head_names
+        assert found.heads.keys() == model.heads.keys()
+        for tensor, weights in model.heads.items():
+            np.testing.assert_array_equal(found.heads[tensor], weights, strict=True)
+        assert found.labels == model.labels
         assert found.equals(model)
         assert model.equals(found)
 
@@ -171,10 +205,7 @@ def plain_model(hidden_act="relu", vocabulary=(*SPECIAL, "word")):
         hidden_act=hidden_act,
         layer_norm_eps=1e-12,
     )
-    weights = random_weights(config, seed=0)
-    return checkpoints.Checkpoint(
-        Path("memory"), "none", config, tuple(vocabulary), TokenizerOptions(), weights
-    )
+    return model_of(config, vocabulary)
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -208,6 +239,9 @@ def test_equals_sees_every_part(tmp_path):
         other = array.copy()
         other.flat[-1] = np.nextafter(other.flat[-1], np.float32(9))
         assert not model.equals(changed(tensors={**model.tensors, name: other}))
+    assert not model.equals(changed(heads={"nsp/bias": np.zeros(2, np.float32)}))
+    assert not model.equals(changed(labels=("a", "b")))
+    assert not model.equals(changed(problem_type="regression"))
     fewer = dict(list(model.tensors.items())[1:])
     assert not model.equals(changed(tensors=fewer))
     assert not changed(tensors=fewer).equals(model)

@@ -283,14 +283,68 @@ def test_reading_what_tensorflow_1_wrote(theirs):
 def test_what_is_left_out_is_said(theirs, tmp_path):
     _, directory = theirs
     why = checkpoints.load(directory).left_out
-    assert why.keys() == {*PRETRAINING, "global_step"}
+    assert why.keys() == {*(name for name in PRETRAINING if "adam" in name), "global_step"}
     assert why["bert/embeddings/LayerNorm/gamma/adam_m"] == "optimizer slots of pre-training"
-    assert why["cls/predictions/output_bias"] == "heads of pre-training"
     assert why["global_step"] == "the step counter of pre-training"
     report = str(checkpoints.convert(directory, tmp_path / "again"))
     assert "  left out: global_step (the step counter of pre-training)\n" in report
     assert checkpoints.load(tmp_path / "again").left_out == {}
     assert checkpoints.load(tmp_path / "again").equals(checkpoints.load(directory))
+
+
+def test_the_heads_of_pre_training(theirs):
+    """modeling.py: the transform is a dense layer, [in, out]; the next-sentence weights are [2, H]."""
+    values, directory = theirs
+    found = checkpoints.load(directory)
+    assert found.head_names == ("mlm", "nsp")
+    assert found.labels == ()
+    want = {
+        "mlm/dense/kernel": values["cls/predictions/transform/dense/kernel"],
+        "mlm/dense/bias": values["cls/predictions/transform/dense/bias"],
+        "mlm/norm/scale": values["cls/predictions/transform/LayerNorm/gamma"],
+        "mlm/norm/bias": values["cls/predictions/transform/LayerNorm/beta"],
+        "mlm/bias": values["cls/predictions/output_bias"],
+        "nsp/kernel": values["cls/seq_relationship/output_weights"].T,
+        "nsp/bias": values["cls/seq_relationship/output_bias"],
+    }
+    assert found.heads.keys() == want.keys()
+    for name, array in want.items():
+        np.testing.assert_array_equal(found.heads[name], array, strict=True)
+
+
+@pytest.mark.parametrize("kind", ["sequence", "token"])
+def test_a_fine_tuned_classifier(kind, tmp_path):
+    """run_classifier.py: ``output_weights`` [labels, H]; it names no labels, we may have."""
+    classifier = {
+        "output_weights": np.arange(3 * H, dtype=np.float32).reshape(3, H),
+        "output_bias": np.float32([1, 2, 3]),
+    }
+    directory = write_with_tensorflow_1(tmp_path / "theirs", {**numbered(NAMES), **classifier})
+    found = checkpoints.load(directory)
+    assert found.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert any("names no labels" in note for note in found.notes)
+    path = directory / "bert_config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "labels": ["x", "y", "z"], "classifier": kind}))
+    found = checkpoints.load(directory)
+    assert found.head_names == (f"{kind}_classifier",)
+    assert found.labels == ("x", "y", "z")
+    np.testing.assert_array_equal(found.heads[f"{kind}_classifier/kernel"], classifier["output_weights"].T)
+    np.testing.assert_array_equal(found.heads[f"{kind}_classifier/bias"], classifier["output_bias"])
+    for wrong, sentence in (
+        (
+            {"labels": ["x", "y"]},
+            "names 2 labels, but the classifier has 3 outputs; use its own configuration",
+        ),
+        ({"labels": ["x", "y", "x"]}, "gives two labels the same name; rename one"),
+        ({"labels": "xyz"}, "the labels are 'xyz'; they must be a list of names"),
+        ({"classifier": "image"}, 'classifier is \'image\'; it must be "sequence" or "token"'),
+    ):
+        path.write_text(json.dumps({**values, **wrong}))
+        with pytest.raises(UserError) as caught:
+            checkpoints.load(directory)
+        assert str(caught.value).endswith(sentence)
+        assert str(caught.value).startswith(str(path))
 
 
 @pytest.mark.parametrize("prefix", ["model.ckpt-343", "bert_model.ckpt"])

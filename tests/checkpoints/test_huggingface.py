@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests import tiny
+from tests.checkpoints import pytorch_file
 from tfpipeline import checkpoints
 from tfpipeline.checkpoints.formats import huggingface
 from tfpipeline.errors import UserError
@@ -73,10 +74,10 @@ def test_prefixes_heads_and_old_names(source):
     found = checkpoints.load(source)
     assert found.left_out == {
         "bert.embeddings.position_ids": "the numbers 0, 1, 2, ...: not a weight",
-        "cls.predictions.transform.LayerNorm.gamma": "heads of pre-training",
-        "cls.seq_relationship.weight": "heads of pre-training",
-        "classifier.weight": "a classifier's head",
-        "qa_outputs.bias": "a question-answering head",
+        "cls.predictions.transform.LayerNorm.gamma": "the mlm head is not there whole",
+        "cls.seq_relationship.weight": "the nsp head is not there whole",
+        "classifier.weight": "a head that the configuration's class does not have",
+        "qa_outputs.bias": "the span head is not there whole",
     }
     assert found.tensors.keys() == want.keys()
     for name, array in want.items():
@@ -229,3 +230,32 @@ def test_berts_own_classes_are_read(source, kind):
     assert checkpoints.load(source).config.hidden_size == 16
     reconfigure(source, drop=["architectures", "model_type"])
     assert checkpoints.load(source).config.hidden_size == 16
+
+
+def test_files_of_pytorch_pretrained_bert(tmp_path):
+    """2018: bert_config.json as Google's, beside pytorch_model.bin; its gelu was the exact one."""
+    source = tiny.write_checkpoint(tmp_path / "source")
+    want = checkpoints.load(source)
+    want = {name: want.tensors[name] for name in want.tensors}
+    pytorch_file.save(
+        source / "pytorch_model.bin",
+        {f"bert.{name}": array for name, array in load_file(source / "model.safetensors").items()},
+    )
+    (source / "model.safetensors").unlink()
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").unlink()
+    google = {
+        key: value
+        for key, value in config.items()
+        if key not in ("architectures", "model_type", "layer_norm_eps")
+    }
+    (source / "bert_config.json").write_text(json.dumps(google))
+    found = checkpoints.load(source)
+    assert (found.format, found.config.hidden_act, found.config.layer_norm_eps) == (
+        "huggingface",
+        "gelu_erf",
+        1e-12,
+    )
+    assert any("layer_norm_eps is 1e-12: bert_config.json leaves it out" in note for note in found.notes)
+    for name, array in want.items():
+        np.testing.assert_array_equal(found.tensors[name], array, strict=True)

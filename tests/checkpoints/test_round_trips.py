@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from tests import tiny
+from tests.parity import cases
 from tfpipeline import checkpoints
 from tfpipeline.checkpoints import formats
 
@@ -137,6 +139,28 @@ def test_every_written_format_and_back(changes, tokenizer, order):
             same_tensors(found.tensors, want)
             assert found.equals(first)
             source = dest
+
+
+@pytest.mark.parametrize("name", cases.REAL)
+def test_packaged_weights_there_and_back(name, tmp_path):
+    """Hugging Face -> Google -> Hugging Face -> Google."""
+    source = cases.REAL[name]()
+    for step, to in enumerate(["google", "huggingface", "google"]):
+        source = checkpoints.convert(source, tmp_path / str(step), to=to).dest
+    written = load_file(tmp_path / "1" / "model.safetensors")
+    original = checkpoints.load(cases.REAL[name]())
+    raw = expected(
+        {key: array for key, array in written.items() if not key.startswith("classifier")},
+        6,
+        original.config.num_attention_heads,
+    )
+    same_tensors(original.tensors, raw)
+    first, last = (tf.train.load_checkpoint(str(tmp_path / step / "bert_model.ckpt")) for step in ("0", "2"))
+    names = first.get_variable_to_shape_map()
+    assert names == last.get_variable_to_shape_map()
+    assert len(names) == len(original.tensors) > 100
+    for key in names:
+        assert first.get_tensor(key).tobytes() == last.get_tensor(key).tobytes()
 
 
 def test_special_values_survive(tmp_path):

@@ -133,7 +133,10 @@ def test_no_run(tfpipeline, tmp_path, command):
         "nowhere: no such run directory; make one with: tfpipeline train",
     )
     (tmp_path / "empty").mkdir()
-    refused(tfpipeline(*command, "empty", cwd=tmp_path), "empty is not a run directory")
+    refused(
+        tfpipeline(*command, "empty", cwd=tmp_path),
+        "empty is not a run directory",
+    )
 
 
 @pytest.mark.parametrize(

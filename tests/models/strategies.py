@@ -27,11 +27,11 @@ def configs(draw, **fixed):
     return BertConfig(**{**values, **fixed})
 
 
-def random_weights(config, seed, std=0.3):
+def random_weights(config, seed, std=0.3, heads=(), labels=0):
     """Weights by neutral name, float32; at BERT's own 0.02 a wrong activation would not show."""
     random = np.random.default_rng(seed)
     weights = {}
-    for name, shape in neutral.shapes(config).items():
+    for name, shape in neutral.shapes(config, heads, labels).items():
         weights[name] = random.normal(0, std, shape).astype(np.float32)
         if name.endswith("norm/scale"):
             weights[name] += 1

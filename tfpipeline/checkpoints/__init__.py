@@ -10,6 +10,11 @@ __getattr__, __dir__, __all__ = attach(
         "Checkpoint": "tfpipeline.checkpoints.checkpoint",
         "Conversion": "tfpipeline.checkpoints.conversion",
         "convert": "tfpipeline.checkpoints.conversion",
+        "extend": "tfpipeline.checkpoints.extension",
+        "is_checkpoint": "tfpipeline.checkpoints.conversion",
         "load": "tfpipeline.checkpoints.conversion",
+        "parity_report": "tfpipeline.checkpoints.parity",
+        "read_tokens": "tfpipeline.checkpoints.extension",
+        "write": "tfpipeline.checkpoints.conversion",
     },
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfpipeline.errors import UserError
+from tfpipeline.models import neutral
 from tfpipeline.models.config import BertConfig
 from tfpipeline.text import TokenizerOptions
 from tfpipeline.text.vocabulary import special_ids, token_ids
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from tfpipeline.models import BertEncoder
 
 # How far a vocabulary may be padded: frameworks round it up for fast matrix products.
-_PADDED_TO, _MOST_PADDING = 8, 128
+PADDED_TO, _MOST_PADDING = 8, 128
+# What makes two checkpoints the same model, beside their weights.
+_IDENTITY = ("config", "vocabulary", "tokenizer", "labels", "problem_type")
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A BERT encoder's weights with all that is needed to use them.
+    """A BERT encoder's weights, and its heads', with all that is needed to use them.
 
     Attributes:
         source: where it was read from.
@@ -31,7 +34,12 @@ class Checkpoint:
         config: the architecture.
         vocabulary: the tokens in the order of their ids.
         tokenizer: how text becomes tokens.
-        tensors: neutral name -> weights; read from the file when asked for.
+        tensors: neutral name -> the encoder's weights; read from the file when asked for.
+        heads: neutral name -> the weights of what stands on it (``models.neutral.HEADS``); the same.
+        labels: the names of a classifier's labels, in the order of its outputs; none without one.
+        problem_type: what a sequence classifier's outputs mean, in transformers' words
+            (``single_label_classification``, ``multi_label_classification``, ``regression``); None where the files
+            do not say.
         left_out: tensors of the file that are not used -> why.
         notes: what was decided where the files leave room, and why.
     """
@@ -42,8 +50,31 @@ class Checkpoint:
     vocabulary: tuple[str, ...]
     tokenizer: TokenizerOptions
     tensors: Mapping[str, np.ndarray]
+    heads: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    problem_type: str | None = None
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
+    said: str = ""  # the source as the user named it, where that is not a folder: an archive, a hub id
+    keep: object = None  # what the lazy tensors need to live, such as a temporary folder
+
+    def __str__(self) -> str:
+        """What it is, in a line."""
+        config = self.config
+        heads = f", heads {' and '.join(self.head_names)}" if self.head_names else ""
+        labels = f" ({', '.join(self.labels)})" if self.labels else ""
+        return (
+            f"{self.said or self.source} ({self.format}): {len(self.tensors)} tensors, {config.num_hidden_layers} layers, hidden "
+            f"size {config.hidden_size}, {config.num_attention_heads} heads, {len(self.vocabulary)} tokens, "
+            f"{'uncased' if self.tokenizer.lowercase else 'cased'}{heads}{labels}"
+        )
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """The heads that are there, of ``models.neutral.HEADS``."""
+        return tuple(
+            head for head in neutral.HEADS if any(neutral.head_of(name) == head for name in self.heads)
+        )
 
     def encoder(self, config: BertConfig | None = None) -> BertEncoder:
         """The Keras encoder with these weights.
@@ -57,14 +88,23 @@ class Checkpoint:
         encoder.assign(self.tensors)
         return encoder
 
+    def tensor(self, name: str) -> np.ndarray:
+        """The encoder's or a head's tensor of a neutral name."""
+        return self.tensors[name] if neutral.head_of(name) is None else self.heads[name]
+
     def equals(self, other: Checkpoint) -> bool:
         """Whether both hold the same model, bit for bit."""
         return (
-            (self.config, self.vocabulary, self.tokenizer)
-            == (other.config, other.vocabulary, other.tokenizer)
-            and self.tensors.keys() == other.tensors.keys()
-            and all(np.array_equal(self.tensors[name], other.tensors[name]) for name in self.tensors)
+            all(getattr(self, name) == getattr(other, name) for name in _IDENTITY)
+            and _equal(self.tensors, other.tensors)
+            and _equal(self.heads, other.heads)
         )
+
+
+def _equal(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name], equal_nan=True) for name in one
+    )
 
 
 def check_vocabulary(
@@ -82,11 +122,32 @@ def check_vocabulary(
     count, rows = len(vocabulary), config.vocab_size
     if count == rows:
         return []
-    if count < rows and rows % _PADDED_TO == 0 and rows - count < _MOST_PADDING:
-        return [f"the embeddings have {rows} rows for {count} tokens: padded to a multiple of {_PADDED_TO}"]
+    if count < rows and rows % PADDED_TO == 0 and rows - count < _MOST_PADDING:
+        return [f"the embeddings have {rows} rows for {count} tokens: padded to a multiple of {PADDED_TO}"]
     raise UserError(
         f"{where} has {count} tokens, but the model's vocab_size is {rows}; use the vocabulary the checkpoint came with"
     )
+
+
+def check_labels(names: Any, count: int, where: Path) -> tuple[str, ...]:
+    """A classifier's labels; ``LABEL_0`` and so on where ``names`` is None, as in transformers.
+
+    Raises:
+        UserError: they are no list of different names, or not as many as the classifier has outputs.
+    """
+    if not count:
+        return ()
+    if names is None:
+        return tuple(f"LABEL_{index}" for index in range(count))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where}: the labels are {names!r}; they must be a list of names")
+    if len(names) != count:
+        raise UserError(
+            f"{where} names {len(names)} labels, but the classifier has {count} outputs; use its own configuration"
+        )
+    if len(set(names)) < len(names):
+        raise UserError(f"{where} gives two labels the same name; rename one")
+    return tuple(names)
 
 
 def as_float32(array: np.ndarray, name: str, where: Path) -> np.ndarray:

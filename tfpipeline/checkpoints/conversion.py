@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from tfpipeline.checkpoints import formats
 from tfpipeline.checkpoints.checkpoint import Checkpoint
+from tfpipeline.checkpoints.extension import extend
+from tfpipeline.checkpoints.sources import locate
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import atomic_directory, write_error
@@ -33,12 +36,7 @@ class Conversion:
 
     def __str__(self) -> str:
         read = self.checkpoint
-        config = read.config
-        lines = [
-            f"read {read.source} ({read.format}): {len(read.tensors)} tensors, {config.num_hidden_layers} layers, hidden "
-            f"size {config.hidden_size}, {config.num_attention_heads} heads, {len(read.vocabulary)} tokens, "
-            f"{'uncased' if read.tokenizer.lowercase else 'cased'}"
-        ]
+        lines = [f"read {read}"]
         lines += [f"  left out: {name} ({why})" for name, why in read.left_out.items()]
         lines += [f"  note: {note}" for note in (*read.notes, *self.notes)]
         if self.reused:
@@ -48,33 +46,68 @@ class Conversion:
         return "\n".join(lines)
 
 
-def load(source: str | Path) -> Checkpoint:
+def load(source: str | Path, *, gelu: Literal["erf", "tanh"] | None = None) -> Checkpoint:
     """Read a checkpoint; its format is recognised from its files.
 
     Args:
         source: a directory, or a file (or a TensorFlow checkpoint's prefix) in one, which is then the one read
-            if the directory holds several.
+            if the directory holds several; a zip or tar of one; ``hf://org/name``; ``gs://bucket/folder``.
+        gelu: what the model's "gelu" is, where the files or their format's own code say otherwise.
     Raises:
         UserError: nothing is there, or no format is recognised, or the files are broken or do not fit each other.
     """
-    given = Path(source)
-    try:
-        directory = given if given.is_dir() else given.parent
-        there = given.exists() or given.with_name(f"{given.name}.index").exists()
-    except OSError as error:  # a name too long, a folder that may not be searched
-        raise UserError(f"cannot read {source}: {error.strerror}; check the path") from error
-    if not there:
-        raise UserError(f"{source}: no such checkpoint; give the directory that holds its files")
-    found = [module for module in map(formats.find, formats.names()) if module.recognise(directory)]
-    if not found:
+    found = locate(source, lambda directory: bool(_formats_of(directory)))
+    candidates = _formats_of(found.directory)
+    if len(candidates) > 1:
+        candidates = [
+            module for module in candidates if module.owns(found.directory, found.name)
+        ] or candidates
+    if not candidates:
         known = "; ".join(f"{name}: {formats.find(name).FILES}" for name in formats.names())
-        raise UserError(f"{directory} holds no checkpoint that is known here; needed are, for {known}")
-    checkpoint: Checkpoint = found[0].read(directory, "" if given == directory else given.name)
-    return checkpoint
+        raise UserError(f"{found.said} holds no checkpoint that is known here; needed are, for {known}")
+    if len(candidates) > 1:
+        several = " and ".join(formats.name_of(module) for module in candidates)
+        raise UserError(
+            f"{found.said} holds checkpoints in several formats ({several}); name the weights' file to read"
+        )
+    checkpoint: Checkpoint = candidates[0].read(found.directory, found.name)
+    if found.said != str(found.directory):
+        checkpoint = dataclasses.replace(checkpoint, keep=found.keep, said=found.said)
+    return _with_gelu(checkpoint, gelu) if gelu else checkpoint
+
+
+def is_checkpoint(source: str | Path) -> bool:
+    """Whether :func:`load` has something to read: a folder that a format recognises, a file, or a place far away."""
+    path = Path(source)
+    return bool(_formats_of(path)) if path.is_dir() else path.exists() or "://" in str(source)
+
+
+def _formats_of(directory: Path) -> list[Any]:
+    return [module for module in map(formats.find, formats.names()) if module.recognise(directory)]
+
+
+def _with_gelu(checkpoint: Checkpoint, gelu: str) -> Checkpoint:
+    was, now = checkpoint.config.hidden_act, f"gelu_{gelu}"
+    if now not in ("gelu_erf", "gelu_tanh"):
+        raise UserError(f'gelu is "{gelu}"; it must be erf or tanh')
+    if not was.startswith("gelu_"):
+        raise UserError(f"{checkpoint.source}: hidden_act is {was}, not a gelu; leave out --gelu")
+    return dataclasses.replace(
+        checkpoint,
+        config=dataclasses.replace(checkpoint.config, hidden_act=now),
+        notes=[*checkpoint.notes, f"hidden_act is {now}, as asked for, instead of {was}"],
+    )
 
 
 def convert(
-    source: str | Path, dest: str | Path, *, to: str = "google", overwrite: bool = False
+    source: str | Path,
+    dest: str | Path,
+    *,
+    to: str = "google",
+    overwrite: bool = False,
+    gelu: Literal["erf", "tanh"] | None = None,
+    positions: int | None = None,
+    tokens: Sequence[str] = (),
 ) -> Conversion:
     """Write a checkpoint in another format.
 
@@ -83,16 +116,26 @@ def convert(
         dest: the directory to write; it appears whole or not at all.
         to: the format.
         overwrite: replace ``dest`` if something else is there.
+        gelu: see :func:`load`.
+        positions: extend the model to as many, see :func:`extend`.
+        tokens: append these to the vocabulary, see :func:`extend`.
     Returns:
         The report.
     Raises:
         UserError: ``source`` can't be read, ``dest`` is there and holds something else, or can't be written.
     """
+    checkpoint = extend(load(source, gelu=gelu), positions=positions, tokens=tokens)
+    return write(checkpoint, dest, to=to, overwrite=overwrite)
+
+
+def write(
+    checkpoint: Checkpoint, dest: str | Path, *, to: str = "google", overwrite: bool = False
+) -> Conversion:
+    """Write a checkpoint that was read; see :func:`convert`."""
     dest = Path(dest)
     written = [name for name in formats.names() if hasattr(formats.find(name), "write")]
     if to not in written:
         raise UserError(f'the format "{to}" can\'t be written{did_you_mean(to, written)}')
-    checkpoint = load(source)
     try:
         there = dest.exists() and not (dest.is_dir() and not any(dest.iterdir()))
     except OSError as error:
@@ -103,7 +146,8 @@ def convert(
         raise UserError(
             f"{dest} is there and does not hold this model in the format {to}; choose another folder, or --overwrite"
         )
-    if there and dest.resolve() in checkpoint.source.resolve().parents:
+    source = Path(checkpoint.said or checkpoint.source)
+    if there and dest.resolve() in source.resolve().parents:
         raise UserError(f"{source} lies in {dest}, which --overwrite would delete; choose another folder")
     with progress(f"writing {dest}", 1) as bar, atomic_directory(dest, replace=True) as temporary:
         notes = formats.find(to).write(checkpoint, temporary)

@@ -37,6 +37,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def is_keras_object(path: Path) -> bool:
+    """Whether a JSON file describes a Keras object, such as KerasHub's ``config.json``; False where it is broken."""
+    try:
+        values = read_json(path)
+    except UserError:
+        return False
+    return "class_name" in values and ("registered_name" in values or "config" in values)
+
+
 def write_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:
     """Write a ``vocab.txt``, one token a line.
 

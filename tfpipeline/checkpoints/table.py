@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -81,37 +81,69 @@ class Table:
     tensors: Sequence[Tensor]
     ignored: Sequence[Ignored]
 
-    def place(self, config: BertConfig) -> list[Placed]:
-        """The tensors a model of this configuration has."""
-        sizes = neutral.sizes(config)
+    def place(self, config: BertConfig, heads: Collection[str] = (), labels: int = 0) -> list[Placed]:
+        """The tensors of an encoder of this configuration and of these heads; ``labels`` of a classifier."""
+        sizes = neutral.sizes(config, labels)
         placed = []
         for row in self.tensors:
+            head = neutral.head_of(row.ours)
+            if head is not None and head not in heads:
+                continue
             theirs = neutral.expand(row.theirs, config)
             for ours, name in zip(neutral.expand(row.ours, config), theirs):
-                placed.append(Placed(ours, name, neutral.AXES[row.ours], row.axes, sizes))
+                placed.append(Placed(ours, name, neutral.axes(row.ours), row.axes, sizes))
         return placed
 
+    def heads(self) -> list[str]:
+        """The heads that the format has names for."""
+        return [
+            head for head in neutral.HEADS if any(neutral.head_of(row.ours) == head for row in self.tensors)
+        ]
+
+    def labels(self, found: Mapping[str, Shape], heads: Collection[str]) -> int:
+        """How many labels a file's classifier has; 0 without one, or where its kernel is no matrix."""
+        for row in self.tensors:
+            axes = row.axes.split()
+            if neutral.head_of(row.ours) in heads and row.theirs in found and "C" in axes:
+                shape = found[row.theirs]
+                return shape[axes.index("C")] if len(shape) == len(axes) else 0
+        return 0
+
     def why_ignored(self, name: str) -> str | None:
-        """Why a tensor of the format is left out; None when it is not."""
+        """Why a tensor that a model does not have is left out; None when it is not."""
+        if any(row.theirs == name and neutral.head_of(row.ours) for row in self.tensors):
+            return "a head that the configuration's class does not have"
         return next((row.why for row in self.ignored if fnmatch.fnmatchcase(name, row.pattern)), None)
 
     def match(
-        self, config: BertConfig, found: Mapping[str, Shape], where: str
+        self, config: BertConfig, found: Mapping[str, Shape], where: str, heads: Collection[str] = ()
     ) -> tuple[list[Placed], dict[str, str]]:
         """Pair a file's tensors with a model's.
 
         Args:
-            config: the model.
+            config: the encoder.
             found: the file's names and shapes.
             where: the file and its configuration, for the error.
+            heads: those to look for; one that is not there whole is left out.
         Returns:
             The tensors, and what is left out with the reason.
         Raises:
             UserError: tensors are missing, unknown or of another shape; all are listed.
         """
-        placed = self.place(config)
+        of_head = {
+            head: [row.theirs for row in self.tensors if neutral.head_of(row.ours) == head] for head in heads
+        }
+        present = [head for head, names in of_head.items() if all(name in found for name in names)]
+        placed = self.place(config, present, self.labels(found, present))
         wanted = {tensor.theirs: tensor for tensor in placed}
         left_out = {name: why for name in found if name not in wanted and (why := self.why_ignored(name))}
+        for head in heads:
+            if head not in present:
+                left_out |= {
+                    name: f"the {head} head is not there whole"
+                    for name in of_head[head]
+                    if name in found and name not in wanted
+                }
         neutral.check(
             {name: tensor.their_shape for name, tensor in wanted.items()},
             {name: shape for name, shape in found.items() if name not in left_out},
@@ -125,12 +157,14 @@ class LazyTensors(Mapping[str, np.ndarray]):
 
     Attributes:
         shapes: of all of them, known without reading any.
+        theirs: neutral name -> the file's.
     """
 
     def __init__(self, placed: Sequence[Placed], read: Callable[[str], np.ndarray]) -> None:
         self._placed = {tensor.ours: tensor for tensor in placed}
         self._read = read
         self.shapes = {tensor.ours: tensor.our_shape for tensor in placed}
+        self.theirs = {tensor.ours: tensor.theirs for tensor in placed}
 
     def __getitem__(self, name: str) -> np.ndarray:
         tensor = self._placed[name]
@@ -141,6 +175,51 @@ class LazyTensors(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._placed)
+
+
+class Replaced(Mapping[str, np.ndarray]):
+    """Other tensors with some in the place of theirs.
+
+    Attributes:
+        shapes: of all of them, known without reading any.
+        theirs: neutral name -> the file's, of those that come from one.
+    """
+
+    def __init__(self, base: Mapping[str, np.ndarray], changes: Mapping[str, np.ndarray]) -> None:
+        self._base, self._changes = base, changes
+        self.shapes = {**shapes_of(base), **{name: array.shape for name, array in changes.items()}}
+        self.theirs = {
+            name: theirs for name, theirs in getattr(base, "theirs", {}).items() if name not in changes
+        }
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._changes[name] if name in self._changes else self._base[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def lazy(placed: Sequence[Placed], read: Callable[[str], np.ndarray]) -> tuple[LazyTensors, LazyTensors]:
+    """The encoder's tensors and the heads'."""
+    encoder = [tensor for tensor in placed if neutral.head_of(tensor.ours) is None]
+    heads = [tensor for tensor in placed if neutral.head_of(tensor.ours) is not None]
+    return LazyTensors(encoder, read), LazyTensors(heads, read)
+
+
+def labels_of(placed: Sequence[Placed]) -> int:
+    """How many labels the classifier among these tensors has; 0 without one."""
+    return next(
+        (tensor.sizes["C"] for tensor in placed if neutral.head_of(tensor.ours) in neutral.CLASSIFIERS), 0
+    )
+
+
+def shapes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Shape]:
+    """Shapes by name, without reading tensors that know theirs."""
+    known: dict[str, Shape] | None = getattr(tensors, "shapes", None)
+    return dict(known) if known is not None else {name: array.shape for name, array in tensors.items()}
 
 
 def shape_of(axes: str, sizes: Mapping[str, int]) -> Shape:

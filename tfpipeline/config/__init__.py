@@ -7,7 +7,7 @@ the command line, not from the run file's folder.
     run_config = config.load("run.yaml", RunConfig, overrides=["training.epochs=2"])
 """
 
-from tfpipeline.config.loading import dump, load
+from tfpipeline.config.loading import dump, load, resolve
 from tfpipeline.config.section import Section
 
-__all__ = ["Section", "dump", "load"]
+__all__ = ["Section", "dump", "load", "resolve"]

@@ -35,6 +35,27 @@ def load(path: str | Path, schema: type[Schema], overrides: Sequence[str] = ()) 
     path = Path(path)
     raw, lines = read_file(path)
     origins = {place: f"{path}:{line}" for place, line in lines.items()}
+    return _resolve(raw, schema, overrides, str(path), origins)
+
+
+def resolve(
+    raw: dict[str, Any], schema: type[Schema], overrides: Sequence[str] = (), *, source: str
+) -> Schema:
+    """Override and check settings that come from no file; ``source`` is what errors call their origin.
+
+    Raises:
+        UserError: as :func:`load`.
+    """
+    return _resolve(raw, schema, overrides, source, {(): source})
+
+
+def _resolve(
+    raw: dict[str, Any],
+    schema: type[Schema],
+    overrides: Sequence[str],
+    source: str,
+    origins: dict[Place, str],
+) -> Schema:
     problems: list[str] = []
     for override in overrides:
         problem = _apply(override, raw, origins)
@@ -48,7 +69,7 @@ def load(path: str | Path, schema: type[Schema], overrides: Sequence[str] = ()) 
     if config is None or problems:
         count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
         raise UserError(
-            "\n".join([f"{path} has {count}; correct:", *(f"  {problem}" for problem in problems)])
+            "\n".join([f"{source} has {count}; correct:", *(f"  {problem}" for problem in problems)])
         )
     return config
 

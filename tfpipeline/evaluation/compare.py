@@ -1,8 +1,9 @@
-"""Evaluates a run: before fine-tuning, after it, and a cheap baseline trained on the same rows."""
+"""Evaluates a run: before fine-tuning, after it, and a cheap baseline trained on the same rows; or a checkpoint."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +12,43 @@ from tfpipeline.data import read_data_file
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation.report import Entry, Report
 from tfpipeline.training.inference import Inference
+from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import Run
 
 MISTAKES = 20  # listed in the report
 
 
-def evaluate(run: str | Path | Run, data: str | Path | None = None, *, baseline: bool = True) -> Report:
-    """Compare a run's model before and after fine-tuning.
+def evaluate(
+    run: str | Path | Run,
+    data: str | Path | None = None,
+    *,
+    baseline: bool = True,
+    overrides: Sequence[str] = (),
+) -> Report:
+    """Compare a run's model before and after fine-tuning, or score a fine-tuned checkpoint as it is.
 
     Args:
-        run: a run directory.
+        run: a run directory, or a checkpoint that someone else fine-tuned.
         data: a data file with the run's columns; by default the run's test rows, or its validation rows
             when it has no test rows.
         baseline: whether to train the task's baseline on the run's training rows as well.
+        overrides: for a checkpoint, settings that its files do not hold, such as ``data.text=review``.
     Returns:
         The report; it is also written into the run: ``report.json`` and ``report.md``, or
-        ``report-NAME.*`` for a file called NAME.
+        ``report-NAME.*`` for a file called NAME. A checkpoint's directory is left alone.
     Raises:
         UserError: no such run, the run is not trained, or a row can't be used.
     """
-    run = run if isinstance(run, Run) else Run(run)
-    if "best" not in run.store.index():
+    run = run if isinstance(run, Run) else open_run(run, overrides)
+    if not run.has_weights("best"):
         raise UserError(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
     task = run.task
+    if data is None and not run.has_split("validation"):
+        raise UserError(
+            f"{run.name} is a checkpoint without rows of its own; name a file of rows with --data"
+        )
     if data is None:
         split = "test" if run.has_split("test") else "validation"
         examples, name, stem = run.examples(split), f"{split} rows", "report"
@@ -45,14 +58,14 @@ def evaluate(run: str | Path | Run, data: str | Path | None = None, *, baseline:
     weights = np.array([example.weight for example in examples], np.float32)
 
     entries = []
-    if baseline:
+    if baseline and run.has_split("train"):
         found = task.baseline(run.examples("train"), examples)
         if found is not None:
             title, answers = found
             entries.append(
                 Entry(title, task.metrics(answers, targets, weights), task.report(answers, targets, weights))
             )
-    model = run.model("initial")
+    model = run.model(run.stages[0][0])
     infer = Inference(model, task)
     with tempfile.TemporaryDirectory() as scratch:
         cache = (
@@ -60,8 +73,8 @@ def evaluate(run: str | Path | Run, data: str | Path | None = None, *, baseline:
             if data is None
             else run.tokens(examples, Path(scratch) / "cache")
         )
-        for weights_name, title in (("initial", "before fine-tuning"), ("best", "after fine-tuning")):
-            run.store.restore_model(weights_name, model)
+        for weights_name, title in run.stages:
+            run.set_weights(weights_name, model)
             result = infer(cache, targets, title)
             scores = result.scores(task, targets, weights)
             entries.append(Entry(title, scores, task.report(result.answers, targets, weights)))
@@ -71,5 +84,6 @@ def evaluate(run: str | Path | Run, data: str | Path | None = None, *, baseline:
     ]
     metric = run.config.training.best_metric or task.best_metric
     report = Report(name, len(examples), metric, entries, mistakes, task.figures(result.answers, targets))
-    report.save(run.path, stem)
+    if run.reports is not None:
+        report.save(run.reports, stem)
     return report

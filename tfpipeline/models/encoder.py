@@ -63,7 +63,7 @@ class BertEncoder(keras.layers.Layer):
 
     Args:
         config: the architecture.
-        blank: leave the weights 0 instead of drawing them at random: for :meth:`assign` right after, as
+        blank: leave the weights unset instead of drawing them at random: for :meth:`assign` right after, as
             drawing takes longer than reading a checkpoint.
     """
 

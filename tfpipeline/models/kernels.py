@@ -88,6 +88,11 @@ def gather(table: Any, indices: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.convert_to_tensor(table), indices)
 
 
+def unset(shape: Any, dtype: Any) -> tf.Tensor:
+    """An initializer for weights that are assigned at once: writing zeros first takes as long as assigning."""
+    return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
+
+
 def check_length(input_ids: tf.Tensor, most: int) -> tf.Tensor:
     """``input_ids`` [B, T] as they are; an InvalidArgumentError when T, at run time, is above ``most``.
 

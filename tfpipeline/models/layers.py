@@ -24,11 +24,11 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 
 
 def kernel_initializer(spread: Optional[float], seed: Optional[int] = None) -> Any:
-    """A new initializer for one weight: BERT's truncated normal, or zeros where ``spread`` is None.
+    """A new initializer for one weight: BERT's truncated normal; where ``spread`` is None, whatever memory holds.
 
     New for each weight: a Keras initializer draws the same numbers every time it is called.
     """
-    return "zeros" if spread is None else keras.initializers.TruncatedNormal(stddev=spread, seed=seed)
+    return kernels.unset if spread is None else keras.initializers.TruncatedNormal(stddev=spread, seed=seed)
 
 
 def at_least_float32(x: Any) -> Any:
@@ -86,7 +86,7 @@ class Dense(keras.layers.Layer):
 
     Args:
         units: size of the last axis of the result.
-        spread: standard deviation of the kernel's first weights; None for zeros.
+        spread: standard deviation of the kernel's first weights; None to leave them unset.
         seed: of these.
     """
 

@@ -1,12 +1,13 @@
-"""The checkpoint-neutral names of an encoder's tensors, with their axes: the truth that every format maps to.
+"""The checkpoint-neutral names of a model's tensors, with their axes: the truth that every format maps to.
 
-V vocabulary, P positions, Y token types, H hidden size, N heads, D = H / N, I intermediate size; ``{i}`` is the
-layer, from 0. No framework is imported.
+V vocabulary, P positions, Y token types, H hidden size, N heads, D = H / N, I intermediate size, C labels, S = 2;
+``{i}`` is the layer, from 0. No framework is imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Optional
 
 from tfpipeline.errors import UserError
 from tfpipeline.models.config import BertConfig
@@ -37,9 +38,38 @@ AXES = {
     "pooler/bias": "K",
 }
 
+# What may stand on the encoder, by the first part of the names. The masked-LM head's last kernel is the word
+# embeddings, transposed; `nsp` answers 0 for "is the next sentence"; `span` gives start and end of an answer.
+HEADS = {
+    "mlm": {
+        "mlm/dense/kernel": "H K",
+        "mlm/dense/bias": "K",
+        "mlm/norm/scale": "K",
+        "mlm/norm/bias": "K",
+        "mlm/bias": "V",
+    },
+    "nsp": {"nsp/kernel": "H S", "nsp/bias": "S"},
+    "sequence_classifier": {"sequence_classifier/kernel": "H C", "sequence_classifier/bias": "C"},
+    "token_classifier": {"token_classifier/kernel": "H C", "token_classifier/bias": "C"},
+    "span": {"span/kernel": "H S", "span/bias": "S"},
+}
+CLASSIFIERS = ("sequence_classifier", "token_classifier")
 
-def sizes(config: BertConfig) -> dict[str, int]:
-    """How long each axis is."""
+
+def head_of(name: str) -> Optional[str]:
+    """The head that a neutral name belongs to; None for the encoder's own."""
+    first = name.partition("/")[0]
+    return first if first in HEADS else None
+
+
+def axes(template: str) -> str:
+    """The axes of a name of an encoder or of a head."""
+    head = head_of(template)
+    return AXES[template] if head is None else HEADS[head][template]
+
+
+def sizes(config: BertConfig, labels: int = 0) -> dict[str, int]:
+    """How long each axis is; ``labels`` of a classifier."""
     return {
         "V": config.vocab_size,
         "P": config.max_position_embeddings,
@@ -49,6 +79,8 @@ def sizes(config: BertConfig) -> dict[str, int]:
         "N": config.num_attention_heads,
         "D": config.head_size,
         "I": config.intermediate_size,
+        "C": labels,
+        "S": 2,
     }
 
 
@@ -61,12 +93,13 @@ def expand(template: str, config: BertConfig) -> list[str]:
     return [template.replace("{i}", str(index)) for index in range(config.num_hidden_layers)]
 
 
-def shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
+def shapes(config: BertConfig, heads: Collection[str] = (), labels: int = 0) -> dict[str, tuple[int, ...]]:
     """Every neutral name of a model, with its shape."""
-    length = sizes(config)
+    length = sizes(config, labels)
+    templates = [*AXES, *(name for head in heads for name in HEADS[head])]
     return {
-        name: tuple(length[axis] for axis in axes.split())
-        for template, axes in AXES.items()
+        name: tuple(length[axis] for axis in axes(template).split())
+        for template in templates
         for name in expand(template, config)
     }
 

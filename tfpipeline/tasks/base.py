@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from tfpipeline.checkpoints.checkpoint import Checkpoint
     from tfpipeline.data import Example
     from tfpipeline.models import BertConfig
 
@@ -33,11 +34,13 @@ class Task(abc.ABC):
         Options: the pydantic model of the run file's ``task`` section.
         best_metric: the metric that picks the best checkpoint unless the run file names another.
         lower_is_better: names of this task's metrics for which less is better (``loss`` always is).
+        served_head: the head of other programs' checkpoints (``models.neutral.HEADS``) that this task answers with.
     """
 
     Options: ClassVar[type[Section]]
     best_metric: ClassVar[str]
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    served_head: ClassVar[str | None] = None
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -54,6 +57,10 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
+    def learnt(self) -> Any:
+        """What ``from_examples`` learnt, as JSON has it: two tasks of equal options and this answer alike."""
+
+    @abc.abstractmethod
     def save(self, directory: Path) -> None:
         """Write what ``from_examples`` learnt into a run directory."""
 
@@ -61,6 +68,21 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def load(cls, options: Any, directory: Path) -> Task:
         """Read what ``save`` wrote."""
+
+    # Checkpoints that other programs have fine-tuned; for tasks with a `served_head`.
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Task:
+        """The task as a fine-tuned checkpoint defines it.
+
+        Raises:
+            UserError: its head means something else.
+        """
+        raise NotImplementedError
+
+    def head_variables(self, head: Any) -> dict[str, Any]:
+        """Neutral name -> the head's variable that it is read into."""
+        raise NotImplementedError
 
     # Rows in.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from tfpipeline.checkpoints.checkpoint import Checkpoint
     from tfpipeline.data import Example
     from tfpipeline.models import BertConfig
 
@@ -49,6 +50,7 @@ class Classification(Task):
     Options = ClassificationOptions
     best_metric = "accuracy"
     lower_is_better = frozenset({"expected_calibration_error"})
+    served_head = "sequence_classifier"
 
     def __init__(self, options: ClassificationOptions, labels: Sequence[str]) -> None:
         super().__init__(options)
@@ -79,6 +81,9 @@ class Classification(Task):
         task.targets(examples)
         return task
 
+    def learnt(self) -> list[str]:
+        return list(self.labels)
+
     def save(self, directory: Path) -> None:
         write_text(directory / LABELS_FILE, "".join(f"{label}\n" for label in self.labels))
 
@@ -91,6 +96,22 @@ class Classification(Task):
             raise UserError(
                 f"cannot read {path}: {error.strerror}; is {directory} a run directory?"
             ) from error
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Classification:
+        problem = checkpoint.problem_type or "single_label_classification"
+        if problem != "single_label_classification" or len(checkpoint.labels) < 2:
+            what = problem if len(checkpoint.labels) > 1 else "a regression, as it has one output"
+            raise UserError(f"{checkpoint} answers {what}; only classifiers of one label a text can be used")
+        if not checkpoint.config.pooler:
+            raise UserError(
+                f"{checkpoint} has no pooler, which its classifier reads; copy the whole checkpoint"
+            )
+        options = ClassificationOptions(labels=list(checkpoint.labels), pooling="pooler")
+        return cls(options, checkpoint.labels)
+
+    def head_variables(self, head: Any) -> dict[str, Any]:
+        return {f"{self.served_head}/kernel": head.dense.kernel, f"{self.served_head}/bias": head.dense.bias}
 
     def targets(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
         indices = np.empty(len(examples), np.int32)

@@ -3,6 +3,7 @@
 train(config)     train, or go on where an interrupted run stopped
 load(run)         the trained model, an ordinary ``keras.Model``
 Run(path)         a run directory, opened
+open_run(path)    the same, or a fine-tuned checkpoint of someone else as a run
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from tfpipeline._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "FineTunedCheckpoint": "tfpipeline.training.finetuned",
         "Interrupted": "tfpipeline.training.loop",
         "Run": "tfpipeline.training.run",
         "RunConfig": "tfpipeline.training.run_config",
         "is_run": "tfpipeline.training.run",
-        "load": "tfpipeline.training.run",
+        "load": "tfpipeline.training.opening",
+        "open_run": "tfpipeline.training.opening",
         "train": "tfpipeline.training.loop",
     },
 )

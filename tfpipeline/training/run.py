@@ -48,9 +48,17 @@ def is_run(path: str | Path) -> bool:
 class Run:
     """A run directory, opened.
 
+    Attributes:
+        path: the directory.
+        name: what it is called in messages.
+        stages: the weights that an evaluation compares, with their titles.
+        reports: where an evaluation's report is written; None for nowhere.
     Raises:
         UserError: ``path`` is not a run directory.
     """
+
+    stages: Sequence[tuple[str, str]] = (("initial", "before fine-tuning"), ("best", "after fine-tuning"))
+    reports: Path | None
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -58,8 +66,10 @@ class Run:
             raise UserError(f"{path}: no such run directory; make one with: tfpipeline train RUN_FILE")
         if not is_run(self.path):
             raise UserError(
-                f"{path} is not a run directory (it has no {CONFIG_FILE}); make one with: tfpipeline train RUN_FILE"
+                f"{path} is not a run directory (it has no {CONFIG_FILE}), nor a checkpoint; make one with: tfpipeline train RUN_FILE"
             )
+        self.name = self.path.name
+        self.reports = self.path
         self.store = CheckpointStore(self.path / "checkpoints")
 
     @functools.cached_property
@@ -83,6 +93,14 @@ class Run:
         """The tokenizer of training, evaluation and export."""
         options = TokenizerOptions.from_dict(_read_json(self.path / "tokenizer_config.json"))
         return WordPieceTokenizer(load_vocabulary(self.path / "vocab.txt"), options)
+
+    def has_weights(self, weights: str) -> bool:
+        """Whether the run has come so far as to have these ("initial", "last", "best")."""
+        return weights in self.store.index()
+
+    def set_weights(self, weights: str, model: TextModel) -> None:
+        """Set a model's weights to these."""
+        self.store.restore_model(weights, model)
 
     def has_split(self, split: str) -> bool:
         """Whether the run has rows for that split."""
@@ -135,7 +153,7 @@ class Run:
         """
         with policy(precision or self.config.training.precision):
             model = self.build_model()
-        self.store.restore_model(weights, model)
+        self.set_weights(weights, model)
         return model
 
     def _rows(self, split: str) -> Path:
@@ -201,25 +219,6 @@ def create_run(
 def environment() -> dict[str, str]:
     """Versions of what trains a model here."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
-
-
-def load(run: str | Path, weights: str = "best") -> TextModel:
-    """A trained model as an ordinary ``keras.Model``, with its ``tokenizer`` and ``task`` as attributes.
-
-        model = tfpipeline.load("runs/tweets")
-        outputs = model(model.tokenizer(["what a day"], max_length=64))
-
-    Args:
-        run: a run directory.
-        weights: "best", "last" or "initial".
-    Raises:
-        UserError: no such run, or it has no such weights yet.
-    """
-    opened = Run(run)
-    model = opened.model(weights)
-    model.tokenizer = opened.tokenizer
-    model.task = opened.task
-    return model
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -24,7 +24,9 @@ class TextOptions(Section):
 class RunConfig(Section):
     """A whole run file."""
 
-    checkpoint: str = Field(description="The checkpoint to start from: a directory.")
+    checkpoint: str = Field(
+        description="The checkpoint to start from, as `tfpipeline convert` reads it: a directory, an archive, hf://org/name."
+    )
     output: str = Field(description="The run directory.")
     data: DataOptions
     text: TextOptions = TextOptions()

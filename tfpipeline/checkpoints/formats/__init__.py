@@ -2,7 +2,9 @@
 
 A format module has:
     FILES       what it is recognised by, for the message when nothing is
-    recognise(directory) -> bool
+    TABLE       its names and ours
+    recognise(directory) -> bool        of one directory at most one format, unless it holds weights of several
+    owns(directory, name) -> bool       whether that file of a directory is one of its weights
     read(directory, name="") -> Checkpoint
                 `name`: the file (or prefix) of the directory that the user gave; where there are several weights,
                 the ones to read
@@ -24,3 +26,8 @@ def names() -> list[str]:
 def find(name: str) -> Any:
     """The module of a format."""
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def name_of(module: Any) -> str:
+    """The name of a format's module."""
+    return str(module.__name__).rpartition(".")[2]

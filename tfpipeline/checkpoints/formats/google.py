@@ -1,21 +1,28 @@
 """Google's BERT checkpoints: ``bert_model.ckpt.*`` (TF1, by name), ``bert_config.json``, ``vocab.txt``.
 
 Source: google-research/bert, ``modeling.py`` and ``run_classifier.py``. Its ``gelu`` is the tanh form, and its
-LayerNorm's epsilon is 1e-12, which its configuration file does not hold. A model that computes otherwise is
-written with two keys of our own, ``gelu`` and ``layer_norm_eps``; Google's reader accepts extra keys.
+LayerNorm's epsilon is 1e-12, which its configuration file does not hold, nor the names of a classifier's labels.
+What we write has keys of our own for these: ``gelu``, ``layer_norm_eps``, ``labels``, ``classifier`` and
+``problem_type``; Google's reader accepts extra keys.
 """
 
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from tfpipeline.checkpoints.checkpoint import Checkpoint, as_float32, check_vocabulary, config_from
+from tfpipeline.checkpoints.bundles import holds, is_of_kind, open_bundle, read_tensor
+from tfpipeline.checkpoints.checkpoint import (
+    Checkpoint,
+    as_float32,
+    check_labels,
+    check_vocabulary,
+    config_from,
+)
 from tfpipeline.checkpoints.files import (
     TOKENIZER_CONFIG,
     VOCABULARY,
@@ -23,7 +30,7 @@ from tfpipeline.checkpoints.files import (
     require_fields,
     write_vocabulary,
 )
-from tfpipeline.checkpoints.table import Ignored, LazyTensors, Table, Tensor
+from tfpipeline.checkpoints.table import Ignored, Placed, Table, Tensor, labels_of, lazy
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
 from tfpipeline.models.config import BertConfig
@@ -60,13 +67,24 @@ TABLE = Table(
         Tensor("layer_{i}/feed_forward/norm/bias", f"{_LAYER}/output/LayerNorm/beta", "H"),
         Tensor("pooler/kernel", "bert/pooler/dense/kernel", "H K"),
         Tensor("pooler/bias", "bert/pooler/dense/bias", "K"),
+        Tensor("mlm/dense/kernel", "cls/predictions/transform/dense/kernel", "H K"),
+        Tensor("mlm/dense/bias", "cls/predictions/transform/dense/bias", "K"),
+        Tensor("mlm/norm/scale", "cls/predictions/transform/LayerNorm/gamma", "K"),
+        Tensor("mlm/norm/bias", "cls/predictions/transform/LayerNorm/beta", "K"),
+        Tensor("mlm/bias", "cls/predictions/output_bias", "V"),
+        Tensor("nsp/kernel", "cls/seq_relationship/output_weights", "S H"),
+        Tensor("nsp/bias", "cls/seq_relationship/output_bias", "S"),
+        # run_classifier.py. Google has no tagger; ours goes by the same names and a key in the configuration.
+        Tensor("sequence_classifier/kernel", "output_weights", "C H"),
+        Tensor("sequence_classifier/bias", "output_bias", "C"),
+        Tensor("token_classifier/kernel", "output_weights", "C H"),
+        Tensor("token_classifier/bias", "output_bias", "C"),
+        Tensor("span/kernel", "cls/squad/output_weights", "S H"),
+        Tensor("span/bias", "cls/squad/output_bias", "S"),
     ],
     [
         Ignored("*/adam_[mv]", "optimizer slots of pre-training"),
         Ignored("global_step", "the step counter of pre-training"),
-        Ignored("cls/*", "heads of pre-training"),
-        Ignored("output_weights", "the head of a fine-tuned classifier"),
-        Ignored("output_bias", "the head of a fine-tuned classifier"),
     ],
 )
 
@@ -87,7 +105,18 @@ _ACTIVATIONS = {"gelu": "gelu_tanh"}
 
 def recognise(directory: Path) -> bool:
     """Whether a directory holds this format."""
-    return (directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))
+    # TF Model Garden has the same files, of TensorFlow 2; PyTorch's first BERT had the same configuration.
+    if any(directory.glob("*.index")):
+        has_name = (directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))
+        return has_name and (holds(directory, object_based=False) or not holds(directory, object_based=True))
+    return (directory / CONFIG).exists() and not any(
+        file.suffix in (".bin", ".safetensors", ".h5") for file in directory.iterdir()
+    )
+
+
+def owns(directory: Path, name: str) -> bool:
+    """Whether a file of the directory is one of this format's weights."""
+    return is_of_kind(directory, name, object_based=False)
 
 
 def read(directory: Path, name: str = "") -> Checkpoint:
@@ -101,10 +130,12 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     """
     notes: list[str] = []
     values = read_json(directory / CONFIG)
-    reader, prefix = _open(directory, name)
+    reader, prefix = open_bundle(directory, name, PREFIX, object_based=False)
     found = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
     config = _config(values, directory / CONFIG, "bert/pooler/dense/kernel" in found, notes)
-    placed, left_out = TABLE.match(config, found, f"{prefix} does not fit {CONFIG}")
+    where = f"{prefix} does not fit {CONFIG}"
+    placed, left_out = TABLE.match(config, found, where, _heads(values, directory / CONFIG))
+    labels = _labels(values, directory / CONFIG, placed, notes)
     vocabulary = load_vocabulary(directory / VOCABULARY)
     tokenizer_config = directory / TOKENIZER_CONFIG
     if tokenizer_config.exists():
@@ -115,18 +146,19 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         notes.append(f"no {TOKENIZER_CONFIG}; the vocabulary is {case} upper-case words")
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
 
-    def tensor(name: str) -> np.ndarray:
-        try:
-            value: np.ndarray = reader.get_tensor(name)
-        # A file cut short is an IndexError, a flipped bit a DataLossError (or a RuntimeError, by version).
-        except (tf.errors.OpError, IndexError, RuntimeError) as error:
-            raise UserError(
-                f"{prefix}: cannot read {name}, a data file is truncated or damaged; copy the checkpoint again"
-            ) from error
-        return as_float32(value, name, prefix)
-
+    tensors, heads = lazy(placed, lambda name: as_float32(read_tensor(reader, prefix, name), name, prefix))
     return Checkpoint(
-        directory, "google", config, vocabulary, tokenizer, LazyTensors(placed, tensor), left_out, notes
+        source=directory,
+        format="google",
+        config=config,
+        vocabulary=vocabulary,
+        tokenizer=tokenizer,
+        tensors=tensors,
+        heads=heads,
+        labels=labels,
+        problem_type=values.get("problem_type"),
+        left_out=left_out,
+        notes=notes,
     )
 
 
@@ -155,45 +187,30 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
         notes.append(
             f"layer_norm_eps is {config.layer_norm_eps:g}; Google's own code computes with {LAYER_NORM_EPS:g}"
         )
-    (directory / CONFIG).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+    if "token_classifier" in checkpoint.head_names:
+        values["classifier"] = "token"
+    if checkpoint.labels:
+        values["labels"] = list(checkpoint.labels)
+    if checkpoint.problem_type is not None:
+        values["problem_type"] = checkpoint.problem_type
+    (directory / CONFIG).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
     write_vocabulary(directory / VOCABULARY, checkpoint.vocabulary)
     (directory / TOKENIZER_CONFIG).write_text(
         json.dumps(checkpoint.tokenizer.to_dict(), indent=2) + "\n", "utf-8"
     )
-    placed = sorted(TABLE.place(config), key=lambda tensor: tensor.theirs)
+    placed = TABLE.place(config, checkpoint.head_names, len(checkpoint.labels))
+    placed.sort(key=lambda tensor: tensor.theirs)
     try:
         tf.raw_ops.SaveV2(
             prefix=str(directory / PREFIX),
             tensor_names=[tensor.theirs for tensor in placed],
             shape_and_slices=[""] * len(placed),
-            tensors=[tf.constant(tensor.to_theirs(checkpoint.tensors[tensor.ours])) for tensor in placed],
+            tensors=[tf.constant(tensor.to_theirs(checkpoint.tensor(tensor.ours))) for tensor in placed],
         )
     except tf.errors.OpError as error:
         reason = str(error.message).partition(" [Op:")[0]
         raise write_failure(directory / PREFIX, reason) from error
     return notes
-
-
-def _open(directory: Path, name: str) -> tuple[Any, Path]:
-    indexes = sorted(directory.glob("*.ckpt.index")) or sorted(directory.glob("*.index"))
-    asked = directory / f"{re.sub(r'[.](index|data-[0-9-of]+)$', '', name)}.index"
-    if asked.exists():
-        named = [asked]
-    else:
-        named = [path for path in indexes if path.name == f"{PREFIX}.index"] or indexes
-    if not named:
-        raise UserError(f"{directory} has no {PREFIX}.index; copy the whole checkpoint")
-    if len(named) > 1:
-        raise UserError(
-            f"{directory} holds several checkpoints ({', '.join(path.stem for path in named)}); give the path of one"
-        )
-    prefix = named[0].with_suffix("")
-    if not list(directory.glob(f"{prefix.name}.data-*")):
-        raise UserError(f"{prefix}.data-00000-of-00001 is missing; copy the whole checkpoint")
-    try:
-        return tf.train.load_checkpoint(str(prefix)), prefix
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UserError(f"{prefix}.index is truncated or damaged; copy the checkpoint again") from error
 
 
 def _config(values: dict[str, Any], path: Path, pooler: bool, notes: list[str]) -> BertConfig:
@@ -212,3 +229,21 @@ def _config(values: dict[str, Any], path: Path, pooler: bool, notes: list[str]) 
     if not pooler:
         notes.append("the checkpoint has no pooler")
     return config_from({**fields, "pooler": pooler}, path)
+
+
+def _heads(values: dict[str, Any], path: Path) -> list[str]:
+    """The heads to look for: one kind of classifier, as both go by the same names."""
+    kind = values.get("classifier", "sequence")
+    if kind not in ("sequence", "token"):
+        raise UserError(f'{path}: classifier is {kind!r}; it must be "sequence" or "token"')
+    other = {"sequence": "token_classifier", "token": "sequence_classifier"}[kind]
+    return [head for head in TABLE.heads() if head != other]
+
+
+def _labels(
+    values: dict[str, Any], path: Path, placed: Sequence[Placed], notes: list[str]
+) -> tuple[str, ...]:
+    count = labels_of(placed)
+    if count and "labels" not in values:
+        notes.append(f"{CONFIG} names no labels; the classifier's {count} are called LABEL_0, LABEL_1 ...")
+    return check_labels(values.get("labels"), count, path)

@@ -1,0 +1,112 @@
+"""Larger models from a checkpoint: more positions, more tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfpipeline.checkpoints.checkpoint import PADDED_TO, Checkpoint
+from tfpipeline.checkpoints.table import Replaced
+from tfpipeline.errors import UserError
+
+
+def read_tokens(path: str | Path) -> tuple[str, ...]:
+    """New tokens from a file, one a line; empty lines are passed over.
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return tuple(line for line in Path(path).read_text("utf-8").splitlines() if line)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8; save it as such") from error
+
+
+def extend(checkpoint: Checkpoint, *, positions: int | None = None, tokens: Sequence[str] = ()) -> Checkpoint:
+    """A checkpoint with more positions, or with tokens appended to its vocabulary; weights that are there stay.
+
+    Args:
+        checkpoint: what was read.
+        positions: as many positions in all. New ones repeat the old from the first (Beltagy et al. 2020,
+            arXiv:2004.05150, section 5): fine-tune on long texts before using them.
+        tokens: new words, or pieces of words (``##x``), or special tokens in brackets (``[ENTITY]``). A new token's
+            embedding is the mean of those of the pieces it was cut into before.
+    Raises:
+        UserError: fewer positions than there are, or a token that is there or that the tokenizer would never give.
+    """
+    if positions is not None:
+        checkpoint = _with_positions(checkpoint, positions)
+    return _with_tokens(checkpoint, tokens) if tokens else checkpoint
+
+
+def _with_positions(checkpoint: Checkpoint, positions: int) -> Checkpoint:
+    there = checkpoint.config.max_position_embeddings
+    if positions < there:
+        raise UserError(f"{checkpoint.source} has {there} positions already; ask for more than that")
+    old = checkpoint.tensors["embeddings/position"]
+    new = old[np.arange(positions) % there]
+    return dataclasses.replace(
+        checkpoint,
+        config=dataclasses.replace(checkpoint.config, max_position_embeddings=positions),
+        tensors=Replaced(checkpoint.tensors, {"embeddings/position": new}),
+        notes=[*checkpoint.notes, f"{positions} positions: those from {there} on repeat the first ones"],
+    )
+
+
+def _with_tokens(checkpoint: Checkpoint, tokens: Sequence[str]) -> Checkpoint:
+    from tfpipeline.text import WordPieceTokenizer
+
+    before = checkpoint.vocabulary
+    for token in tokens:
+        if not token.strip() or token != token.strip() or len(token.split()) > 1:
+            raise UserError(f"the new token {token!r} is empty or holds white space; give one word a token")
+        if token in before:
+            raise UserError(f'the new token "{token}" is in the vocabulary already; leave it out')
+    if len(set(tokens)) < len(tokens):
+        raise UserError("a new token is given twice; leave one out")
+    vocabulary = (*before, *tokens)
+    special = tuple(token for token in tokens if token[0] == "[" and token[-1] == "]")
+    options = dataclasses.replace(
+        checkpoint.tokenizer, special_tokens=(*checkpoint.tokenizer.special_tokens, *special)
+    )
+    old = WordPieceTokenizer(before, checkpoint.tokenizer)
+    words = [token.removeprefix("##") for token in tokens]
+    pieces = old.tokenize(words).to_list()
+    whole = WordPieceTokenizer(vocabulary, options).tokenize(tokens).to_list()
+    for number, token in enumerate(tokens, len(before)):
+        if not token.startswith("##") and whole[number - len(before)] != [number]:
+            raise UserError(
+                f'the tokenizer would never give the new token "{token}": it lower-cases or cuts it first; write it as '
+                "the tokenizer leaves it, or in brackets as a special token"
+            )
+
+    rows = max(checkpoint.config.vocab_size, len(vocabulary))
+    if checkpoint.config.vocab_size > len(before):
+        rows = -(-rows // PADDED_TO) * PADDED_TO
+    changes = {"embeddings/word": _appended(checkpoint.tensors["embeddings/word"], len(before), rows, pieces)}
+    heads = checkpoint.heads
+    if "mlm/bias" in heads:
+        heads = Replaced(heads, {"mlm/bias": _appended(heads["mlm/bias"], len(before), rows, pieces)})
+    return dataclasses.replace(
+        checkpoint,
+        config=dataclasses.replace(checkpoint.config, vocab_size=rows),
+        vocabulary=vocabulary,
+        tokenizer=options,
+        tensors=Replaced(checkpoint.tensors, changes),
+        heads=heads,
+        notes=[*checkpoint.notes, f"{len(tokens)} new tokens: each begins as the mean of its former pieces"],
+    )
+
+
+def _appended(old: np.ndarray, count: int, rows: int, pieces: Sequence[Sequence[int]]) -> np.ndarray:
+    """Rows of ``count`` tokens, then a mean a new token, then zeros up to ``rows``."""
+    new = np.zeros((rows, *old.shape[1:]), old.dtype)
+    new[: len(old)] = old
+    for row, ids in enumerate(pieces, count):
+        new[row] = old[np.asarray(ids)].mean(0, dtype=np.float64) if len(ids) else 0
+    return new

@@ -1,0 +1,90 @@
+"""A fine-tuned checkpoint of someone else, as a run that has ended: evaluated, exported, asked, without training."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfpipeline import checkpoints, config, tasks
+from tfpipeline.errors import UserError
+from tfpipeline.models import BertConfig, TextModel
+from tfpipeline.text import WordPieceTokenizer
+from tfpipeline.training.run import Run, policy
+from tfpipeline.training.run_config import RunConfig
+
+
+class FineTunedCheckpoint(Run):
+    """A checkpoint with a head that a task serves.
+
+    Args:
+        source: a checkpoint, see :func:`tfpipeline.checkpoints.load`.
+        overrides: settings that its files do not hold: ``data.text=review``, ``text.max_length=128``; as ``--set``.
+    Raises:
+        UserError: it can't be read, or has no head that a task serves.
+    """
+
+    stages = (("best", "as it is"),)
+    reports = None
+
+    def __init__(self, source: str | Path, overrides: Sequence[str] = ()) -> None:
+        self._checkpoint = checkpoints.load(source)
+        self.path = self._checkpoint.source
+        self.name = str(source)
+        self._task = tasks.of_checkpoint(self._checkpoint)
+        settings = {
+            "checkpoint": self.name,
+            "output": self.name,
+            "data": {"train": self.name},
+            "text": {"max_length": self._checkpoint.config.max_position_embeddings},
+            "task": self._task.options.model_dump(mode="json"),
+        }
+        self._config = config.resolve(settings, RunConfig, overrides, source=self.name)
+
+    @functools.cached_property
+    def config(self) -> RunConfig:
+        """Settings as a run file would have them."""
+        return self._config
+
+    @functools.cached_property
+    def task(self) -> tasks.Task:
+        """The task that the checkpoint's head answers."""
+        return self._task
+
+    @functools.cached_property
+    def bert_config(self) -> BertConfig:
+        """The encoder's architecture."""
+        return self._checkpoint.config
+
+    @functools.cached_property
+    def tokenizer(self) -> WordPieceTokenizer:
+        """The checkpoint's own tokenizer."""
+        return WordPieceTokenizer(self._checkpoint.vocabulary, self._checkpoint.tokenizer)
+
+    @property
+    def text_identity(self) -> str:
+        """What the tokens of a text depend on besides the text."""
+        return "\n".join([*self._checkpoint.vocabulary, str(self._checkpoint.tokenizer)])
+
+    def has_weights(self, weights: str) -> bool:
+        """Whether there are weights of that name: the checkpoint's own count as the best."""
+        return weights == "best"
+
+    def has_split(self, split: str) -> bool:
+        """Never: a checkpoint has no rows."""
+        return False
+
+    def set_weights(self, weights: str, model: TextModel) -> None:
+        """Set a model's weights to the checkpoint's."""
+        if not self.has_weights(weights):
+            raise UserError(f'{self.name} is a checkpoint: it has no "{weights}" weights, only its own')
+        model.encoder.assign(self._checkpoint.tensors)
+        for name, variable in self._task.head_variables(model.head).items():
+            variable.assign(self._checkpoint.heads[name])
+
+    def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
+        """The checkpoint's model, float32 unless ``precision`` says otherwise."""
+        with policy(precision or "float32"):
+            model = self.build_model(self._checkpoint.encoder())
+        self.set_weights(weights, model)
+        return model

@@ -1,0 +1,49 @@
+"""Opening what is trained: a run directory, or a fine-tuned checkpoint of someone else as if it was one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfpipeline import checkpoints
+from tfpipeline.errors import UserError
+from tfpipeline.models import TextModel
+from tfpipeline.training.finetuned import FineTunedCheckpoint
+from tfpipeline.training.run import Run, is_run
+
+
+def open_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
+    """A run directory, or a fine-tuned checkpoint as one.
+
+    Args:
+        path: of a run, or of a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes.
+        overrides: for a checkpoint only; see :class:`FineTunedCheckpoint`.
+    Raises:
+        UserError: it is neither, or can't be used.
+    """
+    if is_run(path):
+        if overrides:
+            raise UserError(f"{path} is a run, whose settings are its own; --set is for checkpoints")
+        return Run(path)
+    if checkpoints.is_checkpoint(path):
+        return FineTunedCheckpoint(path, overrides)
+    return Run(path)  # which says what is wrong
+
+
+def load(run: str | Path, weights: str = "best") -> TextModel:
+    """A trained model as an ordinary ``keras.Model``, with its ``tokenizer`` and ``task`` as attributes.
+
+        model = tfpipeline.load("runs/tweets")
+        outputs = model(model.tokenizer(["what a day"], max_length=64))
+
+    Args:
+        run: a run directory, or a checkpoint that somebody else has fine-tuned.
+        weights: "best", "last" or "initial".
+    Raises:
+        UserError: no such run, or it has no such weights (yet).
+    """
+    opened = open_run(run)
+    model = opened.model(weights)
+    model.tokenizer = opened.tokenizer
+    model.task = opened.task
+    return model
