@@ -128,13 +128,12 @@ def main(arguments: Optional[Sequence[str]] = None, base: dict[str, int] = BASE)
             for format_name in directories:
                 fields: dict[str, float] = {}
                 for what in ("seconds", "megabytes", "first_seconds"):
-                    ours, alone = ([m[what] for m in measured[way]] for way in (format_name, "alone"))
-                    fields[what] = round(statistics.median(ours), 3)
-                    fields[f"alone_{what}"] = round(statistics.median(alone), 3)
-                    if what == "first_seconds":
-                        continue
-                    ratios = [one / other for one, other in zip(ours, alone)]
-                    fields[f"{what}_ratio"] = round(statistics.median(ratios), 2)
+                    ours, alone = (
+                        statistics.median(m[what] for m in measured[way]) for way in (format_name, "alone")
+                    )
+                    fields |= {what: round(ours, 3), f"alone_{what}": round(alone, 3)}
+                    if what != "first_seconds":
+                        fields[f"{what}_ratio"] = round(ours / alone, 2)
                 report(benchmark="load", model=model, format=format_name, **fields)
 
 

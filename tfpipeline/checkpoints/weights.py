@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -45,11 +46,34 @@ def open_safetensors(path: Path) -> Weights:
     from safetensors import SafetensorError, safe_open
 
     try:
-        file = safe_open(path, "numpy")
+        file = safe_open(path, "numpy")  # checks the header, and that all tensors are there
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        kinds = {name: file.get_slice(name).get_dtype() for name in shapes}
+        places = _safetensors_places(path)
+        flat = np.memmap(path, np.uint8, "r")
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is truncated or damaged ({error}); copy it again") from error
-    return Weights(path, shapes, file.get_tensor)
+
+    def read(name: str) -> np.ndarray:
+        if kinds[name] != "F32":
+            tensor: np.ndarray = file.get_tensor(name)
+            return tensor
+        # The library copies; these go straight from the file to where they are used, a fifth of loading a model.
+        return np.asarray(flat[slice(*places[name])]).view("<f4").reshape(shapes[name])
+
+    return Weights(path, shapes, read)
+
+
+def _safetensors_places(path: Path) -> dict[str, tuple[int, int]]:
+    """Where each tensor's bytes lie in a file whose header was checked (the format's description)."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {
+        name: (8 + length + entry["data_offsets"][0], 8 + length + entry["data_offsets"][1])
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
 
 
 def open_state_dict(path: Path) -> Weights:
