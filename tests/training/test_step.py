@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -40,20 +41,18 @@ def batch(rows=5, width=9, seed=0, classes=3):
     }
 
 
-def setup(checkpoint, strategy=None, dropout=0.1, **options):
-    """A fresh model in float64 and its training step."""
+def setup(checkpoint, strategy=None, dropout=0.1, make=build_train_step, precision="float64", **options):
+    """A fresh model, in float64 by default, and its training step."""
     strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
-    options = TrainingOptions(precision="float64", learning_rate=0.01, warmup=0.0, **options)
+    options = TrainingOptions(precision=precision, **{"learning_rate": 0.01, "warmup": 0.0, **options})
     task = Classification(ClassificationOptions(dropout=dropout), ["a", "b", "c"])
-    import dataclasses
-
     config = dataclasses.replace(
         checkpoint.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
     )
-    with strategy.scope(), policy("float64"):
+    with strategy.scope(), policy(precision):
         model = TextModel(checkpoint.encoder(config), task.head(config, seed=0))
         optimizer = build_optimizer(options, model, total_steps=100)
-    return model, build_train_step(strategy, model, task, optimizer, options)
+    return model, make(strategy, model, task, optimizer, options)
 
 
 def values(model):
@@ -163,9 +162,10 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from pathlib import Path
 from tests.training.test_step import batch, setup, values
 from tfpipeline import checkpoints
+from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.strategy import build_strategy
 checkpoint = checkpoints.load(Path(sys.argv[1]))
-strategy = build_strategy(sys.argv[3])
+strategy = build_strategy(sys.argv[3], TrainingOptions())
 assert strategy.num_replicas_in_sync == int(sys.argv[2])
 model, step = setup(checkpoint, strategy, clip_norm=0.5)
 losses = [float(step(batch(rows=rows, seed=number), number)["loss"]) for number, rows in enumerate([6, 6, 5, 1])]

@@ -1,28 +1,201 @@
-"""tf.distribute strategies by name."""
+"""tf.distribute strategies by name, with the devices set up as each of them needs.
+
+Devices can be configured only before TensorFlow has started them, so a strategy is built before any tensor.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import glob
+import os
+import socket
+from collections.abc import Iterator
 from typing import Any, Callable
 
 import tensorflow as tf
 
+from tfpipeline.errors import UserError
+from tfpipeline.training.cluster import MEETING_SECONDS, Cluster
+from tfpipeline.training.options import TrainingOptions
 
-def _one_device() -> tf.distribute.Strategy:
+_LOST_SECONDS = 30  # without a sign of life a worker counts as gone
+
+
+def choose_strategy(options: TrainingOptions, cluster: Cluster | None) -> str:
+    """The name of the strategy to build: ``training.strategy``, with ``auto`` decided.
+
+    Raises:
+        UserError: the strategy and the cluster contradict each other.
+    """
+    name: str = options.strategy
+    if name == "auto":
+        if cluster is not None:
+            return "multi_worker"
+        if _has_tpu():
+            return "tpu"
+        return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one_device"
+    if name == "multi_worker" and cluster is None:
+        raise UserError(
+            "training.strategy is multi_worker, but nothing says who the workers are; set TF_CONFIG, or give "
+            "--workers host:port,host:port and --index"
+        )
+    if name != "multi_worker" and cluster is not None:
+        raise UserError(
+            f"TF_CONFIG or --workers describes {len(cluster.workers)} workers, but training.strategy is {name}; "
+            "set it to multi_worker or auto"
+        )
+    return name
+
+
+def build_strategy(
+    name: str, options: TrainingOptions, cluster: Cluster | None = None
+) -> tf.distribute.Strategy:
+    """The strategy of that name, see :func:`choose_strategy`.
+
+    Raises:
+        UserError: there is no such device, or the workers cannot be reached.
+    """
+    _prepare_gpus(options)
+    return _STRATEGIES[name](options, cluster)
+
+
+def has_static_shapes(strategy: tf.distribute.Strategy, options: TrainingOptions) -> bool:
+    """Whether a step is compiled for one shape: then batches have few widths and one size."""
+    return options.xla or (options.xla is None and is_tpu(strategy))
+
+
+def is_tpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether replicas are TPU cores."""
+    return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
+def _prepare_gpus(options: TrainingOptions) -> None:
+    """Take memory as it is needed, not all at once; matrix products as precise as the run file says.
+
+    TensorFlow's own default rounds them to 10 bits on NVIDIA GPUs since Ampere, and calls that float32.
+    """
+    tf.config.experimental.enable_tensor_float_32_execution(options.precision == "tensorfloat32")
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(
+            RuntimeError
+        ):  # already started, by the caller's own program: it has decided
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _one_device(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy("/gpu:0" if tf.config.list_physical_devices("GPU") else "/cpu:0")
 
 
-def _mirrored() -> tf.distribute.Strategy:
+def _mirrored(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Strategy:
     """Every GPU of this machine; without one, every logical CPU device (how tests run it)."""
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
     # NCCL needs GPUs; elsewhere the sum is made on one device.
-    operations = None if kind == "GPU" else tf.distribute.ReductionToOneDevice()
-    return tf.distribute.MirroredStrategy(devices, cross_device_ops=operations)
+    operations: Any = tf.distribute.NcclAllReduce() if kind == "GPU" else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(devices, cross_device_ops=operations if len(devices) > 1 else None)
 
 
-_STRATEGIES: dict[str, Callable[[], Any]] = {"one_device": _one_device, "mirrored": _mirrored}
+def _multi_worker(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Strategy:
+    """All GPUs of all machines, or their CPUs."""
+    assert cluster is not None
+    gpus = tf.config.list_physical_devices("GPU")
+    kinds = tf.distribute.experimental.CommunicationImplementation
+    communication = tf.distribute.experimental.CommunicationOptions(
+        implementation=kinds.NCCL if gpus else kinds.RING
+    )
+    with _tf_config(cluster):
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        try:
+            _bound_waiting(cluster)
+            return tf.distribute.MultiWorkerMirroredStrategy(
+                cluster_resolver=resolver, communication_options=communication
+            )
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"the workers {', '.join(cluster.workers)} could not be connected ({_first_line(error)}); "
+                "check that each reaches the others' addresses, and start all again"
+            ) from error
 
 
-def build_strategy(name: str) -> tf.distribute.Strategy:
-    """The strategy of that name (``training.strategy`` of the run file)."""
-    return _STRATEGIES[name]()
+@contextlib.contextmanager
+def _tf_config(cluster: Cluster) -> Iterator[None]:
+    """``TF_CONFIG`` as this cluster has it, for TensorFlow, which reads it in several places while it starts."""
+    saved = os.environ.get("TF_CONFIG")
+    os.environ["TF_CONFIG"] = cluster.to_tf_config()
+    try:
+        yield
+    finally:
+        if saved is None:
+            del os.environ["TF_CONFIG"]
+        else:
+            os.environ["TF_CONFIG"] = saved
+
+
+def _bound_waiting(cluster: Cluster) -> None:
+    """Let TensorFlow wait for workers a minute instead of an hour.
+
+    There is no public option; it keeps a configuration that was made before (collective_all_reduce_strategy.py,
+    ``_initialize_multi_worker``).
+    """
+    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+    from tensorflow.python.eager import context
+
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        cluster_register_timeout_in_ms=int(MEETING_SECONDS * 1000),
+        heartbeat_timeout_in_ms=_LOST_SECONDS * 1000,
+        shutdown_barrier_timeout_in_ms=_LOST_SECONDS * 1000,
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(cluster.workers))
+        ],
+    )
+
+
+def _has_tpu() -> bool:
+    """Whether this machine has a TPU, or says where one is; asks no device, as that would start it."""
+    return bool(
+        os.environ.get("COLAB_TPU_ADDR")
+        or os.environ.get("TPU_NAME")
+        or (os.environ.get("TPU_ACCELERATOR_TYPE") and glob.glob("/dev/vfio/[0-9]*"))
+        or glob.glob("/dev/accel[0-9]*")
+    )
+
+
+def _tpu(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Strategy:
+    """All cores of a TPU: this machine's (``local``), or one by its name or its grpc:// address."""
+    name = os.environ.get("TPU_NAME", options.tpu) if options.tpu == "local" else options.tpu
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        if name != "local":
+            _check_reachable(resolver.master())
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    # Resolvers ask a metadata server, a cloud API and a driver, each with errors of its own.
+    except (tf.errors.OpError, ValueError, RuntimeError, OSError, ImportError, TypeError, KeyError) as error:
+        raise UserError(
+            f'training.strategy is tpu, but no TPU answers as "{name}" ({_first_line(error)}); choose a machine or '
+            "Colab runtime that has one, or set training.strategy to auto"
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError when nothing listens there: TensorFlow itself would wait without an end."""
+    host, _, port = address.removeprefix("grpc://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=MEETING_SECONDS / 2).close()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(getattr(error, "message", "") or error).strip().splitlines() or [type(error).__name__])[0][
+        :200
+    ]
+
+
+_STRATEGIES: dict[str, Callable[[TrainingOptions, Cluster | None], tf.distribute.Strategy]] = {
+    "one_device": _one_device,
+    "mirrored": _mirrored,
+    "multi_worker": _multi_worker,
+    "tpu": _tpu,
+}

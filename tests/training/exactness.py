@@ -1,0 +1,116 @@
+"""Trains a tiny model in float64 in every way that must give the same result; ``python -m tests.training.exactness``.
+
+A case is a way of training (where, in how many parts, with XLA or not) and a setting (optimizer, clipping, dropout,
+a ragged last batch). Its reference is the same setting on one device, whole, without XLA. One process trains all
+cases of its kind of place, as starting TensorFlow takes longer than they do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WAYS = ("place", "accumulation", "xla", "steps_per_call")
+SETTINGS = ("optimizer", "clipping", "dropout", "ragged")
+# Every pair of values of two columns is in some row (checked by a test); places differ in what they cost.
+CASES = [
+    dict(zip((*WAYS, *SETTINGS), row))
+    for row in [
+        ("one_device", 2, True, 1, "adamw", True, True, True),
+        ("one_device", 4, False, 2, "sgd", False, False, False),
+        ("one_device", 1, True, 2, "sgd", True, False, True),
+        ("one_device", 2, False, 1, "sgd", False, True, False),
+        ("two_devices", 1, False, 1, "adamw", True, True, True),
+        ("two_devices", 2, True, 2, "sgd", False, True, True),
+        ("two_devices", 4, True, 1, "adamw", False, False, True),
+        ("two_devices", 1, False, 2, "sgd", True, True, False),
+        ("two_devices", 4, False, 1, "sgd", True, False, False),
+        ("two_processes", 1, True, 2, "adamw", False, True, False),
+        ("two_processes", 2, False, 2, "adamw", True, False, True),
+        ("two_processes", 4, True, 1, "sgd", True, True, True),
+    ]
+]
+
+
+def name(case: dict[str, Any]) -> str:
+    return "-".join(str(value) for value in case.values())
+
+
+def reference(case: dict[str, Any]) -> dict[str, Any]:
+    return {**case, "place": "one_device", "accumulation": 1, "xla": False, "steps_per_call": 1}
+
+
+def train(
+    case: dict[str, Any], checkpoint: Any, strategy: Any, precision: str = "float64"
+) -> dict[str, np.ndarray]:
+    """Weights by path, losses and the outputs on a batch of its own, after 6 steps."""
+    from tests.training.test_step import batch, setup, values
+    from tfpipeline.training.step import INPUTS, TrainStep
+
+    kept: dict[str, Any] = {}
+
+    def remember(*arguments: Any, **keywords: Any) -> TrainStep:
+        kept["model"] = arguments[1]
+        return TrainStep(*arguments, **keywords, static=case["xla"])
+
+    model, step = setup(
+        checkpoint,
+        strategy,
+        dropout=0.1 if case["dropout"] else 0.0,
+        make=remember,
+        precision=precision,
+        accumulation=case["accumulation"],
+        optimizer={"name": case["optimizer"]},
+        clip_norm=0.05 if case["clipping"] else None,
+    )
+    rows = [8, 8, 8, 8, 8, 5 if case["ragged"] else 8]
+    batches = [batch(rows=count, seed=number) for number, count in enumerate(rows)]
+    losses: list[float] = []
+    at = 0
+    while at < len(batches):
+        group = batches[at : at + case["steps_per_call"]]
+        if len({len(one["label"]) for one in group}) > 1:
+            group = group[:1]
+        losses += [float(loss) for loss in step.many(group, at)["loss"]]
+        at += len(group)
+    outputs = model({name: batch(seed=99)[name] for name in INPUTS})["logits"]
+    return {"losses": np.array(losses), "outputs": np.asarray(outputs), **values(model)}
+
+
+def main(
+    checkpoint: str, cases: str, out: str, place: str = "", addresses: str = "", index: str = "0"
+) -> None:
+    from tfpipeline.runtime import import_tensorflow
+
+    tf = import_tensorflow()
+    if place != "two_processes":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    from tfpipeline import checkpoints
+    from tfpipeline.training.cluster import find_cluster, meet
+    from tfpipeline.training.options import TrainingOptions
+    from tfpipeline.training.strategy import build_strategy
+
+    strategies = {}
+    if place == "two_processes":
+        cluster = find_cluster(addresses.split(","), int(index))
+        meet(cluster, "the same")
+        strategies["two_processes"] = build_strategy("multi_worker", TrainingOptions(), cluster)
+    else:
+        strategies["one_device"] = build_strategy("one_device", TrainingOptions())
+        strategies["two_devices"] = build_strategy("mirrored", TrainingOptions())
+        assert strategies["two_devices"].num_replicas_in_sync == 2
+    loaded = dataclasses.replace(checkpoints.load(checkpoint))
+    for case in json.loads(cases):
+        found = train(case, loaded, strategies[case["place"]], case.get("precision", "float64"))
+        if index == "0":
+            np.savez(Path(out) / f"{name(case)}.npz", **{key.replace("/", "|"): found[key] for key in found})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
