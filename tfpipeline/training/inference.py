@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfpipeline.console import progress
 from tfpipeline.data import TokenCache, evaluation_batches, original_order
 from tfpipeline.tasks import Task
-from tfpipeline.training.step import INPUTS
+from tfpipeline.training.step import INPUTS, WEIGHTS, fill_up, slice_rows
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,53 @@ class Answers:
 
 
 class Inference:
-    """Runs a model over token caches; traced once, for every batch size and width."""
+    """Runs a model over token caches, its batches divided among the replicas of a strategy.
 
-    def __init__(self, model: keras.Model, task: Task, batch_size: int = 64) -> None:
-        self.batch_size = batch_size
+    Args:
+        model: built in the scope of ``strategy``.
+        task: the task.
+        batch_size: rows in a batch, of all replicas together.
+        strategy: by default the one in whose scope this is called.
+        widths: with these, batches have only these widths and one size, as XLA and TPUs need; otherwise one trace
+            serves every size and width.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        task: Task,
+        batch_size: int = 64,
+        strategy: tf.distribute.Strategy | None = None,
+        widths: list[int] | None = None,
+    ) -> None:
+        self._strategy = strategy or tf.distribute.get_strategy()
+        replicas = self._replicas = self._strategy.num_replicas_in_sync
+        self.batch_size = batch_size + -batch_size % replicas
+        self._widths = widths
+
+        def replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+            context = tf.distribute.get_replica_context()
+            rows = batch[WEIGHTS].shape[0]
+            local = (tf.shape(batch[WEIGHTS])[0] if rows is None else rows) // replicas
+            first = tf.cast(context.replica_id_in_sync_group, tf.int32) * local
+            mine = {name: slice_rows(tensor, first, local) for name, tensor in batch.items()}
+            outputs = model({name: mine[name] for name in INPUTS}, training=False)
+            return outputs, tf.cast(task.loss(outputs, mine), tf.float32)
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def answer(
-            inputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor]
-        ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            outputs = model(inputs, training=False)
-            return task.answers(outputs), tf.cast(task.loss(outputs, targets), tf.float32)
+        def forward(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+            outputs, losses = self._strategy.run(replica, args=(batch,))
+            if replicas > 1:
+                outputs = {name: self._strategy.gather(value, axis=0) for name, value in outputs.items()}
+                losses = self._strategy.gather(losses, axis=0)
+            return outputs, losses
 
-        self._answer = answer
+        # Answers may be strings, which no accelerator knows.
+        @tf.function(reduce_retracing=True, autograph=False)
+        def answer(outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return task.answers(outputs)
+
+        self._forward, self._answer = forward, answer
 
     def __call__(self, cache: TokenCache, targets: Mapping[str, np.ndarray], title: str) -> Answers:
         """Answer every row of ``cache``, showing progress under ``title``."""
@@ -56,13 +90,27 @@ class Inference:
         batches = evaluation_batches(cache.lengths, self.batch_size)
         with progress(title, len(cache.lengths)) as bar:
             for rows in batches:
-                batch = cache.batch(rows)
-                answers, losses = self._answer(
-                    {name: tf.constant(batch[name]) for name in INPUTS},
-                    {name: tf.constant(array[rows]) for name, array in targets.items()},
-                )
-                parts.append(({name: tensor.numpy() for name, tensor in answers.items()}, losses.numpy()))
+                parts.append(self._batch(cache, targets, rows))
                 bar.advance(len(rows))
         back = original_order(batches)
         joined = {name: np.concatenate([answers[name] for answers, _ in parts])[back] for name in parts[0][0]}
         return Answers(joined, np.concatenate([losses for _, losses in parts])[back])
+
+    def _batch(
+        self, cache: TokenCache, targets: Mapping[str, np.ndarray], rows: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        width = None
+        if self._widths:
+            longest = int(cache.lengths[rows].max())
+            width = next(width for width in self._widths if width >= longest)
+        batch = {
+            **cache.batch(rows, width=width),
+            **{name: array[rows] for name, array in targets.items()},
+            WEIGHTS: np.ones(len(rows), np.float32),
+        }
+        batch = fill_up(batch, self._replicas, self.batch_size if self._widths else 0)
+        outputs, losses = self._forward({name: tf.constant(array) for name, array in batch.items()})
+        with tf.device("/cpu:0"):
+            answers = self._answer(outputs)
+        real = len(rows)
+        return {name: tensor.numpy()[:real] for name, tensor in answers.items()}, losses.numpy()[:real]

@@ -24,7 +24,7 @@ def build_optimizer(
     optimizer = keras.optimizers.AdamW(
         learning_rate=schedule,
         weight_decay=options.weight_decay,
-        epsilon=options.adam_epsilon,
+        epsilon=options.optimizer.epsilon or 1e-8,
         name="optimizer",  # Keras would number them, and checkpoints store variables by path
     )
     optimizer.exclude_from_weight_decay(

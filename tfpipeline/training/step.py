@@ -156,7 +156,7 @@ class TrainStep:
         first = tf.cast(context.replica_id_in_sync_group, tf.int32) * local
         # A batch whose weights are all 0 has the loss 0, not NaN.
         share = tf.math.divide_no_nan(batch[WEIGHTS], tf.reduce_sum(batch[WEIGHTS]))
-        mine = {name: _slice(tensor, first, local) for name, tensor in {**batch, WEIGHTS: share}.items()}
+        mine = {name: slice_rows(tensor, first, local) for name, tensor in {**batch, WEIGHTS: share}.items()}
         loss, gradients = self._gradients(mine, step, first)
         if replicas > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -183,7 +183,7 @@ class TrainStep:
         size = (tf.shape(mine[WEIGHTS])[0] if rows is None else rows) // self._parts
 
         def body(index: tf.Tensor, loss: tf.Tensor, sums: list[tf.Tensor]) -> Any:
-            part = {name: _slice(tensor, index * size, size) for name, tensor in mine.items()}
+            part = {name: slice_rows(tensor, index * size, size) for name, tensor in mine.items()}
             more, gradients = self._part(part, step, first + index * size)
             return index + 1, loss + more, [a + b for a, b in zip(sums, gradients)]
 
@@ -232,7 +232,7 @@ def build_train_step(
     return TrainStep(strategy, model, task, optimizer, options, variables, static=static)
 
 
-def _slice(tensor: tf.Tensor, start: Any, size: Any) -> tf.Tensor:
+def slice_rows(tensor: tf.Tensor, start: Any, size: Any) -> tf.Tensor:
     """``tensor[start : start + size]``, its size known to XLA when it is a number here."""
     rest = tensor.shape.rank - 1
     return tf.slice(tensor, tf.stack([start, *[0] * rest]), tf.stack([size, *[-1] * rest]))

@@ -1,0 +1,66 @@
+"""What the workers of a training tell each other once TensorFlow connects them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+from tfpipeline.training.interruption import WorkersLost
+
+# What a collective operation raises when a worker is gone; which one depends on who notices first.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+    tf.errors.InternalError,
+    tf.errors.FailedPreconditionError,
+)
+
+
+def share(strategy: tf.distribute.Strategy, variables: Iterable[Any]) -> None:
+    """Set every worker's variables to the chief's, bit for bit."""
+    variables = list(variables)
+
+    @tf.function(autograph=False)
+    def chiefs() -> list[Any]:
+        def replica() -> list[tf.Tensor]:
+            context = tf.distribute.get_replica_context()
+            mine = tf.cast(tf.equal(context.replica_id_in_sync_group, 0), tf.int32)
+            values = [tf.convert_to_tensor(variable.value) for variable in variables]
+            sent = [tf.where(mine > 0, value, tf.zeros_like(value)) for value in values]
+            return list(context.all_reduce(tf.distribute.ReduceOp.SUM, sent))
+
+        return [strategy.experimental_local_results(value)[0] for value in strategy.run(replica)]
+
+    for variable, value in zip(variables, chiefs()):
+        variable.assign(value)
+
+
+def total(strategy: tf.distribute.Strategy, value: int) -> int:
+    """The sum of a number over all replicas, the same on every worker."""
+
+    @tf.function(autograph=False)
+    def summed(number: tf.Tensor) -> Any:
+        def replica(number: tf.Tensor) -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(number))
+
+        return strategy.experimental_local_results(strategy.run(replica, args=(number,)))[0]
+
+    return int(summed(tf.constant(value, tf.int32)))
+
+
+@contextmanager
+def losing(what: str) -> Iterator[None]:
+    """Turn TensorFlow's errors about a worker that is gone into :class:`WorkersLost`."""
+    try:
+        yield
+    except _LOST as error:
+        reason = (str(error.message).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise WorkersLost(
+            f"a worker is gone ({reason}); {what}; start all workers again to go on, or let --supervise do it"
+        ) from error
