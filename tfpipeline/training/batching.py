@@ -1,0 +1,188 @@
+"""The training batches of a run: any epoch's, from any position, in groups for one call of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfpipeline.data import TokenCache, epoch_batches
+from tfpipeline.errors import UserError
+from tfpipeline.training.options import TrainingOptions
+from tfpipeline.training.run import Run
+from tfpipeline.training.step import WEIGHTS
+
+_WIDTHS = 4  # for compiled steps: each width is compiled, and a quarter of the longest wastes little
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split as the loop needs it."""
+
+    cache: TokenCache
+    targets: dict[str, np.ndarray]
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, run: Run, name: str) -> Split:
+        """Read a run's split; its tokens are made now if they are not there yet."""
+        examples = run.examples(name)
+        weights = run.task.weights(examples, training=name == "train")
+        return cls(run.token_cache(name, examples), run.task.targets(examples), weights)
+
+    def batch(self, rows: np.ndarray, width: int | None = None) -> dict[str, np.ndarray]:
+        """Rows as the training step takes them."""
+        return {
+            **self.cache.batch(rows, width=width),
+            **{name: array[rows] for name, array in self.targets.items()},
+            WEIGHTS: self.weights[rows],
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """Batches for one call of the device.
+
+    Attributes:
+        rows: of each batch, row numbers.
+        batches: of one shape.
+        tokens: real tokens in all of them.
+    """
+
+    rows: Sequence[np.ndarray]
+    batches: Sequence[dict[str, np.ndarray]]
+    tokens: int
+
+
+class Batching:
+    """Cuts a split into batches.
+
+    Args:
+        split: the training rows.
+        options: the ``training`` section.
+        batch_size: examples in a global batch.
+        widths: the only widths; None for multiples of 8.
+        static: all batches have one size; what is missing is filled up with examples of weight 0.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        options: TrainingOptions,
+        batch_size: int,
+        widths: Sequence[int] | None,
+        *,
+        static: bool,
+    ) -> None:
+        self.split, self.options, self.batch_size = split, options, batch_size
+        self.widths, self.static = widths, static
+        self._epoch: tuple[int, Sequence[np.ndarray]] | None = None
+
+    def __len__(self) -> int:
+        """Batches of an epoch: as many in each, as their sizes do not depend on the order."""
+        return -(-len(self.split.weights) // self.batch_size)
+
+    def order(self, epoch: int) -> Sequence[np.ndarray]:
+        """The rows of each batch of an epoch."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            options = self.options
+            order = epoch_batches(
+                self.split.cache.lengths,
+                self.batch_size,
+                window=options.window,
+                seed=options.seed,
+                epoch=epoch,
+            )
+            self._epoch = (epoch, order)
+        return self._epoch[1]
+
+    def groups(self, epoch: int, position: int, step: int, stops: Sequence[int | None]) -> Iterator[Group]:
+        """The rest of an epoch.
+
+        A group ends at multiples of ``steps_per_call`` over the whole run, so that a resumed run cuts the same
+        groups, and at multiples of ``stops``, where something else is to be done between two steps.
+
+        Args:
+            epoch: from 0.
+            position: batches done of it.
+            step: steps done over the whole run.
+            stops: such as ``save_every``; None for what is not asked for.
+        """
+        order = self.order(epoch)
+        multiples = [self.options.steps_per_call, *(stop for stop in stops if stop)]
+        while position < len(order):
+            count = min(len(order) - position, *(multiple - step % multiple for multiple in multiples))
+            rows = [order[position + index] for index in range(count)]
+            sizes = {len(batch) for batch in rows}
+            if count < self.options.steps_per_call or (len(sizes) > 1 and not self.static):
+                # Every number of batches is a graph of its own: either a whole call's, or one at a time.
+                for one in rows:
+                    yield self._group([one])
+            else:
+                yield self._group(rows)
+            position += count
+            step += count
+
+    def _group(self, rows: Sequence[np.ndarray]) -> Group:
+        lengths = self.split.cache.lengths
+        width = None
+        if self.widths or len(rows) > 1:
+            longest = max(int(lengths[batch].max()) for batch in rows)
+            width = self.width(longest)
+        batches = [self.split.batch(batch, width) for batch in rows]
+        return Group(rows, batches, int(sum(lengths[batch].sum() for batch in rows)))
+
+    def width(self, longest: int) -> int:
+        """What a batch is padded to whose longest row has so many tokens."""
+        if self.widths:
+            return next(width for width in self.widths if width >= longest)
+        return min(-(-longest // 8) * 8, self.split.cache.max_length)
+
+
+def choose_widths(options: TrainingOptions, max_length: int, *, static: bool) -> list[int] | None:
+    """The widths that batches are padded to; None for any multiple of 8.
+
+    Raises:
+        UserError: ``training.widths`` leaves no room for the longest texts.
+    """
+    if options.widths is not None:
+        if options.widths[-1] < max_length:
+            raise UserError(
+                f"training.widths ends with {options.widths[-1]}, but texts have up to {max_length} tokens "
+                f"(text.max_length); add {max_length} to it"
+            )
+        return [width for width in options.widths if width < max_length] + [max_length]
+    if not static:
+        return None
+    parts = {min(max_length, -(-max_length * part // _WIDTHS // 8) * 8) for part in range(1, _WIDTHS + 1)}
+    return sorted(parts)
+
+
+def global_batch_size(options: TrainingOptions, replicas: int) -> int:
+    """Examples in a batch of all replicas.
+
+    Raises:
+        UserError: a batch cannot be divided as asked.
+    """
+    parts = options.accumulation
+    if options.batch_size_per == "replica":
+        if options.batch_size % parts:
+            raise UserError(
+                f"training.batch_size is {options.batch_size} per replica, which training.accumulation ({parts}) does not "
+                f"divide; set it to {_nearest(options.batch_size, parts)}"
+            )
+        return options.batch_size * replicas
+    if options.batch_size % (replicas * parts):
+        into = f"{replicas} replicas" + (f" times training.accumulation ({parts})" if parts > 1 else "")
+        raise UserError(
+            f"training.batch_size is {options.batch_size}, which does not divide among {into}; "
+            f"set it to {_nearest(options.batch_size, replicas * parts)}"
+        )
+    return options.batch_size
+
+
+def _nearest(size: int, multiple: int) -> str:
+    above = -(-size // multiple) * multiple
+    below = above - multiple
+    return f"{below} or {above}" if below else str(above)
