@@ -94,6 +94,15 @@ class Task(abc.ABC):
             UserError: a row's target can't be used; names its file and line.
         """
 
+    def weights(self, examples: Sequence[Example], *, training: bool) -> np.ndarray:
+        """How much each row counts, float32 [N]; by default the weight that the data gives it.
+
+        Args:
+            examples: the rows.
+            training: whether they are trained on; a score counts classes as they are.
+        """
+        return np.fromiter((example.weight for example in examples), np.float32, len(examples))
+
     # The model.
 
     @abc.abstractmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Optional
+from typing import TYPE_CHECKING, Any, Literal, Optional, Union
 
 import numpy as np
 from pydantic import Field
@@ -41,7 +41,14 @@ class ClassificationOptions(Section):
         "mean", description="What the classifier sees: the mean of the real tokens, [CLS], or BERT's pooler."
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of each target that is spread over all labels."
+    )
+    class_weights: Union[Literal["balanced"], dict[str, float], None] = Field(
+        None,
+        description="In training, what rows of a label count: {label: weight}, 1 where none is named; balanced: each "
+        "label as much as any other (rows / (labels * rows of the label), as in scikit-learn).",
+    )
 
 
 class Classification(Task):
@@ -77,6 +84,16 @@ class Classification(Task):
             raise UserError(
                 f'no training row has the label "{absent[0]}" of task.labels; remove it or add rows for it'
             )
+        if isinstance(options.class_weights, dict):
+            for label, weight in options.class_weights.items():
+                if label not in labels:
+                    raise UserError(
+                        f'task.class_weights names the unknown label "{label}"{did_you_mean(label, labels)}'
+                    )
+                if weight < 0:
+                    raise UserError(
+                        f'task.class_weights: "{label}" has the weight {weight}; it must be at least 0'
+                    )
         task = cls(options, labels)
         task.targets(examples)
         return task
@@ -124,6 +141,21 @@ class Classification(Task):
                 )
             indices[row] = self._index[example.label]
         return {"label": indices}
+
+    def weights(self, examples: Sequence[Example], *, training: bool) -> np.ndarray:
+        weights = super().weights(examples, training=training)
+        wanted = self.options.class_weights
+        if not training or wanted is None:
+            return weights
+        indices = self.targets(examples)["label"]
+        if wanted == "balanced":
+            sums = np.bincount(indices, weights, len(self.labels))
+            of_class = np.divide(
+                weights.sum(), len(self.labels) * sums, where=sums > 0, out=np.zeros_like(sums)
+            )
+        else:
+            of_class = np.array([wanted.get(label, 1.0) for label in self.labels])
+        return (weights * of_class[indices]).astype(np.float32)
 
     def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import ClassificationHead

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,65 +15,33 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline import checkpoints, config
-from tfpipeline.console import progress, say
-from tfpipeline.data import TokenCache, epoch_batches, load_splits
+from tfpipeline.console import Step, progress, say
+from tfpipeline.data import load_splits
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import write_text
+from tfpipeline.training import sources, workers
+from tfpipeline.training.batching import Batching, Group, Split, choose_widths, global_batch_size
+from tfpipeline.training.cluster import Cluster, find_cluster, meet
 from tfpipeline.training.inference import Answers, Inference
+from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.run import Run, create_run, is_run, policy
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.state import State
 from tfpipeline.training.step import WEIGHTS, build_train_step
-from tfpipeline.training.strategy import build_strategy
+from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
 
-_READ_EVERY = 10  # steps between two looks at the loss: reading it makes the device wait
+__all__ = ["Interrupted", "Trainer", "WorkersLost", "interruptible", "train"]
 
-
-class Interrupted(Exception):
-    """Training was asked to stop (Ctrl-C, SIGTERM); what was done is saved, the message says how to go on."""
-
-
-@dataclass
-class State:
-    """Where a run is; saved with each checkpoint. Together with the variables it is all a resume needs."""
-
-    step: int = 0  # steps done over the whole run
-    epoch: int = 0  # epochs done
-    position: int = 0  # batches done of the running epoch
-    loss_sum: float = 0.0  # over the running epoch, of batch loss times batch weight
-    weight_sum: float = 0.0
-    best: float | None = None
-    best_epoch: int | None = None
-    history: list[dict[str, float]] = field(default_factory=list)  # one entry an epoch
-    finished: str | None = None  # why training ended
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split as the loop needs it."""
-
-    cache: TokenCache
-    targets: dict[str, np.ndarray]
-    weights: np.ndarray
-
-    @classmethod
-    def of(cls, run: Run, name: str) -> Split:
-        examples = run.examples(name)
-        weights = np.array([example.weight for example in examples], np.float32)
-        return cls(run.token_cache(name, examples), run.task.targets(examples), weights)
-
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return {
-            **self.cache.batch(rows),
-            **{name: array[rows] for name, array in self.targets.items()},
-            WEIGHTS: self.weights[rows],
-        }
+_ROWS_SHOWN = 5  # of a batch whose loss is no number
 
 
 def train(
     run_file: str | Path | RunConfig,
     overrides: Sequence[str] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    *,
+    cluster: Cluster | None = None,
 ) -> Run:
     """Train a run to its end, from where it stands.
 
@@ -85,166 +52,308 @@ def train(
         run_file: a run file's path, or its settings as a :class:`RunConfig`.
         overrides: ``"training.epochs=2"``, as ``--set`` takes them; for a path only.
         callbacks: ordinary Keras callbacks; ``model.stop_training`` is honoured at the end of an epoch.
+        cluster: the workers of a training over several machines; by default those of ``TF_CONFIG``.
     Raises:
         UserError: something the user gave can't be used, or the disk is full; earlier checkpoints stay.
         Interrupted: Ctrl-C or SIGTERM; the step was finished and saved.
+        WorkersLost: another worker is gone; all can be started again, and go on.
     """
     run_config = run_file if isinstance(run_file, RunConfig) else config.load(run_file, RunConfig, overrides)
-    run = _open_or_create(run_config)
-    trainer = Trainer(run, callbacks)
-    if trainer.state.finished:
-        say(f"{run.path} is finished ({trainer.state.finished}); nothing to do")
-    else:
-        trainer.fit()
+    options = run_config.training
+    cluster = cluster or find_cluster()
+    kind = choose_strategy(options, cluster)
+    run = _existing(run_config, cluster)
+    saved = run.store.state("last") if run is not None and "last" in run.store.index() else None
+    if cluster is not None:
+        say(f"worker {cluster.index} of {len(cluster.workers)}: waiting for the others")
+        same = f"run file: {config.dump(run_config)!r}\n{sources.identity(sources.fingerprints(run_config))}"
+        saved = meet(cluster, same, lambda: saved)
+    if run is not None and saved and saved["finished"]:
+        say(f"{run.path} is finished ({saved['finished']}); nothing to do")
+        return run
+    # Before any tensor: devices can't be configured any more once they have started.
+    strategy = build_strategy(kind, options, cluster)
+    # Before the rows are read: a batch that does not divide is a word in the run file.
+    batch_size = global_batch_size(options, strategy.num_replicas_in_sync)
+    run = run or _create(run_config, cluster)
+    state = State(**saved) if saved else State()
+    if not state.finished:
+        Trainer(run, strategy, batch_size, state, callbacks, cluster).fit()
     return run
 
 
 class Trainer:
-    """Trains one run; see :func:`train`."""
+    """Trains one run; see :func:`train`.
 
-    def __init__(self, run: Run, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
-        self.run = run
-        self.options = run.config.training
-        self.state = State()
-        roles = run.store.index()
-        if "last" in roles:
-            self.state = State(**run.store.state("last"))
-        if self.state.finished:
-            return
-        self.metric = self.options.best_metric or run.task.best_metric
+    Args:
+        run: the run directory; on a worker that is not the chief, one of its own.
+        strategy: built.
+        batch_size: of a global batch.
+        state: where the run stands.
+        callbacks: besides those of the run file.
+        cluster: the workers, if there are several.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        strategy: tf.distribute.Strategy,
+        batch_size: int,
+        state: State,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        cluster: Cluster | None = None,
+    ) -> None:
+        self.run, self.strategy, self.state, self.cluster = run, strategy, state, cluster
+        options = self.options = run.config.training
+        self.writes = cluster is None or cluster.is_chief
+        self.metric = options.best_metric or run.task.best_metric
+        static = has_static_shapes(strategy, options)
+        widths = choose_widths(options, run.config.text.max_length, static=static)
         self.train_split, self.validation_split = Split.of(run, "train"), Split.of(run, "validation")
-        # Sizes of batches do not depend on the order, so every epoch has as many.
-        self.steps_per_epoch = len(self._batches(0))
-        self.total_steps = self.steps_per_epoch * self.options.epochs
-        self.strategy = build_strategy(self.options.strategy)
-        with self.strategy.scope(), policy(self.options.precision):
-            self.model = run.build_model(None if roles else self._pretrained_encoder())
-            self.optimizer = build_optimizer(self.options, self.model, self.total_steps)
-            if "last" in roles:
+        self.batching = Batching(self.train_split, options, batch_size, widths, static=static)
+        self.steps_per_epoch = len(self.batching)
+        self.total_steps = options.steps or self.steps_per_epoch * options.epochs
+        self.epochs = -(-self.total_steps // self.steps_per_epoch)
+        resumed = state.step > 0 or "last" in run.store.index()
+        with strategy.scope(), policy(options.precision):
+            self.model = run.build_model(None if resumed else self._pretrained_encoder())
+            self.optimizer = build_optimizer(options, self.model, self.total_steps)
+            if resumed and self.writes:
                 run.store.restore_model("last", self.model)
                 run.store.restore_optimizer(self.optimizer)
-        if not roles:
-            run.store.save(["initial", "last"], 0, self.model, self.optimizer, asdict(self.state))
+        if cluster is not None:
+            with workers.losing("nothing was trained yet"):
+                workers.share(strategy, [*self.model.variables, *self.optimizer.variables])
+        self.model.optimizer = self.optimizer  # where Keras callbacks look for the learning rate
+        if not resumed:
+            self._save(["initial", "last"])
         self.callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=self.model)
-        self.step = build_train_step(self.strategy, self.model, run.task, self.optimizer, self.options)
-        self.infer = Inference(self.model, run.task)
+        self.step = build_train_step(strategy, self.model, run.task, self.optimizer, options, static=static)
+        self.infer = Inference(self.model, run.task, strategy=strategy, widths=widths if static else None)
+        self._pending: list[tuple[int, np.ndarray, float, tf.Tensor, tf.Tensor]] = []
+        self._clock = (time.monotonic(), 0, 0)
 
     def fit(self) -> None:
         """Train to the end."""
         options, state = self.options, self.state
         rows, replicas = len(self.train_split.weights), self.strategy.num_replicas_in_sync
         say(
-            f"training on {rows} rows, validating on {len(self.validation_split.weights)}: {options.epochs} epochs "
-            f"of {self.steps_per_epoch} steps, batch {options.batch_size} on {replicas} replica(s) "
-            f"({options.strategy}), {options.precision}, {self.model.count_params():,} parameters"
+            f"training on {rows} rows, validating on {len(self.validation_split.weights)}: {self.total_steps} steps "
+            f"({self.steps_per_epoch} an epoch), batch {self.batching.batch_size} on {replicas} replica(s) "
+            f"({type(self.strategy).__name__}), {options.precision}, {self.model.count_params():,} parameters"
         )
         if state.step:
             say(f"resuming at step {state.step} of {self.total_steps}")
         self.model.stop_training = False
-        with interruptible() as asked:
+        with interruptible() as asked, self._losing():
             self.callbacks.on_train_begin()
             while not state.finished:
                 self._epoch(asked)
             self.callbacks.on_train_end()
-        say(
-            f"{state.finished}; best {self.metric} {state.best:.4f} on validation, after epoch {state.best_epoch}; "
-            f"the run is in {self.run.path}"
+        best = (
+            ""
+            if state.best is None
+            else f"; best {self.metric} {state.best:.4f} on validation, after step {state.best_step}"
         )
+        say(f"{state.finished}{best}; the run is in {self.run.path}")
+
+    def _losing(self) -> Any:
+        last = f"the last checkpoint is in {self.run.path}"
+        return workers.losing(last) if self.cluster is not None else _nothing()
 
     def _epoch(self, asked: threading.Event) -> None:
         state, options = self.state, self.options
-        batches = self._batches(state.epoch)
         self.callbacks.on_epoch_begin(state.epoch)
-        pending: list[tuple[tf.Tensor, float]] = []
-
-        def read_losses() -> None:
-            for loss, weight in pending:
-                state.loss_sum += float(loss) * weight
-                state.weight_sum += weight
-            pending.clear()
-
-        title = f"epoch {state.epoch + 1}/{options.epochs}"
-        with progress(title, len(batches), done=state.position) as bar:
-            for rows in batches[state.position :]:
-                batch = self.train_split.batch(rows)
-                self.callbacks.on_train_batch_begin(state.position)
-                result = self.step(batch, state.step)
-                pending.append((result["loss"], float(batch[WEIGHTS].sum())))
-                state.step += 1
-                state.position += 1
-                if state.step % _READ_EVERY == 0:
-                    read_losses()
-                self.callbacks.on_train_batch_end(state.position - 1, {"loss": result["loss"]})
-                note = f"loss {state.loss_sum / state.weight_sum:.4f}" if state.weight_sum else ""
-                bar.advance(1, note)
-                last = state.position == len(batches)
-                due = options.save_every and state.step % options.save_every == 0
-                if (asked.is_set() or due) and not last:
-                    read_losses()
+        end = min(self.steps_per_epoch, state.position + self.total_steps - state.step)
+        title = f"epoch {state.epoch + 1}/{self.epochs}"
+        groups = self.batching.groups(
+            state.epoch,
+            state.position,
+            state.step,
+            [options.save_every, options.evaluate_every, options.log_every, self.total_steps],
+        )
+        with progress(title, self.steps_per_epoch, done=state.position) as bar:
+            for group in groups:
+                stop = self._train_on(group, asked, bar)
+                last = state.position == self.steps_per_epoch or state.step == self.total_steps
+                due = bool(options.evaluate_every) and state.step % options.evaluate_every == 0
+                save = bool(options.save_every) and state.step % options.save_every == 0
+                if due and not last:
+                    self._evaluate()
+                    if state.finished:
+                        return
+                elif (stop or save) and not last:
+                    self._read_losses()
                     self._save(["last"])
-                if asked.is_set() and not last:
+                if stop and not last:
                     self._stop_here()
-        read_losses()
+                if state.position >= end:
+                    break
+        self._read_losses()
         self._end_epoch()
-        if asked.is_set() and not state.finished:
+        if self._stops(asked) and not state.finished:
             self._stop_here()
 
-    def _end_epoch(self) -> None:
+    def _train_on(self, group: Group, asked: threading.Event, bar: Step) -> bool:
+        """One call of the device; the answer is whether somebody asked to stop."""
         state, options = self.state, self.options
+        for index in range(len(group.batches)):
+            self.callbacks.on_train_batch_begin(state.position + index)
+        first = state.step
+        result = self.step.many(group.batches, first, stop=asked.is_set())
+        for index, (rows, batch) in enumerate(zip(group.rows, group.batches)):
+            weight = float(batch[WEIGHTS].sum())
+            self._pending.append(
+                (first + index, rows, weight, result["loss"][index], result["gradient_norm"][index])
+            )
+        state.step += len(group.batches)
+        state.position += len(group.batches)
+        began, examples, tokens = self._clock
+        self._clock = (began, examples + sum(map(len, group.rows)), tokens + group.tokens)
+        logs: dict[str, Any] = {"loss": result["loss"][-1]}
+        if state.step % options.log_every == 0:
+            logs = self._logs()
+        for index in range(len(group.batches)):
+            self.callbacks.on_train_batch_end(state.position - len(group.batches) + index, logs)
+        loss = state.train_loss
+        bar.advance(len(group.batches), "" if loss is None else f"loss {loss:.4f}{self._rates(logs)}")
+        # Every worker must stop after the same step, whichever was asked.
+        return asked.is_set() if self.cluster is None else int(result["stop"][-1]) > 0
+
+    def _logs(self) -> dict[str, Any]:
+        """What is shown every ``log_every`` steps; reading the losses makes Python wait for the device."""
+        loss, norm = self._read_losses()
+        began, examples, tokens = self._clock
+        seconds = max(time.monotonic() - began, 1e-9)
+        self._clock = (time.monotonic(), 0, 0)
+        return {
+            "step": self.state.step,
+            "loss": loss,
+            "gradient_norm": norm,
+            "learning_rate": float(keras.ops.convert_to_numpy(self.optimizer.learning_rate)),
+            "examples_per_second": examples / seconds,
+            "tokens_per_second": tokens / seconds,
+        }
+
+    @staticmethod
+    def _rates(logs: dict[str, Any]) -> str:
+        if "learning_rate" not in logs:
+            return ""
+        return (
+            f", rate {logs['learning_rate']:.2e}, {logs['examples_per_second']:.0f} examples/s, "
+            f"{logs['tokens_per_second']:.0f} tokens/s"
+        )
+
+    def _read_losses(self) -> tuple[float, float]:
+        """Add up the losses since the last time; the answer is the last one, and its gradient's norm.
+
+        Raises:
+            UserError: one of them is no number.
+        """
+        state = self.state
+        loss = norm = float("nan")
+        scaled = self.options.precision == "mixed_float16"  # there, an overflow is skipped, not an error
+        for step, rows, weight, loss_tensor, norm_tensor in self._pending:
+            loss, norm = float(loss_tensor), float(norm_tensor)
+            if not np.isfinite(loss) or not (np.isfinite(norm) or scaled):
+                self._pending.clear()
+                self._not_a_number(step, rows, loss, norm)
+            state.loss_sum += loss * weight
+            state.weight_sum += weight
+        self._pending.clear()
+        return loss, norm
+
+    def _not_a_number(self, step: int, rows: np.ndarray, loss: float, norm: float) -> None:
+        examples = self.run.examples("train")
+        shown = ", ".join(examples[int(row)].source for row in rows[:_ROWS_SHOWN])
+        more = f" and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
+        rate = self.optimizer.learning_rate
+        schedule = getattr(self.optimizer, "_learning_rate", None)
+        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            rate = schedule(step)
+        kept = self.run.store.state("last")["step"] if self.writes else "the chief's last"
+        raise UserError(
+            f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}, at the learning rate "
+            f"{float(keras.ops.convert_to_numpy(rate)):.3g}, on the rows {shown}{more}; look at these rows, lower "
+            f"training.learning_rate, or set training.clip_norm; the checkpoint of step {kept} is kept in {self.run.path}"
+        )
+
+    def _evaluate(self) -> dict[str, float]:
+        """Validate, and save what came of it."""
+        self._read_losses()
+        state, options = self.state, self.options
+        self.callbacks.on_test_begin()
         scores = self._validate()
         if self.metric not in scores:
             raise UserError(
                 f'training.best_metric: there is no metric "{self.metric}"{did_you_mean(self.metric, scores)}'
             )
-        state.epoch += 1
-        entry = {
-            "epoch": state.epoch,
-            "step": state.step,
-            "train_loss": state.loss_sum / state.weight_sum,
-            **scores,
-        }
+        loss = state.train_loss
+        assert loss is not None
+        entry = {"epoch": state.epoch, "step": state.step, "train_loss": loss, **scores}
         state.history.append(entry)
         value = scores[self.metric]
         lower = self.metric == "loss" or self.metric in self.run.task.lower_is_better
         better = state.best is None or (value < state.best if lower else value > state.best)
+        state.waited = 0 if better else state.waited + 1
         if better:
-            state.best, state.best_epoch = value, state.epoch
-        state.position, state.loss_sum, state.weight_sum = 0, 0.0, 0.0
+            state.best, state.best_epoch, state.best_step = value, state.epoch, state.step
         say(
-            f"epoch {state.epoch}: train loss {entry['train_loss']:.4f}, validation "
+            f"epoch {state.epoch}, step {state.step}: train loss {loss:.4f}, validation "
             f"loss {scores['loss']:.4f}, {self.metric} {value:.4f}{' (best so far)' if better else ''}"
         )
-        self.callbacks.on_epoch_end(state.epoch - 1, entry)
-        assert state.best_epoch is not None
-        waited = state.epoch - state.best_epoch
-        if options.early_stopping and waited >= options.early_stopping:
-            state.finished = f"stopped early: {waited} epochs without a better {self.metric}"
-        elif self.model.stop_training:
+        self.callbacks.on_test_end({**scores, "step": state.step})
+        if options.early_stopping and state.waited >= options.early_stopping:
+            state.finished = f"stopped early: {state.waited} validations without a better {self.metric}"
+        at_end = state.position == 0 or state.step == self.total_steps
+        if not at_end:
+            self._save(["last", "best"] if better else ["last"])
+        self._write_history()
+        return {**entry, "better": float(better)}
+
+    def _end_epoch(self) -> None:
+        state, options = self.state, self.options
+        whole = state.position == self.steps_per_epoch
+        if whole:
+            state.epoch, state.position = state.epoch + 1, 0
+        entry = self._evaluate()
+        better = entry.pop("better") > 0
+        if whole:
+            state.loss_sum = state.weight_sum = 0.0
+        self.callbacks.on_epoch_end(state.epoch - 1 if whole else state.epoch, entry)
+        stopped = bool(self.model.stop_training)
+        if self.cluster is not None:
+            stopped = workers.total(self.strategy, int(stopped)) > 0
+        if state.finished:
+            pass
+        elif stopped:
             state.finished = "stopped by a callback"
-        elif state.epoch == options.epochs:
-            state.finished = f"trained {state.epoch} epochs"
+        elif state.step >= self.total_steps:
+            state.finished = (
+                f"trained {state.step} steps" if options.steps else f"trained {state.epoch} epochs"
+            )
         self._save(["last", "best"] if better else ["last"])
-        write_text(
-            self.run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in state.history)
-        )
 
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
         answers: Answers = self.infer(split.cache, split.targets, "validation")
         return answers.scores(self.run.task, split.targets, split.weights)
 
-    def _batches(self, epoch: int) -> list[np.ndarray]:
-        options = self.options
-        return epoch_batches(
-            self.train_split.cache.lengths,
-            options.batch_size,
-            window=options.window,
-            seed=options.seed,
-            epoch=epoch,
-        )
+    def _stops(self, asked: threading.Event) -> bool:
+        if self.cluster is None:
+            return asked.is_set()
+        return workers.total(self.strategy, int(asked.is_set())) > 0
 
     def _save(self, roles: list[str]) -> None:
-        self.run.store.save(roles, self.state.step, self.model, self.optimizer, asdict(self.state))
+        if self.writes:
+            self.run.store.save(
+                roles, self.state.step, self.model, self.optimizer, asdict(self.state), keep=self.options.keep
+            )
+
+    def _write_history(self) -> None:
+        if self.writes:
+            lines = "".join(json.dumps(line) + "\n" for line in self.state.history)
+            write_text(self.run.path / "metrics.jsonl", lines)
 
     def _stop_here(self) -> None:
         raise Interrupted(
@@ -255,8 +364,27 @@ class Trainer:
         return checkpoints.load(self.run.config.checkpoint).encoder(self.run.bert_config)
 
 
-def _open_or_create(run_config: RunConfig) -> Run:
+class _nothing:  # noqa: N801 - contextlib.nullcontext, typed for a with statement of two kinds
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _directory(run_config: RunConfig, cluster: Cluster | None) -> Path:
+    """The run directory; a worker that is not the chief has one of its own, beside it or on its own disk."""
     path = Path(run_config.output)
+    if cluster is None or cluster.is_chief:
+        return path
+    return path.with_name(f"{path.name}.worker-{cluster.index}")
+
+
+def _existing(run_config: RunConfig, cluster: Cluster | None) -> Run | None:
+    """The run that is in ``output``; None where there is none yet.
+
+    Raises:
+        UserError: something else is there, or a run of other settings, data or checkpoint.
+    """
+    path = _directory(run_config, cluster)
     if is_run(path):
         run = Run(path)
         theirs, ours = config.dump(run.config).splitlines(), config.dump(run_config).splitlines()
@@ -268,32 +396,16 @@ def _open_or_create(run_config: RunConfig) -> Run:
                 f"{path} was started with other settings ({'; '.join(changed[:3])} differs); "
                 "choose another output folder, or remove that one"
             )
+        sources.check(path, run_config)
         return run
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"output: {path} is there and is not a run directory; choose another folder")
+    return None
+
+
+def _create(run_config: RunConfig, cluster: Cluster | None) -> Run:
+    path = _directory(run_config, cluster)
     if path.exists():
         path.rmdir()
     checkpoint = checkpoints.load(run_config.checkpoint)
-    return create_run(run_config, checkpoint, load_splits(run_config.data))
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM set the event the first time; a second Ctrl-C stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread may set signal handlers
-        return
-
-    def ask(signum: int, frame: Any) -> None:
-        if asked.is_set() and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-        say("finishing this step and saving; Ctrl-C again to stop at once")
-
-    saved = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in saved.items():
-            signal.signal(number, handler)
+    return create_run(run_config, checkpoint, load_splits(run_config.data), path)

@@ -10,6 +10,7 @@ checkpoints/             initial, last, best (training.store)
 metrics.jsonl            one line an epoch
 report.json, report.md   written by evaluation
 environment.json         versions that trained it
+sources.json             fingerprints of the checkpoint and the data files it was made from
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_directory
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
 from tfpipeline.text import TokenizerOptions, WordPieceTokenizer, load_vocabulary
+from tfpipeline.training import sources
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.store import CheckpointStore
 
@@ -168,16 +170,26 @@ class policy:  # noqa: N801 - reads as `with policy("mixed_bfloat16"):`
 
     def __enter__(self) -> None:
         self._saved = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(self._name)
+        # TensorFloat-32 is how a GPU multiplies float32, no dtype: the strategy switches it on.
+        keras.config.set_dtype_policy("float32" if self._name == "tensorfloat32" else self._name)
 
     def __exit__(self, *_: object) -> None:
         keras.config.set_dtype_policy(self._saved)
 
 
 def create_run(
-    run_config: RunConfig, checkpoint: checkpoints.Checkpoint, splits: dict[str, list[Example]]
+    run_config: RunConfig,
+    checkpoint: checkpoints.Checkpoint,
+    splits: dict[str, list[Example]],
+    path: Path | None = None,
 ) -> Run:
     """Lay out a new run directory, everything but its weights; whole or not at all.
+
+    Args:
+        run_config: the run file as resolved.
+        checkpoint: what training starts from.
+        splits: the rows.
+        path: the directory; by default the run file's ``output``.
 
     Raises:
         UserError: a row can't be used, or the directory can't be written.
@@ -200,7 +212,7 @@ def create_run(
     tokenizer = checkpoint.tokenizer
     if run_config.text.lowercase is not None:
         tokenizer = dataclasses.replace(tokenizer, lowercase=run_config.text.lowercase)
-    path = Path(run_config.output)
+    path = path or Path(run_config.output)
     with atomic_directory(path) as temporary:
         (temporary / "bert_config.json").write_text(json.dumps(bert_config.to_dict(), indent=1), "utf-8")
         (temporary / "tokenizer_config.json").write_text(json.dumps(tokenizer.to_dict(), indent=1), "utf-8")
@@ -212,6 +224,7 @@ def create_run(
             if examples:
                 write_examples(temporary / "data" / f"{split}.jsonl", examples)
         task.save(temporary)
+        sources.save(temporary, run_config)
         (temporary / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")
     return Run(path)
 

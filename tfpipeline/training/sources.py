@@ -60,7 +60,7 @@ def check(directory: Path, run_config: RunConfig) -> None:
         if field not in known or not source.exists():
             continue
         files = known[field]["files"]
-        now = {name: file for name, file in _files(source)}
+        now = dict(_files(source))
         changed = [name for name in {**files, **now} if name not in files or name not in now]
         changed += [
             name

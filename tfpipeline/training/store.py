@@ -54,8 +54,13 @@ class CheckpointStore:
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer | None,
         state: dict[str, Any],
+        *,
+        keep: int = 1,
     ) -> None:
         """Save a checkpoint and give it its roles ("last", and "best" when it is).
+
+        With ``keep`` above 1 the last ones before it stay, as "last-1" and so on; any can be resumed from by
+        giving it the role "last" in the index.
 
         Raises:
             UserError: it could not be written; the earlier checkpoints and their roles are untouched.
@@ -67,6 +72,10 @@ class CheckpointStore:
             if optimizer is not None:
                 _save_variables(temporary / OPTIMIZER_FILE, optimizer.variables)
             (temporary / STATE_FILE).write_text(json.dumps(state, indent=1), "utf-8")
+        if "last" in roles and "last" in index:
+            lasts = _lasts(index)
+            index = {role: kept for role, kept in index.items() if not role.startswith("last")}
+            index.update({f"last-{n}": kept for n, kept in enumerate(lasts[: keep - 1], 1)})
         index.update(dict.fromkeys(roles, name))
         write_text(self.directory / INDEX_FILE, json.dumps(index, indent=1))
         self._prune(index)
@@ -111,8 +120,14 @@ class CheckpointStore:
         for name in self._steps():
             if name not in index.values():
                 shutil.rmtree(self.directory / name)
-            elif name != index.get("last"):  # only the last one is ever resumed from
+            elif name not in _lasts(index):  # only these are ever resumed from
                 (self.directory / name / OPTIMIZER_FILE).unlink(missing_ok=True)
+
+
+def _lasts(index: dict[str, str]) -> list[str]:
+    """The last checkpoint and those kept before it, newest first."""
+    roles = itertools.chain(["last"], (f"last-{n}" for n in range(1, len(index))))
+    return [index[role] for role in roles if role in index]
 
 
 def _by_path(variables: list[Any]) -> dict[str, Any]:
