@@ -120,7 +120,7 @@ def test_early_stopping_and_the_best_checkpoint(tiny_run):
     # A rate of next to nothing: accuracy stays where it is after the first epoch.
     run = train(tiny_run(epochs=9, early_stopping=2, learning_rate=1e-12))
     state = run.store.state("last")
-    assert state["finished"] == "stopped early: 2 epochs without a better accuracy"
+    assert state["finished"] == "stopped early: 2 validations without a better accuracy"
     assert (state["epoch"], state["best_epoch"]) == (3, 1)
     assert run.store.state("best")["epoch"] == 1
 
