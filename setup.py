@@ -25,6 +25,7 @@ BASE = [
 TRAIN = [
     "tensorflow~=2.21.0",
     "keras>=3.15,<4",
+    "tensorboard>=2.20",  # TensorFlow no longer brings it, and its summaries are made by it
     "safetensors>=0.8",
     "huggingface_hub>=2.4,<3",
     "scikit-learn>=1.9",

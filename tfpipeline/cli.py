@@ -3,12 +3,13 @@
 Thin wrappers over plain functions. Nothing heavy is imported until a command needs it, so ``--help`` is
 instant and ``predict --target`` works with the base installation. Results go to standard output, everything
 else to standard error. Exit codes: 0 done, 2 something given can't be used (one sentence says what), 130
-interrupted.
+interrupted, 75 another worker of the training is gone.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,22 +92,51 @@ def train(
     overrides: Optional[list[str]] = typer.Option(
         None, "--set", metavar="KEY=VALUE", help="Override a field, e.g. training.epochs=2."
     ),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Print parameters, memory and steps; train and write nothing."
+    ),
+    workers: Optional[str] = typer.Option(
+        None,
+        metavar="HOST:PORT,...",
+        help="All machines of a training, the same list on each; by default TF_CONFIG's.",
+    ),
+    index: Optional[int] = typer.Option(None, help="Which of --workers this one is, from 0."),
+    wait: float = typer.Option(60.0, min=1, help="Seconds to wait for the other workers."),
+    supervise: bool = typer.Option(
+        False, "--supervise", help="Start again from the last checkpoint when a worker is lost or killed."
+    ),
 ) -> None:
     """Fine-tune a checkpoint as a run file says; run again to go on where it stopped."""
     with explain_missing_extra():  # the run file is checked before TensorFlow is loaded
         from tfpipeline import config
+        from tfpipeline.training.cluster import find_cluster
         from tfpipeline.training.run_config import RunConfig
 
         run_config = config.load(run_file, RunConfig, overrides or [])
+        cluster = find_cluster(workers.split(",") if workers else (), index)
+    if supervise and not dry_run:
+        from tfpipeline.training.supervise import supervise as keep_running
+
+        raise typer.Exit(keep_running([word for word in sys.argv[1:] if word != "--supervise"]))
     _tensorflow()
-    from tfpipeline.training.loop import Interrupted
+    if dry_run:
+        from tfpipeline.training.plan import plan
+
+        typer.echo(plan(run_config, cluster).text())
+        return
+    from tfpipeline.training.interruption import Interrupted, WorkersLost
     from tfpipeline.training.loop import train as run
+    from tfpipeline.training.supervise import TRY_AGAIN
 
     try:
-        run(run_config)
+        run(run_config, cluster=cluster, wait=wait)
     except Interrupted as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(130) from None
+    except WorkersLost as lost:
+        typer.echo(f"error: {lost}", err=True)
+        sys.stderr.flush()
+        os._exit(TRY_AGAIN)  # TensorFlow would wait for the worker that is gone
 
 
 @app.command()

@@ -19,20 +19,23 @@ from tfpipeline.console import Step, progress, say
 from tfpipeline.data import load_splits
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import write_text
-from tfpipeline.training import sources, workers
+from tfpipeline.training import freezing, sources, workers
 from tfpipeline.training.batching import Batching, Group, Split, choose_widths, global_batch_size
-from tfpipeline.training.cluster import Cluster, find_cluster, meet
+from tfpipeline.training.callbacks import build_callbacks
+from tfpipeline.training.cluster import MEETING_SECONDS, Cluster, find_cluster, meet
 from tfpipeline.training.inference import Answers, Inference
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
-from tfpipeline.training.optimizer import build_optimizer
+from tfpipeline.training.optimizer import build_optimizer, learning_rate
 from tfpipeline.training.run import Run, create_run, is_run, policy
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.state import State
-from tfpipeline.training.step import WEIGHTS, build_train_step
+from tfpipeline.training.step import WEIGHTS, TrainStep, build_train_step
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
+from tfpipeline.training.tensorboard import TensorBoardWriter
 
 __all__ = ["Interrupted", "Trainer", "WorkersLost", "interruptible", "train"]
 
+_NO_SCORES = ("epoch", "step", "train_loss")
 _ROWS_SHOWN = 5  # of a batch whose loss is no number
 
 
@@ -42,6 +45,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
     cluster: Cluster | None = None,
+    wait: float = MEETING_SECONDS,
 ) -> Run:
     """Train a run to its end, from where it stands.
 
@@ -53,6 +57,7 @@ def train(
         overrides: ``"training.epochs=2"``, as ``--set`` takes them; for a path only.
         callbacks: ordinary Keras callbacks; ``model.stop_training`` is honoured at the end of an epoch.
         cluster: the workers of a training over several machines; by default those of ``TF_CONFIG``.
+        wait: seconds to wait for the other workers.
     Raises:
         UserError: something the user gave can't be used, or the disk is full; earlier checkpoints stay.
         Interrupted: Ctrl-C or SIGTERM; the step was finished and saved.
@@ -67,7 +72,7 @@ def train(
     if cluster is not None:
         say(f"worker {cluster.index} of {len(cluster.workers)}: waiting for the others")
         same = f"run file: {config.dump(run_config)!r}\n{sources.identity(sources.fingerprints(run_config))}"
-        saved = meet(cluster, same, lambda: saved)
+        saved = meet(cluster, same, lambda: saved, seconds=wait)
     if run is not None and saved and saved["finished"]:
         say(f"{run.path} is finished ({saved['finished']}); nothing to do")
         return run
@@ -117,7 +122,10 @@ class Trainer:
         resumed = state.step > 0 or "last" in run.store.index()
         with strategy.scope(), policy(options.precision):
             self.model = run.build_model(None if resumed else self._pretrained_encoder())
-            self.optimizer = build_optimizer(options, self.model, self.total_steps)
+            self.phases = freezing.phases(self.model, options)
+            self.optimizer = build_optimizer(
+                options, self.model, self.total_steps, freezing.ever_trained(self.phases)
+            )
             if resumed and self.writes:
                 run.store.restore_model("last", self.model)
                 run.store.restore_optimizer(self.optimizer)
@@ -127,11 +135,44 @@ class Trainer:
         self.model.optimizer = self.optimizer  # where Keras callbacks look for the learning rate
         if not resumed:
             self._save(["initial", "last"])
-        self.callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=False, model=self.model)
-        self.step = build_train_step(strategy, self.model, run.task, self.optimizer, options, static=static)
+        self.callbacks = keras.callbacks.CallbackList(
+            [*callbacks, *self._own_callbacks()],
+            add_history=False,
+            model=self.model,
+            epochs=self.epochs,
+            steps=self.steps_per_epoch,
+            verbose=0,
+        )
+        self._static = static
+        self._phase = -1
+        self.step = self._step_of(state.epoch)
         self.infer = Inference(self.model, run.task, strategy=strategy, widths=widths if static else None)
         self._pending: list[tuple[int, np.ndarray, float, tf.Tensor, tf.Tensor]] = []
         self._clock = (time.monotonic(), 0, 0)
+
+    def _own_callbacks(self) -> list[keras.callbacks.Callback]:
+        """Those of the run file; they write, so only the chief has them."""
+        options = self.options
+        made = build_callbacks(options.callbacks, self.run.path.name) if self.writes else []
+        if self.writes and options.tensorboard:
+            made.append(TensorBoardWriter(self.run, self.state.step))
+        return made
+
+    def _step_of(self, epoch: int) -> TrainStep:
+        """The training step of an epoch: which variables it trains may change from one to the next."""
+        phase = min(epoch, len(self.phases) - 1)
+        if phase != self._phase:
+            self._phase = phase
+            self.step = build_train_step(
+                self.strategy,
+                self.model,
+                self.run.task,
+                self.optimizer,
+                self.options,
+                self.phases[phase],
+                static=self._static,
+            )
+        return self.step
 
     def fit(self) -> None:
         """Train to the end."""
@@ -163,6 +204,7 @@ class Trainer:
 
     def _epoch(self, asked: threading.Event) -> None:
         state, options = self.state, self.options
+        self.step = self._step_of(state.epoch)
         self.callbacks.on_epoch_begin(state.epoch)
         end = min(self.steps_per_epoch, state.position + self.total_steps - state.step)
         title = f"epoch {state.epoch + 1}/{self.epochs}"
@@ -176,8 +218,8 @@ class Trainer:
             for group in groups:
                 stop = self._train_on(group, asked, bar)
                 last = state.position == self.steps_per_epoch or state.step == self.total_steps
-                due = bool(options.evaluate_every) and state.step % options.evaluate_every == 0
-                save = bool(options.save_every) and state.step % options.save_every == 0
+                due = _is_multiple(state.step, options.evaluate_every)
+                save = _is_multiple(state.step, options.save_every)
                 if due and not last:
                     self._evaluate()
                     if state.finished:
@@ -230,7 +272,7 @@ class Trainer:
             "step": self.state.step,
             "loss": loss,
             "gradient_norm": norm,
-            "learning_rate": float(keras.ops.convert_to_numpy(self.optimizer.learning_rate)),
+            "learning_rate": learning_rate(self.optimizer, self.state.step - 1),
             "examples_per_second": examples / seconds,
             "tokens_per_second": tokens / seconds,
         }
@@ -267,14 +309,10 @@ class Trainer:
         examples = self.run.examples("train")
         shown = ", ".join(examples[int(row)].source for row in rows[:_ROWS_SHOWN])
         more = f" and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
-        rate = self.optimizer.learning_rate
-        schedule = getattr(self.optimizer, "_learning_rate", None)
-        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-            rate = schedule(step)
         kept = self.run.store.state("last")["step"] if self.writes else "the chief's last"
         raise UserError(
             f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}, at the learning rate "
-            f"{float(keras.ops.convert_to_numpy(rate)):.3g}, on the rows {shown}{more}; look at these rows, lower "
+            f"{learning_rate(self.optimizer, step):.3g}, on the rows {shown}{more}; look at these rows, lower "
             f"training.learning_rate, or set training.clip_norm; the checkpoint of step {kept} is kept in {self.run.path}"
         )
 
@@ -320,7 +358,7 @@ class Trainer:
         better = entry.pop("better") > 0
         if whole:
             state.loss_sum = state.weight_sum = 0.0
-        self.callbacks.on_epoch_end(state.epoch - 1 if whole else state.epoch, entry)
+        self.callbacks.on_epoch_end(state.epoch - 1 if whole else state.epoch, self._keras_logs(entry))
         stopped = bool(self.model.stop_training)
         if self.cluster is not None:
             stopped = workers.total(self.strategy, int(stopped)) > 0
@@ -333,6 +371,12 @@ class Trainer:
                 f"trained {state.step} steps" if options.steps else f"trained {state.epoch} epochs"
             )
         self._save(["last", "best"] if better else ["last"])
+
+    def _keras_logs(self, entry: dict[str, float]) -> dict[str, float]:
+        """What Keras's fit tells callbacks at the end of an epoch, and the step."""
+        scores = {f"val_{name}": value for name, value in entry.items() if name not in _NO_SCORES}
+        rate = learning_rate(self.optimizer, self.state.step - 1)
+        return {"loss": entry["train_loss"], **scores, "learning_rate": rate, "step": entry["step"]}
 
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
@@ -362,6 +406,10 @@ class Trainer:
 
     def _pretrained_encoder(self) -> Any:
         return checkpoints.load(self.run.config.checkpoint).encoder(self.run.bert_config)
+
+
+def _is_multiple(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
 
 
 class _nothing:  # noqa: N801 - contextlib.nullcontext, typed for a with statement of two kinds

@@ -1,34 +1,210 @@
-"""The optimizer of a run."""
+"""The optimizer of a run: Keras's own, with decay and learning rate by variable.
+
+All five decay weights apart from the gradient: each step first takes ``rate * weight_decay * w`` off a weight w
+(Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, where the schedule scales both), then does the
+optimizer's own step. For LAMB this is Keras's reading: in its paper the decay is part of what the trust ratio scales.
+
+None clips: Keras would clip each replica's gradient before the sum over replicas; the training step clips the sum.
+"""
 
 from __future__ import annotations
 
-import keras
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from tfpipeline.training.options import TrainingOptions
-from tfpipeline.training.schedule import LinearWarmupDecay
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tfpipeline.errors import UserError
+from tfpipeline.models import TextModel
+from tfpipeline.training.freezing import layer_groups, phases, union
+from tfpipeline.training.options import OptimizerOptions, TrainingOptions
+from tfpipeline.training.schedule import build_schedule
 
 # Last part of a variable's path that weight decay leaves alone, as in google-research/bert's
 # optimization.py ("LayerNorm", "layer_norm", "bias").
 UNDECAYED = ("bias", "scale")
 
+_INITIAL_LOSS_SCALE = 2.0**15
+
+
+class _ByVariable:
+    """Mixed into a Keras optimizer: each variable has a learning rate and a decay of its own.
+
+    Both are done where the variable is updated. Keras's own decay comes before that for all variables at once,
+    with one rate, which it works out anew for each of them.
+
+    Args:
+        factors: share of the learning rate by the variable's path; 1 where it is missing.
+    """
+
+    def __init__(self, *arguments: Any, factors: Mapping[str, float] | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._factors = dict(factors or {})
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        super().build(variables)  # type: ignore[misc]
+        self._factor_at = tuple(self._factors.get(variable.path, 1.0) for variable in variables)
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
+        optimizer: Any = super()
+        factor = self._factor_at[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+        if factor != 1:
+            learning_rate = learning_rate * factor
+        if self.weight_decay and self._use_weight_decay(variable):  # type: ignore[attr-defined]
+            rate = ops.cast(learning_rate, variable.dtype)
+            decay = ops.cast(self.weight_decay, variable.dtype)  # type: ignore[attr-defined]
+            variable.assign_sub(variable * decay * rate)
+        optimizer.update_step(gradient, variable, learning_rate)
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Nothing: :meth:`update_step` does it."""
+
+
+class AdamW(_ByVariable, keras.optimizers.AdamW):
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+
+
+class SGD(_ByVariable, keras.optimizers.SGD):
+    """Stochastic gradient descent with momentum, whose decay does not go through the momentum."""
+
+
+class Lamb(_ByVariable, keras.optimizers.Lamb):
+    """LAMB (You et al. 2020, arXiv:1904.00962)."""
+
+
+class Lion(_ByVariable, keras.optimizers.Lion):
+    """Lion (Chen et al. 2023, arXiv:2302.06675)."""
+
+
+class Adafactor(_ByVariable, keras.optimizers.Adafactor):
+    """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235), the learning rate given.
+
+    A step's size is the learning rate (at most 1 / sqrt(t)) times the root mean square of the variable.
+    """
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Keras's, but for the slots' names: there all kernels' have one path, and checkpoints go by path."""
+        if self.built:
+            return
+        super(keras.optimizers.Adafactor, self).build(variables)
+        rows, columns, whole = [], [], []
+        for variable in variables:
+            name, shape = variable.path.replace("/", "_"), tuple(variable.shape)
+            factored = len(shape) >= 2
+            for slots, role, slot_shape in (
+                (rows, "row", shape[:-1]),
+                (columns, "column", (*shape[:-2], shape[-1])),
+            ):
+                slots.append(
+                    self.add_variable(slot_shape, dtype=variable.dtype, name=f"{name}_{role}")
+                    if factored
+                    else None
+                )
+            whole.append(self.add_variable_from_reference(variable, name="velocity"))
+        self._r, self._c, self._v = rows, columns, whole
+        self._factor_at = tuple(self._factors.get(variable.path, 1.0) for variable in variables)
+
 
 def build_optimizer(
-    options: TrainingOptions, model: keras.Model, total_steps: int
+    options: TrainingOptions,
+    model: TextModel,
+    total_steps: int,
+    variables: Sequence[keras.Variable] | None = None,
 ) -> keras.optimizers.Optimizer:
-    """AdamW with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101), built on ``model``.
+    """The run's optimizer, built; under mixed_float16 in a dynamic :class:`keras.optimizers.LossScaleOptimizer`.
 
-    Clips nothing itself: Keras would clip each replica's gradient before the sum over replicas; the
-    training step clips the sum.
+    Args:
+        options: of the run.
+        model: built.
+        total_steps: of the whole training.
+        variables: all that will ever be trained; by default those of all phases of :func:`freezing.phases`.
+    Raises:
+        UserError: the settings do not fit the model, the training's length or the optimizer.
     """
-    schedule = LinearWarmupDecay(options.learning_rate, round(options.warmup * total_steps), total_steps)
-    optimizer = keras.optimizers.AdamW(
-        learning_rate=schedule,
+    variables = union(phases(model, options)) if variables is None else list(variables)
+    make = _MAKERS[options.optimizer.name]
+    optimizer = make(
+        options.optimizer,
+        learning_rate=build_schedule(options, total_steps),
         weight_decay=options.weight_decay,
-        epsilon=options.optimizer.epsilon or 1e-8,
+        factors=layer_factors(model, options.layer_decay),
         name="optimizer",  # Keras would number them, and checkpoints store variables by path
     )
     optimizer.exclude_from_weight_decay(
-        var_list=[v for v in model.trainable_variables if v.path.rpartition("/")[2] in UNDECAYED]
+        var_list=[variable for variable in variables if variable.path.rpartition("/")[2] in UNDECAYED]
     )
-    optimizer.build(model.trainable_variables)
+    if options.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(
+            optimizer, initial_scale=_INITIAL_LOSS_SCALE, name="loss_scale"
+        )
+    optimizer.build(variables)
     return optimizer
+
+
+def layer_factors(model: TextModel, decay: float) -> dict[str, float]:
+    """What the learning rate is multiplied by, by the path of the variable.
+
+    The head and the pooler have 1, the last of L layers ``decay``, the first ``decay ** L``, the embeddings
+    ``decay ** (L + 1)``: each layer the next higher one's times ``decay`` (Howard and Ruder 2018, arXiv:1801.06146,
+    section 3.2; ELECTRA's code has one power more, ``decay ** 2`` for its last layer).
+    """
+    return {
+        variable.path: decay**depth for depth, group in enumerate(layer_groups(model)) for variable in group
+    }
+
+
+def learning_rate_at(optimizer: keras.optimizers.Optimizer, step: int) -> float:
+    """The learning rate of a step (of the head, under layer-wise decay).
+
+    Args:
+        optimizer: any, also inside a :class:`keras.optimizers.LossScaleOptimizer`, whose skipped steps the
+            schedule does not count: ``optimizer.iterations`` is what it does count.
+        step: steps done before.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = inner._learning_rate  # `learning_rate` is its value at the present step
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        rate = rate(step)
+    return float(ops.convert_to_numpy(rate))
+
+
+def _given(**constants: float | None) -> dict[str, Any]:
+    """Those that the user gave: Keras has defaults for the others."""
+    return {name: value for name, value in constants.items() if value is not None}
+
+
+def _adamw(options: OptimizerOptions, **common: Any) -> AdamW:
+    epsilon = options.epsilon or 1e-8  # of the paper, and of PyTorch; Keras has 1e-7
+    return AdamW(epsilon=epsilon, **_given(beta_1=options.beta_1, beta_2=options.beta_2), **common)
+
+
+def _sgd(options: OptimizerOptions, **common: Any) -> SGD:
+    return SGD(momentum=options.momentum, nesterov=options.nesterov, **common)
+
+
+def _adafactor(_: OptimizerOptions, **common: Any) -> Adafactor:
+    return Adafactor(relative_step=False, **common)
+
+
+def _lamb(options: OptimizerOptions, **common: Any) -> Lamb:
+    epsilon = options.epsilon or 1e-6  # of the paper; Keras has 1e-7
+    return Lamb(epsilon=epsilon, **_given(beta_1=options.beta_1, beta_2=options.beta_2), **common)
+
+
+def _lion(options: OptimizerOptions, **common: Any) -> Lion:
+    if options.beta_1 == 0:
+        raise UserError(
+            "training.optimizer.beta_1 is 0, but Lion needs more than 0; leave it out for Keras's 0.9"
+        )
+    return Lion(**_given(beta_1=options.beta_1, beta_2=options.beta_2), **common)
+
+
+_MAKERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "adafactor": _adafactor,
+    "lamb": _lamb,
+    "lion": _lion,
+}

@@ -198,20 +198,8 @@ def create_run(
     task = tasks.find(options.name).from_examples(options, splits["train"])
     for examples in splits.values():
         task.targets(examples)  # an unknown label is found now, not after the first epoch
-    bert_config = checkpoint.config
-    rate = run_config.training.dropout
-    if rate is not None:
-        bert_config = dataclasses.replace(
-            bert_config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate
-        )
-    if run_config.text.max_length > bert_config.max_position_embeddings:
-        raise UserError(
-            f"text.max_length is {run_config.text.max_length}, but {run_config.checkpoint} has only "
-            f"{bert_config.max_position_embeddings} positions; set text.max_length to that or less"
-        )
-    tokenizer = checkpoint.tokenizer
-    if run_config.text.lowercase is not None:
-        tokenizer = dataclasses.replace(tokenizer, lowercase=run_config.text.lowercase)
+    bert_config = encoder_config(run_config, checkpoint)
+    tokenizer = tokenizer_options(run_config, checkpoint)
     path = path or Path(run_config.output)
     with atomic_directory(path) as temporary:
         (temporary / "bert_config.json").write_text(json.dumps(bert_config.to_dict(), indent=1), "utf-8")
@@ -227,6 +215,31 @@ def create_run(
         sources.save(temporary, run_config)
         (temporary / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")
     return Run(path)
+
+
+def encoder_config(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> BertConfig:
+    """The architecture that is trained: the checkpoint's, with what the run file says otherwise.
+
+    Raises:
+        UserError: texts may be longer than the model.
+    """
+    config = checkpoint.config
+    rate = run_config.training.dropout
+    if rate is not None:
+        config = dataclasses.replace(config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+    if run_config.text.max_length > config.max_position_embeddings:
+        raise UserError(
+            f"text.max_length is {run_config.text.max_length}, but {run_config.checkpoint} has only "
+            f"{config.max_position_embeddings} positions; set text.max_length to that or less"
+        )
+    return config
+
+
+def tokenizer_options(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> TokenizerOptions:
+    """How texts become tokens: the checkpoint's way, with what the run file says otherwise."""
+    if run_config.text.lowercase is None:
+        return checkpoint.tokenizer
+    return dataclasses.replace(checkpoint.tokenizer, lowercase=run_config.text.lowercase)
 
 
 def environment() -> dict[str, str]:

@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 from tfpipeline.errors import UserError
-from tfpipeline.files import atomic_directory, write_failure, write_text
+from tfpipeline.files import TEMPORARY_PREFIX, atomic_directory, write_failure, write_text
 
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -117,6 +117,11 @@ class CheckpointStore:
         return sorted(path.name for path in self.directory.glob("step-*"))
 
     def _prune(self, index: dict[str, str]) -> None:
+        for left in self.directory.glob(
+            f"{TEMPORARY_PREFIX}*"
+        ):  # by a process that was killed while it saved
+            if left.is_dir():
+                shutil.rmtree(left)
         for name in self._steps():
             if name not in index.values():
                 shutil.rmtree(self.directory / name)

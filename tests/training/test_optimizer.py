@@ -1,0 +1,222 @@
+"""Optimizers against NumPy, layer-wise learning rates, loss scaling."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+from tests.training.test_step import batch, setup, values
+from tfpipeline import checkpoints
+from tfpipeline.models import ClassificationHead, TextModel
+from tfpipeline.training.optimizer import UNDECAYED, build_optimizer, layer_factors, learning_rate
+from tfpipeline.training.options import TrainingOptions
+from tfpipeline.training.run import policy
+from tfpipeline.training.step import WEIGHTS
+
+RATE, DECAY = 0.1, 0.5
+NAMES = ["adamw", "sgd", "adafactor", "lamb", "lion"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return checkpoints.load(tiny.write_checkpoint(tmp_path_factory.mktemp("optimizer") / "checkpoint"))
+
+
+def make(checkpoint, name, precision="float64", **options):
+    options = TrainingOptions(
+        **{
+            "optimizer": {"name": name},
+            "learning_rate": RATE,
+            "weight_decay": DECAY,
+            "warmup": 0.0,
+            "schedule": "constant",
+            "precision": precision,
+            **options,
+        }
+    )
+    with policy(precision):
+        model = TextModel(checkpoint.encoder(), ClassificationHead(3, pooling="pooler"))
+        return model, build_optimizer(options, model, 100)
+
+
+def gradients(model, step):
+    random = np.random.default_rng(step)
+    return [random.normal(size=variable.shape) for variable in model.trainable_variables]
+
+
+def adamw(weight, gradient, rate, memory, t):
+    m, v = memory.get("m", 0), memory.get("v", 0)
+    m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+    memory.update(m=m, v=v)
+    return weight - rate * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-8)
+
+
+def sgd(weight, gradient, rate, memory, t):
+    memory["m"] = 0.9 * memory.get("m", 0) - rate * gradient
+    return weight + memory["m"]
+
+
+def lion(weight, gradient, rate, memory, t):
+    m = memory.get("m", 0)
+    memory["m"] = 0.99 * m + 0.01 * gradient
+    return weight - rate * np.sign(0.9 * m + 0.1 * gradient)
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+@pytest.mark.parametrize("update", [adamw, sgd, lion])
+def test_three_steps_by_hand(checkpoint, update, layer_decay):
+    """Decoupled decay before the update, none of biases and LayerNorm; each layer at its own rate."""
+    model, optimizer = make(checkpoint, update.__name__, layer_decay=layer_decay)
+    factors = layer_factors(model, layer_decay)
+    expected = [variable.numpy() for variable in model.trainable_variables]
+    memories = [{} for _ in expected]
+    for step in range(3):
+        given = gradients(model, step)
+        optimizer.apply([tf.constant(gradient) for gradient in given], model.trainable_variables)
+        for index, variable in enumerate(model.trainable_variables):
+            rate = RATE * factors.get(variable.path, 1.0)
+            weight = expected[index]
+            if variable.path.rpartition("/")[2] not in UNDECAYED:
+                weight = weight * (1 - rate * DECAY)
+            expected[index] = update(weight, given[index], rate, memories[index], step + 1)
+    for variable, weight in zip(model.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable.numpy(), weight, rtol=1e-6, atol=1e-8, err_msg=variable.path)
+
+
+def test_layer_factors_by_hand(checkpoint):
+    model, _ = make(checkpoint, "adamw")
+    factors = layer_factors(model, 0.5)
+    found = {path.split("/")[-3 if "norm" in path or "dense" in path else -2] for path in factors}
+    assert found
+    for path, factor in factors.items():
+        expected = 0.5 if "/layer_1/" in path else 0.25 if "/layer_0/" in path else 0.125
+        assert ("/embeddings/" in path) == (expected == 0.125), path
+        assert factor == expected
+    trained = {variable.path for variable in model.trainable_variables}
+    assert trained - factors.keys() == {
+        variable.path for part in (model.encoder.pooler, model.head) for variable in part.trainable_variables
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layer_at_a_tenth_moves_as_at_a_tenth_of_the_rate(checkpoint, name):
+    """The top layer under layer_decay 0.1 against Keras's own class at a tenth of the learning rate."""
+    model, optimizer = make(checkpoint, name, layer_decay=0.1)
+    other, plain = make(checkpoint, name, learning_rate=RATE * 0.1)
+    for step in range(3):
+        given = [tf.constant(gradient) for gradient in gradients(model, step)]
+        optimizer.apply(given, model.trainable_variables)
+        plain.apply(given, other.trainable_variables)
+    compared = 0
+    for one, two in zip(model.trainable_variables, other.trainable_variables, strict=True):
+        if "/layer_1/" in one.path:
+            np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-6, atol=1e-8, err_msg=one.path)
+            compared += 1
+    assert compared == 12
+    head = model.head.dense.kernel.numpy() - other.head.dense.kernel.numpy()
+    assert np.abs(head).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimizer_learns_and_resumes_by_unique_paths(checkpoint, name):
+    rate = 0.001 if name == "lion" else 0.01
+    _, step = setup(checkpoint, optimizer={"name": name}, learning_rate=rate)
+    losses = [float(step(batch(rows=8), number)["loss"]) for number in range(30)]
+    assert losses[-1] < 0.6 * losses[0]
+    _, optimizer = make(checkpoint, name)
+    paths = [variable.path for variable in optimizer.variables]
+    assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"name": "adamw", "beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-4}, (0.8, 0.9, 1e-4)),
+        ({"name": "adamw"}, (0.9, 0.999, 1e-8)),
+        ({"name": "lamb"}, (0.9, 0.999, 1e-6)),
+    ],
+)
+def test_constants_reach_the_optimizer(checkpoint, options, expected):
+    _, optimizer = make(checkpoint, "adamw", optimizer=options)
+    assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == expected
+
+
+def test_the_learning_rate_of_a_step(checkpoint):
+    for precision in ("float32", "mixed_float16"):
+        _, optimizer = make(checkpoint, "adamw", precision, schedule="linear", warmup=10)
+        assert learning_rate(optimizer, 5) == pytest.approx(RATE / 2)
+        assert learning_rate(optimizer, 55) == pytest.approx(RATE / 2)
+
+
+def test_float16_learns_with_its_loss_scaled(checkpoint):
+    """The norm that is shown and clipped is that of the unscaled gradient."""
+    _, half = setup(checkpoint, precision="mixed_float16", dropout=0.0, clip_norm=0.1)
+    _, full = setup(checkpoint, precision="float32", dropout=0.0, clip_norm=0.1)
+    shown = [(half(batch(rows=8), number), full(batch(rows=8), number)) for number in range(20)]
+    np.testing.assert_allclose(shown[0][0]["gradient_norm"], shown[0][1]["gradient_norm"], rtol=0.02)
+    np.testing.assert_allclose(shown[0][0]["loss"], shown[0][1]["loss"], rtol=0.01)
+    assert float(shown[-1][0]["loss"]) < 0.7 * float(shown[0][0]["loss"])
+
+
+def test_an_overflow_leaves_the_weights_and_halves_the_scale(checkpoint):
+    model, step = setup(checkpoint, precision="mixed_float16", dropout=0.0)
+    step(batch(), 0)
+    optimizer = step._optimizer
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    optimizer.dynamic_scale.assign(2.0**60)  # no gradient survives that in 16 bits
+    before = values(model)
+    result = step(batch(), 1)
+    assert np.isfinite(float(result["loss"]))
+    after = values(model)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert float(optimizer.dynamic_scale.value) == 2.0**59
+
+
+FLOAT16_REPLICAS = """
+import sys
+import numpy as np
+from tfpipeline.runtime import import_tensorflow
+tf = import_tensorflow()
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from pathlib import Path
+from tests.training.test_step import batch, setup
+from tfpipeline import checkpoints
+from tfpipeline.training.options import TrainingOptions
+from tfpipeline.training.strategy import build_strategy
+checkpoint = checkpoints.load(Path(sys.argv[1]))
+losses = []
+for name in ("mirrored", "one_device"):
+    strategy = build_strategy(name, TrainingOptions())
+    model, step = setup(checkpoint, strategy, precision="mixed_float16", dropout=0.0, clip_norm=0.5)
+    losses.append([float(step(batch(rows=8), number)["loss"]) for number in range(8)])
+np.testing.assert_allclose(*losses, rtol=0.02)
+assert losses[0][-1] < 0.9 * losses[0][0], losses
+"""
+
+
+def test_float16_on_two_devices(checkpoint, tmp_path):
+    directory = tiny.write_checkpoint(tmp_path / "checkpoint")
+    subprocess.run([sys.executable, "-c", FLOAT16_REPLICAS, directory], check=True)
+
+
+def test_a_batch_of_no_weight_only_decays(checkpoint):
+    for name in NAMES:
+        model, step = setup(checkpoint, optimizer={"name": name}, weight_decay=0.5, layer_decay=0.5)
+        before = values(model)
+        still = batch()
+        still[WEIGHTS] = np.zeros(5, np.float32)
+        step(still, 0)
+        after = values(model)
+        bias, kernel = "bias", "kernel"
+        for path in before:
+            if path.endswith(bias):
+                np.testing.assert_array_equal(after[path], before[path], err_msg=f"{name} {path}")
+            elif path.endswith(kernel) and "layer_1" in path:
+                np.testing.assert_allclose(after[path], before[path] * (1 - 0.01 * 0.5 * 0.5), rtol=1e-6)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from tests.training.test_train import At, interrupt
+from tfpipeline.training import Interrupted, train
+
+
+def read(run, name):
+    events = EventAccumulator(str(run.path / "tensorboard" / name), size_guidance={"tensors": 0})
+    return events.Reload()
+
+
+def series(run, name, tag):
+    import tensorflow as tf
+
+    return [
+        (event.step, float(tf.make_ndarray(event.tensor_proto))) for event in read(run, name).Tensors(tag)
+    ]
+
+
+def test_scalars_sample_and_hparams(tiny_run):
+    run = train(tiny_run(epochs=2, log_every=2, schedule="constant", warmup=4))
+    rates = series(run, "train", "learning_rate")
+    assert [step for step, _ in rates] == list(range(2, 15, 2))
+    assert [rate for _, rate in rates] == pytest.approx([0.0025, 0.0075] + [0.01] * 5)
+    losses = dict(series(run, "train", "loss"))
+    assert all(loss > 0 for loss in losses.values())
+    assert all(norm > 0 for _, norm in series(run, "train", "gradient_norm"))
+    assert all(rate > 0 for _, rate in series(run, "train", "tokens_per_second"))
+    history = run.store.state("last")["history"]
+    for tag in ("loss", "accuracy"):
+        expected = [(entry["step"], pytest.approx(entry[tag], rel=1e-6)) for entry in history]
+        assert series(run, "validation", tag) == expected
+    events = read(run, "train")
+    sample = events.Tensors("sample")[0].tensor_proto.string_val[0].decode()
+    example = run.examples("train")[0]
+    assert f"| {example.source} | {example.label} | {example.text} | [CLS] " in sample
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    hparams = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert hparams["training.learning_rate"].number_value == 0.01
+    assert hparams["training.optimizer.name"].string_value == "adamw"
+    assert hparams["task.pooling"].string_value == "mean"
+
+
+def test_a_resumed_run_has_each_step_once(tiny_run, tmp_path):
+    """Killed after step 6, of which the checkpoint knows 4; then interrupted once more."""
+    run_config = tiny_run("b", epochs=2, log_every=1, save_every=4)
+    code = (
+        "import os, signal, sys; from tfpipeline.training import train; "
+        "from tests.training.test_train import At; "
+        "train(sys.argv[1], callbacks=[At(7, lambda: os.kill(os.getpid(), signal.SIGKILL))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "b" / "run.yaml"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (events,) = (tmp_path / "b" / "run" / "tensorboard" / "train").glob("events*")
+    with events.open("ab") as file:
+        file.write(os.urandom(37))  # as of a record that was being written
+    with pytest.raises(Interrupted):
+        train(run_config, callbacks=[At(5, interrupt)])
+    run = train(run_config)
+    assert [step for step, _ in series(run, "train", "loss")] == list(range(1, 15))
+    assert [step for step, _ in series(run, "validation", "loss")] == [7, 14]
+
+
+def test_it_can_be_left_out(tiny_run):
+    run = train(tiny_run(epochs=1, tensorboard=False))
+    assert not (run.path / "tensorboard").exists()

@@ -1,0 +1,125 @@
+"""Which variables are trained: freezing, and gradual unfreezing.
+
+What is frozen is not handed to the optimizer at all: no gradient, no decay, no slots. Nothing is marked on the
+model itself, so what is trained can change from one epoch to the next.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import keras
+
+from tfpipeline.errors import UserError
+from tfpipeline.models import TextModel
+from tfpipeline.training.options import TrainingOptions
+
+Variables = list[keras.Variable]
+
+
+def layer_groups(model: TextModel) -> list[Variables]:
+    """The trainable variables by how high they are: L + 2 groups for an encoder of L layers.
+
+    First the head with the pooler, if the head uses it, then the encoder's layers from the last to the first, then
+    the embeddings.
+    """
+    encoder = model.encoder
+    pooler = [] if encoder.pooler is None else encoder.pooler.trainable_variables
+    return [
+        [*pooler, *model.head.trainable_variables],
+        *(block.trainable_variables for block in reversed(encoder.blocks)),
+        encoder.embeddings.trainable_variables,
+    ]
+
+
+def select(model: TextModel, freeze: Sequence[str]) -> Variables:
+    """The variables to train, in the model's order.
+
+    Args:
+        model: built.
+        freeze: ``training.freeze``: ``all`` (the whole encoder, pooler included), ``embeddings``, ``first:N`` (the
+            embeddings and the first N layers), ``re:PATTERN`` (variables whose path the pattern finds).
+    Raises:
+        UserError: there are fewer layers, a pattern finds nothing, or nothing is left to train.
+    """
+    frozen: set[str] = set()
+    for word in freeze:
+        frozen.update(variable.path for variable in _named(model, word))
+    chosen = [variable for variable in model.trainable_variables if variable.path not in frozen]
+    if not chosen:
+        raise UserError(
+            f"training.freeze: {', '.join(freeze)} leaves nothing to train; take out what freezes the head"
+        )
+    return chosen
+
+
+def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None) -> list[Variables]:
+    """The variables to train in each epoch; an epoch after the last entry is like the last.
+
+    One entry without ``training.gradual_unfreezing``. With it (Howard and Ruder 2018, arXiv:1801.06146, section 3.3)
+    the first epoch trains the head (and the pooler, if the head uses it), each further one an encoder layer more,
+    from the top, and the embeddings come one epoch after the first layer; what ``training.freeze`` names stays out.
+
+    Args:
+        model: built.
+        options: of the run.
+        epochs: how many there will be, so that no phase is listed that never comes.
+    Raises:
+        UserError: as :func:`select`; or the head, with which unfreezing begins, is frozen.
+    """
+    chosen = select(model, options.freeze)
+    if not options.gradual_unfreezing:
+        return [chosen]
+    found: list[Variables] = []
+    thawed: set[str] = set()
+    for group in layer_groups(model)[:epochs]:
+        thawed.update(variable.path for variable in group)
+        phase = [variable for variable in chosen if variable.path in thawed]
+        if not phase:
+            raise UserError(
+                "training.gradual_unfreezing begins with the head, but training.freeze freezes it; give up one of the two"
+            )
+        # Kept where freezing leaves nothing new: epochs are counted.
+        found.append(phase)
+    return found
+
+
+def union(phases: Iterable[Variables]) -> Variables:
+    """All variables that any phase trains, each once: what the optimizer is built on."""
+    return list({variable.path: variable for phase in phases for variable in phase}.values())
+
+
+def count(variables: Iterable[keras.Variable]) -> int:
+    """How many numbers they are."""
+    return sum(variable.value.shape.num_elements() for variable in variables)
+
+
+def _named(model: TextModel, word: str) -> Variables:
+    """What one word of ``training.freeze`` stands for."""
+    encoder = model.encoder
+    found: Variables
+    if word == "all":
+        found = encoder.weights
+    elif word == "embeddings":
+        found = encoder.embeddings.weights
+    elif word.startswith("first:"):
+        layers = int(word.removeprefix("first:"))
+        if layers > len(encoder.blocks):
+            raise UserError(
+                f"training.freeze: {word} asks for more layers than the encoder has, which is {len(encoder.blocks)}"
+            )
+        found = [
+            *encoder.embeddings.weights,
+            *(w for block in encoder.blocks[:layers] for w in block.weights),
+        ]
+    else:
+        pattern = re.compile(word.removeprefix("re:"))
+        known = [*encoder.weights, *model.head.weights]
+        found = [variable for variable in known if pattern.search(variable.path)]
+        if not found:
+            raise UserError(
+                f"training.freeze: {word} finds no variable; they are called, for example, "
+                f"{known[0].path}, {encoder.blocks[0].weights[0].path} and {known[-1].path}"
+            )
+    return found

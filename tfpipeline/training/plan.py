@@ -1,0 +1,203 @@
+"""What a training would do, without doing it: ``tfpipeline train --dry-run``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfpipeline import checkpoints, tasks
+from tfpipeline.data import epoch_batches, load_splits
+from tfpipeline.models import BertConfig, BertEncoder, TextModel
+from tfpipeline.text import WordPieceTokenizer
+from tfpipeline.training import freezing
+from tfpipeline.training.batching import choose_widths, global_batch_size
+from tfpipeline.training.callbacks import build_callbacks
+from tfpipeline.training.cluster import Cluster
+from tfpipeline.training.optimizer import build_optimizer
+from tfpipeline.training.run import encoder_config, policy, tokenizer_options
+from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.schedule import warmup_steps
+from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
+
+_SAMPLED = 2000  # rows that are tokenised to know lengths
+_SIXTEEN_BITS = ("mixed_bfloat16", "mixed_float16")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would take.
+
+    Attributes:
+        rows: of each split.
+        mean_tokens, longest: tokens of a training row, special ones counted; of a sample where there are many.
+        fed: tokens fed for each real one: 1 would be no padding.
+        parameters, trained: of the model, and how many of them are trained at some time.
+        steps_per_epoch, total_steps, warmup: steps.
+        batch_size, replicas, parts: examples of a global batch, what divides it, and parts one after another.
+        strategy, precision, optimizer, learning_rate, schedule: as the run file says, ``auto`` decided.
+        weights, gradients, slots, activations: bytes on each device; activations are estimated for the longest batch.
+    """
+
+    rows: dict[str, int]
+    mean_tokens: float
+    longest: int
+    fed: float
+    parameters: int
+    trained: int
+    steps_per_epoch: int
+    total_steps: int
+    warmup: int
+    batch_size: int
+    replicas: int
+    parts: int
+    strategy: str
+    precision: str
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    weights: int
+    gradients: int
+    slots: int
+    activations: int
+
+    def text(self) -> str:
+        """For a reader."""
+        splits = ", ".join(f"{name} {count:,}" for name, count in self.rows.items() if count)
+        parts = f" in {self.parts} parts" if self.parts > 1 else ""
+        epochs = self.total_steps / self.steps_per_epoch
+        total = self.weights + self.gradients + self.slots + self.activations
+        lines = {
+            "rows": f"{splits}; {self.mean_tokens:.1f} tokens a row, at most {self.longest}",
+            "parameters": f"{self.parameters:,}, of which {self.trained:,} are trained",
+            "batch": f"{self.batch_size} on {self.replicas} replica(s) ({self.strategy}){parts}, {self.precision}; "
+            f"{self.fed:.2f} tokens fed for each real one",
+            "steps": f"{self.total_steps:,} ({self.steps_per_epoch:,} an epoch, {epochs:.4g} epochs), {self.warmup:,} of "
+            f"them warm-up; {self.optimizer}, learning rate {self.learning_rate:g}, {self.schedule}",
+            "memory": f"about {_size(total)} on each device: weights {_size(self.weights)}, gradients "
+            f"{_size(self.gradients)}, optimizer {_size(self.slots)}, activations about {_size(self.activations)}",
+        }
+        return "\n".join(f"{name:<11} {line}" for name, line in lines.items())
+
+
+def plan(run_config: RunConfig, cluster: Cluster | None = None) -> Plan:
+    """Look at everything a training needs, and write nothing.
+
+    Raises:
+        UserError: as the training itself would.
+    """
+    options = run_config.training
+    kind = choose_strategy(options, cluster)
+    if kind == "multi_worker":  # the others need not be there for this
+        strategy = build_strategy("mirrored", options)
+        assert cluster is not None
+        replicas = strategy.num_replicas_in_sync * len(cluster.workers)
+    else:
+        strategy = build_strategy(kind, options)
+        replicas = strategy.num_replicas_in_sync
+    batch_size = global_batch_size(options, replicas)
+    build_callbacks([entry for entry in options.callbacks if not entry.name.startswith("wandb.")])
+    checkpoint = checkpoints.load(run_config.checkpoint)
+    splits = load_splits(run_config.data)
+    task_options: Any = run_config.task
+    task = tasks.find(task_options.name).from_examples(task_options, splits["train"])
+    for examples in splits.values():
+        task.targets(examples)
+    config = encoder_config(run_config, checkpoint)
+    lengths = _lengths(splits["train"], checkpoint, run_config)
+    widths = choose_widths(options, run_config.text.max_length, static=has_static_shapes(strategy, options))
+    steps_per_epoch = -(-len(splits["train"]) // batch_size)
+    total_steps = options.steps or steps_per_epoch * options.epochs
+    with policy(options.precision):
+        model = TextModel(BertEncoder(config, blank=True), task.head(config, seed=options.seed))
+        phases = freezing.phases(model, options)
+        trained = freezing.ever_trained(phases)
+        optimizer = build_optimizer(options, model, total_steps, trained)
+    here = batch_size // replicas // options.accumulation
+    widest = _width(int(lengths.max()), widths, run_config.text.max_length)
+    return Plan(
+        rows={name: len(examples) for name, examples in splits.items()},
+        mean_tokens=float(lengths.mean()),
+        longest=int(lengths.max()),
+        fed=_fed(lengths, batch_size, options.window, widths, run_config.text.max_length),
+        parameters=model.count_params(),
+        trained=_count(trained),
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+        warmup=warmup_steps(options, total_steps),
+        batch_size=batch_size,
+        replicas=replicas,
+        parts=options.accumulation,
+        strategy=kind,
+        precision=options.precision,
+        optimizer=options.optimizer.name,
+        learning_rate=options.learning_rate,
+        schedule=options.schedule.name,
+        weights=_bytes(model.variables),
+        gradients=_bytes(trained),
+        slots=_bytes(optimizer.variables),
+        activations=activation_bytes(config, here, widest, options.precision),
+    )
+
+
+def activation_bytes(config: BertConfig, examples: int, width: int, precision: str) -> int:
+    """About what a training step keeps for the way back, in bytes.
+
+    Counted from the layers' code: tensors of [B, T, H], of [B, T, I] and of [B, N, T, T] in each block.
+    """
+    size = {"float64": 8}.get(precision, 2 if precision in _SIXTEEN_BITS else 4)
+    hidden, inner = config.hidden_size, config.intermediate_size
+    tokens = examples * width
+    block = tokens * (HIDDEN_KEPT * hidden + INNER_KEPT * inner) + (
+        SCORES_KEPT * examples * config.num_attention_heads * width * width
+    )
+    return size * (config.num_hidden_layers * block + 4 * tokens * hidden)
+
+
+HIDDEN_KEPT, INNER_KEPT, SCORES_KEPT = 18, 5, 3
+
+
+def _lengths(examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig) -> np.ndarray:
+    """Tokens of the training rows, or of a random sample of them."""
+    rows = np.arange(len(examples))
+    if len(rows) > _SAMPLED:
+        rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLED, replace=False))
+    chosen = [examples[int(row)] for row in rows]
+    tokenizer = WordPieceTokenizer(checkpoint.vocabulary, tokenizer_options(run_config, checkpoint))
+    pairs = [example.text_pair or "" for example in chosen]
+    encoded = tokenizer(
+        [example.text for example in chosen],
+        pairs if chosen[0].text_pair is not None else None,
+        max_length=run_config.text.max_length,
+    )
+    return np.asarray(encoded["attention_mask"]).sum(-1)
+
+
+def _width(longest: int, widths: Any, most: int) -> int:
+    if widths:
+        return int(next(width for width in widths if width >= longest))
+    return min(-(-longest // 8) * 8, most)
+
+
+def _fed(lengths: np.ndarray, batch_size: int, window: int, widths: Any, most: int) -> float:
+    batches = epoch_batches(lengths, batch_size, window=window)
+    fed = sum(len(batch) * _width(int(lengths[batch].max()), widths, most) for batch in batches)
+    return float(fed / lengths.sum())
+
+
+def _count(variables: Any) -> int:
+    return int(sum(np.prod(variable.shape, dtype=np.int64) for variable in variables))
+
+
+def _bytes(variables: Any) -> int:
+    return int(
+        sum(
+            np.prod(variable.shape, dtype=np.int64) * np.dtype(variable.dtype).itemsize
+            for variable in variables
+        )
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
