@@ -37,7 +37,7 @@ def test_run_file_callbacks_are_called_as_by_fit(tiny_run, tmp_path):
             ],
         )
     )
-    rows = list(csv.DictReader(log.open()))
+    rows = list(csv.DictReader(log.read_text().splitlines()))
     history = run.store.state("last")["history"]
     assert [float(row["val_accuracy"]) for row in rows] == [entry["accuracy"] for entry in history]
     assert [float(row["loss"]) for row in rows] == [entry["train_loss"] for entry in history]
@@ -48,12 +48,21 @@ def test_run_file_callbacks_are_called_as_by_fit(tiny_run, tmp_path):
 
 
 def test_keras_early_stopping_works_by_its_own_names(tiny_run):
-    options = {"monitor": "val_accuracy", "patience": 1}
+    options = {"monitor": "val_accuracy", "patience": 1, "mode": "max"}
     run = train(
         tiny_run(epochs=9, learning_rate=1e-12, callbacks=[{"name": "EarlyStopping", "options": options}])
     )
     state = run.store.state("last")
     assert (state["finished"], state["epoch"]) == ("stopped by a callback", 2)
+
+
+def test_what_a_callback_raises_is_the_run_files_fault(tiny_run):
+    entry = {"name": "EarlyStopping", "options": {"monitor": "val_accuracy"}}
+    with pytest.raises(
+        UserError,
+        match=r"training\.callbacks\[0\]: EarlyStopping failed in on_epoch_end: .* Pass `mode='max'`",
+    ):
+        train(tiny_run(epochs=1, callbacks=[entry]))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,46 @@ def build_callbacks(options: Sequence[CallbackOptions], run_name: str = "") -> l
     return [_build(entry, f"training.callbacks[{index}]", run_name) for index, entry in enumerate(options)]
 
 
+class _Guarded(keras.callbacks.Callback):
+    """A callback of a run file: what it raises is told as the run file's fault.
+
+    Args:
+        inner: the callback.
+        name: as messages call it.
+    """
+
+    def __init__(self, inner: keras.callbacks.Callback, name: str) -> None:
+        super().__init__()
+        self.inner, self._name = inner, name
+
+    def set_params(self, params: Any) -> None:
+        self.inner.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        self.inner.set_model(model)
+
+    def call(self, moment: str, *arguments: Any, **keywords: Any) -> None:
+        try:
+            getattr(self.inner, moment)(*arguments, **keywords)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{self._name} failed in {moment}: {_first_line(error)}; correct its options, or leave it out"
+            ) from error
+
+
+def _forward(moment: str) -> Any:
+    def method(self: _Guarded, *arguments: Any, **keywords: Any) -> None:
+        self.call(moment, *arguments, **keywords)
+
+    return method
+
+
+for _moment in [name for name in dir(keras.callbacks.Callback) if name.startswith("on_")]:
+    setattr(_Guarded, _moment, _forward(_moment))
+
+
 def _build(entry: CallbackOptions, where: str, run_name: str) -> keras.callbacks.Callback:
     kind = _find(entry.name, where)
     if entry.name in _REPLACED:
@@ -40,13 +80,12 @@ def _build(entry: CallbackOptions, where: str, run_name: str) -> keras.callbacks
     if entry.name.startswith("wandb."):
         _begin_wandb(run_name)
     try:
-        callback: keras.callbacks.Callback = kind(**entry.options)
+        return _Guarded(kind(**entry.options), f"{where}: {entry.name}")
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in entry.options.items()) or "no options"
         raise UserError(
             f"{where}: {entry.name} cannot be made with {given}: {_first_line(error)}; correct its options"
         ) from error
-    return callback
 
 
 def _find(name: str, where: str) -> Any:

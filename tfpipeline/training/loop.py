@@ -25,7 +25,7 @@ from tfpipeline.training.callbacks import build_callbacks
 from tfpipeline.training.cluster import MEETING_SECONDS, Cluster, find_cluster, meet
 from tfpipeline.training.inference import Answers, Inference
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
-from tfpipeline.training.optimizer import build_optimizer, learning_rate
+from tfpipeline.training.optimizer import build_optimizer, learning_rate_at
 from tfpipeline.training.run import Run, create_run, is_run, policy
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.state import State
@@ -124,7 +124,7 @@ class Trainer:
             self.model = run.build_model(None if resumed else self._pretrained_encoder())
             self.phases = freezing.phases(self.model, options)
             self.optimizer = build_optimizer(
-                options, self.model, self.total_steps, freezing.ever_trained(self.phases)
+                options, self.model, self.total_steps, freezing.union(self.phases)
             )
             if resumed and self.writes:
                 run.store.restore_model("last", self.model)
@@ -188,8 +188,12 @@ class Trainer:
         self.model.stop_training = False
         with interruptible() as asked, self._losing():
             self.callbacks.on_train_begin()
-            while not state.finished:
-                self._epoch(asked)
+            try:
+                while not state.finished:
+                    self._epoch(asked)
+            except Interrupted:
+                self.callbacks.on_train_end()  # they close their files
+                raise
             self.callbacks.on_train_end()
         best = (
             ""
@@ -272,7 +276,7 @@ class Trainer:
             "step": self.state.step,
             "loss": loss,
             "gradient_norm": norm,
-            "learning_rate": learning_rate(self.optimizer, self.state.step - 1),
+            "learning_rate": learning_rate_at(self.optimizer, self.state.step - 1),
             "examples_per_second": examples / seconds,
             "tokens_per_second": tokens / seconds,
         }
@@ -312,7 +316,7 @@ class Trainer:
         kept = self.run.store.state("last")["step"] if self.writes else "the chief's last"
         raise UserError(
             f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}, at the learning rate "
-            f"{learning_rate(self.optimizer, step):.3g}, on the rows {shown}{more}; look at these rows, lower "
+            f"{learning_rate_at(self.optimizer, step):.3g}, on the rows {shown}{more}; look at these rows, lower "
             f"training.learning_rate, or set training.clip_norm; the checkpoint of step {kept} is kept in {self.run.path}"
         )
 
@@ -375,7 +379,7 @@ class Trainer:
     def _keras_logs(self, entry: dict[str, float]) -> dict[str, float]:
         """What Keras's fit tells callbacks at the end of an epoch, and the step."""
         scores = {f"val_{name}": value for name, value in entry.items() if name not in _NO_SCORES}
-        rate = learning_rate(self.optimizer, self.state.step - 1)
+        rate = learning_rate_at(self.optimizer, self.state.step - 1)
         return {"loss": entry["train_loss"], **scores, "learning_rate": rate, "step": entry["step"]}
 
     def _validate(self) -> dict[str, float]:

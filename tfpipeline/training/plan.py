@@ -112,7 +112,7 @@ def plan(run_config: RunConfig, cluster: Cluster | None = None) -> Plan:
     with policy(options.precision):
         model = TextModel(BertEncoder(config, blank=True), task.head(config, seed=options.seed))
         phases = freezing.phases(model, options)
-        trained = freezing.ever_trained(phases)
+        trained = freezing.union(phases)
         optimizer = build_optimizer(options, model, total_steps, trained)
     here = batch_size // replicas // options.accumulation
     widest = _width(int(lengths.max()), widths, run_config.text.max_length)

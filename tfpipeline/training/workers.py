@@ -32,7 +32,13 @@ def share(strategy: tf.distribute.Strategy, variables: Iterable[Any]) -> None:
             mine = tf.cast(tf.equal(context.replica_id_in_sync_group, 0), tf.int32)
             values = [tf.convert_to_tensor(variable.value) for variable in variables]
             sent = [tf.where(mine > 0, value, tf.zeros_like(value)) for value in values]
-            return list(context.all_reduce(tf.distribute.ReduceOp.SUM, sent))
+            # Tensors that are summed together are packed into one, so they must be of one dtype.
+            summed: dict[int, tf.Tensor] = {}
+            for dtype in sorted({value.dtype for value in values}, key=str):  # in one order on all workers
+                places = [index for index, value in enumerate(values) if value.dtype == dtype]
+                sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [sent[index] for index in places])
+                summed.update(zip(places, sums))
+            return [summed[index] for index in range(len(values))]
 
         return [strategy.experimental_local_results(value)[0] for value in strategy.run(replica)]
 

@@ -1,0 +1,83 @@
+"""Trainings in processes of their own that are killed, stopped and starved."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
+
+
+def start(run_file, *arguments, **options):
+    """``tfpipeline train``, its standard error kept."""
+    command = [sys.executable, "-m", "tfpipeline.cli", "train", str(run_file), *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, **options)
+
+
+def finish(process, code=0, seconds=180):
+    """Wait for it; the answer is what it wrote."""
+    try:
+        _, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"still running: {process.communicate()[1]}") from None
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors, errors
+    return errors
+
+
+def step(run: Path) -> int:
+    """Steps of the last checkpoint; 0 before the first."""
+    try:
+        name = json.loads((run / "checkpoints" / "index.json").read_text())["last"]
+        return int(json.loads((run / "checkpoints" / name / "state.json").read_text())["step"])
+    except FileNotFoundError:
+        return 0  # not there yet, or replaced between the two readings
+
+
+def wait_for_step(run: Path, wanted: int, *processes: subprocess.Popen, seconds: float = 120) -> None:
+    """Until the run has a checkpoint of that step, or later."""
+    deadline = time.monotonic() + seconds
+    while step(run) < wanted:
+        for process in processes:
+            assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, f"no checkpoint of step {wanted} after {seconds} s"
+        time.sleep(0.005)
+
+
+def weights(run: Path, role: str = "last") -> dict[str, np.ndarray]:
+    folder = run / "checkpoints"
+    return load_file(folder / json.loads((folder / "index.json").read_text())[role] / "model.safetensors")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Both runs ended with equal weights, bit for bit, and tell the same story."""
+    for role in ("last", "best"):
+        left, right = weights(one, role), weights(other, role)
+        assert left.keys() == right.keys()
+        for name in left:
+            np.testing.assert_array_equal(left[name], right[name], err_msg=f"{role} {name}")
+    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+
+
+def has_temporaries(folder: Path) -> bool:
+    """Whether something half-written lies about."""
+    return any(path.name.startswith(".tmp-") for path in folder.rglob("*"))

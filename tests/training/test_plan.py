@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import tiny
+from tests.training import faults
+from tfpipeline import config
+from tfpipeline.errors import UserError
+from tfpipeline.training import RunConfig, train
+from tfpipeline.training.plan import plan
+
+
+def test_it_says_what_the_training_then_does(tiny_run):
+    run_config = tiny_run(train=200, epochs=3, warmup=5, freeze="first:1", log_every=1)
+    found = plan(run_config)
+    run = train(run_config)
+    state = run.store.state("last")
+    assert found.total_steps == state["step"] == 3 * found.steps_per_epoch
+    assert found.rows == {name: len(run.examples(name)) for name in ("train", "validation", "test")}
+    lengths = run.token_cache("train", run.examples("train")).lengths
+    assert (found.mean_tokens, found.longest) == (pytest.approx(lengths.mean()), lengths.max())
+    model = run.model("last")
+    assert found.parameters == model.count_params()
+    frozen = sum(
+        variable.value.shape.num_elements()
+        for variable in [
+            *model.encoder.embeddings.variables,
+            *model.encoder.blocks[0].variables,
+            *model.encoder.pooler.variables,
+        ]
+    )
+    assert found.trained == found.parameters - frozen
+    assert found.warmup == 5
+    step = run.path / "checkpoints" / run.store.index()["last"]
+    header = int.from_bytes((step / "optimizer.safetensors").read_bytes()[:8], "little") + 8
+    assert found.slots == (step / "optimizer.safetensors").stat().st_size - header
+
+
+def test_tokens_fed_by_hand(tmp_path):
+    """Texts of 3 to 14 tokens in batches of 4 of one window: each batch is padded to a multiple of 8."""
+    path = tiny.write_run_file(tmp_path, batch_size=4, window=1024)
+    words = [["good", "bad"][index % 2] + " the" * (index % 12) for index in range(24)]
+    tiny.write_csv(
+        tmp_path / "train.csv", [(text, ["x", "y"][index % 2]) for index, text in enumerate(words)]
+    )
+    overrides = ["data.split.by=random", "data.test=null", f"data.validation={tmp_path}/train.csv"]
+    found = plan(config.load(path, RunConfig, overrides))
+    lengths = np.sort([3 + index % 12 for index in range(24)])
+    fed = sum(4 * -(-int(part.max()) // 8) * 8 for part in lengths.reshape(-1, 4))
+    assert found.fed == pytest.approx(fed / lengths.sum())
+
+
+def test_memory_grows_as_it_should(tiny_run):
+    one = plan(tiny_run("a"))
+    assert one.slots == pytest.approx(2 * one.gradients, rel=0.01)  # AdamW's two moments
+    sgd = plan(tiny_run("b", optimizer="sgd"))
+    assert sgd.slots == pytest.approx(sgd.gradients, rel=0.01)
+    parts = plan(tiny_run("c", accumulation=4))
+    assert parts.activations * 4 == one.activations
+    half = plan(tiny_run("d", precision="mixed_bfloat16"))
+    assert half.activations * 2 == one.activations
+    assert half.weights == one.weights
+
+
+def test_the_command_prints_and_writes_nothing(tmp_path):
+    import subprocess
+    import sys
+
+    run_file = tiny.write_run_file(tmp_path, strategy="one_device")
+    before = sorted(path for path in tmp_path.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tfpipeline.cli", "train", run_file, "--dry-run"],
+        capture_output=True, text=True, env=faults.ENVIRONMENT, check=True,
+    )  # fmt: skip
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert list(lines) == ["rows", "parameters", "batch", "steps", "memory"]
+    assert lines["rows"].startswith("train 108, validation 12, test 30; ")
+    assert lines["steps"].startswith(
+        "21 (7 an epoch, 3 epochs), 2 of them warm-up; adamw, learning rate 0.01, linear"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 15, "accumulation": 2}, "does not divide among"),
+        ({"freeze": "first:9"}, "first:9"),
+        ({"callbacks": [{"name": "Nothing"}]}, 'keras.callbacks has no "Nothing"'),
+        ({"warmup": 1000}, r"training\.warmup is 1000 steps"),
+    ],
+)
+def test_it_finds_what_the_training_would(tiny_run, changes, message):
+    with pytest.raises(UserError, match=message):
+        plan(tiny_run(**changes))
