@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench parity clean
+.PHONY: demo test soak lint bench parity clean
 
 # The stamp makes the environment again when what it installs changes.
 $(VENV)/.installed: setup.py
@@ -18,6 +18,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# Long fault tests; a short form of each is in `make test`.
+soak: $(VENV)/.installed
+	$(BIN)/python -m pytest -m soak
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -33,6 +33,8 @@ TRAIN = [
     "pydantic>=2.14,<3",
     "PyYAML>=6.0.3",
 ]
+# The TPU build of TensorFlow is a package of its own, one version behind.
+TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith("tensorflow~"))]
 SERVE = ["tensorflow~=2.21.0", "tensorflow-serving-api~=2.21.0"]
 DEV = [
     "pytest>=9.1",
@@ -64,6 +66,7 @@ setup(
     install_requires=BASE,
     extras_require={
         "train": heavy(TRAIN),
+        "tpu": heavy(TPU),
         "serve": heavy(SERVE),
         "dev": heavy(DEV),
         "all": heavy(TRAIN, SERVE, DEV),

@@ -9,6 +9,7 @@ import yaml
 
 from docs import generate
 from tfpipeline import config
+from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.run_config import RunConfig
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +22,13 @@ def test_the_page_of_the_run_file_is_that_of_the_schemas():
 def test_every_run_file_shown_can_be_read(tmp_path):
     shown = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert shown
-    for number, text in enumerate(shown):
+    whole = [text for text in shown if text.startswith("checkpoint:")]
+    parts = [text for text in shown if text not in whole]
+    assert whole
+    assert parts
+    for text in parts:
+        assert TrainingOptions(**yaml.safe_load(text)["training"])
+    for number, text in enumerate(whole):
         path = tmp_path / f"{number}.yaml"
         path.write_text(text)
         assert config.load(path, RunConfig).training.learning_rate == 3e-5
@@ -51,7 +58,10 @@ def test_every_command_of_the_readme_exists():
     from tfpipeline.cli import app
 
     known = set(get_command(app).commands)
-    text = "".join((ROOT / page).read_text("utf-8") for page in ("README.md", "docs/checkpoints.md"))
+    text = "".join(
+        (ROOT / page).read_text("utf-8")
+        for page in ("README.md", "docs/checkpoints.md", "docs/distributed.md")
+    )
     assert {"convert", "train", "evaluate", "export", "serve", "predict"} <= known
     assert set(re.findall(r"\$ tfpipeline (\w+)", text)) <= known
     options = set(re.findall(r"(?<= )--[a-z-]+", " ".join(re.findall(r"[$`] ?tfpipeline [^`\n]*", text))))

@@ -3,6 +3,7 @@
 train(config)     train, or go on where an interrupted run stopped
 load(run)         the trained model, an ordinary ``keras.Model``
 Run(path)         a run directory, opened
+plan(config)      what a training would take, without doing it
 open_run(path)    the same, or a fine-tuned checkpoint of someone else as a run
 """
 
@@ -19,6 +20,7 @@ __getattr__, __dir__, __all__ = attach(
         "RunConfig": "tfpipeline.training.run_config",
         "is_run": "tfpipeline.training.run",
         "load": "tfpipeline.training.opening",
+        "plan": "tfpipeline.training.plan",
         "open_run": "tfpipeline.training.opening",
         "train": "tfpipeline.training.loop",
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from tfpipeline.training import freezing, sources, workers
 from tfpipeline.training.batching import Batching, Group, Split, choose_widths, global_batch_size
 from tfpipeline.training.callbacks import build_callbacks
 from tfpipeline.training.cluster import MEETING_SECONDS, Cluster, find_cluster, meet
+from tfpipeline.training.datasets import SPLITS, write_datasets
 from tfpipeline.training.inference import Answers, Inference
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
+from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.optimizer import build_optimizer, learning_rate_at
 from tfpipeline.training.run import Run, create_run, is_run, policy
 from tfpipeline.training.run_config import RunConfig
@@ -46,6 +48,7 @@ def train(
     *,
     cluster: Cluster | None = None,
     wait: float = MEETING_SECONDS,
+    data: Mapping[str, tf.data.Dataset] | None = None,
 ) -> Run:
     """Train a run to its end, from where it stands.
 
@@ -58,6 +61,8 @@ def train(
         callbacks: ordinary Keras callbacks; ``model.stop_training`` is honoured at the end of an epoch.
         cluster: the workers of a training over several machines; by default those of ``TF_CONFIG``.
         wait: seconds to wait for the other workers.
+        data: datasets of one's own, "train" and perhaps "validation" and "test", in place of the run file's files; see
+            :func:`tfpipeline.training.datasets.write_datasets`. They are read once, into ``OUTPUT.data``.
     Raises:
         UserError: something the user gave can't be used, or the disk is full; earlier checkpoints stay.
         Interrupted: Ctrl-C or SIGTERM; the step was finished and saved.
@@ -65,9 +70,15 @@ def train(
     """
     run_config = run_file if isinstance(run_file, RunConfig) else config.load(run_file, RunConfig, overrides)
     options = run_config.training
+    mirror = Mirror(run_config.output) if is_remote(run_config.output) else None
+    if data is not None:
+        run_config = _with_datasets(run_config, data, mirror)
     cluster = cluster or find_cluster()
     kind = choose_strategy(options, cluster)
-    run = _existing(run_config, cluster)
+    path = _directory(run_config, cluster, mirror)
+    if mirror is not None and (cluster is None or cluster.is_chief):
+        mirror.pull()
+    run = _existing(path, run_config)
     saved = run.store.state("last") if run is not None and "last" in run.store.index() else None
     if cluster is not None:
         say(f"worker {cluster.index} of {len(cluster.workers)}: waiting for the others")
@@ -80,10 +91,10 @@ def train(
     strategy = build_strategy(kind, options, cluster)
     # Before the rows are read: a batch that does not divide is a word in the run file.
     batch_size = global_batch_size(options, strategy.num_replicas_in_sync)
-    run = run or _create(run_config, cluster)
+    run = run or _create(path, run_config)
     state = State(**saved) if saved else State()
     if not state.finished:
-        Trainer(run, strategy, batch_size, state, callbacks, cluster).fit()
+        Trainer(run, strategy, batch_size, state, callbacks, cluster, mirror).fit()
     return run
 
 
@@ -97,6 +108,7 @@ class Trainer:
         state: where the run stands.
         callbacks: besides those of the run file.
         cluster: the workers, if there are several.
+        mirror: where the run is copied to after each checkpoint.
     """
 
     def __init__(
@@ -107,8 +119,10 @@ class Trainer:
         state: State,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         cluster: Cluster | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         self.run, self.strategy, self.state, self.cluster = run, strategy, state, cluster
+        self.mirror = mirror
         options = self.options = run.config.training
         self.writes = cluster is None or cluster.is_chief
         self.metric = options.best_metric or run.task.best_metric
@@ -200,7 +214,10 @@ class Trainer:
             if state.best is None
             else f"; best {self.metric} {state.best:.4f} on validation, after step {state.best_step}"
         )
-        say(f"{state.finished}{best}; the run is in {self.run.path}")
+        if self.mirror is not None and self.writes:
+            self.mirror.push()  # what callbacks wrote at the end
+        where = self.run.path if self.mirror is None else self.mirror.remote
+        say(f"{state.finished}{best}; the run is in {where}")
 
     def _losing(self) -> Any:
         last = f"the last checkpoint is in {self.run.path}"
@@ -397,6 +414,8 @@ class Trainer:
             self.run.store.save(
                 roles, self.state.step, self.model, self.optimizer, asdict(self.state), keep=self.options.keep
             )
+            if self.mirror is not None:
+                self.mirror.push()
 
     def _write_history(self) -> None:
         if self.writes:
@@ -422,21 +441,30 @@ class _nothing:  # noqa: N801 - contextlib.nullcontext, typed for a with stateme
     def __exit__(self, *_: object) -> None: ...
 
 
-def _directory(run_config: RunConfig, cluster: Cluster | None) -> Path:
+def _directory(run_config: RunConfig, cluster: Cluster | None, mirror: Mirror | None) -> Path:
     """The run directory; a worker that is not the chief has one of its own, beside it or on its own disk."""
-    path = Path(run_config.output)
+    path = Path(run_config.output) if mirror is None else mirror.local
     if cluster is None or cluster.is_chief:
         return path
     return path.with_name(f"{path.name}.worker-{cluster.index}")
 
 
-def _existing(run_config: RunConfig, cluster: Cluster | None) -> Run | None:
-    """The run that is in ``output``; None where there is none yet.
+def _with_datasets(
+    run_config: RunConfig, data: Mapping[str, tf.data.Dataset], mirror: Mirror | None
+) -> RunConfig:
+    """The run file with files of the datasets' rows in its ``data`` section."""
+    output = Path(run_config.output) if mirror is None else mirror.local
+    files = write_datasets(data, output.with_name(f"{output.name}.data"), run_config.data)
+    changed = {split: files.get(split) for split in SPLITS}
+    return run_config.model_copy(update={"data": run_config.data.model_copy(update=changed)})
+
+
+def _existing(path: Path, run_config: RunConfig) -> Run | None:
+    """The run that is there; None where there is none yet.
 
     Raises:
         UserError: something else is there, or a run of other settings, data or checkpoint.
     """
-    path = _directory(run_config, cluster)
     if is_run(path):
         run = Run(path)
         theirs, ours = config.dump(run.config).splitlines(), config.dump(run_config).splitlines()
@@ -455,8 +483,7 @@ def _existing(run_config: RunConfig, cluster: Cluster | None) -> Run | None:
     return None
 
 
-def _create(run_config: RunConfig, cluster: Cluster | None) -> Run:
-    path = _directory(run_config, cluster)
+def _create(path: Path, run_config: RunConfig) -> Run:
     if path.exists():
         path.rmdir()
     checkpoint = checkpoints.load(run_config.checkpoint)

@@ -9,6 +9,7 @@ from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
 from tfpipeline.models import TextModel
 from tfpipeline.training.finetuned import FineTunedCheckpoint
+from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.run import Run, is_run
 
 
@@ -16,11 +17,16 @@ def open_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     """A run directory, or a fine-tuned checkpoint as one.
 
     Args:
-        path: of a run, or of a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes.
+        path: of a run (also ``gs://``, which is copied here), or of a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes.
         overrides: for a checkpoint only; see :class:`FineTunedCheckpoint`.
     Raises:
         UserError: it is neither, or can't be used.
     """
+    if is_remote(path) and not str(path).startswith("hf://"):
+        mirror = Mirror(str(path))
+        mirror.pull()
+        if is_run(mirror.local):
+            path = mirror.local
     if is_run(path):
         if overrides:
             raise UserError(f"{path} is a run, whose settings are its own; --set is for checkpoints")

@@ -1,0 +1,122 @@
+"""A program's own ``tf.data`` datasets as data files of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpipeline.console import progress
+from tfpipeline.data.options import DataOptions
+from tfpipeline.errors import UserError
+from tfpipeline.files import TEMPORARY_PREFIX, write_error
+
+SPLITS = ("train", "validation", "test")
+
+
+def write_datasets(
+    datasets: Mapping[str, tf.data.Dataset], folder: Path, options: DataOptions
+) -> dict[str, str]:
+    """Write datasets as JSON lines, named by their content; what is there already is not written again.
+
+    Rows are written once, one after another: a dataset may be larger than memory, and its order may be random.
+    A run is resumed with the rows it was started with; a dataset that gives others is another data file.
+
+    Args:
+        datasets: "train", and perhaps "validation" and "test" -> elements, batched or not, that are either dicts of
+            the columns that the ``data`` section names, or Keras's ``(text, label)`` or ``(text, label, weight)``, where
+            a text may be a pair of texts.
+        folder: where to.
+        options: the ``data`` section.
+    Returns:
+        Split -> the path of its file.
+    Raises:
+        UserError: an element is of another form, or the disk is full.
+    """
+    unknown = sorted(set(datasets) - set(SPLITS))
+    if unknown or "train" not in datasets:
+        raise UserError(
+            f'data: the datasets are called {", ".join(datasets) or "nothing"}; give "train", and perhaps "validation" '
+            'and "test"'
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return {
+            split: str(_write(_rows(dataset, split, options), folder, split))
+            for split, dataset in datasets.items()
+        }
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def _write(rows: Iterable[Mapping[str, str]], folder: Path, split: str) -> Path:
+    digest = hashlib.sha256()
+    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{split}-", suffix=".jsonl", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file, progress(f"writing the {split} rows") as bar:
+            for row in rows:
+                line = json.dumps(row).encode() + b"\n"
+                digest.update(line)
+                file.write(line)
+                bar.advance()
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"{split}-{digest.hexdigest()[:16]}.jsonl"
+        if path.exists():  # its time, which resuming looks at first, stays as it is
+            os.unlink(name)
+        else:
+            os.replace(name, path)
+        return path
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _rows(dataset: tf.data.Dataset, split: str, options: DataOptions) -> Iterator[dict[str, str]]:
+    for number, element in enumerate(dataset):
+        columns = _columns(element, split, options)
+        sizes = {name: np.shape(column) for name, column in columns.items()}
+        if any(len(size) > 1 for size in sizes.values()) or len(set(sizes.values())) > 1:
+            raise UserError(
+                f"data: element {number} of the {split} dataset has columns of the shapes {sizes}; each must be a single "
+                "value, or all of them batches of one size"
+            )
+        cells = {name: np.atleast_1d(column) for name, column in columns.items()}
+        for index in range(len(next(iter(cells.values())))):
+            yield {name: _cell(values[index]) for name, values in cells.items()}
+
+
+def _columns(element: Any, split: str, options: DataOptions) -> dict[str, np.ndarray]:
+    if isinstance(element, tuple) and len(element) in (2, 3):
+        text, *others = element
+        texts = text if isinstance(text, (tuple, list)) else [text]
+        if len(texts) == 2 and options.text_pair is None:
+            raise UserError(
+                f"data: the {split} dataset has pairs of texts, but data.text_pair is null; name it, e.g. text_pair"
+            )
+        names = [options.text, options.text_pair][: len(texts)]
+        names += [options.label or "label", options.weight or "weight"][: len(others)]
+        if len(others) == 2 and options.weight is None:
+            raise UserError(
+                f"data: the {split} dataset has weights, but data.weight is null; name it, e.g. weight"
+            )
+        element = dict(zip(names, [*texts, *others]))
+    if not isinstance(element, dict) or not element:
+        raise UserError(
+            f"data: the {split} dataset has elements of the type {type(element).__name__}; expected dicts of columns, or "
+            "(text, label) or (text, label, weight)"
+        )
+    return {name: np.asarray(tensor) for name, tensor in element.items()}
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else str(value.item() if hasattr(value, "item") else value)

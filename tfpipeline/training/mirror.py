@@ -1,0 +1,133 @@
+"""A run whose ``output`` is on a far file system, ``gs://bucket/runs/tweets``: what Colab's TPUs, which come and go, need.
+
+The run itself is a folder on this machine; after each checkpoint what is new in it is copied, through
+``tf.io.gfile``, and where there is no such folder yet it is copied back first. ``index.json`` goes last and
+names whole checkpoints only, so what lies far away can be resumed from at any moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfpipeline.console import progress, say
+from tfpipeline.errors import UserError
+from tfpipeline.files import TEMPORARY_PREFIX
+
+_LAST = ("config.yaml", "checkpoints/index.json")  # these say that there is something to read
+_LEFT = ("cache",)  # folders that are made again where they are missing
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether a path is on a file system other than this machine's."""
+    return "://" in str(path)
+
+
+class Mirror:
+    """Keeps a local folder and a far one alike.
+
+    Args:
+        remote: ``gs://bucket/folder``, or any scheme that ``tf.io.gfile`` knows.
+        cache: where the local folders are; by default ``~/.cache/tfpipeline/runs``.
+    Raises:
+        UserError: the scheme is not known.
+    """
+
+    def __init__(self, remote: str, cache: Path | None = None) -> None:
+        scheme = remote.partition("://")[0]
+        if scheme not in tf.io.gfile.get_registered_schemes():
+            raise UserError(
+                f"output: {remote}: runs cannot be kept on {scheme}://; use gs:// or a local path"
+            )
+        self.remote = remote.rstrip("/")
+        name, identity = self.remote.rpartition("/")[2], hashlib.sha256(self.remote.encode()).hexdigest()[:12]
+        cache = (
+            cache or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tfpipeline" / "runs"
+        )
+        self.local = cache / f"{name}-{identity}"
+        self._sent: dict[str, tuple[int, int]] = {}
+
+    def pull(self) -> None:
+        """Copy what is far away here, unless a run is here already.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if (self.local / "config.yaml").exists():
+            return
+        try:
+            names = self._there()
+            if "config.yaml" not in names:
+                return
+            say(f"copying {self.remote} to {self.local}")
+            with progress("copying", len(names)) as bar:
+                for name in sorted(names, key=lambda name: (name == "config.yaml", name)):
+                    target = self.local / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    tf.io.gfile.copy(f"{self.remote}/{name}", str(target), overwrite=True)
+                    self._sent[name] = _stamp(target)
+                    bar.advance()
+        except (tf.errors.OpError, OSError) as error:
+            raise UserError(
+                f"output: {self.remote} cannot be copied to {self.local} ({_first_line(error)}); check the address and "
+                "your rights to it"
+            ) from error
+
+    def push(self) -> None:
+        """Copy what is new here there, and take away there what is gone here.
+
+        Raises:
+            UserError: it cannot be written; what is here stays.
+        """
+        try:
+            here = self._here()
+            for name, stamp in sorted(here.items(), key=lambda item: (item[0] in _LAST, item[0])):
+                if self._sent.get(name) != stamp:
+                    folder, _, last = f"{self.remote}/{name}".rpartition("/")
+                    tf.io.gfile.makedirs(folder)
+                    # Not every file system replaces a file whole, but all of them a name.
+                    arriving = f"{folder}/{TEMPORARY_PREFIX}{last}"
+                    tf.io.gfile.copy(str(self.local / name), arriving, overwrite=True)
+                    tf.io.gfile.rename(arriving, f"{folder}/{last}", overwrite=True)
+                    self._sent[name] = stamp
+            for name in self._there() - here.keys():
+                tf.io.gfile.remove(f"{self.remote}/{name}")
+                self._sent.pop(name, None)
+        except (tf.errors.OpError, OSError) as error:
+            raise UserError(
+                f"output: {self.remote} cannot be written ({_first_line(error)}); the run is in {self.local}, run the "
+                "same command again to go on"
+            ) from error
+
+    def _here(self) -> dict[str, tuple[int, int]]:
+        found = {}
+        for path in self.local.rglob("*"):
+            name = path.relative_to(self.local)
+            temporary = any(part.startswith(TEMPORARY_PREFIX) for part in name.parts)
+            if path.is_file() and not temporary and name.parts[0] not in _LEFT:
+                found[name.as_posix()] = _stamp(path)
+        return found
+
+    def _there(self) -> set[str]:
+        if not tf.io.gfile.isdir(self.remote):
+            return set()
+        return {
+            f"{folder}/{name}".removeprefix(f"{self.remote}/")
+            for folder, _, names in tf.io.gfile.walk(self.remote)
+            for name in names
+            if not name.startswith(TEMPORARY_PREFIX)
+        }
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(getattr(error, "message", "") or error).strip().splitlines() or [type(error).__name__])[0][
+        :200
+    ]
