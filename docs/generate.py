@@ -49,7 +49,10 @@ def _section(schema: type[Section], path: str, title: str = "") -> list[str]:
             kind, default = "section", "required"
         else:
             kind = _kind(inner)
-            default = "required" if field.is_required() else _value(field.default)
+            for part in typing.get_args(inner):
+                if isinstance(part, type) and issubclass(part, Section):
+                    below += _section(part, f"{path}.{name}[]" if path else f"{name}[]")
+            default = "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
         rows.append(f"| `{name}` | {kind} | {default} | {field.description or ''} |")
     return [*rows, *below]
 
@@ -71,6 +74,10 @@ def _kind(annotation: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin is list:
         return f"list of {_kind(arguments[0])}"
+    if origin is dict:
+        return "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "sections"
     return {str: "text", int: "integer", float: "number", bool: "true or false"}[annotation]
 
 

@@ -120,7 +120,7 @@ def train(
         raise typer.Exit(keep_running([word for word in sys.argv[1:] if word != "--supervise"]))
     _tensorflow()
     if dry_run:
-        from tfpipeline.training.plan import plan
+        from tfpipeline.training.planning import plan
 
         typer.echo(plan(run_config, cluster).text())
         return

@@ -65,18 +65,21 @@ def test_gradual_unfreezing_goes_down_a_layer_an_epoch(model):
     assert [parts(phase) for phase in found] == [
         {"head"},
         {"head", "layer_1"},
+        {"head", "layer_1", "layer_0"},
         {"head", "layer_1", "layer_0", "embeddings"},
     ]
-    found = phases(model, TrainingOptions(gradual_unfreezing=True, freeze="first:1"))
+    found = phases(model, TrainingOptions(gradual_unfreezing=True), epochs=2)
     assert [parts(phase) for phase in found] == [{"head"}, {"head", "layer_1"}]
+    found = phases(model, TrainingOptions(gradual_unfreezing=True, freeze="first:1"))
+    assert [parts(phase) for phase in found] == [{"head"}, *[{"head", "layer_1"}] * 3]
 
 
 @pytest.mark.parametrize(
     ("freeze", "message"),
     [
-        ("first:3", "first:3 names 3 layers, but the model has 2"),
-        ("re:layer_9", '"re:layer_9" matches no variable; they are called like'),
-        ("re:.", "leaves nothing to train; freeze less"),
+        ("first:3", "first:3 asks for more layers than the encoder has, which is 2"),
+        ("re:layer_9", 're:layer_9 finds no variable; they are called, for example'),
+        ("re:.", "leaves nothing to train; take out what freezes the head"),
     ],
 )
 def test_what_cannot_be_frozen(model, freeze, message):

@@ -14,12 +14,12 @@ from keras import ops
 from tfpipeline.models import kernels
 from tfpipeline.models.config import BertConfig
 
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+_ACTIVATIONS: dict[str, Callable[[Any, bool], Any]] = {
     "gelu_erf": kernels.gelu_erf,
     "gelu_tanh": kernels.gelu_tanh,
-    "relu": ops.relu,
-    "silu": ops.silu,
-    "tanh": ops.tanh,
+    "relu": lambda x, training: ops.relu(x),
+    "silu": lambda x, training: ops.silu(x),
+    "tanh": lambda x, training: ops.tanh(x),
 }
 
 
@@ -55,6 +55,12 @@ class Dropout(keras.layers.Layer):
         """Drop when ``noise`` is given: a training step; do nothing otherwise."""
         return x if noise is None or not self.rate else kernels.dropout(x, self.rate, noise, self.place)
 
+    def drop(self, x: Any, factor: Any, noise: Optional[kernels.Noise] = None) -> tuple[Any, Any]:
+        """``x`` and what it is going to be multiplied with, which is smaller and takes the scaling of ``x``."""
+        if noise is None or not self.rate:
+            return x, factor
+        return kernels.drop(x, self.rate, noise, self.place), factor * kernels.dropout_scale(self.rate)
+
 
 class LayerNorm(keras.layers.Layer):
     """Layer normalisation over the last axis (Ba et al. 2016, arXiv:1607.06450).
@@ -72,13 +78,12 @@ class LayerNorm(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=shape[-1:], initializer="zeros", autocast=False)
         self.built = True
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any, training: Optional[bool] = None) -> Any:
         wide = at_least_float32(x)
-        mean = ops.mean(wide, axis=-1, keepdims=True)
-        centred = wide - mean
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        scale = ops.rsqrt(variance + self.epsilon) * ops.cast(self.scale, wide.dtype)
-        return ops.cast(centred * scale + ops.cast(self.bias, wide.dtype), self.compute_dtype)
+        scale, bias = ops.cast(self.scale, wide.dtype), ops.cast(self.bias, wide.dtype)
+        return ops.cast(
+            kernels.layer_norm(wide, scale, bias, self.epsilon, bool(training)), self.compute_dtype
+        )
 
 
 class Dense(keras.layers.Layer):
@@ -104,10 +109,11 @@ class Dense(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.built = True
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any, training: Optional[bool] = None) -> Any:
         shape = ops.shape(x)
-        flat = ops.reshape(x, (-1, self.kernel.shape[0]))
-        return ops.reshape(ops.matmul(flat, self.kernel) + self.bias, (*shape[:-1], self.units))
+        flat = ops.matmul(ops.reshape(x, (-1, self.kernel.shape[0])), self.kernel)
+        bias = ops.convert_to_tensor(self.bias)
+        return ops.reshape(kernels.add_bias(flat, bias, bool(training)), (*shape[:-1], self.units))
 
 
 class SelfAttention(keras.layers.Layer):
@@ -143,10 +149,10 @@ class SelfAttention(keras.layers.Layer):
         # Unstacked, not sliced: the gradient of three slices is three sums of mostly zeros, a tenth of a step.
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, N, T, D]
         query = query * self.head_size**-0.5
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B, N, T, T]
+        scores = kernels.scores(query, key)  # [B, N, T, T]
         wide = at_least_float32(scores)
         weights = ops.cast(kernels.softmax(wide + ops.cast(bias, wide.dtype)), scores.dtype)
-        weights = self.dropout(weights, noise=noise)
+        weights, value = self.dropout.drop(weights, value, noise)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # [B, T, N, D]
         return self.output_dense(ops.reshape(context, (batch, length, hidden)))
 
@@ -172,8 +178,10 @@ class EncoderBlock(keras.layers.Layer):
         self.outer.build((*shape[:-1], self.inner.units))
         self.built = True
 
-    def call(self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None) -> Any:
+    def call(
+        self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None, training: Optional[bool] = None
+    ) -> Any:
         attended = self.attention_dropout(self.attention(x, bias, noise=noise), noise=noise)
         x = self.attention_norm(x + attended)
-        fed = self.outer(self.activation(self.inner(x)))
+        fed = self.outer(self.activation(self.inner(x), bool(training)))
         return self.output_norm(x + self.output_dropout(fed, noise=noise))

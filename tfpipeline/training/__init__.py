@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = attach(
         "RunConfig": "tfpipeline.training.run_config",
         "is_run": "tfpipeline.training.run",
         "load": "tfpipeline.training.opening",
-        "plan": "tfpipeline.training.plan",
+        "plan": "tfpipeline.training.planning",
         "open_run": "tfpipeline.training.opening",
         "train": "tfpipeline.training.loop",
     },

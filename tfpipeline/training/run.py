@@ -26,6 +26,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf  # whose distribution is tensorflow or tensorflow-tpu
 
 from tfpipeline import checkpoints, config, tasks
 from tfpipeline.data import Example, TokenCache, read_examples, write_examples
@@ -39,7 +40,7 @@ from tfpipeline.training.store import CheckpointStore
 
 SPLITS = ("train", "validation", "test")
 CONFIG_FILE = "config.yaml"
-_PACKAGES = ("tfpipeline", "tensorflow", "keras", "numpy", "scikit-learn")
+_PACKAGES = ("tfpipeline", "keras", "numpy", "scikit-learn")
 
 
 def is_run(path: str | Path) -> bool:
@@ -244,7 +245,10 @@ def tokenizer_options(run_config: RunConfig, checkpoint: checkpoints.Checkpoint)
 
 def environment() -> dict[str, str]:
     """Versions of what trains a model here."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
+    found = {"python": platform.python_version(), "tensorflow": tf.__version__}
+    for name in _PACKAGES:
+        found[name] = metadata.version(name)
+    return found
 
 
 def _read_json(path: Path) -> dict[str, Any]:

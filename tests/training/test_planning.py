@@ -8,7 +8,7 @@ from tests.training import faults
 from tfpipeline import config
 from tfpipeline.errors import UserError
 from tfpipeline.training import RunConfig, train
-from tfpipeline.training.plan import plan
+from tfpipeline.training.planning import plan
 
 
 def test_it_says_what_the_training_then_does(tiny_run):
