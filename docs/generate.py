@@ -52,7 +52,9 @@ def _section(schema: type[Section], path: str, title: str = "") -> list[str]:
             for part in typing.get_args(inner):
                 if isinstance(part, type) and issubclass(part, Section):
                     below += _section(part, f"{path}.{name}[]" if path else f"{name}[]")
-            default = "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
+            default = (
+                "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
+            )
         rows.append(f"| `{name}` | {kind} | {default} | {field.description or ''} |")
     return [*rows, *below]
 

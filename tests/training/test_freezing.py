@@ -78,7 +78,7 @@ def test_gradual_unfreezing_goes_down_a_layer_an_epoch(model):
     ("freeze", "message"),
     [
         ("first:3", "first:3 asks for more layers than the encoder has, which is 2"),
-        ("re:layer_9", 're:layer_9 finds no variable; they are called, for example'),
+        ("re:layer_9", "re:layer_9 finds no variable; they are called, for example"),
         ("re:.", "leaves nothing to train; take out what freezes the head"),
     ],
 )

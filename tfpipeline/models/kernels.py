@@ -123,14 +123,64 @@ def check_length(input_ids: tf.Tensor, most: int) -> tf.Tensor:
         return tf.identity(input_ids)
 
 
-def softmax(x: tf.Tensor) -> tf.Tensor:
-    """Over the last axis; ``keras.ops.softmax`` warns about texts of one token."""
-    return tf.nn.softmax(x)
+def attention(
+    query: tf.Tensor,
+    key: tf.Tensor,
+    value: tf.Tensor,
+    bias: tf.Tensor,
+    *,
+    rate: float = 0.0,
+    noise: Noise | None = None,
+    place: int = 0,
+    training: bool = False,
+) -> tf.Tensor:
+    """``softmax(query @ key.T + bias) @ value`` (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1).
 
+    Args:
+        query: [B, N, T, D], already divided by the root of D.
+        key, value: [B, N, T, D].
+        bias: [B, 1, 1, T], added to the scores, float32 at least.
+        rate: share of the weights that is dropped when there is ``noise``.
+        noise, place: see :func:`dropout`.
+        training: with a gradient by hand. Its sum over a row of weights times their gradients is that over the
+            D numbers of the output times theirs (Dao et al. 2022, arXiv:2205.14135, appendix B.2), so
+            that it makes three passes over the [T, T] weights where automatic differentiation makes five.
+    Returns:
+        [B, N, T, D].
+    """
+    dropping = noise is not None and _dropped(rate) > 0
 
-def scores(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """``query @ key`` transposed: [..., T, D] twice give [..., T, T]; ``keras.ops`` would write the transposed key."""
-    return tf.matmul(query, key, transpose_b=True)
+    def forward(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        scores = tf.matmul(query, key, transpose_b=True)
+        weights = tf.cast(tf.nn.softmax(tf.cast(scores, bias.dtype) + bias), scores.dtype)
+        if not dropping:
+            return tf.matmul(weights, value), weights, weights, value
+        dropped = drop(weights, rate, noise, place)
+        # The scale goes into the smaller factor.
+        value = value * dropout_scale(rate)
+        return tf.matmul(dropped, value), weights, dropped, value
+
+    if not training:
+        return forward(query, key, value)[0]
+
+    @tf.custom_gradient
+    def attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> Any:
+        output, weights, dropped, scaled = forward(query, key, value)
+
+        def gradient(dy: tf.Tensor) -> Any:
+            d_value = tf.matmul(dropped, dy, transpose_a=True)
+            if dropping:
+                d_value = d_value * dropout_scale(rate)
+            d_dropped = tf.matmul(dy, scaled, transpose_b=True)
+            rows = tf.reduce_sum(
+                tf.cast(dy, bias.dtype) * tf.cast(output, bias.dtype), axis=-1, keepdims=True
+            )
+            d_scores = dropped * d_dropped - weights * tf.cast(rows, weights.dtype)
+            return tf.matmul(d_scores, key), tf.matmul(d_scores, query, transpose_a=True), d_value
+
+        return output, gradient
+
+    return attend(query, key, value)
 
 
 def add_bias(x: tf.Tensor, bias: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -211,7 +261,7 @@ def gelu_tanh(x: tf.Tensor, training: bool = False) -> tf.Tensor:
     factor, cubic = math.sqrt(2 / math.pi), 0.044715
 
     def share(x: tf.Tensor) -> tf.Tensor:
-        return 0.5 * (1.0 + tf.tanh(factor * (x + cubic * x * x * x)))
+        return 0.5 * (1.0 + tf.tanh(x * (tf.square(x) * (factor * cubic) + factor)))
 
     if not training:
         return x * share(x)

@@ -55,12 +55,6 @@ class Dropout(keras.layers.Layer):
         """Drop when ``noise`` is given: a training step; do nothing otherwise."""
         return x if noise is None or not self.rate else kernels.dropout(x, self.rate, noise, self.place)
 
-    def drop(self, x: Any, factor: Any, noise: Optional[kernels.Noise] = None) -> tuple[Any, Any]:
-        """``x`` and what it is going to be multiplied with, which is smaller and takes the scaling of ``x``."""
-        if noise is None or not self.rate:
-            return x, factor
-        return kernels.drop(x, self.rate, noise, self.place), factor * kernels.dropout_scale(self.rate)
-
 
 class LayerNorm(keras.layers.Layer):
     """Layer normalisation over the last axis (Ba et al. 2016, arXiv:1607.06450).
@@ -129,14 +123,16 @@ class SelfAttention(keras.layers.Layer):
         hidden = config.hidden_size
         self.qkv = Dense(3 * hidden, spread, name="qkv", dtype=self.dtype_policy)
         self.output_dense = Dense(hidden, spread, name="output", dtype=self.dtype_policy)
-        self.dropout = Dropout(config.attention_probs_dropout_prob, place, dtype=self.dtype_policy)
+        self.rate, self.place = config.attention_probs_dropout_prob, place
 
     def build(self, shape: Any) -> None:
         self.qkv.build(shape)
         self.output_dense.build(shape)
         self.built = True
 
-    def call(self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None) -> Any:
+    def call(
+        self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None, training: Optional[bool] = None
+    ) -> Any:
         """Attend.
 
         Args:
@@ -149,11 +145,17 @@ class SelfAttention(keras.layers.Layer):
         # Unstacked, not sliced: the gradient of three slices is three sums of mostly zeros, a tenth of a step.
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, N, T, D]
         query = query * self.head_size**-0.5
-        scores = kernels.scores(query, key)  # [B, N, T, T]
-        wide = at_least_float32(scores)
-        weights = ops.cast(kernels.softmax(wide + ops.cast(bias, wide.dtype)), scores.dtype)
-        weights, value = self.dropout.drop(weights, value, noise)
-        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # [B, T, N, D]
+        context = kernels.attention(
+            query,
+            key,
+            value,
+            bias,
+            rate=self.rate,
+            noise=noise,
+            place=self.place,
+            training=bool(training),
+        )
+        context = ops.transpose(context, (0, 2, 1, 3))  # [B, T, N, D]
         return self.output_dense(ops.reshape(context, (batch, length, hidden)))
 
 

@@ -204,7 +204,11 @@ def learning_rate_at(optimizer: keras.optimizers.Optimizer, step: int) -> float:
 
 def _resource(variable: Any) -> tf.Tensor:
     """The handle of a variable; of this replica's copy inside an update of a mirrored one."""
-    return getattr(variable, "value", variable).handle if isinstance(variable, keras.Variable) else variable.handle
+    return (
+        getattr(variable, "value", variable).handle
+        if isinstance(variable, keras.Variable)
+        else variable.handle
+    )
 
 
 def _given(**constants: float | None) -> dict[str, Any]:
