@@ -33,7 +33,7 @@ lint: $(VENV)/.installed
 .venv-bench/.installed: setup.py
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --upgrade pip
-	.venv-bench/bin/python -m pip install --quiet --editable '.[all]' 'tensorflow-text==2.21.*'
+	.venv-bench/bin/python -m pip install --quiet --editable '.[all]' 'tensorflow-text==2.21.*' 'keras-hub==0.32.*'
 	touch $@
 
 # torch is two gigabytes; transformers 4.57 is the last that reads Google's checkpoints.
@@ -48,10 +48,14 @@ parity: .venv-parity/.installed
 	.venv-parity/bin/python -m pytest tests/parity
 	.venv-parity/bin/python -m tests.parity.goldens
 
-bench: .venv-bench/.installed
+# The peer in PyTorch has the other environment, and one run of its own.
+bench: .venv-bench/.installed .venv-parity/.installed
 	.venv-bench/bin/python -m benchmarks.tokenize
 	.venv-bench/bin/python -m benchmarks.client
 	.venv-bench/bin/python -m benchmarks.load
+	.venv-bench/bin/python -m benchmarks.data
+	.venv-bench/bin/python -m benchmarks.train
+	.venv-parity/bin/python -m benchmarks.train
 
 clean:
 	rm -rf $(VENV) .venv-parity .venv-bench demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

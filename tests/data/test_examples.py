@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import csv
+import tracemalloc
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpipeline.data import Example, load_splits, read_data_file, read_examples, write_examples
+from tfpipeline.data import examples as files
 from tfpipeline.data.options import DataOptions, SplitOptions
 from tfpipeline.errors import UserError
 
@@ -169,4 +172,47 @@ def test_changed_rows_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "a"}\n{"txt": "a"}\n')
     with pytest.raises(UserError, match=r"rows\.jsonl:2: not a row of a run"):
-        read_examples(path)
+        list(read_examples(path))
+
+
+@pytest.mark.parametrize("kept", [1, 1 << 20])
+def test_rows_are_a_sequence_wherever_they_lie(tmp_path, monkeypatch, kept):
+    """Few rows lie in memory, many in a file: nobody sees the difference."""
+    monkeypatch.setattr(files, "KEPT_BYTES", kept)
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"t{n} \u00e9,{n % 3}\n" for n in range(50)), "utf-8")
+    rows = read_data_file(path, DataOptions(train=str(path)))
+    expected = [Example(text=f"t{n} \u00e9", label=str(n % 3), file=str(path), line=n + 2) for n in range(50)]
+    assert rows == expected
+    assert expected == list(rows)
+    assert rows != expected[:-1]
+    assert rows[7] == expected[7]
+    assert rows[-1] == expected[-1]
+    assert rows[10:40:7] == expected[10:40:7]
+    assert rows.take(np.array([4, 2])) == [expected[4], expected[2]]
+    with pytest.raises(IndexError):
+        rows[50]
+    write_examples(tmp_path / "copy.jsonl", rows[20:])
+    assert read_examples(tmp_path / "copy.jsonl") == expected[20:]
+
+
+def test_rows_of_a_large_file_are_not_in_memory(tmp_path, monkeypatch):
+    """Reading, splitting and looking at 40 MB of rows takes less than a fifth of that."""
+    monkeypatch.setattr(files, "KEPT_BYTES", 1)
+    path = tmp_path / "rows.csv"
+    with path.open("w") as file:
+        file.write("text,label\n")
+        for number in range(20_000):
+            file.write(f"{number} {'word ' * 400},{number % 3}\n")
+    assert path.stat().st_size > 40_000_000
+    tracemalloc.start()
+    try:
+        splits = load_splits(DataOptions(train=str(path)), folder=tmp_path)
+        write_examples(tmp_path / "train.jsonl", splits["train"])
+        train = read_examples(tmp_path / "train.jsonl")
+        labels = [example.label for example in train]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(labels) == 18_000
+    assert most < 8_000_000

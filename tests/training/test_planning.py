@@ -94,3 +94,48 @@ def test_the_command_prints_and_writes_nothing(tmp_path):
 def test_it_finds_what_the_training_would(tiny_run, changes, message):
     with pytest.raises(UserError, match=message):
         plan(tiny_run(**changes))
+
+
+MEMORY = """
+import json, resource, sys
+from tfpipeline.runtime import import_tensorflow
+tf = import_tensorflow()
+import numpy as np
+from tests.training.test_step import setup
+from tfpipeline.models import BertConfig, BertEncoder
+from tfpipeline.training.planning import activation_bytes
+from tfpipeline.training.step import WEIGHTS
+
+config = BertConfig(vocab_size=100, hidden_size=128, num_hidden_layers=3, num_attention_heads=4, intermediate_size=512,
+                    hidden_act="gelu_erf", max_position_embeddings=256, type_vocab_size=2, layer_norm_eps=1e-12,
+                    hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, initializer_range=0.02, pooler=True)
+
+class Drawn:
+    config = config
+    def encoder(self, _=None):
+        return BertEncoder(config)
+
+_, step = setup(Drawn(), precision="float32")
+
+def most(rows, width):
+    batch = {name: np.ones((rows, width), np.int32) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    batch.update({"label": np.zeros(rows, np.int32), WEIGHTS: np.ones(rows, np.float32)})
+    for number in range(2):
+        float(step(batch, number)["loss"])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+before = most(2, 16)
+print(json.dumps([most(64, 256) - before, activation_bytes(config, 64, 256, "float32")]))
+"""
+
+
+def test_memory_of_activations_is_about_what_a_step_takes():
+    import json
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, env=faults.ENVIRONMENT, check=True
+    )
+    measured, planned = json.loads(done.stdout.splitlines()[-1])
+    assert 0.7 < measured / planned < 1.5

@@ -204,3 +204,21 @@ def test_text_longer_than_the_model_is_refused_before_anything_is_written(tmp_pa
     with pytest.raises(UserError, match=r"text\.max_length is 41, but .* has only 40 positions"):
         train(config.load(path, RunConfig, ["text.max_length=41"]))
     assert not (tmp_path / "run").exists()
+
+
+def test_padding_changes_nothing(tiny_run):
+    """Batches as wide as can be instead of a little wider than their longest row: the same weights."""
+    options = {"precision": "float64", "dropout": 0.0, "epochs": 2, "tensorboard": False}
+    tight = train(tiny_run("a", **options))
+    wide = train(tiny_run("b", widths=[tight.config.text.max_length], **options))
+    longest = tight.token_cache("train", tight.examples("train")).lengths.max()
+    assert longest + 8 < wide.config.text.max_length
+    one, two = weights(tight.path), weights(wide.path)
+    assert one.keys() == two.keys()
+    moved = weights(tight.path, "initial")
+    for name in one:
+        keys = np.ones(one[name].shape, bool)
+        if name.endswith("qkv/bias"):  # the keys' has no gradient but rounding
+            keys.reshape(3, -1)[1] = False
+        np.testing.assert_allclose(one[name][keys], two[name][keys], rtol=1e-9, atol=1e-12, err_msg=name)
+    assert any(not np.array_equal(one[name], moved[name]) for name in one)

@@ -5,7 +5,8 @@ Letters in shapes: N rows of a data set, B rows of a batch, T positions.
 
 from tfpipeline.data.batches import epoch_batches, evaluation_batches, original_order
 from tfpipeline.data.cache import TokenCache
-from tfpipeline.data.examples import Example, load_splits, read_data_file, read_examples, write_examples
+from tfpipeline.data.examples import Example, Rows, read_examples, write_examples
+from tfpipeline.data.loading import load_splits, read_data_file
 from tfpipeline.data.readers import read_records
 from tfpipeline.data.records import Record
 from tfpipeline.data.splits import split_rows
@@ -13,6 +14,7 @@ from tfpipeline.data.splits import split_rows
 __all__ = [
     "Example",
     "Record",
+    "Rows",
     "TokenCache",
     "epoch_batches",
     "evaluation_batches",

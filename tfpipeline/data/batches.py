@@ -7,6 +7,7 @@ window of the shuffled rows: batches stay random enough, and with a window of 1,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Union, overload
 
 import numpy as np
 
@@ -15,8 +16,8 @@ WINDOW = 1024
 
 def epoch_batches(
     lengths: np.ndarray, batch_size: int, *, window: int = WINDOW, seed: int = 0, epoch: int = 0
-) -> list[np.ndarray]:
-    """The batches of one epoch of training.
+) -> Sequence[np.ndarray]:
+    """The batches of one epoch of training, each made when it is asked for.
 
     The rows are shuffled, cut into windows, each window is sorted by length and cut into batches, and the batches
     are shuffled. Every row is in exactly one batch; every batch is full but one when the rows do not divide
@@ -32,15 +33,35 @@ def epoch_batches(
     Returns:
         Row numbers, int64 [B] each.
     """
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(lengths))
-    window = -(-window // batch_size) * batch_size
-    batches = [
-        batch
-        for start in range(0, len(order), window)
-        for batch in _by_length(lengths, order[start : start + window], batch_size)
-    ]
-    return [batches[index] for index in rng.permutation(len(batches))]
+    return _Epoch(lengths, batch_size, window, np.random.default_rng([seed, epoch]))
+
+
+class _Epoch(Sequence[np.ndarray]):
+    """Of ten million rows two numbers are in memory, not 300,000 arrays."""
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, window: int, rng: np.random.Generator) -> None:
+        self._lengths, self._batch_size = lengths, batch_size
+        self._rows = rng.permutation(len(lengths))
+        self._per_window = -(-window // batch_size)
+        self._batches = rng.permutation(-(-len(lengths) // batch_size))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[np.ndarray, list[np.ndarray]]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        window, batch = divmod(int(self._batches[index]), self._per_window)
+        size = self._per_window * self._batch_size
+        return _by_length(self._lengths, self._rows[window * size : (window + 1) * size], self._batch_size)[
+            batch
+        ]
 
 
 def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 ENCODE_ROWS = 2048  # a call of the tokenizer costs milliseconds however few texts it gets
 ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into memory
+_RELEASE_ROWS = 4096  # every so many rows read, what was mapped of the files is given back
 PAD_TO_MULTIPLE = 8  # few widths: each new one is traced and planned again
 
 _TOKENS, _TYPES, _ROWS, _CARD = "tokens.int32", "types.uint8", "rows.int64", "cache.json"
@@ -60,6 +62,7 @@ class TokenCache:
         self._tokens = _map(directory / _TOKENS, np.int32)
         self._types = _map(directory / _TYPES, np.uint8)
         self.max_length: int = card["max_length"]
+        self._read = 0
 
     @classmethod
     def build(
@@ -136,6 +139,10 @@ class TokenCache:
         for name, flat in (("input_ids", self._tokens), ("token_type_ids", self._types)):
             batch[name] = np.zeros((size, width), np.int32)
             batch[name][mask] = flat[places]
+        self._read += len(lengths)
+        if self._read >= _RELEASE_ROWS:
+            self._read = 0
+            _release(self._tokens, self._types, self._starts)
         return batch
 
 
@@ -162,7 +169,7 @@ def _write(
             tokens.write(np.asarray(encoded["input_ids"])[mask].astype(np.int32).tobytes())
             types.write(np.asarray(encoded["token_type_ids"])[mask].astype(np.uint8).tobytes())
             step.advance(len(batch))
-    (directory / _ROWS).write_bytes(rows.tobytes())
+    rows.tofile(directory / _ROWS)
     card = {
         "format": FORMAT,
         "fingerprint": identity,
@@ -175,7 +182,7 @@ def _write(
 
 def _encoding_batches(examples: Sequence[Example]) -> Iterator[np.ndarray]:
     """Row numbers by length of text, so that the tokenizer's padded batches are small."""
-    characters = np.array([len(example.joined_text) for example in examples], np.int64)
+    characters = np.fromiter((len(example.joined_text) for example in examples), np.int64, len(examples))
     order = np.argsort(characters, kind="stable")
     start = 0
     while start < len(order):
@@ -211,3 +218,11 @@ def _map(path: Path, dtype: Any) -> np.ndarray:
     if path.stat().st_size == 0:  # nothing to map
         return np.zeros(0, dtype)
     return np.memmap(path, dtype, mode="r")
+
+
+def _release(*arrays: np.ndarray) -> None:
+    """Let go of the pages of mapped files: the system keeps them as long as it has room, the process does not."""
+    for array in arrays:
+        mapped = getattr(array, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            mapped.madvise(mmap.MADV_DONTNEED)

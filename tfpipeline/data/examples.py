@@ -1,25 +1,23 @@
-"""Rows as tasks see them: the cells that the run file names, by their role."""
+"""Rows as tasks see them: the cells that the run file names, by their role; and files of them, larger than memory."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import tempfile
+import weakref
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Union
+from typing import IO, Any, Optional, Union, cast, overload
 
 import numpy as np
 
-from tfpipeline.console import say
-from tfpipeline.data.readers import read_records
-from tfpipeline.data.records import Record, read_lines
-from tfpipeline.data.splits import split_rows
 from tfpipeline.errors import UserError
-from tfpipeline.files import atomic_file
+from tfpipeline.files import atomic_file, write_error
 
-if TYPE_CHECKING:
-    from tfpipeline.data.options import DataOptions
+KEPT_BYTES = 64 << 20  # rows of smaller files stay in memory once they were looked at
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,138 +55,170 @@ class Example:
         return self.text if self.text_pair is None else f"{self.text} {self.text_pair}"
 
 
-def read_data_file(path: Union[str, Path], options: DataOptions) -> list[Example]:
-    """Read one data file, its columns as the run file names them.
+class Rows(Sequence[Example]):
+    """Examples that lie in a file, one a line, and are read when they are looked at.
 
-    Raises:
-        UserError: unreadable file, broken row, missing column, weight that is none, no rows; with file and line.
+    Of ten million rows only their places are in memory, 8 bytes each; those of a small file are kept.
     """
-    roles = {role: getattr(options, role) for role in ("text", "text_pair", "label", "weight", "group")}
-    named = [name for name in roles.values() if name is not None]
-    examples = [_example(record, roles) for record in read_records(path, named)]
-    if not examples:
-        raise UserError(f"{path}: the file has no rows; expected at least one")
-    blank = [example for example in examples if not example.joined_text.strip()]
-    if blank:
-        rows = "1 row has" if len(blank) == 1 else f"{len(blank)} rows have"
-        say(f"warning: {path}: {rows} no text, the first in line {blank[0].line}; kept as empty texts")
-    return examples
+
+    def __init__(self, lines: Lines, numbers: Optional[np.ndarray] = None) -> None:
+        self._lines = lines
+        self._numbers = np.arange(len(lines)) if numbers is None else numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Rows: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[Example, Rows]:
+        if isinstance(index, slice):
+            return Rows(self._lines, self._numbers[index])
+        return self._lines.example(int(self._numbers[index]))
+
+    def __iter__(self) -> Iterator[Example]:
+        for number in self._numbers:
+            yield self._lines.example(int(number))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to any sequence of equal examples."""
+        if not isinstance(other, Sequence) or len(other) != len(self):
+            return False
+        return all(one == two for one, two in zip(self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, numbers: np.ndarray) -> Rows:
+        """These of the rows, in this order."""
+        return Rows(self._lines, self._numbers[numbers])
+
+    def raw(self) -> Iterator[bytes]:
+        """The rows as they stand in the file, with line ends."""
+        for number in self._numbers:
+            yield self._lines.line(int(number))
 
 
-def load_splits(
-    options: DataOptions, stratum: Optional[Callable[[Example], Hashable]] = None
-) -> dict[str, list[Example]]:
-    """The rows to train, validate and test on, each part in the order of its file.
+class _Open:
+    """An open file, closed when nobody has it any more."""
 
-    What has no file of its own is split off the training file. Texts that stand in the training part and in
-    another one are counted and warned about: scores on them say little.
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        weakref.finalize(self, file.close)
+
+
+class Lines:
+    """The lines of an open file.
 
     Args:
-        options: the ``data`` section.
-        stratum: what a stratified split keeps in proportion; by default the label.
-    Returns:
-        "train", "validation" and "test"; "test" may be empty.
-    Raises:
-        UserError: as :func:`read_data_file`; or no rows are left for training or validation.
+        file: open for reading in binary.
+        starts: where each line starts, int64, and at last where the file ends.
+        name: what it is called in messages.
     """
-    rows = read_data_file(options.train, options)
-    split = options.split
-    fractions = {
-        "validation": 0.0 if options.validation else split.validation,
-        "test": 0.0 if options.test else split.test,
-    }
-    strata = groups = None
-    if split.by == "stratified":
-        strata = [stratum(row) if stratum else row.label for row in rows]
-    elif split.by == "group":
-        groups = [row.group for row in rows]
-    parts = split_rows(len(rows), fractions, split.seed, strata=strata, groups=groups)
-    splits = {name: [rows[index] for index in parts[name]] for name in ("train", *fractions)}
-    for name in fractions:
-        path = getattr(options, name)
-        if path:
-            splits[name] = read_data_file(path, options)
-    for name in splits:
-        if not splits[name] and (name == "train" or fractions[name]):
-            found = f"{len(set(groups))} groups" if groups else f"{len(rows)} rows"
-            raise UserError(
-                f"{options.train}: none of its {found} is left for the {name} part; add rows, change data.split, "
-                f"or name files in data.validation and data.test"
-            )
-    if not any(row.weight for row in splits["train"]):
-        raise UserError(
-            f"{options.train}: no training row has a weight above 0; check the column {options.weight}"
-        )
-    _warn_shared(splits)
-    return splits
 
+    def __init__(self, file: _Open, starts: np.ndarray, name: str) -> None:
+        self._file, self._starts, self._name = file, starts, name
+        small = int(starts[-1]) <= KEPT_BYTES
+        self._kept: Optional[list[Optional[Example]]] = [None] * len(self) if small else None
 
-def write_examples(path: Union[str, Path], examples: Sequence[Example]) -> None:
-    """Write examples as JSON lines, atomically; :func:`read_examples` reads equal ones."""
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for example in examples:
-            # Escaped, so that any string survives; what is default is left out.
-            row = {name: value for name, value in vars(example).items() if value not in (None, {})}
-            file.write(json.dumps(row) + "\n")
+    def __len__(self) -> int:
+        return len(self._starts) - 1
 
-
-def read_examples(path: Union[str, Path]) -> list[Example]:
-    """Read what :func:`write_examples` wrote.
-
-    Raises:
-        UserError: unreadable, or a line that was not written by it; names the line.
-    """
-    examples = []
-    for number, line in enumerate(read_lines(Path(path)), 1):
+    def line(self, number: int) -> bytes:
+        """A line, from 0, with its end."""
+        start, end = self._starts[number : number + 2].tolist()
         try:
-            examples.append(Example(**json.loads(line)))
+            self._file.file.seek(start)
+            return self._file.file.read(end - start)
+        except OSError as error:
+            raise UserError(f"cannot read {self._name}: {error.strerror}; check the disk") from error
+
+    def example(self, number: int) -> Example:
+        """The row of a line, from 0.
+
+        Raises:
+            UserError: the line was not written by :func:`write_examples`.
+        """
+        if self._kept is not None and (kept := self._kept[number]) is not None:
+            return kept
+        try:
+            example = Example(**json.loads(self.line(number)))
         except (ValueError, TypeError) as error:
             raise UserError(
-                f"{path}:{number}: not a row of a run ({error}); was the file changed?"
+                f"{self._name}:{number + 1}: not a row of a run ({error}); was the file changed?"
             ) from error
-    return examples
+        if self._kept is not None:
+            self._kept[number] = example
+        return example
 
 
-def _example(record: Record, roles: Mapping[str, Optional[str]]) -> Example:
-    cells = record.columns
-    value = {role: None if name is None else cells[name] for role, name in roles.items()}
-    used = set(roles.values())
-    label, group = value["label"], value["group"]
-    if group is not None and not group.strip():
-        raise UserError(f'{record.source}: the column "{roles["group"]}" is empty; every row needs its group')
-    return Example(
-        text=value["text"] or "",
-        text_pair=value["text_pair"],
-        label=(label or "").strip() or None,
-        weight=1.0 if value["weight"] is None else _weight(value["weight"], record, str(roles["weight"])),
-        group=group,
-        columns={name: cell for name, cell in cells.items() if name not in used},
-        file=record.file,
-        line=record.line,
-    )
+class Spool:
+    """Collects examples, in memory as long as they are few, then in a file without a name.
+
+    Args:
+        folder: where that file is; by default the system's folder for temporary files.
+    """
+
+    def __init__(self, folder: Optional[Path] = None) -> None:
+        self._folder = folder or Path(tempfile.gettempdir())
+        file = tempfile.SpooledTemporaryFile(KEPT_BYTES, dir=str(self._folder))  # noqa: SIM115 - the rows keep it
+        self._file = _Open(cast(IO[bytes], file))
+        self._starts = array("q", [0])
+
+    def append(self, example: Example) -> None:
+        """Put one at the end.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        line = _dump(example)
+        try:
+            self._file.file.write(line)
+        except OSError as error:
+            raise write_error(self._folder, error) from error
+        self._starts.append(self._starts[-1] + len(line))
+
+    def rows(self) -> Rows:
+        """All of them."""
+        return Rows(Lines(self._file, np.frombuffer(self._starts, np.int64), "the data's rows"))
 
 
-def _weight(cell: str, record: Record, column: str) -> float:
+def write_examples(path: Union[str, Path], examples: Iterable[Example]) -> None:
+    """Write examples as JSON lines, atomically; :func:`read_examples` reads equal ones."""
+    lines = examples.raw() if isinstance(examples, Rows) else map(_dump, examples)
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        file.writelines(lines)
+
+
+def read_examples(path: Union[str, Path]) -> Rows:
+    """Open what :func:`write_examples` wrote.
+
+    Raises:
+        UserError: unreadable; or, when it is looked at, a line that was not written by it: names the line.
+    """
+    path = Path(path)
     try:
-        weight = float(cell)
-    except ValueError:
-        weight = math.nan
-    if not (math.isfinite(weight) and weight >= 0):
+        file = _Open(path.open("rb"))
+        starts = _line_starts(file.file)
+    except OSError as error:
         raise UserError(
-            f'{record.source}: the column "{column}" holds "{cell}"; a weight is a number of at least 0'
-        )
-    return weight
+            f"cannot read {path}: {error.strerror or error}; check the path of the data file"
+        ) from error
+    return Rows(Lines(file, starts, str(path)))
 
 
-def _warn_shared(splits: Mapping[str, Sequence[Example]]) -> None:
-    def key(example: Example) -> tuple[str, str]:
-        return " ".join(example.text.lower().split()), " ".join((example.text_pair or "").lower().split())
+def _line_starts(file: IO[bytes]) -> np.ndarray:
+    found, size = [np.zeros(1, np.int64)], 0
+    while piece := file.read(_PIECE):
+        found.append(np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")) + (size + 1))
+        size += len(piece)
+    starts = np.concatenate(found)
+    return starts if starts[-1] == size else np.append(starts, size)  # a last line without an end
 
-    known = {key(example) for example in splits["train"]}
-    for name in ("validation", "test"):
-        shared = np.count_nonzero([key(example) in known for example in splits[name]])
-        if shared:
-            say(
-                f"warning: {shared} of {len(splits[name])} {name} rows have a text that is also in the training rows; "
-                f"{name} scores are too good by them"
-            )
+
+def _dump(example: Example) -> bytes:
+    """A line: escaped, so that any string survives; what is default is left out."""
+    row: dict[str, Any] = {name: value for name, value in vars(example).items() if value not in (None, {})}
+    return json.dumps(row).encode() + b"\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Optional
+from typing import Union
 
 import numpy as np
 
@@ -15,8 +15,8 @@ def split_rows(
     fractions: Mapping[str, float],
     seed: int,
     *,
-    strata: Optional[Sequence[Hashable]] = None,
-    groups: Optional[Sequence[Hashable]] = None,
+    strata: Union[Sequence[Hashable], np.ndarray, None] = None,
+    groups: Union[Sequence[Hashable], np.ndarray, None] = None,
 ) -> dict[str, np.ndarray]:
     """Divide rows 0 to ``count - 1`` into parts.
 
@@ -32,7 +32,8 @@ def split_rows(
         seed: another seed is another division.
         strata: a row's class. Each part's share of a class is its fraction, to within one row; a class keeps at
             least one row in "train", so that what is tested can have been learnt.
-        groups: a row's group. All rows of a group are in one part, so its size may be off by about half a group.
+            An array holds numbers of classes in the order of first sight.
+        groups: a row's group, or as above. All rows of a group are in one part, so its size may be off by about half a group.
     Returns:
         "train" and each part -> its rows, int64, ascending.
     """
@@ -46,8 +47,10 @@ def split_rows(
     return {name: np.flatnonzero(part_of == part) for part, name in enumerate([TRAIN, *fractions])}
 
 
-def _codes(values: Sequence[Hashable]) -> np.ndarray:
-    """Each value's number, in the order of first sight; int64 [N]."""
+def _codes(values: Union[Sequence[Hashable], np.ndarray]) -> np.ndarray:
+    """Each value's number, in the order of first sight; integer [N]."""
+    if isinstance(values, np.ndarray):
+        return values
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
 
@@ -55,9 +58,9 @@ def _codes(values: Sequence[Hashable]) -> np.ndarray:
 def _by_stratum(strata: np.ndarray, fractions: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
     """Systematic sampling: rows in the order of their class, shuffled within it, every 1/fraction-th is taken."""
     count = len(strata)
-    part_of = np.zeros(count, np.int64)
-    shuffled = rng.permutation(count)
-    free = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    part_of = np.zeros(count, np.int8)
+    free = rng.permutation(count)
+    free = free[np.argsort(strata[free], kind="stable")]
     for part, fraction in enumerate(fractions.values(), 1):
         wanted = _size(count, fraction)
         _, first, sizes = np.unique(strata[free], return_index=True, return_counts=True)

@@ -148,12 +148,11 @@ def attention(
     Returns:
         [B, N, T, D].
     """
-    dropping = noise is not None and _dropped(rate) > 0
 
     def forward(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tuple[tf.Tensor, ...]:
         scores = tf.matmul(query, key, transpose_b=True)
         weights = tf.cast(tf.nn.softmax(tf.cast(scores, bias.dtype) + bias), scores.dtype)
-        if not dropping:
+        if noise is None or not _dropped(rate):
             return tf.matmul(weights, value), weights, weights, value
         dropped = drop(weights, rate, noise, place)
         # The scale goes into the smaller factor.
@@ -169,7 +168,7 @@ def attention(
 
         def gradient(dy: tf.Tensor) -> Any:
             d_value = tf.matmul(dropped, dy, transpose_a=True)
-            if dropping:
+            if dropped is not weights:
                 d_value = d_value * dropout_scale(rate)
             d_dropped = tf.matmul(dy, scaled, transpose_b=True)
             rows = tf.reduce_sum(

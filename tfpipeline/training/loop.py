@@ -487,4 +487,9 @@ def _create(path: Path, run_config: RunConfig) -> Run:
     if path.exists():
         path.rmdir()
     checkpoint = checkpoints.load(run_config.checkpoint)
-    return create_run(run_config, checkpoint, load_splits(run_config.data), path)
+    return create_run(run_config, checkpoint, load_splits(run_config.data, folder=_nearest(path)), path)
+
+
+def _nearest(path: Path) -> Path:
+    """The first folder above that is there: on the disk that the run will be on."""
+    return next(folder for folder in path.absolute().parents if folder.is_dir())

@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf  # whose distribution is tensorflow or tensorflow-tpu
 
 from tfpipeline import checkpoints, config, tasks
-from tfpipeline.data import Example, TokenCache, read_examples, write_examples
+from tfpipeline.data import Example, Rows, TokenCache, read_examples, write_examples
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_directory
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
@@ -109,7 +109,7 @@ class Run:
         """Whether the run has rows for that split."""
         return self._rows(split).exists()
 
-    def examples(self, split: str) -> list[Example]:
+    def examples(self, split: str) -> Rows:
         """The rows of a split, in their order."""
         return read_examples(self._rows(split))
 
@@ -181,7 +181,7 @@ class policy:  # noqa: N801 - reads as `with policy("mixed_bfloat16"):`
 def create_run(
     run_config: RunConfig,
     checkpoint: checkpoints.Checkpoint,
-    splits: dict[str, list[Example]],
+    splits: Mapping[str, Sequence[Example]],
     path: Path | None = None,
 ) -> Run:
     """Lay out a new run directory, everything but its weights; whole or not at all.

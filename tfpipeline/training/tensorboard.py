@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def hparams(run: Run) -> dict[str, bool | int | float | str]:
     return found
 
 
-def _sample(run: Run, examples: list[Example]) -> str:
+def _sample(run: Run, examples: Sequence[Example]) -> str:
     """A Markdown table of texts, their labels and tokens."""
     pairs = [example.text_pair or "" for example in examples]
     has_pairs = any(example.text_pair is not None for example in examples)

@@ -1,0 +1,188 @@
+"""The rows of a run from its data files: read once, one after another, then kept in files (:class:`Rows`)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from array import array
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional, Union
+
+import numpy as np
+
+from tfpipeline.console import say
+from tfpipeline.data.examples import Example, Rows, Spool
+from tfpipeline.data.readers import read_records
+from tfpipeline.data.records import Record
+from tfpipeline.data.splits import split_rows
+from tfpipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from tfpipeline.data.options import DataOptions
+
+
+class _Codes:
+    """Numbers of values, in the order of first sight."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Hashable, int] = {}
+        self._found = array("i")
+
+    def append(self, value: Hashable) -> None:
+        self._found.append(self.numbers.setdefault(value, len(self.numbers)))
+
+    def array(self) -> np.ndarray:
+        return np.frombuffer(self._found, np.int32)
+
+
+class _File:
+    """A data file's rows, and what splitting needs to know of each."""
+
+    def __init__(
+        self,
+        path: Union[str, Path],
+        options: DataOptions,
+        stratum: Callable[[Example], Hashable],
+        folder: Optional[Path],
+    ) -> None:
+        roles = {role: getattr(options, role) for role in ("text", "text_pair", "label", "weight", "group")}
+        named = [name for name in roles.values() if name is not None]
+        spool = Spool(folder)
+        self.strata, self.groups = _Codes(), _Codes()
+        counts, keys = array("b"), array("Q")
+        blank, first = 0, 0
+        for record in read_records(path, named):
+            example = _example(record, roles)
+            spool.append(example)
+            self.strata.append(stratum(example))
+            if options.split.by == "group":
+                self.groups.append(example.group)
+            counts.append(example.weight > 0)
+            keys.append(_key(example))
+            if not example.joined_text.strip():
+                blank, first = blank + 1, first or example.line
+        self.rows = spool.rows()
+        self.counts, self.keys = np.frombuffer(counts, np.bool_), np.frombuffer(keys, np.uint64)
+        if not len(self.rows):
+            raise UserError(f"{path}: the file has no rows; expected at least one")
+        if blank:
+            rows = "1 row has" if blank == 1 else f"{blank} rows have"
+            say(f"warning: {path}: {rows} no text, the first in line {first}; kept as empty texts")
+
+
+def read_data_file(path: Union[str, Path], options: DataOptions, folder: Optional[Path] = None) -> Rows:
+    """Read one data file, its columns as the run file names them.
+
+    Args:
+        path: the file.
+        options: the ``data`` section.
+        folder: where many rows are kept; see :class:`Spool`.
+    Raises:
+        UserError: unreadable file, broken row, missing column, weight that is none, no rows; with file and line.
+    """
+    return _File(path, options, _label, folder).rows
+
+
+def load_splits(
+    options: DataOptions,
+    stratum: Optional[Callable[[Example], Hashable]] = None,
+    folder: Optional[Path] = None,
+) -> dict[str, Rows]:
+    """The rows to train, validate and test on, each part in the order of its file.
+
+    What has no file of its own is split off the training file. Texts that stand in the training part and in
+    another one are counted and warned about: scores on them say little.
+
+    Args:
+        options: the ``data`` section.
+        stratum: what a stratified split keeps in proportion; by default the label.
+        folder: where many rows are kept; see :class:`Spool`.
+    Returns:
+        "train", "validation" and "test"; "test" may be empty.
+    Raises:
+        UserError: as :func:`read_data_file`; or no rows are left for training or validation.
+    """
+    stratum = stratum or _label
+    file = _File(options.train, options, stratum, folder)
+    split = options.split
+    fractions = {
+        "validation": 0.0 if options.validation else split.validation,
+        "test": 0.0 if options.test else split.test,
+    }
+    parts = split_rows(
+        len(file.rows),
+        fractions,
+        split.seed,
+        strata=file.strata.array() if split.by == "stratified" else None,
+        groups=file.groups.array() if split.by == "group" else None,
+    )
+    splits = {name: file.rows.take(parts[name]) for name in ("train", *fractions)}
+    keys = {name: file.keys[parts[name]] for name in splits}
+    for name in fractions:
+        path = getattr(options, name)
+        if path:
+            own = _File(path, options, stratum, folder)
+            splits[name], keys[name] = own.rows, own.keys
+    for name in splits:
+        if not len(splits[name]) and (name == "train" or fractions[name]):
+            groups = len(file.groups.numbers)
+            found = f"{groups} groups" if groups else f"{len(file.rows)} rows"
+            raise UserError(
+                f"{options.train}: none of its {found} is left for the {name} part; add rows, change data.split, "
+                f"or name files in data.validation and data.test"
+            )
+    if not file.counts[parts["train"]].any():
+        raise UserError(
+            f"{options.train}: no training row has a weight above 0; check the column {options.weight}"
+        )
+    for name in fractions:
+        shared = int(np.isin(keys[name], keys["train"]).sum())
+        if shared:
+            say(
+                f"warning: {shared} of {len(keys[name])} {name} rows have a text that is also in the training rows; "
+                f"{name} scores are too good by them"
+            )
+    return splits
+
+
+def _label(example: Example) -> Hashable:
+    return example.label
+
+
+def _key(example: Example) -> int:
+    """A number that two rows share whose texts are the same but for case and white space, and hardly any others."""
+    texts = [" ".join(text.lower().split()) for text in (example.text, example.text_pair or "")]
+    digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _example(record: Record, roles: Mapping[str, Optional[str]]) -> Example:
+    cells = record.columns
+    value = {role: None if name is None else cells[name] for role, name in roles.items()}
+    used = set(roles.values())
+    label, group = value["label"], value["group"]
+    if group is not None and not group.strip():
+        raise UserError(f'{record.source}: the column "{roles["group"]}" is empty; every row needs its group')
+    return Example(
+        text=value["text"] or "",
+        text_pair=value["text_pair"],
+        label=(label or "").strip() or None,
+        weight=1.0 if value["weight"] is None else _weight(value["weight"], record, str(roles["weight"])),
+        group=group,
+        columns={name: cell for name, cell in cells.items() if name not in used},
+        file=record.file,
+        line=record.line,
+    )
+
+
+def _weight(cell: str, record: Record, column: str) -> float:
+    try:
+        weight = float(cell)
+    except ValueError:
+        weight = math.nan
+    if not (math.isfinite(weight) and weight >= 0):
+        raise UserError(
+            f'{record.source}: the column "{column}" holds "{cell}"; a weight is a number of at least 0'
+        )
+    return weight
