@@ -79,11 +79,13 @@ def main(arguments: Optional[list[str]] = None) -> None:
             }
         )
         seconds: dict[str, float] = {}
+        peaks: dict[str, float] = {}
         began = time.perf_counter()
 
         def phase(title: str) -> None:
             nonlocal began
             seconds[title] = round(time.perf_counter() - began, 1)
+            peaks[title] = peak_mb()
             began = time.perf_counter()
 
         base = peak_mb()
@@ -109,6 +111,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
             batches=count,
             milliseconds_a_batch=round(1e3 * making, 3),
             base_mb=base,
+            peak_mb_after=peaks,
             peak_mb=peak_mb(),
             more_mb=round(peak_mb() - base, 1),
         )

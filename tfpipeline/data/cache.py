@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 ENCODE_ROWS = 2048  # a call of the tokenizer costs milliseconds however few texts it gets
 ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into memory
-_RELEASE_ROWS = 4096  # every so many rows read, what was mapped of the files is given back
+_RELEASE_ROWS = (
+    512  # every so many rows read, what was mapped of the files is given back: 64 KiB a row and file
+)
 PAD_TO_MULTIPLE = 8  # few widths: each new one is traced and planned again
 
 _TOKENS, _TYPES, _ROWS, _CARD = "tokens.int32", "types.uint8", "rows.int64", "cache.json"

@@ -61,9 +61,9 @@ class Rows(Sequence[Example]):
     Of ten million rows only their places are in memory, 8 bytes each; those of a small file are kept.
     """
 
-    def __init__(self, lines: Lines, numbers: Optional[np.ndarray] = None) -> None:
+    def __init__(self, lines: Lines, numbers: Union[np.ndarray, range, None] = None) -> None:
         self._lines = lines
-        self._numbers = np.arange(len(lines)) if numbers is None else numbers
+        self._numbers = range(len(lines)) if numbers is None else numbers
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -93,7 +93,7 @@ class Rows(Sequence[Example]):
 
     def take(self, numbers: np.ndarray) -> Rows:
         """These of the rows, in this order."""
-        return Rows(self._lines, self._numbers[numbers])
+        return Rows(self._lines, np.asarray(self._numbers)[numbers])
 
     def raw(self) -> Iterator[bytes]:
         """The rows as they stand in the file, with line ends."""

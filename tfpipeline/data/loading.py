@@ -136,8 +136,10 @@ def load_splits(
         raise UserError(
             f"{options.train}: no training row has a weight above 0; check the column {options.weight}"
         )
+    known = np.sort(keys.pop("train"))
     for name in fractions:
-        shared = int(np.isin(keys[name], keys["train"]).sum())
+        places = np.searchsorted(known, keys[name]).clip(max=len(known) - 1)
+        shared = int((known[places] == keys[name]).sum())
         if shared:
             say(
                 f"warning: {shared} of {len(keys[name])} {name} rows have a text that is also in the training rows; "
