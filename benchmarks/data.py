@@ -10,23 +10,17 @@ base, and less than 1 % of a step.
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-from benchmarks._measure import report
+from benchmarks._measure import peak_mb, report
 from tfpipeline.runtime import import_tensorflow
 
 STEPS = 12  # that are trained to compare with
 EPOCH_ROWS = 200_000  # rows whose batches are made
-
-
-def peak_mb() -> float:
-    """The most memory this process has had, file pages that it has mapped included."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def tweets() -> list[str]:

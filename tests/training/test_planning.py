@@ -97,10 +97,11 @@ def test_it_finds_what_the_training_would(tiny_run, changes, message):
 
 
 MEMORY = """
-import json, resource, sys
+import json
 from tfpipeline.runtime import import_tensorflow
 tf = import_tensorflow()
 import numpy as np
+from benchmarks._measure import peak_mb
 from tests.training.test_step import setup
 from tfpipeline.models import BertConfig, BertEncoder
 from tfpipeline.training.planning import activation_bytes
@@ -122,7 +123,7 @@ def most(rows, width):
     batch.update({"label": np.zeros(rows, np.int32), WEIGHTS: np.ones(rows, np.float32)})
     for number in range(2):
         float(step(batch, number)["loss"])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_mb() * 2**20
 
 before = most(2, 16)
 print(json.dumps([most(64, 256) - before, activation_bytes(config, 64, 256, "float32")]))
