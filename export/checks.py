@@ -13,7 +13,9 @@ import numpy as np
 
 from tfpipeline.errors import UserError
 
-TOLERANCE = 1e-5  # largest difference of a float32 answer between the trained and the exported model
+# Largest difference of a float32 answer between the trained and the exported model; of an output with values above 1,
+# a share of its largest one.
+TOLERANCE = 1e-5
 _BOOKKEEPING = 256 * 1024  # bytes of names and structure beside the weights
 _FRESH_PROCESS = Path(__file__).with_name("fresh_process.py")
 
@@ -102,7 +104,7 @@ def answers_of_fresh_process(
 
 
 def largest_difference(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
-    """The largest difference between floats.
+    """The largest difference between floats, of an output with values above 1 as a share of its largest one.
 
     Raises:
         ExportError: outputs are missing, or a shape, a string or an integer differs, or floats differ by
@@ -116,7 +118,8 @@ def largest_difference(expected: Mapping[str, np.ndarray], found: Mapping[str, n
         if want.shape != got.shape:
             raise ExportError(f"output {name}: shape {got.shape} instead of {want.shape}")
         if want.dtype.kind == "f":
-            difference = float(np.abs(got - want).max(initial=0.0))
+            # A regression answers in the data's own unit.
+            difference = float(np.abs(got - want).max(initial=0.0) / np.abs(want).max(initial=1.0))
             if not difference <= TOLERANCE:  # also when it is NaN
                 raise ExportError(f"output {name} differs by {difference:.1e}, more than {TOLERANCE:.0e}")
             largest = max(largest, difference)

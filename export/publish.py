@@ -62,7 +62,7 @@ def export_run(
         return to / str(newest)
     version = to / str(newest + 1)
     pair = run.config.data.text_pair is not None
-    module = ServingModule(model, run.task, run.tokenizer, max_length=run.config.text.max_length, pair=pair)
+    module = ServingModule(model, run.task, run.tokenizer, truncation=run.truncation, pair=pair)
     with progress(f"exporting {version}", 4) as bar, atomic_directory(version) as temporary:
         _save(module, temporary)
         _write_card(temporary / CARD, run, identity, weights)
@@ -110,7 +110,7 @@ def _check_parity(
     pairs: Sequence[str] | None = None
     if run.config.data.text_pair is not None:
         pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples[:_PARITY_ROWS])]
-    tokens = run.encode(texts, pairs, run.config.text.max_length)
+    tokens = run.encode(texts, pairs)
     outputs = model({name: tf.constant(array) for name, array in tokens.items()}, training=False)
     expected = {name: _plain(tensor) for name, tensor in run.task.answers(outputs).items()}
 
@@ -146,7 +146,7 @@ def _identity(run: Run, model: Any) -> str:
     options = run.config.task.model_dump(mode="json")
     digest.update(
         json.dumps(
-            [run.text_identity, run.config.text.max_length, options, run.task.learnt()], sort_keys=True
+            [run.text_identity, run.truncation.identity(), options, run.task.learnt()], sort_keys=True
         ).encode()
     )
     return digest.hexdigest()

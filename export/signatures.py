@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfpipeline.tasks import Task
-from tfpipeline.text import WordPieceTokenizer
+from tfpipeline.text import Truncation, WordPieceTokenizer
 
 DEFAULT = "serving_default"
 TOKENS = "input_ids"
@@ -27,12 +27,18 @@ class ServingModule(tf.Module):
         model: the trained model.
         task: decodes its outputs.
         tokenizer: the tokenizer it was trained with.
-        max_length: tokens of a text at most.
+        truncation: what becomes of long texts.
         pair: whether the task reads two texts.
     """
 
     def __init__(
-        self, model: keras.Model, task: Task, tokenizer: WordPieceTokenizer, *, max_length: int, pair: bool
+        self,
+        model: keras.Model,
+        task: Task,
+        tokenizer: WordPieceTokenizer,
+        *,
+        truncation: Truncation,
+        pair: bool,
     ) -> None:
         super().__init__(name="serving")
         self.tokenizer = tokenizer
@@ -48,7 +54,7 @@ class ServingModule(tf.Module):
         }
 
         def from_text(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            encoded = tokenizer(inputs["text"], inputs.get("text_pair"), max_length=max_length)
+            encoded = tokenizer(inputs["text"], inputs.get("text_pair"), truncation=truncation)
             return task.answers(model(encoded, training=False))
 
         def from_tokens(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -50,7 +50,14 @@ if TYPE_CHECKING:
         UnknownError,
     )
     from tfpipeline.serving.client.options import TLS
-    from tfpipeline.serving.client.predictions import Classification, NamedOutputs, Prediction
+    from tfpipeline.serving.client.predictions import (
+        Classification,
+        MultiLabel,
+        Multitask,
+        NamedOutputs,
+        Prediction,
+        Regression,
+    )
     from tfpipeline.serving.client.sync_client import PredictClient
 
 __all__ = [
@@ -72,6 +79,8 @@ __all__ = [
     "InvalidArgumentError",
     "ModelFailedError",
     "ModelMetadata",
+    "MultiLabel",
+    "Multitask",
     "NamedOutputs",
     "NotFoundError",
     "NotReadyError",
@@ -80,6 +89,7 @@ __all__ = [
     "PredictClient",
     "Prediction",
     "RawAnswer",
+    "Regression",
     "ResourceExhaustedError",
     "Signature",
     "TensorSpec",
@@ -96,10 +106,13 @@ _MODULE_OF = {
     "AsyncPredictClient": "async_client",
     "Classification": "predictions",
     "ModelMetadata": "calls",
+    "MultiLabel": "predictions",
+    "Multitask": "predictions",
     "NamedOutputs": "predictions",
     "PredictClient": "sync_client",
     "Prediction": "predictions",
     "RawAnswer": "calls",
+    "Regression": "predictions",
     "Signature": "calls",
     "TLS": "options",
     "TensorSpec": "calls",

@@ -1,7 +1,8 @@
 """Served answers, row by row, as typed predictions.
 
 An answer is a dict of named arrays, the batch dimension first. What kind of prediction it is, is told by the
-names, ranks and kinds of its outputs: one entry of :data:`_KINDS` each. Anything else is :class:`NamedOutputs`.
+names, ranks and kinds of its outputs: one entry of :data:`_KINDS` each. Outputs called ``PART/NAME`` are the answers
+of a model of several tasks. Anything else is :class:`NamedOutputs`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,43 @@ class Classification(Prediction):
 
 
 @dataclass(frozen=True)
+class MultiLabel(Prediction):
+    """Several labels, or none, for a text.
+
+    Attributes:
+        labels: those whose score reaches their threshold, the highest score first.
+        scores: every label's, 0 to 1, in the model's order.
+        thresholds: every label's.
+    """
+
+    labels: list[str]
+    scores: dict[str, float]
+    thresholds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Regression(Prediction):
+    """A number for a text.
+
+    Attributes:
+        value: in the unit of the training data.
+    """
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Multitask(Prediction):
+    """The answers of several tasks to one text.
+
+    Attributes:
+        answers: a prediction for each part of the model, by the part's name.
+    """
+
+    answers: dict[str, Prediction]
+
+
+@dataclass(frozen=True)
 class NamedOutputs(Prediction):
     """An answer of no known kind.
 
@@ -69,10 +107,26 @@ def decode(outputs: Mapping[str, np.ndarray], rows: Optional[int] = None) -> lis
         raise AnswerError(
             f"the answer does not have {wanted} ({shapes or 'it is empty'}); use predict_raw() for this signature"
         )
+    return _rows(arrays)
+
+
+def _rows(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
+    """One prediction a row; the arrays fit together."""
     kind = _KINDS.get(frozenset(arrays))
     if kind is not None and kind.fits(arrays):
         return kind.rows(arrays)
+    if all("/" in name for name in arrays):
+        return _multitask(arrays)
     return _named_outputs(arrays)
+
+
+def _multitask(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        part, _, own = name.partition("/")
+        parts.setdefault(part, {})[own] = array
+    answers = {part: _rows(own) for part, own in sorted(parts.items())}
+    return [Multitask(dict(zip(answers, row))) for row in zip(*answers.values())]
 
 
 def _classification(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
@@ -93,6 +147,28 @@ def _classification(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
             )
         predictions.append(Classification(label, by_class[label], by_class))
     return predictions
+
+
+def _multi_label(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
+    classes, given = _text(arrays["classes"]), _text(arrays["labels"])
+    scores, thresholds = arrays["scores"].tolist(), arrays["thresholds"].tolist()
+    predictions: list[Prediction] = []
+    for row, names in enumerate(classes):
+        labels = [label for label in given[row] if label]
+        counts = {len(names), len(set(names)), len(scores[row]), len(thresholds[row])}
+        if len(counts) > 1 or not set(labels) <= set(names):
+            raise AnswerError(
+                f"row {row} of the answer contradicts itself: labels {labels}, classes {names}, "
+                f"{len(scores[row])} scores, {len(thresholds[row])} thresholds; export the model again"
+            )
+        predictions.append(
+            MultiLabel(labels, dict(zip(names, scores[row])), dict(zip(names, thresholds[row])))
+        )
+    return predictions
+
+
+def _regression(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
+    return [Regression(value) for value in arrays["value"].tolist()]
 
 
 def _named_outputs(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
@@ -156,5 +232,15 @@ _KINDS: dict[frozenset[str], _Kind] = {
             },
             _classification,
         ),
+        _Kind(
+            {
+                "labels": _Output(2, _STRINGS),
+                "classes": _Output(2, _STRINGS),
+                "scores": _Output(2, "f"),
+                "thresholds": _Output(2, "f"),
+            },
+            _multi_label,
+        ),
+        _Kind({"value": _Output(1, "f")}, _regression),
     )
 }

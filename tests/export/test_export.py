@@ -137,6 +137,17 @@ def test_differences_are_found(found, message):
         checks.largest_difference(expected, found)
 
 
+def test_differences_of_large_numbers_are_a_share_of_them():
+    prices = {"value": np.array([2e5, -0.5, 3.0], np.float32)}
+    assert checks.largest_difference(prices, {"value": prices["value"] + 1}) == pytest.approx(5e-6)
+    with pytest.raises(checks.ExportError, match=r"output value differs by 1\.5e-05"):
+        checks.largest_difference(prices, {"value": prices["value"] + 3})
+    with pytest.raises(checks.ExportError, match="output value differs by nan"):
+        checks.largest_difference(
+            {"value": np.array([np.nan, 1e6], np.float32)}, {"value": np.array([1.0, 1e6], np.float32)}
+        )
+
+
 def test_python_functions_are_refused(tmp_path):
     class Module(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([], tf.float32)])

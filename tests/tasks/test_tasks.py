@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.tasks import kit
 from tfpipeline import tasks
 from tfpipeline.config import Section
 from tfpipeline.errors import UserError
@@ -18,7 +21,6 @@ def test_a_task_is_found_by_its_name(name):
     assert issubclass(task, tasks.Task)
     assert issubclass(task.Options, Section)
     assert task.Options.model_fields["name"].default == name
-    assert not getattr(task, "__abstractmethods__", None)
 
 
 @pytest.mark.parametrize("name", tasks.names())
@@ -31,3 +33,41 @@ def test_checking_options_loads_no_tensorflow(name):
 def test_an_unknown_task_is_answered_with_the_nearest():
     with pytest.raises(UserError, match='unknown task "clasification"; did you mean "classification"'):
         tasks.find("clasification")
+
+
+@pytest.fixture(scope="module", params=tasks.names())
+def trained(request, tmp_path_factory):
+    given = kit.sample(kit.SAMPLES / f"{request.param}.yaml")
+    return kit.build(tmp_path_factory.mktemp(request.param), given)
+
+
+def test_records_round_trip(trained, tmp_path):
+    kit.check_records_round_trip(trained, tmp_path)
+
+
+def test_a_batch_is_its_texts_one_by_one(trained):
+    kit.check_batch_is_singles(trained)
+
+
+def test_losses_and_gradients(trained):
+    kit.check_losses(trained)
+
+
+def test_scores_report_and_baseline(trained):
+    kit.check_scores(trained)
+
+
+def test_eager_compiled_exported_and_served_answers_are_the_same(trained):
+    kit.check_every_way(trained)
+
+
+def test_no_task_is_known_by_name_elsewhere():
+    """Adding one is adding a file: nobody else asks which one it is."""
+    root = Path(tasks.__file__).parents[1]
+    others = [path for path in root.rglob("*.py") if "tasks" not in path.parts]
+    assert len(others) > 50
+    named = re.compile(
+        r"""tasks\.(?!base|find|names|Task|of_checkpoint|part_schema|DEFAULT)\w+|task(\.name)?\s*=="""
+    )
+    found = {path: named.findall(path.read_text("utf-8")) for path in others}
+    assert {path for path, hits in found.items() if hits} == set()

@@ -103,6 +103,66 @@ def test_settings_of_a_checkpoint(source):
         open_run(source, ["text.max_len=3"])
 
 
+def changed_copy(source, folder, config, tensors=lambda raw: raw):
+    """Their files with another configuration, and other tensors."""
+    folder.mkdir()
+    for path in source.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    old = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**old, **config}))
+    save_file(tensors(load_file(source / "model.safetensors")), folder / "model.safetensors")
+    return folder
+
+
+def test_a_classifier_of_several_labels(source, tmp_path):
+    """transformers' problem_type multi_label_classification: a sigmoid each, given from 0.5 on."""
+    copy = changed_copy(source, tmp_path / "copy", {"problem_type": "multi_label_classification"})
+    run = open_run(copy)
+    odds = expected(source, open_run(source), TEXTS)
+    # Softmax knows the logits but for a constant of each text, which the classifier's own numbers give.
+    checkpoint, raw = checkpoints.load(source), load_file(source / "model.safetensors")
+    tokens = run.encode(TEXTS, None, 40)
+    names = ("input_ids", "token_type_ids", "attention_mask")
+    _, pooled = encode(checkpoint.config, checkpoint.tensors, *(tokens[name] for name in names))
+    logits = pooled @ raw["classifier.weight"].T + raw["classifier.bias"]
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), odds, rtol=1e-6)
+    want = 1 / (1 + np.exp(-logits))
+    assert 0 < (want >= 0.5).sum() < want.size
+    export_run(copy, tmp_path / "models")
+    for path in (copy, tmp_path / "models"):
+        with predictors.open_local(path) as predictor:
+            answers = predictor.predict(TEXTS)
+        got = np.array([[answer.scores[label] for label in tiny.LABELS] for answer in answers])
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+        for answer, scores in zip(answers, want):
+            order = np.argsort(-scores)
+            assert answer.labels == [tiny.LABELS[index] for index in order if scores[index] >= 0.5]
+
+
+def test_a_regression(source, tmp_path):
+    """transformers' rule: one output is a regression, whose number is the answer."""
+
+    def one_output(raw):
+        return {
+            name: np.ascontiguousarray(a[:1]) if name.startswith("classifier") else a
+            for name, a in raw.items()
+        }
+
+    copy = changed_copy(source, tmp_path / "copy", {"id2label": {"0": "LABEL_0"}}, one_output)
+    run = open_run(copy)
+    raw = load_file(copy / "model.safetensors")
+    tokens = run.encode(TEXTS, None, 40)
+    checkpoint = checkpoints.load(copy)
+    names = ("input_ids", "token_type_ids", "attention_mask")
+    _, pooled = encode(checkpoint.config, checkpoint.tensors, *(tokens[name] for name in names))
+    want = (pooled @ raw["classifier.weight"].T + raw["classifier.bias"])[:, 0]
+    export_run(copy, tmp_path / "models")
+    for path in (copy, tmp_path / "models"):
+        with predictors.open_local(path) as predictor:
+            got = [answer.value for answer in predictor.predict(TEXTS)]
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -112,12 +172,12 @@ def test_settings_of_a_checkpoint(source):
             "its only heads are those of token_classifier, which no task serves",
         ),
         (
-            {"problem_type": "multi_label_classification"},
-            "answers multi_label_classification; only classifiers",
+            {"problem_type": "token_counting"},
+            "its only heads are those of sequence_classifier for token_counting, which no task serves",
         ),
         (
             {"problem_type": "regression"},
-            "answers regression; only classifiers of one label a text can be used",
+            "is a regression of 3 numbers; one of a single number can be used",
         ),
     ],
 )

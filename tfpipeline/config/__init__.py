@@ -8,6 +8,6 @@ the command line, not from the run file's folder.
 """
 
 from tfpipeline.config.loading import dump, load, resolve
-from tfpipeline.config.section import Section
+from tfpipeline.config.section import Section, section_by_name
 
-__all__ = ["Section", "dump", "load", "resolve"]
+__all__ = ["Section", "dump", "load", "resolve", "section_by_name"]

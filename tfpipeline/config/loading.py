@@ -211,13 +211,18 @@ def _fields(schema: type[Section], raw: Any, above: tuple[str, ...] = ()) -> Ite
     for name, field in schema.model_fields.items():
         yield (*above, name)
         inner = raw.get(name) if isinstance(raw, dict) else None
-        try:
-            section = schema.section_schema(name, {} if inner is None else inner)
-        except UserError:
-            continue  # reported by the validation itself
-        section = section or _section_in(field.annotation)
-        if section is not None:
-            yield from _fields(section, inner, (*above, name))
+        if isinstance(inner, dict) and getattr(field.annotation, "__origin__", None) is dict:
+            items = {(*above, name, str(key)): item for key, item in inner.items()}
+        else:
+            items = {(*above, name): inner}
+        for place, item in items.items():
+            try:
+                section = schema.section_schema(name, {} if item is None else item)
+            except UserError:
+                continue  # reported by the validation itself
+            section = section or _section_in(field.annotation)
+            if section is not None:
+                yield from _fields(section, item, place)
 
 
 def _section_in(annotation: Any) -> type[Section] | None:

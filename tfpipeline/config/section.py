@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pydantic
@@ -27,7 +28,9 @@ class Section(pydantic.BaseModel):
 
         Override it to return the schema of ``field`` (annotate it ``SerializeAsAny[Section]``) from ``raw``,
         the section as the file has it, of any type; None for all other fields. It may raise UserError, which
-        is reported with the other errors, at the section's ``name``.
+        is reported with the other errors, at the section's ``name``. Of a field that is a mapping of such
+        sections it is asked for each of them; their annotation is ``dict[str, SectionByName]`` with
+        :func:`section_by_name`.
         """
         return None
 
@@ -36,12 +39,30 @@ class Section(pydantic.BaseModel):
     def _use_section_schema(
         cls, raw: Any, validate: pydantic.ValidatorFunctionWrapHandler, info: pydantic.ValidationInfo
     ) -> Any:
-        try:
-            schema = cls.section_schema(info.field_name or "", raw)
-        except UserError as error:
-            problem = PydanticCustomError("unknown_name", "{reason}", {"reason": str(error)})
-            details = InitErrorDetails(type=problem, loc=("name",), input=raw)
-            raise pydantic.ValidationError.from_exception_data(cls.__name__, [details]) from error
-        if schema is None or isinstance(raw, pydantic.BaseModel):
-            return validate(raw)
-        return schema.model_validate(raw)
+        if cls._is_mapping(info.field_name or ""):
+            return validate(raw)  # its sections are looked at one by one
+        return _validate(lambda raw: cls.section_schema(info.field_name or "", raw), raw, validate)
+
+    @classmethod
+    def _is_mapping(cls, field: str) -> bool:
+        """Whether a field is a mapping of names to something."""
+        return getattr(cls.model_fields[field].annotation, "__origin__", None) is dict
+
+
+def section_by_name(pick: Callable[[Any], type[Section] | None]) -> pydantic.WrapValidator:
+    """For ``Annotated[SerializeAsAny[Section], section_by_name(pick)]``: a section in a mapping, its schema picked."""
+    return pydantic.WrapValidator(lambda raw, validate: _validate(pick, raw, validate))
+
+
+def _validate(
+    pick: Callable[[Any], type[Section] | None], raw: Any, validate: pydantic.ValidatorFunctionWrapHandler
+) -> Any:
+    try:
+        schema = pick(raw)
+    except UserError as error:
+        problem = PydanticCustomError("unknown_name", "{reason}", {"reason": str(error)})
+        details = InitErrorDetails(type=problem, loc=("name",), input=raw)
+        raise pydantic.ValidationError.from_exception_data("section", [details]) from error
+    if schema is None or isinstance(raw, pydantic.BaseModel):
+        return validate(raw)
+    return schema.model_validate(raw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
@@ -43,17 +43,21 @@ class _File:
         self,
         path: Union[str, Path],
         options: DataOptions,
+        columns: Optional[Sequence[str]],
         stratum: Callable[[Example], Hashable],
         folder: Optional[Path],
     ) -> None:
         roles = {role: getattr(options, role) for role in ("text", "text_pair", "label", "weight", "group")}
-        named = [name for name in roles.values() if name is not None]
+        if columns is not None:
+            roles["label"] = None
+        targets = columns or ()
+        named = [*(name for name in roles.values() if name is not None), *targets]
         spool = Spool(folder)
         self.strata, self.groups = _Codes(), _Codes()
         counts, keys = array("b"), array("Q")
         blank, first = 0, 0
         for record in read_records(path, named):
-            example = _example(record, roles)
+            example = _example(record, roles, targets)
             spool.append(example)
             self.strata.append(stratum(example))
             if options.split.by == "group":
@@ -71,23 +75,31 @@ class _File:
             say(f"warning: {path}: {rows} no text, the first in line {first}; kept as empty texts")
 
 
-def read_data_file(path: Union[str, Path], options: DataOptions, folder: Optional[Path] = None) -> Rows:
+def read_data_file(
+    path: Union[str, Path],
+    options: DataOptions,
+    columns: Optional[Sequence[str]] = None,
+    folder: Optional[Path] = None,
+) -> Rows:
     """Read one data file, its columns as the run file names them.
 
     Args:
         path: the file.
         options: the ``data`` section.
+        columns: those that the task reads from ``Example.columns``; None: it reads ``Example.label``.
         folder: where many rows are kept; see :class:`Spool`.
     Raises:
         UserError: unreadable file, broken row, missing column, weight that is none, no rows; with file and line.
     """
-    return _File(path, options, _label, folder).rows
+    return _File(path, options, columns, _label, folder).rows
 
 
 def load_splits(
     options: DataOptions,
     stratum: Optional[Callable[[Example], Hashable]] = None,
     folder: Optional[Path] = None,
+    *,
+    columns: Optional[Sequence[str]] = None,
 ) -> dict[str, Rows]:
     """The rows to train, validate and test on, each part in the order of its file.
 
@@ -98,13 +110,14 @@ def load_splits(
         options: the ``data`` section.
         stratum: what a stratified split keeps in proportion; by default the label.
         folder: where many rows are kept; see :class:`Spool`.
+        columns: those that the task reads from ``Example.columns``; None: it reads ``Example.label``.
     Returns:
         "train", "validation" and "test"; "test" may be empty.
     Raises:
         UserError: as :func:`read_data_file`; or no rows are left for training or validation.
     """
     stratum = stratum or _label
-    file = _File(options.train, options, stratum, folder)
+    file = _File(options.train, options, columns, stratum, folder)
     split = options.split
     fractions = {
         "validation": 0.0 if options.validation else split.validation,
@@ -122,7 +135,7 @@ def load_splits(
     for name in fractions:
         path = getattr(options, name)
         if path:
-            own = _File(path, options, stratum, folder)
+            own = _File(path, options, columns, stratum, folder)
             splits[name], keys[name] = own.rows, own.keys
     for name in splits:
         if not len(splits[name]) and (name == "train" or fractions[name]):
@@ -159,10 +172,10 @@ def _key(example: Example) -> int:
     return int.from_bytes(digest, "little")
 
 
-def _example(record: Record, roles: Mapping[str, Optional[str]]) -> Example:
+def _example(record: Record, roles: Mapping[str, Optional[str]], targets: Sequence[str]) -> Example:
     cells = record.columns
     value = {role: None if name is None else cells[name] for role, name in roles.items()}
-    used = set(roles.values())
+    used = set(roles.values()) - set(targets)
     label, group = value["label"], value["group"]
     if group is not None and not group.strip():
         raise UserError(f'{record.source}: the column "{roles["group"]}" is empty; every row needs its group')

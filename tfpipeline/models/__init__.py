@@ -11,6 +11,8 @@ __getattr__, __dir__, __all__ = attach(
         "BertConfig": "tfpipeline.models.config",
         "BertEncoder": "tfpipeline.models.encoder",
         "ClassificationHead": "tfpipeline.models.heads",
+        "HeadGroup": "tfpipeline.models.heads",
+        "MultiLabelHead": "tfpipeline.models.heads",
         "Noise": "tfpipeline.models.kernels",
         "TextModel": "tfpipeline.models.text_model",
     },

@@ -33,10 +33,10 @@ def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
 
 
 class ClassificationHead(keras.layers.Layer):
-    """Dropout and one dense layer on a pooled text.
+    """Dropout and one dense layer on a pooled text; with one output it is that of a regression.
 
     Args:
-        num_labels: C, classes.
+        num_labels: C, outputs.
         pooling: "mean" of the real tokens, "cls" (the first token), or BERT's "pooler".
         dropout: rate, in training.
         seed: of the first weights.
@@ -71,7 +71,7 @@ class ClassificationHead(keras.layers.Layer):
     def call(
         self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
     ) -> dict[str, Any]:
-        """Classify.
+        """Classify, or estimate.
 
         Args:
             encoded: the encoder's outputs.
@@ -98,3 +98,86 @@ class ClassificationHead(keras.layers.Layer):
             "dropout": self.rate,
             "seed": self.seed,
         }
+
+
+class MultiLabelHead(ClassificationHead):
+    """A :class:`ClassificationHead` that keeps the score from which on each label counts as given.
+
+    The thresholds are weights that no gradient reaches: whoever has the weights has them too.
+
+    Args:
+        threshold: where they start.
+        others: as :class:`ClassificationHead`.
+    """
+
+    def __init__(self, num_labels: int, *, threshold: float = 0.5, **options: Any) -> None:
+        super().__init__(num_labels, **options)
+        self.threshold = threshold
+
+    def build(self, shapes: Mapping[str, Any]) -> None:
+        super().build(shapes)
+        self.thresholds = self.add_weight(
+            shape=(self.num_labels,),
+            initializer=keras.initializers.Constant(self.threshold),
+            dtype="float32",
+            trainable=False,
+            name="thresholds",
+        )
+
+    def call(
+        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+    ) -> dict[str, Any]:
+        """``logits`` [B, C] and ``thresholds`` float32 [B, C], the same for each text."""
+        outputs = super().call(encoded, attention_mask, noise=noise)
+        thresholds = ops.convert_to_tensor(self.thresholds, dtype="float32")
+        outputs["thresholds"] = ops.broadcast_to(thresholds, ops.shape(outputs["logits"]))
+        return outputs
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+class HeadGroup(keras.layers.Layer):
+    """Several heads on one encoder.
+
+    Args:
+        heads: name -> head; their outputs are called ``NAME/OUTPUT``.
+    """
+
+    def __init__(self, heads: Mapping[str, keras.layers.Layer], name: str = "head", **options: Any) -> None:
+        super().__init__(name=name, **options)
+        self.heads = dict(heads)
+        for own, head in self.heads.items():
+            head.name = own  # variables are told apart by their paths
+
+    @property
+    def uses_pooler(self) -> bool:
+        """Whether ``pooled_output`` is read."""
+        return any(head.uses_pooler for head in self.heads.values())
+
+    def build(self, shapes: Mapping[str, Any]) -> None:
+        for head in self.heads.values():
+            head.build(shapes)
+        self.built = True
+
+    def call(
+        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+    ) -> dict[str, Any]:
+        """Every head's outputs."""
+        return {
+            f"{name}/{output}": tensor
+            for name, head in self.heads.items()
+            for output, tensor in head(encoded, attention_mask, noise=noise).items()
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        heads = {name: keras.saving.serialize_keras_object(head) for name, head in self.heads.items()}
+        return {**super().get_config(), "heads": heads}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> HeadGroup:
+        """The inverse of :meth:`get_config`."""
+        heads = {name: keras.saving.deserialize_keras_object(head) for name, head in config["heads"].items()}
+        return cls(**{**config, "heads": heads})

@@ -1,38 +1,81 @@
 """Tasks: what a model is trained to answer. One module a task; its file name is its name.
 
 ``find("classification")`` imports ``tfpipeline/tasks/classification.py`` and returns its task class; nothing
-is registered, and no other task is imported.
+is registered, and no other task is imported. A name with a dot, ``find("our_company.tasks.stars")``, is a module of
+somebody's own. How to write one: docs/adding-a-task.md.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import Any
 
 from tfpipeline.checkpoints.checkpoint import Checkpoint
+from tfpipeline.config import Section
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.tasks.base import Task
 
-__all__ = ["Task", "find", "names", "of_checkpoint"]
+__all__ = ["Task", "find", "names", "of_checkpoint", "part_schema"]
 
+DEFAULT = "classification"  # of a section without a name
 _NOT_TASKS = {"base"}
 
 
 def names() -> list[str]:
-    """The names of all tasks, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_TASKS)
+    """The names of all tasks here, sorted."""
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in modules if name not in _NOT_TASKS and not name.startswith("_"))
 
 
 def find(name: str) -> type[Task]:
     """The task class of that name.
 
+    Args:
+        name: of a module here, or, with a dot in it, of any module that holds a ``TASK``.
     Raises:
         UserError: there is no such task.
     """
+    if "." in name:
+        return _theirs(name)
     if name not in names():
         raise UserError(f'unknown task "{name}"{did_you_mean(name, names())}')
     task: type[Task] = importlib.import_module(f"tfpipeline.tasks.{name}").TASK
     return task
+
+
+def _theirs(name: str) -> type[Task]:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Not a module that theirs needs: that is for its author to see.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise UserError(
+            f'unknown task "{name}": there is no module {error.name}; install it, or put its folder into PYTHONPATH'
+        ) from error
+    except (ValueError, TypeError) as error:  # "a..b", ".a"
+        raise UserError(f'unknown task "{name}": not the name of a module') from error
+    task = getattr(module, "TASK", None)
+    if not (isinstance(task, type) and issubclass(task, Task)):
+        raise UserError(
+            f"the module {name} holds no task; a task's module has a TASK, see docs/adding-a-task.md"
+        )
+    return task
+
+
+def part_schema(raw: Any) -> type[Section] | None:
+    """The schema of a section that is a task within another task, as a run file has it; None if it is no section.
+
+    Raises:
+        UserError: there is no such task, or it can only be the whole of a run.
+    """
+    if not isinstance(raw, dict):
+        return None
+    name = str(raw.get("name", DEFAULT))
+    if find(name).alone:
+        raise UserError(f"the task {name} can be the whole of a run only, not a part of another task")
+    return find(name).Options
 
 
 def of_checkpoint(checkpoint: Checkpoint) -> Task:
@@ -43,10 +86,11 @@ def of_checkpoint(checkpoint: Checkpoint) -> Task:
     """
     for name in names():
         task = find(name)
-        if task.served_head in checkpoint.head_names:
+        if task.serves(checkpoint):
             return task.from_checkpoint(checkpoint)
     heads = " and ".join(checkpoint.head_names)
-    has = f"its only heads are those of {heads}, which no task serves" if heads else "it has no head"
+    means = f" for {checkpoint.problem_type}" if checkpoint.problem_type else ""
+    has = f"its only heads are those of {heads}{means}, which no task serves" if heads else "it has no head"
     raise UserError(
         f"{checkpoint} is not fine-tuned for a task here: {has}; train one: tfpipeline train RUN_FILE"
     )

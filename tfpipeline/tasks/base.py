@@ -2,19 +2,24 @@
 
 Training, evaluation, export and serving know this interface and no task by name. A task module holds one
 subclass of :class:`Task` named by ``TASK``; at import it needs no TensorFlow, so that a run file is checked
-before TensorFlow is loaded.
+before TensorFlow is loaded. docs/adding-a-task.md shows one from beginning to end.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+import functools
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tfpipeline.config import Section
+from tfpipeline.data import Rows, load_splits, read_data_file
+from tfpipeline.errors import UserError
+from tfpipeline.files import write_text
 
 if TYPE_CHECKING:
     import keras
@@ -22,7 +27,10 @@ if TYPE_CHECKING:
 
     from tfpipeline.checkpoints.checkpoint import Checkpoint
     from tfpipeline.data import Example
+    from tfpipeline.data.options import DataOptions
     from tfpipeline.models import BertConfig
+
+LEARNT_FILE = "task.json"
 
 
 class Task(abc.ABC):
@@ -30,20 +38,55 @@ class Task(abc.ABC):
 
     Letters in shapes: B texts in a batch, T positions, C classes, N rows of a data set.
 
+    Args:
+        options: of the run file's ``task`` section.
+        learnt: what :meth:`from_examples` learnt, as JSON has it.
+
     Attributes:
         Options: the pydantic model of the run file's ``task`` section.
         best_metric: the metric that picks the best checkpoint unless the run file names another.
         lower_is_better: names of this task's metrics for which less is better (``loss`` always is).
-        served_head: the head of other programs' checkpoints (``models.neutral.HEADS``) that this task answers with.
+        alone: whether it must be the whole task of a run, not a part of another one (``pair``, ``multitask``).
     """
 
     Options: ClassVar[type[Section]]
-    best_metric: ClassVar[str]
-    lower_is_better: ClassVar[frozenset[str]] = frozenset()
-    served_head: ClassVar[str | None] = None
+    best_metric: str
+    lower_is_better: frozenset[str] = frozenset()
+    alone: ClassVar[bool] = False
 
-    def __init__(self, options: Any) -> None:
-        self.options = options
+    def __init__(self, options: Any, learnt: Any = None) -> None:
+        self.options, self._learnt = options, learnt
+
+    # What it asks of the data files; known from the options alone.
+
+    @classmethod
+    def check(cls, options: Any, data: DataOptions) -> None:  # noqa: B027 - most ask nothing
+        """Hold the ``task`` section against the ``data`` section, before anything is read.
+
+        Raises:
+            ValueError: they do not fit together; reported with the run file's other errors.
+        """
+
+    @classmethod
+    def columns(cls, options: Any) -> Sequence[str] | None:
+        """The columns of the targets, read from ``Example.columns``; None: the one that ``data.label`` names."""
+        return None
+
+    @classmethod
+    def stratum(cls, options: Any, example: Example) -> Hashable:
+        """What a stratified split keeps in proportion."""
+        return example.label
+
+    @classmethod
+    def load_splits(cls, options: Any, data: DataOptions, folder: Path | None = None) -> dict[str, Rows]:
+        """The rows to train, validate and test on; see :func:`tfpipeline.data.load_splits`."""
+        stratum = functools.partial(cls.stratum, options)
+        return load_splits(data, stratum, folder, columns=cls.columns(options))
+
+    @classmethod
+    def read(cls, options: Any, data: DataOptions, path: str | Path) -> Rows:
+        """The rows of one file; see :func:`tfpipeline.data.read_data_file`."""
+        return read_data_file(path, data, cls.columns(options))
 
     # What is learnt from the training rows (label names), and where a run keeps it.
 
@@ -56,40 +99,56 @@ class Task(abc.ABC):
             UserError: the rows can't train it (one class only, say).
         """
 
-    @abc.abstractmethod
     def learnt(self) -> Any:
         """What ``from_examples`` learnt, as JSON has it: two tasks of equal options and this answer alike."""
+        return self._learnt
 
-    @abc.abstractmethod
     def save(self, directory: Path) -> None:
         """Write what ``from_examples`` learnt into a run directory."""
+        write_text(directory / LEARNT_FILE, json.dumps(self._learnt, indent=1) + "\n")
 
     @classmethod
-    @abc.abstractmethod
     def load(cls, options: Any, directory: Path) -> Task:
-        """Read what ``save`` wrote."""
+        """Read what ``save`` wrote.
 
-    # Checkpoints that other programs have fine-tuned; for tasks with a `served_head`.
+        Raises:
+            UserError: it can't be read.
+        """
+        path = directory / LEARNT_FILE
+        try:
+            return cls(options, json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {path}: {error}; is {directory} a run directory?") from error
+
+    # Checkpoints that other programs have fine-tuned.
+
+    @classmethod
+    def serves(cls, checkpoint: Checkpoint) -> bool:
+        """Whether a fine-tuned checkpoint has a head that means what this task answers."""
+        return False
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Task:
-        """The task as a fine-tuned checkpoint defines it.
+        """The task as a fine-tuned checkpoint that it :meth:`serves` defines it.
 
         Raises:
-            UserError: its head means something else.
+            UserError: something that its head needs is missing.
         """
         raise NotImplementedError
 
     def head_variables(self, head: Any) -> dict[str, Any]:
-        """Neutral name -> the head's variable that it is read into."""
+        """Neutral name (``models.neutral.HEADS``) -> the head's variable that it is read into."""
         raise NotImplementedError
 
     # Rows in.
 
     @abc.abstractmethod
-    def targets(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         """What the loss compares with: named arrays, each [N, ...].
 
+        Args:
+            examples: the rows.
+            training: whether they are trained on, or scored.
         Raises:
             UserError: a row's target can't be used; names its file and line.
         """
@@ -125,6 +184,23 @@ class Task(abc.ABC):
         This is what the served model returns, so that no client needs a label file.
         """
 
+    def tune(
+        self,
+        head: Any,
+        answers: Mapping[str, np.ndarray],
+        targets: Mapping[str, np.ndarray],
+        weights: np.ndarray,
+    ) -> Mapping[str, np.ndarray]:
+        """Choose on validation rows what is not trained (thresholds), before they are scored.
+
+        What is chosen is assigned to variables of ``head`` that are not trainable, so that it is saved, resumed and
+        exported with the weights that it belongs to.
+
+        Returns:
+            The answers as they are with it.
+        """
+        return answers
+
     # Scores.
 
     @abc.abstractmethod
@@ -133,11 +209,13 @@ class Task(abc.ABC):
     ) -> dict[str, float]:
         """Named scores over a data set; ``answers`` as :meth:`answers` gives them, each [N, ...]."""
 
-    @abc.abstractmethod
     def report(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
     ) -> str:
-        """The same for a reader: a table as text."""
+        """The same for a reader: a table as text; by default a line a metric."""
+        scores = self.metrics(answers, targets, weights)
+        width = max(map(len, scores))
+        return "".join(f"{name:<{width}}  {value:10.4f}\n" for name, value in scores.items())
 
     def baseline(
         self, train: Sequence[Example], test: Sequence[Example]

@@ -6,7 +6,6 @@ Served answer: ``label`` string [B], ``classes`` string [B, C], ``probabilities`
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Optional, Union
@@ -14,33 +13,26 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, Union
 import numpy as np
 from pydantic import Field
 
-from tfpipeline.config import Section
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import write_text
-from tfpipeline.tasks.base import Task
+from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
 
     from tfpipeline.checkpoints.checkpoint import Checkpoint
     from tfpipeline.data import Example
-    from tfpipeline.models import BertConfig
 
 LABELS_FILE = "labels.txt"
 
 
-class ClassificationOptions(Section):
+class ClassificationOptions(PooledOptions):
     """The ``task`` section of a run file for classification."""
 
     name: Literal["classification"] = "classification"
     labels: Optional[list[str]] = Field(
         None, min_length=2, description="The labels in order; by default those of the training rows, sorted."
     )
-    pooling: Literal["mean", "cls", "pooler"] = Field(
-        "mean", description="What the classifier sees: the mean of the real tokens, [CLS], or BERT's pooler."
-    )
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Share of each target that is spread over all labels."
     )
@@ -51,39 +43,31 @@ class ClassificationOptions(Section):
     )
 
 
-class Classification(Task):
+class Classification(PooledTask):
     """Labels from texts; see the module."""
 
     Options = ClassificationOptions
     best_metric = "accuracy"
     lower_is_better = frozenset({"expected_calibration_error"})
-    served_head = "sequence_classifier"
+    problem_type = "single_label_classification"
 
     def __init__(self, options: ClassificationOptions, labels: Sequence[str]) -> None:
-        super().__init__(options)
+        super().__init__(options, list(labels))
         self.labels = tuple(labels)
+        self.outputs = len(self.labels)
         self._index = {label: index for index, label in enumerate(self.labels)}
 
     @classmethod
     def from_examples(cls, options: ClassificationOptions, examples: Sequence[Example]) -> Classification:
-        counts = Counter(example.label for example in examples if example.label is not None)
-        labels = options.labels or sorted(counts)
+        counts = LabelCounts()
+        for example in examples:
+            if example.label is not None:
+                counts.add(example.label, example)
+        labels = options.labels or sorted(counts.rows)
         if len(labels) < 2:
             found = f'only the label "{labels[0]}"' if labels else "no label"
             raise UserError(f"the training rows have {found}; a classifier needs at least two")
-        if len(set(labels)) != len(labels):
-            repeated = next(label for label, count in Counter(labels).items() if count > 1)
-            raise UserError(f'task.labels names "{repeated}" twice; name each label once')
-        for label in labels:
-            if label != label.strip() or not label or "\n" in label:
-                raise UserError(
-                    f"the label {label!r} is empty or has white space around it or a line break in it; clean the label column"
-                )
-        absent = [label for label in labels if label not in counts]
-        if absent:
-            raise UserError(
-                f'no training row has the label "{absent[0]}" of task.labels; remove it or add rows for it'
-            )
+        check_labels(labels, counts, named=options.labels is not None)
         if isinstance(options.class_weights, dict):
             for label, weight in options.class_weights.items():
                 if label not in labels:
@@ -97,9 +81,6 @@ class Classification(Task):
         task = cls(options, labels)
         task.targets(examples)
         return task
-
-    def learnt(self) -> list[str]:
-        return list(self.labels)
 
     def save(self, directory: Path) -> None:
         write_text(directory / LABELS_FILE, "".join(f"{label}\n" for label in self.labels))
@@ -116,21 +97,11 @@ class Classification(Task):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Classification:
-        problem = checkpoint.problem_type or "single_label_classification"
-        if problem != "single_label_classification" or len(checkpoint.labels) < 2:
-            what = problem if len(checkpoint.labels) > 1 else "a regression, as it has one output"
-            raise UserError(f"{checkpoint} answers {what}; only classifiers of one label a text can be used")
-        if not checkpoint.config.pooler:
-            raise UserError(
-                f"{checkpoint} has no pooler, which its classifier reads; copy the whole checkpoint"
-            )
+        cls.require_pooler(checkpoint)
         options = ClassificationOptions(labels=list(checkpoint.labels), pooling="pooler")
         return cls(options, checkpoint.labels)
 
-    def head_variables(self, head: Any) -> dict[str, Any]:
-        return {f"{self.served_head}/kernel": head.dense.kernel, f"{self.served_head}/bias": head.dense.bias}
-
-    def targets(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         indices = np.empty(len(examples), np.int32)
         for row, example in enumerate(examples):
             if example.label is None:
@@ -156,13 +127,6 @@ class Classification(Task):
         else:
             of_class = np.array([wanted.get(label, 1.0) for label in self.labels])
         return (weights * of_class[indices]).astype(np.float32)
-
-    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
-        from tfpipeline.models import ClassificationHead
-
-        return ClassificationHead(
-            len(self.labels), pooling=self.options.pooling, dropout=self.options.dropout, seed=seed
-        )
 
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
         import tensorflow as tf

@@ -14,9 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpipeline import checkpoints, config
+from tfpipeline import checkpoints, config, tasks
 from tfpipeline.console import Step, progress, say
-from tfpipeline.data import load_splits
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import write_text
 from tfpipeline.training import freezing, sources, workers
@@ -401,8 +400,9 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
-        answers: Answers = self.infer(split.cache, split.targets, "validation")
-        return answers.scores(self.run.task, split.targets, split.weights)
+        found = self.infer(split.cache, split.targets, "validation")
+        tuned = self.run.task.tune(self.model.head, found.answers, split.targets, split.weights)
+        return Answers(tuned, found.losses).scores(self.run.task, split.targets, split.weights)
 
     def _stops(self, asked: threading.Event) -> bool:
         if self.cluster is None:
@@ -487,7 +487,9 @@ def _create(path: Path, run_config: RunConfig) -> Run:
     if path.exists():
         path.rmdir()
     checkpoint = checkpoints.load(run_config.checkpoint)
-    return create_run(run_config, checkpoint, load_splits(run_config.data, folder=_nearest(path)), path)
+    options: Any = run_config.task
+    splits = tasks.find(options.name).load_splits(options, run_config.data, _nearest(path))
+    return create_run(run_config, checkpoint, splits, path)
 
 
 def _nearest(path: Path) -> Path:

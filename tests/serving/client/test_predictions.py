@@ -7,7 +7,16 @@ import json
 import numpy as np
 import pytest
 
-from tfpipeline.serving.client import AnswerError, Classification, NamedOutputs, Prediction, predictions
+from tfpipeline.serving.client import (
+    AnswerError,
+    Classification,
+    MultiLabel,
+    Multitask,
+    NamedOutputs,
+    Prediction,
+    Regression,
+    predictions,
+)
 
 
 def strings(value):
@@ -59,6 +68,71 @@ def test_anothers_outputs_of_the_same_names_are_not_classifications(changed):
     assert {type(row) for row in predictions.decode(classification(**changed))} == {NamedOutputs}
 
 
+def multi_label(**changed):
+    arrays = {
+        "labels": strings([[b"b", b"a"], [b"", b""]]),
+        "classes": strings([[b"a", b"b"], [b"a", b"b"]]),
+        "scores": np.array([[0.5, 0.75], [0.25, 0.5]], np.float32),
+        "thresholds": np.array([[0.375, 0.625]] * 2, np.float32),
+    }
+    return {**arrays, **changed}
+
+
+def test_several_labels():
+    thresholds = {"a": 0.375, "b": 0.625}
+    assert predictions.decode(multi_label(), rows=2) == [
+        MultiLabel(["b", "a"], {"a": 0.5, "b": 0.75}, thresholds),
+        MultiLabel([], {"a": 0.25, "b": 0.5}, thresholds),
+    ]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"labels": strings([[b"b", b"c"], [b"", b""]])},
+        {"classes": strings([[b"a", b"a"]] * 2)},
+        {"scores": np.zeros((2, 3), np.float32)},
+        {"thresholds": np.zeros((2, 1), np.float32)},
+    ],
+)
+def test_several_labels_that_contradict_themselves(changed):
+    with pytest.raises(AnswerError, match=r"row 0 of the answer contradicts itself"):
+        predictions.decode(multi_label(**changed))
+
+
+def test_a_number():
+    assert predictions.decode({"value": np.array([0.5, -2], np.float32)}) == [
+        Regression(0.5),
+        Regression(-2.0),
+    ]
+
+
+def test_several_tasks():
+    parts = {
+        "mood": classification(),
+        "stars": {"value": np.array([1, 2], np.float32)},
+        "x": {"y": np.arange(2)},
+    }
+    arrays = {f"{part}/{name}": array for part, own in parts.items() for name, array in own.items()}
+    first, second = predictions.decode(arrays, rows=2)
+    assert first == Multitask(
+        {
+            "mood": Classification("b", 0.75, {"a": 0.25, "b": 0.75}),
+            "stars": Regression(1.0),
+            "x": NamedOutputs({"y": 0}),
+        }
+    )
+    assert second.to_dict() == {
+        "answers": {
+            "mood": {"label": "a", "probability": 0.5, "probabilities": {"a": 0.5, "b": 0.5}},
+            "stars": {"value": 2.0},
+            "x": {"outputs": {"y": 1}},
+        }
+    }
+    mixed = predictions.decode({**arrays, "value": np.zeros(2, np.float32)})
+    assert {type(row) for row in mixed} == {NamedOutputs}
+
+
 def test_anything_else():
     rows = predictions.decode(
         {
@@ -107,7 +181,8 @@ def test_no_rows():
 
 def test_kinds_can_be_told_apart():
     """Every kind is found by its own names, and its rows are predictions that JSON can hold."""
-    samples = {frozenset(classification()): classification()}
+    all_samples = classification(), multi_label(), {"value": np.zeros(2, np.float32)}
+    samples = {frozenset(sample): sample for sample in all_samples}
     assert set(samples) == set(predictions._KINDS)
     for arrays in samples.values():
         rows = predictions.decode(arrays)

@@ -26,8 +26,8 @@ def fresh(code):
 
 def test_public_names():
     others = [
-        "AsyncPredictClient", "Classification", "ModelMetadata", "NamedOutputs", "PredictClient", "Prediction",
-        "RawAnswer", "Signature", "TLS", "TensorSpec", "VersionState", "VersionStatus",
+        "AsyncPredictClient", "Classification", "ModelMetadata", "MultiLabel", "Multitask", "NamedOutputs",
+        "PredictClient", "Prediction", "RawAnswer", "Regression", "Signature", "TLS", "TensorSpec", "VersionState", "VersionStatus",
     ]  # fmt: skip
     raised = [
         name

@@ -1,0 +1,204 @@
+"""What every task is held to. A task comes with one sample, ``samples/NAME.yaml``:
+
+task: the run file's section
+data: the run file's section, what it has besides the files (optional)
+rows: {columns: [...], cells: [[...], ...]}: rows that it can be trained on, all kinds of them
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import yaml
+
+from tests import tiny
+from tfpipeline import tasks
+from tfpipeline.data import read_examples, write_examples
+from tfpipeline.evaluation import evaluate
+from tfpipeline.export import export_run
+from tfpipeline.serving.client import PredictClient, predictions
+from tfpipeline.serving.server import EmbeddedServer, make_options
+from tfpipeline.training import Run, train
+
+SAMPLES = Path(__file__).with_name("samples")
+ROWS = 60
+TEXTS = 1000
+ODD = ["", "  ", "good " * 300, "😀 ﬁ é 你好", "[MASK] [SEP] x", "\u0000\ufffd"]
+
+
+@dataclass
+class Trained:
+    """A task's run, its export, and texts to ask."""
+
+    run: Run
+    exported: Path
+    texts: list[str]
+    text_pair: list[str] | None
+
+    @property
+    def tokens(self) -> dict[str, np.ndarray]:
+        return self.run.encode(self.texts, self.text_pair, self.run.config.text.max_length)
+
+    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+        return {name: tensor.numpy() for name, tensor in self.run.task.answers(outputs).items()}
+
+
+def sample(path: Path) -> dict[str, Any]:
+    assert path.exists(), f"a task needs a sample for these tests: write {path}, as the others there are"
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **training: Any) -> Path:
+    """The sample's rows over and over, each time with other words beside, and a run file for them."""
+    columns, cells = given["rows"]["columns"], given["rows"]["cells"]
+    text = columns.index(given.get("data", {}).get("text", "text"))
+    tiny.write_checkpoint(folder / "checkpoint")
+    random = np.random.default_rng(0)
+    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row in itertools.islice(itertools.cycle(cells), rows):
+            more = " ".join(random.choice(tiny.FILLER[:7], random.integers(0, 8)))
+            writer.writerow([f"{cell} {more}" if at == text else cell for at, cell in enumerate(row)])
+    settings = {
+        "checkpoint": str(folder / "checkpoint"),
+        "output": str(folder / "run"),
+        "data": {"train": str(folder / "rows.csv"), "split": {"validation": 0.3}, **given.get("data", {})},
+        "text": {"max_length": 24},
+        "task": given["task"],
+        "training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.01, **training},
+    }
+    path = folder / "run.yaml"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def build(folder: Path, given: Mapping[str, Any]) -> Trained:
+    run = train(write_run_file(folder, given))
+    texts = [*ODD, *(text for text, _ in tiny.texts(TEXTS - len(ODD), seed=5))]
+    pairs = [*reversed(texts)] if run.config.data.text_pair is not None else None
+    return Trained(run, export_run(run, folder / "models" / "sample"), texts, pairs)
+
+
+def check_records_round_trip(trained: Trained, folder: Path) -> None:
+    """What a run keeps of a task is all of it."""
+    run = trained.run
+    again = Run(run.path)
+    assert again.task.learnt() == run.task.learnt()
+    assert json.loads(json.dumps(again.task.learnt())) == again.task.learnt()
+    for split in ("train", "validation"):
+        examples = list(run.examples(split))
+        write_examples(folder / "rows.jsonl", examples)
+        want, got = run.task.targets(examples), again.task.targets(read_examples(folder / "rows.jsonl"))
+        assert want.keys() == got.keys()
+        for name in want:
+            assert len(want[name]) == len(examples)
+            np.testing.assert_array_equal(want[name], got[name])
+        assert run.task.weights(examples, training=True).shape == (len(examples),)
+    options: Any = run.config.task
+    learnt = tasks.find(options.name).from_examples(options, run.examples("train")).learnt()
+    assert learnt == run.task.learnt()
+
+
+def check_batch_is_singles(trained: Trained) -> None:
+    """A text's answer does not depend on its neighbours, nor on padding."""
+    model, tokens = trained.run.model(), {name: array[:13] for name, array in trained.tokens.items()}
+    whole = trained.answers(model(tokens))
+    padded = {name: np.pad(array, [(0, 0), (0, 7)]) for name, array in tokens.items()}
+    same(trained.answers(model(padded)), whole)
+    for row in range(13):
+        length = int(tokens["attention_mask"][row].sum())
+        alone = trained.answers(
+            model({name: array[row : row + 1, :length] for name, array in tokens.items()})
+        )
+        same(alone, {name: values[row : row + 1] for name, values in whole.items()})
+
+
+def check_losses(trained: Trained) -> None:
+    """One finite loss an example; every trainable weight of the head gets a gradient."""
+    run = trained.run
+    examples = list(run.examples("train"))
+    pairs = [example.text_pair for example in examples] if trained.text_pair is not None else None
+    tokens = run.encode([example.text for example in examples], pairs, run.config.text.max_length)
+    targets = {name: tf.constant(array) for name, array in run.task.targets(examples).items()}
+    model = run.model("initial")
+    with tf.GradientTape() as tape:
+        outputs = model(tokens)
+        losses = run.task.loss(outputs, targets)
+        total = tf.reduce_sum(losses)
+    assert losses.shape == (len(examples),)
+    assert np.isfinite(losses).all()
+    variables = [variable.value for variable in model.head.trainable_variables]
+    for variable, gradient in zip(variables, tape.gradient(total, variables), strict=True):
+        assert np.abs(gradient).max() > 0, variable.name
+    best = run.store.state("best")
+    assert best["history"][0]["loss"] > 0
+    one = run.task.loss(
+        {name: value[3:4] for name, value in outputs.items()}, {n: t[3:4] for n, t in targets.items()}
+    )
+    np.testing.assert_allclose(one, losses[3:4], rtol=1e-5, atol=1e-6)
+
+
+def check_scores(trained: Trained) -> None:
+    """Metrics, report and baseline agree on what answers look like."""
+    run = trained.run
+    report = evaluate(run)
+    assert report.metric == run.task.best_metric
+    for entry in report.entries:
+        assert np.isfinite(list(entry.scores.values())).all()
+        assert run.task.best_metric in entry.scores
+        assert entry.table.strip()
+    assert run.task.lower_is_better <= set(report.entries[-1].scores)
+    assert report.text()
+    assert (run.path / "report.md").exists()
+
+
+def check_every_way(trained: Trained) -> None:
+    """Eager = compiled = exported = served, over a thousand texts."""
+    run, model, tokens = trained.run, trained.run.model(), trained.tokens
+    eager = trained.answers(model(tokens))
+    for name, values in eager.items():
+        assert len(values) == len(trained.texts), name
+        assert values.dtype in (np.dtype(object), np.float32, np.int32), (name, values.dtype)
+    same(
+        {n: t.numpy() for n, t in tf.function(lambda ids: run.task.answers(model(ids)))(tokens).items()},
+        eager,
+    )
+
+    function = tf.saved_model.load(str(trained.exported)).signatures["serving_default"]
+    inputs = {
+        "text": trained.texts,
+        **({} if trained.text_pair is None else {"text_pair": trained.text_pair}),
+    }
+    exported = function(**{name: tf.constant(texts) for name, texts in inputs.items()})
+    same({name: tensor.numpy() for name, tensor in exported.items()}, eager)
+
+    options = make_options(trained.exported.parent, port=0)
+    with (
+        EmbeddedServer(options, say=lambda sentence: None) as server,
+        PredictClient(server.address, model=trained.exported.parent.name) as client,
+    ):
+        served = client.predict_raw({name: np.array(texts, object) for name, texts in inputs.items()}).outputs
+        same(served, eager)
+        typed = client.predict(trained.texts[:50], trained.text_pair and trained.text_pair[:50])
+    here = predictions.decode({name: values[:50] for name, values in eager.items()})
+    assert [type(answer) for answer in typed] == [type(answer) for answer in here]
+    assert json.dumps([answer.to_dict() for answer in typed])
+
+
+def same(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -> None:
+    assert got.keys() == want.keys()
+    for name, values in want.items():
+        assert got[name].shape == values.shape, name
+        if values.dtype == object:
+            assert got[name].tolist() == values.tolist(), name
+        else:
+            np.testing.assert_allclose(got[name], values, rtol=1e-5, atol=1e-5, err_msg=name)

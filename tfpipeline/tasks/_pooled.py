@@ -1,0 +1,122 @@
+"""What the tasks share that read one vector of a text: classification, several labels, regression."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tfpipeline.config import Section
+from tfpipeline.console import say
+from tfpipeline.errors import UserError
+from tfpipeline.tasks.base import Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfpipeline.checkpoints.checkpoint import Checkpoint
+    from tfpipeline.data import Example
+    from tfpipeline.models import BertConfig
+
+_HEAD = "sequence_classifier"
+_SHOWN = 5  # labels in a warning
+_SINGLE, _REGRESSION = "single_label_classification", "regression"
+
+
+class PooledOptions(Section):
+    """Options of every task on a pooled text; a subclass gives ``name`` its own value."""
+
+    name: str
+    pooling: Literal["mean", "cls", "pooler"] = Field(
+        "mean", description="What the head sees: the mean of the real tokens, [CLS], or BERT's pooler."
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
+
+
+class PooledTask(Task):
+    """A dense layer on one vector a text.
+
+    Attributes:
+        problem_type: what transformers calls this task, where a checkpoint's classifier says what it is for.
+        outputs: how many numbers the head gives for a text.
+    """
+
+    problem_type: ClassVar[str]
+    outputs: int
+
+    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+        from tfpipeline.models import ClassificationHead
+
+        options = self.options
+        return ClassificationHead(self.outputs, pooling=options.pooling, dropout=options.dropout, seed=seed)
+
+    @classmethod
+    def serves(cls, checkpoint: Checkpoint) -> bool:
+        if _HEAD not in checkpoint.head_names:
+            return False
+        # transformers' own rule for files that do not say: one output is a regression.
+        assumed = _SINGLE if len(checkpoint.labels) > 1 else _REGRESSION
+        return (checkpoint.problem_type or assumed) == cls.problem_type
+
+    @staticmethod
+    def require_pooler(checkpoint: Checkpoint) -> None:
+        """Raise the sentence for a checkpoint whose classifier reads a pooler that is not there."""
+        if not checkpoint.config.pooler:
+            raise UserError(
+                f"{checkpoint} has no pooler, which its classifier reads; copy the whole checkpoint"
+            )
+
+    def head_variables(self, head: Any) -> dict[str, Any]:
+        return {f"{_HEAD}/kernel": head.dense.kernel, f"{_HEAD}/bias": head.dense.bias}
+
+
+class LabelCounts:
+    """The labels of rows: how many rows have each, and where it stands first."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, label: str, example: Example) -> None:
+        """Count a row's label."""
+        self.rows[label] += 1
+        self.first.setdefault(label, example.source)
+
+
+def check_labels(labels: Sequence[str], counts: LabelCounts, *, named: bool) -> None:
+    """Raise the sentence for labels that can't be learnt, and say which have one row only.
+
+    Args:
+        labels: of the task, in order.
+        counts: of the training rows.
+        named: whether the run file names them.
+    """
+    repeated = next((label for label, count in Counter(labels).items() if count > 1), None)
+    if repeated is not None:
+        raise UserError(f'task.labels names "{repeated}" twice; name each label once')
+    for label in labels:
+        if label != label.strip() or not label or "\n" in label:
+            raise UserError(
+                f"the label {label!r} is empty or has white space around it or a line break in it; clean the label column"
+            )
+    absent = [label for label in labels if label not in counts.rows]
+    if absent:
+        raise UserError(
+            f'no training row has the label "{absent[0]}" of task.labels; remove it or add rows for it'
+        )
+    # Two spellings of one label would silently become two classes; who means them so can say so.
+    seen: dict[str, str] = {}
+    for label in labels if not named else ():
+        other = seen.setdefault(" ".join(label.casefold().split()), label)
+        if other != label:
+            raise UserError(
+                f'{counts.first[label]}: the label "{label}" differs from "{other}" ({counts.first[other]}) in case or '
+                "white space only; write them alike, or name both in task.labels if they are meant so"
+            )
+    lonely = [label for label in labels if counts.rows[label] == 1]
+    if lonely:
+        shown = ", ".join(f'"{label}" ({counts.first[label]})' for label in lonely[:_SHOWN])
+        more = f" and {len(lonely) - _SHOWN} more" if len(lonely) > _SHOWN else ""
+        say(f"warning: one training row only has the label {shown}{more}; it can hardly be learnt")

@@ -1,0 +1,258 @@
+"""Several labels, or none, for a text (or a pair of texts).
+
+Loss: the mean over the labels of binary cross-entropy. A label counts as given from its threshold on; the thresholds
+are chosen at each validation, each so that its label's F1 there is the best, and are weights of the model: the best
+checkpoint has its own.
+Served answer, most probable first: ``labels`` string [B, C], "" after the last one that is given; then in the task's
+order ``classes`` string [B, C], ``scores`` float32 [B, C] and ``thresholds`` float32 [B, C].
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Optional, Union
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from tfpipeline.checkpoints.checkpoint import Checkpoint
+    from tfpipeline.data import Example
+    from tfpipeline.data.options import DataOptions
+    from tfpipeline.models import BertConfig
+
+_GIVEN = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+
+
+class MultiLabelOptions(PooledOptions):
+    """The ``task`` section of a run file for several labels a text."""
+
+    name: Literal["multilabel"] = "multilabel"
+    labels: Optional[list[str]] = Field(
+        None, min_length=1, description="The labels in order; by default those of the training rows, sorted."
+    )
+    columns: Optional[list[str]] = Field(
+        None,
+        min_length=1,
+        description="Columns of 0 and 1, one a label and called as it; null: data.label holds each row's list.",
+    )
+    separator: str = Field(
+        ",",
+        min_length=1,
+        description="Between the labels of a list that is not JSON; a blank list has none of them.",
+    )
+    threshold: Union[Literal["tuned"], float] = Field(
+        "tuned",
+        description="The score from which on a label is given; tuned: each label's own, with the best F1 on validation.",
+    )
+
+    @field_validator("threshold")
+    @classmethod
+    def _between(cls, value: Union[str, float]) -> Union[str, float]:
+        if isinstance(value, float) and not 0 < value < 1:
+            raise ValueError("must lie between 0 and 1")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MultiLabelOptions:
+        if self.columns is not None and self.labels is not None:
+            raise ValueError("labels and columns both name the labels; keep one")
+        return self
+
+
+class MultiLabel(PooledTask):
+    """Sets of labels from texts; see the module."""
+
+    Options = MultiLabelOptions
+    best_metric = "macro_f1"
+    lower_is_better = frozenset({"hamming_loss"})
+    problem_type = "multi_label_classification"
+
+    def __init__(self, options: MultiLabelOptions, labels: Sequence[str]) -> None:
+        super().__init__(options, list(labels))
+        self.labels = tuple(labels)
+        self.outputs = len(self.labels)
+        self._index = {label: index for index, label in enumerate(self.labels)}
+
+    @classmethod
+    def check(cls, options: MultiLabelOptions, data: DataOptions) -> None:
+        if options.columns is None and data.label is None:
+            raise ValueError("task.columns and data.label are both null; name the column(s) of the labels")
+
+    @classmethod
+    def columns(cls, options: MultiLabelOptions) -> Sequence[str] | None:
+        return options.columns
+
+    @classmethod
+    def stratum(cls, options: MultiLabelOptions, example: Example) -> Hashable:
+        # Of whole sets most are rare, and rare ones would never be validated on.
+        return min(_labels(options, example), default=None)
+
+    @classmethod
+    def from_examples(cls, options: MultiLabelOptions, examples: Sequence[Example]) -> MultiLabel:
+        counts = LabelCounts()
+        for example in examples:
+            for label in _labels(options, example):
+                counts.add(label, example)
+        labels = options.labels or options.columns or sorted(counts.rows)
+        if not labels:
+            raise UserError("no training row has a label; check the column of the labels")
+        check_labels(labels, counts, named=options.labels is not None or options.columns is not None)
+        task = cls(options, labels)
+        task.targets(examples)
+        return task
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> MultiLabel:
+        cls.require_pooler(checkpoint)
+        # transformers gives a label from 0.5 on.
+        options = MultiLabelOptions(labels=list(checkpoint.labels), pooling="pooler", threshold=0.5)
+        return cls(options, checkpoint.labels)
+
+    def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
+        given = np.zeros((len(examples), len(self.labels)), np.int8)
+        for row, example in enumerate(examples):
+            for label in _labels(self.options, example):
+                if label not in self._index:
+                    raise UserError(
+                        f'{example.source}: unknown label "{label}"{did_you_mean(label, self.labels)}'
+                    )
+                given[row, self._index[label]] = 1
+        return {"labels": given}
+
+    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+        from tfpipeline.models import MultiLabelHead
+
+        options = self.options
+        threshold = 0.5 if options.threshold == "tuned" else options.threshold
+        return MultiLabelHead(
+            self.outputs, threshold=threshold, pooling=options.pooling, dropout=options.dropout, seed=seed
+        )
+
+    def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        import tensorflow as tf
+
+        logits = outputs["logits"]
+        wanted = tf.cast(targets["labels"], logits.dtype)
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits), axis=-1)
+
+    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        scores = tf.nn.sigmoid(tf.cast(outputs["logits"], tf.float32))
+        thresholds = tf.cast(outputs["thresholds"], tf.float32)
+        classes = tf.constant(self.labels)
+        given = scores >= thresholds
+        # Those that are not given come after all that are.
+        order = tf.argsort(tf.where(given, -scores, 1.0), axis=-1, stable=True)
+        labels = tf.where(tf.gather(given, order, batch_dims=1), tf.gather(classes, order), "")
+        return {
+            "labels": labels,
+            "classes": tf.repeat(classes[None, :], tf.shape(scores)[0], axis=0),
+            "scores": scores,
+            "thresholds": thresholds,
+        }
+
+    def tune(
+        self,
+        head: Any,
+        answers: Mapping[str, np.ndarray],
+        targets: Mapping[str, np.ndarray],
+        weights: np.ndarray,
+    ) -> Mapping[str, np.ndarray]:
+        if self.options.threshold != "tuned":
+            return answers
+        from tfpipeline.metrics.multilabel import tune_thresholds
+
+        thresholds = tune_thresholds(targets["labels"], answers["scores"], weights)
+        head.thresholds.assign(thresholds)
+        return {**answers, "thresholds": np.broadcast_to(thresholds, answers["scores"].shape)}
+
+    def metrics(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
+    ) -> dict[str, float]:
+        from tfpipeline.metrics import multilabel
+
+        return multilabel.compute(
+            targets["labels"], answers["scores"], answers["thresholds"][0], weights, labels=self.labels
+        )
+
+    def report(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
+    ) -> str:
+        from tfpipeline.metrics import multilabel
+
+        return multilabel.report(
+            targets["labels"], answers["scores"], answers["thresholds"][0], weights, labels=self.labels
+        )
+
+    def baseline(
+        self, train: Sequence[Example], test: Sequence[Example]
+    ) -> tuple[str, dict[str, np.ndarray]] | None:
+        from tfpipeline.metrics.baseline import tfidf_multilabel
+
+        scores = tfidf_multilabel(
+            [example.joined_text for example in train],
+            self.targets(train)["labels"],
+            [example.joined_text for example in test],
+        )
+        return "TF-IDF + logistic regression", {
+            "scores": scores.astype(np.float32),
+            "thresholds": np.full(scores.shape, 0.5, np.float32),
+        }
+
+    def mistakes(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> list[tuple[int, str, str]]:
+        given, truth = answers["scores"] >= answers["thresholds"], targets["labels"] > 0
+        wrong = np.flatnonzero((given != truth).any(-1))
+        surest = np.abs(answers["scores"] - truth).max(-1)
+        worst_first = wrong[np.argsort(-surest[wrong], kind="stable")]
+        return [(int(row), self._named(truth[row]), self._named(given[row])) for row in worst_first]
+
+    def _named(self, given: np.ndarray) -> str:
+        return ", ".join(label for label, is_given in zip(self.labels, given) if is_given) or "none"
+
+
+def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
+    """A row's labels, in no order; a label that stands twice counts once."""
+    if options.columns is not None:
+        return [column for column in options.columns if _is_given(example, column)]
+    text = example.label or ""
+    if not text.startswith("["):
+        found = text.split(options.separator)
+    else:
+        try:
+            # A label that looks like a number is one that is called so.
+            found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        except ValueError as error:
+            raise UserError(
+                f"{example.source}: the labels {text[:40]} are no JSON list ({error}); write them as "
+                f'["a", "b"], or with "{options.separator}" between them'
+            ) from error
+        odd = next((label for label in found if not isinstance(label, str)), None)
+        if odd is not None:
+            raise UserError(
+                f"{example.source}: the label {json.dumps(odd)[:40]} is not text; write names only"
+            )
+    stripped = (label.strip() for label in found)
+    return list(dict.fromkeys(label for label in stripped if label))
+
+
+def _is_given(example: Example, column: str) -> bool:
+    cell = example.columns[column].strip().lower()
+    if cell not in _GIVEN:
+        raise UserError(
+            f'{example.source}: the column "{column}" holds "{example.columns[column]}"; expected 0 or 1'
+        )
+    return _GIVEN[cell]
+
+
+TASK: type[Any] = MultiLabel

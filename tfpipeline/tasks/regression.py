@@ -1,0 +1,161 @@
+"""Regression: a number for a text (or a pair of texts).
+
+The model learns the number in standard deviations from the mean of the training rows, so that any unit trains with
+the same learning rate and an untrained head starts at the mean; answers and scores are in the data's own unit.
+Loss: squared error, or Huber's (Huber 1964, doi 10.1214/aoms/1177703732), in standard deviations.
+Served answer: ``value`` float32 [B].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from tfpipeline.errors import UserError
+from tfpipeline.tasks._pooled import PooledOptions, PooledTask
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfpipeline.checkpoints.checkpoint import Checkpoint
+    from tfpipeline.data import Example
+
+_LARGEST = float(np.finfo(np.float32).max)
+_MISTAKES = 100  # every row is a little wrong: these are the worst
+
+
+class RegressionOptions(PooledOptions):
+    """The ``task`` section of a run file for regression."""
+
+    name: Literal["regression"] = "regression"
+    loss: Literal["mse", "huber"] = Field(
+        "mse", description="Squared error, or Huber's, which outliers pull less."
+    )
+    delta: float = Field(
+        1.0, gt=0, description="Of huber: from this error on, in standard deviations, it grows linearly."
+    )
+
+
+class Regression(PooledTask):
+    """Numbers from texts; see the module."""
+
+    Options = RegressionOptions
+    best_metric = "pearson"
+    lower_is_better = frozenset({"rmse", "mae"})
+    problem_type = "regression"
+    outputs = 1
+
+    def __init__(self, options: RegressionOptions, learnt: Mapping[str, float]) -> None:
+        super().__init__(options, dict(learnt))
+        self.mean, self.scale = learnt["mean"], learnt["scale"]
+
+    @classmethod
+    def stratum(cls, options: RegressionOptions, example: Example) -> Hashable:
+        return None  # numbers are no classes: the split is random
+
+    @classmethod
+    def from_examples(cls, options: RegressionOptions, examples: Sequence[Example]) -> Regression:
+        values = _values(examples).astype(np.float64)
+        mean, scale = float(values.mean()), float(values.std())
+        if not scale > 0:
+            raise UserError(
+                f"all training rows have the value {mean:g}; a regression needs at least two different ones"
+            )
+        return cls(options, {"mean": mean, "scale": scale})
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Regression:
+        cls.require_pooler(checkpoint)
+        if len(checkpoint.labels) != 1:
+            raise UserError(
+                f"{checkpoint} is a regression of {len(checkpoint.labels)} numbers; one of a single number can be used"
+            )
+        return cls(RegressionOptions(pooling="pooler"), {"mean": 0.0, "scale": 1.0})
+
+    def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
+        return {"value": _values(examples)}
+
+    def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        import tensorflow as tf
+
+        logits = outputs["logits"][:, 0]
+        wanted = (tf.cast(targets["value"], logits.dtype) - self.mean) / self.scale
+        error = tf.abs(logits - wanted)
+        if self.options.loss == "mse":
+            return error * error
+        delta = self.options.delta
+        return tf.where(error <= delta, 0.5 * error * error, delta * (error - 0.5 * delta))
+
+    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        return {"value": tf.cast(outputs["logits"][:, 0], tf.float32) * self.scale + self.mean}
+
+    def metrics(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
+    ) -> dict[str, float]:
+        from tfpipeline.metrics import regression
+
+        return regression.compute(targets["value"], answers["value"], weights)
+
+    def report(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
+    ) -> str:
+        from tfpipeline.metrics import regression
+
+        return regression.report(targets["value"], answers["value"], weights)
+
+    def baseline(
+        self, train: Sequence[Example], test: Sequence[Example]
+    ) -> tuple[str, dict[str, np.ndarray]] | None:
+        from tfpipeline.metrics.baseline import tfidf_ridge
+
+        values = tfidf_ridge(
+            [example.joined_text for example in train],
+            _values(train).astype(np.float64),
+            [example.joined_text for example in test],
+        )
+        return "TF-IDF + ridge regression", {"value": values.astype(np.float32)}
+
+    def mistakes(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> list[tuple[int, str, str]]:
+        values, truth = answers["value"], targets["value"]
+        worst_first = np.argsort(-np.abs(values - truth), kind="stable")[:_MISTAKES]
+        return [(int(row), f"{truth[row]:g}", f"{values[row]:.4g}") for row in worst_first]
+
+    def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        from matplotlib.figure import Figure
+
+        values, truth = answers["value"], targets["value"]
+        figure = Figure(figsize=(5, 5))
+        axes = figure.subplots()
+        axes.scatter(truth, values, s=4, alpha=0.4)
+        axes.axline((float(truth.mean()),) * 2, slope=1, color="grey", linewidth=1)
+        axes.set(xlabel="expected", ylabel="answered")
+        return {"scatter": figure}
+
+
+def _values(examples: Sequence[Example]) -> np.ndarray:
+    """The rows' numbers, float32 [N]."""
+    values = np.empty(len(examples), np.float32)
+    for row, example in enumerate(examples):
+        if example.label is None:
+            raise UserError(f"{example.source}: the row has no number in the label column")
+        try:
+            value = float(example.label)
+        except ValueError:
+            value = math.nan
+        if not abs(value) <= _LARGEST:  # also when it is NaN
+            raise UserError(
+                f'{example.source}: the label "{example.label}" is no finite number (32 bits); correct the row or remove it'
+            )
+        values[row] = value
+    return values
+
+
+TASK: type[Any] = Regression
