@@ -32,6 +32,7 @@ TRAIN = [
     "matplotlib>=3.10",
     "pydantic>=2.14,<3",
     "PyYAML>=6.0.3",
+    "pyarrow>=26.0",
 ]
 # The TPU build of TensorFlow is a package of its own, one version behind.
 TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith("tensorflow~"))]

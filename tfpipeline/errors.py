@@ -21,6 +21,7 @@ _EXTRA_OF = {
     "matplotlib": "train",
     "pydantic": "train",
     "yaml": "train",
+    "pyarrow": "train",
     "tensorflow_serving": "serve",
 }
 

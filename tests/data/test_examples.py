@@ -46,12 +46,21 @@ def test_columns_that_are_not_named_are_kept_for_the_task(tmp_path):
     assert Example("a", "b").joined_text == "a b"
 
 
-@pytest.mark.parametrize("cell", ["-1", "heavy", "", "nan", "inf", "-0.1"])
+@pytest.mark.parametrize("cell", ["-1", "heavy", "", "nan", "inf", "-0.1", "1_0", "١"])
 def test_weights_that_are_none(tmp_path, cell):
     path = write(tmp_path / "x.csv", [("a", "1"), ("b", cell)], ("text", "w"))
     with pytest.raises(UserError) as caught:
         read_data_file(path, DataOptions(train=path, label=None, weight="w"))
     assert str(caught.value) == f'{path}:3: the column "w" holds "{cell}"; a weight is a number of at least 0'
+
+
+@pytest.mark.parametrize("cell", ["1e300", "1e-60"])
+def test_weights_that_the_loss_cannot_hold(tmp_path, cell):
+    path = write(tmp_path / "x.csv", [("a", "0"), ("b", cell)], ("text", "w"))
+    with pytest.raises(
+        UserError, match=f'x.csv:3: the column "w" holds "{cell}"; a weight is 0, or from 1e-38 to 3e'
+    ):
+        read_data_file(path, DataOptions(train=path, label=None, weight="w"))
 
 
 def test_missing_column_group_and_rows(tmp_path):

@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,8 +138,11 @@ def test_every_reader_streams(tmp_path, name):
     }
     path = tmp_path / f"x.{name}"
     # The broken byte lies beyond what a file's buffer reads ahead.
-    line = good[name].splitlines(keepends=True)[-1].encode()
-    path.write_bytes(good[name].encode() + line * 100_000 + b"\xff\n")
+    if name == "parquet":
+        pq.write_table(pa.table({"text": [b"a", *[b"b"] * 100_000, b"\xff"]}), path)
+    else:
+        line = good[name].splitlines(keepends=True)[-1].encode()
+        path.write_bytes(good[name].encode() + line * 100_000 + b"\xff\n")
     records = read_records(path, ["text"])
     first, second = next(records), next(records)
     assert (first.columns, second.columns) == ({"text": "a"}, {"text": "b"})
@@ -162,6 +167,6 @@ def test_csv_reads_what_python_writes(tmp_path_factory, cells):
 def test_the_data_layer_needs_numpy_only():
     code = (
         "import sys, tfpipeline.data; "
-        "sys.exit(bool({'tensorflow', 'keras', 'sklearn', 'pydantic', 'yaml'} & set(sys.modules)))"
+        "sys.exit(bool({'tensorflow', 'keras', 'sklearn', 'pydantic', 'yaml', 'pyarrow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfpipeline.metrics.baseline import tfidf_baseline
+from tfpipeline.metrics.baseline import tfidf_baseline, tfidf_multilabel, tfidf_ridge
 
 
 def test_learns_words_and_is_deterministic():
@@ -34,3 +34,65 @@ def test_chinese_characters_are_words():
     texts = ["这部电影很好", "质量很好", "这部电影很差", "质量很差"] * 3
     probabilities, classes = tfidf_baseline(texts, ["pos", "pos", "neg", "neg"] * 3, ["服务好", "服务差"])
     assert [classes[index] for index in probabilities.argmax(-1)] == ["pos", "neg"]
+
+
+def test_ridge_learns_words_and_is_deterministic():
+    texts = ["good film", "a good day", "bad film", "a bad day"] * 5
+    values = [2.0, 2.0, -1.0, -1.0] * 5
+    found = tfidf_ridge(texts, values, ["good", "bad", "nothing known"])
+    assert (found.shape, found.dtype) == ((3,), np.float64)
+    assert found == pytest.approx([2, -1, 0.5], abs=0.3)
+    assert (tfidf_ridge(texts, values, ["good", "bad", "nothing known"]) == found).all()
+
+
+def test_ridge_picks_the_alpha_that_answers_best():
+    """Where the values are noise, little is learnt from them; where they are sums over words, much."""
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"word{word}" for word in rng.integers(0, 50, 10)) for _ in range(300)]
+    noise = tfidf_ridge(texts[:200], rng.normal(size=200), texts[200:])
+    assert noise.std() < 0.3
+    sums = [sum(int(word[4:]) for word in text.split()) / 10 for text in texts]
+    found = tfidf_ridge(texts[:200], sums[:200], texts[200:])
+    assert np.corrcoef(found, sums[200:])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("texts", "values", "answer"),
+    [
+        (["!", "?", "…", ""], [1.0, 2.0, 3.0, 6.0], 3.0),  # no words: the mean
+        (["good"], [4.0], 4.0),
+        (["good", "bad"], [4.0, 4.0], 4.0),
+        (["good film"] * 4, [4, 4, 4, 4], 4.0),
+    ],
+)
+def test_ridge_of_texts_that_teach_nothing(texts, values, answer):
+    assert tfidf_ridge(texts, values, ["good", "x"]) == pytest.approx([answer] * 2)
+
+
+def test_multilabel_learns_each_label():
+    texts = ["good film", "a good day", "bad film", "a bad day"] * 5
+    targets = np.array(
+        [[1, 1, 0, 1], [1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]] * 5
+    )  # good, film, never, always
+    found = tfidf_multilabel(texts, targets, ["good film", "bad day", "good"])
+    assert (found.shape, found.dtype) == ((3, 4), np.float64)
+    assert (found[:2, :2] > 0.8).tolist() == [[True, True], [False, False]]
+    assert found[2, 0] > 0.8
+    assert found[:, 2:].tolist() == [[0, 1]] * 3
+    # As many classifiers of one label.
+    single, classes = tfidf_baseline(texts, targets[:, 0].astype(str), ["good film", "bad day", "good"])
+    assert classes == ["0", "1"]
+    np.testing.assert_allclose(found[:, 0], single[:, 1], rtol=1e-6)
+
+
+def test_multilabel_without_words_gets_the_shares():
+    targets = np.array([[True, False], [False, False], [True, True], [True, False]])
+    assert tfidf_multilabel(["!", "?", "…", ""], targets, ["!", "x"]).tolist() == [[0.75, 0.25]] * 2
+
+
+def test_the_classifiers_answers_are_these():
+    """A yardstick is not to move: computed with the first version of this file and scikit-learn 1.9."""
+    texts = ["good film", "a good day", "bad film", "a bad day", "the film of the day"]
+    found, _ = tfidf_baseline(texts, list("abcab"), ["good film", "the bad day"])
+    wanted = [[0.59162166, 0.28431885, 0.12405949], [0.59076768, 0.24074781, 0.16848451]]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)

@@ -14,12 +14,16 @@ import numpy as np
 from tfpipeline.console import say
 from tfpipeline.data.examples import Example, Rows, Spool
 from tfpipeline.data.readers import read_records
-from tfpipeline.data.records import Record
+from tfpipeline.data.records import Record, shortened
 from tfpipeline.data.splits import split_rows
 from tfpipeline.errors import UserError
 
 if TYPE_CHECKING:
     from tfpipeline.data.options import DataOptions
+
+_LARGEST_WEIGHT, _SMALLEST_WEIGHT = (
+    float(limit) for limit in (np.finfo(np.float32).max, np.finfo(np.float32).tiny)
+)
 
 
 class _Codes:
@@ -193,11 +197,15 @@ def _example(record: Record, roles: Mapping[str, Optional[str]], targets: Sequen
 
 def _weight(cell: str, record: Record, column: str) -> float:
     try:
-        weight = float(cell)
+        weight = float(cell) if cell.isascii() and "_" not in cell else math.nan  # Python's own spellings
     except ValueError:
         weight = math.nan
     if not (math.isfinite(weight) and weight >= 0):
-        raise UserError(
-            f'{record.source}: the column "{column}" holds "{cell}"; a weight is a number of at least 0'
+        reason = "a weight is a number of at least 0"
+    elif weight > _LARGEST_WEIGHT or 0 < weight < _SMALLEST_WEIGHT:
+        reason = (
+            f"a weight is 0, or from {_SMALLEST_WEIGHT:.0e} to {_LARGEST_WEIGHT:.0e}"  # the loss has 32 bits
         )
-    return weight
+    else:
+        return weight
+    raise UserError(f'{record.source}: the column "{column}" holds "{shortened(cell) or cell}"; {reason}')

@@ -9,6 +9,7 @@ from pathlib import Path
 from tfpipeline.errors import UserError, did_you_mean
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SHOWN = 40  # characters of a column's name
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -19,7 +20,7 @@ class Record:
     Attributes:
         columns: cells by column name, as text. A gap is an empty string.
         file: the file's name, as the user gave it.
-        line: where the row starts, from 1.
+        line: where the row starts, from 1; of a file without lines, the row's number.
     """
 
     columns: Mapping[str, str]
@@ -37,7 +38,19 @@ def require(wanted: Sequence[str], columns: Iterable[str], source: str) -> None:
     columns = list(columns)
     for name in wanted:
         if name not in columns:
-            raise UserError(f'{source}: there is no column "{name}"{did_you_mean(name, columns)}')
+            known = map(shortened, columns)
+            raise UserError(f'{source}: there is no column "{name}"{did_you_mean(name, known)}')
+
+
+def shortened(name: str) -> str:
+    """A column's name in a message: where the header is missing, the first row's text stands in its place."""
+    name = " ".join(name.split())
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
+
+
+def read_error(path: Path, error: OSError) -> UserError:
+    """The sentence for a data file that cannot be read."""
+    return UserError(f"cannot read {path}: {error.strerror or error}; check the path of the data file")
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -62,6 +75,4 @@ def read_lines(path: Path) -> Iterator[str]:
                         f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
                     ) from error
     except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror or error}; check the path of the data file"
-        ) from error
+        raise read_error(path, error) from error

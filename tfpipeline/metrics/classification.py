@@ -13,7 +13,7 @@ from typing import Optional
 import numpy as np
 from sklearn import metrics
 
-from tfpipeline.errors import UserError
+from tfpipeline.metrics._rows import counted, weights_of
 
 CALIBRATION_BINS = 15
 
@@ -137,21 +137,10 @@ def _checked(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     targets = np.asarray(targets)
     probabilities = np.asarray(probabilities, np.float64)
-    weights = np.ones(len(targets)) if weights is None else np.asarray(weights, np.float64)
+    weights = weights_of(targets, weights)
     if probabilities.shape != (len(targets), len(labels)) or weights.shape != targets.shape:
         raise ValueError(
             f"targets {targets.shape}, probabilities {probabilities.shape}, weights {weights.shape} and "
             f"{len(labels)} labels do not fit together"
         )
-    counted = weights > 0
-    if not counted.any():
-        raise UserError(
-            "there is nothing to score: no row has a weight above 0; check the column of the weights"
-        )
-    broken = ~np.isfinite(probabilities).all(-1)
-    if broken.any():
-        raise UserError(
-            f"{broken.sum()} of {len(targets)} answers are not numbers, so training has diverged; lower "
-            "training.learning_rate"
-        )
-    return targets[counted], probabilities[counted], weights[counted]
+    return counted(targets, probabilities, weights)

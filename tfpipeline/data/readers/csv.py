@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tfpipeline.data.records import Record, read_lines, require
+from tfpipeline.data.records import Record, read_lines, require, shortened
 from tfpipeline.errors import UserError
 
 _ADVICE = (
@@ -36,7 +36,7 @@ def check_header(header: Sequence[str], source: str, required: Sequence[str]) ->
         raise UserError(f"{source}: the file is empty; expected a header and rows")
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
-        raise UserError(f'{source}: two columns are called "{repeated[0]}"; rename one')
+        raise UserError(f'{source}: two columns are called "{shortened(repeated[0])}"; rename one')
     require(required, header, source)
 
 

@@ -24,20 +24,20 @@ def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
         empty = False
         source = f"{path}:{number}"
         row = _parse(text, source)
-        columns = {_clean(key): _cell(value) for key, value in row.items()}
+        columns = {_clean(key): cell(value) for key, value in row.items()}
         require(required, columns, source)
         yield Record(columns, str(path), number)
     if empty:
         raise UserError(f"{path}:1: the file is empty; expected a JSON object a line")
 
 
-class _Number(str):
+class Number(str):
     """A number as it is written: 1.0 stays 1.0, and an identifier of 30 digits keeps them all."""
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
-        row = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+        row = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Number)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
         raise UserError(f"{source}: not a JSON object ({reason}); write one object a line") from error
@@ -48,7 +48,8 @@ def _parse(text: str, source: str) -> dict[str, Any]:
     return row
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A parsed value as text; see the module."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -62,7 +63,7 @@ def _dump(value: Any) -> str:
         return "[" + ", ".join(map(_dump, value)) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_dump(key)}: {_dump(item)}" for key, item in value.items()) + "}"
-    return str(value) if isinstance(value, _Number) else json.dumps(value, ensure_ascii=False)
+    return str(value) if isinstance(value, Number) else json.dumps(value, ensure_ascii=False)
 
 
 def _clean(text: str) -> str:

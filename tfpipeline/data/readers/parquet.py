@@ -1,0 +1,110 @@
+"""Parquet: its columns, as text; needs pyarrow.
+
+Cells are what the JSON lines reader makes of the same values: numbers in Python's notation, ``true`` and ``false``,
+lists and structs as JSON, null as a gap. What JSON does not have: decimals with all their digits, dates and times as
+ISO 8601 to the microsecond, bytes as the UTF-8 text that they hold. A record's line is the number of its row, from 1.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfpipeline.data.readers.csv import check_header
+from tfpipeline.data.readers.jsonl import Number, cell
+from tfpipeline.data.records import Record, read_error, shortened
+from tfpipeline.errors import UserError, explain_missing_extra
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_ROWS = 256  # held at a time; texts may be long
+_BUFFER = 1 << 20  # bytes of a column read ahead; without it a whole row group is
+
+
+def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+    """Yield the rows of a Parquet file; see :mod:`tfpipeline.data.readers`. A file without rows yields nothing."""
+    with explain_missing_extra():
+        import pyarrow
+        import pyarrow.parquet
+
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise read_error(path, error) from error
+    row = 0
+    try:
+        with file:
+            table = pyarrow.parquet.ParquetFile(
+                file,
+                buffer_size=_BUFFER,
+                pre_buffer=False,
+                coerce_int96_timestamp_unit="us",
+                page_checksum_verification=True,
+            )
+            names = table.schema_arrow.names
+            check_header(names, str(path), required)
+            for batch in table.iter_batches(_ROWS, use_threads=False):
+                columns = [
+                    _cells(column, f'the column "{shortened(name)}"', path, row + 1)
+                    for name, column in zip(names, batch.columns)
+                ]
+                for cells in zip(*columns):
+                    row += 1
+                    yield Record(dict(zip(names, cells)), str(path), row)
+    # What pyarrow raises for a damaged file; its messages can have several lines.
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        where = f"{path}: after row {row}" if row else f"{path}"
+        raise UserError(
+            f"{where}: not a Parquet file, or a damaged one ({reason}); write or copy it again"
+        ) from error
+
+
+def _cells(column: pyarrow.Array, name: str, path: Path, first: int) -> list[str]:
+    """The texts of a column's rows, of which ``first`` is the number of the first."""
+    import pyarrow
+
+    if pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns":
+        # Python's own times end at the microsecond; pyarrow refuses finer ones.
+        column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
+    cells = []
+    for row, value in enumerate(column, first):
+        try:
+            cells.append(_text(value.as_py()))
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path}:{row}: not UTF-8 (byte 0x{error.object[error.start]:02x}) in {name}; save it as text, or leave "
+                "the column out"
+            ) from error
+        # A time beyond year 9999, an unknown time zone, a struct with two fields of a name.
+        except (ValueError, OverflowError, LookupError) as error:
+            raise UserError(
+                f"{path}:{row}: {name} holds what cannot be read as text ({error}); save it as text, or leave the column "
+                "out"
+            ) from error
+    return cells
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else cell(_json(value))
+
+
+def _json(value: Any) -> Any:
+    """A value of pyarrow's as one that the JSON lines reader knows."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):  # tuples are the pairs of a map
+        return [_json(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _json(item) for name, item in value.items()}
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, decimal.Decimal):
+        return Number(format(value, "f"))
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return str(value)

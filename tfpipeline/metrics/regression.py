@@ -1,0 +1,98 @@
+"""Scores of a number for a text. N rows; rows of weight 0 are left out."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+from tfpipeline.metrics._rows import counted, weights_of
+
+_QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
+
+
+def compute(
+    targets: np.ndarray, values: np.ndarray, weights: Optional[np.ndarray] = None
+) -> dict[str, float]:
+    """Pearson's and Spearman's correlation, root mean square error, mean absolute error, R2.
+
+    A weight counts as so many copies of its row; equal numbers share the mean of their ranks. A correlation is 0
+    where all targets or all values are equal. R2 is then, of equal targets, 1 if every value is right and else 0, as
+    scikit-learn has it.
+
+    Args:
+        targets: float or integer [N], the right numbers, finite.
+        values: float [N], the answers.
+        weights: float [N], at least 0; 1 by default.
+    Raises:
+        UserError: no row has a weight above 0, or a value is not a number (training diverged).
+    """
+    targets, values, weights = _checked(targets, values, weights)
+    errors = values - targets
+    squared = float(np.average(errors**2, weights=weights))
+    if _constant(targets):
+        r2 = float(squared == 0)
+    else:
+        spread = np.average((targets - np.average(targets, weights=weights)) ** 2, weights=weights)
+        r2 = float(1 - squared / spread)
+    return {
+        "pearson": _correlation(targets, values, weights),
+        "spearman": _correlation(_ranks(targets, weights), _ranks(values, weights), weights),
+        "rmse": float(np.sqrt(squared)),
+        "mae": float(np.average(np.abs(errors), weights=weights)),
+        "r2": r2,
+    }
+
+
+def report(targets: np.ndarray, values: np.ndarray, weights: Optional[np.ndarray] = None) -> str:
+    """The scores and the quantiles of the residuals, value less target; arguments and errors as :func:`compute`."""
+    targets, values, weights = _checked(targets, values, weights)
+    rows = {name: f"{score:.4g}" for name, score in compute(targets, values, weights).items()}
+    rows["rows"] = str(len(targets))
+    errors = values - targets
+    order = errors.argsort()
+    reached = weights[order].cumsum()
+    places = np.searchsorted(reached, np.array(list(_QUANTILES.values())) * reached[-1])
+    quantiles = errors[order][places.clip(max=len(errors) - 1)]
+    return "\n".join(
+        [
+            *(f"{name:>12}  {score:>10}" for name, score in rows.items()),
+            "",
+            "residuals (value - target)",
+            "".join(f"{name:>11}" for name in _QUANTILES),
+            "".join(f"{error:>11.4g}" for error in quantiles),
+            "",
+        ]
+    )
+
+
+def _constant(numbers: np.ndarray) -> bool:
+    # Not their spread around the mean: the mean of equal numbers is a last digit off.
+    return bool((numbers == numbers[0]).all())
+
+
+def _correlation(one: np.ndarray, two: np.ndarray, weights: np.ndarray) -> float:
+    if _constant(one) or _constant(two):
+        return 0.0
+    one, two = (numbers - np.average(numbers, weights=weights) for numbers in (one, two))
+    spread = np.sqrt(weights @ one**2) * np.sqrt(weights @ two**2)
+    return float(np.clip(weights @ (one * two) / spread, -1, 1)) if spread > 0 else 0.0
+
+
+def _ranks(numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean rank of each number's copies, but for a constant, which no correlation sees."""
+    _, places = np.unique(numbers, return_inverse=True)
+    copies = np.bincount(places, weights)
+    return (copies.cumsum() - copies / 2)[places]
+
+
+def _checked(
+    targets: np.ndarray, values: np.ndarray, weights: Optional[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    targets, values = np.asarray(targets, np.float64), np.asarray(values, np.float64)
+    weights = weights_of(targets, weights)
+    if targets.ndim != 1 or values.shape != targets.shape or weights.shape != targets.shape:
+        raise ValueError(
+            f"targets {targets.shape}, values {values.shape} and weights {weights.shape} do not fit together"
+        )
+    return counted(targets, values, weights)
