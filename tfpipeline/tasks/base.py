@@ -59,8 +59,8 @@ class Task(abc.ABC):
 
     # What it asks of the data files; known from the options alone.
 
-    @classmethod
-    def check(cls, options: Any, data: DataOptions) -> None:  # noqa: B027 - most ask nothing
+    @classmethod  # noqa: B027 - most ask nothing
+    def check(cls, options: Any, data: DataOptions) -> None:
         """Hold the ``task`` section against the ``data`` section, before anything is read.
 
         Raises:

@@ -237,11 +237,11 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
                 f"{example.source}: the labels {text[:40]} are no JSON list ({error}); write them as "
                 f'["a", "b"], or with "{options.separator}" between them'
             ) from error
-        odd = next((label for label in found if not isinstance(label, str)), None)
-        if odd is not None:
-            raise UserError(
-                f"{example.source}: the label {json.dumps(odd)[:40]} is not text; write names only"
-            )
+        for label in found:
+            if not isinstance(label, str):
+                raise UserError(
+                    f"{example.source}: the label {json.dumps(label)[:40]} is not text; write names only"
+                )
     stripped = (label.strip() for label in found)
     return list(dict.fromkeys(label for label in stripped if label))
 

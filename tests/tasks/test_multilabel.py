@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tasks import kit
+from tfpipeline import config
+from tfpipeline.data import Example
+from tfpipeline.errors import UserError
+from tfpipeline.tasks.multilabel import MultiLabel, MultiLabelOptions
+from tfpipeline.training import RunConfig, train
+
+LOGITS = np.log([[3.0, 1.0, 1 / 3], [0.25, 0.25, 0.25]]).astype(
+    np.float32
+)  # scores 3/4, 1/2, 1/4 and 1/5 each
+
+
+def examples(*labels):
+    return [Example("text", label=label, file="rows.csv", line=line) for line, label in enumerate(labels, 2)]
+
+
+def columns(**cells):
+    rows = zip(*cells.values())
+    return [
+        Example("text", columns=dict(zip(cells, row)), file="rows.csv", line=line)
+        for line, row in enumerate(rows, 2)
+    ]
+
+
+def task(**options):
+    return MultiLabel(MultiLabelOptions(**options), ["a", "b", "c"])
+
+
+def outputs(thresholds=(0.5, 0.5, 0.5)):
+    return {"logits": tf.constant(LOGITS), "thresholds": tf.constant([thresholds] * 2, tf.float32)}
+
+
+def test_loss_by_hand():
+    losses = task().loss(outputs(), {"labels": tf.constant([[1, 0, 0], [0, 0, 1]], tf.int8)})
+    want = [-np.log([0.75, 0.5, 0.75]).mean(), -np.log([0.8, 0.8, 0.2]).mean()]
+    np.testing.assert_allclose(losses, want, rtol=1e-6)
+
+
+def test_answers_the_highest_score_first():
+    answers = {name: tensor.numpy() for name, tensor in task().answers(outputs((0.8, 0.5, 0.2))).items()}
+    assert answers["labels"].tolist() == [[b"b", b"c", b""], [b"c", b"", b""]]
+    assert answers["classes"].tolist() == [[b"a", b"b", b"c"]] * 2
+    np.testing.assert_allclose(answers["scores"], [[0.75, 0.5, 0.25], [0.2, 0.2, 0.2]], rtol=1e-6)
+    assert task().answers(outputs((0.1, 0.1, 0.1)))["labels"].numpy().tolist()[0] == [b"a", b"b", b"c"]
+    assert task().answers(outputs((0.9, 0.9, 0.9)))["labels"].numpy().tolist() == [[b"", b"", b""]] * 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("a, b", ["a", "b"]),
+        (" a ,,a", ["a"]),
+        ('["a, b", "c"]', ["a, b", "c"]),
+        ("[]", []),
+        ("[1, 2.50]", ["1", "2.50"]),
+        (None, []),
+    ],
+)
+def test_lists_of_labels(cell, labels):
+    rows = examples(cell, "z")
+    learnt = MultiLabel.from_examples(MultiLabelOptions(), rows)
+    assert learnt.labels == tuple(sorted([*labels, "z"]))
+    given = learnt.targets(rows)["labels"]
+    assert [label for label, is_given in zip(learnt.labels, given[0]) if is_given] == sorted(labels)
+
+
+def test_columns_of_zeros_and_ones():
+    rows = columns(b=["1", "0", "TRUE"], a=["0.0", "1.0", " 1 "])
+    learnt = MultiLabel.from_examples(MultiLabelOptions(columns=["b", "a"]), rows)
+    assert learnt.labels == ("b", "a")
+    assert learnt.targets(rows)["labels"].tolist() == [[1, 0], [0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "sentence"),
+    [
+        ({}, examples("a", "[1"), "rows.csv:3: the labels [1 are no JSON list"),
+        ({}, examples("a", '[["a"]]'), 'rows.csv:3: the label ["a"] is not text; write names only'),
+        ({}, examples("a", '["a", null]'), "rows.csv:3: the label null is not text"),
+        ({}, examples(None, None), "no training row has a label; check the column of the labels"),
+        (
+            {},
+            examples("Sport,news", "sport"),
+            'rows.csv:3: the label "sport" differs from "Sport" (rows.csv:2) in case or white space only',
+        ),
+        ({"labels": ["a", "b"]}, examples("a", "A"), 'no training row has the label "b" of task.labels'),
+        ({"labels": ["a"]}, examples("a", "aa"), 'rows.csv:3: unknown label "aa"'),
+        (
+            {"columns": ["x"]},
+            columns(x=["1", "maybe"]),
+            'rows.csv:3: the column "x" holds "maybe"; expected 0 or 1',
+        ),
+        ({"columns": ["x"]}, columns(x=["1", ""]), 'rows.csv:3: the column "x" holds ""; expected 0 or 1'),
+        ({"columns": ["x"]}, columns(x=["0", "0"]), 'no training row has the label "x"'),
+    ],
+)
+def test_bad_labels(options, rows, sentence):
+    with pytest.raises(UserError) as caught:
+        MultiLabel.from_examples(MultiLabelOptions(**options), rows)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_label_of_one_row_is_said(capfd):
+    MultiLabel.from_examples(MultiLabelOptions(), examples("a,b", "a"))
+    assert 'warning: one training row only has the label "b" (rows.csv:2)' in capfd.readouterr().err
+
+
+@pytest.fixture(scope="module", params=["one_device", "mirrored"])
+def run(request, tmp_path_factory):
+    import tensorflow as tf
+
+    given = kit.sample(kit.SAMPLES / "multilabel.yaml")
+    path = kit.write_run_file(tmp_path_factory.mktemp("run"), given, rows=80, epochs=3)
+    assert len(tf.config.list_logical_devices("CPU")) >= 1
+    return train(config.load(path, RunConfig, [f"training.strategy={request.param}"]))
+
+
+def test_thresholds_belong_to_the_weights(run):
+    """The best checkpoint has those that its own validation chose; the initial one has 0.5."""
+    from tfpipeline.metrics.multilabel import tune_thresholds
+    from tfpipeline.training.batching import Split
+    from tfpipeline.training.inference import Inference
+
+    np.testing.assert_array_equal(
+        run.model("initial").head.thresholds, [0.5, 0.5, 0.5][: len(run.task.labels)]
+    )
+    model, split = run.model("best"), Split.of(run, "validation")
+    found = Inference(model, run.task)(split.cache, split.targets, "again")
+    want = tune_thresholds(split.targets["labels"], found.answers["scores"], split.weights)
+    np.testing.assert_allclose(model.head.thresholds, want, atol=1e-6)
+    assert not np.allclose(want, 0.5)
+    scores = found.scores(run.task, split.targets, split.weights)
+    history = run.store.state("best")["history"][-1]
+    assert scores["macro_f1"] == pytest.approx(history["macro_f1"])
+    assert "thresholds" not in " ".join(variable.path for variable in model.trainable_variables)
+
+
+def test_a_threshold_that_is_given_stays(tmp_path):
+    given = kit.sample(kit.SAMPLES / "multilabel.yaml")
+    given["task"]["threshold"] = 0.3
+    run = train(kit.write_run_file(tmp_path, given, epochs=1))
+    assert set(run.model("best").head.thresholds.numpy()) == {np.float32(0.3)}
+    assert json.loads((run.path / "task.json").read_text()) == ["film", "food", "praise"]

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tasks import kit
+from tfpipeline import config
+from tfpipeline.data import Example
+from tfpipeline.errors import UserError
+from tfpipeline.tasks.multitask import Multitask
+from tfpipeline.training import RunConfig, train
+
+HEADS = {"mood": {"name": "classification"}, "stars": {"name": "regression"}}
+
+
+def options(heads=HEADS, data=(), **more):
+    settings = {
+        "checkpoint": "c",
+        "output": "o",
+        "data": {"train": "t.csv", **dict(data)},
+        "task": {"name": "multitask", "heads": heads, **more},
+    }
+    return config.resolve(settings, RunConfig, source="run.yaml").task
+
+
+def rows(*cells, names=("mood", "stars")):
+    return [
+        Example("text", columns=dict(zip(names, row)), file="rows.csv", line=line)
+        for line, row in enumerate(cells, 2)
+    ]
+
+
+ROWS = rows(("good", "1"), ("bad", ""), ("", "3"), ("good", ""))
+
+
+def test_gaps_train_nothing():
+    task = Multitask.from_examples(options(weights={"stars": 0.5}), ROWS)
+    assert task.learnt() == {"mood": ["bad", "good"], "stars": {"mean": 2.0, "scale": 1.0}}
+    targets = task.targets(ROWS)
+    assert targets["mood/share"].tolist() == [1, 1, 0, 1]
+    assert targets["stars/share"].tolist() == [1, 0, 1, 0]
+    assert targets["mood/label"].tolist() == [1, 0, 0, 1]
+    outputs = {
+        "mood/logits": tf.constant(
+            np.log([[0.2, 0.8], [0.4, 0.6], [np.nan, np.nan], [0.5, 0.5]]), tf.float32
+        ),
+        "stars/logits": tf.constant([[0.0], [np.inf], [3.0], [np.nan]]),
+    }
+    losses = task.loss(outputs, {name: tf.constant(array) for name, array in targets.items()})
+    # Row by row: both heads; one; the other, at half its weight; one.
+    want = [-np.log(0.8) + 0.5 * 1.0, -np.log(0.4), 0.5 * 4.0, -np.log(0.5)]
+    np.testing.assert_allclose(losses, want, rtol=1e-6)
+
+
+def test_a_gap_gives_no_gradient():
+    task = Multitask.from_examples(options(), ROWS)
+    targets = {name: tf.constant(array) for name, array in task.targets(ROWS).items()}
+    logits = tf.Variable(np.ones((4, 2), np.float32))
+    stars = tf.Variable(np.full((4, 1), 1e30, np.float32))
+    with tf.GradientTape() as tape:
+        losses = task.loss({"mood/logits": logits, "stars/logits": stars}, targets)
+        loss = tf.reduce_sum(losses[1:2])
+    by_mood, by_stars = tape.gradient(loss, [logits, stars])
+    assert np.flatnonzero(np.abs(by_mood.numpy()).sum(-1)).tolist() == [1]
+    assert not by_stars.numpy().any()
+
+
+def test_classes_are_balanced_within_their_head():
+    heads = {"mood": {"name": "classification", "class_weights": "balanced"}, "stars": "regression"}
+    rows_ = [dataclasses.replace(row, weight=weight) for row, weight in zip(ROWS, (2.0, 1.0, 1.0, 0.0))]
+    task = Multitask.from_examples(options(heads), rows_)
+    # good weighs 2, bad 1, so a row of good counts 3/4 and one of bad 3/2; rows' own weights are the loop's.
+    assert task.targets(rows_, training=True)["mood/share"].tolist() == [0.75, 1.5, 0, 0]
+    assert task.targets(rows_)["mood/share"].tolist() == [1, 1, 0, 1]
+    assert task.weights(rows_, training=True).tolist() == [2, 1, 1, 0]
+
+
+def test_scores_are_the_heads_own():
+    task = Multitask.from_examples(options(), ROWS)
+    answers = {
+        "mood/probabilities": np.array([[0.2, 0.8], [0.4, 0.6], [0.5, 0.5], [0.1, 0.9]]),
+        "stars/value": np.array([1.0, 0.0, 3.0, 0.0]),
+    }
+    scores = task.metrics(answers, task.targets(ROWS), np.ones(4))
+    assert scores["mood/accuracy"] == pytest.approx(2 / 3)
+    assert (scores["stars/pearson"], scores["stars/rmse"]) == (pytest.approx(1.0), 0.0)
+    assert scores["mean"] == pytest.approx((2 / 3 + 1) / 2)
+    assert task.lower_is_better == {"mood/expected_calibration_error", "stars/rmse", "stars/mae"}
+    report = task.report(answers, task.targets(ROWS), np.ones(4))
+    assert "mood (3 rows)" in report
+    assert "stars (2 rows)" in report
+    assert task.mistakes(answers, task.targets(ROWS))[0] == (1, "mood: bad", "good")
+    # Rows that fill one head only are scored for that one.
+    only = task.metrics(answers, {**task.targets(ROWS), "stars/share": np.zeros(4)}, np.ones(4))
+    assert "stars/pearson" not in only
+    assert only["mean"] == only["mood/accuracy"]
+    with pytest.raises(UserError, match="nothing to score: no row has a label for one of the heads"):
+        task.metrics(answers, task.targets(ROWS), np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "examples", "sentence"),
+    [
+        (
+            {},
+            rows(("good", "1"), (" ", "")),
+            "rows.csv:3: the row has a label for none of the heads (mood, stars)",
+        ),
+        (
+            {},
+            rows(("good", ""), ("bad", "")),
+            'no training row has a label for the head "stars"; check the column "stars"',
+        ),
+        ({}, rows(("good", "1"), ("good", "2")), 'head "mood": the training rows have only the label "good"'),
+        (
+            {},
+            rows(("good", "1"), ("bad", "x")),
+            'head "stars": rows.csv:3: the label "x" is no finite number',
+        ),
+    ],
+)
+def test_bad_rows(changes, examples, sentence):
+    with pytest.raises(UserError) as caught:
+        Multitask.from_examples(options(**changes), examples)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"heads": {}}, "task.heads"),
+        ({"heads": {"a b": "regression"}}, '"a b" is no name of letters, digits and _'),
+        ({"heads": {"a": "multitask"}}, "the task multitask can be the whole of a run only"),
+        (
+            {"heads": {"a": {"name": "regression", "delt": 1.0}}},
+            'task.heads.a.delt: unknown field; did you mean "task.heads.a.delta"?',
+        ),
+        ({"columns": {"moo": "x"}}, 'columns: there is no head "moo"; did you mean "mood"?'),
+        ({"weights": {"mood": -1.0}}, "weights must be at least 0"),
+        ({"weights": {"mood": 0.0, "stars": 0.0}}, "and one of them above it"),
+        ({"columns": {"mood": "text"}}, 'the head "mood" reads the column "text", which is data.text'),
+    ],
+)
+def test_bad_settings(changes, sentence):
+    with pytest.raises(UserError) as caught:
+        options(**changes)
+    assert sentence in str(caught.value)
+
+
+def test_a_missing_column_is_named(tmp_path):
+    given = kit.sample(kit.SAMPLES / "multitask.yaml")
+    path = kit.write_run_file(tmp_path, given)
+    with pytest.raises(UserError, match=r'rows.csv:1: there is no column "star"; did you mean "stars"'):
+        train(config.load(path, RunConfig, ["task.columns.stars=star"]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_head_learns_from_its_own_rows(tmp_path):
+    cells = [["good", "pos", ""], ["bad", "neg", ""], ["table", "", "1"], ["film", "", "9"]]
+    given = {
+        "task": {"name": "multitask", "heads": HEADS},
+        "rows": {"columns": ["text", "mood", "stars"], "cells": cells},
+    }
+    run = train(kit.write_run_file(tmp_path, given, rows=160, epochs=6))
+    best = run.store.state("best")["history"][-1]
+    assert best["mood/accuracy"] > 0.95
+    assert best["stars/pearson"] > 0.9
+    paths = [variable.path for variable in run.model().head.variables]
+    assert len(set(paths)) == len(paths)
+    assert sorted(path.name for path in (run.path / "heads").iterdir()) == ["mood", "stars"]

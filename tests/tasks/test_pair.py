@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.tasks import kit
+from tfpipeline import config, tasks
+from tfpipeline.data import Example
+from tfpipeline.errors import UserError
+from tfpipeline.tasks.classification import Classification
+from tfpipeline.tasks.pair import Pair, PairOptions
+from tfpipeline.tasks.regression import Regression
+from tfpipeline.training import RunConfig, train
+
+SETTINGS = {"checkpoint": "c", "output": "o", "data": {"train": "t.csv", "text_pair": "second"}}
+
+
+def rows(*pairs):
+    return [Example(a, b, c, file="rows.csv", line=line) for line, (a, b, c) in enumerate(pairs, 2)]
+
+
+def resolved(task, **data):
+    settings = {**SETTINGS, "data": {**SETTINGS["data"], **data}, "task": task}
+    return config.resolve(settings, RunConfig, source="run.yaml").task
+
+
+def test_the_answer_is_another_tasks(tmp_path):
+    options = resolved({"name": "pair", "answer": "regression"})
+    examples = rows(("a", "b", "1"), ("c", "d", "2"))
+    task = Pair.from_examples(options, examples)
+    assert type(task) is Regression
+    task.save(tmp_path)
+    assert Pair.load(options, tmp_path).learnt() == task.learnt()
+    assert type(Pair.from_examples(PairOptions(), rows(("a", "b", "x"), ("c", "d", "y")))) is Classification
+    section = {"name": "pair", "answer": {"name": "multilabel", "columns": ["x", "y"]}}
+    assert Pair.columns(resolved(section)) == ["x", "y"]
+    assert tasks.find("pair") is Pair
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "sentence"),
+    [
+        ({"name": "pair"}, {"text_pair": None}, "data.text_pair is null, but the task pair reads two texts"),
+        ({"name": "pair", "answer": "pair"}, {}, "the task pair can be the whole of a run only"),
+        (
+            {"name": "pair", "answer": {"name": "regression", "los": "mse"}},
+            {},
+            'task.answer.los: unknown field; did you mean "task.answer.loss"?',
+        ),
+        ({"name": "pair", "answer": "regresion"}, {}, 'unknown task "regresion"; did you mean "regression"?'),
+        (
+            {"name": "pair", "answer": "multilabel"},
+            {"label": None},
+            "task.columns and data.label are both null",
+        ),
+    ],
+)
+def test_bad_settings(task, data, sentence):
+    with pytest.raises(UserError) as caught:
+        resolved(task, **data)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("second", ["", "  ", None])
+def test_a_row_without_a_second_text(second):
+    with pytest.raises(
+        UserError, match=r"^rows.csv:3: the row has no second text; complete it or remove it$"
+    ):
+        Pair.from_examples(PairOptions(), rows(("a", "b", "x"), ("c", second, "y")))
+
+
+def test_both_texts_are_read(tmp_path):
+    """The label is in the second text alone; a model of one text cannot learn it."""
+    cells = [["the food", "good film", "yes"], ["the food", "bad film", "no"]]
+    given = {
+        "task": {"name": "pair"},
+        "data": {"text_pair": "second"},
+        "rows": {"columns": ["text", "second", "label"], "cells": cells},
+    }
+    run = train(kit.write_run_file(tmp_path, given, rows=160, epochs=10))
+    assert run.store.state("best")["best"] > 0.95
