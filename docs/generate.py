@@ -46,17 +46,20 @@ def _section(schema: type[Section], path: str, title: str = "") -> list[str]:
             if inner is not Section:
                 below += _section(inner, f"{path}.{name}" if path else name)
                 continue
-            kind, default = "section", "required"
+            kind = "section"
+            default = "required" if field.is_required() else f"`{_default(field).name}`"
         else:
             kind = _kind(inner)
             for part in typing.get_args(inner):
                 if isinstance(part, type) and issubclass(part, Section):
                     below += _section(part, f"{path}.{name}[]" if path else f"{name}[]")
-            default = (
-                "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
-            )
+            default = "required" if field.is_required() else _value(_default(field))
         rows.append(f"| `{name}` | {kind} | {default} | {field.description or ''} |")
     return [*rows, *below]
+
+
+def _default(field: Any) -> Any:
+    return field.get_default(call_default_factory=True)
 
 
 def _value(value: Any) -> str:

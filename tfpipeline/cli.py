@@ -193,9 +193,9 @@ def predict(
         None, metavar="[TEXT]...", help="Texts; by default standard input, a text a line."
     ),
     inputs: Optional[list[Path]] = typer.Option(
-        None, "--input", help="A .txt file (a text a line), .csv, .tsv or .jsonl; may be repeated."
+        None, "--input", help="A .txt file (a text a line), .csv, .tsv, .jsonl or .parquet; may be repeated."
     ),
-    column: str = typer.Option("text", help="The text column of a CSV, TSV or JSONL file."),
+    column: str = typer.Option("text", help="The text column of a file that has columns."),
     pair_column: Optional[str] = typer.Option(None, help="The second text's column, for models of pairs."),
     target: Optional[str] = typer.Option(None, help="HOST:PORT of a server."),
     model: Optional[str] = typer.Option(None, help="The model's name on the server."),

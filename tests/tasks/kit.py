@@ -31,7 +31,7 @@ from tfpipeline.training import Run, train
 SAMPLES = Path(__file__).with_name("samples")
 ROWS = 60
 TEXTS = 1000
-ODD = ["", "  ", "good " * 300, "😀 ﬁ é 你好", "[MASK] [SEP] x", "\u0000\ufffd"]
+ODD = ["", "  ", "good " * 200_000, "😀 ﬁ é 你好", "[MASK] [SEP] x", "\u0000\ufffd", 'a "b",\r\nc\u2028']
 
 
 @dataclass
@@ -57,7 +57,7 @@ def sample(path: Path) -> dict[str, Any]:
 
 
 def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **training: Any) -> Path:
-    """The sample's rows over and over, each time with other words beside, and a run file for them."""
+    """The sample's rows over and over, each time with other words beside, odd texts among them, and a run file."""
     columns, cells = given["rows"]["columns"], given["rows"]["cells"]
     text = columns.index(given.get("data", {}).get("text", "text"))
     tiny.write_checkpoint(folder / "checkpoint")
@@ -65,9 +65,10 @@ def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **t
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        for row in itertools.islice(itertools.cycle(cells), rows):
+        for number, row in enumerate(itertools.islice(itertools.cycle(cells), rows)):
             more = " ".join(random.choice(tiny.FILLER[:7], random.integers(0, 8)))
-            writer.writerow([f"{cell} {more}" if at == text else cell for at, cell in enumerate(row)])
+            written = ODD[number] if number < len(ODD) else f"{row[text]} {more}"
+            writer.writerow([*row[:text], written, *row[text + 1 :]])
     settings = {
         "checkpoint": str(folder / "checkpoint"),
         "output": str(folder / "run"),

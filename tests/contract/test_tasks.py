@@ -1,0 +1,53 @@
+"""What the exports of tasks answer through a server: `multitask` has parts of every kind, `pair` takes two texts."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.contract.conftest import NAME
+from tests.tasks import kit
+from tfpipeline.serving.client import Classification, MultiLabel, Multitask, PredictClient, Regression
+
+pytestmark = pytest.mark.contract
+
+COUNT = 100
+
+
+@pytest.fixture(scope="module", params=["multitask", "pair"])
+def trained(request, tmp_path_factory):
+    given = kit.sample(kit.SAMPLES / f"{request.param}.yaml")
+    return kit.build(tmp_path_factory.mktemp(request.param), given)
+
+
+def test_served_answers_are_the_trained_models(trained, start, tmp_path):
+    shutil.copytree(trained.exported, tmp_path / NAME / "1")
+    texts = trained.texts[:COUNT]
+    pairs = None if trained.text_pair is None else trained.text_pair[:COUNT]
+    tokens = trained.run.encode(texts, pairs, trained.run.config.text.max_length)
+    want = trained.answers(trained.run.model()(tokens))
+    inputs = {"text": np.array(texts, object)}
+    ids = {"input_ids": tokens["input_ids"], "lengths": tokens["attention_mask"].sum(-1).astype(np.int32)}
+    if pairs is not None:
+        inputs["text_pair"] = np.array(pairs, object)
+        ids["token_type_ids"] = tokens["token_type_ids"]
+    with start(tmp_path / NAME) as served, PredictClient(served.address, model=NAME, timeout=60) as client:
+        kit.same(client.predict_raw(inputs).outputs, want)
+        with PredictClient(served.address, model=NAME, timeout=60, signature="input_ids") as by_ids:
+            kit.same(by_ids.predict_raw(ids).outputs, want)
+        some = sorted(want)[:2]
+        assert sorted(client.predict_raw(inputs, outputs=some).outputs) == some
+        answers = client.predict(texts, pairs)
+        found = client.metadata().signatures["serving_default"]
+    assert len(answers) == COUNT
+    if isinstance(answers[0], Multitask):
+        kinds = {part: type(answer) for part, answer in answers[0].answers.items()}
+        assert kinds == {"mood": Classification, "stars": Regression, "topics": MultiLabel}
+    else:
+        assert {type(answer) for answer in answers} == {Classification}
+    assert set(found.outputs) == set(want)
+    dtypes = {name: tf.as_dtype(spec.dtype) for name, spec in found.outputs.items()}
+    assert set(dtypes.values()) <= {tf.string, tf.float32, tf.int32}
