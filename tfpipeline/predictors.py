@@ -90,7 +90,7 @@ class RunPredictor(Predictor):
         self._model = self._run.model(weights)
 
     def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
-        tokens = self._run.encode(texts, text_pair, self._run.config.text.max_length)
+        tokens = self._run.encode(texts, text_pair)
         inputs = {name: self._tensorflow.constant(array) for name, array in tokens.items()}
         answers = self._run.task.answers(self._model(inputs, training=False))
         return predictions.decode({name: tensor.numpy() for name, tensor in answers.items()})

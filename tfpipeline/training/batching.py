@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfpipeline.console import say
 from tfpipeline.data import TokenCache, epoch_batches
 from tfpipeline.errors import UserError
 from tfpipeline.training.options import TrainingOptions
@@ -26,10 +27,18 @@ class Split:
 
     @classmethod
     def of(cls, run: Run, name: str) -> Split:
-        """Read a run's split; its tokens are made now if they are not there yet."""
+        """Read a run's split; its tokens are made now if they are not there yet.
+
+        Of training rows it is said how many are cut.
+        """
         examples = run.examples(name)
         weights = run.task.weights(examples, training=name == "train")
-        return cls(run.token_cache(name, examples), run.task.targets(examples), weights)
+        targets = run.task.targets(examples, training=name == "train")
+        cache = run.token_cache(name, examples)
+        note = run.truncation.note(cache.cut, len(cache), "training rows")
+        if name == "train" and note is not None:
+            say(note)
+        return cls(cache, targets, weights)
 
     def batch(self, rows: np.ndarray, width: int | None = None) -> dict[str, np.ndarray]:
         """Rows as the training step takes them."""
@@ -140,23 +149,31 @@ class Batching:
         return min(-(-longest // 8) * 8, self.split.cache.max_length)
 
 
-def choose_widths(options: TrainingOptions, max_length: int, *, static: bool) -> list[int] | None:
+def choose_widths(
+    options: TrainingOptions, max_length: int, *, static: bool, beyond: Sequence[int] = ()
+) -> list[int] | None:
     """The widths that batches are padded to; None for any multiple of 8.
 
+    Args:
+        max_length: tokens that the model reads at once at most.
+        static: there must be few.
+        beyond: for texts that are read in windows, :meth:`tfpipeline.text.Truncation.widths`.
     Raises:
         UserError: ``training.widths`` leaves no room for the longest texts.
     """
+    longest = beyond[-1] if beyond else max_length
     if options.widths is not None:
-        if options.widths[-1] < max_length:
+        if options.widths[-1] < longest:
+            why = f"text.max_windows windows of {max_length}" if beyond else "text.max_length"
             raise UserError(
-                f"training.widths ends with {options.widths[-1]}, but texts have up to {max_length} tokens "
-                f"(text.max_length); add {max_length} to it"
+                f"training.widths ends with {options.widths[-1]}, but texts have up to {longest} tokens "
+                f"({why}); add {longest} to it"
             )
-        return [width for width in options.widths if width < max_length] + [max_length]
+        return [width for width in options.widths if width < longest] + [longest]
     if not static:
         return None
     parts = {min(max_length, -(-max_length * part // _WIDTHS // 8) * 8) for part in range(1, _WIDTHS + 1)}
-    return sorted(parts)
+    return [*sorted(parts), *beyond]
 
 
 def global_batch_size(options: TrainingOptions, replicas: int) -> int:

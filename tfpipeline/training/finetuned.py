@@ -10,7 +10,7 @@ from tfpipeline import checkpoints, config, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.models import BertConfig, TextModel
 from tfpipeline.text import WordPieceTokenizer
-from tfpipeline.training.run import Run, policy
+from tfpipeline.training.run import Run, check_positions, policy
 from tfpipeline.training.run_config import RunConfig
 
 
@@ -21,7 +21,7 @@ class FineTunedCheckpoint(Run):
         source: a checkpoint, see :func:`tfpipeline.checkpoints.load`.
         overrides: settings that its files do not hold: ``data.text=review``, ``text.max_length=128``; as ``--set``.
     Raises:
-        UserError: it can't be read, or has no head that a task serves.
+        UserError: it can't be read, has no head that a task serves, or fewer positions than ``text.max_length``.
     """
 
     stages = (("best", "as it is"),)
@@ -40,6 +40,7 @@ class FineTunedCheckpoint(Run):
             "task": self._task.options.model_dump(mode="json"),
         }
         self._config = config.resolve(settings, RunConfig, overrides, source=self.name)
+        check_positions(self._config, self._checkpoint.config)
 
     @functools.cached_property
     def config(self) -> RunConfig:

@@ -126,7 +126,8 @@ class Trainer:
         self.writes = cluster is None or cluster.is_chief
         self.metric = options.best_metric or run.task.best_metric
         static = has_static_shapes(strategy, options)
-        widths = choose_widths(options, run.config.text.max_length, static=static)
+        beyond = run.truncation.widths(run.has_pairs)
+        widths = choose_widths(options, run.config.text.max_length, static=static, beyond=beyond)
         self.train_split, self.validation_split = Split.of(run, "train"), Split.of(run, "validation")
         self.batching = Batching(self.train_split, options, batch_size, widths, static=static)
         self.steps_per_epoch = len(self.batching)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tfpipeline import checkpoints, tasks
-from tfpipeline.data import epoch_batches, load_splits
+from tfpipeline.data import epoch_batches
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
+from tfpipeline.models.windows import Windows
 from tfpipeline.text import WordPieceTokenizer
 from tfpipeline.training import freezing
 from tfpipeline.training.batching import choose_widths, global_batch_size
 from tfpipeline.training.callbacks import build_callbacks
 from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.optimizer import build_optimizer
-from tfpipeline.training.run import encoder_config, policy, tokenizer_options
+from tfpipeline.training.run import encoder_config, policy, tokenizer_options, windows
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.schedule import warmup_steps
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
@@ -32,7 +34,8 @@ class Plan:
     Attributes:
         rows: of each split.
         mean_tokens, longest: tokens of a training row, special ones counted; of a sample where there are many.
-        fed: tokens fed for each real one: 1 would be no padding.
+        cut: a sentence about training rows that do not fit; None when all do.
+        fed: tokens fed for each real one, in windows a shared one as often as it is in one: 1 would be no padding.
         parameters, trained: of the model, and how many of them are trained at some time.
         steps_per_epoch, total_steps, warmup: steps.
         batch_size, replicas, parts: examples of a global batch, what divides it, and parts one after another.
@@ -43,6 +46,7 @@ class Plan:
     rows: dict[str, int]
     mean_tokens: float
     longest: int
+    cut: str | None
     fed: float
     parameters: int
     trained: int
@@ -78,6 +82,8 @@ class Plan:
             "memory": f"about {_size(total)} on each device: weights {_size(self.weights)}, gradients "
             f"{_size(self.gradients)}, optimizer {_size(self.slots)}, activations about {_size(self.activations)}",
         }
+        if self.cut is not None:
+            lines["rows"] += f"; {self.cut}"
         return "\n".join(f"{name:<11} {line}" for name, line in lines.items())
 
 
@@ -99,14 +105,18 @@ def plan(run_config: RunConfig, cluster: Cluster | None = None) -> Plan:
     batch_size = global_batch_size(options, replicas)
     build_callbacks([entry for entry in options.callbacks if not entry.name.startswith("wandb.")])
     checkpoint = checkpoints.load(run_config.checkpoint)
-    splits = load_splits(run_config.data)
     task_options: Any = run_config.task
-    task = tasks.find(task_options.name).from_examples(task_options, splits["train"])
+    kind_of_task = tasks.find(task_options.name)
+    splits = kind_of_task.load_splits(task_options, run_config.data)
+    task = kind_of_task.from_examples(task_options, splits["train"])
     for examples in splits.values():
         task.targets(examples)
     config = encoder_config(run_config, checkpoint)
-    lengths = _lengths(splits["train"], checkpoint, run_config)
-    widths = choose_widths(options, run_config.text.max_length, static=has_static_shapes(strategy, options))
+    lengths, cut = _lengths(splits["train"], checkpoint, run_config)
+    truncation, pair = run_config.text.truncation, run_config.data.text_pair is not None
+    static = has_static_shapes(strategy, options)
+    widths = choose_widths(options, truncation.max_length, static=static, beyond=truncation.widths(pair))
+    batches = _Widths(widths, truncation.longest(pair), windows(run_config))
     steps_per_epoch = -(-len(splits["train"]) // batch_size)
     total_steps = options.steps or steps_per_epoch * options.epochs
     with policy(options.precision):
@@ -115,12 +125,13 @@ def plan(run_config: RunConfig, cluster: Cluster | None = None) -> Plan:
         trained = freezing.union(phases)
         optimizer = build_optimizer(options, model, total_steps, trained)
     here = batch_size // replicas // options.accumulation
-    widest = _width(int(lengths.max()), widths, run_config.text.max_length)
+    count, width = batches.windows(int(lengths.max()))
     return Plan(
         rows={name: len(examples) for name, examples in splits.items()},
         mean_tokens=float(lengths.mean()),
         longest=int(lengths.max()),
-        fed=_fed(lengths, batch_size, options.window, widths, run_config.text.max_length),
+        cut=cut,
+        fed=_fed(lengths, batch_size, options.window, batches),
         parameters=model.count_params(),
         trained=_count(trained),
         steps_per_epoch=steps_per_epoch,
@@ -137,7 +148,7 @@ def plan(run_config: RunConfig, cluster: Cluster | None = None) -> Plan:
         weights=_bytes(model.variables),
         gradients=_bytes(trained),
         slots=_bytes(optimizer.variables),
-        activations=activation_bytes(config, here, widest, options.precision),
+        activations=activation_bytes(config, here * count, width, options.precision),
     )
 
 
@@ -159,8 +170,10 @@ def activation_bytes(config: BertConfig, examples: int, width: int, precision: s
 HIDDEN_KEPT, INNER_KEPT, SCORES_KEPT = 13, 3, 2
 
 
-def _lengths(examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig) -> np.ndarray:
-    """Tokens of the training rows, or of a random sample of them."""
+def _lengths(
+    examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig
+) -> tuple[np.ndarray, str | None]:
+    """Tokens of the training rows, or of a random sample of them, and a sentence about those that are cut."""
     rows = np.arange(len(examples))
     if len(rows) > _SAMPLED:
         rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLED, replace=False))
@@ -170,20 +183,42 @@ def _lengths(examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunC
     encoded = tokenizer(
         [example.text for example in chosen],
         pairs if chosen[0].text_pair is not None else None,
-        max_length=run_config.text.max_length,
+        truncation=run_config.text.truncation,
+        count=True,
     )
-    return np.asarray(encoded["attention_mask"]).sum(-1)
+    what = "training rows" if len(rows) == len(examples) else "sampled training rows"
+    cut = int(np.count_nonzero(encoded["cut"]))
+    return np.asarray(encoded["attention_mask"]).sum(-1), run_config.text.truncation.note(
+        cut, len(rows), what
+    )
 
 
-def _width(longest: int, widths: Any, most: int) -> int:
-    if widths:
-        return int(next(width for width in widths if width >= longest))
-    return min(-(-longest // 8) * 8, most)
+@dataclass(frozen=True)
+class _Widths:
+    """What batches are padded to.
+
+    Attributes:
+        choice: the only widths; None for multiples of 8.
+        most: tokens a row may have.
+        cut: how rows are cut into windows.
+    """
+
+    choice: list[int] | None
+    most: int
+    cut: Windows | None
+
+    def windows(self, longest: int) -> tuple[int, int]:
+        """Of a batch whose longest row has so many tokens: windows a row, and how wide they are."""
+        if self.choice:
+            width = next(width for width in self.choice if width >= longest)
+        else:
+            width = min(-(-longest // 8) * 8, self.most)
+        return (1, width) if self.cut is None else (self.cut.count(width), self.cut.width(width))
 
 
-def _fed(lengths: np.ndarray, batch_size: int, window: int, widths: Any, most: int) -> float:
+def _fed(lengths: np.ndarray, batch_size: int, window: int, widths: _Widths) -> float:
     batches = epoch_batches(lengths, batch_size, window=window)
-    fed = sum(len(batch) * _width(int(lengths[batch].max()), widths, most) for batch in batches)
+    fed = sum(len(batch) * math.prod(widths.windows(int(lengths[batch].max()))) for batch in batches)
     return float(fed / lengths.sum())
 
 

@@ -33,7 +33,8 @@ from tfpipeline.data import Example, Rows, TokenCache, read_examples, write_exam
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_directory
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
-from tfpipeline.text import TokenizerOptions, WordPieceTokenizer, load_vocabulary
+from tfpipeline.models.windows import Windows
+from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, load_vocabulary
 from tfpipeline.training import sources
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.store import CheckpointStore
@@ -97,6 +98,16 @@ class Run:
         options = TokenizerOptions.from_dict(_read_json(self.path / "tokenizer_config.json"))
         return WordPieceTokenizer(load_vocabulary(self.path / "vocab.txt"), options)
 
+    @property
+    def truncation(self) -> Truncation:
+        """What becomes of long texts in training, evaluation and export."""
+        return self.config.text.truncation
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether its rows hold two texts."""
+        return self.config.data.text_pair is not None
+
     def has_weights(self, weights: str) -> bool:
         """Whether the run has come so far as to have these ("initial", "last", "best")."""
         return weights in self.store.index()
@@ -122,18 +133,33 @@ class Run:
         return TokenCache.build(
             directory,
             examples,
-            encode=self.encode,
-            max_length=self.config.text.max_length,
-            fingerprint=self.text_identity,
+            encode=lambda texts, text_pair, _: self._tokenize(texts, text_pair, self.truncation, count=True),
+            max_length=self.truncation.longest(self.has_pairs),
+            fingerprint=f"{self.text_identity}{json.dumps(self.truncation.identity())}",
         )
 
     def encode(
-        self, texts: Sequence[str], text_pair: Sequence[str] | None, max_length: int
+        self, texts: Sequence[str], text_pair: Sequence[str] | None = None, max_length: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Token ids of a batch of texts as NumPy arrays, int32 [B, T]."""
-        encoded = self.tokenizer(
-            list(texts), None if text_pair is None else list(text_pair), max_length=max_length
-        )
+        """Token ids of a batch of texts as NumPy arrays, int32 [B, T].
+
+        ``max_length`` takes the place of ``text.max_length``; what becomes of longer texts is the run's choice.
+        """
+        truncation = self.truncation
+        if max_length is not None:
+            truncation = dataclasses.replace(truncation, max_length=max_length)
+        return self._tokenize(texts, text_pair, truncation)
+
+    def _tokenize(
+        self,
+        texts: Sequence[str],
+        text_pair: Sequence[str] | None,
+        truncation: Truncation,
+        *,
+        count: bool = False,
+    ) -> dict[str, np.ndarray]:
+        second = None if text_pair is None else list(text_pair)
+        encoded = self.tokenizer(list(texts), second, truncation=truncation, count=count)
         return {name: tensor.numpy() for name, tensor in encoded.items()}
 
     @property
@@ -147,7 +173,7 @@ class Run:
         """A model of this run's shape; its weights are those of ``encoder``, and new ones for the head."""
         encoder = encoder or BertEncoder(self.bert_config)
         head = self.task.head(self.bert_config, seed=self.config.training.seed)
-        return TextModel(encoder, head)
+        return TextModel(encoder, head, windows(self.config))
 
     def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
         """The trained model ("best" or "last"), or the one that training started from ("initial").
@@ -228,12 +254,27 @@ def encoder_config(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) ->
     rate = run_config.training.dropout
     if rate is not None:
         config = dataclasses.replace(config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+    check_positions(run_config, config)
+    return config
+
+
+def check_positions(run_config: RunConfig, config: BertConfig) -> None:
+    """Refuse texts, or windows of them, that are longer than the model.
+
+    Raises:
+        UserError: ``text.max_length`` is more than the model's positions.
+    """
     if run_config.text.max_length > config.max_position_embeddings:
         raise UserError(
             f"text.max_length is {run_config.text.max_length}, but {run_config.checkpoint} has only "
             f"{config.max_position_embeddings} positions; set text.max_length to that or less"
         )
-    return config
+
+
+def windows(run_config: RunConfig) -> Windows | None:
+    """How the model cuts long rows; None for one that reads them whole."""
+    truncation = run_config.text.truncation
+    return Windows(truncation, run_config.data.text_pair is not None) if truncation.windows else None
 
 
 def tokenizer_options(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> TokenizerOptions:

@@ -4,21 +4,56 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, model_validator
 
 from tfpipeline import tasks
 from tfpipeline.config import Section
 from tfpipeline.data.options import DataOptions
+from tfpipeline.text.truncation import Long, Pool, Truncation
 from tfpipeline.training.options import TrainingOptions
 
 
 class TextOptions(Section):
     """The ``text`` section: how texts become tokens."""
 
-    max_length: int = Field(128, ge=3, description="Tokens of a text at most, [CLS] and [SEP] counted.")
+    max_length: int = Field(
+        128, ge=3, description="Tokens the model reads at once at most, [CLS] and [SEP] counted."
+    )
+    long: Long = Field(
+        "head",
+        description="What becomes of a longer text: its `head` is kept, its head and its tail (`head_tail`), or it is read "
+        "in `windows` of max_length tokens.",
+    )
+    tail: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="head_tail: share of the tokens kept that is taken from the end (of a pair, in each text).",
+    )
+    overlap: int = Field(
+        32,
+        ge=0,
+        description="windows: tokens that neighbouring windows share; less than half of what fits into one.",
+    )
+    max_windows: int = Field(
+        8, ge=1, description="windows: at most so many a text; what lies behind them is cut."
+    )
+    pool: Pool = Field(
+        "mean", description="windows: how their outputs (of a classification the logits) become one."
+    )
     lowercase: Optional[bool] = Field(
         None, description="Overrides the checkpoint's own lower-casing; null: as the checkpoint says."
     )
+
+    @property
+    def truncation(self) -> Truncation:
+        """What becomes of long texts."""
+        return Truncation(**self.model_dump(exclude={"lowercase"}))
+
+    @model_validator(mode="after")
+    def _windows_get_on(self) -> TextOptions:
+        _ = self.truncation
+        return self
 
 
 class RunConfig(Section):
@@ -37,5 +72,11 @@ class RunConfig(Section):
     def section_schema(cls, field: str, raw: Any) -> type[Section] | None:
         """The schema of a section that its own ``name`` key picks; None for all others."""
         if field == "task" and isinstance(raw, dict):
-            return tasks.find(str(raw.get("name", "classification"))).Options
+            return tasks.find(str(raw.get("name", tasks.DEFAULT))).Options
         return None
+
+    @model_validator(mode="after")
+    def _task_fits_data(self) -> RunConfig:
+        options: Any = self.task
+        tasks.find(options.name).check(options, self.data)
+        return self

@@ -97,9 +97,7 @@ def _sample(run: Run, examples: Sequence[Example]) -> str:
     """A Markdown table of texts, their labels and tokens."""
     pairs = [example.text_pair or "" for example in examples]
     has_pairs = any(example.text_pair is not None for example in examples)
-    encoded = run.encode(
-        [example.text for example in examples], pairs if has_pairs else None, run.config.text.max_length
-    )
+    encoded = run.encode([example.text for example in examples], pairs if has_pairs else None)
     vocabulary = load_vocabulary(run.path / "vocab.txt")
     lines = ["| row | label | text | tokens |", "|---|---|---|---|"]
     for index, example in enumerate(examples):

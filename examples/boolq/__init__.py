@@ -1,0 +1,1 @@
+"""Questions with a passage that answers them, yes or no."""

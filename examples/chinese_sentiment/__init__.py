@@ -1,0 +1,1 @@
+"""Sentiment of Chinese reviews, two classes, from a BERT of random weights."""

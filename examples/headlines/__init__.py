@@ -1,0 +1,1 @@
+"""Satire among headlines, two classes."""

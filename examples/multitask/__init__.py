@@ -1,0 +1,1 @@
+"""Sentiment of tweets and of film review snippets, one encoder for both."""

@@ -1,0 +1,48 @@
+"""What every example's ``prepare`` does with its rows: train.csv and test.csv, and the command line."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfpipeline.errors import UserError
+from tfpipeline.files import atomic_file
+
+
+def write_splits(
+    folder: str | Path, columns: Mapping[str, str], rows: Callable[[], tuple[Iterable[Any], Iterable[Any]]]
+) -> tuple[Path, Path]:
+    """Write ``train.csv`` and ``test.csv`` into ``folder`` unless both are there.
+
+    Args:
+        folder: made if need be.
+        columns: name of each column -> the attribute of a row that it holds.
+        rows: gives the rows of both; called only if they are needed.
+    Returns:
+        The two paths.
+    Raises:
+        UserError: the rows cannot be fetched, or the folder cannot be written.
+    """
+    paths = Path(folder, "train.csv"), Path(folder, "test.csv")
+    if all(path.is_file() for path in paths):
+        return paths
+    for path, part in zip(paths, rows(), strict=True):
+        with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([getattr(row, name) for name in columns.values()] for row in part)
+    return paths
+
+
+def command(module: str, prepare: Callable[[str], tuple[Path, Path]]) -> None:
+    """``python -m MODULE FOLDER``: print the two paths."""
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python -m {module} FOLDER")
+    try:
+        print(*prepare(sys.argv[1]), sep="\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""Topics of news wires, eight classes."""

@@ -1,0 +1,1 @@
+"""Sentiment of film review snippets, two classes."""

@@ -1,0 +1,1 @@
+"""How positive film review snippets are, as a number."""

@@ -1,0 +1,355 @@
+"""Long rows in windows: against plain Python, and against the plain model window by window."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import tiny
+from tfpipeline import checkpoints
+from tfpipeline.models import ClassificationHead, TextModel
+from tfpipeline.models.windows import Windows
+from tfpipeline.text import Truncation
+
+CLS, SEP = 2, 3
+
+
+def row(first, second=None):
+    """(ids, token types) of a text, or of a pair, of so many tokens; no two tokens of a text are the same."""
+    ids = [CLS, *range(100, 100 + first), SEP]
+    types = [0] * len(ids)
+    if second is not None:
+        ids += [*range(500, 500 + second), SEP]
+        types += [1] * (second + 1)
+    return ids, types
+
+
+def batch(rows, width=0):
+    width = max(width, *(len(ids) for ids, _ in rows))
+    zeros = {
+        name: np.zeros((len(rows), width), np.int32)
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
+    for index, (ids, types) in enumerate(rows):
+        zeros["input_ids"][index, : len(ids)] = ids
+        zeros["token_type_ids"][index, : len(ids)] = types
+        zeros["attention_mask"][index, : len(ids)] = 1
+    return {name: tf.constant(array) for name, array in zeros.items()}
+
+
+def in_python(one, cut, pair):
+    """The windows of a row, each (ids, token types), as the definition says."""
+    ids, types = one
+    prefix = ids[: types.count(0)] if pair else ids[:1]
+    body = ids[len(prefix) : -1]
+    room = cut.max_length - len(prefix) - 1
+    if len(body) <= room:
+        return [one]
+    found = []
+    for number in range(cut.max_windows):
+        start = min(number * (room - cut.overlap), len(body) - room)
+        window = [*prefix, *body[start : start + room], SEP]
+        found.append((window, [0] * len(prefix) + [int(pair)] * (room + 1)))
+        if start == len(body) - room:
+            break
+    return found
+
+
+def split(inputs, cut, pair, noise=None):
+    """The windows of each row, as `in_python` has them."""
+    windows, real, _ = Windows(cut, pair).split(inputs, noise)
+    shape = real.shape
+    arrays = {name: tensor.numpy().reshape(*shape, -1) for name, tensor in windows.items()}
+    found = []
+    for index, of_row in enumerate(real.numpy()):
+        found.append([])
+        for number in np.flatnonzero(of_row):
+            mask = arrays["attention_mask"][index, number] > 0
+            assert mask[: mask.sum()].all()
+            names = ("input_ids", "token_type_ids")
+            found[-1].append(tuple(arrays[name][index, number][mask].tolist() for name in names))
+        assert not arrays["attention_mask"][index, ~of_row].any()
+    return found
+
+
+def test_a_text_by_hand():
+    cut = Truncation(7, "windows", overlap=1, max_windows=3)
+    rows = [row(12), row(5), row(0), row(20)]
+    found = [[ids for ids, _ in windows] for windows in split(batch(rows), cut, pair=False)]
+    assert found == [
+        [
+            [CLS, 100, 101, 102, 103, 104, SEP],
+            [CLS, 104, 105, 106, 107, 108, SEP],
+            [CLS, 107, 108, 109, 110, 111, SEP],  # full, so it shares more
+        ],
+        [[CLS, 100, 101, 102, 103, 104, SEP]],
+        [[CLS, SEP]],
+        [
+            [CLS, 100, 101, 102, 103, 104, SEP],
+            [CLS, 104, 105, 106, 107, 108, SEP],
+            [CLS, 108, 109, 110, 111, 112, SEP],  # no more windows: the rest is not read
+        ],
+    ]
+
+
+def test_a_pair_by_hand():
+    cut = Truncation(9, "windows", overlap=1, max_windows=3)
+    assert split(batch([row(2, 6), row(5, 1), row(3, 0)]), cut, pair=True) == [
+        [
+            ([CLS, 100, 101, SEP, 500, 501, 502, 503, SEP], [0] * 4 + [1] * 5),
+            ([CLS, 100, 101, SEP, 502, 503, 504, 505, SEP], [0] * 4 + [1] * 5),
+        ],
+        [row(5, 1)],
+        [row(3, 0)],
+    ]
+
+
+sizes = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=7)
+
+
+@given(sizes, st.booleans(), st.integers(5, 20), st.integers(0, 8), st.integers(1, 6), st.integers(0, 90))
+def test_windows_equal_plain_python(sizes, pair, max_length, overlap, most, width):
+    half = (max_length - 3) // 2
+    cut = Truncation(max_length, "windows", overlap=min(overlap, half - 1), max_windows=most)
+    rows = [row(min(first, half), second) if pair else row(first) for first, second in sizes]
+    inputs = batch(rows, width)
+    want = [in_python(one, cut, pair) for one in rows]
+    assert split(inputs, cut, pair) == want
+    assert Windows(cut, pair).count(inputs["input_ids"].shape[1]) >= max(map(len, want))
+    for one, windows in zip(rows, want):
+        assert all(len(ids) == min(len(one[0]), max_length) for ids, _ in windows)
+        prefix = cut.prefix(pair)[0] if not pair else one[1].count(0)
+        if len(one[0]) <= cut.holds(prefix, most):  # nothing is cut: every token is in some window
+            assert set(one[0]) == {token for ids, _ in windows for token in ids}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return checkpoints.load(tiny.write_checkpoint(tmp_path_factory.mktemp("windows") / "checkpoint"))
+
+
+def models(checkpoint, cut, pair=False, pooling="mean"):
+    """A model with windows, and one with the same weights and none."""
+    encoder = checkpoint.encoder()
+    head = ClassificationHead(3, pooling=pooling, seed=1)
+    return TextModel(encoder, head, Windows(cut, pair)), TextModel(encoder, head)
+
+
+def texts(*lengths, pair=0, seed=0):
+    """Rows of random tokens of the tiny vocabulary."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for length in lengths:
+        ids, types = row(pair, length) if pair else row(length)
+        rows.append(([int(random.integers(5, 29)) if token > 3 else token for token in ids], types))
+    return rows
+
+
+CUT = Truncation(12, "windows", overlap=3, max_windows=5)
+ROWS = texts(30, 4, 10, 0, 11, 37, 60)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
+@pytest.mark.parametrize("pool", ["mean", "max"])
+@pytest.mark.parametrize("pair", [0, 3])
+def test_the_answer_is_that_of_its_windows(checkpoint, pool, pooling, pair):
+    cut = Truncation(12, "windows", overlap=2, max_windows=5, pool=pool)
+    model, plain = models(checkpoint, cut, bool(pair), pooling)
+    rows = texts(30, 4, 10, 0, 11, 37, 60, pair=pair)
+    found = model(batch(rows))["logits"].numpy()
+    for one, logits in zip(rows, found):
+        windows = [plain(batch([window]))["logits"].numpy()[0] for window in in_python(one, cut, bool(pair))]
+        np.testing.assert_allclose(logits, getattr(np, pool)(windows, axis=0), atol=2e-6)
+    assert len({len(in_python(one, cut, bool(pair))) for one in rows}) > 2
+
+
+def compiled(model, shape, **options):
+    spec = {
+        name: tf.TensorSpec(shape, tf.int32) for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
+    return tf.function(
+        lambda inputs: model(inputs)["logits"], input_signature=[spec], autograph=False, **options
+    )
+
+
+def test_eager_compiled_and_xla_answer_the_same(checkpoint):
+    model, _ = models(checkpoint, CUT)
+    inputs = batch(ROWS)
+    want = model(inputs)["logits"].numpy()
+    shape = inputs["input_ids"].shape
+    for function in (
+        compiled(model, [None, None]),
+        compiled(model, shape),
+        compiled(model, shape, jit_compile=True),
+        compiled(model, [None, shape[1]]),
+    ):
+        np.testing.assert_allclose(function(inputs), want, atol=2e-6)
+
+
+def test_padding_changes_nothing(checkpoint):
+    model, _ = models(checkpoint, CUT)
+    narrow, unknown = batch(ROWS), compiled(model, [None, None])
+    want = model(narrow)["logits"].numpy()
+    for width in (63, 80, 500):
+        np.testing.assert_allclose(model(batch(ROWS, width))["logits"], want, atol=2e-6)
+        np.testing.assert_allclose(unknown(batch(ROWS, width)), want, atol=2e-6)
+    alone = [model(batch([one]))["logits"].numpy()[0] for one in ROWS]
+    np.testing.assert_allclose(alone, want, atol=2e-6)
+
+
+def test_what_fits_is_answered_as_ever_to_the_bit(checkpoint):
+    model, plain = models(checkpoint, CUT)
+    for rows in (texts(4, 10, 0), texts(3)):
+        inputs = batch(rows)
+        np.testing.assert_array_equal(model(inputs)["logits"], plain(inputs)["logits"])
+        np.testing.assert_array_equal(
+            compiled(model, [None, None])(inputs), compiled(plain, [None, None])(inputs)
+        )
+
+
+def test_no_rows(checkpoint):
+    model, _ = models(checkpoint, CUT)
+    nothing = {
+        name: tf.zeros([0, 30], tf.int32) for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
+    assert model(nothing)["logits"].shape == (0, 3)
+    assert compiled(model, [None, None])(nothing).shape == (0, 3)
+
+
+def test_rows_without_tokens_are_answered(checkpoint):
+    """Batches of one size are filled up with them."""
+    model, _ = models(checkpoint, CUT)
+    inputs = batch(ROWS)
+    filled = {name: tf.concat([tensor, tf.zeros_like(tensor[:2])], 0) for name, tensor in inputs.items()}
+    found = model(filled)["logits"].numpy()
+    np.testing.assert_allclose(found[:-2], model(inputs)["logits"], atol=2e-6)
+    assert np.isfinite(found).all()
+
+
+def test_ids_that_no_tokenizer_of_ours_made_are_answered(checkpoint):
+    """A first text too long for a window, no second one, more tokens than the windows hold."""
+    model, _ = models(checkpoint, CUT, pair=True)
+    random = texts(30, 20, 200)
+    rows = [random[0], (random[1][0], [0] * 20 + [1] * 2), random[2], (random[0][0], [1] * 32)]
+    found = compiled(model, [None, None])(batch(rows))
+    assert np.isfinite(found).all()
+
+
+def test_nothing_is_computed_for_windows_that_no_row_has():
+    """A short first text leaves more room, so there are fewer windows than the width alone would allow."""
+    cut = Truncation(20, "windows", overlap=4, max_windows=8)
+    windows = Windows(cut, pair=True)
+    inputs = batch([row(1, 30)])
+    assert windows.count(34) == 4
+    spec = {name: tf.TensorSpec([None, None], tf.int32) for name in inputs}
+    function = tf.function(
+        lambda inputs: windows.split(inputs, None)[1], input_signature=[spec], autograph=False
+    )
+    assert function(inputs).shape == (1, 3)
+
+
+def test_a_mean_of_equal_numbers_is_that_number():
+    """What a head says of every text alike, such as a threshold, must not be shaken by rounding."""
+    value = np.float32(0.1)
+    real = tf.constant([[True] * 7, [True] * 3 + [False] * 4])
+    pooled = Windows(CUT).pool({"thresholds": tf.fill([14, 2], value)}, real)["thresholds"]
+    assert (pooled.numpy() == value).all()
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_a_gradient_is_finite_and_that_of_the_real_windows(checkpoint, pool):
+    model, _ = models(checkpoint, Truncation(12, "windows", overlap=3, pool=pool))
+
+    def gradient(width):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(batch(ROWS, width))["logits"] ** 2)
+        return [
+            tf.convert_to_tensor(one)
+            for one in tape.gradient(loss, [v.value for v in model.trainable_variables])
+        ]
+
+    for narrow, wide in zip(gradient(0), gradient(100)):
+        assert np.isfinite(narrow).all()
+        np.testing.assert_allclose(wide, narrow, rtol=1e-4, atol=1e-4)
+
+
+def test_sixteen_bits_are_pooled_in_thirty_two(checkpoint):
+    saved = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model, _ = models(checkpoint, CUT)
+    finally:
+        keras.config.set_dtype_policy(saved)
+    exact, _ = models(checkpoint, CUT)
+    found = model(batch(ROWS))["logits"]
+    assert found.dtype == tf.float32
+    np.testing.assert_allclose(found, exact(batch(ROWS))["logits"], atol=0.1)
+
+
+# Two devices can only be made before TensorFlow starts.
+EXACT = """
+import json, sys
+from tfpipeline.runtime import import_tensorflow
+tf = import_tensorflow()
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import numpy as np
+from tests.training.test_step import batch, setup, values
+from tfpipeline import checkpoints
+from tfpipeline.models.windows import Windows
+from tfpipeline.text import Truncation
+from tfpipeline.training.options import TrainingOptions
+from tfpipeline.training.step import TrainStep
+from tfpipeline.training.strategy import build_strategy
+
+checkpoint = checkpoints.load(sys.argv[1])
+one, two = (build_strategy(name, TrainingOptions()) for name in ("one_device", "mirrored"))
+assert two.num_replicas_in_sync == 2
+
+def train(strategy, parts, xla, pool):
+    def make(strategy, model, *rest):
+        model.windows = Windows(Truncation(8, "windows", overlap=1, max_windows=4, pool=pool))
+        return TrainStep(strategy, model, *rest, static=xla)
+    model, step = setup(checkpoint, strategy, make=make, accumulation=parts)
+    losses = [float(step(batch(rows=rows, width=19, seed=number), number)["loss"])
+              for number, rows in enumerate([8, 8, 5])]
+    return {"losses": np.array(losses), **values(model)}
+
+worst = {}
+for pool in ("mean", "max"):
+    want = train(one, 1, False, pool)
+    for case in [(one, 4, False), (one, 2, True), (two, 1, False), (two, 2, False)]:
+        found = train(*case, pool)
+        worst[f"{pool} {case[0].num_replicas_in_sync} {case[1:]}"] = max(
+            float(np.abs(found[name] - want[name]).max()) for name in want)
+    worst[f"{pool} moved"] = float(np.ptp(want["losses"]))
+print(json.dumps(worst))
+"""
+
+
+def test_training_is_the_same_on_replicas_in_parts_and_with_xla(tmp_path):
+    """In float64, dropout on: a window's masks depend on its place in the global batch, nothing else."""
+    done = subprocess.run(
+        [sys.executable, "-c", EXACT, tiny.write_checkpoint(tmp_path / "checkpoint")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found) == 10
+    for case, difference in found.items():
+        if case.endswith("moved"):
+            assert difference > 1e-3
+        else:
+            assert difference < 1e-9, found

@@ -1,0 +1,133 @@
+"""What becomes of a text that is longer than the model reads; no framework is imported.
+
+The arithmetic of windows is here for both who need it: the tokenizer leaves a text as long as its windows hold, the
+model cuts them (`models/windows.py`). It takes integers and tensors alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, Optional
+
+Long = Literal["head", "head_tail", "windows"]
+Pool = Literal["mean", "max"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Truncation:
+    """How long texts are cut.
+
+    A row is ``[CLS] text [SEP]`` or ``[CLS] text [SEP] text_pair [SEP]``. Its prefix is what every window begins with:
+    [CLS], of a pair also the first text and its [SEP]. What follows, without the last [SEP], is cut into windows.
+
+    Attributes:
+        max_length: most tokens the model reads at once, special ones counted.
+        long: ``head`` keeps the beginning, ``head_tail`` the beginning and the end (Sun et al. 2019, arXiv:1905.05583,
+            section 5.3.1), ``windows`` reads a text in several overlapping parts.
+        tail: head_tail: share of the kept tokens that is taken from the end.
+        overlap: windows: tokens that neighbouring windows share.
+        max_windows: windows: at most so many a row; what lies behind them is cut.
+        pool: windows: how their outputs become one.
+    Raises:
+        ValueError: the overlap leaves a pair's windows nowhere to go.
+    """
+
+    max_length: int = 128
+    long: Long = "head"
+    tail: float = 0.75
+    overlap: int = 32
+    max_windows: int = 8
+    pool: Pool = "mean"
+
+    def __post_init__(self) -> None:
+        if self.windows and self.overlap >= self.first_text:
+            raise ValueError(
+                f"overlap is {self.overlap}, but windows of {self.max_length} tokens (max_length) may share "
+                f"less than {self.first_text}; lower overlap or raise max_length"
+            )
+
+    @property
+    def windows(self) -> bool:
+        """Whether texts are read in windows."""
+        return self.long == "windows"
+
+    @property
+    def tail_share(self) -> float:
+        """Share of a cut text's tokens that is taken from its end: 0 unless ``head_tail``."""
+        return self.tail if self.long == "head_tail" else 0.0
+
+    @property
+    def first_text(self) -> int:
+        """Tokens of a pair's first text at most, when the row takes more than one window: half of what fits."""
+        return first_text(self.max_length)
+
+    def step(self, prefix: Any) -> Any:
+        """How far each window begins behind the one before, given the tokens of the row's prefix."""
+        return step(prefix, self.max_length, self.overlap)
+
+    def holds(self, prefix: int, windows: int) -> int:
+        """Tokens of a row, special ones counted, that so many windows hold."""
+        return int(holds(prefix, self.max_length, self.overlap, windows))
+
+    def prefix(self, pair: bool) -> tuple[int, int]:
+        """The shortest and the longest prefix of a row that takes more than one window."""
+        return (2, 2 + self.first_text) if pair else (1, 1)
+
+    def longest(self, pair: bool) -> int:
+        """The most tokens a row may have, special ones counted."""
+        return self.holds(self.prefix(pair)[0], self.max_windows) if self.windows else self.max_length
+
+    def widths(self, pair: bool) -> list[int]:
+        """Widths above ``max_length`` for those who must have few: what 2, 4, 8, ... windows hold, up to the longest."""
+        if not self.windows:
+            return []
+        counts = [
+            2**power for power in range(1, self.max_windows.bit_length()) if 2**power < self.max_windows
+        ]
+        most = [self.max_windows] if self.max_windows > 1 else []
+        return [self.holds(self.prefix(pair)[0], count) for count in counts + most]
+
+    def identity(self) -> Any:
+        """All that decides the answers, as JSON: options that ``long`` does not use are left out."""
+        if self.long == "head":
+            return (
+                self.max_length
+            )  # as it was before there was a choice: what was exported stays the same model
+        used = {"head_tail": ["tail"], "windows": ["overlap", "max_windows", "pool"]}[self.long]
+        return {name: getattr(self, name) for name in ("max_length", "long", *used)}
+
+    def note(self, cut: int, rows: int, what: str = "rows") -> Optional[str]:
+        """A sentence about rows that do not fit; None when all do.
+
+        Args:
+            cut: how many of them.
+            rows: how many there are.
+            what: what they are called.
+        """
+        if not cut:
+            return None
+        size = f"text.max_length ({self.max_length})"
+        holds, how = {
+            "head": (f"{size} holds", "cut to the head"),
+            "head_tail": (f"{size} holds", f"cut to the head and the tail ({self.tail:g} of what is kept)"),
+            "windows": (
+                f"text.max_windows ({self.max_windows}) windows of {size} hold",
+                "what lies behind them is cut",
+            ),
+        }[self.long]
+        return f"{cut} of {rows} {what} have more tokens than {holds}: {how}"
+
+
+def step(prefix: Any, max_length: Any, overlap: Any) -> Any:
+    """See :meth:`Truncation.step`; for integers and integer tensors."""
+    return max_length - prefix - 1 - overlap
+
+
+def holds(prefix: Any, max_length: Any, overlap: Any, windows: Any) -> Any:
+    """See :meth:`Truncation.holds`; for integers and integer tensors."""
+    return max_length + (windows - 1) * step(prefix, max_length, overlap)
+
+
+def first_text(max_length: Any) -> Any:
+    """See :attr:`Truncation.first_text`; for integers and integer tensors."""
+    return (max_length - 3) // 2
