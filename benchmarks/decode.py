@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -44,9 +45,9 @@ def sample_task(name: str, folder: Path) -> Any:
     return kind.from_examples(options, kind.read(options, run_config.data, path))
 
 
-def read(tensors: Mapping[str, Any]) -> list[np.ndarray]:
-    """Wait until they are there."""
-    return [tensor.numpy() for tensor in tensors.values()]
+def reading(function: Callable[[Any], Mapping[str, Any]], given: Any) -> Callable[[Any], object]:
+    """A call that ends when its tensors are there."""
+    return lambda _: [tensor.numpy() for tensor in function(given).values()]
 
 
 def main(arguments: Optional[list[str]] = None) -> None:
@@ -73,13 +74,10 @@ def main(arguments: Optional[list[str]] = None) -> None:
         for name in tasks.names():
             task = sample_task(name, Path(folder))
             model = TextModel(checkpoint.encoder(), task.head(checkpoint.config, seed=0))
-            encode = tf.function(lambda batch, model=model: model(batch, training=False))
-            decode = tf.function(lambda outputs, task=task: task.answers(outputs))
+            encode = tf.function(functools.partial(model, training=False))
+            decode = tf.function(task.answers)
             outputs = encode(inputs)
-            ways = {
-                "model": lambda _, encode=encode: read(encode(inputs)),
-                "decoding": lambda _, decode=decode, outputs=outputs: read(decode(outputs)),
-            }
+            ways = {"model": reading(encode, inputs), "decoding": reading(decode, outputs)}
             measured = side_by_side(ways, range(chosen.rounds + 1), baseline="model")
             report(
                 benchmark="decode",

@@ -180,7 +180,7 @@ def test_a_plan_says_what_is_cut(tmp_path, monkeypatch):
     assert "; 50 of 50 sampled training rows have more tokens than" in plan(run_config).text()
 
 
-@pytest.mark.parametrize("changes", [{"xla": True}, {"widths": [8, 12]}])
+@pytest.mark.parametrize("changes", [{"xla": True}, {"widths": [12, 33, 61]}])
 def test_windows_have_static_widths(tmp_path, changes):
     """A row is as wide as its windows hold together, wider than text.max_length."""
     run = train(run_file(tmp_path, "windows", epochs=1, **changes))

@@ -60,7 +60,7 @@ def tfidf_baseline(
 
 
 def tfidf_ridge(
-    train_texts: Sequence[str], train_values: Sequence[float], test_texts: Sequence[str]
+    train_texts: Sequence[str], train_values: np.ndarray, test_texts: Sequence[str]
 ) -> np.ndarray:
     """Train a ridge regression on the one, answer the other.
 
@@ -69,7 +69,7 @@ def tfidf_ridge(
 
     Args:
         train_texts: N texts.
-        train_values: their N numbers, finite.
+        train_values: their N numbers, finite, float [N].
         test_texts: M texts.
     Returns:
         float64 [M]; the mean of the training rows where their texts hold no words at all.
