@@ -22,7 +22,7 @@ from tfpipeline.training.run import Run
 CARD = Path("assets.extra") / "tfpipeline.json"  # servers ignore it
 _PARITY_ROWS = 256
 # Beside the run's own held-out rows: what real traffic also holds.
-_HOSTILE = ("", "   ", "a" * 5000, "😀 e\u0301 ﬁ 你好", "[MASK] [SEP] x", "\u0000\u200b\ufffd")
+_HOSTILE = ("", "   ", "a" * 5000, "a long text, " * 500, "😀 e\u0301 ﬁ 你好", "[MASK] [SEP] x", "\u0000\u200b\ufffd")
 
 
 def export_run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -68,10 +68,7 @@ class SavedModelPredictor(Predictor):
 
     def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
         inputs = {"text": texts, **({"text_pair": text_pair} if text_pair is not None else {})}
-        if sorted(inputs) != sorted(self._inputs):
-            raise UserError(
-                f"the SavedModel takes {', '.join(self._inputs)}, but was given {', '.join(inputs)}"
-            )
+        _check_inputs("SavedModel", self._inputs, inputs)
         tensors = {name: self._tensorflow.constant(list(value)) for name, value in inputs.items()}
         answers = {name: tensor.numpy() for name, tensor in self._function(**tensors).items()}
         return predictions.decode(answers)
@@ -90,10 +87,22 @@ class RunPredictor(Predictor):
         self._model = self._run.model(weights)
 
     def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
+        wanted = ["text", *(["text_pair"] if self._run.has_pairs else [])]
+        _check_inputs("run", wanted, ["text", *(["text_pair"] if text_pair is not None else [])])
         tokens = self._run.encode(texts, text_pair)
         inputs = {name: self._tensorflow.constant(array) for name, array in tokens.items()}
         answers = self._run.task.answers(self._model(inputs, training=False))
         return predictions.decode({name: tensor.numpy() for name, tensor in answers.items()})
+
+
+def _check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> None:
+    if sorted(wanted) == sorted(given):
+        return
+    pairs = "text_pair" in wanted
+    advice = "name the second text's column with --pair-column" if pairs else "leave --pair-column out"
+    raise UserError(
+        f"the {what} takes {', '.join(sorted(wanted))}, but was given {', '.join(given)}; {advice}"
+    )
 
 
 def open_local(source: Union[str, Path], signature: str = "serving_default") -> Predictor:

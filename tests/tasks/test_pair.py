@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tasks import kit
-from tfpipeline import config, tasks
+from tfpipeline import config, predictors, tasks
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
 from tfpipeline.tasks.classification import Classification
@@ -78,3 +78,10 @@ def test_both_texts_are_read(tmp_path):
     }
     run = train(kit.write_run_file(tmp_path, given, rows=160, epochs=10))
     assert run.store.state("best")["best"] > 0.95
+    with predictors.open_local(run.path) as predictor:
+        answers = predictor.predict(["the food", "the food"], ["bad film", "good film"])
+        assert [answer.label for answer in answers] == ["no", "yes"]
+        with pytest.raises(UserError) as caught:
+            predictor.predict(["the food"])
+    sentence = "the run takes text, text_pair, but was given text; name the second text's column with --pair-column"
+    assert str(caught.value) == sentence

@@ -210,6 +210,14 @@ def test_what_is_said_of_rows_that_are_cut():
         .note(12, 841)
         .endswith("cut to the head and the tail (0.75 of what is kept)")
     )
+    assert (
+        Truncation(64, "windows", overlap=8)
+        .note(1, 2, pair=True)
+        .endswith(
+            "windows of text.max_length (64) hold: what lies behind them is cut, and of their first texts what lies behind "
+            "30 tokens"
+        )
+    )
     assert Truncation(64, "windows", overlap=8).note(1, 2, "training rows") == (
         "1 of 2 training rows have more tokens than text.max_windows (8) windows of text.max_length (64) hold: "
         "what lies behind them is cut"

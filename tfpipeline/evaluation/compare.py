@@ -87,7 +87,7 @@ def evaluate(
     ]
     metric = run.config.training.best_metric or task.best_metric
     figures = task.figures(result.answers, targets)
-    note = run.truncation.note(cache.cut, len(examples))
+    note = run.truncation.note(cache.cut, len(examples), pair=run.has_pairs)
     report = Report(name, len(examples), metric, entries, mistakes, figures, [note] if note else [])
     if run.reports is not None:
         report.save(run.reports, stem)

@@ -96,13 +96,14 @@ class Truncation:
         used = {"head_tail": ["tail"], "windows": ["overlap", "max_windows", "pool"]}[self.long]
         return {name: getattr(self, name) for name in ("max_length", "long", *used)}
 
-    def note(self, cut: int, rows: int, what: str = "rows") -> Optional[str]:
+    def note(self, cut: int, rows: int, what: str = "rows", *, pair: bool = False) -> Optional[str]:
         """A sentence about rows that do not fit; None when all do.
 
         Args:
             cut: how many of them.
             rows: how many there are.
             what: what they are called.
+            pair: whether they hold two texts.
         """
         if not cut:
             return None
@@ -112,7 +113,8 @@ class Truncation:
             "head_tail": (f"{size} holds", f"cut to the head and the tail ({self.tail:g} of what is kept)"),
             "windows": (
                 f"text.max_windows ({self.max_windows}) windows of {size} hold",
-                "what lies behind them is cut",
+                "what lies behind them is cut"
+                + (f", and of their first texts what lies behind {self.first_text} tokens" if pair else ""),
             ),
         }[self.long]
         return f"{cut} of {rows} {what} have more tokens than {holds}: {how}"

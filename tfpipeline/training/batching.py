@@ -35,7 +35,7 @@ class Split:
         weights = run.task.weights(examples, training=name == "train")
         targets = run.task.targets(examples, training=name == "train")
         cache = run.token_cache(name, examples)
-        note = run.truncation.note(cache.cut, len(cache), "training rows")
+        note = run.truncation.note(cache.cut, len(cache), "training rows", pair=run.has_pairs)
         if name == "train" and note is not None:
             say(note)
         return cls(cache, targets, weights)

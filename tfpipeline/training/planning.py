@@ -188,9 +188,9 @@ def _lengths(
     )
     what = "training rows" if len(rows) == len(examples) else "sampled training rows"
     cut = int(np.count_nonzero(encoded["cut"]))
-    return np.asarray(encoded["attention_mask"]).sum(-1), run_config.text.truncation.note(
-        cut, len(rows), what
-    )
+    pair = run_config.data.text_pair is not None
+    note = run_config.text.truncation.note(cut, len(rows), what, pair=pair)
+    return np.asarray(encoded["attention_mask"]).sum(-1), note
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,12 @@ def _sample(run: Run, examples: Sequence[Example]) -> str:
     encoded = run.encode([example.text for example in examples], pairs if has_pairs else None)
     vocabulary = load_vocabulary(run.path / "vocab.txt")
     lines = ["| row | label | text | tokens |", "|---|---|---|---|"]
+    columns = run.task.columns(run.task.options) or ()
     for index, example in enumerate(examples):
         ids = encoded["input_ids"][index][encoded["attention_mask"][index] > 0]
         tokens = " ".join(vocabulary[token] for token in ids)
-        cells = (example.source, example.label or "", example.joined_text[:_CHARACTERS], tokens[:_CHARACTERS])
+        label = example.label or ", ".join(f"{name}: {example.columns[name]}" for name in columns)
+        cells = (example.source, label, example.joined_text[:_CHARACTERS], tokens[:_CHARACTERS])
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
