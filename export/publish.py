@@ -22,7 +22,15 @@ from tfpipeline.training.run import Run
 CARD = Path("assets.extra") / "tfpipeline.json"  # servers ignore it
 _PARITY_ROWS = 256
 # Beside the run's own held-out rows: what real traffic also holds.
-_HOSTILE = ("", "   ", "a" * 5000, "a long text, " * 500, "😀 e\u0301 ﬁ 你好", "[MASK] [SEP] x", "\u0000\u200b\ufffd")
+_HOSTILE = (
+    "",
+    "   ",
+    "a" * 5000,
+    "a long text, " * 500,
+    "😀 e\u0301 ﬁ 你好",
+    "[MASK] [SEP] x",
+    "\u0000\u200b\ufffd",
+)
 
 
 def export_run(
@@ -114,6 +122,7 @@ def _check_parity(
     outputs = model({name: tf.constant(array) for name, array in tokens.items()}, training=False)
     expected = {name: _plain(tensor) for name, tensor in run.task.answers(outputs).items()}
 
+    close_calls = run.task.close_calls(expected, 2 * checks.TOLERANCE)
     text_inputs: dict[str, Any] = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
     token_inputs: dict[str, Any] = {
         "input_ids": tokens["input_ids"],
@@ -124,7 +133,7 @@ def _check_parity(
     differences = []
     for signature, inputs in ((DEFAULT, text_inputs), (TOKENS, token_inputs)):
         found = checks.answers_of_fresh_process(saved_model, signature, inputs)
-        differences.append(checks.largest_difference(expected, found))
+        differences.append(checks.largest_difference(expected, found, close_calls))
         bar.advance(1, f"{signature} checked")
     return len(texts), max(differences)
 

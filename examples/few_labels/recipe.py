@@ -20,7 +20,7 @@ from tfpipeline.files import write_text
 
 FOLDER = Path("demo/few_labels")
 # Labelled texts a class -> epochs: fewer rows are seen more often.
-EPOCHS = {8: 30, 32: 20, 128: 10}
+EPOCHS = {8: 20, 32: 12, 128: 6}
 # Only a linear layer learns in a frozen encoder: it bears, and needs, a rate a hundred times as high.
 WAYS = {
     "frozen encoder (`freeze: all`)": (

@@ -154,16 +154,15 @@ def _multi_label(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
     scores, thresholds = arrays["scores"].tolist(), arrays["thresholds"].tolist()
     predictions: list[Prediction] = []
     for row, names in enumerate(classes):
-        labels = [label for label in given[row] if label]
+        by_class = dict(zip(names, scores[row]))
+        labels = sorted((label for label in given[row] if label), key=lambda label: -by_class.get(label, 0.0))
         counts = {len(names), len(set(names)), len(scores[row]), len(thresholds[row])}
         if len(counts) > 1 or not set(labels) <= set(names):
             raise AnswerError(
                 f"row {row} of the answer contradicts itself: labels {labels}, classes {names}, "
                 f"{len(scores[row])} scores, {len(thresholds[row])} thresholds; export the model again"
             )
-        predictions.append(
-            MultiLabel(labels, dict(zip(names, scores[row])), dict(zip(names, thresholds[row])))
-        )
+        predictions.append(MultiLabel(labels, by_class, dict(zip(names, thresholds[row]))))
     return predictions
 
 

@@ -112,9 +112,35 @@ def test_split_by_label_group_or_neither(tmp_path):
     assert len({row.group for row in validation(by="group")}) == 2
     assert len({row.group for row in validation(by="random")}) > 2
     by_parity = load_splits(
-        DataOptions(train=path, split=SplitOptions(validation=0.5)), stratum=lambda row: row.line % 2
+        DataOptions(train=path, split=SplitOptions(validation=0.5)), strata=lambda row: [row.line % 2]
     )
     assert sum(row.line % 2 for row in by_parity["validation"]) == 25
+
+
+def test_no_label_is_split_off_from_the_training_rows(tmp_path):
+    """A rare label beside a common one, several labels a row."""
+    rows = [(f"text {row}", "a b") for row in range(100)] + [
+        (f"rare {row}", f"a rare{row}") for row in range(20)
+    ]
+    path = write(tmp_path / "x.csv", rows)
+    for by in ("stratified", "random"):
+        split = SplitOptions(validation=0.4, test=0.3, by=by)
+        splits = load_splits(DataOptions(train=path, split=split), strata=lambda row: row.label.split())
+        learnt = {label for row in splits["train"] for label in row.label.split()}
+        assert learnt == {label for _, labels in rows for label in labels.split()}
+        assert sum(map(len, splits.values())) == len(rows)
+        assert len({row.line for part in splits.values() for row in part}) == len(rows)
+        assert len(splits["validation"]) >= 40
+
+
+def test_rows_without_weight(tmp_path):
+    rows = [(f"text {row}", "ab"[row % 2], "1") for row in range(20)]
+    train = write(tmp_path / "x.csv", rows, ("text", "label", "w"))
+    none = write(tmp_path / "y.csv", [("a", "a", "0")], ("text", "label", "w"))
+    with pytest.raises(
+        UserError, match=r"y\.csv: no validation row has a weight above 0; check the column w"
+    ):
+        load_splits(DataOptions(train=train, validation=none, weight="w"))
 
 
 def test_too_few_rows(tmp_path):

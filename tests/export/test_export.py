@@ -148,6 +148,14 @@ def test_differences_of_large_numbers_are_a_share_of_them():
         )
 
 
+def test_words_may_differ_where_they_hang_on_a_rounding():
+    want = {"label": np.array(["a", "b"]), "p": np.array([0.5, 0.9], np.float32)}
+    found = {**want, "label": np.array(["b", "b"])}
+    assert checks.largest_difference(want, found, np.array([True, False])) == 0
+    with pytest.raises(checks.ExportError, match="output label, row 0"):
+        checks.largest_difference(want, found, np.array([False, True]))
+
+
 def test_python_functions_are_refused(tmp_path):
     class Module(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([], tf.float32)])

@@ -88,3 +88,41 @@ def test_the_baseline_keeps_the_order_of_labels():
     )
     assert name == "TF-IDF + logistic regression"
     assert answers["probabilities"].argmax(-1).tolist() == [0, 1]
+
+
+def test_nearly_equal_probabilities_are_close_calls():
+    answers = {"probabilities": np.array([[0.3, 0.3, 0.4], [0.1, 0.45, 0.45]])}
+    assert task().close_calls(answers, 2e-5).tolist() == [False, True]
+
+
+def test_one_label_in_two_spellings():
+    with pytest.raises(UserError) as caught:
+        Classification.from_examples(ClassificationOptions(), examples("Good", "bad", "good"))
+    assert str(caught.value) == (
+        'rows.csv:4: the label "good" differs from "Good" (rows.csv:2) in case or white space only; write them alike, or '
+        "name both in task.labels if they are meant so"
+    )
+    options = ClassificationOptions(labels=["Good", "bad", "good"])
+    assert Classification.from_examples(options, examples("Good", "bad", "good")).labels == (
+        "Good",
+        "bad",
+        "good",
+    )
+
+
+@pytest.mark.parametrize("label", ["a\nb", "a\rb", "a\u2028b", "a\x85b"])
+def test_labels_with_line_breaks(label):
+    with pytest.raises(UserError, match=r"rows.csv:2: the label .* a line break in it; rename it"):
+        Classification.from_examples(ClassificationOptions(), examples(label, "c"))
+
+
+def test_a_label_of_one_row_is_said(capfd):
+    Classification.from_examples(ClassificationOptions(), examples("a", "b", "a"))
+    assert 'warning: one training row only has the label "b" (rows.csv:3)' in capfd.readouterr().err
+
+
+def test_a_label_that_training_lacks():
+    learnt = Classification.from_examples(ClassificationOptions(), examples("aa", "bb", "aa", "bb"))
+    with pytest.raises(UserError) as caught:
+        learnt.targets(examples("cc"))
+    assert str(caught.value) == 'rows.csv:2: unknown label "cc", which no training row has; known: aa, bb'

@@ -44,11 +44,12 @@ def test_loss_by_hand():
     np.testing.assert_allclose(losses, want, rtol=1e-6)
 
 
-def test_answers_the_highest_score_first():
+def test_answers():
     answers = {name: tensor.numpy() for name, tensor in task().answers(outputs((0.8, 0.5, 0.2))).items()}
     assert answers["labels"].tolist() == [[b"b", b"c", b""], [b"c", b"", b""]]
     assert answers["classes"].tolist() == [[b"a", b"b", b"c"]] * 2
     np.testing.assert_allclose(answers["scores"], [[0.75, 0.5, 0.25], [0.2, 0.2, 0.2]], rtol=1e-6)
+    assert task().answers(outputs((0.5, 0.6, 0.2)))["labels"].numpy().tolist()[0] == [b"a", b"c", b""]
     assert task().answers(outputs((0.1, 0.1, 0.1)))["labels"].numpy().tolist()[0] == [b"a", b"b", b"c"]
     assert task().answers(outputs((0.9, 0.9, 0.9)))["labels"].numpy().tolist() == [[b"", b"", b""]] * 2
 
@@ -61,6 +62,7 @@ def test_answers_the_highest_score_first():
         ('["a, b", "c"]', ["a, b", "c"]),
         ("[]", []),
         ("[1, 2.50]", ["1", "2.50"]),
+        ('["\\ud83d"]', ["\ufffd"]),
         (None, []),
     ],
 )
@@ -99,7 +101,19 @@ def test_columns_of_zeros_and_ones():
             'rows.csv:3: the column "x" holds "maybe"; expected 0 or 1',
         ),
         ({"columns": ["x"]}, columns(x=["1", ""]), 'rows.csv:3: the column "x" holds ""; expected 0 or 1'),
-        ({"columns": ["x"]}, columns(x=["0", "0"]), 'no training row has the label "x"'),
+        ({"columns": ["x"]}, columns(x=["0", "0"]), 'no training row has the label "x" of task.columns'),
+        ({"columns": ["x", "x"]}, columns(x=["0", "1"]), 'task.columns names "x" twice'),
+        (
+            {},
+            examples("a,b", "b,a"),
+            'every training row has the same labels ("a, b"), so there is nothing to learn',
+        ),
+        ({}, examples("a", "[" * 100_000), "rows.csv:3: the labels [[["),
+        (
+            {},
+            examples("b", '["a\\u2028c"]'),
+            "rows.csv:3: the label 'a\\u2028c' is empty or has white space around it",
+        ),
     ],
 )
 def test_bad_labels(options, rows, sentence):
@@ -149,3 +163,22 @@ def test_a_threshold_that_is_given_stays(tmp_path):
     run = train(kit.write_run_file(tmp_path, given, epochs=1))
     assert set(run.model("best").head.thresholds.numpy()) == {np.float32(0.3)}
     assert json.loads((run.path / "task.json").read_text()) == ["film", "food", "praise"]
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_thresholds_have_32_bits(tmp_path, precision):
+    """Else a run and its export, which is float32, would give other labels."""
+    given = kit.sample(kit.SAMPLES / "multilabel.yaml")
+    run = train(kit.write_run_file(tmp_path, given, epochs=1, precision=precision))
+    model = run.model("best")
+    model.head.thresholds.assign([0.28636, 0.29869, 0.123456789])
+    outputs = model(run.encode(["good film"]))
+    np.testing.assert_array_equal(outputs["thresholds"][0], np.float32([0.28636, 0.29869, 0.123456789]))
+
+
+def test_scores_on_a_threshold_are_close_calls():
+    answers = {
+        "scores": np.array([[0.5, 0.9], [0.500005, 0.1], [0.2, 0.7]], np.float32),
+        "thresholds": np.array([[0.4, 0.6], [0.5, 0.6], [0.1, 0.7]], np.float32),
+    }
+    assert task().close_calls(answers, 2e-5).tolist() == [False, True, True]

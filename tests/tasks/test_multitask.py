@@ -106,8 +106,8 @@ def test_scores_are_the_heads_own():
     [
         (
             {},
-            rows(("good", "1"), (" ", "")),
-            "rows.csv:3: the row has a label for none of the heads (mood, stars)",
+            rows((" ", ""), ("", "")),
+            'no training row has a label for the head "mood"; check the column "mood"',
         ),
         (
             {},
@@ -126,6 +126,28 @@ def test_bad_rows(changes, examples, sentence):
     with pytest.raises(UserError) as caught:
         Multitask.from_examples(options(**changes), examples)
     assert str(caught.value).startswith(sentence)
+
+
+def test_a_row_of_gaps_alone_is_left_out(capfd):
+    found = [*ROWS, *rows(("", " "))]
+    task = Multitask.from_examples(options(), found)
+    said = capfd.readouterr().err
+    assert (
+        "warning: 1 of 5 training rows have a label for none of the heads (mood, stars), the first is rows.csv:2"
+        in said
+    )
+    assert (
+        task.weights(found, training=True).tolist()
+        == task.weights(found, training=False).tolist()
+        == [1, 1, 1, 1, 0]
+    )
+
+
+def test_errors_of_other_rows_name_the_head():
+    task = Multitask.from_examples(options(), ROWS)
+    with pytest.raises(UserError) as caught:
+        task.targets(rows(("", "x")))
+    assert str(caught.value).startswith('head "stars": rows.csv:2: the label "x" is no finite number')
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,11 @@ def test_numbers_are_learnt_in_deviations_from_the_mean():
     np.testing.assert_allclose(losses, [1.0, 6.25])
 
 
+def test_rows_of_no_weight_set_no_scale():
+    rows = [*examples("10", "30"), Example("x", label="1e30", weight=0.0)]
+    assert Regression.from_examples(RegressionOptions(), rows).learnt() == {"mean": 20.0, "scale": 10.0}
+
+
 def test_huber_by_hand():
     outputs = {"logits": tf.constant([[0.0], [-1.5]])}
     losses = task(loss="huber", delta=2.0).loss(outputs, {"value": tf.constant([30.0, 30.0])})
@@ -55,6 +60,12 @@ def test_the_unit_does_not_matter():
         (["1", "1e39"], 'rows.csv:3: the label "1e39" is no finite number (32 bits)'),
         (["1,5", "2"], 'rows.csv:2: the label "1,5" is no finite number'),
         (["1", None], "rows.csv:3: the row has no number in the label column"),
+        (["1_000", "2"], 'rows.csv:2: the label "1_000" is no finite number'),
+        (["1", "٣"], 'rows.csv:3: the label "٣" is no finite number'),
+        (
+            ["1700000000", "1700000059"],
+            "the training rows' numbers lie within 29.5 of 1700000030, closer together than answers of 32 bits can tell",
+        ),
         (["7", "7.0"], "all training rows have the value 7; a regression needs at least two different ones"),
     ],
 )

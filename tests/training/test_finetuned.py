@@ -139,6 +139,18 @@ def test_a_classifier_of_several_labels(source, tmp_path):
             assert answer.labels == [tiny.LABELS[index] for index in order if scores[index] >= 0.5]
 
 
+def test_task_settings_of_a_checkpoint(source, tmp_path):
+    copy = changed_copy(source, tmp_path / "copy", {"problem_type": "multi_label_classification"})
+    with predictors.open_local(copy) as predictor:
+        assert predictor.predict(["x"])[0].thresholds == dict.fromkeys(tiny.LABELS, 0.5)
+    run = open_run(copy, ["task.threshold=0.25", "task.separator=;"])
+    np.testing.assert_array_equal(run.model().head.thresholds, [0.25] * 3)
+    assert run.task.options.separator == ";"
+    for override in ("task.labels=[a, b, c]", "task.pooling=mean", "task.name=regression"):
+        with pytest.raises(UserError):
+            open_run(copy, [override])
+
+
 def test_a_regression(source, tmp_path):
     """transformers' rule: one output is a regression, whose number is the answer."""
 
@@ -148,6 +160,9 @@ def test_a_regression(source, tmp_path):
             for name, a in raw.items()
         }
 
+    only = {"problem_type": "single_label_classification", "id2label": {"0": "x"}}
+    with pytest.raises(UserError, match="is a classifier of one label, which has nothing to tell apart"):
+        open_run(changed_copy(source, tmp_path / "one", only, one_output))
     copy = changed_copy(source, tmp_path / "copy", {"id2label": {"0": "LABEL_0"}}, one_output)
     run = open_run(copy)
     raw = load_file(copy / "model.safetensors")

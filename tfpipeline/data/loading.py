@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
@@ -14,7 +14,7 @@ import numpy as np
 from tfpipeline.console import say
 from tfpipeline.data.examples import Example, Rows, Spool
 from tfpipeline.data.readers import read_records
-from tfpipeline.data.records import Record, shortened
+from tfpipeline.data.records import Record, number, shortened
 from tfpipeline.data.splits import split_rows
 from tfpipeline.errors import UserError
 
@@ -40,6 +40,54 @@ class _Codes:
         return np.frombuffer(self._found, np.int32)
 
 
+class _Labels:
+    """The labels of rows, any number a row, as numbers in the order of first sight."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._found, self._counts = array("i"), array("i")
+
+    def append(self, labels: Collection[Hashable]) -> None:
+        for label in labels:
+            self._found.append(self._numbers.setdefault(label, len(self._numbers)))
+        self._counts.append(len(labels))
+
+    def rarest(self) -> np.ndarray:
+        """Each row's rarest label, int64 [N]: what is rare is what a split must see to. One number for rows without."""
+        found, counts = self._arrays()
+        rarest = np.full(len(counts), len(self._numbers), np.int64)
+        if len(found) == len(counts) and (counts == 1).all():
+            rarest[:] = found
+        elif len(found):
+            rows = np.repeat(np.arange(len(counts)), counts)
+            order = np.lexsort((found, np.bincount(found)[found], rows))
+            _, first = np.unique(rows[order], return_index=True)
+            rarest[rows[order][first]] = found[order][first]
+        return rarest
+
+    def keep(self, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The same parts but for rows with a label that no training row has: they train, what is tested must be learnt."""
+        found, counts = self._arrays()
+        rows, ends = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts)
+        trains = np.zeros(len(counts), bool)
+        trains[parts["train"]] = True
+        missing = np.ones(len(self._numbers), bool)
+        missing[found[trains[rows]]] = False
+        if not missing.any():
+            return parts
+        moved = []
+        for row in np.unique(rows[missing[found]]):
+            labels = found[ends[row] - counts[row] : ends[row]]
+            if missing[labels].any():
+                missing[labels] = False
+                moved.append(row)
+        kept = {name: np.setdiff1d(part, moved) for name, part in parts.items()}
+        return {**kept, "train": np.union1d(parts["train"], np.array(moved, np.int64))}
+
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.frombuffer(self._found, np.int32), np.frombuffer(self._counts, np.int32)
+
+
 class _File:
     """A data file's rows, and what splitting needs to know of each."""
 
@@ -48,7 +96,7 @@ class _File:
         path: Union[str, Path],
         options: DataOptions,
         columns: Optional[Sequence[str]],
-        stratum: Callable[[Example], Hashable],
+        strata: Callable[[Example], Collection[Hashable]],
         folder: Optional[Path],
     ) -> None:
         roles = {role: getattr(options, role) for role in ("text", "text_pair", "label", "weight", "group")}
@@ -57,13 +105,13 @@ class _File:
         targets = columns or ()
         named = [*(name for name in roles.values() if name is not None), *targets]
         spool = Spool(folder)
-        self.strata, self.groups = _Codes(), _Codes()
+        self.labels, self.groups = _Labels(), _Codes()
         counts, keys = array("b"), array("Q")
         blank, first = 0, 0
         for record in read_records(path, named):
             example = _example(record, roles, targets)
             spool.append(example)
-            self.strata.append(stratum(example))
+            self.labels.append(strata(example))
             if options.split.by == "group":
                 self.groups.append(example.group)
             counts.append(example.weight > 0)
@@ -95,12 +143,12 @@ def read_data_file(
     Raises:
         UserError: unreadable file, broken row, missing column, weight that is none, no rows; with file and line.
     """
-    return _File(path, options, columns, _label, folder).rows
+    return _File(path, options, columns, _own_label, folder).rows
 
 
 def load_splits(
     options: DataOptions,
-    stratum: Optional[Callable[[Example], Hashable]] = None,
+    strata: Optional[Callable[[Example], Collection[Hashable]]] = None,
     folder: Optional[Path] = None,
     *,
     columns: Optional[Sequence[str]] = None,
@@ -112,7 +160,8 @@ def load_splits(
 
     Args:
         options: the ``data`` section.
-        stratum: what a stratified split keeps in proportion; by default the label.
+        strata: a row's labels; by default the one in its label column. A stratified split keeps the rarest of them in
+            proportion. What is split off keeps no label from the training rows, unless it is split by groups.
         folder: where many rows are kept; see :class:`Spool`.
         columns: those that the task reads from ``Example.columns``; None: it reads ``Example.label``.
     Returns:
@@ -120,8 +169,8 @@ def load_splits(
     Raises:
         UserError: as :func:`read_data_file`; or no rows are left for training or validation.
     """
-    stratum = stratum or _label
-    file = _File(options.train, options, columns, stratum, folder)
+    strata = strata or _own_label
+    file = _File(options.train, options, columns, strata, folder)
     split = options.split
     fractions = {
         "validation": 0.0 if options.validation else split.validation,
@@ -131,16 +180,19 @@ def load_splits(
         len(file.rows),
         fractions,
         split.seed,
-        strata=file.strata.array() if split.by == "stratified" else None,
+        strata=file.labels.rarest() if split.by == "stratified" else None,
         groups=file.groups.array() if split.by == "group" else None,
     )
+    if split.by != "group":
+        parts = file.labels.keep(parts)
     splits = {name: file.rows.take(parts[name]) for name in ("train", *fractions)}
     keys = {name: file.keys[parts[name]] for name in splits}
+    counts: dict[str, np.ndarray] = {}
     for name in fractions:
         path = getattr(options, name)
         if path:
-            own = _File(path, options, columns, stratum, folder)
-            splits[name], keys[name] = own.rows, own.keys
+            own = _File(path, options, columns, strata, folder)
+            splits[name], keys[name], counts[name] = own.rows, own.keys, own.counts
     for name in splits:
         if not len(splits[name]) and (name == "train" or fractions[name]):
             groups = len(file.groups.numbers)
@@ -149,10 +201,12 @@ def load_splits(
                 f"{options.train}: none of its {found} is left for the {name} part; add rows, change data.split, "
                 f"or name files in data.validation and data.test"
             )
-    if not file.counts[parts["train"]].any():
-        raise UserError(
-            f"{options.train}: no training row has a weight above 0; check the column {options.weight}"
-        )
+    counts = {name: file.counts[parts[name]] for name in splits} | counts
+    for name, counted in counts.items():
+        if len(counted) and not counted.any():
+            what = "training" if name == "train" else name
+            path = getattr(options, name) or options.train
+            raise UserError(f"{path}: no {what} row has a weight above 0; check the column {options.weight}")
     known = np.sort(keys.pop("train"))
     for name in fractions:
         places = np.searchsorted(known, keys[name]).clip(max=len(known) - 1)
@@ -165,8 +219,8 @@ def load_splits(
     return splits
 
 
-def _label(example: Example) -> Hashable:
-    return example.label
+def _own_label(example: Example) -> Collection[Hashable]:
+    return () if example.label is None else (example.label,)
 
 
 def _key(example: Example) -> int:
@@ -196,10 +250,7 @@ def _example(record: Record, roles: Mapping[str, Optional[str]], targets: Sequen
 
 
 def _weight(cell: str, record: Record, column: str) -> float:
-    try:
-        weight = float(cell) if cell.isascii() and "_" not in cell else math.nan  # Python's own spellings
-    except ValueError:
-        weight = math.nan
+    weight = number(cell)
     if not (math.isfinite(weight) and weight >= 0):
         reason = "a weight is a number of at least 0"
     elif weight > _LARGEST_WEIGHT or 0 < weight < _SMALLEST_WEIGHT:

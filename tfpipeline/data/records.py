@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,14 @@ def require(wanted: Sequence[str], columns: Iterable[str], source: str) -> None:
         if name not in columns:
             known = map(shortened, columns)
             raise UserError(f'{source}: there is no column "{name}"{did_you_mean(name, known)}')
+
+
+def number(cell: str) -> float:
+    """The number that a cell holds, in ASCII and without Python's underscores; NaN where it holds none."""
+    try:
+        return float(cell) if cell.isascii() and "_" not in cell else math.nan
+    except ValueError:
+        return math.nan
 
 
 def shortened(name: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+from tfpipeline import tasks
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation.report import Entry, Report
 from tfpipeline.training.inference import Inference
@@ -44,6 +44,7 @@ def evaluate(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
     task = run.task
+    options: Any = run.config.task
     if data is None and not run.has_split("validation"):
         raise UserError(
             f"{run.name} is a checkpoint without rows of its own; name a file of rows with --data"
@@ -53,12 +54,12 @@ def evaluate(
         examples, name, stem = run.examples(split), f"{split} rows", "report"
     else:
         examples, name, stem = (
-            task.read(task.options, run.config.data, data),
+            tasks.find(options.name).read(options, run.config.data, data),
             str(data),
             f"report-{Path(data).stem}",
         )
     targets = task.targets(examples)
-    weights = np.array([example.weight for example in examples], np.float32)
+    weights = task.weights(examples, training=False)
 
     entries = []
     if baseline and run.has_split("train"):

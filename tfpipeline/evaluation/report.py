@@ -52,7 +52,9 @@ class Report:
         """For a terminal: each model's table, the notes, then the headline."""
         parts = [f"{entry.name} ({self.data}, {self.rows} rows)\n\n{entry.table}" for entry in self.entries]
         width = max(len(entry.name) for entry in self.entries)
-        headline = [f"{entry.name:<{width}}  {entry.scores[self.metric]:.4f}" for entry in self.entries]
+        # A baseline has no loss, and rows may lack what a metric is of.
+        values = [f"{e.scores[self.metric]:.4f}" if self.metric in e.scores else "-" for e in self.entries]
+        headline = [f"{entry.name:<{width}}  {value}" for entry, value in zip(self.entries, values)]
         return "\n".join(
             [*parts, *(f"{note}\n" for note in self.notes), f"{self.metric} on {self.data}", *headline]
         )
@@ -98,7 +100,9 @@ class Report:
                 "| expected | answered | text |",
                 "|---|---|---|",
             ]
-            lines += [f"| {want} | {got} | {_cell(text)} |" for text, want, got in self.mistakes]
+            lines += [
+                f"| {_cell(want)} | {_cell(got)} | {_cell(text)} |" for text, want, got in self.mistakes
+            ]
         return "\n".join(lines) + "\n"
 
 

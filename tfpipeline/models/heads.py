@@ -121,6 +121,7 @@ class MultiLabelHead(ClassificationHead):
             initializer=keras.initializers.Constant(self.threshold),
             dtype="float32",
             trainable=False,
+            autocast=False,  # a 16-bit threshold would be another one than the exported model's
             name="thresholds",
         )
 

@@ -45,6 +45,8 @@ def find(name: str) -> type[Task]:
 
 
 def _theirs(name: str) -> type[Task]:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(f'unknown task "{name}": not the name of a module')
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -54,8 +56,6 @@ def _theirs(name: str) -> type[Task]:
         raise UserError(
             f'unknown task "{name}": there is no module {error.name}; install it, or put its folder into PYTHONPATH'
         ) from error
-    except (ValueError, TypeError) as error:  # "a..b", ".a"
-        raise UserError(f'unknown task "{name}": not the name of a module') from error
     task = getattr(module, "TASK", None)
     if not (isinstance(task, type) and issubclass(task, Task)):
         raise UserError(

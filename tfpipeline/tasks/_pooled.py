@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tfpipeline.config import Section
 from tfpipeline.console import say
-from tfpipeline.errors import UserError
+from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -85,30 +85,37 @@ class LabelCounts:
         self.first.setdefault(label, example.source)
 
 
-def check_labels(labels: Sequence[str], counts: LabelCounts, *, named: bool) -> None:
+def unknown_label(named: Any, example: Example, label: str, known: Sequence[str]) -> str:
+    """The sentence for a label that is none of the task's; ``named``: whether the run file names them."""
+    why = "" if named else ", which no training row has"
+    return f'{example.source}: unknown label "{label}"{why}{did_you_mean(label, known)}'
+
+
+def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) -> None:
     """Raise the sentence for labels that can't be learnt, and say which have one row only.
 
     Args:
         labels: of the task, in order.
         counts: of the training rows.
-        named: whether the run file names them.
+        field: of the run file, where that names them.
     """
     repeated = next((label for label, count in Counter(labels).items() if count > 1), None)
     if repeated is not None:
-        raise UserError(f'task.labels names "{repeated}" twice; name each label once')
+        raise UserError(f'{field} names "{repeated}" twice; name each label once')
     for label in labels:
-        if label != label.strip() or not label or "\n" in label:
+        if label != label.strip() or len(label.splitlines()) != 1:
+            where = field or counts.first[label]
             raise UserError(
-                f"the label {label!r} is empty or has white space around it or a line break in it; clean the label column"
+                f"{where}: the label {label[:40]!r} is empty or has white space around it or a line break in it; rename it"
             )
     absent = [label for label in labels if label not in counts.rows]
     if absent:
         raise UserError(
-            f'no training row has the label "{absent[0]}" of task.labels; remove it or add rows for it'
+            f'no training row has the label "{absent[0]}" of {field}; remove it or add rows for it'
         )
     # Two spellings of one label would silently become two classes; who means them so can say so.
     seen: dict[str, str] = {}
-    for label in labels if not named else ():
+    for label in labels if field is None else ():
         other = seen.setdefault(" ".join(label.casefold().split()), label)
         if other != label:
             raise UserError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import functools
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -73,15 +73,15 @@ class Task(abc.ABC):
         return None
 
     @classmethod
-    def stratum(cls, options: Any, example: Example) -> Hashable:
-        """What a stratified split keeps in proportion."""
-        return example.label
+    def strata(cls, options: Any, example: Example) -> Collection[Hashable]:
+        """A row's labels: a split keeps each in proportion, and none out of the training rows."""
+        return () if example.label is None else (example.label,)
 
     @classmethod
     def load_splits(cls, options: Any, data: DataOptions, folder: Path | None = None) -> dict[str, Rows]:
         """The rows to train, validate and test on; see :func:`tfpipeline.data.load_splits`."""
-        stratum = functools.partial(cls.stratum, options)
-        return load_splits(data, stratum, folder, columns=cls.columns(options))
+        strata = functools.partial(cls.strata, options)
+        return load_splits(data, strata, folder, columns=cls.columns(options))
 
     @classmethod
     def read(cls, options: Any, data: DataOptions, path: str | Path) -> Rows:
@@ -228,6 +228,10 @@ class Task(abc.ABC):
     ) -> list[tuple[int, str, str]]:
         """Rows answered wrongly, worst first: (row, expected, answered); empty where that means nothing."""
         return []
+
+    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+        """Rows, bool [N], whose words another rounding may change: two numbers that decide are as near as that."""
+        return np.zeros(len(next(iter(answers.values()))), bool)
 
     def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Plots for the report: name -> ``matplotlib.figure.Figure``."""

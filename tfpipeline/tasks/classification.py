@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import write_text
-from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels
+from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels, unknown_label
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -67,7 +67,7 @@ class Classification(PooledTask):
         if len(labels) < 2:
             found = f'only the label "{labels[0]}"' if labels else "no label"
             raise UserError(f"the training rows have {found}; a classifier needs at least two")
-        check_labels(labels, counts, named=options.labels is not None)
+        check_labels(labels, counts, "task.labels" if options.labels else None)
         if isinstance(options.class_weights, dict):
             for label, weight in options.class_weights.items():
                 if label not in labels:
@@ -98,6 +98,8 @@ class Classification(PooledTask):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Classification:
         cls.require_pooler(checkpoint)
+        if len(checkpoint.labels) < 2:
+            raise UserError(f"{checkpoint} is a classifier of one label, which has nothing to tell apart")
         options = ClassificationOptions(labels=list(checkpoint.labels), pooling="pooler")
         return cls(options, checkpoint.labels)
 
@@ -107,9 +109,7 @@ class Classification(PooledTask):
             if example.label is None:
                 raise UserError(f"{example.source}: the row has no label")
             if example.label not in self._index:
-                raise UserError(
-                    f'{example.source}: unknown label "{example.label}"{did_you_mean(example.label, self.labels)}'
-                )
+                raise UserError(unknown_label(self.options.labels, example, example.label, self.labels))
             indices[row] = self._index[example.label]
         return {"label": indices}
 
@@ -187,6 +187,10 @@ class Classification(PooledTask):
         wrong = np.flatnonzero(picked != truth)
         worst_first = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")]
         return [(int(row), self.labels[truth[row]], self.labels[picked[row]]) for row in worst_first]
+
+    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+        second, first = np.sort(answers["probabilities"], axis=-1)[:, -2:].T
+        return first - second <= tolerance
 
     def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
         from matplotlib.figure import Figure

@@ -3,21 +3,23 @@
 Loss: the mean over the labels of binary cross-entropy. A label counts as given from its threshold on; the thresholds
 are chosen at each validation, each so that its label's F1 there is the best, and are weights of the model: the best
 checkpoint has its own.
-Served answer, most probable first: ``labels`` string [B, C], "" after the last one that is given; then in the task's
-order ``classes`` string [B, C], ``scores`` float32 [B, C] and ``thresholds`` float32 [B, C].
+Served answer, in the task's order: ``labels`` string [B, C], those given, then "" up to C; ``classes`` string [B, C],
+``scores`` float32 [B, C] and ``thresholds`` float32 [B, C].
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Optional, Union
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from tfpipeline.errors import UserError, did_you_mean
-from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels
+from tfpipeline.data.readers.jsonl import clean
+from tfpipeline.data.records import shortened
+from tfpipeline.errors import UserError
+from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels, unknown_label
 
 if TYPE_CHECKING:
     import keras
@@ -85,15 +87,20 @@ class MultiLabel(PooledTask):
     def check(cls, options: MultiLabelOptions, data: DataOptions) -> None:
         if options.columns is None and data.label is None:
             raise ValueError("task.columns and data.label are both null; name the column(s) of the labels")
+        used = {data.text: "text", data.text_pair: "text_pair", data.weight: "weight", data.group: "group"}
+        for column in options.columns or ():
+            if column in used:
+                raise ValueError(
+                    f'task.columns names "{column}", which is data.{used[column]}; name the labels only'
+                )
 
     @classmethod
     def columns(cls, options: MultiLabelOptions) -> Sequence[str] | None:
         return options.columns
 
     @classmethod
-    def stratum(cls, options: MultiLabelOptions, example: Example) -> Hashable:
-        # Of whole sets most are rare, and rare ones would never be validated on.
-        return min(_labels(options, example), default=None)
+    def strata(cls, options: MultiLabelOptions, example: Example) -> Collection[Hashable]:
+        return _labels(options, example)
 
     @classmethod
     def from_examples(cls, options: MultiLabelOptions, examples: Sequence[Example]) -> MultiLabel:
@@ -104,7 +111,12 @@ class MultiLabel(PooledTask):
         labels = options.labels or options.columns or sorted(counts.rows)
         if not labels:
             raise UserError("no training row has a label; check the column of the labels")
-        check_labels(labels, counts, named=options.labels is not None or options.columns is not None)
+        field = "task.labels" if options.labels else "task.columns" if options.columns else None
+        check_labels(labels, counts, field)
+        if all(counts.rows[label] == len(examples) for label in labels):
+            raise UserError(
+                f'every training row has the same labels ("{", ".join(labels)}"), so there is nothing to learn; add rows without them'
+            )
         task = cls(options, labels)
         task.targets(examples)
         return task
@@ -121,9 +133,7 @@ class MultiLabel(PooledTask):
         for row, example in enumerate(examples):
             for label in _labels(self.options, example):
                 if label not in self._index:
-                    raise UserError(
-                        f'{example.source}: unknown label "{label}"{did_you_mean(label, self.labels)}'
-                    )
+                    raise UserError(unknown_label(self.options.labels, example, label, self.labels))
                 given[row, self._index[label]] = 1
         return {"labels": given}
 
@@ -150,8 +160,8 @@ class MultiLabel(PooledTask):
         thresholds = tf.cast(outputs["thresholds"], tf.float32)
         classes = tf.constant(self.labels)
         given = scores >= thresholds
-        # Those that are not given come after all that are.
-        order = tf.argsort(tf.where(given, -scores, 1.0), axis=-1, stable=True)
+        # By score their order would hang on roundings; those that are not given come last.
+        order = tf.argsort(tf.cast(given, tf.int32), axis=-1, direction="DESCENDING", stable=True)
         labels = tf.where(tf.gather(given, order, batch_dims=1), tf.gather(classes, order), "")
         return {
             "labels": labels,
@@ -217,6 +227,9 @@ class MultiLabel(PooledTask):
         worst_first = wrong[np.argsort(-surest[wrong], kind="stable")]
         return [(int(row), self._named(truth[row]), self._named(given[row])) for row in worst_first]
 
+    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+        return (np.abs(answers["scores"] - answers["thresholds"]) <= tolerance).any(-1)
+
     def _named(self, given: np.ndarray) -> str:
         return ", ".join(label for label, is_given in zip(self.labels, given) if is_given) or "none"
 
@@ -232,9 +245,10 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
         try:
             # A label that looks like a number is one that is called so.
             found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
+            error = error if isinstance(error, ValueError) else ValueError("nested too deeply")
             raise UserError(
-                f"{example.source}: the labels {text[:40]} are no JSON list ({error}); write them as "
+                f"{example.source}: the labels {shortened(text)} are no JSON list ({error}); write them as "
                 f'["a", "b"], or with "{options.separator}" between them'
             ) from error
         for label in found:
@@ -242,7 +256,7 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
                 raise UserError(
                     f"{example.source}: the label {json.dumps(label)[:40]} is not text; write names only"
                 )
-    stripped = (label.strip() for label in found)
+    stripped = (clean(label).strip() for label in found)
     return list(dict.fromkeys(label for label in stripped if label))
 
 

@@ -1,6 +1,6 @@
 """Several tasks in one model: one encoder, a head for each, every text answered by all of them.
 
-A row trains the heads whose cells it fills; a gap trains none. The loss of a row is the weighted sum of its heads'
+A row trains the heads whose cells it fills; a gap trains none, and a row of gaps alone counts as if it was not there. The loss of a row is the weighted sum of its heads'
 losses, and the batch's is the mean over its rows, as for any task: a head that few rows fill is learnt from fewer.
 Outputs, targets, answers and metrics are the heads' own, called ``HEAD/NAME``.
 Served answer: each head's, all in one: ``topic/label``, ``topic/probabilities``, ``rating/value`` ...
@@ -9,10 +9,9 @@ Served answer: each head's, all in one: ``topic/label``, ``topic/probabilities``
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +20,8 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from tfpipeline import tasks
 from tfpipeline.config import Section, section_by_name
+from tfpipeline.console import say
+from tfpipeline.data import Example
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.tasks.base import Task
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from tfpipeline.data import Example
     from tfpipeline.data.options import DataOptions
     from tfpipeline.models import BertConfig
 
@@ -123,31 +123,33 @@ class Multitask(Task):
         ]
 
     @classmethod
-    def stratum(cls, options: MultitaskOptions, example: Example) -> Hashable:
-        return tuple(
-            part.stratum(own, row) if _is_filled(part, own, row) else "gap"
-            for name, part, own in _parts(options)
-            for row in [_for_head(options, name, example)]
-        )
+    def strata(cls, options: MultitaskOptions, example: Example) -> Collection[Hashable]:
+        found = []
+        for name, part, own in _parts(options):
+            row = _for_head(options, name, example)
+            if _is_filled(part, own, row):
+                found += [(name, label) for label in part.strata(own, row)]
+        return found
 
     @classmethod
     def from_examples(cls, options: MultitaskOptions, examples: Sequence[Example]) -> Multitask:
-        for example in examples:
-            rows = {name: _for_head(options, name, example) for name in options.heads}
-            if not any(_is_filled(part, own, rows[name]) for name, part, own in _parts(options)):
-                raise UserError(
-                    f"{example.source}: the row has a label for none of the heads ({', '.join(options.heads)}); "
-                    "label it or remove it"
-                )
+        filled = _fill(options, examples)
+        empty = np.flatnonzero(~np.any(list(filled.values()), axis=0))
+        if len(empty):
+            heads, first = ", ".join(options.heads), examples[int(empty[0])].source
+            say(
+                f"warning: {len(empty)} of {len(examples)} training rows have a label for none of the heads ({heads}), the "
+                f"first is {first}; they are left out"
+            )
         parts = {}
         for name, part, own in _parts(options):
-            filled = _Filled(options, name, examples)
-            if not len(filled):
+            rows = _Filled(options, name, examples, filled[name])
+            if not len(rows):
                 raise UserError(
                     f'no training row has a label for the head "{name}"; check the column "{_column(options, name)}"'
                 )
             with _told(name):
-                parts[name] = part.from_examples(own, filled)
+                parts[name] = part.from_examples(own, rows)
         return cls(options, parts)
 
     def save(self, directory: Path) -> None:
@@ -164,21 +166,27 @@ class Multitask(Task):
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
+        filled = _fill(self.options, examples)
         for name, part in self.parts.items():
-            filled = _Filled(self.options, name, examples)
-            share = np.zeros(len(examples), np.float32)
-            share[filled.numbers] = 1.0
-            if training and len(filled):
+            rows = _Filled(self.options, name, examples, filled[name])
+            share = filled[name].astype(np.float32)
+            if training and type(part).weights is not Task.weights:
                 # What the head's own task makes of its rows (balanced classes), over the weight they have anyway.
-                own = np.array([row.weight for row in filled], np.float32)
-                counted = part.weights(filled, training=True)
-                share[filled.numbers] = np.divide(counted, own, out=np.zeros_like(own), where=own > 0)
+                own = Task.weights(part, rows, training=True)
+                counted = part.weights(rows, training=True)
+                share[rows.numbers] = np.divide(counted, own, out=np.zeros_like(own), where=own > 0)
             found[f"{name}/{_SHARE}"] = share
-            for target, values in part.targets(filled, training=training).items():
+            with _told(name):
+                targets = part.targets(rows, training=training)
+            for target, values in targets.items():
                 spread = np.zeros((len(examples), *values.shape[1:]), values.dtype)
-                spread[filled.numbers] = values
+                spread[rows.numbers] = values
                 found[f"{name}/{target}"] = spread
         return found
+
+    def weights(self, examples: Sequence[Example], *, training: bool) -> np.ndarray:
+        filled = np.any(list(_fill(self.options, examples).values()), axis=0)
+        return super().weights(examples, training=training) * filled
 
     def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import HeadGroup
@@ -214,15 +222,9 @@ class Multitask(Task):
         weights: np.ndarray,
     ) -> Mapping[str, np.ndarray]:
         found = dict(answers)
-        for name, part in self.parts.items():
-            rows = _filled_rows(name, targets)
-            if not len(rows):
-                continue
-            own = _of(name, answers)
-            tuned = part.tune(
-                head.heads[name], _take(own, rows), _take(_of(name, targets), rows), weights[rows]
-            )
-            for answer, values in tuned.items():
+        for name, part, rows in self._scored(answers, targets, weights):
+            own, its_targets = _take(_of(name, answers), rows), _take(_of(name, targets), rows)
+            for answer, values in part.tune(head.heads[name], own, its_targets, weights[rows]).items():
                 changed = np.array(answers[f"{name}/{answer}"])
                 changed[rows] = values
                 found[f"{name}/{answer}"] = changed
@@ -266,7 +268,8 @@ class Multitask(Task):
     ) -> tuple[str, dict[str, np.ndarray]] | None:
         names, answers = [], {}
         for name, part in self.parts.items():
-            found = part.baseline(_Filled(self.options, name, train), test)
+            filled = _fill(self.options, train)[name]
+            found = part.baseline(_Filled(self.options, name, train, filled), test)
             if found is not None:
                 names.append(found[0])
                 answers.update({f"{name}/{answer}": values for answer, values in found[1].items()})
@@ -283,6 +286,10 @@ class Multitask(Task):
         # Each head's worst, then each one's second: a reader looks at the first few.
         turns = itertools.zip_longest(*by_head)
         return [mistake for turn in turns for mistake in turn if mistake is not None]
+
+    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+        calls = [part.close_calls(_of(name, answers), tolerance) for name, part in self.parts.items()]
+        return np.any(calls, axis=0)
 
     def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
         found = {}
@@ -303,6 +310,16 @@ class Multitask(Task):
                 yield name, part, rows
 
 
+def _fill(options: MultitaskOptions, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    """Head -> which rows have a label for it, bool [N]; one walk over the rows, which may lie on disk."""
+    parts = list(_parts(options))
+    filled = np.zeros((len(parts), len(examples)), bool)
+    for number, example in enumerate(examples):
+        for head, (name, part, own) in enumerate(parts):
+            filled[head, number] = _is_filled(part, own, _for_head(options, name, example))
+    return dict(zip(options.heads, filled))
+
+
 class _Filled(Sequence[Any]):
     """The rows that have a label for a head, as its task sees them; read when they are looked at.
 
@@ -310,17 +327,20 @@ class _Filled(Sequence[Any]):
         numbers: which of the rows they are, int64.
     """
 
-    def __init__(self, options: MultitaskOptions, name: str, examples: Sequence[Example]) -> None:
-        self._options, self._name, self._examples = options, name, examples
-        own: Any = options.heads[name]
-        part = tasks.find(own.name)
-        filled = (_is_filled(part, own, _for_head(options, name, example)) for example in examples)
-        self.numbers = np.flatnonzero(np.fromiter(filled, bool, len(examples)))
+    def __init__(
+        self, options: MultitaskOptions, name: str, examples: Sequence[Example], filled: np.ndarray
+    ) -> None:
+        self._options, self._name, self._examples, self._filled = options, name, examples, filled
+        self.numbers = np.flatnonzero(filled)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            chosen = np.zeros_like(self._filled)
+            chosen[self.numbers[index]] = True
+            return _Filled(self._options, self._name, self._examples, chosen)
         return _for_head(self._options, self._name, self._examples[int(self.numbers[index])])
 
 
@@ -352,7 +372,17 @@ def _column(options: MultitaskOptions, name: str) -> str:
 def _for_head(options: MultitaskOptions, name: str, example: Example) -> Example:
     """A row as the head's task sees it."""
     cell = example.columns.get(_column(options, name), "")
-    return dataclasses.replace(example, label=cell.strip() or None)
+    # Field by field, as dataclasses.replace takes three times as long, and there are many rows.
+    return Example(
+        example.text,
+        example.text_pair,
+        cell.strip() or None,
+        example.weight,
+        example.group,
+        example.columns,
+        example.file,
+        example.line,
+    )
 
 
 def _is_filled(part: type[Task], own: Any, row: Example) -> bool:

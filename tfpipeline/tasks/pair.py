@@ -7,7 +7,7 @@ Served answer: that task's; ``serving_default`` takes ``text`` and ``text_pair``
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.tasks.base import Task
 
 if TYPE_CHECKING:
-    from tfpipeline.data import Example
+    from tfpipeline.data import Example, Rows
     from tfpipeline.data.options import DataOptions
 
 
@@ -61,19 +61,37 @@ class Pair(Task):
         return _answer(options).columns(options.answer)
 
     @classmethod
-    def stratum(cls, options: PairOptions, example: Example) -> Hashable:
-        return _answer(options).stratum(options.answer, example)
+    def strata(cls, options: PairOptions, example: Example) -> Collection[Hashable]:
+        return _answer(options).strata(options.answer, example)
+
+    @classmethod
+    def load_splits(
+        cls, options: PairOptions, data: DataOptions, folder: Path | None = None
+    ) -> dict[str, Rows]:
+        splits = super().load_splits(options, data, folder)
+        for rows in splits.values():
+            _require_pairs(rows)
+        return splits
+
+    @classmethod
+    def read(cls, options: PairOptions, data: DataOptions, path: str | Path) -> Rows:
+        rows = super().read(options, data, path)
+        _require_pairs(rows)
+        return rows
 
     @classmethod
     def from_examples(cls, options: PairOptions, examples: Sequence[Example]) -> Task:
-        for example in examples:
-            if not (example.text_pair or "").strip():
-                raise UserError(f"{example.source}: the row has no second text; complete it or remove it")
         return _answer(options).from_examples(options.answer, examples)
 
     @classmethod
     def load(cls, options: PairOptions, directory: Path) -> Task:
         return _answer(options).load(options.answer, directory)
+
+
+def _require_pairs(rows: Rows) -> None:
+    for example in rows:
+        if not (example.text_pair or "").strip():
+            raise UserError(f"{example.source}: the row has no second text; complete it or remove it")
 
 
 def _answer(options: PairOptions) -> type[Task]:

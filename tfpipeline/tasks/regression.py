@@ -8,13 +8,13 @@ Served answer: ``value`` float32 [B].
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from tfpipeline.data.records import number, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks._pooled import PooledOptions, PooledTask
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
 
 _LARGEST = float(np.finfo(np.float32).max)
+_STEPS = 100  # steps of 32-bit answers within a standard deviation, at least
 _MISTAKES = 100  # every row is a little wrong: these are the worst
 
 
@@ -54,16 +55,23 @@ class Regression(PooledTask):
         self.mean, self.scale = learnt["mean"], learnt["scale"]
 
     @classmethod
-    def stratum(cls, options: RegressionOptions, example: Example) -> Hashable:
-        return None  # numbers are no classes: the split is random
+    def strata(cls, options: RegressionOptions, example: Example) -> Collection[Hashable]:
+        return ()  # numbers are no classes: the split is random
 
     @classmethod
     def from_examples(cls, options: RegressionOptions, examples: Sequence[Example]) -> Regression:
-        values = _values(examples).astype(np.float64)
-        mean, scale = float(values.mean()), float(values.std())
+        values = _values(examples)
+        weights = np.fromiter((example.weight for example in examples), np.float64, len(examples))
+        mean = float(np.average(values, weights=weights))
+        scale = float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
         if not scale > 0:
             raise UserError(
                 f"all training rows have the value {mean:g}; a regression needs at least two different ones"
+            )
+        if np.spacing(np.float32(abs(mean))) > scale / _STEPS:
+            raise UserError(
+                f"the training rows' numbers lie within {scale:.3g} of {mean:.10g}, closer together than answers of 32 bits "
+                "can tell; subtract a constant from the label column"
             )
         return cls(options, {"mean": mean, "scale": scale})
 
@@ -77,7 +85,7 @@ class Regression(PooledTask):
         return cls(RegressionOptions(pooling="pooler"), {"mean": 0.0, "scale": 1.0})
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
-        return {"value": _values(examples)}
+        return {"value": _values(examples).astype(np.float32)}
 
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
         import tensorflow as tf
@@ -116,7 +124,7 @@ class Regression(PooledTask):
 
         values = tfidf_ridge(
             [example.joined_text for example in train],
-            _values(train).astype(np.float64),
+            _values(train),
             [example.joined_text for example in test],
         )
         return "TF-IDF + ridge regression", {"value": values.astype(np.float32)}
@@ -141,18 +149,15 @@ class Regression(PooledTask):
 
 
 def _values(examples: Sequence[Example]) -> np.ndarray:
-    """The rows' numbers, float32 [N]."""
-    values = np.empty(len(examples), np.float32)
+    """The rows' numbers, float64 [N], each within what 32 bits hold."""
+    values = np.empty(len(examples))
     for row, example in enumerate(examples):
         if example.label is None:
             raise UserError(f"{example.source}: the row has no number in the label column")
-        try:
-            value = float(example.label)
-        except ValueError:
-            value = math.nan
+        value = number(example.label)
         if not abs(value) <= _LARGEST:  # also when it is NaN
             raise UserError(
-                f'{example.source}: the label "{example.label}" is no finite number (32 bits); correct the row or remove it'
+                f'{example.source}: the label "{shortened(example.label)}" is no finite number (32 bits); correct the row or remove it'
             )
         values[row] = value
     return values

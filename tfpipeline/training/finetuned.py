@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tfpipeline import checkpoints, config, tasks
 from tfpipeline.errors import UserError
@@ -41,6 +42,13 @@ class FineTunedCheckpoint(Run):
         }
         self._config = config.resolve(settings, RunConfig, overrides, source=self.name)
         check_positions(self._config, self._checkpoint.config)
+        options: Any = self._config.task
+        for field in ("name", "labels", "pooling"):
+            if getattr(options, field, None) != getattr(self._task.options, field, None):
+                raise UserError(
+                    f"task.{field} of {self.name} is what its head was trained for; leave it as it is"
+                )
+        self._task = type(self._task)(options, self._task.learnt())
 
     @functools.cached_property
     def config(self) -> RunConfig:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfpipeline.console import progress
 from tfpipeline.data import TokenCache, evaluation_batches, original_order
+from tfpipeline.errors import UserError
 from tfpipeline.tasks import Task
 from tfpipeline.training.step import INPUTS, WEIGHTS, fill_up, slice_rows
 
@@ -29,6 +30,10 @@ class Answers:
 
     def scores(self, task: Task, targets: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, float]:
         """The weighted mean ``loss`` and the task's metrics."""
+        if not (weights > 0).any():
+            raise UserError(
+                "there is nothing to score: no row has a weight above 0; check the column of the weights"
+            )
         return {
             "loss": float(np.average(self.losses, weights=weights)),
             **task.metrics(self.answers, targets, weights),
@@ -83,10 +88,12 @@ class Inference:
             return task.answers(outputs)
 
         self._forward, self._answer = forward, answer
+        self._strings: dict[bytes, bytes] = {}
 
     def __call__(self, cache: TokenCache, targets: Mapping[str, np.ndarray], title: str) -> Answers:
         """Answer every row of ``cache``, showing progress under ``title``."""
         parts: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
+        self._strings.clear()
         batches = evaluation_batches(cache.lengths, self.batch_size)
         with progress(title, len(cache.lengths)) as bar:
             for rows in batches:
@@ -113,4 +120,15 @@ class Inference:
         with tf.device("/cpu:0"):
             answers = self._answer(outputs)
         real = len(rows)
-        return {name: tensor.numpy()[:real] for name, tensor in answers.items()}, losses.numpy()[:real]
+        arrays = {name: self._interned(tensor.numpy()[:real]) for name, tensor in answers.items()}
+        return arrays, losses.numpy()[:real]
+
+    def _interned(self, array: np.ndarray) -> np.ndarray:
+        """Strings once each: a label is an object of its own in every cell that TensorFlow gives."""
+        if array.dtype != object:
+            return array
+        known = self._strings
+        same = np.empty(array.size, object)
+        for index, value in enumerate(array.flat):
+            same[index] = known.setdefault(value, value)
+        return same.reshape(array.shape)

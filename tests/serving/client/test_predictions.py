@@ -70,7 +70,7 @@ def test_anothers_outputs_of_the_same_names_are_not_classifications(changed):
 
 def multi_label(**changed):
     arrays = {
-        "labels": strings([[b"b", b"a"], [b"", b""]]),
+        "labels": strings([[b"a", b"b"], [b"", b""]]),
         "classes": strings([[b"a", b"b"], [b"a", b"b"]]),
         "scores": np.array([[0.5, 0.75], [0.25, 0.5]], np.float32),
         "thresholds": np.array([[0.375, 0.625]] * 2, np.float32),

@@ -24,7 +24,7 @@ def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
         empty = False
         source = f"{path}:{number}"
         row = _parse(text, source)
-        columns = {_clean(key): cell(value) for key, value in row.items()}
+        columns = {clean(key): cell(value) for key, value in row.items()}
         require(required, columns, source)
         yield Record(columns, str(path), number)
     if empty:
@@ -54,7 +54,7 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _clean(str(value) if isinstance(value, str) else _dump(value))
+    return clean(str(value) if isinstance(value, str) else _dump(value))
 
 
 def _dump(value: Any) -> str:
@@ -66,7 +66,8 @@ def _dump(value: Any) -> str:
     return str(value) if isinstance(value, Number) else json.dumps(value, ensure_ascii=False)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """Halves of escaped pairs become U+FFFD: no UTF-8 text can hold them."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
