@@ -20,7 +20,7 @@ from tfpipeline.files import write_text
 
 FOLDER = Path("demo/few_labels")
 # Labelled texts a class -> epochs: fewer rows are seen more often.
-EPOCHS = {8: 20, 32: 12, 128: 6}
+EPOCHS = {8: 15, 32: 8, 128: 4}
 # Only a linear layer learns in a frozen encoder: it bears, and needs, a rate a hundred times as high.
 WAYS = {
     "frozen encoder (`freeze: all`)": (

@@ -115,7 +115,7 @@ def test_an_unknown_label_in_the_test_rows(tfpipeline, folder):
     tiny.write_csv(folder / "test.csv", [("a", "positive"), ("b", "positiv")])
     refused(
         tfpipeline("train", folder / "run.yaml"),
-        r'test\.csv:3: unknown label "positiv"; did you mean "positive"',
+        r'test\.csv:3: unknown label "positiv", which no training row has; did you mean "positive"',
     )
 
 

@@ -18,7 +18,7 @@ RUN_FILES = sorted(Path(packaged.__file__).parent.glob("*/run.yaml"))
 ROWS = {
     "boolq": (2_000, 3_270),
     "chinese_sentiment": (5_000, 2_000),
-    "few_labels": (64, 1_000),
+    "few_labels": (64, 500),
     "headlines": (5_000, 5_762),
     "multitask": (3_299 + 8_008, 841 + 2_062),
     "reuters_r8": (5_485, 2_189),

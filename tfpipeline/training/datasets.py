@@ -86,7 +86,7 @@ def _rows(dataset: tf.data.Dataset, split: str, options: DataOptions) -> Iterato
         if any(len(size) > 1 for size in sizes.values()) or len(set(sizes.values())) > 1:
             raise UserError(
                 f"data: element {number} of the {split} dataset has columns of the shapes {sizes}; each must be a single "
-                "value, or all of them batches of one size"
+                "value, or all of them batches of one size; write a list of labels as JSON text, or as one column a label"
             )
         cells = {name: np.atleast_1d(column) for name, column in columns.items()}
         for index in range(len(next(iter(cells.values())))):
