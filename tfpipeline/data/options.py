@@ -61,6 +61,12 @@ class DataOptions(Section):
     )
     split: SplitOptions = SplitOptions()
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Column -> the option that names it, of all but the label: none of them can hold what is to be answered."""
+        named = {role: getattr(self, role) for role in ("text", "text_pair", "weight", "group")}
+        return {column: role for role, column in named.items() if column is not None}
+
     @model_validator(mode="after")
     def _name_the_group(self) -> DataOptions:
         if self.split.by == "group" and self.group is None:

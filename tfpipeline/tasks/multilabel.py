@@ -87,7 +87,7 @@ class MultiLabel(PooledTask):
     def check(cls, options: MultiLabelOptions, data: DataOptions) -> None:
         if options.columns is None and data.label is None:
             raise ValueError("task.columns and data.label are both null; name the column(s) of the labels")
-        used = {data.text: "text", data.text_pair: "text_pair", data.weight: "weight", data.group: "group"}
+        used = data.inputs
         for column in options.columns or ():
             if column in used:
                 raise ValueError(

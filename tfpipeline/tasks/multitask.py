@@ -106,7 +106,7 @@ class Multitask(Task):
 
     @classmethod
     def check(cls, options: MultitaskOptions, data: DataOptions) -> None:
-        used = {data.text: "text", data.text_pair: "text_pair", data.weight: "weight", data.group: "group"}
+        used = data.inputs
         for name, part, own in _parts(options):
             column = _column(options, name)
             if part.columns(own) is None and column in used:
