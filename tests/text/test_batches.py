@@ -80,9 +80,11 @@ def test_one_trace_serves_all_sizes(tokenizer, english):
     fresh = WordPieceTokenizer(english[:2000], TokenizerOptions())
     for size in (1, 2, 13):
         fresh(["a"] * size, max_length=size + 2)
+        fresh(["a"] * size, max_length=size + 2, offsets=True)
         fresh.tokenize(["a"] * size)
-    assert fresh._encode.experimental_get_tracing_count() == 1
-    assert fresh._tokenize.experimental_get_tracing_count() == 1
+    for name, offsets in (("_encode", False), ("_encode", True), ("_tokenize", False)):
+        graph = vars(WordPieceTokenizer)[name].bound(fresh, offsets=offsets)
+        assert graph.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize(("pair", "max_length"), [(None, 1), (["b"], 2), (None, -1)])

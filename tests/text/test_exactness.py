@@ -55,11 +55,27 @@ def adversarial(count, seed):
 
 
 def assert_equal(tokenizer, reference, texts):
+    """Ids, and where each token comes from."""
     got = tokenizer.tokenize(texts).to_list()
     want = reference_ids(reference, texts)
     assert len(got) == len(want)
     different = [(text, g, w) for text, g, w in zip(texts, got, want) if g != w]
     assert not different, f"{len(different)} of {len(texts)} texts differ, the first: {different[0]!r}"
+    if not texts:
+        return
+    encoded = tokenizer(texts, max_length=1_000_000, offsets=True)
+    offsets, starts = encoded["offsets"].numpy(), encoded["word_starts"].numpy()
+    assert offsets.shape == (*encoded["input_ids"].shape, 2)
+    reference = reference(texts, return_offsets_mapping=True)
+    for row, text in enumerate(texts):
+        want = reference["offset_mapping"][row]
+        got = [tuple(pair) for pair in offsets[row, : len(want)].tolist()]
+        assert got == want, f"{text!r}: {got} for {want}"
+        assert not offsets[row, len(want) :].any()
+        words = reference.encodings[row].word_ids
+        begins = [word is not None and word != words[i - 1] for i, word in enumerate(words)]
+        assert starts[row, : len(want)].tolist() == begins, text
+        assert not starts[row, len(want) :].any()
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)

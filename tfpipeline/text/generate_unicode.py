@@ -54,8 +54,8 @@ def probe() -> dict[str, np.ndarray]:
         ``isolated`` (a word of its own for the pre-tokeniser), ``chinese`` (set between spaces when
         Chinese characters are split), ``nonstarter`` (canonical combining class above 0, of all it decomposes to).
         Maps (keys, lengths, values): ``stripped`` (decomposed and without non-spacing marks) and ``lower``,
-        without the code points that stay as they are; ``order`` (keys, values): the rank of the combining
-        class of those non-starters that are not stripped and so may have to change places.
+        without the code points that stay as they are; ``order`` (keys, values): the rank of the combining class of
+        each non-starter, from 1; of one that decomposes, that of the first it decomposes to.
     """
     from tokenizers import normalizers, pre_tokenizers
 
@@ -107,16 +107,21 @@ def probe() -> dict[str, np.ndarray]:
         ):
             sets["nonstarter"].append(point)
     marks = set(sets["nonstarter"])
-    kept = [point for point in sets["nonstarter"] if point not in stripped]
-    sets["nonstarter"] += [point for point, to in decomposed.items() if marks.issuperset(map(ord, to))]
-    # Those that move before `point` have a lower class, so their number orders the classes.
-    rank = [sum(decompose(chr(a) + chr(b)) == chr(b) + chr(a) != chr(a) + chr(b) for b in kept) for a in kept]
+    # Those that move before a mark have a lower class, so their number orders the classes.
+    lower_ones = [
+        sum(decompose(chr(a) + chr(b)) == chr(b) + chr(a) != chr(a) + chr(b) for b in marks) for a in marks
+    ]
+    ranks = dict(zip(marks, np.unique(lower_ones, return_inverse=True)[1].tolist()))
+    made_of_marks = {point: to for point, to in decomposed.items() if marks.issuperset(map(ord, to))}
+    ranks.update({point: ranks[ord(to[0])] for point, to in made_of_marks.items()})
+    sets["nonstarter"] += made_of_marks
+    order = sorted(ranks)
     return {
         **{name: _ranges(points) for name, points in sets.items()},
         **_mapping("stripped", stripped),
         **_mapping("lower", lowered),
-        "order_keys": np.asarray(kept, np.int32),
-        "order_values": np.asarray(rank, np.int32) + 1,
+        "order_keys": np.asarray(order, np.int32),
+        "order_values": np.asarray([ranks[point] for point in order], np.int32) + 1,
     }
 
 

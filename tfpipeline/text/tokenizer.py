@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+import inspect
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -31,21 +32,61 @@ _SHARE = tf.TensorSpec([], tf.float64)
 
 
 def _graph(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
-    """A method as one graph for all sizes, on the host.
+    """A method as one graph for all sizes, on the host; two of them, with and without offsets.
 
     Strings live on the host; integer operations that were placed on an accelerator would copy their inputs and
     outputs across, many times a call.
     """
 
     def compile_method(method: Callable[..., Any]) -> Any:
-        @functools.wraps(method)
-        def on_host(*arguments: Any) -> Any:
-            with tf.device(_HOST):
-                return method(*arguments)
+        def on_host(offsets: bool) -> Any:
+            def run(*arguments: Any) -> Any:
+                with tf.device(_HOST):
+                    return method(*arguments, offsets=offsets)
 
-        return tf.function(on_host, input_signature=signature, autograph=False)
+            # What tf.function shall see: the method without the keyword.
+            seen = inspect.signature(method)
+            parameters = [one for one in seen.parameters.values() if one.kind != one.KEYWORD_ONLY]
+            run.__signature__ = seen.replace(parameters=parameters)  # type: ignore[attr-defined]
+            return tf.function(run, input_signature=signature, autograph=False)
+
+        return _Graphs(on_host(False), on_host(True))
 
     return compile_method
+
+
+class _Graphs:
+    """A method's two graphs, chosen by the keyword ``offsets``."""
+
+    def __init__(self, plain: Any, with_offsets: Any) -> None:
+        self._plain, self._with_offsets = plain, with_offsets
+
+    def bound(self, instance: Any, *, offsets: bool) -> Any:
+        """One of them, as an instance's own ``tf.function``."""
+        return (self._with_offsets if offsets else self._plain).__get__(instance, type(instance))
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return lambda *arguments, offsets=False: self.bound(instance, offsets=offsets)(*arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tokens:
+    """The tokens of texts, one text after the other.
+
+    Attributes:
+        ids: int32 [tokens].
+        splits: int64 [B + 1], where each text begins.
+        columns: further int32 [tokens, ...], by name.
+    """
+
+    ids: Any
+    splits: Any
+    columns: dict[str, Any]
+
+    @property
+    def lengths(self) -> Any:
+        """int32 [B], tokens of each text."""
+        return tf.cast(self.splits[1:] - self.splits[:-1], tf.int32)
 
 
 class WordPieceTokenizer(tf.Module):
@@ -121,6 +162,7 @@ class WordPieceTokenizer(tf.Module):
         *,
         truncation: Optional[Truncation] = None,
         count: bool = False,
+        offsets: bool = False,
     ) -> dict[str, Any]:
         """Padded batches as BERT takes them.
 
@@ -135,9 +177,14 @@ class WordPieceTokenizer(tf.Module):
                 windows an example has as many tokens as its windows hold; of a pair that one window does not hold
                 the first text keeps at most half a window's room, and the second one is read in windows.
             count: whether to say what was cut.
+            offsets: whether to say where each token comes from.
         Returns:
             ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's tokens; with
-            ``count`` also ``cut``, int32 [B], the tokens left out of each example.
+            ``count`` also ``cut``, int32 [B], the tokens left out of each example; with ``offsets`` also ``offsets``,
+            int32 [B, T, 2], the first code point of its own text that a token stands for and one past the last
+            (0, 0 of special tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word. Both are
+            those of transformers' fast tokenizer; bytes that are not UTF-8 count as Python's ``decode(errors="replace")``
+            counts them.
         Raises:
             ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor).
             TypeError: max_length is no integer.
@@ -149,36 +196,67 @@ class WordPieceTokenizer(tf.Module):
             raise ValueError(f"max_length is {max_length}; [CLS] and [SEP] alone take {special}")
         share = 0.0 if truncation is None else truncation.tail_share
         if truncation is not None and truncation.windows:
-            encoded = self._encode_windows(texts, text_pair, truncation)
+            encoded = self._encode_windows(texts, text_pair, truncation, offsets=offsets)
         elif text_pair is None:
-            encoded = self._encode(texts, max_length, share)
+            encoded = self._encode(texts, max_length, share, offsets=offsets)
         else:
-            encoded = self._encode_pair(texts, text_pair, max_length, share)
+            encoded = self._encode_pair(texts, text_pair, max_length, share, offsets=offsets)
         return {name: tensor for name, tensor in encoded.items() if count or name != "cut"}
 
-    def _encode_windows(self, texts: Any, text_pair: Any, truncation: Truncation) -> dict[str, Any]:
+    def _encode_windows(
+        self, texts: Any, text_pair: Any, truncation: Truncation, *, offsets: bool
+    ) -> dict[str, Any]:
         if text_pair is None:
-            return self._encode(texts, truncation.longest(pair=False), 0.0)
+            return self._encode(texts, truncation.longest(pair=False), 0.0, offsets=offsets)
         return self._encode_long_pair(
-            texts, text_pair, truncation.max_length, truncation.overlap, truncation.max_windows
+            texts,
+            text_pair,
+            truncation.max_length,
+            truncation.overlap,
+            truncation.max_windows,
+            offsets=offsets,
         )
 
     @_graph(_TEXTS)
-    def _tokenize(self, texts: Any) -> tuple[Any, Any]:
+    def _tokenize(self, texts: Any, *, offsets: bool) -> tuple[Any, Any]:
         """Flat ids int32 [tokens] and row splits int64 [B + 1]."""
+        tokens = self._tokens(texts, offsets)
+        return tokens.ids, tokens.splits
+
+    def _tokens(self, texts: Any, offsets: bool) -> _Tokens:
         text, ends, classes = self._join(texts, self._raw_classes)
+        # Where each byte of the joined text comes from; two lists of its length.
+        origins = _places(texts, text) if offsets else ()
 
-        def normalize() -> tuple[Any, Any, Any]:
+        def normalize() -> tuple[Any, ...]:
             rows = tf.where(tf.logical_not(tf.strings.regex_full_match(texts, self._plain)))
-            normalized = self._normalizer(tf.gather_nd(texts, rows))
-            return self._join(tf.tensor_scatter_nd_update(texts, rows, normalized), self._normalized_classes)
+            some = tf.gather_nd(texts, rows)
+            from_: tuple[Any, ...] = ()
+            if offsets:
+                normalized, *from_some = self._normalizer.with_origins(some)
+            else:
+                normalized = self._normalizer(some)
+            whole = tf.tensor_scatter_nd_update(texts, rows, normalized)
+            joined = self._join(whole, self._normalized_classes)
+            if offsets:
+                from_ = _updated(_places(whole, joined[0]), from_some, rows[:, 0], whole)
+            return (*joined, *from_)
 
-        text, ends, classes = tf.cond(
-            tf.equal(tf.reduce_max(classes), COMPLEX), normalize, lambda: (text, ends, classes)
+        text, ends, classes, *origins = tf.cond(
+            tf.equal(tf.reduce_max(classes), COMPLEX), normalize, lambda: (text, ends, classes, *origins)
         )
         begin, end = _words(classes)
         places, ids = self._match(text, begin, end)
-        return ids, tf.concat([[0], tf.searchsorted(places, ends, out_type=tf.int64)], axis=0)
+        splits = tf.concat([[0], tf.searchsorted(places, ends, out_type=tf.int64)], axis=0)
+        if not offsets:
+            return _Tokens(ids, splits, {})
+        word = tf.searchsorted(begin, places, side="right") - 1
+        # A token ends where the next one of its word begins, or with the word.
+        following = tf.concat([places[1:], tf.shape(classes)], axis=0)
+        last = tf.minimum(following, tf.gather(end, word)) - 1
+        found = tf.stack([tf.gather(origins[0], places), tf.gather(origins[1], last)], axis=-1)
+        word_starts = tf.cast(tf.equal(tf.gather(begin, word), places), tf.int32)
+        return _Tokens(ids, splits, {"offsets": found, "word_starts": word_starts})
 
     def _join(self, texts: Any, classes: Any) -> tuple[Any, Any, Any]:
         """All texts as one, with a blank before, between and enough of them after.
@@ -195,66 +273,71 @@ class WordPieceTokenizer(tf.Module):
         return text, ends, tf.gather(classes, codes)
 
     @_graph(_TEXTS, _LENGTH, _SHARE)
-    def _encode(self, texts: Any, max_length: Any, tail: Any) -> dict[str, Any]:
-        values, splits = self._tokenize(texts)
-        kept = tf.minimum(_lengths(splits), max_length - 2)
-        return self._pad_batch([(values, splits, kept)], tail)
+    def _encode(self, texts: Any, max_length: Any, tail: Any, *, offsets: bool) -> dict[str, Any]:
+        tokens = self._tokens(texts, offsets)
+        kept = tf.minimum(tokens.lengths, max_length - 2)
+        return self._pad_batch([(tokens, kept)], tail)
 
     @_graph(_TEXTS, _TEXTS, _LENGTH, _SHARE)
-    def _encode_pair(self, texts: Any, text_pair: Any, max_length: Any, tail: Any) -> dict[str, Any]:
-        first, first_splits = self._tokenize(texts)
-        second, second_splits = self._tokenize(text_pair)
-        first_kept, second_kept = longest_first(
-            _lengths(first_splits), _lengths(second_splits), max_length - 3
-        )
-        return self._pad_batch(
-            [(first, first_splits, first_kept), (second, second_splits, second_kept)], tail
-        )
+    def _encode_pair(
+        self, texts: Any, text_pair: Any, max_length: Any, tail: Any, *, offsets: bool
+    ) -> dict[str, Any]:
+        first, second = self._tokens(texts, offsets), self._tokens(text_pair, offsets)
+        first_kept, second_kept = longest_first(first.lengths, second.lengths, max_length - 3)
+        return self._pad_batch([(first, first_kept), (second, second_kept)], tail)
 
     @_graph(_TEXTS, _TEXTS, _LENGTH, _LENGTH, _LENGTH)
     def _encode_long_pair(
-        self, texts: Any, text_pair: Any, max_length: Any, overlap: Any, max_windows: Any
+        self, texts: Any, text_pair: Any, max_length: Any, overlap: Any, max_windows: Any, *, offsets: bool
     ) -> dict[str, Any]:
-        first, first_splits = self._tokenize(texts)
-        second, second_splits = self._tokenize(text_pair)
+        first, second = self._tokens(texts, offsets), self._tokens(text_pair, offsets)
         first_kept, second_kept = first_and_windows(
-            _lengths(first_splits), _lengths(second_splits), max_length, overlap, max_windows
+            first.lengths, second.lengths, max_length, overlap, max_windows
         )
-        return self._pad_batch([(first, first_splits, first_kept), (second, second_splits, second_kept)])
+        return self._pad_batch([(first, first_kept), (second, second_kept)])
 
-    def _pad_batch(self, parts: list[tuple[Any, Any, Any]], tail: Any = None) -> dict[str, Any]:
+    def _pad_batch(self, parts: list[tuple[_Tokens, Any]], tail: Any = None) -> dict[str, Any]:
         """[CLS] and each part with its [SEP], padded to the longest.
 
         Args:
-            parts: for each text of an example flat ids, row splits int64 [B + 1] and the tokens kept, int32 [B].
+            parts: each text of an example, and how many of its tokens are kept, int32 [B].
             tail: float64 [], share of the tokens kept of a text that is taken from its end.
         """
-        totals = tf.add_n([kept for _, _, kept in parts]) + len(parts) + 1
+        totals = tf.add_n([kept for _, kept in parts]) + len(parts) + 1
         # Of no examples at all, reduce_max would be the smallest integer there is.
         longest = tf.reduce_max(tf.concat([totals, [len(parts) + 1]], axis=0))
         columns = tf.range(longest)[tf.newaxis]  # [1, T]
         ids = tf.where(columns < 1, self._cls, tf.fill([tf.shape(totals)[0], longest], self._pad))
         types = tf.zeros_like(ids)
         cut = tf.zeros_like(totals)
+        further = {
+            name: tf.zeros(tf.concat([tf.shape(ids), column.shape[1:]], axis=0), tf.int32)
+            for name, column in parts[0][0].columns.items()
+        }
         offset = tf.ones_like(totals)  # where the part begins
-        for number, (values, splits, kept) in enumerate(parts):
+        for number, (tokens, kept) in enumerate(parts):
             within = columns - offset[:, tf.newaxis]  # [B, T]
             size = kept[:, tf.newaxis]
-            source = tf.cast(splits[:-1], tf.int32)[:, tf.newaxis] + within
-            left_out = _lengths(splits) - kept
+            source = tf.cast(tokens.splits[:-1], tf.int32)[:, tf.newaxis] + within
+            left_out = tokens.lengths - kept
             if tail is not None:
                 head = kept - _rounded_share(kept, tail)
                 source += tf.where(within < head[:, tf.newaxis], 0, left_out[:, tf.newaxis])
             inside = (within >= 0) & (within < size)
-            values = tf.concat([values, [self._pad]], axis=0)  # there may be none
-            ids = tf.where(inside, tf.gather(values, tf.where(inside, source, 0)), ids)
+            source = tf.where(inside, source, 0)
+            values = tf.concat([tokens.ids, [self._pad]], axis=0)  # there may be none
+            ids = tf.where(inside, tf.gather(values, source), ids)
             ids = tf.where(tf.equal(within, size), self._sep, ids)
+            for name, column in tokens.columns.items():
+                picked = tf.gather(tf.pad(column, [[0, 1], *[[0, 0]] * (column.shape.rank - 1)]), source)
+                here = tf.reshape(inside, tf.concat([tf.shape(ids), [1] * (column.shape.rank - 1)], axis=0))
+                further[name] = tf.where(here, picked, further[name])
             if number:
                 types = tf.where((within >= 0) & (within <= size), number, types)
             cut += left_out
             offset += kept + 1
         mask = tf.cast(columns < totals[:, tf.newaxis], tf.int32)
-        return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask, "cut": cut}
+        return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask, "cut": cut, **further}
 
 
 def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:
@@ -308,8 +391,46 @@ def _rounded_share(kept: Any, share: Any) -> Any:
     return tf.cast(tf.round(tf.cast(kept, tf.float64) * share), tf.int32)
 
 
-def _lengths(splits: Any) -> Any:
-    return tf.cast(splits[1:] - splits[:-1], tf.int32)
+def _places(texts: Any, joined: Any) -> tuple[Any, Any]:
+    """Where each byte of a joined text stands in its own text, and one past that; int32 [bytes] each.
+
+    Args:
+        texts: string [B].
+        joined: string [], a blank before, between and behind them.
+    """
+    size = tf.strings.length(joined)
+    begins = _begins(texts)
+    place = tf.range(size) - tf.gather(begins, _owners(begins, size))
+    return place, place + 1
+
+
+def _begins(texts: Any) -> Any:
+    """int32 [B + 1], where each text begins in the joined one, and the blanks behind the last."""
+    return tf.cumsum(tf.concat([[1], tf.strings.length(texts) + 1], axis=0))
+
+
+def _owners(begins: Any, size: Any) -> Any:
+    """int32 [size], the text of each byte; the blank before a text is the one before's."""
+    marks = tf.scatter_nd(begins[:, tf.newaxis], tf.ones_like(begins), [tf.maximum(size, begins[-1] + 1)])
+    return tf.maximum(tf.cumsum(marks)[:size] - 1, 0)
+
+
+def _updated(origins: tuple[Any, Any], changes: Sequence[Any], rows: Any, texts: Any) -> tuple[Any, ...]:
+    """Origins of bytes, those of some texts replaced.
+
+    Args:
+        origins: int32 [bytes], each, of the joined text.
+        changes: the same for the bytes of some texts, one after the other.
+        rows: int64 [R], which texts those are.
+        texts: string [B], what is joined.
+    """
+    sizes = tf.gather(tf.strings.length(texts), rows)
+    before = tf.cumsum(sizes, exclusive=True)
+    shift = tf.repeat(tf.gather(_begins(texts), rows) - before, sizes)
+    where = (tf.range(tf.size(shift)) + shift)[:, tf.newaxis]
+    return tuple(
+        tf.tensor_scatter_nd_update(origin, where, change) for origin, change in zip(origins, changes)
+    )
 
 
 def _words(classes: Any) -> tuple[Any, Any]:

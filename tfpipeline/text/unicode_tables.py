@@ -21,7 +21,7 @@ SPACE = 0x20
 
 # Rows of `NormalizationTable.outputs` that many code points share. ITSELF stands for the code point.
 ITSELF = -1
-_PLAIN, _REMOVED, _SPACE, _ISOLATED = range(4)
+_PLAIN, REMOVED, _SPACE, _ISOLATED = range(4)
 _SHARED_ROWS = ((ITSELF,), (), (SPACE,), (SPACE, ITSELF, SPACE))
 
 
@@ -35,6 +35,7 @@ class NormalizationTable:
         outputs: int32 [R, K], the normalised code points, ITSELF for the code point itself, 0 for none.
         first_mark: rows from this one on hold combining marks that survive and so may change places.
         order: int32 [R, K], rank of the canonical combining class of each output, 0 for a starter.
+        mark: int32 [R], the rank of a combining mark's own class, be it stripped or not; 0 of what is none.
         starter: int32 [R], 1 where the decomposed code point, before stripping, holds a starter, which marks
             never cross.
     """
@@ -44,6 +45,7 @@ class NormalizationTable:
     outputs: np.ndarray
     first_mark: int
     order: np.ndarray
+    mark: np.ndarray
     starter: np.ndarray
 
     def normalize(self, point: int) -> list[int]:
@@ -113,7 +115,8 @@ def normalization_table(options: TokenizerOptions, markers: range) -> Normalizat
     nonstarters = set(_points("nonstarter"))
     order = dict(zip(data["order_keys"].tolist(), data["order_values"].tolist())) if stripped else {}
     begins: dict[int, int] = {}
-    keyed: dict[tuple[tuple[int, ...], bool], int] = {}
+    classes: dict[int, int] = {}
+    keyed: dict[tuple[tuple[int, ...], bool, int], int] = {}
     rows: list[tuple[int, ...]] = list(_SHARED_ROWS)
     # Marks that survive stripping need rows of their own although they normalise to themselves or to a letter.
     for point in sorted({*stripped, *lower, *order}):
@@ -125,16 +128,16 @@ def normalization_table(options: TokenizerOptions, markers: range) -> Normalizat
         if point in chinese:
             row = [SPACE, *row, SPACE]
         starts = point not in nonstarters
-        key = (tuple(row), starts)
+        key = (tuple(row), starts, 0 if starts else order.get(point, 0))
         if key not in keyed:
             # A starter that is stripped still keeps marks from crossing it: not a row that does nothing.
             shared = known.get(tuple(row)) if row and starts else None
             keyed[key] = len(rows) if shared is None else shared
             if shared is None:
-                begins[len(rows)] = int(starts)
+                begins[len(rows)], classes[len(rows)] = int(starts), key[2]
                 rows.append(tuple(row))
         index[point] = keyed[key]
-    for name, shared_row in (("removed", _REMOVED), ("space", _SPACE)):
+    for name, shared_row in (("removed", REMOVED), ("space", _SPACE)):
         for first, end in data[name]:
             index[first:end] = shared_row
     index[markers.start : markers.stop] = _ISOLATED
@@ -146,9 +149,10 @@ def normalization_table(options: TokenizerOptions, markers: range) -> Normalizat
         outputs[i, : len(outcome)] = outcome
         ranks[i, : len(outcome)] = [order.get(output, 0) for output in outcome]
     starter = np.ones(len(rows), np.int32)
-    starter[_REMOVED] = 0  # it is gone before anything is decomposed
+    starter[REMOVED] = 0  # it is gone before anything is decomposed
+    mark = np.zeros(len(rows), np.int32)
     for i, flag in begins.items():
-        starter[i] = flag
+        starter[i], mark[i] = flag, classes[i]
     # The rows with marks go last, so that one comparison tells whether there is anything to reorder.
     marked = ranks.max(axis=1) > 0
     last = np.argsort(marked, kind="stable")
@@ -161,5 +165,6 @@ def normalization_table(options: TokenizerOptions, markers: range) -> Normalizat
         outputs=outputs[last],
         first_mark=len(rows) - int(marked.sum()),
         order=ranks[last],
+        mark=mark[last],
         starter=starter[last],
     )

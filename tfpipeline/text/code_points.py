@@ -1,0 +1,89 @@
+"""Places in texts: what stands between two of them, and what they are in other units; core operations only."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import tensorflow as tf
+
+Unit = Literal["code_points", "utf8", "utf16"]
+
+
+class CodePoints:
+    """Where the code points of texts are.
+
+    Bytes that are not UTF-8 count as Python's ``bytes.decode("utf-8", "replace")`` counts them; cut out, they are the
+    bytes they were.
+
+    Args:
+        texts: string [B].
+    """
+
+    def __init__(self, texts: Any) -> None:
+        self._texts = texts
+        splits, points, starts = tf.raw_ops.UnicodeDecodeWithOffsets(
+            input=texts, input_encoding="UTF-8", errors="replace", replacement_char=0xFFFD, Tsplits=tf.int64
+        )
+        splits = tf.cast(splits, tf.int32)  # with splits of that type the operation aborts (TensorFlow 2.21)
+        # One place more than code points a text: where it ends.
+        count = tf.size(splits) - 1
+        self._counts = splits[1:] - splits[:-1]
+        self._first = splits[:-1] + tf.range(count)
+        row = tf.repeat(tf.range(count), self._counts)
+        size = tf.size(points) + count
+        where = (tf.range(tf.size(points)) + row)[:, tf.newaxis]
+        last = (self._first + self._counts)[:, tf.newaxis]
+        units = 1 + tf.cast(points >= 0x10000, tf.int32)
+        passed = tf.cumsum(units)
+        before = tf.gather(tf.concat([[0], passed], axis=0), splits)
+        self._bytes = _scattered(size, where, tf.cast(starts, tf.int32), last, tf.strings.length(texts))
+        self._units = _scattered(
+            size, where, passed - units - tf.gather(before, row), last, before[1:] - before[:-1]
+        )
+
+    def cut(self, starts: Any, ends: Any) -> Any:
+        """What stands between places.
+
+        Args:
+            starts, ends: int32 [B, ...], code points; nothing stands between places that are not in the text.
+        Returns:
+            string [B, ...].
+        """
+        first, last = self._at(self._bytes, starts), self._at(self._bytes, ends)
+        own = tf.broadcast_to(_columns(self._texts, starts), tf.shape(starts))
+        length = tf.maximum(last - first, 0)
+        flat = tf.raw_ops.Substr(
+            input=tf.reshape(own, [-1]), pos=tf.reshape(first, [-1]), len=tf.reshape(length, [-1]), unit="BYTE"
+        )
+        return tf.reshape(flat, tf.shape(starts))
+
+    def convert(self, places: Any, unit: Unit) -> Any:
+        """Places in another unit.
+
+        Args:
+            places: int32 [B, ...], code points; negative ones mean that there is none, and stay as they are.
+            unit: of the result.
+        Returns:
+            int32 [B, ...].
+        """
+        if unit == "code_points":
+            return places
+        found = self._at(self._bytes if unit == "utf8" else self._units, places)
+        return tf.where(places < 0, places, found)
+
+    def _at(self, values: Any, places: Any) -> Any:
+        """A text's own value at places: [B, ...]."""
+        places = tf.clip_by_value(places, 0, _columns(self._counts, places))
+        return tf.gather(values, _columns(self._first, places) + places)
+
+
+def _columns(values: Any, like: Any) -> Any:
+    """[B] as [B, 1, ...], of the rank of another tensor."""
+    return tf.reshape(values, [-1, *[1] * (like.shape.rank - 1)])
+
+
+def _scattered(size: Any, where: Any, values: Any, last: Any, ends: Any) -> Any:
+    """int32 [size], values at some places and texts' ends at the others."""
+    return tf.scatter_nd(
+        tf.concat([where, last], axis=0), tf.concat([values, ends], axis=0), tf.reshape(size, [1])
+    )
