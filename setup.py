@@ -29,6 +29,7 @@ TRAIN = [
     "safetensors>=0.8",
     "huggingface_hub>=2.4,<3",
     "scikit-learn>=1.9",
+    "seqeval>=1.2.2",
     "matplotlib>=3.10",
     "pydantic>=2.14,<3",
     "PyYAML>=6.0.3",

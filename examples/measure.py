@@ -28,7 +28,11 @@ EXAMPLES = Path(__file__).parent
 MARKERS = "<!-- measured -->", "<!-- /measured -->"
 OTHERS = 3  # metrics beside the headline
 # The first of these that a task has; a task of several heads has each under the head's name.
-INTERESTING = ("accuracy", "macro_f1", "roc_auc", "mcc", "pearson", "spearman", "mae", "rmse", "r2")
+INTERESTING = (
+    *("accuracy", "exact_match", "precision", "recall", "macro_f1", "token_accuracy"),
+    *("has_answer_f1", "no_answer_accuracy"),
+    *("roc_auc", "mcc", "pearson", "spearman", "mae", "rmse", "r2"),
+)
 
 
 def names() -> list[str]:

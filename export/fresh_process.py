@@ -1,11 +1,12 @@
 """Run as a script, in a process of its own: loads a SavedModel as any server would and asks it.
 
-    python -I fresh_process.py SAVED_MODEL REQUEST.json ANSWER.npz
+    python -I fresh_process.py SAVED_MODEL REQUEST.json FOLDER
 
 Imports nothing of ours, and says so by failing if anything of ours was loaded.
 """
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -13,21 +14,28 @@ import tensorflow as tf
 
 
 def main() -> None:
-    saved_model, request_path, answer_path = sys.argv[1:]
+    saved_model, request_path, folder = sys.argv[1:]
     with open(request_path, encoding="utf-8") as file:
-        request = json.load(file)
-    function = tf.saved_model.load(saved_model).signatures[request["signature"]]
-    _, specs = function.structured_input_signature
-    inputs = {name: tf.constant(value, specs[name].dtype) for name, value in request["inputs"].items()}
-    answers = {}
-    for name, tensor in function(**inputs).items():
-        value = tensor.numpy()
-        # Fixed-width UTF-8 instead of objects, so that the file needs no pickle to be read.
-        answers[name] = np.char.decode(value.astype("S"), "utf-8") if value.dtype == object else value
+        asked = json.load(file)
+    loaded = tf.saved_model.load(saved_model)
+    for signature, values in asked.items():
+        function = loaded.signatures[signature]
+        _, specs = function.structured_input_signature
+        inputs = {name: tf.constant(value, specs[name].dtype) for name, value in values.items()}
+        numbers, strings = {}, {}
+        for name, tensor in function(**inputs).items():
+            array = tensor.numpy()
+            if array.dtype != object:
+                numbers[name] = array
+            else:  # as JSON: one long string would make every cell of a fixed-width array as long
+                texts = [text.decode("utf-8") for text in array.flat]
+                strings[name] = {"shape": array.shape, "values": texts}
+        np.savez(os.path.join(folder, f"{signature}.npz"), **numbers)  # type: ignore[arg-type] # none is called allow_pickle
+        with open(os.path.join(folder, f"{signature}.json"), "w", encoding="utf-8") as file:
+            json.dump(strings, file)
     ours = [module for module in sys.modules if module.partition(".")[0] == "tfpipeline"]
     if ours:
         raise SystemExit(f"our own code was imported: {ours}")
-    np.savez(answer_path, **answers)  # type: ignore[arg-type] # none is called allow_pickle
 
 
 main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.export import checks
-from tfpipeline.export.signatures import DEFAULT, TOKENS, ServingModule
+from tfpipeline.export.signatures import TOKENS, UNITS, ServingModule, in_unit
 from tfpipeline.files import atomic_directory, write_failure
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import Run
@@ -71,7 +71,7 @@ def export_run(
     version = to / str(newest + 1)
     pair = run.config.data.text_pair is not None
     module = ServingModule(model, run.task, run.tokenizer, truncation=run.truncation, pair=pair)
-    with progress(f"exporting {version}", 4) as bar, atomic_directory(version) as temporary:
+    with progress(f"exporting {version}", 3) as bar, atomic_directory(version) as temporary:
         _save(module, temporary)
         _write_card(temporary / CARD, run, identity, weights)
         bar.advance(1, "written")
@@ -106,7 +106,7 @@ def _save(module: ServingModule, path: Path) -> None:
 def _check_parity(
     run: Run, module: ServingModule, model: Any, saved_model: Path, bar: Any
 ) -> tuple[int, float]:
-    """Compare both signatures' answers in a fresh process with those of the training path.
+    """Compare all signatures' answers in a fresh process with those of the training path.
 
     Returns:
         How many texts were compared, and the largest difference.
@@ -118,29 +118,38 @@ def _check_parity(
     pairs: Sequence[str] | None = None
     if run.config.data.text_pair is not None:
         pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples[:_PARITY_ROWS])]
-    tokens = run.encode(texts, pairs)
-    outputs = model({name: tf.constant(array) for name, array in tokens.items()}, training=False)
-    expected = {name: _plain(tensor) for name, tensor in run.task.answers(outputs).items()}
-
-    close_calls = run.task.close_calls(expected, 2 * checks.TOLERANCE)
+    answers = run.answer(model, texts, pairs)
+    close_calls = run.task.close_calls(answers, 2 * checks.TOLERANCE)
     text_inputs: dict[str, Any] = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
-    token_inputs: dict[str, Any] = {
-        "input_ids": tokens["input_ids"],
-        "lengths": tokens["attention_mask"].sum(-1),
-    }
-    if pairs is not None:
-        token_inputs["token_type_ids"] = tokens["token_type_ids"]
+    asked = dict.fromkeys(module.functions, text_inputs)
+    if TOKENS in asked:
+        tokens = run.encode(texts, pairs)
+        asked[TOKENS] = {"input_ids": tokens["input_ids"], "lengths": tokens["attention_mask"].sum(-1)}
+        if pairs is not None:
+            asked[TOKENS]["token_type_ids"] = tokens["token_type_ids"]
     differences = []
-    for signature, inputs in ((DEFAULT, text_inputs), (TOKENS, token_inputs)):
-        found = checks.answers_of_fresh_process(saved_model, signature, inputs)
+    for signature, found in checks.answers_of_fresh_process(saved_model, asked).items():
+        expected = _in_unit_of(run, signature, answers, text_inputs)
         differences.append(checks.largest_difference(expected, found, close_calls))
-        bar.advance(1, f"{signature} checked")
+    bar.advance(1, "checked")
     return len(texts), max(differences)
 
 
-def _plain(tensor: tf.Tensor) -> np.ndarray:
-    value = tensor.numpy()
-    return np.char.decode(value.astype("S"), "utf-8") if value.dtype == object else value
+def _in_unit_of(
+    run: Run, signature: str, answers: Mapping[str, np.ndarray], inputs: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """A run's answers as a signature gives them."""
+    unit: Any = signature if signature in UNITS else "code_points"
+    texts = {name: tf.constant(some) for name, some in inputs.items()}
+    tensors = {name: tf.constant(array) for name, array in answers.items()}
+    return {name: _plain(tensor.numpy()) for name, tensor in in_unit(run.task, unit, tensors, texts).items()}
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    if array.dtype != object:
+        return array
+    texts = [text.decode("utf-8") for text in array.flat]
+    return np.array(texts, object).reshape(array.shape)
 
 
 def _identity(run: Run, model: Any) -> str:

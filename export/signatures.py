@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,9 +11,12 @@ import tensorflow as tf
 
 from tfpipeline.tasks import Task
 from tfpipeline.text import Truncation, WordPieceTokenizer
+from tfpipeline.text.code_points import CodePoints, Unit
+from tfpipeline.training.step import INPUTS
 
 DEFAULT = "serving_default"
 TOKENS = "input_ids"
+UNITS: tuple[Unit, ...] = ("utf8", "utf16")
 
 
 class ServingModule(tf.Module):
@@ -21,7 +26,10 @@ class ServingModule(tf.Module):
         ``serving_default``: ``text`` string [B] (pair tasks also ``text_pair`` string [B]).
         ``input_ids``: ``input_ids`` int32 [B, T] and ``lengths`` int32 [B], the real tokens of each row (pair
             tasks also ``token_type_ids`` int32 [B, T]). The mask is built inside, because a server that pads
-            a mask pads it with its first element, which is 1.
+            a mask pads it with its first element, which is 1. A task that answers with places in a text has none:
+            these are known from the text alone.
+        ``utf8``, ``utf16``: of such a task, as ``serving_default``, but places are counted in bytes and in UTF-16 code
+            units, not in code points.
 
     Args:
         model: the trained model.
@@ -53,21 +61,46 @@ class ServingModule(tf.Module):
             **({"token_type_ids": ids} if pair else {}),
         }
 
-        def from_text(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            encoded = tokenizer(inputs["text"], inputs.get("text_pair"), truncation=truncation)
-            return task.answers(model(encoded, training=False))
+        def from_text(unit: Unit, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            encoded = tokenizer(
+                inputs["text"], inputs.get("text_pair"), truncation=truncation, offsets=bool(task.offsets)
+            )
+            outputs = model({name: encoded[name] for name in INPUTS}, training=False)
+            return in_unit(task, unit, task.answers(outputs, {**encoded, **inputs}), inputs)
 
         def from_tokens(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             input_ids = inputs["input_ids"]
             mask = tf.sequence_mask(inputs["lengths"], tf.shape(input_ids)[1], tf.int32)
             types = inputs.get("token_type_ids", tf.zeros_like(input_ids))
             encoded = {"input_ids": input_ids, "token_type_ids": types, "attention_mask": mask}
-            return task.answers(model(encoded, training=False))
+            return task.answers(model(encoded, training=False), encoded)
 
-        self.functions = {
-            DEFAULT: _signature(from_text, texts),
-            TOKENS: _signature(from_tokens, tokens),
-        }
+        self.functions = {DEFAULT: _signature(functools.partial(from_text, "code_points"), texts)}
+        if task.offsets:
+            for unit in UNITS:
+                self.functions[unit] = _signature(functools.partial(from_text, unit), texts)
+        else:
+            self.functions[TOKENS] = _signature(from_tokens, tokens)
+
+
+def in_unit(
+    task: Task, unit: Unit, answers: dict[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Answers with their places in texts in a unit.
+
+    Args:
+        task: says which of the answers are places.
+        unit: of the result.
+        answers: places count code points.
+        inputs: ``text`` string [B], perhaps ``text_pair``.
+    """
+    if not task.offsets or unit == "code_points":
+        return answers
+    texts = {name: CodePoints(inputs[name]) for name in set(task.offsets.values())}
+    return {
+        name: texts[task.offsets[name]].convert(tensor, unit) if name in task.offsets else tensor
+        for name, tensor in answers.items()
+    }
 
 
 def _signature(function: Any, inputs: dict[str, tf.TensorSpec]) -> Any:

@@ -18,6 +18,7 @@ _EXTRA_OF = {
     "safetensors": "train",
     "huggingface_hub": "train",
     "sklearn": "train",
+    "seqeval": "train",
     "matplotlib": "train",
     "pydantic": "train",
     "yaml": "train",

@@ -89,10 +89,7 @@ class RunPredictor(Predictor):
     def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
         wanted = ["text", *(["text_pair"] if self._run.has_pairs else [])]
         _check_inputs("run", wanted, ["text", *(["text_pair"] if text_pair is not None else [])])
-        tokens = self._run.encode(texts, text_pair)
-        inputs = {name: self._tensorflow.constant(array) for name, array in tokens.items()}
-        answers = self._run.task.answers(self._model(inputs, training=False))
-        return predictions.decode({name: tensor.numpy() for name, tensor in answers.items()})
+        return predictions.decode(self._run.answer(self._model, texts, text_pair))
 
 
 def _check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> None:

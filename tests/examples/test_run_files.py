@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from examples import packaged
+from examples.brown_pos import prepare as brown_pos
 from tfpipeline import config
+from tfpipeline.data.readers import read_records
 from tfpipeline.training.planning import plan
 from tfpipeline.training.run_config import RunConfig
 
@@ -17,10 +20,13 @@ RUN_FILES = sorted(Path(packaged.__file__).parent.glob("*/run.yaml"))
 # Rows to train on and to test on: those of the yardsticks where there is one.
 ROWS = {
     "boolq": (2_000, 3_270),
+    "brown_pos": (5_000, 5_000),
     "chinese_sentiment": (5_000, 2_000),
+    "disfl_qa": (757, 177),
     "few_labels": (64, 500),
     "headlines": (5_000, 5_762),
     "multitask": (3_299 + 8_008, 841 + 2_062),
+    "peoples_daily": (8_000, 2_000),
     "reuters_r8": (5_485, 2_189),
     "vader_movie": (8_008, 2_062),
     "vader_rating": (5_000, 2_172),
@@ -30,7 +36,7 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Example -> its train.csv and test.csv; each is made once."""
+    """Example -> its two files; each is made once."""
     made: dict[str, tuple[Path, Path]] = {}
 
     def prepare(name: str) -> tuple[Path, Path]:
@@ -42,12 +48,11 @@ def prepared(tmp_path_factory):
     return prepare
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def read(path: Path) -> list[Mapping[str, str]]:
+    return [record.columns for record in read_records(path)]
 
 
-def folded(row: dict[str, str], *columns: str) -> str:
+def folded(row: Mapping[str, str], *columns: str) -> str:
     return " ".join(" ".join(row[column] for column in columns).lower().split())
 
 
@@ -85,7 +90,11 @@ def test_the_run_file_can_be_trained(prepared, tmp_path, run_file):
 
 
 @pytest.mark.parametrize(
-    "name", ["vader_movie", "vader_tweets", "vader_rating", "headlines", "chinese_sentiment"]
+    "name",
+    [
+        *("vader_movie", "vader_tweets", "vader_rating", "headlines", "chinese_sentiment"),
+        *("brown_pos", "peoples_daily"),
+    ],
 )
 def test_no_text_is_in_both_parts(prepared, name):
     train, test = ([folded(row, "text") for row in read(path)] for path in prepared(name))
@@ -103,6 +112,48 @@ def test_boolq_trains_on_nothing_of_its_test(prepared):
     assert labels.count("yes") / len(labels) == pytest.approx(0.622, abs=5e-4)
 
 
+def test_a_tag_of_each_word_and_no_more_than_twelve(prepared):
+    rows = [row for path in prepared("brown_pos") for row in read(path)]
+    assert {tag for row in rows for tag in json.loads(row["1"])} == set(brown_pos.UNIVERSAL)
+    assert all(len(json.loads(row["0"])) == len(row["text"].split(" ")) <= 100 for row in rows)
+
+
+def test_names_are_where_they_are_said_to_be(prepared):
+    train, test = map(read, prepared("peoples_daily"))
+    found = [
+        (row["text"][one["start"] : one["end"]], one["type"])
+        for row in (*train, *test)
+        for one in json.loads(row["entities"])
+    ]
+    assert {kind for _, kind in found} == {"PER", "LOC", "ORG"}
+    assert {
+        ("江泽民", "PER"),
+        ("陈方安生", "PER"),
+        ("欧阳中石", "PER"),
+        ("新华社", "ORG"),
+        ("北京", "LOC"),
+    } <= {*found}
+    # Nobody is called twice over: a list of people without commas is cut into people.
+    assert (
+        max(
+            len(name) for name, kind in found if kind == "PER" and "·" not in name and "一" <= name[0] <= "龥"
+        )
+        < 9
+    )
+
+
+@pytest.mark.parametrize("name", ["disfl_qa"])
+def test_no_passage_is_in_both_parts(prepared, name):
+    train, test = map(read, prepared(name))
+    assert not {folded(row, "context") for row in train} & {folded(row, "context") for row in test}
+    assert len({row["id"] for row in (*train, *test)}) == len(train) + len(test)
+    for row in (*train, *test):
+        answers = json.loads(row["answers"])
+        assert (row["is_impossible"] == "true") == (answers["text"] == [])
+        for text, start in zip(answers["text"], answers["answer_start"], strict=True):
+            assert row["context"][int(start) :].startswith(text)
+
+
 def test_each_row_of_the_multitask_file_has_one_label(prepared):
     for part, tweets, movie in zip(
         prepared("multitask"), prepared("vader_tweets"), prepared("vader_movie"), strict=True
@@ -114,11 +165,12 @@ def test_each_row_of_the_multitask_file_has_one_label(prepared):
             assert kept == [(row["text"], row["label"]) for row in read(source)]
 
 
-def test_the_chinese_vocabulary_fits_its_texts(prepared):
+@pytest.mark.parametrize("name", ["chinese_sentiment", "peoples_daily"])
+def test_the_chinese_vocabulary_fits_its_texts(prepared, name):
     from tfpipeline import checkpoints
     from tfpipeline.text import WordPieceTokenizer
 
-    train, test = prepared("chinese_sentiment")
+    train, test = prepared(name)
     loaded = checkpoints.load(train.parent / "checkpoint")
     assert loaded.format == "google"
     assert loaded.tokenizer.lowercase

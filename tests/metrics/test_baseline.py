@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfpipeline.metrics.baseline import tfidf_baseline, tfidf_multilabel, tfidf_ridge
+from tfpipeline.metrics.baseline import most_frequent_tags, tfidf_baseline, tfidf_multilabel, tfidf_ridge
 
 
 def test_learns_words_and_is_deterministic():
@@ -96,3 +96,32 @@ def test_the_classifiers_answers_are_these():
     found, _ = tfidf_baseline(texts, list("abcab"), ["good film", "the bad day"])
     wanted = [[0.59162166, 0.28431885, 0.12405949], [0.59076768, 0.24074781, 0.16848451]]
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_words_get_their_most_frequent_tag():
+    words = [["the", "run", "The", "May"], ["run", "run", "may", "set"], [], ["set", "dog", "dog"]]
+    tags = [["D", "N", "X", "P"], ["V", "V", "M", "V"], [], ["N", "V", "N"]]
+    # V 4 and N 3 times, the others once each.
+    test = [["run", "the", "The", "May", "may"], [], ["set", "dog"], ["THE", "MAY", "Run", "unseen", ""]]
+    assert most_frequent_tags(words, tags, test) == [
+        ["V", "D", "X", "P", "M"],
+        [],
+        ["V", "V"],  # as often N, which is rarer among all words
+        ["D", "M", "V", "V", "V"],  # looked up in lower case, or not known
+    ]
+
+
+def test_of_equally_frequent_tags_the_first_by_alphabet():
+    words, tags = [["x", "x", "y", "z"]], [["B", "A", "B", "A"]]
+    for order in (1, -1):
+        found = most_frequent_tags([words[0][::order]], [tags[0][::order]], [["x", "y", "unseen"]])
+        assert found == [["A", "B", "A"]]
+
+
+def test_an_empty_tag_is_a_tag():
+    assert most_frequent_tags([["X", "x", "y"]], [["", "A", "A"]], [["X", "x", "Y"]]) == [["", "A", "A"]]
+
+
+def test_the_training_words_are_read_once():
+    words, tags = iter([["a", "b"], ["a"]]), iter([["A", "B"], ["A"]])
+    assert most_frequent_tags(words, tags, [["b", "a", "c"]]) == [["B", "A", "A"]]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests import tiny
 from tfpipeline import checkpoints
 from tfpipeline.models import ClassificationHead, TextModel
-from tfpipeline.models.windows import Windows
+from tfpipeline.models.windows import Found, Windows
 from tfpipeline.text import Truncation
 
 CLS, SEP = 2, 3
@@ -66,7 +66,8 @@ def in_python(one, cut, pair):
 
 def split(inputs, cut, pair, noise=None):
     """The windows of each row, as `in_python` has them."""
-    windows, real, _ = Windows(cut, pair).split(inputs, noise)
+    windows, found, _ = Windows(cut, pair).split(inputs, noise)
+    real = found.real
     shape = real.shape
     arrays = {name: tensor.numpy().reshape(*shape, -1) for name, tensor in windows.items()}
     found = []
@@ -252,7 +253,7 @@ def test_nothing_is_computed_for_windows_that_no_row_has():
     assert windows.count(34) == 4
     spec = {name: tf.TensorSpec([None, None], tf.int32) for name in inputs}
     function = tf.function(
-        lambda inputs: windows.split(inputs, None)[1], input_signature=[spec], autograph=False
+        lambda inputs: windows.split(inputs, None)[1].real, input_signature=[spec], autograph=False
     )
     assert function(inputs).shape == (1, 3)
 
@@ -261,7 +262,8 @@ def test_a_mean_of_equal_numbers_is_that_number():
     """What a head says of every text alike, such as a threshold, must not be shaken by rounding."""
     value = np.float32(0.1)
     real = tf.constant([[True] * 7, [True] * 3 + [False] * 4])
-    pooled = Windows(CUT).pool({"thresholds": tf.fill([14, 2], value)}, real)["thresholds"]
+    found = Found(real, *[tf.zeros([2], tf.int32)] * 4)
+    pooled = Windows(CUT).merge({"thresholds": tf.fill([14, 2], value)}, found, 20)["thresholds"]
     assert (pooled.numpy() == value).all()
 
 
@@ -305,7 +307,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 import numpy as np
 from tests.training.test_step import batch, setup, values
 from tfpipeline import checkpoints
-from tfpipeline.models.windows import Windows
+from tfpipeline.models.windows import Found, Windows
 from tfpipeline.text import Truncation
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.step import TrainStep

@@ -3,6 +3,7 @@
 task: the run file's section
 data: the run file's section, what it has besides the files (optional)
 rows: {columns: [...], cells: [[...], ...]}: rows that it can be trained on, all kinds of them
+odd: {column: cell}: what is written into other columns of rows whose text is an odd one instead (optional)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tfpipeline.export import export_run
 from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.training import Run, train
+from tfpipeline.training.step import INPUTS, for_the_loss
 
 SAMPLES = Path(__file__).with_name("samples")
 ROWS = 60
@@ -44,11 +46,25 @@ class Trained:
     text_pair: list[str] | None
 
     @property
-    def tokens(self) -> dict[str, np.ndarray]:
-        return self.run.encode(self.texts, self.text_pair, self.run.config.text.max_length)
+    def asked(self) -> dict[str, np.ndarray]:
+        """The texts, as arrays of bytes."""
+        pairs = {} if self.text_pair is None else {"text_pair": self.text_pair}
+        asked = {"text": self.texts, **pairs}
+        return {name: np.array([text.encode() for text in texts], object) for name, texts in asked.items()}
 
-    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
-        return {name: tensor.numpy() for name, tensor in self.run.task.answers(outputs).items()}
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """Their tokens, and of a task that reads them the texts."""
+        tokens = self.run.encode(self.texts, self.text_pair, self.run.config.text.max_length)
+        return {**tokens, **(self.asked if self.run.task.offsets else {})}
+
+    def answers(self, model: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: tensor.numpy() for name, tensor in graph(self.run, model)(inputs).items()}
+
+
+def graph(run: Run, model: Any) -> Any:
+    """What is asked -> the finished answers."""
+    return lambda inputs: run.task.answers(model({name: inputs[name] for name in INPUTS}), inputs)
 
 
 def sample(path: Path) -> dict[str, Any]:
@@ -56,10 +72,15 @@ def sample(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text("utf-8"))
 
 
+def text_column(given: Mapping[str, Any]) -> str:
+    default = tasks.find(given["task"]["name"]).data_defaults.get("text", "text")
+    return str(given.get("data", {}).get("text", default))
+
+
 def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **training: Any) -> Path:
     """The sample's rows over and over, each time with other words beside, odd texts among them, and a run file."""
     columns, cells = given["rows"]["columns"], given["rows"]["cells"]
-    text = columns.index(given.get("data", {}).get("text", "text"))
+    text = columns.index(text_column(given))
     tiny.write_checkpoint(folder / "checkpoint")
     random = np.random.default_rng(0)
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
@@ -67,8 +88,12 @@ def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **t
         writer.writerow(columns)
         for number, row in enumerate(itertools.islice(itertools.cycle(cells), rows)):
             more = " ".join(random.choice(tiny.FILLER[:7], random.integers(0, 8)))
-            written = ODD[number] if number < len(ODD) else f"{row[text]} {more}"
-            writer.writerow([*row[:text], written, *row[text + 1 :]])
+            written = dict(zip(columns, row))
+            if number < len(ODD):
+                written.update({columns[text]: ODD[number], **given.get("odd", {})})
+            else:
+                written[columns[text]] = f"{row[text]} {more}"
+            writer.writerow(written.values())
     settings = {
         "checkpoint": str(folder / "checkpoint"),
         "output": str(folder / "run"),
@@ -111,14 +136,18 @@ def check_records_round_trip(trained: Trained, folder: Path) -> None:
 
 def check_batch_is_singles(trained: Trained) -> None:
     """A text's answer does not depend on its neighbours, nor on padding."""
-    model, tokens = trained.run.model(), {name: array[:13] for name, array in trained.tokens.items()}
-    whole = trained.answers(model(tokens))
-    padded = {name: np.pad(array, [(0, 0), (0, 7)]) for name, array in tokens.items()}
-    same(trained.answers(model(padded)), whole)
+    model, inputs = trained.run.model(), {name: array[:13] for name, array in trained.inputs.items()}
+    whole = trained.answers(model, inputs)
+    padded = {
+        name: np.pad(array, [(0, 0), (0, 7), (0, 0)][: array.ndim]) if array.ndim > 1 else array
+        for name, array in inputs.items()
+    }
+    same(trained.answers(model, padded), whole)
     for row in range(13):
-        length = int(tokens["attention_mask"][row].sum())
+        length = int(inputs["attention_mask"][row].sum())
+        one = {name: array[row : row + 1] for name, array in inputs.items()}
         alone = trained.answers(
-            model({name: array[row : row + 1, :length] for name, array in tokens.items()})
+            model, {name: array[:, :length] if array.ndim > 1 else array for name, array in one.items()}
         )
         same(alone, {name: values[row : row + 1] for name, values in whole.items()})
 
@@ -129,10 +158,11 @@ def check_losses(trained: Trained) -> None:
     examples = list(run.examples("train"))
     pairs = [example.text_pair for example in examples] if trained.text_pair is not None else None
     tokens = run.encode([example.text for example in examples], pairs, run.config.text.max_length)
-    targets = {name: tf.constant(array) for name, array in run.task.targets(examples).items()}
+    found = {**for_the_loss(run.task.targets(examples)), **run.task.token_targets(examples, tokens), **tokens}
+    targets = {name: tf.constant(array) for name, array in found.items()}
     model = run.model("initial")
     with tf.GradientTape() as tape:
-        outputs = model(tokens)
+        outputs = model({name: tokens[name] for name in INPUTS})
         losses = run.task.loss(outputs, targets)
         total = tf.reduce_sum(losses)
     assert losses.shape == (len(examples),)
@@ -164,35 +194,63 @@ def check_scores(trained: Trained) -> None:
 
 def check_every_way(trained: Trained) -> None:
     """Eager = compiled = exported = served, over a thousand texts."""
-    run, model, tokens = trained.run, trained.run.model(), trained.tokens
-    eager = trained.answers(model(tokens))
+    run, model, inputs = trained.run, trained.run.model(), trained.inputs
+    eager = trained.answers(model, inputs)
     for name, values in eager.items():
         assert len(values) == len(trained.texts), name
         assert values.dtype in (np.dtype(object), np.float32, np.int32), (name, values.dtype)
-    same(
-        {n: t.numpy() for n, t in tf.function(lambda ids: run.task.answers(model(ids)))(tokens).items()},
-        eager,
-    )
+    tensors = {name: tf.constant(array) for name, array in inputs.items()}
+    same({name: found.numpy() for name, found in tf.function(graph(run, model))(tensors).items()}, eager)
 
-    function = tf.saved_model.load(str(trained.exported)).signatures["serving_default"]
-    inputs = {
-        "text": trained.texts,
-        **({} if trained.text_pair is None else {"text_pair": trained.text_pair}),
-    }
-    exported = function(**{name: tf.constant(texts) for name, texts in inputs.items()})
-    same({name: tensor.numpy() for name, tensor in exported.items()}, eager)
+    signatures = tf.saved_model.load(str(trained.exported)).signatures
+    for signature, function in signatures.items():
+        if signature == "input_ids":
+            continue
+        shapes = [tensor.shape for tensor in function.structured_outputs.values()]
+        assert all(shape[1:].is_fully_defined() for shape in shapes), (
+            shapes
+        )  # servers batch what has no other
+        answers = function(**{name: tf.constant(texts) for name, texts in trained.asked.items()})
+        same(
+            {name: tensor.numpy() for name, tensor in answers.items()},
+            in_other_units(trained, eager, signature),
+        )
 
     options = make_options(trained.exported.parent, port=0)
     with (
         EmbeddedServer(options, say=lambda sentence: None) as server,
         PredictClient(server.address, model=trained.exported.parent.name) as client,
     ):
-        served = client.predict_raw({name: np.array(texts, object) for name, texts in inputs.items()}).outputs
+        served = client.predict_raw(trained.asked).outputs
         same(served, eager)
         typed = client.predict(trained.texts[:50], trained.text_pair and trained.text_pair[:50])
     here = predictions.decode({name: values[:50] for name, values in eager.items()})
     assert [type(answer) for answer in typed] == [type(answer) for answer in here]
     assert json.dumps([answer.to_dict() for answer in typed])
+
+
+def in_other_units(
+    trained: Trained, answers: Mapping[str, np.ndarray], signature: str
+) -> dict[str, np.ndarray]:
+    """Answers with their places counted as a signature counts them, one by one."""
+    codecs = {"utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
+    if signature not in codecs:
+        return dict(answers)
+    codec, size = codecs[signature]
+    found = dict(answers)
+    for name, text in trained.run.task.offsets.items():
+        texts = trained.texts if text == "text" else trained.text_pair
+        found[name] = np.array(
+            [
+                [
+                    place if place < 0 else len(own[:place].encode(codec)) // size
+                    for place in np.ravel(places).tolist()
+                ]
+                for own, places in zip(texts, answers[name])
+            ],
+            np.int32,
+        ).reshape(answers[name].shape)
+    return found
 
 
 def same(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -> None:

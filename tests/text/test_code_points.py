@@ -31,14 +31,13 @@ def check(texts, starts, ends):
 @settings(max_examples=100)
 @given(
     st.lists(
-        st.lists(st.one_of(st.text(max_size=6), st.sampled_from(FRAGMENTS)), max_size=5).map("".join), max_size=4
+        st.lists(st.one_of(st.text(max_size=6), st.sampled_from(FRAGMENTS)), max_size=5).map("".join),
+        max_size=4,
     ),
     st.randoms(use_true_random=False),
 )
 def test_what_is_cut_out_is_what_python_cuts_out(texts, rng):
-    spans = [
-        [sorted(rng.randint(0, len(text)) for _ in range(2)) for _ in range(3)] for text in texts
-    ]
+    spans = [[sorted(rng.randint(0, len(text)) for _ in range(2)) for _ in range(3)] for text in texts]
     check(
         texts,
         [[start for start, _ in row] for row in spans],
@@ -49,7 +48,16 @@ def test_what_is_cut_out_is_what_python_cuts_out(texts, rng):
 def test_bytes_that_are_not_utf8_count_as_python_counts_them():
     rng = random.Random(0)
     fragments = [fragment.encode() for fragment in FRAGMENTS]
-    raw = [b"\xff", b"a\xffb", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe4\xb8", b"\xe4\xb8[MASK]", b""]
+    raw = [
+        b"\xff",
+        b"a\xffb",
+        b"\xc0\x80",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xe4\xb8",
+        b"\xe4\xb8[MASK]",
+        b"",
+    ]
     for _ in range(500):
         whole = b"".join(rng.choices(fragments, k=4))
         cut = rng.randrange(len(whole) + 1)
@@ -72,3 +80,11 @@ def test_no_place_stays_none():
         assert found.convert(places, unit).numpy().tolist() == [[-1, last], [-1, 0]]
     assert found.cut(tf.constant([-1, -1]), tf.constant([-1, -1])).numpy().tolist() == [b"", b""]
     assert CodePoints(tf.zeros([0], tf.string)).cut(*[tf.zeros([0, 3], tf.int32)] * 2).shape == (0, 3)
+
+
+def test_a_character_keeps_its_marks():
+    texts = ["cafe\u0301s", "e\u0301\u0316", "\u0301a", "❤\ufe0f!", ""]
+    found = CodePoints(tf.constant(texts))
+    places = tf.constant([[4, 5, 0], [1, 2, 3], [0, 1, 2], [1, 2, 9], [0, 0, -1]])
+    want = [[5, 5, 0], [3, 3, 3], [0, 1, 2], [2, 2, 3], [0, 0, -1]]
+    assert found.whole(places).numpy().tolist() == want

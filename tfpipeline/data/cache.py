@@ -1,17 +1,20 @@
 """Token ids of a data set, made once in large batches and read from disk by memory mapping.
 
-Three flat files and a description; rows lie in the order they were encoded in, which is by length:
+Flat files and a description; rows lie in the order they were encoded in, which is by length:
 
     tokens.int32    the ids of all rows, padding left out
     types.uint8     their token types
+    NAME.int32      what else there is of each token: where it comes from, its own target
     rows.int64      [N, 2]: where a row starts in the two above, and its length
     cache.json      how many there are, how many were cut, and the fingerprint of what they were made from
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import mmap
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +30,7 @@ from tfpipeline.files import atomic_directory, write_error
 if TYPE_CHECKING:
     from tfpipeline.data.examples import Example
 
-FORMAT = 2
+FORMAT = 3
 ENCODE_ROWS = 2048  # a call of the tokenizer costs milliseconds however few texts it gets
 ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into memory
 _RELEASE_ROWS = (
@@ -35,17 +38,27 @@ _RELEASE_ROWS = (
 )
 PAD_TO_MULTIPLE = 8  # few widths: each new one is traced and planned again
 
+_OWN = {"input_ids", "token_type_ids", "attention_mask", "cut"}
 _TOKENS, _TYPES, _ROWS, _CARD = "tokens.int32", "types.uint8", "rows.int64", "cache.json"
 
 
 class Encode(Protocol):
     """A tokenizer: ``input_ids``, ``token_type_ids`` and ``attention_mask``, integer [B, T], padded on the right.
 
-    It may also give ``cut``, integer [B]: the tokens left out of each row, 0 of one that is whole.
+    It may also give ``cut``, integer [B]: the tokens left out of each row, 0 of one that is whole. Whatever else it gives
+    is one more integer column, [B, T, ...].
     """
 
     def __call__(
         self, texts: Sequence[str], text_pair: Optional[Sequence[str]], max_length: int
+    ) -> Mapping[str, np.ndarray]: ...
+
+
+class Align(Protocol):
+    """Targets of single tokens: integer columns, [B, T, ...], of some rows and what :class:`Encode` gave for them."""
+
+    def __call__(
+        self, examples: Sequence[Example], encoded: Mapping[str, np.ndarray]
     ) -> Mapping[str, np.ndarray]: ...
 
 
@@ -67,6 +80,10 @@ class TokenCache:
         self._starts, self.lengths = rows[:, 0], rows[:, 1].astype(np.int32)
         self._tokens = _map(directory / _TOKENS, np.int32)
         self._types = _map(directory / _TYPES, np.uint8)
+        self._columns = {
+            name: _map(directory / _file_of(name), np.int32).reshape(-1, *shape)
+            for name, shape in card["columns"].items()
+        }
         self.max_length: int = card["max_length"]
         self.cut: int = card["cut"]
         self._read = 0
@@ -80,6 +97,7 @@ class TokenCache:
         encode: Encode,
         max_length: int,
         fingerprint: str,
+        align: Optional[Align] = None,
     ) -> TokenCache:
         """Open the cache in ``directory``, making it first unless it is there for the same texts and tokenizer.
 
@@ -89,12 +107,13 @@ class TokenCache:
             encode: the tokenizer.
             max_length: tokens of a row at most.
             fingerprint: what the tokens depend on besides the texts: the vocabulary, the tokenizer's options, what
-                becomes of long texts.
+                becomes of long texts; with ``align`` also on what its columns depend on besides the rows.
+            align: gives further columns.
         Raises:
             UserError: the disk is full or the directory cannot be written.
         """
         directory = Path(directory)
-        identity = _identity(examples, max_length, fingerprint)
+        identity = _identity(examples, max_length, fingerprint, targets=align is not None)
         card = _read_card(directory)
         if card is None or card["fingerprint"] != identity:
             if directory.exists():
@@ -103,7 +122,7 @@ class TokenCache:
                 except OSError as error:
                     raise write_error(directory, error) from error
             with atomic_directory(directory) as temporary:
-                _write(temporary, examples, encode, max_length, identity)
+                _write(temporary, examples, encode, align, max_length, identity)
         return cls(directory)
 
     def __len__(self) -> int:
@@ -125,7 +144,8 @@ class TokenCache:
             width: T itself instead, at least the longest row.
             size: B to fill up to with empty rows (mask all 0), for one static shape.
         Returns:
-            ``input_ids``, ``token_type_ids`` and ``attention_mask``, int32 [B, T].
+            ``input_ids``, ``token_type_ids`` and ``attention_mask``, int32 [B, T], and the further columns, int32
+            [B, T, ...].
         Raises:
             ValueError: ``width`` or ``size`` is too small.
         """
@@ -144,27 +164,36 @@ class TokenCache:
         before = np.cumsum(lengths) - lengths
         places = np.repeat(self._starts[rows] - before, lengths) + np.arange(lengths.sum())
         batch = {"attention_mask": mask.astype(np.int32)}
-        for name, flat in (("input_ids", self._tokens), ("token_type_ids", self._types)):
-            batch[name] = np.zeros((size, width), np.int32)
-            batch[name][mask] = flat[places]
+        flat = {"input_ids": self._tokens, "token_type_ids": self._types, **self._columns}
+        for name, values in flat.items():
+            batch[name] = np.zeros((size, width, *values.shape[1:]), np.int32)
+            batch[name][mask] = values[places]
         self._read += len(lengths)
         if self._read >= _RELEASE_ROWS:
             self._read = 0
-            _release(self._tokens, self._types, self._starts)
+            _release(*flat.values(), self._starts)
         return batch
 
 
 def _write(
-    directory: Path, examples: Sequence[Example], encode: Encode, max_length: int, identity: str
+    directory: Path,
+    examples: Sequence[Example],
+    encode: Encode,
+    align: Optional[Align],
+    max_length: int,
+    identity: str,
 ) -> None:
     pairs = bool(examples) and examples[0].text_pair is not None
     rows = np.zeros((len(examples), 2), np.int64)
     total = cut = 0
-    with (
-        (directory / _TOKENS).open("wb") as tokens,
-        (directory / _TYPES).open("wb") as types,
-        progress("tokenising", len(examples)) as step,
-    ):
+    columns: dict[str, list[int]] = {}
+    with contextlib.ExitStack() as stack, progress("tokenising", len(examples)) as step:
+
+        def opened(name: str) -> Any:
+            return stack.enter_context((directory / name).open("wb"))
+
+        tokens, types = opened(_TOKENS), opened(_TYPES)
+        further: dict[str, Any] = {}
         for batch in _encoding_batches(examples):
             texts = [examples[row].text for row in batch]
             second = [examples[row].text_pair or "" for row in batch] if pairs else None
@@ -177,6 +206,13 @@ def _write(
             cut += int(np.count_nonzero(encoded.get("cut", 0)))
             tokens.write(np.asarray(encoded["input_ids"])[mask].astype(np.int32).tobytes())
             types.write(np.asarray(encoded["token_type_ids"])[mask].astype(np.uint8).tobytes())
+            more = {name: array for name, array in encoded.items() if name not in _OWN}
+            if align is not None:
+                more.update(align([examples[row] for row in batch], encoded))
+            for name, array in more.items():
+                if name not in further:
+                    further[name], columns[name] = opened(_file_of(name)), list(np.shape(array)[2:])
+                further[name].write(np.asarray(array)[mask].astype(np.int32).tobytes())
             step.advance(len(batch))
     rows.tofile(directory / _ROWS)
     card = {
@@ -186,8 +222,13 @@ def _write(
         "rows": len(examples),
         "tokens": total,
         "cut": cut,
+        "columns": columns,
     }
     (directory / _CARD).write_text(json.dumps(card), "utf-8")
+
+
+def _file_of(column: str) -> str:
+    return f"{column.replace('/', '.')}.int32"
 
 
 def _encoding_batches(examples: Sequence[Example]) -> Iterator[np.ndarray]:
@@ -202,10 +243,12 @@ def _encoding_batches(examples: Sequence[Example]) -> Iterator[np.ndarray]:
         start += rows
 
 
-def _identity(examples: Sequence[Example], max_length: int, fingerprint: str) -> str:
-    """sha256 of all that the tokens depend on."""
+def _identity(examples: Sequence[Example], max_length: int, fingerprint: str, *, targets: bool) -> str:
+    """sha256 of all that the tokens, and perhaps their targets, depend on."""
     digest = hashlib.sha256(json.dumps([FORMAT, max_length, fingerprint, len(examples)]).encode())
     for example in examples:
+        if targets:
+            digest.update(json.dumps([example.label, dict(example.columns)]).encode() + b"\n")
         for text in (example.text, example.text_pair):
             data = b"" if text is None else text.encode("utf-8", "surrogatepass")
             # Lengths first: "ab", "c" is not "a", "bc", and no pair is not an empty one.
@@ -218,6 +261,8 @@ def _read_card(directory: Path) -> Optional[dict[str, Any]]:
     try:
         card: dict[str, Any] = json.loads((directory / _CARD).read_text("utf-8"))
         sizes = {_TOKENS: 4 * card["tokens"], _TYPES: card["tokens"], _ROWS: 16 * card["rows"]}
+        for name, shape in card["columns"].items():
+            sizes[_file_of(name)] = 4 * card["tokens"] * math.prod(shape)
         complete = all((directory / name).stat().st_size == size for name, size in sizes.items())
         return card if complete and card["format"] == FORMAT and card["cut"] >= 0 else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -98,6 +98,7 @@ class _File:
         columns: Optional[Sequence[str]],
         strata: Callable[[Example], Collection[Hashable]],
         folder: Optional[Path],
+        prepare: Optional[Callable[[Example], Example]],
     ) -> None:
         roles = {role: getattr(options, role) for role in ("text", "text_pair", "label", "weight", "group")}
         if columns is not None:
@@ -110,6 +111,8 @@ class _File:
         blank, first = 0, 0
         for record in read_records(path, named):
             example = _example(record, roles, targets)
+            if prepare is not None:
+                example = prepare(example)
             spool.append(example)
             self.labels.append(strata(example))
             if options.split.by == "group":
@@ -132,6 +135,8 @@ def read_data_file(
     options: DataOptions,
     columns: Optional[Sequence[str]] = None,
     folder: Optional[Path] = None,
+    *,
+    prepare: Optional[Callable[[Example], Example]] = None,
 ) -> Rows:
     """Read one data file, its columns as the run file names them.
 
@@ -140,10 +145,11 @@ def read_data_file(
         options: the ``data`` section.
         columns: those that the task reads from ``Example.columns``; None: it reads ``Example.label``.
         folder: where many rows are kept; see :class:`Spool`.
+        prepare: what is made of each row before it is kept.
     Raises:
         UserError: unreadable file, broken row, missing column, weight that is none, no rows; with file and line.
     """
-    return _File(path, options, columns, _own_label, folder).rows
+    return _File(path, options, columns, _own_label, folder, prepare).rows
 
 
 def load_splits(
@@ -152,6 +158,7 @@ def load_splits(
     folder: Optional[Path] = None,
     *,
     columns: Optional[Sequence[str]] = None,
+    prepare: Optional[Callable[[Example], Example]] = None,
 ) -> dict[str, Rows]:
     """The rows to train, validate and test on, each part in the order of its file.
 
@@ -164,13 +171,14 @@ def load_splits(
             proportion. What is split off keeps no label from the training rows, unless it is split by groups.
         folder: where many rows are kept; see :class:`Spool`.
         columns: those that the task reads from ``Example.columns``; None: it reads ``Example.label``.
+        prepare: what is made of each row before it is kept.
     Returns:
         "train", "validation" and "test"; "test" may be empty.
     Raises:
         UserError: as :func:`read_data_file`; or no rows are left for training or validation.
     """
     strata = strata or _own_label
-    file = _File(options.train, options, columns, strata, folder)
+    file = _File(options.train, options, columns, strata, folder, prepare)
     split = options.split
     fractions = {
         "validation": 0.0 if options.validation else split.validation,
@@ -191,7 +199,7 @@ def load_splits(
     for name in fractions:
         path = getattr(options, name)
         if path:
-            own = _File(path, options, columns, strata, folder)
+            own = _File(path, options, columns, strata, folder, prepare)
             splits[name], keys[name], counts[name] = own.rows, own.keys, own.counts
     for name in splits:
         if not len(splits[name]) and (name == "train" or fractions[name]):

@@ -79,7 +79,7 @@ def evaluate(
         )
         for weights_name, title in run.stages:
             run.set_weights(weights_name, model)
-            result = infer(cache, targets, title)
+            result = infer(examples, cache, targets, title)
             scores = result.scores(task, targets, weights)
             entries.append(Entry(title, scores, task.report(result.answers, targets, weights)))
     mistakes = [

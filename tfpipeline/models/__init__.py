@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = attach(
         "HeadGroup": "tfpipeline.models.heads",
         "MultiLabelHead": "tfpipeline.models.heads",
         "Noise": "tfpipeline.models.kernels",
+        "SpanHead": "tfpipeline.models.token_heads",
+        "TaggingHead": "tfpipeline.models.token_heads",
         "TextModel": "tfpipeline.models.text_model",
     },
 )

@@ -11,6 +11,7 @@ from keras import ops
 from tfpipeline.errors import UserError
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import Dense, Dropout, at_least_float32
+from tfpipeline.models.windows import Merge
 
 Pooling = Literal["mean", "cls", "pooler"]
 
@@ -156,6 +157,15 @@ class HeadGroup(keras.layers.Layer):
     def uses_pooler(self) -> bool:
         """Whether ``pooled_output`` is read."""
         return any(head.uses_pooler for head in self.heads.values())
+
+    @property
+    def merges(self) -> dict[str, Merge]:
+        """How the heads' outputs of windows become those of their rows."""
+        return {
+            f"{name}/{output}": merge
+            for name, head in self.heads.items()
+            for output, merge in getattr(head, "merges", {}).items()
+        }
 
     def build(self, shapes: Mapping[str, Any]) -> None:
         for head in self.heads.values():

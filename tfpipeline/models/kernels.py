@@ -11,6 +11,7 @@ run draws those of an uninterrupted one, and runs on any number of replicas can 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,13 +95,52 @@ def drop(x: tf.Tensor, rate: float, noise: Noise, place: int) -> tf.Tensor:
     return x * tf.cast(keep, x.dtype)  # faster than tf.where, and so is its gradient
 
 
-def gather(table: Any, indices: tf.Tensor) -> tf.Tensor:
+def gather(table: Any, indices: tf.Tensor, batch_dims: int = 0) -> tf.Tensor:
     """Rows of a table: [V, H] and integers [...] give [..., H].
 
     On a CPU an index that the table does not have is an error; ``keras.ops.take`` counts negative ones from
-    the end.
+    the end. With ``batch_dims`` both begin with that many axes of the same sizes, and each index has its own table.
     """
-    return tf.gather(tf.convert_to_tensor(table), indices)
+    return tf.gather(tf.convert_to_tensor(table), indices, batch_dims=batch_dims)
+
+
+def largest(x: tf.Tensor, axis: int | None = None, keepdims: bool = False) -> tf.Tensor:
+    """The largest number, the dtype's lowest of none at all; ``keras.ops.max`` takes no empty tensor in eager mode."""
+    return tf.reduce_max(x, axis, keepdims)
+
+
+def scan(
+    step: Callable[..., Sequence[tf.Tensor]],
+    states: Sequence[tf.Tensor],
+    inputs: Sequence[tf.Tensor],
+    reverse: bool = False,
+) -> list[tf.Tensor]:
+    """A loop over time, of any number of steps.
+
+    In a graph, where sizes are unknown, ``keras.ops.scan`` (3.15) takes no second input, and fails without any step.
+
+    Args:
+        step: takes the states and one step's inputs, gives the next states, of the same shapes.
+        states: those before the first step.
+        inputs: each [S, ...], read from the last step to the first with ``reverse``.
+    Returns:
+        All values of the first state, [S + 1, ...], in the order of time: what it was before the loop comes first, and
+        with ``reverse`` last. Of the other states the last values.
+    """
+    steps = tf.shape(inputs[0])[0]
+    start = steps if reverse else tf.constant(0)
+    kept = tf.TensorArray(states[0].dtype, steps + 1, element_shape=states[0].shape).write(start, states[0])
+
+    def body(index: tf.Tensor, kept: tf.TensorArray, *states: tf.Tensor) -> tuple[Any, ...]:
+        read, write = (index - 1, index - 1) if reverse else (index, index + 1)
+        states = tuple(step(*states, *(tf.gather(x, read) for x in inputs)))
+        return (write, kept.write(write, states[0]), *states)
+
+    def more(index: tf.Tensor, *_: Any) -> tf.Tensor:
+        return index > 0 if reverse else index < steps
+
+    _, kept, *states = tf.while_loop(more, body, (start, kept, *states))
+    return [kept.stack(), *states[1:]]
 
 
 def unset(shape: Any, dtype: Any) -> tf.Tensor:

@@ -55,7 +55,7 @@ class TextModel(keras.Model):
             training: whether dropout is on.
             noise: what its masks depend on; drawn at random when training without one.
         Returns:
-            The head's outputs; of a row in several windows, pooled over these.
+            The head's outputs; of a row in several windows, made one as its ``merges`` say, pooled by default.
         """
         if not training:
             noise = None
@@ -71,6 +71,7 @@ class TextModel(keras.Model):
         types = inputs.get("token_type_ids")
         types = ops.zeros_like(inputs["input_ids"]) if types is None else types
         whole = {"input_ids": inputs["input_ids"], "token_type_ids": types, "attention_mask": mask}
-        cut, real, noise = self.windows.split(whole, noise)
+        cut, found, noise = self.windows.split(whole, noise)
         outputs = self.head(self.encoder(cut, noise=noise), cut["attention_mask"], noise=noise)
-        return self.windows.pool(outputs, real)
+        width = ops.shape(whole["input_ids"])[1]
+        return self.windows.merge(outputs, found, width, getattr(self.head, "merges", None))

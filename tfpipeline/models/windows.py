@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from keras import ops
 
 from tfpipeline.models import kernels
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import at_least_float32
+
+# How an output of windows becomes one of their row: tokens are put back where they stand in the row, each from the
+# window that has most around it; of anything else the pool that was asked for, or the least.
+Merge = Literal["tokens", "pool", "min"]
 
 
 class Cut(Protocol):
@@ -33,6 +37,25 @@ class Cut(Protocol):
 
     def prefix(self, pair: bool) -> tuple[int, int]:
         """The shortest and the longest prefix of a row that takes more than one window."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The windows of a batch of B rows, W each.
+
+    Attributes:
+        real: bool [B, W], which windows there are; each row has the first one.
+        start: int32 [B, W], how far each is moved along its row.
+        prefix: int32 [B], tokens that all windows of a row begin with.
+        end: int32 [B], tokens of a window.
+        lengths: int32 [B], tokens of a row.
+    """
+
+    real: Any
+    start: Any
+    prefix: Any
+    end: Any
+    lengths: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +90,7 @@ class Windows:
 
     def split(
         self, inputs: Mapping[str, Any], noise: Noise | None
-    ) -> tuple[dict[str, Any], Any, Noise | None]:
+    ) -> tuple[dict[str, Any], Found, Noise | None]:
         """Cut a batch.
 
         B rows of up to L tokens, W windows a row, T the smaller one of L and ``cut.max_length``.
@@ -76,8 +99,8 @@ class Windows:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, L], padded on the right.
             noise: of a training step.
         Returns:
-            The same of [B * W, T], window w of row b being b * W + w; bool [B, W], which of them there are; the noise
-            of these windows.
+            The same of [B * W, T], window w of row b being b * W + w; which of them there are; the noise of these
+            windows.
         """
         ids, types, mask = (inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask"))
         rows, width = ops.shape(ids)[:2]
@@ -118,21 +141,61 @@ class Windows:
         if noise is not None:
             first_window = ops.cast(noise.first_example, "int64") * ops.cast(count, "int64")
             noise = dataclasses.replace(noise, first_example=first_window)
-        return windows, real, noise
+        return windows, Found(real, start[:, :, 0], prefix, end[:, 0, 0], lengths), noise
 
-    def pool(self, outputs: Mapping[str, Any], real: Any) -> dict[str, Any]:
+    def merge(
+        self, outputs: Mapping[str, Any], found: Found, width: Any, merges: Mapping[str, Merge] | None = None
+    ) -> dict[str, Any]:
         """Outputs of windows, float [B * W, ...], as those of their rows, [B, ...]; float32 at least.
 
         Args:
-            outputs: of a head.
-            real: bool [B, W], which windows there are; each row has the first one.
+            outputs: of a head; those of tokens are [B * W, T, ...], and become [B, L, ...].
+            found: the windows.
+            width: L, of the batch that was cut.
+            merges: how, by output; "pool" where none is named.
         """
-        return {name: self._pool(at_least_float32(output), real) for name, output in outputs.items()}
+        ways = merges or {}
+        wide = {name: at_least_float32(output) for name, output in outputs.items()}
+        place = self._places(found, width) if "tokens" in ways.values() else None
+        merged = {}
+        for name, output in wide.items():
+            way = ways.get(name, "pool")
+            if way == "tokens":
+                flat = ops.reshape(output, (-1, *ops.shape(output)[2:]))
+                merged[name] = kernels.gather(flat, place)
+            else:
+                merged[name] = self._pool(output, found.real, "min" if way == "min" else self.cut.pool)
+        return merged
 
-    def _pool(self, output: Any, real: Any) -> Any:
+    def _places(self, found: Found, width: Any) -> Any:
+        """Where each token of a row is in the windows' tokens, laid end to end: int32 [B, L].
+
+        Of the windows that a token is in, that one in which more tokens are on its poorer side, the first of equals
+        ("max context": google-research/bert, ``run_squad.py``). What every window begins and ends with is taken from the
+        first one.
+        """
+        rows, count = ops.shape(found.real)[:2]
+        column = ops.arange(width, dtype="int32")[None, None]  # [1, 1, L]
+        prefix, end = found.prefix[:, None, None], found.end[:, None, None]
+        within = column - found.start[:, :, None]  # [B, W, L]
+        around = ops.minimum(within - prefix, end - 2 - within)
+        there = (within >= prefix) & (within < end - 1) & found.real[:, :, None]
+        window = ops.cast(ops.argmax(ops.where(there, around, -1), axis=1), "int32")  # [B, L]
+        start = kernels.gather(found.start, window, batch_dims=1)
+        column = column[0]
+        place = ops.where(column < found.prefix[:, None], column, column - start)
+        place = ops.where(column == found.lengths[:, None] - 1, found.end[:, None] - 1, place)
+        size = self.width(width)
+        # Padding is nowhere: any place will do.
+        place = ops.clip(place, 0, size - 1)
+        return (ops.arange(rows, dtype="int32")[:, None] * count + window) * size + place
+
+    def _pool(self, output: Any, real: Any, pool: str) -> Any:
         output = ops.reshape(output, (*ops.shape(real), *ops.shape(output)[1:]))  # [B, W, ...]
         real = ops.reshape(real, (*ops.shape(real), *[1] * (len(output.shape) - 2)))
-        if self.cut.pool == "max":
+        if pool == "min":
+            return ops.min(ops.where(real, output, float("inf")), axis=1)
+        if pool == "max":
             return ops.max(ops.where(real, output, float("-inf")), axis=1)
         # From the first window on: the mean of equal numbers is that number then, to the bit.
         first = output[:, :1]

@@ -47,12 +47,17 @@ class Task(abc.ABC):
         best_metric: the metric that picks the best checkpoint unless the run file names another.
         lower_is_better: names of this task's metrics for which less is better (``loss`` always is).
         alone: whether it must be the whole task of a run, not a part of another one (``pair``, ``multitask``).
+        offsets: those of the answers that are places in a text, counted in code points -> the text, ``text`` or
+            ``text_pair``. A task with some is given the texts and where each token stands in them.
+        data_defaults: what columns are called that the run file's ``data`` section does not name (``text``, ``label``).
     """
 
     Options: ClassVar[type[Section]]
     best_metric: str
     lower_is_better: frozenset[str] = frozenset()
     alone: ClassVar[bool] = False
+    offsets: Mapping[str, str] = {}
+    data_defaults: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, options: Any, learnt: Any = None) -> None:
         self.options, self._learnt = options, learnt
@@ -78,15 +83,31 @@ class Task(abc.ABC):
         return () if example.label is None else (example.label,)
 
     @classmethod
+    def prepared(cls, options: Any, example: Example) -> Example:
+        """A row as it is kept, made of what the data file has.
+
+        Raises:
+            UserError: the row can't be used; names its file and line.
+        """
+        return example
+
+    @classmethod
     def load_splits(cls, options: Any, data: DataOptions, folder: Path | None = None) -> dict[str, Rows]:
         """The rows to train, validate and test on; see :func:`tfpipeline.data.load_splits`."""
         strata = functools.partial(cls.strata, options)
-        return load_splits(data, strata, folder, columns=cls.columns(options))
+        return load_splits(
+            data,
+            strata,
+            folder,
+            columns=cls.columns(options),
+            prepare=functools.partial(cls.prepared, options),
+        )
 
     @classmethod
     def read(cls, options: Any, data: DataOptions, path: str | Path) -> Rows:
         """The rows of one file; see :func:`tfpipeline.data.read_data_file`."""
-        return read_data_file(path, data, cls.columns(options))
+        prepare = functools.partial(cls.prepared, options)
+        return read_data_file(path, data, cls.columns(options), prepare=prepare)
 
     # What is learnt from the training rows (label names), and where a run keeps it.
 
@@ -136,6 +157,10 @@ class Task(abc.ABC):
         """
         raise NotImplementedError
 
+    def with_options(self, options: Any) -> Task:
+        """The same task with other options, of a checkpoint that it :meth:`serves`."""
+        return type(self)(options, self.learnt())
+
     def head_variables(self, head: Any) -> dict[str, Any]:
         """Neutral name (``models.neutral.HEADS``) -> the head's variable that it is read into."""
         raise NotImplementedError
@@ -144,7 +169,9 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
-        """What the loss compares with: named arrays, each [N, ...].
+        """What loss and metrics compare with: named arrays, each [N, ...].
+
+        Arrays of objects are for the metrics alone: the loss does not see them.
 
         Args:
             examples: the rows.
@@ -152,6 +179,18 @@ class Task(abc.ABC):
         Raises:
             UserError: a row's target can't be used; names its file and line.
         """
+
+    def token_targets(
+        self, examples: Sequence[Example], tokens: Mapping[str, np.ndarray]
+    ) -> Mapping[str, np.ndarray]:
+        """What the loss compares single tokens with: named arrays, int32 [B, T, ...]; made once, and kept on disk.
+
+        Args:
+            examples: some rows.
+            tokens: theirs, as the tokenizer gives them: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32
+                [B, T], and of a task with ``offsets`` also ``offsets`` [B, T, 2] and ``word_starts`` [B, T].
+        """
+        return {}
 
     def weights(self, examples: Sequence[Example], *, training: bool) -> np.ndarray:
         """How much each row counts, float32 [N]; by default the weight that the data gives it.
@@ -173,15 +212,27 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The loss of each example, [B], not reduced and not weighted, in the dtype of the outputs."""
+        """The loss of each example, [B], not reduced and not weighted, in the dtype of the outputs.
+
+        ``targets`` holds what ``targets`` and ``token_targets`` gave, and the tokens: ``attention_mask`` and so on.
+        """
 
     # Answers out.
 
     @abc.abstractmethod
-    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         """The finished answer, in the graph: named tensors, batch first, string or 32-bit.
 
-        This is what the served model returns, so that no client needs a label file.
+        This is what the served model returns, so that no client needs a label file. Every dimension but the first is
+        known before: servers put the answers to several callers together.
+
+        Args:
+            outputs: of the head.
+            inputs: what was asked: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; for a task with
+                ``offsets`` also ``offsets`` [B, T, 2], ``word_starts`` [B, T], and the texts themselves, ``text`` string
+                [B] and perhaps ``text_pair``.
         """
 
     def tune(

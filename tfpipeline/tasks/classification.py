@@ -136,7 +136,9 @@ class Classification(PooledTask):
         smoothing = self.options.label_smoothing
         return -(1 - smoothing) * picked - smoothing * tf.reduce_mean(log_probabilities, axis=-1)
 
-    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
 
         probabilities = tf.nn.softmax(tf.cast(outputs["logits"], tf.float32))

@@ -153,7 +153,9 @@ class MultiLabel(PooledTask):
         wanted = tf.cast(targets["labels"], logits.dtype)
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits), axis=-1)
 
-    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
 
         scores = tf.nn.sigmoid(tf.cast(outputs["logits"], tf.float32))

@@ -10,6 +10,7 @@ Served answer: each head's, all in one: ``topic/label``, ``topic/probabilities``
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
@@ -103,6 +104,11 @@ class Multitask(Task):
         self.lower_is_better = frozenset(
             f"{name}/{metric}" for name, part in self.parts.items() for metric in part.lower_is_better
         )
+        self.offsets = {
+            f"{name}/{answer}": text
+            for name, part in self.parts.items()
+            for answer, text in part.offsets.items()
+        }
 
     @classmethod
     def check(cls, options: MultitaskOptions, data: DataOptions) -> None:
@@ -131,6 +137,22 @@ class Multitask(Task):
             if _is_filled(part, own, row):
                 found += [(name, label) for label in part.strata(own, row)]
         return found
+
+    @classmethod
+    def prepared(cls, options: MultitaskOptions, example: Example) -> Example:
+        columns = dict(example.columns)
+        for name, part, own in _parts(options):
+            row = _for_head(options, name, example)
+            if not _is_filled(part, own, row):
+                continue
+            with _told(name):
+                kept = part.prepared(own, row)
+                if kept.text != example.text:
+                    raise UserError(
+                        f"{example.source}: the text is a list of tokens, which the other heads can't read; name a column of text"
+                    )
+            columns[_column(options, name)] = kept.label or ""
+        return dataclasses.replace(example, columns=columns)
 
     @classmethod
     def from_examples(cls, options: MultitaskOptions, examples: Sequence[Example]) -> Multitask:
@@ -185,6 +207,19 @@ class Multitask(Task):
                 found[f"{name}/{target}"] = spread
         return found
 
+    def token_targets(
+        self, examples: Sequence[Example], tokens: Mapping[str, np.ndarray]
+    ) -> Mapping[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        filled = _fill(self.options, examples)
+        for name, part in self.parts.items():
+            rows = _Filled(self.options, name, examples, filled[name])
+            for target, values in part.token_targets(rows, _take(tokens, rows.numbers)).items():
+                spread = np.zeros((len(examples), *values.shape[1:]), values.dtype)
+                spread[rows.numbers] = values
+                found[f"{name}/{target}"] = spread
+        return found
+
     def weights(self, examples: Sequence[Example], *, training: bool) -> np.ndarray:
         filled = np.any(list(_fill(self.options, examples).values()), axis=0)
         return super().weights(examples, training=training) * filled
@@ -200,19 +235,22 @@ class Multitask(Task):
         import tensorflow as tf
 
         total: Any = 0.0
+        tokens = {name: tensor for name, tensor in targets.items() if "/" not in name}
         for name, part in self.parts.items():
-            losses = part.loss(_of(name, outputs), _of(name, targets))
+            losses = part.loss(_of(name, outputs), {**tokens, **_of(name, targets)})
             share = tf.cast(targets[f"{name}/{_SHARE}"], losses.dtype)
             # Of a gap the target is a filler; where, as 0 times a loss that is not finite is not 0.
             counted = tf.where(share > 0, losses, 0.0) * share
             total += self.options.weights.get(name, 1.0) * counted
         return total
 
-    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         return {
             f"{name}/{answer}": tensor
             for name, part in self.parts.items()
-            for answer, tensor in part.answers(_of(name, outputs)).items()
+            for answer, tensor in part.answers(_of(name, outputs), inputs).items()
         }
 
     def tune(

@@ -65,6 +65,10 @@ class Pair(Task):
         return _answer(options).strata(options.answer, example)
 
     @classmethod
+    def prepared(cls, options: PairOptions, example: Example) -> Example:
+        return _answer(options).prepared(options.answer, example)
+
+    @classmethod
     def load_splits(
         cls, options: PairOptions, data: DataOptions, folder: Path | None = None
     ) -> dict[str, Rows]:

@@ -98,7 +98,9 @@ class Regression(PooledTask):
         delta = self.options.delta
         return tf.where(error <= delta, 0.5 * error * error, delta * (error - 0.5 * delta))
 
-    def answers(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
 
         return {"value": tf.cast(outputs["logits"][:, 0], tf.float32) * self.scale + self.mean}

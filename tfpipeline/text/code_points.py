@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from tfpipeline.text.unicode_tables import mark_edges
+
 Unit = Literal["code_points", "utf8", "utf16"]
 
 
@@ -30,15 +32,15 @@ class CodePoints:
         self._counts = splits[1:] - splits[:-1]
         self._first = splits[:-1] + tf.range(count)
         row = tf.repeat(tf.range(count), self._counts)
-        size = tf.size(points) + count
-        where = (tf.range(tf.size(points)) + row)[:, tf.newaxis]
+        self._points, self._size = points, tf.reshape(tf.size(points) + count, [1])
+        where = self._where = (tf.range(tf.size(points)) + row)[:, tf.newaxis]
         last = (self._first + self._counts)[:, tf.newaxis]
         units = 1 + tf.cast(points >= 0x10000, tf.int32)
         passed = tf.cumsum(units)
         before = tf.gather(tf.concat([[0], passed], axis=0), splits)
-        self._bytes = _scattered(size, where, tf.cast(starts, tf.int32), last, tf.strings.length(texts))
+        self._bytes = _scattered(self._size, where, tf.cast(starts, tf.int32), last, tf.strings.length(texts))
         self._units = _scattered(
-            size, where, passed - units - tf.gather(before, row), last, before[1:] - before[:-1]
+            self._size, where, passed - units - tf.gather(before, row), last, before[1:] - before[:-1]
         )
 
     def cut(self, starts: Any, ends: Any) -> Any:
@@ -53,7 +55,10 @@ class CodePoints:
         own = tf.broadcast_to(_columns(self._texts, starts), tf.shape(starts))
         length = tf.maximum(last - first, 0)
         flat = tf.raw_ops.Substr(
-            input=tf.reshape(own, [-1]), pos=tf.reshape(first, [-1]), len=tf.reshape(length, [-1]), unit="BYTE"
+            input=tf.reshape(own, [-1]),
+            pos=tf.reshape(first, [-1]),
+            len=tf.reshape(length, [-1]),
+            unit="BYTE",
         )
         return tf.reshape(flat, tf.shape(starts))
 
@@ -71,6 +76,22 @@ class CodePoints:
         found = self._at(self._bytes if unit == "utf8" else self._units, places)
         return tf.where(places < 0, places, found)
 
+    def whole(self, places: Any) -> Any:
+        """Places moved behind the combining marks that follow: what ends there ends with its accents.
+
+        Args:
+            places: int32 [B, ...], code points; 0 and negative ones stay as they are.
+        Returns:
+            int32 [B, ...].
+        """
+        marks = tf.searchsorted(tf.constant(mark_edges()), self._points, side="right") % 2 > 0
+        # Of all places the ends of texts are none, so no search leaves its text.
+        plain = tf.where(tf.scatter_nd(self._where, tf.cast(marks, tf.int32), self._size) < 1)[:, 0]
+        first = _columns(self._first, places)
+        at = tf.cast(first + tf.clip_by_value(places, 0, _columns(self._counts, places)), tf.int64)
+        found = tf.gather(plain, tf.reshape(tf.searchsorted(plain, tf.reshape(at, [-1])), tf.shape(at)))
+        return tf.where(places > 0, tf.cast(found, tf.int32) - first, places)
+
     def _at(self, values: Any, places: Any) -> Any:
         """A text's own value at places: [B, ...]."""
         places = tf.clip_by_value(places, 0, _columns(self._counts, places))
@@ -83,7 +104,5 @@ def _columns(values: Any, like: Any) -> Any:
 
 
 def _scattered(size: Any, where: Any, values: Any, last: Any, ends: Any) -> Any:
-    """int32 [size], values at some places and texts' ends at the others."""
-    return tf.scatter_nd(
-        tf.concat([where, last], axis=0), tf.concat([values, ends], axis=0), tf.reshape(size, [1])
-    )
+    """int32 [N], of the shape ``size``: values at some places and texts' ends at the others."""
+    return tf.scatter_nd(tf.concat([where, last], axis=0), tf.concat([values, ends], axis=0), size)

@@ -116,9 +116,12 @@ class Normalizer(tf.Module):
         ends = tf.cumsum(widths)
         starts = ends - widths
         first = tf.repeat(
-            tf.gather(tf.concat([starts, [0]], axis=0), splits[:-1]), tf.cast(splits[1:] - splits[:-1], tf.int32)
+            tf.gather(tf.concat([starts, [0]], axis=0), splits[:-1]),
+            tf.cast(splits[1:] - splits[:-1], tf.int32),
         )
-        bytes_each = 1 + tf.reduce_sum(tf.cast(kept[:, tf.newaxis] >= [0x80, 0x800, 0x10000], tf.int32), axis=-1)
+        bytes_each = 1 + tf.reduce_sum(
+            tf.cast(kept[:, tf.newaxis] >= [0x80, 0x800, 0x10000], tf.int32), axis=-1
+        )
         from_start, from_end = (
             tf.repeat(tf.gather(places - first, source), bytes_each) for places in (starts, ends)
         )
@@ -167,7 +170,9 @@ class Normalizer(tf.Module):
         outputs = tf.gather(self._outputs, rows)  # [points, K]
         outputs = tf.where(tf.equal(outputs, ITSELF), points[:, tf.newaxis], outputs)
         width = self.table.outputs.shape[1]
-        places = tf.range(tf.size(outputs, out_type=tf.int64))  # of each output; which point it is of, by division
+        places = tf.range(
+            tf.size(outputs, out_type=tf.int64)
+        )  # of each output; which point it is of, by division
         flat = tf.reshape(outputs, [-1])
         if self._has_marks:
 

@@ -182,8 +182,8 @@ class WordPieceTokenizer(tf.Module):
             ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's tokens; with
             ``count`` also ``cut``, int32 [B], the tokens left out of each example; with ``offsets`` also ``offsets``,
             int32 [B, T, 2], the first code point of its own text that a token stands for and one past the last
-            (0, 0 of special tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word. Both are
-            those of transformers' fast tokenizer; bytes that are not UTF-8 count as Python's ``decode(errors="replace")``
+            (0, 0 of special tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word, or
+            what is left of one. Both are those of transformers' fast tokenizer; bytes that are not UTF-8 count as Python's ``decode(errors="replace")``
             counts them.
         Raises:
             ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor).
@@ -332,6 +332,10 @@ class WordPieceTokenizer(tf.Module):
                 picked = tf.gather(tf.pad(column, [[0, 1], *[[0, 0]] * (column.shape.rank - 1)]), source)
                 here = tf.reshape(inside, tf.concat([tf.shape(ids), [1] * (column.shape.rank - 1)], axis=0))
                 further[name] = tf.where(here, picked, further[name])
+            if tail is not None and further:
+                # Behind what is left out, the rest of a word counts as one.
+                seam = inside & tf.equal(within, head[:, tf.newaxis]) & (left_out[:, tf.newaxis] > 0)
+                further["word_starts"] = tf.where(seam, 1, further["word_starts"])
             if number:
                 types = tf.where((within >= 0) & (within <= size), number, types)
             cut += left_out

@@ -93,6 +93,18 @@ def removed_points() -> Iterator[int]:
     return _points("removed")
 
 
+@functools.lru_cache(maxsize=1)
+def mark_edges() -> np.ndarray:
+    """Where runs of combining marks begin and end among the code points, int32, rising.
+
+    They are those that the reference strips, and those that change places.
+    """
+    stripped = (point for point, to in _mapping("stripped").items() if not to)
+    marks = np.zeros(CODE_POINTS + 1, bool)
+    marks[[*stripped, *_points("nonstarter")]] = True
+    return np.flatnonzero(np.diff(marks, prepend=False)).astype(np.int32)
+
+
 def normalization_table(options: TokenizerOptions, markers: range) -> NormalizationTable:
     """Build the table for these options.
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfpipeline.console import say
-from tfpipeline.data import TokenCache, epoch_batches
+from tfpipeline.data import Example, TokenCache, epoch_batches
 from tfpipeline.errors import UserError
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.run import Run
-from tfpipeline.training.step import WEIGHTS
+from tfpipeline.training.step import WEIGHTS, for_the_loss
 
 _WIDTHS = 4  # for compiled steps: each width is compiled, and a quarter of the longest wastes little
 
@@ -21,6 +21,7 @@ _WIDTHS = 4  # for compiled steps: each width is compiled, and a quarter of the 
 class Split:
     """One split as the loop needs it."""
 
+    examples: Sequence[Example]
     cache: TokenCache
     targets: dict[str, np.ndarray]
     weights: np.ndarray
@@ -38,13 +39,13 @@ class Split:
         note = run.truncation.note(cache.cut, len(cache), "training rows", pair=run.has_pairs)
         if name == "train" and note is not None:
             say(note)
-        return cls(cache, targets, weights)
+        return cls(examples, cache, targets, weights)
 
     def batch(self, rows: np.ndarray, width: int | None = None) -> dict[str, np.ndarray]:
         """Rows as the training step takes them."""
         return {
             **self.cache.batch(rows, width=width),
-            **{name: array[rows] for name, array in self.targets.items()},
+            **{name: array[rows] for name, array in for_the_loss(self.targets).items()},
             WEIGHTS: self.weights[rows],
         }
 

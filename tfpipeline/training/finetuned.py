@@ -43,12 +43,12 @@ class FineTunedCheckpoint(Run):
         self._config = config.resolve(settings, RunConfig, overrides, source=self.name)
         check_positions(self._config, self._checkpoint.config)
         options: Any = self._config.task
-        for field in ("name", "labels", "pooling"):
+        for field in ("name", "labels", "pooling", "scheme", "crf"):
             if getattr(options, field, None) != getattr(self._task.options, field, None):
                 raise UserError(
                     f"task.{field} of {self.name} is what its head was trained for; leave it as it is"
                 )
-        self._task = type(self._task)(options, self._task.learnt())
+        self._task = self._task.with_options(options)
 
     @functools.cached_property
     def config(self) -> RunConfig:

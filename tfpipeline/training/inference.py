@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfpipeline.console import progress
-from tfpipeline.data import TokenCache, evaluation_batches, original_order
+from tfpipeline.data import Example, TokenCache, evaluation_batches, original_order
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import Task
-from tfpipeline.training.step import INPUTS, WEIGHTS, fill_up, slice_rows
+from tfpipeline.training.step import INPUTS, WEIGHTS, fill_up, for_the_loss, slice_rows
+
+OFFSETS = ("offsets", "word_starts")  # what a tokenizer says besides, to tasks that read it
 
 
 @dataclass(frozen=True)
@@ -84,27 +87,40 @@ class Inference:
 
         # Answers may be strings, which no accelerator knows.
         @tf.function(reduce_retracing=True, autograph=False)
-        def answer(outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return task.answers(outputs)
+        def answer(outputs: dict[str, tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return task.answers(outputs, inputs)
 
-        self._forward, self._answer = forward, answer
+        self._forward, self._answer, self._reads = forward, answer, bool(task.offsets)
         self._strings: dict[bytes, bytes] = {}
 
-    def __call__(self, cache: TokenCache, targets: Mapping[str, np.ndarray], title: str) -> Answers:
-        """Answer every row of ``cache``, showing progress under ``title``."""
+    def __call__(
+        self, examples: Sequence[Example], cache: TokenCache, targets: Mapping[str, np.ndarray], title: str
+    ) -> Answers:
+        """Answer every row, showing progress under ``title``.
+
+        Args:
+            examples: the rows.
+            cache: their tokens.
+            targets: the task's.
+            title: of the progress.
+        """
         parts: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
         self._strings.clear()
         batches = evaluation_batches(cache.lengths, self.batch_size)
         with progress(title, len(cache.lengths)) as bar:
             for rows in batches:
-                parts.append(self._batch(cache, targets, rows))
+                parts.append(self._batch(examples, cache, targets, rows))
                 bar.advance(len(rows))
         back = original_order(batches)
         joined = {name: np.concatenate([answers[name] for answers, _ in parts])[back] for name in parts[0][0]}
         return Answers(joined, np.concatenate([losses for _, losses in parts])[back])
 
     def _batch(
-        self, cache: TokenCache, targets: Mapping[str, np.ndarray], rows: np.ndarray
+        self,
+        examples: Sequence[Example],
+        cache: TokenCache,
+        targets: Mapping[str, np.ndarray],
+        rows: np.ndarray,
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         width = None
         if self._widths:
@@ -112,13 +128,17 @@ class Inference:
             width = next(width for width in self._widths if width >= longest)
         batch = {
             **cache.batch(rows, width=width),
-            **{name: array[rows] for name, array in targets.items()},
+            **{name: array[rows] for name, array in for_the_loss(targets).items()},
             WEIGHTS: np.ones(len(rows), np.float32),
         }
         batch = fill_up(batch, self._replicas, self.batch_size if self._widths else 0)
         outputs, losses = self._forward({name: tf.constant(array) for name, array in batch.items()})
+        inputs: dict[str, Any] = {name: batch[name] for name in INPUTS}
+        if self._reads:
+            inputs.update({name: batch[name] for name in OFFSETS})
+            inputs.update(_texts([examples[int(row)] for row in rows], len(batch[WEIGHTS])))
         with tf.device("/cpu:0"):
-            answers = self._answer(outputs)
+            answers = self._answer(outputs, {name: tf.constant(array) for name, array in inputs.items()})
         real = len(rows)
         arrays = {name: self._interned(tensor.numpy()[:real]) for name, tensor in answers.items()}
         return arrays, losses.numpy()[:real]
@@ -132,3 +152,13 @@ class Inference:
         for index, value in enumerate(array.flat):
             same[index] = known.setdefault(value, value)
         return same.reshape(array.shape)
+
+
+def _texts(examples: Sequence[Example], size: int) -> dict[str, np.ndarray]:
+    """The texts of a batch as bytes, filled up as the batch is."""
+    empty = [b""] * (size - len(examples))
+    texts = {"text": np.array([*(example.text.encode() for example in examples), *empty], object)}
+    if examples[0].text_pair is not None:
+        second = [(example.text_pair or "").encode() for example in examples]
+        texts["text_pair"] = np.array([*second, *empty], object)
+    return texts

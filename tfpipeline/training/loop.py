@@ -401,7 +401,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
-        found = self.infer(split.cache, split.targets, "validation")
+        found = self.infer(split.examples, split.cache, split.targets, "validation")
         tuned = self.run.task.tune(self.model.head, found.answers, split.targets, split.weights)
         return Answers(tuned, found.losses).scores(self.run.task, split.targets, split.weights)
 

@@ -37,6 +37,7 @@ from tfpipeline.models.windows import Windows
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, load_vocabulary
 from tfpipeline.training import sources
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.step import INPUTS
 from tfpipeline.training.store import CheckpointStore
 
 SPLITS = ("train", "validation", "test")
@@ -135,13 +136,25 @@ class Run:
             examples,
             encode=lambda texts, text_pair, _: self._tokenize(texts, text_pair, self.truncation, count=True),
             max_length=self.truncation.longest(self.has_pairs),
-            fingerprint=f"{self.text_identity}{json.dumps(self.truncation.identity())}",
+            fingerprint=f"{self.text_identity}{json.dumps(self.truncation.identity())}{self._targets_identity}",
+            align=self.task.token_targets if self._has_token_targets else None,
         )
+
+    @property
+    def _has_token_targets(self) -> bool:
+        return type(self.task).token_targets is not tasks.Task.token_targets
+
+    @property
+    def _targets_identity(self) -> str:
+        """What targets of single tokens depend on besides the rows."""
+        if not self._has_token_targets:
+            return ""
+        return json.dumps([self.config.task.model_dump(mode="json"), self.task.learnt()])
 
     def encode(
         self, texts: Sequence[str], text_pair: Sequence[str] | None = None, max_length: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Token ids of a batch of texts as NumPy arrays, int32 [B, T].
+        """Token ids of a batch of texts as NumPy arrays, int32 [B, T], with offsets if the task reads them.
 
         ``max_length`` takes the place of ``text.max_length``; what becomes of longer texts is the run's choice.
         """
@@ -159,8 +172,28 @@ class Run:
         count: bool = False,
     ) -> dict[str, np.ndarray]:
         second = None if text_pair is None else list(text_pair)
-        encoded = self.tokenizer(list(texts), second, truncation=truncation, count=count)
+        offsets = bool(self.task.offsets)
+        encoded = self.tokenizer(list(texts), second, truncation=truncation, count=count, offsets=offsets)
         return {name: tensor.numpy() for name, tensor in encoded.items()}
+
+    def answer(
+        self, model: TextModel, texts: Sequence[str], text_pair: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """A model's finished answers to texts, as a server would give them; strings are bytes.
+
+        Args:
+            model: of this run.
+            texts: B of them.
+            text_pair: as many, for tasks about two.
+        Returns:
+            Name -> [B, ...].
+        """
+        tokens: dict[str, Any] = self.encode(texts, text_pair)
+        outputs = model({name: tf.constant(tokens[name]) for name in INPUTS}, training=False)
+        asked = {"text": texts, **({} if text_pair is None else {"text_pair": text_pair})}
+        strings = {name: tf.constant(list(some), tf.string, [len(some)]) for name, some in asked.items()}
+        answers = self.task.answers(outputs, {**tokens, **strings})
+        return {name: tensor.numpy() for name, tensor in answers.items()}
 
     @property
     def text_identity(self) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from tfpipeline import tasks
 from tfpipeline.config import Section
 from tfpipeline.data.options import DataOptions
+from tfpipeline.errors import UserError
 from tfpipeline.text.truncation import Long, Pool, Truncation
 from tfpipeline.training.options import TrainingOptions
 
@@ -74,6 +75,18 @@ class RunConfig(Section):
         if field == "task" and isinstance(raw, dict):
             return tasks.find(str(raw.get("name", tasks.DEFAULT))).Options
         return None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_of_the_task(cls, raw: Any) -> Any:
+        """Columns that the run file does not name are called as the task says."""
+        if not isinstance(raw, dict) or not all(isinstance(raw.get(name), dict) for name in ("data", "task")):
+            return raw
+        try:
+            task = tasks.find(str(raw["task"].get("name", tasks.DEFAULT)))
+        except UserError:
+            return raw  # which is reported where the section is looked at
+        return {**raw, "data": {**task.data_defaults, **raw["data"]}}
 
     @model_validator(mode="after")
     def _task_fits_data(self) -> RunConfig:

@@ -39,6 +39,11 @@ def fill_up(batch: Batch, multiple: int, size: int = 0) -> dict[str, np.ndarray]
     return filled
 
 
+def for_the_loss(targets: Batch) -> dict[str, np.ndarray]:
+    """Those of a task's targets that are numbers; objects are for its metrics alone."""
+    return {name: array for name, array in targets.items() if array.dtype != object}
+
+
 class TrainStep:
     """Trains on global batches; see the module.
 

@@ -10,11 +10,15 @@ import pytest
 from tfpipeline.serving.client import (
     AnswerError,
     Classification,
+    Entity,
     MultiLabel,
     Multitask,
     NamedOutputs,
     Prediction,
+    QuestionAnswering,
     Regression,
+    Span,
+    Tagging,
     predictions,
 )
 
@@ -107,6 +111,201 @@ def test_a_number():
     ]
 
 
+class Padding:
+    """What pads an array of strings here: no bytes, and decoding it fails."""
+
+    def __str__(self):
+        raise AssertionError("padding was decoded")
+
+
+def slots(rows, width, names, padding=b""):
+    """``rows``, a list of tuples each, as arrays [B, width] of these names; strings are padded with ``padding``."""
+    arrays = {}
+    for place, name in enumerate(names):
+        if name in ("types", "texts", "answers"):
+            array = np.full((len(rows), width), padding, object)
+        else:
+            array = np.zeros((len(rows), width), np.float32 if name == "scores" else np.int32)
+        for row, own in enumerate(rows):
+            for slot, values in enumerate(own[:width]):
+                array[row, slot] = values[place].encode() if isinstance(values[place], str) else values[place]
+        arrays[name] = array
+    return arrays
+
+
+FOUND = [
+    [("PER", "Zoë", 0, 3, 0.75), ("LOC", "São Paulo", 14, 23, 0.5)],
+    [],
+    [("PER", "👩🏽‍🚀", 1, 5, 1.0)],
+]
+
+
+def tagging(width=3, padding=b"", **changed):
+    arrays = slots(FOUND, width, ("types", "texts", "starts", "ends", "scores"), padding)
+    return {**arrays, "count": np.array([2, 0, 1], np.int32), **changed}
+
+
+def test_entities():
+    rows = predictions.decode(tagging(), rows=3)
+    assert rows == [
+        Tagging([Entity("PER", "Zoë", 0, 3, 0.75), Entity("LOC", "São Paulo", 14, 23, 0.5)], 2),
+        Tagging([], 0),
+        Tagging([Entity("PER", "👩🏽‍🚀", 1, 5, 1.0)], 1),
+    ]
+    assert json.loads(json.dumps(rows[0].to_dict())) == {
+        "entities": [
+            {"type": "PER", "text": "Zoë", "start": 0, "end": 3, "score": 0.75},
+            {"type": "LOC", "text": "São Paulo", "start": 14, "end": 23, "score": 0.5},
+        ],
+        "count": 2,
+    }
+    assert rows[1].to_dict() == {"entities": [], "count": 0}
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 128])
+def test_more_entities_than_the_model_answers_with(width):
+    rows = predictions.decode(tagging(width))
+    assert [row.count for row in rows] == [2, 0, 1]
+    assert [row.entities for row in rows] == [[Entity(*values) for values in own[:width]] for own in FOUND]
+
+
+def test_padding_is_not_decoded():
+    assert predictions.decode(tagging(128, Padding())) == predictions.decode(tagging(128))
+    assert predictions.decode(reading(7, Padding())) == predictions.decode(reading(7))
+    with pytest.raises(AssertionError, match="padding was decoded"):
+        predictions.decode(tagging(128, Padding(), count=np.array([2, 1, 1], np.int32)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"count": np.array([2, -1, 1], np.int32)}, "row 1 .*: count -1;"),
+        ({"ends": np.array([[3, 13, 0], [0, 0, 0], [5, 0, 0]], np.int32)}, "row 0 .*: slot 1 .* 14, ends at 13;"),
+        ({"starts": np.array([[0, 14, 0], [0, 0, 0], [-1, 0, 0]], np.int32)}, "row 2 .*: slot 0 .* -1, ends at 5;"),
+        ({"types": strings([[b"PER"] * 2] * 3)}, "row 0 .*: 2 types, 3 texts, 3 starts, 3 ends, 3 scores;"),
+        ({"scores": np.zeros((3, 4), np.float32)}, "row 0 .*: .* 4 scores;"),
+    ],
+)  # fmt: skip
+def test_entities_that_contradict_themselves(changed, says):
+    with pytest.raises(AnswerError, match=says.replace(".*:", "of the answer contradicts itself:")):
+        predictions.decode(tagging(**changed))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"count": np.array([[2], [0], [1]], np.int32)},
+        {"count": np.array([2, 0, 1], np.float32)},
+        {"types": np.zeros((3, 3), np.int32)},
+        {"starts": np.zeros((3, 3), np.float32)},
+        {"texts": strings([b"a", b"b", b"c"])},
+        {"scores": np.zeros((3, 3, 2), np.float32)},
+        {"more": np.zeros(3)},
+    ],
+)
+def test_anothers_outputs_of_the_same_names_are_not_entities(changed):
+    assert {type(row) for row in predictions.decode(tagging(**changed))} == {NamedOutputs}
+
+
+def reading(width=3, padding=b"", **changed):
+    best = [
+        [("1894", 43, 47, 0.5), ("in 1894", 40, 47, 0.25)],
+        [("Zoë", 0, 3, 0.125)],
+        [],
+    ]
+    arrays = {
+        "answer": strings([b"1894", b"", b""]),
+        "start": np.array([43, -1, -1], np.int32),
+        "end": np.array([47, -1, -1], np.int32),
+        "score": np.array([0.5, 0.875, 1], np.float32),
+        "no_answer": np.array([0.25, 0.875, 1], np.float32),
+        **slots(best, width, ("answers", "starts", "ends", "scores"), padding),
+    }
+    return {**arrays, **changed}
+
+
+def test_answers_to_questions():
+    rows = predictions.decode(reading(), rows=3)
+    assert rows == [
+        QuestionAnswering("1894", 43, 47, 0.5, 0.25, [Span("1894", 43, 47, 0.5), Span("in 1894", 40, 47, 0.25)]),
+        QuestionAnswering(None, None, None, 0.875, 0.875, [Span("Zoë", 0, 3, 0.125)]),
+        QuestionAnswering(None, None, None, 1.0, 1.0, []),
+    ]  # fmt: skip
+    assert json.loads(json.dumps(rows[1].to_dict())) == {
+        "answer": None,
+        "start": None,
+        "end": None,
+        "score": 0.875,
+        "no_answer": 0.875,
+        "best": [{"text": "Zoë", "start": 0, "end": 3, "score": 0.125}],
+    }
+    assert [type(value) for value in rows[0].to_dict().values()] == [str, int, int, float, float, list]
+
+
+def test_empty_spans_are_left_out_wherever_they_are():
+    starts, ends = np.array([[-1, 4, 43]] * 3, np.int32), np.array([[-1, 4, 47]] * 3, np.int32)
+    answers = strings([[b"", b"", b"1894"]] * 3)
+    rows = predictions.decode(reading(answers=answers, starts=starts, ends=ends))
+    assert [[(span.text, span.start, span.end) for span in row.best] for row in rows] == [
+        [("1894", 43, 47)]
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"end": np.array([42, -1, -1], np.int32)}, "row 0 .*: answer '1894', start 43, end 42;"),
+        ({"end": np.array([47, 0, -1], np.int32)}, "row 1 .*: answer '', start -1, end 0;"),
+        ({"start": np.array([43, -1, 5], np.int32)}, "row 2 .*: answer '', start 5, end -1;"),
+        ({"answer": strings([b"1894", b"x", b""])}, "row 1 .*: answer 'x', start -1, end -1;"),
+        ({"starts": np.array([[48, 40, 0]] * 3, np.int32)}, "row 0 .*: slot 0 starts at 48, ends at 47;"),
+        ({"starts": np.array([[43, -1, 0]] * 3, np.int32)}, "row 0 .*: slot 1 starts at -1, ends at 47;"),
+        ({"answers": strings([[b"1894"] * 2] * 3)}, "row 0 .*: 2 answers, 3 starts, 3 ends, 3 scores;"),
+    ],
+)
+def test_answers_to_questions_that_contradict_themselves(changed, says):
+    with pytest.raises(AnswerError, match=says.replace(".*", "of the answer contradicts itself")):
+        predictions.decode(reading(**changed))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"answer": strings([[b"1894"], [b""], [b""]])},
+        {"start": np.array([[43], [-1], [-1]], np.int32)},
+        {"end": np.array([47, -1, -1], np.float32)},
+        {"no_answer": np.array([False, True, True])},
+        {"answers": strings([b"1894", b"", b""])},
+        {"starts": np.zeros((3, 3, 1), np.int32)},
+        {"more": np.zeros(3)},
+    ],
+)
+def test_anothers_outputs_of_the_same_names_are_not_answers_to_questions(changed):
+    assert {type(row) for row in predictions.decode(reading(**changed))} == {NamedOutputs}
+
+
+@pytest.mark.parametrize("sample", [tagging, reading])
+def test_they_are_the_same_from_a_server(connect, sample):
+    """As TensorFlow Serving's typed fields, by the official messages."""
+    answer = connect("typed").predict_raw(sample())
+    assert predictions.decode(answer.outputs, rows=3) == predictions.decode(sample())
+
+
+def test_entities_and_answers_are_parts_of_several_tasks():
+    parts = {"names": tagging(), "reader": reading(), "stars": {"value": np.arange(3, dtype=np.float32)}}
+    arrays = {f"{part}/{name}": array for part, own in parts.items() for name, array in own.items()}
+    rows = predictions.decode(arrays, rows=3)
+    for part, own in parts.items():
+        assert [row.answers[part] for row in rows] == predictions.decode(own)
+    found = json.loads(json.dumps(rows[2].to_dict()))["answers"]["names"]
+    assert found == {
+        "entities": [{"type": "PER", "text": "👩🏽‍🚀", "start": 1, "end": 5, "score": 1}],
+        "count": 1,
+    }
+    with pytest.raises(AnswerError, match="count -2"):
+        predictions.decode({**arrays, "names/count": np.full(3, -2, np.int32)})
+
+
 def test_several_tasks():
     parts = {
         "mood": classification(),
@@ -176,12 +375,14 @@ def test_no_rows():
         "probabilities": np.zeros((0, 2), np.float32),
     }
     assert predictions.decode(empty) == []
+    for sample in (tagging(), reading()):
+        assert predictions.decode({name: array[:0] for name, array in sample.items()}, rows=0) == []
     assert predictions.decode({"a": np.zeros((0, 2))}) == []
 
 
 def test_kinds_can_be_told_apart():
     """Every kind is found by its own names, and its rows are predictions that JSON can hold."""
-    all_samples = classification(), multi_label(), {"value": np.zeros(2, np.float32)}
+    all_samples = classification(), multi_label(), {"value": np.zeros(2, np.float32)}, tagging(), reading()
     samples = {frozenset(sample): sample for sample in all_samples}
     assert set(samples) == set(predictions._KINDS)
     for arrays in samples.values():

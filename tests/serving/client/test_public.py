@@ -7,9 +7,13 @@ import json
 import re
 import subprocess
 import sys
+from concurrent import futures
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import ClassVar
 
+import grpc
+import numpy as np
 import pytest
 
 import tfpipeline.serving.client as package
@@ -26,8 +30,9 @@ def fresh(code):
 
 def test_public_names():
     others = [
-        "AsyncPredictClient", "Classification", "ModelMetadata", "MultiLabel", "Multitask", "NamedOutputs",
-        "PredictClient", "Prediction", "RawAnswer", "Regression", "Signature", "TLS", "TensorSpec", "VersionState", "VersionStatus",
+        "AsyncPredictClient", "Classification", "Entity", "ModelMetadata", "MultiLabel", "Multitask", "NamedOutputs",
+        "PredictClient", "Prediction", "QuestionAnswering", "RawAnswer", "Regression", "Signature", "Span", "TLS", "Tagging",
+        "TensorSpec", "VersionState", "VersionStatus",
     ]  # fmt: skip
     raised = [
         name
@@ -84,12 +89,124 @@ def test_naming_an_error_costs_neither_grpc_nor_numpy():
     assert fresh(code).strip() == "set()"
 
 
+class Stretches:
+    """Finds stretches of texts by a regular expression, in the unit of the signature that is asked."""
+
+    MEASURES: ClassVar = {
+        "serving_default": len,
+        "utf8": lambda text: len(text.encode()),
+        "utf16": lambda text: len(text.encode("utf-16-le")) // 2,
+    }
+    WIDTH = 4
+
+    def __init__(self, signature):
+        self._measure = self.MEASURES[signature]
+
+    def _found(self, expression, text):
+        """(text, start, end) of all matches, filled up to ``WIDTH``, and how many there are."""
+        found = [
+            (match[0].encode(), *(self._measure(text[:place]) for place in match.span()))
+            for match in re.finditer(expression, text)
+        ]
+        return (found + [(b"", 0, 0)] * self.WIDTH)[: self.WIDTH], len(found)
+
+    def _columns(self, found):
+        texts, starts, ends = (
+            np.array([[slot[place] for slot in row] for row in found], dtype)
+            for place, dtype in enumerate((object, np.int32, np.int32))
+        )
+        return texts, starts, ends, (ends > starts) * np.float32(0.5)
+
+    def names(self, texts):
+        """Every word that begins with a capital letter is a name."""
+        found, counts = zip(*(self._found(r"[A-Z]\w+", text) for text in texts))
+        own, starts, ends, scores = self._columns(found)
+        types = np.where(ends > starts, b"NAME", b"").astype(object)
+        return {"types": types, "texts": own, "starts": starts, "ends": ends, "scores": scores,
+                "count": np.array(counts, np.int32)}  # fmt: skip
+
+    def reader(self, texts):
+        """Every number may be the answer; the last is."""
+        found, counts = zip(*(self._found(r"\d+", text) for text in texts))
+        chosen = [
+            row[min(count, self.WIDTH) - 1] if count else (b"", -1, -1) for row, count in zip(found, counts)
+        ]
+        answer, start, end, _ = (column[:, 0] for column in self._columns([[slot] for slot in chosen]))
+        answers, starts, ends, scores = self._columns(found)
+        sure = np.full(len(found), 0.75, np.float32)
+        return {"answer": answer, "start": start, "end": end, "score": sure, "no_answer": 1 - sure,
+                "answers": answers, "starts": starts, "ends": ends, "scores": scores}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """The target of a server with the models that the documentation asks, and the fake server's."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import (
+        model_service_pb2_grpc,
+        predict_pb2,
+        prediction_service_pb2_grpc,
+    )
+
+    from tests.serving.client import fake_server
+
+    class Prediction(fake_server.Prediction):
+        def Predict(self, request, context):  # noqa: N802
+            model = request.model_spec.name
+            if model not in ("names", "reader"):
+                return super().Predict(request, context)
+            column = "text" if model == "names" else "text_pair"
+            texts = [text.decode() for text in tf.make_ndarray(request.inputs[column])]
+            response = predict_pb2.PredictResponse()
+            response.model_spec.CopyFrom(request.model_spec)
+            stretches = Stretches(request.model_spec.signature_name or "serving_default")
+            for name, array in getattr(stretches, model)(texts).items():
+                response.outputs[name].CopyFrom(fake_server.typed(array))
+            return response
+
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(fake_server.Model(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+TEXT = "👩🏽‍🚀 Zoë flew from Kraków to São Paulo in 1986 and 1994."
+CUTS = {
+    "serving_default": lambda text, start, end: text[start:end],
+    "utf8": lambda text, start, end: text.encode()[start:end].decode(),
+    "utf16": lambda text, start, end: text.encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le"),
+}
+
+
+@pytest.mark.parametrize("signature", CUTS)
+def test_offsets_cut_the_callers_own_string(documented, signature):
+    """In the unit of the signature: as Python, as Go, as Java and JavaScript cut strings."""
+    texts = [TEXT, "nothing here"]
+    with package.PredictClient(documented, model="names", signature=signature) as client:
+        tagged, untagged = client.predict(texts)
+    assert [entity.text for entity in tagged.entities] == ["Zoë", "Kraków", "São", "Paulo"]
+    assert untagged == package.Tagging([], 0)
+    with package.PredictClient(documented, model="reader", signature=signature) as client:
+        read, unread = client.predict(["When?", "When?"], text_pair=texts)
+    assert (read.answer, [span.text for span in read.best]) == ("1994", ["1986", "1994"])
+    assert unread == package.QuestionAnswering(None, None, None, 0.75, 0.25, [])
+    cut = CUTS[signature]
+    assert cut(TEXT, read.start, read.end) == read.answer
+    for one in (*tagged.entities, *read.best):
+        assert cut(TEXT, one.start, one.end) == one.text
+    others = [other for name, other in CUTS.items() if name != signature]
+    assert all(other(TEXT, read.start, read.end) != read.answer for other in others)
+
+
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text("utf-8"), re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[str(i) for i in range(len(BLOCKS))])
-def test_documentation_runs(server, capsys, block):
-    exec(compile(block.replace("localhost:8500", server.target), "docs/client.md", "exec"), {})
+def test_documentation_runs(documented, capsys, block):
+    exec(compile(block.replace("localhost:8500", documented), "docs/client.md", "exec"), {})
     assert capsys.readouterr().out or "answers" in block
 
 

@@ -1,0 +1,1 @@
+"""Names of people, places and organisations in Chinese news, from a BERT of random weights."""

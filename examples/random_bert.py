@@ -1,0 +1,81 @@
+"""A small BERT that nobody trained, for examples whose language or whose words no packaged weights know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tfpipeline.checkpoints import Checkpoint
+from tfpipeline.models import neutral
+from tfpipeline.models.config import BertConfig
+from tfpipeline.text import TokenizerOptions
+
+SEED = 0
+HEAD_SIZE = 64  # hidden units of an attention head
+
+
+def is_ascii_alphanumeric(character: str) -> bool:
+    """Whether it is a letter or a digit of ASCII."""
+    return character.isascii() and character.isalnum()
+
+
+def vocabulary_of(
+    texts: Iterable[str],
+    options: TokenizerOptions,
+    inside: Callable[[str], bool] = is_ascii_alphanumeric,
+) -> tuple[str, ...]:
+    """The special tokens, then the characters of the texts.
+
+    A character that occurs once only is left out: so [UNK], which the test will hold, occurs in training.
+
+    Args:
+        texts: those of the training.
+        options: how they are normalised.
+        inside: which characters stand for the inside of a word too (``##a``); Chinese ones are words of their own.
+    """
+    counts = Counter("".join(texts).lower())
+    characters = sorted(one for one, count in counts.items() if count > 1 and not one.isspace())
+    return (*options.all_special_tokens, *characters, *(f"##{one}" for one in characters if inside(one)))
+
+
+def random_checkpoint(
+    vocabulary: tuple[str, ...],
+    options: TokenizerOptions,
+    *,
+    layers: int = 2,
+    hidden: int = 128,
+    positions: int = 128,
+) -> Checkpoint:
+    """A checkpoint in Google's format, the same each time: normal kernels, LayerNorms that do nothing.
+
+    Args:
+        vocabulary: its tokens.
+        options: how its texts are normalised.
+        layers: how many.
+        hidden: size of the hidden states, a multiple of 64.
+        positions: most tokens it reads.
+    """
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // HEAD_SIZE,
+        intermediate_size=4 * hidden,
+        max_position_embeddings=positions,
+        type_vocab_size=2,
+        hidden_act="gelu_erf",
+        layer_norm_eps=1e-12,
+    )
+    random = np.random.default_rng(SEED)
+    tensors = {}
+    for name, shape in neutral.shapes(config).items():
+        if name.endswith("/bias"):
+            tensors[name] = np.zeros(shape, np.float32)
+        elif name.endswith("/scale"):
+            tensors[name] = np.ones(shape, np.float32)
+        else:
+            tensors[name] = random.normal(0, config.initializer_range, shape).astype(np.float32)
+    return Checkpoint(Path("random"), "google", config, vocabulary, options, tensors)

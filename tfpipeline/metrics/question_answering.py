@@ -1,0 +1,175 @@
+"""Scores of answers taken from a text, as SQuAD's official evaluation has them. N rows.
+
+Answers are compared without case, punctuation, articles and white space. A row without right answers is unanswerable,
+and the empty answer is right. Rows of weight 0 are left out. All scores are 0 to 1.
+
+Source: Rajpurkar, Jia and Liang 2018, arXiv:1806.03822, and its script evaluate-v2.0.py.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+
+from tfpipeline.metrics._rows import counted, weights_of
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII's, no other
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_EQUAL = 1e-12  # mean F1s nearer than this differ by the order in which they were added up
+
+
+def normalize_answer(text: str) -> str:
+    """A text in lower case, without ASCII punctuation, English articles and surplus white space."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def exact_match(answer: str, gold: Sequence[str]) -> float:
+    """1 if the answer, normalised, is one of the right ones, else 0.
+
+    Args:
+        answer: the answer; empty for "there is none".
+        gold: the right answers. Those that normalise to nothing do not count; if none is left, the empty one is right.
+    """
+    return float(normalize_answer(answer) in _normalized(gold))
+
+
+def f1(answer: str, gold: Sequence[str]) -> float:
+    """The harmonic mean of precision and recall in words, of the right answer with the best one.
+
+    Words are what white space parts after normalisation, so that a text in Chinese is one word. Where either side has
+    none, 1 if both have none, else 0. Arguments as of :func:`exact_match`.
+    """
+    words = normalize_answer(answer).split()
+    return max(_overlap(words, right.split()) for right in _normalized(gold))
+
+
+def compute(
+    answers: Sequence[str], gold: Sequence[Sequence[str]], weights: Optional[np.ndarray] = None
+) -> dict[str, float]:
+    """Weighted means of exact match and F1.
+
+    If there are unanswerable rows, also ``has_answer_exact_match`` and ``has_answer_f1``, of the others, and
+    ``no_answer_accuracy``, the share of unanswerable rows with an empty answer.
+
+    Args:
+        answers: N answers; empty for "there is none".
+        gold: the right answers of each, none for an unanswerable row.
+        weights: float [N], at least 0; 1 by default.
+    Raises:
+        UserError: no row has a weight above 0.
+    """
+    exact, overlap, answerable, weights = _scored(answers, gold, weights)
+
+    def mean(scores: np.ndarray, rows: np.ndarray) -> float:
+        return float(np.average(scores[rows], weights=weights[rows]))
+
+    every = np.ones(len(exact), bool)
+    found = {"exact_match": mean(exact, every), "f1": mean(overlap, every)}
+    if answerable.all():
+        return found
+    if answerable.any():
+        found["has_answer_exact_match"] = mean(exact, answerable)
+        found["has_answer_f1"] = mean(overlap, answerable)
+    found["no_answer_accuracy"] = mean(exact, ~answerable)
+    return found
+
+
+def report(
+    answers: Sequence[str], gold: Sequence[Sequence[str]], weights: Optional[np.ndarray] = None
+) -> str:
+    """Exact match, F1 and rows, of all and of those with and without an answer; as :func:`compute`."""
+    exact, overlap, answerable, weights = _scored(answers, gold, weights)
+    kinds = {"all": np.ones(len(exact), bool)}
+    if not answerable.all():
+        kinds.update({"has answer": answerable, "no answer": ~answerable})
+    lines = [f"{'':>12}{'exact match':>13}{'f1':>9}{'rows':>9}"]
+    for name, rows in kinds.items():
+        if rows.any():
+            means = [np.average(scores[rows], weights=weights[rows]) for scores in (exact, overlap)]
+            lines.append(f"{name:>12}{means[0]:>13.4f}{means[1]:>9.4f}{rows.sum():>9}")
+    return "\n".join([*lines, ""])
+
+
+def tune_threshold(
+    spans: Sequence[str],
+    no_answer: np.ndarray,
+    gold: Sequence[Sequence[str]],
+    weights: Optional[np.ndarray] = None,
+) -> float:
+    """The threshold of the highest mean F1, if a row whose ``no_answer`` is above it has an empty answer.
+
+    It lies midway between two neighbouring scores (or the lowest and 0, the highest and 1), so that no score is near
+    it; on the lower one where no float32 is between them. Of equal F1s the threshold nearest to 0.5 is taken. If no row
+    has a weight above 0 it is 0.5.
+
+    Args:
+        spans: N answers, the best one that each row's text holds.
+        no_answer: float [N], 0 to 1; compared as float32, as the served model does.
+        gold: the right answers of each, none for an unanswerable row.
+        weights: float [N], at least 0; 1 by default.
+    Returns:
+        0 to 1, a number that float32 holds.
+    Raises:
+        UserError: a score is not a number (training diverged).
+    """
+    no_answer, weights = np.asarray(no_answer, np.float32), weights_of(no_answer, weights)
+    if not len(spans) == len(gold) == len(no_answer) == len(weights):
+        raise ValueError(
+            f"{len(spans)} spans, {len(no_answer)} scores, {len(gold)} rows of right answers and {len(weights)} weights "
+            "do not fit together"
+        )
+    if not (weights > 0).any():
+        return 0.5
+    rows, no_answer, weights = counted(np.arange(len(spans)), no_answer, weights)
+    gains = weights * [f1(spans[row], gold[row]) - f1("", gold[row]) for row in rows]
+    rising = np.argsort(no_answer)
+    scores = no_answer[rising]
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of each run of equal scores
+    # Between a lower and an upper score; the rows up to the lower one answer with their spans.
+    lower, upper = np.append(np.float32(0), scores[last]), np.append(scores[last], np.float32(1))
+    gained = np.append(0, gains[rising].cumsum()[last])
+    middle = ((lower.astype(np.float64) + upper) / 2).astype(np.float32)
+    thresholds = np.where(middle < upper, middle, lower)
+    possible = thresholds < upper  # not all rows can be without an answer if a score is 0
+    possible[-1] = True
+    thresholds, gained = thresholds[possible], gained[possible]
+    best = thresholds[gained >= gained.max() - _EQUAL * weights.sum()].astype(np.float64)
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+def _normalized(gold: Sequence[str]) -> list[str]:
+    return [text for text in map(normalize_answer, gold) if text] or [""]
+
+
+def _overlap(words: Sequence[str], right: Sequence[str]) -> float:
+    if not words or not right:
+        return float(words == right)
+    same = sum((Counter(words) & Counter(right)).values())
+    if not same:
+        return 0.0
+    precision, recall = same / len(words), same / len(right)
+    return 2 * precision * recall / (precision + recall)
+
+
+def _scored(
+    answers: Sequence[str], gold: Sequence[Sequence[str]], weights: Optional[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Exact match, F1, whether there is an answer, and weight of the rows that count, each [N]."""
+    numbers = np.arange(len(answers))
+    weights = weights_of(numbers, weights)
+    if not len(answers) == len(gold) == len(weights):
+        raise ValueError(
+            f"{len(answers)} answers, {len(gold)} rows of right answers and {len(weights)} weights do not fit together"
+        )
+    rows, _, weights = counted(numbers, numbers, weights)
+    return (
+        np.array([exact_match(answers[row], gold[row]) for row in rows]),
+        np.array([f1(answers[row], gold[row]) for row in rows]),
+        np.array([len(gold[row]) > 0 for row in rows]),
+        weights,
+    )

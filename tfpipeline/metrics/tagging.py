@@ -1,0 +1,136 @@
+"""Scores of a tag for each word. N rows, each with as many tags as it has words.
+
+Rows of weight 0 are left out, and each other row counts once, as seqeval knows no weights. Averages are over what
+occurs, in the right tags or in the answered ones. What is never answered has precision 0, what never occurs recall 0,
+and where there is nothing to score, no entity or no word, each score is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Optional
+
+import numpy as np
+from seqeval.metrics import sequence_labeling  # type: ignore[import-untyped]
+from sklearn import metrics
+
+from tfpipeline.errors import UserError
+from tfpipeline.metrics._rows import counted, weights_of
+
+Tags = list[list[str]]
+
+_DIGITS = 4
+# What seqeval reads: E and S end an entity in other schemes than BIO, and a bare letter is of the type "_".
+_BARE = ("O", "B", "I", "E", "S")
+_KINDS = ("B-", "I-", "E-", "S-")
+
+
+def compute(
+    truth: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    weights: Optional[np.ndarray] = None,
+    *,
+    entities: bool,
+) -> dict[str, float]:
+    """Of entities ``precision``, ``recall`` and ``f1``; ``macro_f1``, ``token_accuracy``, and each F1 as ``f1/NAME``.
+
+    An entity is right if its type and both its ends are: precision, recall and F1 are over all of them, ``macro_f1`` is
+    the mean over types, ``f1/PER`` that of one. As in conlleval, an entity may begin with ``I-``. Without entities,
+    ``macro_f1`` and ``f1/TAG`` are those of the tags, over all words. ``token_accuracy`` is the share of words with the
+    right tag.
+
+    Args:
+        truth: N sequences of tags.
+        predicted: N sequences of as many tags.
+        weights: float [N], at least 0; 1 by default.
+        entities: whether the tags are entities in BIO, ``B-PER``, ``I-PER`` and ``O``.
+    Raises:
+        UserError: no row has a weight above 0, or a tag is not BIO.
+    """
+    truth, predicted = _checked(truth, predicted, weights, entities)
+    if entities:
+        precision, recall, f1, _ = _entity_scores(truth, predicted, "micro")
+        names, by_name = _types(truth, predicted), _entity_scores(truth, predicted, None)[2]
+        found = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+    else:
+        names, by_name = _names(truth, predicted), np.zeros(0)
+        if names:
+            by_name = metrics.f1_score(*_words(truth, predicted), labels=names, average=None, zero_division=0)
+        found = {}
+    found["macro_f1"] = float(by_name.mean()) if names else 0.0
+    found["token_accuracy"] = _accuracy(truth, predicted)
+    return {**found, **{f"f1/{name}": float(score) for name, score in zip(names, by_name)}}
+
+
+def report(
+    truth: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    weights: Optional[np.ndarray] = None,
+    *,
+    entities: bool,
+) -> str:
+    """The table of types by seqeval, or of tags by scikit-learn, and token accuracy; as :func:`compute`."""
+    truth, predicted = _checked(truth, predicted, weights, entities)
+    text = ""
+    if entities and _types(truth, predicted):
+        text = sequence_labeling.classification_report(truth, predicted, digits=_DIGITS, zero_division=0)
+    elif not entities and _names(truth, predicted):
+        text = metrics.classification_report(*_words(truth, predicted), digits=_DIGITS, zero_division=0)
+    table = text.rstrip("\n") or f"no {'entities' if entities else 'words'}"
+    return f"{table}\n\ntoken accuracy {_accuracy(truth, predicted):.{_DIGITS}f}\n"
+
+
+def _entity_scores(truth: Tags, predicted: Tags, average: Optional[str]) -> tuple[Any, ...]:
+    """Precision, recall, F1 and support; numbers, or arrays [types], sorted by type, if there is no average."""
+    found: tuple[Any, ...] = sequence_labeling.precision_recall_fscore_support(
+        truth, predicted, average=average, zero_division=0
+    )
+    return found
+
+
+def _types(truth: Tags, predicted: Tags) -> list[str]:
+    """The types of the entities that occur, sorted."""
+    found = map(sequence_labeling.get_entities, (truth, predicted))
+    return sorted({kind for kind, _, _ in chain.from_iterable(found)})
+
+
+def _names(truth: Tags, predicted: Tags) -> list[str]:
+    """The tags that occur, sorted."""
+    return sorted(set().union(*_words(truth, predicted)))
+
+
+def _words(truth: Tags, predicted: Tags) -> tuple[list[str], list[str]]:
+    """The tags of all words in one row."""
+    return list(chain.from_iterable(truth)), list(chain.from_iterable(predicted))
+
+
+def _accuracy(truth: Tags, predicted: Tags) -> float:
+    right = [one == two for one, two in zip(*_words(truth, predicted))]
+    return sum(right) / len(right) if right else 0.0
+
+
+def _checked(
+    truth: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    weights: Optional[np.ndarray],
+    entities: bool,
+) -> tuple[Tags, Tags]:
+    """The rows that count, as the lists that seqeval wants."""
+    lengths = np.array([len(tags) for tags in truth], np.int64)
+    weights = weights_of(lengths, weights)
+    if lengths.tolist() != [len(tags) for tags in predicted] or weights.shape != lengths.shape:
+        raise ValueError(
+            f"{len(truth)} rows of right tags, {len(predicted)} of answered ones and {len(weights)} weights do not fit "
+            "together, or the tags of a row do not"
+        )
+    _, rows, _ = counted(lengths, np.arange(len(truth)), weights)
+    kept = [list(truth[row]) for row in rows], [list(predicted[row]) for row in rows]
+    if entities:
+        for tag in _names(*kept):
+            # seqeval would warn and take its first letter for the kind.
+            if tag not in _BARE and not tag.startswith(_KINDS):
+                raise UserError(
+                    f'the tag "{tag}" is not that of an entity; expected "O", or "B-" or "I-" and a type'
+                )
+    return kept

@@ -1,0 +1,280 @@
+"""A linear-chain conditional random field: a sequence's tags, scored together.
+
+A sequence of tags scores the sum of its emissions (how well each tag fits its position, from the network) and of its
+transitions (how well neighbouring tags fit each other, learned). Lafferty et al. 2001, ICML; on a network's
+emissions Collobert et al. 2011, arXiv:1103.0398, section 3.2.2.
+
+B rows, T positions, C tags. A mask says which positions are a row's sequence, any of them: one that is not (special
+tokens, padding, all parts of a word but one) changes nothing, its neighbours are each other's. Everything is computed
+in the dtype of the emissions, in float32 at least. A tag or a transition is forbidden by a large negative number or by
+-inf, which is taken as -1e30: sums and differences of such numbers are not NaN. Rows that no allowed sequence fits
+score that low too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable
+
+from keras import ops
+
+from tfpipeline.models import kernels
+from tfpipeline.models.layers import at_least_float32
+
+_FORBIDDEN = -1e30
+
+
+@dataclasses.dataclass(frozen=True)
+class Transitions:
+    """What tags score because of where they stand, tensors or variables of any float dtype.
+
+    Attributes:
+        between: [C, C], from the tag of the row to that of the column.
+        start: [C], of being a sequence's first tag.
+        end: [C], of being its last tag.
+    """
+
+    between: Any
+    start: Any
+    end: Any
+
+
+def sequence_score(emissions: Any, tags: Any, mask: Any, transitions: Transitions) -> Any:
+    """What given sequences score.
+
+    Args:
+        emissions: [B, T, C], any float dtype.
+        tags: integer [B, T], below C where ``mask`` is True (on a CPU others are an error), any number elsewhere.
+        mask: bool [B, T].
+        transitions: of C tags.
+    Returns:
+        [B], float32 at least; 0 for a row without positions.
+    """
+    rows = _Rows(mask)
+    emissions, between, start, end = _prepare(rows, emissions, transitions)
+    tags = ops.where(rows.real, rows.pack(ops.cast(tags, "int32")), 0)  # [S, B]
+    fits = kernels.gather(emissions, tags, batch_dims=2)
+    pairs = kernels.gather(ops.reshape(between, (-1,)), tags[:-1] * between.shape[0] + tags[1:])
+    scores = fits + ops.concatenate([kernels.gather(start, tags[:1]), pairs], axis=0)
+    # Summed from the left whatever S is, as in `log_partition`: padding changes no bit of it.
+    total = rows.last(ops.cumsum(scores, axis=0)) + kernels.gather(end, rows.last(tags))
+    return rows.zero_if_empty(total)
+
+
+def log_partition(emissions: Any, mask: Any, transitions: Transitions) -> Any:
+    """The logarithm of the sum, over all sequences, of the exponential of what each scores.
+
+    Less the score of the right sequence, it is that sequence's negative log-likelihood. Its gradient, the
+    probabilities of tags and of pairs of tags, is the forward-backward algorithm's, by hand: automatic differentiation
+    would keep [B, C, C] numbers of every step. There are no second derivatives.
+
+    Args:
+        emissions: [B, T, C], any float dtype.
+        mask: bool [B, T].
+        transitions: of C tags.
+    Returns:
+        [B], float32 at least; 0 for a row without positions.
+    """
+    rows = _Rows(mask)
+
+    @ops.custom_gradient
+    def compute(emissions: Any, between: Any, start: Any, end: Any) -> Any:
+        forward = _forward(emissions, between, start, _log_sum_exp)
+        last = rows.last(forward.scores) + end
+        total = rows.last(forward.offsets) + _log_sum_exp(last, axis=1)
+
+        def gradient(dy: Any) -> Any:
+            tags, pairs = _backward(rows, forward, between, last, with_pairs=True)
+            dy = dy[None]  # [1, B]
+            size = between.shape[0]
+            return (
+                tags * dy[:, :, None],
+                ops.reshape(ops.matmul(dy, ops.reshape(pairs, (-1, size * size))), (size, size)),
+                ops.matmul(dy, tags[0])[0],
+                ops.matmul(dy, rows.last(tags))[0],
+            )
+
+        return rows.zero_if_empty(total), gradient
+
+    return compute(*_prepare(rows, emissions, transitions))
+
+
+def marginals(emissions: Any, mask: Any, transitions: Transitions) -> Any:
+    """The probability of each tag at each position, whatever the tags elsewhere (the forward-backward algorithm).
+
+    Args:
+        emissions: [B, T, C], any float dtype.
+        mask: bool [B, T].
+        transitions: of C tags.
+    Returns:
+        [B, T, C], float32 at least; 0 where ``mask`` is False.
+    Source: Rabiner 1989, doi 10.1109/5.18626, section III.
+    """
+    rows = _Rows(mask)
+    emissions, between, start, end = _prepare(rows, emissions, transitions)
+    forward = _forward(emissions, between, start, _log_sum_exp)
+    tags, _ = _backward(rows, forward, between, rows.last(forward.scores) + end, with_pairs=False)
+    tags = rows.unpack(tags)
+    # Sums drift from 1 over many steps, and a probability of 1.00001 would surprise.
+    return tags / ops.maximum(ops.sum(tags, axis=2, keepdims=True), 0.5)
+
+
+def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, Any]:
+    """The best sequences. Of equal ones it is that with the lower last tag, then the lower last but one, and so on.
+
+    Args:
+        emissions: [B, T, C], any float dtype.
+        mask: bool [B, T].
+        transitions: of C tags.
+    Returns:
+        int32 [B, T], 0 where ``mask`` is False; what they score, [B], float32 at least, 0 for a row without positions.
+    Source: Viterbi 1967, doi 10.1109/TIT.1967.1054010; Rabiner 1989, doi 10.1109/5.18626, section III.
+    """
+    rows = _Rows(mask)
+    emissions, between, start, end = _prepare(rows, emissions, transitions)
+    forward = _forward(emissions, between, start, kernels.largest)
+    total = rows.last(forward.offsets) + kernels.largest(rows.last(forward.scores) + end, axis=1)
+    size = between.shape[0]
+    # What is behind a sequence counts as one more tag, C. Scores of the tags before each: [C + 1, C].
+    before = ops.concatenate([ops.transpose(between), end[None]], axis=0)
+    number = ops.arange(size, dtype="int32")
+
+    def step(tag: Any, scores: Any, real: Any) -> tuple[Any]:
+        scores = scores + kernels.gather(before, tag)
+        best = kernels.largest(scores, axis=1, keepdims=True)
+        # Not argmax, which leaves open which one of equals it gives.
+        first = -kernels.largest(ops.where(scores == best, -number, 1 - size), axis=1)
+        return (ops.where(real, first, size),)
+
+    behind = ops.full_like(rows.lengths, size)
+    tags, *_ = kernels.scan(step, [behind], [forward.scores, rows.real], reverse=True)
+    return rows.unpack(tags[:-1]), rows.zero_if_empty(total)
+
+
+class _Rows:
+    """Rows without the positions that are not theirs, time first: S steps, of which a row takes its first ones.
+
+    Attributes:
+        lengths: int32 [B], positions of each row.
+        real: bool [S, B], steps that it takes.
+    """
+
+    def __init__(self, mask: Any) -> None:
+        self.mask = ops.cast(mask, "bool")
+        count, width = ops.shape(self.mask)
+        inside = ops.cast(self.mask, "int32")
+        self.lengths = ops.sum(inside, axis=1)
+        steps = width + 1  # one position more, which no row has: there is a step in every batch then
+        order = ops.argsort(
+            ops.arange(steps, dtype="int32") - ops.pad(inside, [[0, 0], [0, 1]]) * steps, axis=1
+        )
+        row = ops.arange(count, dtype="int32")
+        begins = row * steps  # in [B, T + 1], flat
+        self._last = ops.maximum(self.lengths - 1, 0) * count + row  # [B]
+        self._place = ops.maximum(ops.cumsum(inside, axis=1) - 1, 0) * count + row[:, None]  # [B, T]
+        if not isinstance(width, int):
+            # Without XLA, no steps that no row takes.
+            steps = ops.maximum(kernels.largest(self.lengths), 1)
+        step = ops.arange(steps, dtype="int32")[:, None]
+        self._order = kernels.gather(ops.reshape(order, (-1,)), begins + step) + begins  # [S, B]
+        self.real = step < self.lengths
+
+    def pack(self, x: Any) -> Any:
+        """[B, T, ...] as [S, B, ...]; anything in steps that a row does not take."""
+        x = ops.pad(x, [[0, 0], [0, 1], *[[0, 0]] * (len(x.shape) - 2)])
+        return kernels.gather(ops.reshape(x, (-1, *x.shape[2:])), self._order)
+
+    def unpack(self, x: Any) -> Any:
+        """[S, B, ...] as [B, T, ...], 0 at positions that are not a row's."""
+        x = kernels.gather(ops.reshape(x, (-1, *x.shape[2:])), self._place)
+        return ops.where(ops.reshape(self.mask, (*ops.shape(self.mask), *[1] * (len(x.shape) - 2))), x, 0)
+
+    def last(self, x: Any) -> Any:
+        """The last step of each row: [S, B, ...] gives [B, ...]; the first one if it takes none."""
+        return kernels.gather(ops.reshape(x, (-1, *x.shape[2:])), self._last)
+
+    def zero_if_empty(self, x: Any) -> Any:
+        """[B], 0 for rows without positions."""
+        return ops.where(self.lengths > 0, x, 0)
+
+
+def _prepare(rows: _Rows, emissions: Any, transitions: Transitions) -> tuple[Any, Any, Any, Any]:
+    """Emissions [S, B, C], and the three parts of the transitions: of one dtype, and finite."""
+    emissions = at_least_float32(emissions)
+    parts = [
+        ops.cast(part, emissions.dtype) for part in (transitions.between, transitions.start, transitions.end)
+    ]
+    between, start, end = (ops.maximum(part, _FORBIDDEN) for part in parts)
+    emissions = ops.where(rows.real[:, :, None], ops.maximum(rows.pack(emissions), _FORBIDDEN), 0)
+    return emissions, between, start, end
+
+
+@dataclasses.dataclass(frozen=True)
+class _Forward:
+    """What the beginnings of sequences score, by their last tag.
+
+    Attributes:
+        arriving: [S, B, C], up to the transition to the tag of each step.
+        scores: [S, B, C], with its emission too, less ``offsets``: the best one is 0.
+        offsets: [S, B].
+    """
+
+    arriving: Any
+    scores: Any
+    offsets: Any
+
+
+def _forward(emissions: Any, between: Any, start: Any, reduce: Callable[..., Any]) -> _Forward:
+    """From the left to the right; ``reduce`` makes one number of those of all tags before, over an axis."""
+
+    # Over hundreds of steps scores grow large and lose their last digits, so each step's best is set to 0.
+    def level(arriving: Any, emissions: Any) -> tuple[Any, Any]:
+        scores = arriving + emissions
+        best = kernels.largest(scores, axis=-1, keepdims=True)
+        return scores - best, best
+
+    def step(arriving: Any, emissions: Any) -> tuple[Any]:
+        scores, _ = level(arriving, emissions)
+        return (reduce(scores[:, :, None] + between, axis=1),)
+
+    first = ops.broadcast_to(start, ops.shape(emissions)[1:])
+    arriving, *_ = kernels.scan(step, [first], [emissions[:-1]])
+    scores, best = level(arriving, emissions)
+    return _Forward(arriving, scores, ops.cumsum(best[:, :, 0], axis=0))
+
+
+def _backward(
+    rows: _Rows, forward: _Forward, between: Any, last: Any, *, with_pairs: bool
+) -> tuple[Any, Any]:
+    """From the right to the left.
+
+    Args:
+        last: [B, C], what sequences score, by their last tag, up to a constant.
+        with_pairs: whether pairs are counted.
+    Returns:
+        [S, B, C], the probability of each tag, 0 in steps that a row does not take; [B, C, C], how many times each
+        pair of neighbouring tags is expected.
+    """
+    final = ops.exp(last - _log_sum_exp(last, axis=1)[:, None])
+
+    def step(tags: Any, *others: Any) -> tuple[Any, ...]:
+        *pairs, scores, arriving, ends = others
+        # Of what arrives at a tag, the share that comes from each tag before. A tag of probability 0 may be one that
+        # all of it arrives at along forbidden transitions: the exponent is -inf then, whatever the other terms.
+        shares = ops.exp((scores[:, :, None] + between) + (ops.log(tags) - arriving)[:, None])
+        before = ops.where(ends, final, ops.sum(shares, axis=2))
+        return (before, *(count + shares for count in pairs))
+
+    ends = (ops.arange(ops.shape(rows.real)[0], dtype="int32")[:, None] == rows.lengths - 1)[:, :, None]
+    first = ops.where(ends[-1], final, 0)
+    pairs = [ops.zeros_like(final[:, :, None] + between)] if with_pairs else []
+    tags, *pairs = kernels.scan(
+        step, [first, *pairs], [forward.scores[:-1], forward.arriving[1:], ends[:-1]], reverse=True
+    )
+    return tags, pairs[0] if pairs else None
+
+
+def _log_sum_exp(x: Any, axis: int) -> Any:
+    """Over one axis; without the checks of ``ops.logsumexp`` for infinite numbers, of which there are none."""
+    best = kernels.largest(x, axis=axis, keepdims=True)
+    return ops.squeeze(best, axis) + ops.log(ops.sum(ops.exp(x - best), axis=axis))

@@ -1,0 +1,140 @@
+"""Heads that look at each token of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Optional
+
+import keras
+from keras import ops
+
+from tfpipeline.models.heads import HEAD_PLACE
+from tfpipeline.models.kernels import Noise
+from tfpipeline.models.layers import Dense, Dropout, at_least_float32
+from tfpipeline.models.windows import Merge
+
+
+class TokenHead(keras.layers.Layer):
+    """Dropout and one dense layer on every token.
+
+    Args:
+        size: outputs of a token.
+        dropout: rate, in training.
+        seed: of the first weights.
+
+    Attributes:
+        merges: how the outputs of windows become those of a row; see :class:`tfpipeline.models.windows.Windows`.
+    """
+
+    uses_pooler: ClassVar[bool] = False
+    merges: ClassVar[Mapping[str, Merge]] = {}
+
+    def __init__(
+        self, size: int, *, dropout: float = 0.1, seed: int = 0, name: str = "head", **options: Any
+    ) -> None:
+        super().__init__(name=name, **options)
+        self.size, self.rate, self.seed = size, dropout, seed
+        self.dropout = Dropout(dropout, HEAD_PLACE, dtype=self.dtype_policy)
+        self.dense = Dense(size, 0.02, seed=seed, name="dense", dtype=self.dtype_policy)
+
+    def build(self, shapes: Mapping[str, Any]) -> None:
+        self.dense.build((None, None, shapes["sequence_output"][-1]))
+        self.built = True
+
+    def _scores(self, encoded: Mapping[str, Any], noise: Optional[Noise]) -> Any:
+        """[B, T, size], float32 at least."""
+        hidden = self.dropout(ops.cast(encoded["sequence_output"], self.compute_dtype), noise=noise)
+        return at_least_float32(self.dense(hidden))
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), "size": self.size, "dropout": self.rate, "seed": self.seed}
+
+
+class TaggingHead(TokenHead):
+    """Scores each tag for every token; with ``crf`` also what a tag scores next to another one.
+
+    Args:
+        size: C, tags.
+        crf: whether neighbouring tags are scored.
+        others: as :class:`TokenHead`.
+    """
+
+    merges: ClassVar[Mapping[str, Merge]] = {"logits": "tokens"}
+
+    def __init__(self, size: int, *, crf: bool = False, **options: Any) -> None:
+        super().__init__(size, **options)
+        self.crf = crf
+
+    def build(self, shapes: Mapping[str, Any]) -> None:
+        super().build(shapes)
+        if self.crf:
+            self.transitions = self.add_weight(
+                shape=(self.size + 2, self.size), initializer="zeros", autocast=False, name="transitions"
+            )
+
+    def call(
+        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+    ) -> dict[str, Any]:
+        """Score.
+
+        Returns:
+            ``logits`` [B, T, C], float32 at least. With ``crf`` also ``transitions`` [B, C + 2, C], the same for each text:
+            a row for each tag before, then what a tag scores as the first of a text, then as the last.
+        """
+        outputs = {"logits": self._scores(encoded, noise)}
+        if self.crf:
+            transitions = ops.cast(self.transitions, outputs["logits"].dtype)
+            shape = (ops.shape(outputs["logits"])[0], self.size + 2, self.size)
+            outputs["transitions"] = ops.broadcast_to(transitions[None], shape)
+        return outputs
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), "crf": self.crf}
+
+
+class SpanHead(TokenHead):
+    """Scores every token as the first and as the last one of an answer; [CLS] stands for "no answer".
+
+    Source: Devlin et al. 2018, arXiv:1810.04805, sections 4.2 and 4.3. Of a text in windows "no answer" counts as much as
+    in the window that is least for it.
+
+    Args:
+        threshold: where a weight starts that no gradient reaches: the probability of "no answer" that it must be above.
+        others: as :class:`TokenHead`.
+    """
+
+    merges: ClassVar[Mapping[str, Merge]] = {"span": "tokens", "none": "min"}
+
+    def __init__(self, size: int = 2, *, threshold: float = 0.5, **options: Any) -> None:
+        super().__init__(size, **options)
+        self.first_threshold = threshold
+
+    def build(self, shapes: Mapping[str, Any]) -> None:
+        super().build(shapes)
+        self.threshold = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(self.first_threshold),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            name="threshold",
+        )
+
+    def call(
+        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+    ) -> dict[str, Any]:
+        """Score.
+
+        Returns:
+            ``span`` [B, T, 2], start and end, and ``none`` [B, 2], the same of "no answer", float32 at least;
+            ``threshold`` float32 [B], the same for each text.
+        """
+        scores = self._scores(encoded, noise)
+        threshold = ops.broadcast_to(ops.convert_to_tensor(self.threshold), (ops.shape(scores)[0],))
+        return {"span": scores, "none": scores[:, 0], "threshold": threshold}
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), "threshold": self.first_threshold}

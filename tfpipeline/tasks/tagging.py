@@ -1,0 +1,730 @@
+"""Tagging: a tag for each word of a text; entities (NER), parts of speech, segmentation.
+
+Loss: cross-entropy of each word's tag, or with ``crf`` the negative log-likelihood of all of them, divided by their
+number. Decoding, in the graph: the best sequence of tags that the scheme allows.
+Served answer, E ``max_entities``: ``types``, ``texts`` string [B, E], ``starts``, ``ends`` int32 [B, E], ``scores`` float32
+[B, E], filled up with "" and 0; ``count`` int32 [B], how many there are, and ``margin`` float32 [B], by how much the
+least sure word's tag is more probable than the next one. With the scheme ``plain`` each word is an entity.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Optional
+
+import numpy as np
+from pydantic import Field
+
+from tfpipeline.config import Section
+from tfpipeline.console import say
+from tfpipeline.errors import UserError
+from tfpipeline.tasks import _spans
+from tfpipeline.tasks._pooled import LabelCounts, check_labels, unknown_label
+from tfpipeline.tasks.base import Task
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from tfpipeline.checkpoints.checkpoint import Checkpoint
+    from tfpipeline.data import Example
+    from tfpipeline.data.options import DataOptions
+    from tfpipeline.models import BertConfig
+
+_HEAD = "token_classifier"
+_OUTSIDE, _NO_TYPE, _MISSED = "O", "_", "-"
+# What others call the first, inner, last and only word of an entity: BILOU, BMES.
+_PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
+_PREFIXED = {"bio": "BI", "bioes": "BIES"}
+_MAX_ENTITIES = 128  # of a checkpoint that comes without rows
+_LEAST_ENTITIES = 16
+# Words of rows that come with entities alone: single Chinese and Japanese characters, runs of other letters and
+# digits, any other sign.
+_CHARACTERS = "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_WORD = re.compile(f"[{_CHARACTERS}]|(?:(?![{_CHARACTERS}_])\\w)+|[^\\w\\s]|_")
+_SHOWN = 8
+
+Span = tuple[int, int, str]
+Words = list[tuple[int, int]]
+
+
+class TaggingOptions(Section):
+    """The ``task`` section of a run file for tagging."""
+
+    name: Literal["tagging"] = "tagging"
+    scheme: Literal["bio", "bioes", "plain"] = Field(
+        "bio",
+        description="What the model's tags are: `bio` (B-PER, I-PER, O) or `bioes` for entities, whichever of them the data "
+        "has; `plain` for a tag of its own for each word.",
+    )
+    labels: Optional[list[str]] = Field(
+        None,
+        min_length=1,
+        description="The types of entities (of `plain` the tags) in order; by default those of the training rows, sorted.",
+    )
+    words: Literal["punctuation", "whitespace"] = Field(
+        "punctuation",
+        description="What one word is, whose tokens have one tag: BERT's words, ended by white space and `punctuation`; or all "
+        "that stands between `whitespace`.",
+    )
+    sub_words: Literal["first", "all"] = Field(
+        "first", description="Which of a word's tokens learn its tag. The `first` one says it."
+    )
+    crf: bool = Field(
+        False, description="Score neighbouring tags as well: a conditional random field on the head."
+    )
+    constrained: bool = Field(
+        True, description="Rule out sequences that the scheme does not have, such as I-PER after O."
+    )
+    separator: str = Field(
+        " ",
+        description='What stands between the tokens of rows that come as lists of tokens; "" for Chinese.',
+    )
+    max_entities: Optional[int] = Field(
+        None,
+        ge=1,
+        description="Entities answered of a text at most, the first ones; by default twice what any training row has, at "
+        "least 16.",
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
+
+
+class Tagging(Task):
+    """Tags from texts; see the module.
+
+    Args:
+        options: of the run file.
+        learnt: ``tags``, in the order of the head's outputs, and ``max_entities``.
+    """
+
+    Options = TaggingOptions
+    offsets: Mapping[str, str] = {"starts": "text", "ends": "text"}
+
+    def __init__(self, options: TaggingOptions, learnt: Mapping[str, Any]) -> None:
+        super().__init__(options, dict(learnt))
+        self.tags = tuple(learnt["tags"])
+        self.best_metric = "token_accuracy" if options.scheme == "plain" else "f1"
+        self._index = {tag: index for index, tag in enumerate(self.tags)}
+        parts = [self._parts(tag) for tag in self.tags]
+        self._types = tuple(dict.fromkeys(kind for _, kind in parts if kind is not None))
+        self._kinds = [prefix for prefix, _ in parts]
+        self._type_of = [-1 if kind is None else self._types.index(kind) for _, kind in parts]
+
+    @property
+    def entities(self) -> bool:
+        """Whether tags are of parts of several words, and of none."""
+        return bool(self.options.scheme != "plain")
+
+    def _parts(self, tag: str) -> tuple[str, str | None]:
+        """A tag's prefix and type; none of what is outside."""
+        return ("S", tag) if not self.entities else _prefix_and_type(tag) or ("S", tag)
+
+    @classmethod
+    def check(cls, options: TaggingOptions, data: DataOptions) -> None:
+        if data.label is None:
+            raise ValueError("data.label is null, but tagging learns from tags; name their column")
+
+    @classmethod
+    def prepared(cls, options: TaggingOptions, example: Example) -> Example:
+        """The same row with its label as JSON: ``spans`` [[start, end, type], ...], and the words if they are known."""
+        if example.label is None:
+            raise UserError(
+                f"{example.source}: the row has no tags; write a tag for each token, or a list of entities ([] for none)"
+            )
+        what = 'tags ["B-PER", "O"], or entities [{"start": 0, "end": 4, "type": "PER"}]'
+        if example.label.startswith("["):
+            found = _spans.parse(example.label, example.source, what)
+        else:
+            found = example.label.split()
+        if found and all(isinstance(one, str) for one in found):
+            return _from_tags(options, example, found)
+        return _from_entities(options, example, found)
+
+    @classmethod
+    def strata(cls, options: TaggingOptions, example: Example) -> Collection[Hashable]:
+        return {kind for _, _, kind in _kept(example)[0]}
+
+    @classmethod
+    def from_examples(cls, options: TaggingOptions, examples: Sequence[Example]) -> Tagging:
+        counts = LabelCounts()
+        most = mended = 0
+        first = ""
+        for example in examples:
+            spans, _, wrong = _kept(example)
+            for kind in dict.fromkeys(kind for _, _, kind in spans):
+                counts.add(kind, example)
+            most = max(most, len(spans))
+            mended, first = mended + wrong, first or (example.source if wrong else "")
+        labels = options.labels or sorted(counts.rows)
+        if not labels or (options.scheme == "plain" and len(labels) < 2):
+            found = (
+                f'only the tag "{labels[0]}"'
+                if labels
+                else "no entity"
+                if options.scheme != "plain"
+                else "no tag"
+            )
+            raise UserError(f"the training rows have {found}; there is nothing to tell apart")
+        check_labels(labels, counts, "task.labels" if options.labels else None)
+        if mended:
+            say(
+                f"warning: {mended} training rows continue an entity that has not begun (I- after O or after another type), "
+                f"the first is {first}; it is read as the entity's beginning"
+            )
+        prefixes = _PREFIXED.get(options.scheme)
+        tags = (
+            list(labels)
+            if prefixes is None
+            else [_OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in prefixes)]
+        )
+        if options.max_entities is not None and most > options.max_entities:
+            say(
+                f"warning: a training row has {most} entities, task.max_entities is {options.max_entities}: those behind are "
+                "not answered"
+            )
+        size = options.max_entities or max(_LEAST_ENTITIES, 2 * most)
+        task = cls(options, {"tags": tags, "max_entities": size})
+        task.targets(examples)
+        return task
+
+    @classmethod
+    def serves(cls, checkpoint: Checkpoint) -> bool:
+        return _HEAD in checkpoint.head_names
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Tagging:
+        tags = checkpoint.labels
+        parts = [_prefix_and_type(tag) for tag in tags]
+        scheme = "plain"
+        if all(part is not None for part in parts) and _OUTSIDE in tags:
+            scheme = "bioes" if any(part and part[0] in "ES" for part in parts) else "bio"
+        options = TaggingOptions.model_validate({"scheme": scheme, "labels": None})
+        return cls(options, {"tags": list(tags), "max_entities": _MAX_ENTITIES})
+
+    def head_variables(self, head: Any) -> dict[str, Any]:
+        return {f"{_HEAD}/kernel": head.dense.kernel, f"{_HEAD}/bias": head.dense.bias}
+
+    def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
+        """``words``: of each row its words as (start, end, tag), the tags in BIO or plain; for the metrics."""
+        if training:
+            return {}
+        found = np.empty(len(examples), object)
+        for row, example in enumerate(examples):
+            spans, words, _ = _kept(example)
+            for _, _, kind in spans:
+                if kind not in self._types:
+                    raise UserError(unknown_label(self.options.labels, example, kind, self._types))
+            places = words if words is not None else _words_of(example.text, spans)
+            found[row] = tuple((*place, tag) for place, tag in zip(places, self._word_tags(places, spans)))
+        return {"words": found}
+
+    def token_targets(
+        self, examples: Sequence[Example], tokens: Mapping[str, np.ndarray]
+    ) -> Mapping[str, np.ndarray]:
+        """``tags``: of each token that learns one its number from 1 on, 0 of the others."""
+        tags = np.zeros(tokens["input_ids"].shape, np.int32)
+        for row, example in enumerate(examples):
+            spans, _, _ = _kept(example)
+            own = {name: array[row] for name, array in tokens.items()}
+            real = _is_text(own)
+            begins = _is_first(own, real, self.options.words)
+            tags[row] = self._token_tags(own["offsets"], real, begins, spans)
+        return {"tags": tags}
+
+    def _token_tags(
+        self, offsets: np.ndarray, real: np.ndarray, begins: np.ndarray, spans: Sequence[Span]
+    ) -> np.ndarray:
+        """int32 [T], of one row."""
+        tags = np.zeros(len(real), np.int32)
+        starts = np.array([start for start, _, _ in spans], np.int64)
+        first = np.flatnonzero(begins)
+        # Which span each word's first token begins in; -1 in none.
+        number = np.searchsorted(starts, offsets[first, 0], side="right") - 1
+        ends = np.array([0, *(end for _, end, _ in spans)], np.int64)
+        number[offsets[first, 0] >= ends[number + 1]] = -1
+        every = self.options.sub_words == "all"
+        learns = np.flatnonzero(real if every else begins)
+        word = np.cumsum(begins)[learns] - 1
+        there = word >= 0
+        learns, span = learns[there], number[word[there]]
+        for position, token in enumerate(learns):
+            at = int(span[position])
+            before = position > 0 and span[position - 1] == at
+            behind = position + 1 < len(span) and span[position + 1] == at
+            kind = None if at < 0 else spans[at][2]
+            # A plain tag that a word lacks is not learnt.
+            tags[token] = 1 + self._index.get(self._tag(kind, before, behind), -1)
+        return tags
+
+    def _tag(self, kind: str | None, before: bool, behind: bool) -> str:
+        """The model's tag of a word of a type: is the one before it of the same entity, and the one behind?"""
+        if not self.entities or kind is None:
+            return _OUTSIDE if kind is None else kind
+        if self.options.scheme == "bio":
+            return f"{'I' if before else 'B'}-{kind}"
+        return f"{('I' if behind else 'E') if before else ('B' if behind else 'S')}-{kind}"
+
+    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+        from tfpipeline.models import TaggingHead
+
+        return TaggingHead(len(self.tags), crf=self.options.crf, dropout=self.options.dropout, seed=seed)
+
+    def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        import tensorflow as tf
+
+        logits = outputs["logits"]
+        mask = targets["tags"] > 0
+        tags = tf.maximum(targets["tags"] - 1, 0)
+        if self.options.crf:
+            from tfpipeline.models import crf
+
+            transitions = self._transitions(outputs)
+            total = crf.log_partition(logits, mask, transitions) - crf.sequence_score(
+                logits, tags, mask, transitions
+            )
+        else:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tags, logits)
+            total = tf.reduce_sum(tf.where(mask, losses, 0.0), axis=1)
+        count = tf.reduce_sum(tf.cast(mask, total.dtype), axis=1)
+        return total / tf.maximum(count, 1.0)
+
+    def answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        logits = tf.cast(outputs["logits"], tf.float32)
+        real = _is_text(inputs)
+        begins = _is_first(inputs, real, self.options.words)
+        tags, probabilities = self._decoded(
+            logits, real if self.options.sub_words == "all" else begins, outputs
+        )
+        best = tf.gather(probabilities, tags, batch_dims=2)
+        others = tf.where(
+            tf.one_hot(tags, len(self.tags), on_value=True, off_value=False), 0.0, probabilities
+        )
+        margin = tf.reduce_min(tf.where(begins, best - tf.reduce_max(others, axis=-1), 1.0), axis=1)
+        found = self._entities(tags, best, real, begins, inputs)
+        return {**found, "margin": margin}
+
+    def _decoded(
+        self, logits: tf.Tensor, positions: tf.Tensor, outputs: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The tags int32 [B, T] and every tag's probability [B, T, C]."""
+        import tensorflow as tf
+
+        from tfpipeline.models import crf
+
+        constrained = self.options.constrained and self.entities
+        if not self.options.crf:
+            probabilities = tf.nn.softmax(logits)
+            if not constrained:
+                return tf.argmax(logits, axis=-1, output_type=tf.int32), probabilities
+            tags, _ = crf.viterbi(tf.nn.log_softmax(logits), positions, self._allowed())
+            return tags, probabilities
+        transitions = self._transitions({"transitions": tf.cast(outputs["transitions"], tf.float32)})
+        if constrained:
+            allowed = self._allowed()
+            transitions = crf.Transitions(
+                *(getattr(transitions, part) + getattr(allowed, part) for part in ("between", "start", "end"))
+            )
+        tags, _ = crf.viterbi(logits, positions, transitions)
+        return tags, crf.marginals(logits, positions, transitions)
+
+    def _transitions(self, outputs: Mapping[str, tf.Tensor]) -> Any:
+        import tensorflow as tf
+
+        from tfpipeline.models.crf import Transitions
+
+        size = len(self.tags)
+        # The same for every row; there may be no row.
+        found = tf.reduce_sum(outputs["transitions"][:1], axis=0)
+        return Transitions(found[:size], found[size], found[size + 1])
+
+    def _allowed(self) -> Any:
+        """0 for what may follow what, -inf for the rest."""
+        from tfpipeline.models.crf import Transitions
+
+        kinds = list(zip(self._kinds, self._type_of))
+        bioes = self.options.scheme == "bioes"
+
+        def follows(before: tuple[str, int] | None, behind: tuple[str, int] | None) -> bool:
+            opened = before is not None and before[0] in ("B", "I")
+            continues = behind is not None and behind[0] in ("I", "E")
+            same = before is not None and behind is not None and before[1] == behind[1]
+            if bioes:
+                return same if opened and continues else opened == continues
+            return not continues or (opened and same)
+
+        def scores(pairs: Iterable[bool]) -> np.ndarray:
+            return np.where(list(pairs), 0.0, -np.inf).astype(np.float32)
+
+        between = scores(follows(one, two) for one in kinds for two in kinds)
+        return Transitions(
+            between.reshape(len(kinds), -1),
+            scores(follows(None, kind) for kind in kinds),
+            scores(follows(kind, None) for kind in kinds),
+        )
+
+    def _entities(
+        self,
+        tags: tf.Tensor,
+        probability: tf.Tensor,
+        real: tf.Tensor,
+        begins: tf.Tensor,
+        inputs: Mapping[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        """What the tags of words say, read as conlleval reads them.
+
+        Args:
+            tags: int32 [B, T].
+            probability: float32 [B, T], of these.
+            real: bool [B, T], the tokens of the text.
+            begins: bool [B, T], those that begin a word.
+            inputs: see :meth:`answers`.
+        """
+        import tensorflow as tf
+
+        from tfpipeline.text.code_points import CodePoints
+
+        # Words one after the other, of all texts: [W].
+        where = tf.where(begins)
+        row = tf.cast(where[:, 0], tf.int32)
+        tag = tf.gather_nd(tags, where)
+        kind = tf.gather(tf.constant(self._type_of, tf.int32), tag)
+        prefix = tf.gather(tf.constant(["BIES".find(prefix) for prefix in self._kinds]), tag)
+        token = tf.where(real)
+        word = tf.cast(
+            tf.gather_nd(tf.cumsum(tf.reshape(tf.cast(begins, tf.int32), [-1])), _flat(token, tags)), tf.int32
+        )
+        count = tf.size(row)
+        ends = tf.math.unsorted_segment_max(tf.gather_nd(inputs["offsets"][:, :, 1], token), word - 1, count)
+        inside = kind >= 0
+
+        def before(values: tf.Tensor, first: Any) -> tf.Tensor:
+            return tf.concat([[first], values], axis=0)[:-1]
+
+        begin = inside & (
+            tf.not_equal(row, before(row, -1))
+            | tf.not_equal(kind, before(kind, -1))
+            | (prefix == 0)
+            | (prefix == 3)
+            | (before(prefix, 0) >= 2)
+        )
+        # Entities: [N].
+        number = tf.cumsum(tf.cast(begin, tf.int32)) - 1
+        number = tf.where(inside, number, -1)
+        first = tf.where(begin)[:, 0]
+        size = tf.size(first)
+        owner = tf.gather(row, first)
+        start = tf.gather(tf.gather_nd(inputs["offsets"][:, :, 0], where), first)
+        end = tf.math.unsorted_segment_max(ends, number, size)
+        score = tf.math.unsorted_segment_mean(tf.gather_nd(probability, where), number, size)
+        rows = tf.shape(tags)[0]
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, rows)
+        place = tf.range(size) - tf.gather(tf.cumsum(counts, exclusive=True), owner)
+        most = self._learnt["max_entities"]
+        kept = tf.where(place < most)[:, 0]
+        slots = tf.stack([tf.gather(owner, kept), tf.gather(place, kept)], axis=-1)
+
+        def dense(values: tf.Tensor) -> tf.Tensor:
+            return tf.scatter_nd(slots, tf.gather(values, kept), tf.stack([rows, most]))
+
+        texts = CodePoints(inputs["text"])
+        starts = dense(start)
+        places = texts.whole(dense(end))
+        names = tf.constant(["", *self._types])
+        return {
+            "types": tf.gather(names, dense(tf.gather(kind, first) + 1)),
+            "texts": texts.cut(starts, places),
+            "starts": starts,
+            "ends": places,
+            "scores": dense(score),
+            "count": counts,
+        }
+
+    def metrics(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
+    ) -> dict[str, float]:
+        from tfpipeline.metrics import tagging
+
+        truth, answered = self._sequences(answers, targets)
+        return tagging.compute(truth, answered, weights, entities=self.entities)
+
+    def report(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
+    ) -> str:
+        from tfpipeline.metrics import tagging
+
+        truth, answered = self._sequences(answers, targets)
+        return tagging.report(truth, answered, weights, entities=self.entities)
+
+    def baseline(
+        self, train: Sequence[Example], test: Sequence[Example]
+    ) -> tuple[str, dict[str, np.ndarray]] | None:
+        from tfpipeline.metrics.baseline import most_frequent_tags
+
+        def columns(examples: Sequence[Example]) -> tuple[list[list[str]], list[list[str]], list[Words]]:
+            words, tags, places = [], [], []
+            for example, row in zip(examples, self.targets(examples)["words"]):
+                words.append([example.text[start:end] for start, end, _ in row])
+                tags.append([tag for _, _, tag in row])
+                places.append([(start, end) for start, end, _ in row])
+            return words, tags, places
+
+        words, tags, _ = columns(train)
+        asked, _, places = columns(test)
+        found = []
+        for row, answered in zip(places, most_frequent_tags(words, tags, asked)):
+            if self.entities:
+                found.append(_spans_of(row, answered)[0])
+            else:
+                found.append([(*place, tag) for place, tag in zip(row, answered)])
+        return "the most frequent tag of each word", _as_answers(found)
+
+    def mistakes(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> list[tuple[int, str, str]]:
+        truth, answered = self._sequences(answers, targets)
+        wrong = []
+        for row, (want, got) in enumerate(zip(truth, answered)):
+            different = [index for index, (one, two) in enumerate(zip(want, got)) if one != two]
+            if different:
+                wrong.append((len(different), row, different[:_SHOWN]))
+        wrong.sort(key=lambda found: -found[0])
+        return [
+            (
+                row,
+                *(
+                    " ".join(f"{index + 1}:{tags[row][index]}" for index in shown)
+                    for tags in (truth, answered)
+                ),
+            )
+            for _, row, shown in wrong
+        ]  # type: ignore[misc]
+
+    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+        return np.asarray(answers["margin"] <= tolerance)
+
+    def _sequences(
+        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> tuple[list[list[str]], list[list[str]]]:
+        """The right tags of each row's words, and the answered ones: a word is what it begins in."""
+        truth, answered = [], []
+        most = answers["starts"].shape[1]
+        for row, words in enumerate(targets["words"]):
+            count = min(int(answers["count"][row]), most)
+            spans = [
+                (int(start), int(end), kind.decode() if isinstance(kind, bytes) else kind)
+                for start, end, kind in zip(
+                    answers["starts"][row, :count],
+                    answers["ends"][row, :count],
+                    answers["types"][row, :count],
+                )
+            ]
+            truth.append([tag for _, _, tag in words])
+            answered.append(self._word_tags([(start, end) for start, end, _ in words], spans))
+        return truth, answered
+
+    def _word_tags(self, words: Words, spans: Sequence[Span]) -> list[str]:
+        """The words' tags, in BIO or plain."""
+        tags = []
+        at, before = 0, -1
+        for start, _ in words:
+            while at < len(spans) and spans[at][1] <= start:
+                at += 1
+            found = at if at < len(spans) and spans[at][0] <= start else -1
+            if found < 0:
+                tags.append(_OUTSIDE if self.entities else _MISSED)
+            elif not self.entities:
+                tags.append(spans[found][2])
+            else:
+                tags.append(f"{'I' if found == before else 'B'}-{spans[found][2]}")
+            before = found
+        return tags
+
+
+def _prefix_and_type(tag: str) -> tuple[str, str | None] | None:
+    """ "B-PER" as ("B", "PER"), "M" as ("I", "_"), "O" as ("O", None); None for what is no entity's tag."""
+    if tag == _OUTSIDE:
+        return _OUTSIDE, None
+    prefix, dash, kind = tag.partition("-")
+    if prefix not in _PREFIXES or (dash and not kind):
+        return None
+    return _PREFIXES[prefix], kind or _NO_TYPE
+
+
+def _from_tags(options: TaggingOptions, example: Example, tags: Sequence[str]) -> Example:
+    """A row with a tag for each token."""
+    tokens = _list_of_tokens(example.text)
+    if tokens is not None:
+        text, words = options.separator.join(tokens), []
+        start = 0
+        for token in tokens:
+            words.append((start, start + len(token)))
+            start += len(token) + len(options.separator)
+    else:
+        text = example.text
+        words = [match.span() for match in re.finditer(r"\S+", text)]
+    if len(words) != len(tags):
+        what = "tokens" if tokens is not None else "words between white space"
+        raise UserError(f"{example.source}: {len(tags)} tags for {len(words)} {what}; give each one a tag")
+    if options.scheme == "plain":
+        spans, mended = [(*word, tag) for word, tag in zip(words, tags)], False
+    else:
+        for tag in tags:
+            if _prefix_and_type(tag) is None:
+                raise UserError(
+                    f'{example.source}: the tag "{tag}" is neither O nor one such as B-PER or I-PER; if each word has a tag '
+                    "of its own, set task.scheme to plain"
+                )
+        spans, mended = _spans_of(words, tags)
+    return dataclasses.replace(example, text=text, label=_dumped(spans, words, mended))
+
+
+def _from_entities(options: TaggingOptions, example: Example, found: Any) -> Example:
+    """A row with a list of its entities."""
+    if options.scheme == "plain" and found:
+        raise UserError(
+            f"{example.source}: the row has entities, but task.scheme is plain; set it to bio, or give each word a tag"
+        )
+    spans = []
+    for number, entity in enumerate(found, 1):
+        what = f"entity {number}"
+        if isinstance(entity, dict):
+            start, end = entity.get("start"), entity.get("end")
+            kind = next((entity[name] for name in ("type", "label", "entity") if name in entity), None)
+        elif isinstance(entity, list) and len(entity) == 3:
+            start, end, kind = entity
+        else:
+            raise UserError(
+                f"{example.source}: {what} is {json.dumps(entity)[:60]}; expected "
+                '{"start": 0, "end": 4, "type": "PER"}, or [0, 4, "PER"]'
+            )
+        if not isinstance(kind, str) or not kind.strip():
+            raise UserError(f'{example.source}: {what} has no type; give it one, such as "type": "PER"')
+        _spans.check(example.text, start, end, example.source, what)
+        spans.append((start, end, kind.strip()))
+    spans.sort()
+    for one, two in zip(spans, spans[1:]):
+        if two[0] < one[1]:
+            raise UserError(
+                f"{example.source}: the entities {one[2]} ({one[0]} to {one[1]}) and {two[2]} ({two[0]} to {two[1]}) overlap; "
+                "keep one of them"
+            )
+    return dataclasses.replace(example, label=_dumped(spans, None, False))
+
+
+def _list_of_tokens(text: str) -> list[str] | None:
+    """The tokens of a text that is a list of them, as a CoNLL column is."""
+    if not text.startswith("["):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # it only begins like one
+    return found if isinstance(found, list) and all(isinstance(token, str) for token in found) else None
+
+
+def _spans_of(words: Words, tags: Sequence[str]) -> tuple[list[Span], bool]:
+    """The entities that words' tags say, read as conlleval reads them; and whether one continues none."""
+    spans: list[Span] = []
+    opened: str | None = None
+    mended = False
+    for (start, end), tag in zip(words, tags):
+        prefix, kind = _prefix_and_type(tag) or (_OUTSIDE, None)
+        continues = prefix in ("I", "E")
+        if kind is None:
+            opened = None
+            continue
+        if continues and opened == kind:
+            spans[-1] = (spans[-1][0], end, kind)
+        else:
+            mended |= continues
+            spans.append((start, end, kind))
+        opened = kind if prefix in ("B", "I") else None
+    return spans, mended
+
+
+def _dumped(spans: Sequence[Span], words: Words | None, mended: bool) -> str:
+    kept: dict[str, Any] = {"spans": spans}
+    if words is not None:
+        kept["words"] = words
+    if mended:
+        kept["mended"] = True
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def _kept(example: Example) -> tuple[list[Span], Words | None, bool]:
+    """What :meth:`Tagging.prepared` found: entities, words and whether their tags were not quite right."""
+    kept = json.loads(example.label or "{}")
+    return kept.get("spans", []), kept.get("words"), kept.get("mended", False)
+
+
+def _words_of(text: str, spans: Sequence[Span]) -> Words:
+    """The words of a text; none reaches over the end of an entity."""
+    cuts = sorted({place for start, end, _ in spans for place in (start, end)})
+    words: Words = []
+    for match in _WORD.finditer(text):
+        start, end = match.span()
+        for cut in cuts:
+            if start < cut < end:
+                words.append((start, cut))
+                start = cut
+        words.append((start, end))
+    return words
+
+
+def _is_text(tokens: Mapping[str, Any]) -> Any:
+    """Which tokens are the (first) text's own, bool [..., T]; arrays or tensors."""
+    offsets = tokens["offsets"]
+    return (
+        (offsets[..., 1] > offsets[..., 0]) & (tokens["attention_mask"] > 0) & (tokens["token_type_ids"] < 1)
+    )
+
+
+def _is_first(tokens: Mapping[str, Any], real: Any, words: str) -> Any:
+    """Which tokens begin a word, bool [..., T]; arrays or tensors."""
+    begins = (tokens["word_starts"] > 0) & real
+    if words == "punctuation":
+        return begins
+    offsets = tokens["offsets"]
+    gap = offsets[..., 1:, 0] > offsets[..., :-1, 1]
+    if isinstance(real, np.ndarray):
+        apart = np.concatenate([np.ones_like(gap[..., :1]), gap], axis=-1)
+        fresh = np.concatenate([np.ones_like(real[..., :1]), ~real[..., :-1]], axis=-1)
+    else:
+        import tensorflow as tf
+
+        apart = tf.concat([tf.ones_like(real[..., :1]), gap], axis=-1)
+        fresh = tf.concat([tf.ones_like(real[..., :1]), tf.logical_not(real[..., :-1])], axis=-1)
+    return begins & (apart | fresh)
+
+
+def _flat(where: Any, like: Any) -> Any:
+    """Indices [N, 2] into a matrix as indices [N, 1] into its values in one row."""
+    import tensorflow as tf
+
+    width = tf.shape(like, out_type=tf.int64)[1]
+    return (where[:, 0] * width + where[:, 1])[:, None]
+
+
+def _as_answers(found: Sequence[Sequence[Span]]) -> dict[str, np.ndarray]:
+    """Entities of rows as :meth:`Tagging.answers` gives them, without scores."""
+    most = max((len(row) for row in found), default=0)
+    answers = {
+        "types": np.full((len(found), most), "", object),
+        "starts": np.zeros((len(found), most), np.int32),
+        "ends": np.zeros((len(found), most), np.int32),
+    }
+    for number, row in enumerate(found):
+        for place, (start, end, kind) in enumerate(row):
+            for name, value in (("types", kind), ("starts", start), ("ends", end)):
+                answers[name][number, place] = value
+    return {**answers, "count": np.array([len(row) for row in found], np.int32)}
+
+
+TASK: type[Any] = Tagging
