@@ -1,6 +1,6 @@
 """What the decoding inside the served graph costs beside the model; part of ``make bench``.
 
-Every task, as its sample in the tests has it, on MiniLM with 32 texts of 64 tokens. One JSON line a task:
+Every task, as its sample in the tests has it, on MiniLM with 32 texts of 64 tokens, each a word. One JSON line a task:
 ``share`` is the time of the decoding over that of the encoder with the head. To reach: at most 0.05.
 """
 
@@ -10,7 +10,7 @@ import argparse
 import csv
 import functools
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -25,8 +25,8 @@ SAMPLES = Path(__file__).parents[1] / "tests" / "tasks" / "samples"
 BATCH, TOKENS = 32, 64
 
 
-def sample_task(name: str, folder: Path) -> Any:
-    """A task as its sample's rows define it."""
+def sample_task(name: str, folder: Path) -> tuple[Any, bool]:
+    """A task as its sample's rows define it, and whether it is about two texts."""
     from tfpipeline import config, tasks
     from tfpipeline.training.run_config import RunConfig
 
@@ -42,12 +42,20 @@ def sample_task(name: str, folder: Path) -> Any:
     }
     run_config = config.resolve(settings, RunConfig, source=name)
     kind, options = tasks.find(name), run_config.task
-    return kind.from_examples(options, kind.read(options, run_config.data, path))
+    task = kind.from_examples(options, kind.read(options, run_config.data, path))
+    return task, run_config.data.text_pair is not None
 
 
-def reading(function: Callable[[Any], Mapping[str, Any]], given: Any) -> Callable[[Any], object]:
+def texts(vocabulary: Sequence[str], words: int) -> Any:
+    """A batch of texts of so many words, each of which is one token."""
+    whole = [token for token in vocabulary if token.isalpha() and token.isascii() and len(token) > 2]
+    random = np.random.default_rng(0)
+    return import_tensorflow().constant([" ".join(random.choice(whole, words)) for _ in range(BATCH)])
+
+
+def reading(function: Callable[..., Mapping[str, Any]], *given: Any) -> Callable[[Any], object]:
     """A call that ends when its tensors are there."""
-    return lambda _: [tensor.numpy() for tensor in function(given).values()]
+    return lambda _: [tensor.numpy() for tensor in function(*given).values()]
 
 
 def main(arguments: Optional[list[str]] = None) -> None:
@@ -61,23 +69,32 @@ def main(arguments: Optional[list[str]] = None) -> None:
     tf = import_tensorflow()
     from tfpipeline import checkpoints, tasks
     from tfpipeline.models import TextModel
+    from tfpipeline.text import WordPieceTokenizer
+    from tfpipeline.training.step import INPUTS
 
     checkpoint = checkpoints.load(chosen.checkpoint or minilm())
-    random = np.random.default_rng(0)
-    ids = random.integers(5, checkpoint.config.vocab_size, (BATCH, chosen.tokens)).astype(np.int32)
+    tokenizer = WordPieceTokenizer(checkpoint.vocabulary, checkpoint.tokenizer)
+    text, pair = (
+        texts(checkpoint.vocabulary, chosen.tokens - 2),
+        texts(checkpoint.vocabulary, chosen.tokens - 6),
+    )
+    asked = {
+        False: {"text": text},
+        True: {"text": texts(checkpoint.vocabulary, 3), "text_pair": pair},
+    }
     inputs = {
-        "input_ids": tf.constant(ids),
-        "token_type_ids": tf.zeros_like(ids),
-        "attention_mask": tf.ones_like(ids),
+        two: {**given, **tokenizer(*given.values(), max_length=chosen.tokens, offsets=True)}
+        for two, given in asked.items()
     }
     with tempfile.TemporaryDirectory() as folder:
         for name in tasks.names():
-            task = sample_task(name, Path(folder))
+            task, two = sample_task(name, Path(folder))
+            tokens = {own: inputs[two][own] for own in INPUTS}
             model = TextModel(checkpoint.encoder(), task.head(checkpoint.config, seed=0))
             encode = tf.function(functools.partial(model, training=False))
             decode = tf.function(task.answers)
-            outputs = encode(inputs)
-            ways = {"model": reading(encode, inputs), "decoding": reading(decode, outputs)}
+            outputs = encode(tokens)
+            ways = {"model": reading(encode, tokens), "decoding": reading(decode, outputs, inputs[two])}
             measured = side_by_side(ways, range(chosen.rounds + 1), baseline="model")
             report(
                 benchmark="decode",

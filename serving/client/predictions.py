@@ -94,10 +94,13 @@ class Tagging(Prediction):
     Attributes:
         entities: in the order of the text; the first ones, when there are more than the model answers with.
         count: how many the text has.
+        margin: by how much the least sure word's tag is more probable than the next one; 1 for a text without words.
+            Below 0 when the tags around it rule the more probable one out.
     """
 
     entities: list[Entity]
     count: int
+    margin: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class QuestionAnswering(Prediction):
         start, end: where it begins and ends, as :class:`Entity`'s.
         score: the probability of what is answered, be it a stretch or none.
         no_answer: the probability of none against the best stretch.
+        threshold: none is answered when ``no_answer`` is above it, or when there is no stretch at all.
         best: the best stretches, best first, whatever is answered.
     """
 
@@ -133,6 +137,7 @@ class QuestionAnswering(Prediction):
     end: Optional[int]
     score: float
     no_answer: float
+    threshold: float
     best: list[Span]
 
 
@@ -246,9 +251,8 @@ def _tagging(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
     for row in np.flatnonzero(counts < 0).tolist():
         raise _contradiction(row, f"count {counts[row]}")
     filled = np.arange(slots["types"].shape[1]) < counts[:, np.newaxis]
-    return [
-        Tagging(entities, count) for entities, count in zip(_filled(slots, filled, Entity), counts.tolist())
-    ]
+    entities, margins = _filled(slots, filled, Entity), arrays["margin"].tolist()
+    return [Tagging(*row) for row in zip(entities, counts.tolist(), margins)]
 
 
 def _question_answering(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
@@ -257,6 +261,7 @@ def _question_answering(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
     answers = _text(arrays["answer"])
     starts, ends = arrays["start"].tolist(), arrays["end"].tolist()
     scores, no_answers = arrays["score"].tolist(), arrays["no_answer"].tolist()
+    thresholds = arrays["threshold"].tolist()
     predictions: list[Prediction] = []
     for row, (answer, start, end) in enumerate(zip(answers, starts, ends)):
         none = start == end == -1
@@ -264,7 +269,9 @@ def _question_answering(arrays: Mapping[str, np.ndarray]) -> list[Prediction]:
             raise _contradiction(row, f"answer {answer!r}, start {start}, end {end}")
         if none:
             answer = start = end = None
-        predictions.append(QuestionAnswering(answer, start, end, scores[row], no_answers[row], best[row]))
+        predictions.append(
+            QuestionAnswering(answer, start, end, scores[row], no_answers[row], thresholds[row], best[row])
+        )
     return predictions
 
 
@@ -377,6 +384,7 @@ _KINDS: dict[frozenset[str], _Kind] = {
                 "ends": _Output(2, "i"),
                 "scores": _Output(2, "f"),
                 "count": _Output(1, "i"),
+                "margin": _Output(1, "f"),
             },
             _tagging,
         ),
@@ -387,6 +395,7 @@ _KINDS: dict[frozenset[str], _Kind] = {
                 "end": _Output(1, "i"),
                 "score": _Output(1, "f"),
                 "no_answer": _Output(1, "f"),
+                "threshold": _Output(1, "f"),
                 "answers": _Output(2, _STRINGS),
                 "starts": _Output(2, "i"),
                 "ends": _Output(2, "i"),

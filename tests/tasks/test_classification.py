@@ -32,7 +32,7 @@ def test_label_smoothing_by_hand():
 
 def test_answers():
     answers = {
-        name: tensor.numpy() for name, tensor in task().answers({"logits": tf.constant(LOGITS)}).items()
+        name: tensor.numpy() for name, tensor in task().answers({"logits": tf.constant(LOGITS)}, {}).items()
     }
     assert answers["label"].tolist() == [b"a", b"c"]
     assert answers["classes"].tolist() == [[b"a", b"b", b"c"]] * 2

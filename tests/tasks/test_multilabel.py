@@ -45,13 +45,13 @@ def test_loss_by_hand():
 
 
 def test_answers():
-    answers = {name: tensor.numpy() for name, tensor in task().answers(outputs((0.8, 0.5, 0.2))).items()}
+    answers = {name: tensor.numpy() for name, tensor in task().answers(outputs((0.8, 0.5, 0.2)), {}).items()}
     assert answers["labels"].tolist() == [[b"b", b"c", b""], [b"c", b"", b""]]
     assert answers["classes"].tolist() == [[b"a", b"b", b"c"]] * 2
     np.testing.assert_allclose(answers["scores"], [[0.75, 0.5, 0.25], [0.2, 0.2, 0.2]], rtol=1e-6)
-    assert task().answers(outputs((0.5, 0.6, 0.2)))["labels"].numpy().tolist()[0] == [b"a", b"c", b""]
-    assert task().answers(outputs((0.1, 0.1, 0.1)))["labels"].numpy().tolist()[0] == [b"a", b"b", b"c"]
-    assert task().answers(outputs((0.9, 0.9, 0.9)))["labels"].numpy().tolist() == [[b"", b"", b""]] * 2
+    assert task().answers(outputs((0.5, 0.6, 0.2)), {})["labels"].numpy().tolist()[0] == [b"a", b"c", b""]
+    assert task().answers(outputs((0.1, 0.1, 0.1)), {})["labels"].numpy().tolist()[0] == [b"a", b"b", b"c"]
+    assert task().answers(outputs((0.9, 0.9, 0.9)), {})["labels"].numpy().tolist() == [[b"", b"", b""]] * 2
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def test_answers_by_every_way(source, tmp_path):
 
 def test_loaded_as_an_ordinary_model(source):
     model = tfpipeline.load(source)
-    answers = model.task.answers(model(model.tokenizer(TEXTS, max_length=40)))
+    tokens = model.tokenizer(TEXTS, max_length=40)
+    answers = model.task.answers(model(tokens), tokens)
     want = expected(source, open_run(source), TEXTS)
     np.testing.assert_allclose(answers["probabilities"], want, rtol=0, atol=1e-5)
     with pytest.raises(UserError, match='is a checkpoint: it has no "last" weights, only its own'):
@@ -89,7 +90,7 @@ def test_the_google_format_carries_it_too(source, tmp_path):
     checkpoints.convert(source, tmp_path / "google", to="google")
     run = open_run(tmp_path / "google")
     tokens = run.encode(TEXTS, None, 40)
-    answers = run.task.answers(run.model()(tokens))
+    answers = run.task.answers(run.model()(tokens), tokens)
     np.testing.assert_allclose(answers["probabilities"], expected(source, run, TEXTS), rtol=0, atol=1e-5)
 
 

@@ -101,8 +101,8 @@ def test_a_run_in_windows_is_served_as_it_was_trained(runs, tmp_path):
     tokens = run.encode(texts)
     assert sorted(tokens) == ["attention_mask", "input_ids", "token_type_ids"]
     assert tokens["input_ids"].shape[1] == run.truncation.longest(pair=False) == 12 + 7 * 7
-    answers = run.task.answers(run.model()({name: tf.constant(array) for name, array in tokens.items()}))
-    expected = answers["probabilities"].numpy()
+    answers = run.answer(run.model(), texts)
+    expected = answers["probabilities"]
     loaded = tf.saved_model.load(str(export_run(run, tmp_path / "m")))
     lengths = tokens["attention_mask"].sum(-1).astype(np.int32)
     wide = np.pad(tokens["input_ids"], [(0, 0), (0, 9)], constant_values=7)  # as a server may pad
@@ -116,7 +116,7 @@ def test_a_run_in_windows_is_served_as_it_was_trained(runs, tmp_path):
         np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
     with RunPredictor(run.path) as predictor:
         assert [found.label for found in predictor.predict(texts)] == [
-            label.decode() for label in answers["label"].numpy()
+            label.decode() for label in answers["label"]
         ]
 
 
@@ -132,10 +132,10 @@ def test_pairs_in_windows_are_served_as_they_were_trained(tmp_path):
     run = train(config.load(path, RunConfig, [f"text={json.dumps(text)}", "data.text_pair=second"]))
     loaded = tf.saved_model.load(str(export_run(run, tmp_path / "m")))  # which compares both signatures
     firsts, seconds = ["good", "the a " * 9, ""], ["bad " * 40, "x " * 20, "y"]
-    tokens = run.encode(firsts, seconds)
-    outputs = run.model()({name: tf.constant(array) for name, array in tokens.items()})
     found = loaded.signatures["serving_default"](text=tf.constant(firsts), text_pair=tf.constant(seconds))
-    np.testing.assert_allclose(found["probabilities"], run.task.answers(outputs)["probabilities"], atol=1e-6)
+    np.testing.assert_allclose(
+        found["probabilities"], run.answer(run.model(), firsts, seconds)["probabilities"], atol=1e-6
+    )
 
 
 def test_an_export_depends_on_what_becomes_of_long_texts(runs, tmp_path):

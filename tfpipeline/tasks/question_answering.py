@@ -75,7 +75,11 @@ class QuestionAnswering(Task):
     best_metric = "f1"
     alone = True
     offsets: Mapping[str, str] = dict.fromkeys(("start", "end", "starts", "ends"), "text_pair")
-    data_defaults: ClassVar[Mapping[str, str]] = {"text": "question", "text_pair": "context", "label": "answers"}
+    data_defaults: ClassVar[Mapping[str, str]] = {
+        "text": "question",
+        "text_pair": "context",
+        "label": "answers",
+    }
 
     def __init__(self, options: QuestionAnsweringOptions, learnt: Mapping[str, Any]) -> None:
         super().__init__(options, dict(learnt))

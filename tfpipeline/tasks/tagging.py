@@ -507,7 +507,7 @@ class Tagging(Task):
         ]  # type: ignore[misc]
 
     def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
-        return np.asarray(answers["margin"] <= tolerance)
+        return np.asarray(np.abs(answers["margin"]) <= tolerance)
 
     def _sequences(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]

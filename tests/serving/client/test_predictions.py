@@ -142,15 +142,16 @@ FOUND = [
 
 def tagging(width=3, padding=b"", **changed):
     arrays = slots(FOUND, width, ("types", "texts", "starts", "ends", "scores"), padding)
-    return {**arrays, "count": np.array([2, 0, 1], np.int32), **changed}
+    count, margin = np.array([2, 0, 1], np.int32), np.array([0.25, 1, -0.125], np.float32)
+    return {**arrays, "count": count, "margin": margin, **changed}
 
 
 def test_entities():
     rows = predictions.decode(tagging(), rows=3)
     assert rows == [
-        Tagging([Entity("PER", "Zoë", 0, 3, 0.75), Entity("LOC", "São Paulo", 14, 23, 0.5)], 2),
-        Tagging([], 0),
-        Tagging([Entity("PER", "👩🏽‍🚀", 1, 5, 1.0)], 1),
+        Tagging([Entity("PER", "Zoë", 0, 3, 0.75), Entity("LOC", "São Paulo", 14, 23, 0.5)], 2, 0.25),
+        Tagging([], 0, 1.0),
+        Tagging([Entity("PER", "👩🏽‍🚀", 1, 5, 1.0)], 1, -0.125),
     ]
     assert json.loads(json.dumps(rows[0].to_dict())) == {
         "entities": [
@@ -158,8 +159,10 @@ def test_entities():
             {"type": "LOC", "text": "São Paulo", "start": 14, "end": 23, "score": 0.5},
         ],
         "count": 2,
+        "margin": 0.25,
     }
-    assert rows[1].to_dict() == {"entities": [], "count": 0}
+    assert rows[1].to_dict() == {"entities": [], "count": 0, "margin": 1}
+    assert [type(value) for value in rows[0].to_dict().values()] == [list, int, float]
 
 
 @pytest.mark.parametrize("width", [0, 1, 2, 128])
@@ -196,6 +199,8 @@ def test_entities_that_contradict_themselves(changed, says):
     [
         {"count": np.array([[2], [0], [1]], np.int32)},
         {"count": np.array([2, 0, 1], np.float32)},
+        {"margin": np.array([0, 1, 0], np.int32)},
+        {"margin": np.zeros((3, 3), np.float32)},
         {"types": np.zeros((3, 3), np.int32)},
         {"starts": np.zeros((3, 3), np.float32)},
         {"texts": strings([b"a", b"b", b"c"])},
@@ -219,6 +224,7 @@ def reading(width=3, padding=b"", **changed):
         "end": np.array([47, -1, -1], np.int32),
         "score": np.array([0.5, 0.875, 1], np.float32),
         "no_answer": np.array([0.25, 0.875, 1], np.float32),
+        "threshold": np.full(3, 0.625, np.float32),
         **slots(best, width, ("answers", "starts", "ends", "scores"), padding),
     }
     return {**arrays, **changed}
@@ -227,9 +233,9 @@ def reading(width=3, padding=b"", **changed):
 def test_answers_to_questions():
     rows = predictions.decode(reading(), rows=3)
     assert rows == [
-        QuestionAnswering("1894", 43, 47, 0.5, 0.25, [Span("1894", 43, 47, 0.5), Span("in 1894", 40, 47, 0.25)]),
-        QuestionAnswering(None, None, None, 0.875, 0.875, [Span("Zoë", 0, 3, 0.125)]),
-        QuestionAnswering(None, None, None, 1.0, 1.0, []),
+        QuestionAnswering("1894", 43, 47, 0.5, 0.25, 0.625, [Span("1894", 43, 47, 0.5), Span("in 1894", 40, 47, 0.25)]),
+        QuestionAnswering(None, None, None, 0.875, 0.875, 0.625, [Span("Zoë", 0, 3, 0.125)]),
+        QuestionAnswering(None, None, None, 1.0, 1.0, 0.625, []),
     ]  # fmt: skip
     assert json.loads(json.dumps(rows[1].to_dict())) == {
         "answer": None,
@@ -237,9 +243,10 @@ def test_answers_to_questions():
         "end": None,
         "score": 0.875,
         "no_answer": 0.875,
+        "threshold": 0.625,
         "best": [{"text": "Zoë", "start": 0, "end": 3, "score": 0.125}],
     }
-    assert [type(value) for value in rows[0].to_dict().values()] == [str, int, int, float, float, list]
+    assert [type(value) for value in rows[0].to_dict().values()] == [str, int, int, float, float, float, list]
 
 
 def test_empty_spans_are_left_out_wherever_they_are():
@@ -275,6 +282,8 @@ def test_answers_to_questions_that_contradict_themselves(changed, says):
         {"start": np.array([[43], [-1], [-1]], np.int32)},
         {"end": np.array([47, -1, -1], np.float32)},
         {"no_answer": np.array([False, True, True])},
+        {"threshold": np.array([0, 1, 1], np.int32)},
+        {"threshold": np.zeros((3, 3), np.float32)},
         {"answers": strings([b"1894", b"", b""])},
         {"starts": np.zeros((3, 3, 1), np.int32)},
         {"more": np.zeros(3)},
@@ -301,6 +310,7 @@ def test_entities_and_answers_are_parts_of_several_tasks():
     assert found == {
         "entities": [{"type": "PER", "text": "👩🏽‍🚀", "start": 1, "end": 5, "score": 1}],
         "count": 1,
+        "margin": -0.125,
     }
     with pytest.raises(AnswerError, match="count -2"):
         predictions.decode({**arrays, "names/count": np.full(3, -2, np.int32)})

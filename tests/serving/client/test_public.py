@@ -123,7 +123,7 @@ class Stretches:
         own, starts, ends, scores = self._columns(found)
         types = np.where(ends > starts, b"NAME", b"").astype(object)
         return {"types": types, "texts": own, "starts": starts, "ends": ends, "scores": scores,
-                "count": np.array(counts, np.int32)}  # fmt: skip
+                "count": np.array(counts, np.int32), "margin": np.ones(len(found), np.float32)}  # fmt: skip
 
     def reader(self, texts):
         """Every number may be the answer; the last is."""
@@ -134,7 +134,7 @@ class Stretches:
         answer, start, end, _ = (column[:, 0] for column in self._columns([[slot] for slot in chosen]))
         answers, starts, ends, scores = self._columns(found)
         sure = np.full(len(found), 0.75, np.float32)
-        return {"answer": answer, "start": start, "end": end, "score": sure, "no_answer": 1 - sure,
+        return {"answer": answer, "start": start, "end": end, "score": sure, "no_answer": 1 - sure, "threshold": 1 - sure,
                 "answers": answers, "starts": starts, "ends": ends, "scores": scores}  # fmt: skip
 
 
@@ -188,11 +188,11 @@ def test_offsets_cut_the_callers_own_string(documented, signature):
     with package.PredictClient(documented, model="names", signature=signature) as client:
         tagged, untagged = client.predict(texts)
     assert [entity.text for entity in tagged.entities] == ["Zoë", "Kraków", "São", "Paulo"]
-    assert untagged == package.Tagging([], 0)
+    assert untagged == package.Tagging([], 0, 1.0)
     with package.PredictClient(documented, model="reader", signature=signature) as client:
         read, unread = client.predict(["When?", "When?"], text_pair=texts)
     assert (read.answer, [span.text for span in read.best]) == ("1994", ["1986", "1994"])
-    assert unread == package.QuestionAnswering(None, None, None, 0.75, 0.25, [])
+    assert unread == package.QuestionAnswering(None, None, None, 0.75, 0.25, 0.25, [])
     cut = CUTS[signature]
     assert cut(TEXT, read.start, read.end) == read.answer
     for one in (*tagged.entities, *read.best):
