@@ -193,10 +193,15 @@ def predict(
         None, metavar="[TEXT]...", help="Texts; by default standard input, a text a line."
     ),
     inputs: Optional[list[Path]] = typer.Option(
-        None, "--input", help="A .txt file (a text a line), .csv, .tsv, .jsonl or .parquet; may be repeated."
+        None,
+        "--input",
+        help="A .txt file (a text a line), .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD); may be repeated.",
     ),
     column: str = typer.Option("text", help="The text column of a file that has columns."),
     pair_column: Optional[str] = typer.Option(None, help="The second text's column, for models of pairs."),
+    pair: Optional[str] = typer.Option(
+        None, help="The second text of all texts that come from no file: a context, for questions."
+    ),
     target: Optional[str] = typer.Option(None, help="HOST:PORT of a server."),
     model: Optional[str] = typer.Option(None, help="The model's name on the server."),
     source: Optional[str] = typer.Option(
@@ -220,9 +225,12 @@ def predict(
         raise UserError("texts were given both as arguments and with --input; choose one")
     if not texts and not inputs and sys.stdin.isatty():
         raise UserError("no texts: give them as arguments, with --input FILE, or on standard input")
+    if inputs and pair is not None:
+        raise UserError("--pair is for texts that come from no file; name the column of the second ones with --pair-column")
     from tfpipeline import predictors
 
-    rows = _rows(texts or [], inputs or [], column, pair_column)
+    rows = _rows(texts or [], inputs or [], column, pair_column, pair or "")
+    has_pairs = bool(pair_column) or pair is not None
     if target is not None:
         options = {"signature": signature, "version": model_version, "timeout": timeout}
         predictor: predictors.Predictor = predictors.ServerPredictor(target, str(model), **options)
@@ -230,20 +238,20 @@ def predict(
         predictor = predictors.open_local(str(source), signature)
     with predictor:
         for batch in _batches(rows, batch_size):
-            pairs = [pair for _, pair in batch]
-            answers = predictor.predict([text for text, _ in batch], pairs if pair_column else None)
-            for (text, pair), answer in zip(batch, answers):
-                given = {"text": text, **({"text_pair": pair} if pair_column else {})}
+            pairs = [second for _, second in batch]
+            answers = predictor.predict([text for text, _ in batch], pairs if has_pairs else None)
+            for (text, second), answer in zip(batch, answers):
+                given = {"text": text, **({"text_pair": second} if has_pairs else {})}
                 print(json.dumps({**given, **answer.to_dict()}, ensure_ascii=False), flush=True)
 
 
 def _rows(
-    texts: list[str], files: list[Path], column: str, pair_column: Optional[str]
+    texts: list[str], files: list[Path], column: str, pair_column: Optional[str], pair: str
 ) -> Iterator[tuple[str, str]]:
     if texts:
-        yield from ((text, "") for text in texts)
+        yield from ((text, pair) for text in texts)
     elif not files:
-        yield from ((line.rstrip("\r\n"), "") for line in sys.stdin)
+        yield from ((line.rstrip("\r\n"), pair) for line in sys.stdin)
     else:
         from tfpipeline.data import read_records
 
