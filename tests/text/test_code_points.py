@@ -88,3 +88,10 @@ def test_a_character_keeps_its_marks():
     places = tf.constant([[4, 5, 0], [1, 2, 3], [0, 1, 2], [1, 2, 9], [0, 0, -1]])
     want = [[5, 5, 0], [3, 3, 3], [0, 1, 2], [2, 2, 3], [0, 0, -1]]
     assert found.whole(places).numpy().tolist() == want
+
+
+def test_a_long_text_is_not_copied_for_each_place():
+    """Were it, this would take tens of gigabytes."""
+    places = tf.range(20_000)[tf.newaxis]
+    cut = CodePoints(tf.constant(["é" * 1_000_000])).cut(places, places + 1)
+    assert set(cut.numpy()[0].tolist()) == {"é".encode()}

@@ -52,15 +52,16 @@ class CodePoints:
             string [B, ...].
         """
         first, last = self._at(self._bytes, starts), self._at(self._bytes, ends)
-        own = tf.broadcast_to(_columns(self._texts, starts), tf.shape(starts))
-        length = tf.maximum(last - first, 0)
-        flat = tf.raw_ops.Substr(
-            input=tf.reshape(own, [-1]),
-            pos=tf.reshape(first, [-1]),
-            len=tf.reshape(length, [-1]),
+        # The operation's own broadcasting copies no text; a text of a megabyte, once for each place, would be gigabytes.
+        shape = tf.shape(starts)
+        flat = tf.stack([shape[0], tf.reduce_prod(shape[1:])])
+        found = tf.raw_ops.Substr(
+            input=self._texts[:, tf.newaxis],
+            pos=tf.reshape(first, flat),
+            len=tf.reshape(tf.maximum(last - first, 0), flat),
             unit="BYTE",
         )
-        return tf.reshape(flat, tf.shape(starts))
+        return tf.reshape(found, shape)
 
     def convert(self, places: Any, unit: Unit) -> Any:
         """Places in another unit.
