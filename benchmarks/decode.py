@@ -83,7 +83,10 @@ def main(arguments: Optional[list[str]] = None) -> None:
         True: {"text": texts(checkpoint.vocabulary, 3), "text_pair": pair},
     }
     inputs = {
-        two: {**given, **tokenizer(*given.values(), max_length=chosen.tokens, offsets=True)}
+        two: {
+            **given,
+            **tokenizer(given["text"], given.get("text_pair"), max_length=chosen.tokens, offsets=True),
+        }
         for two, given in asked.items()
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -86,7 +86,7 @@ def ours(checkpoint: Any, rows: Rows, batch_size: int, precision: str, folder: P
 
     examples = [Example(text=str(index)) for index in range(len(rows.lengths))]
     cache = TokenCache.build(folder, examples, encode=encode, max_length=rows.width, fingerprint="")
-    split = Split(cache, {"label": rows.labels}, np.ones(len(examples), np.float32))
+    split = Split(examples, cache, {"label": rows.labels}, np.ones(len(examples), np.float32))
     options = TrainingOptions.model_validate(
         {"precision": precision, "learning_rate": RATE, "schedule": "constant", "batch_size": batch_size}
     )

@@ -10,7 +10,6 @@ trained again. The runs are in demo/NAME/run-SEED; the table stands between two 
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib
 import json
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from examples import checkpoints
+from tfpipeline.data.readers import read_records
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import write_text
 
@@ -29,7 +29,7 @@ MARKERS = "<!-- measured -->", "<!-- /measured -->"
 OTHERS = 3  # metrics beside the headline
 # The first of these that a task has; a task of several heads has each under the head's name.
 INTERESTING = (
-    *("accuracy", "exact_match", "precision", "recall", "macro_f1", "token_accuracy"),
+    *("accuracy", "exact_match", "f1", "precision", "recall", "macro_f1", "token_accuracy"),
     *("has_answer_f1", "no_answer_accuracy"),
     *("roc_auc", "mcc", "pearson", "spearman", "mae", "rmse", "r2"),
 )
@@ -69,7 +69,7 @@ def measure(name: str, seeds: int = 3) -> Path:
         reports.append(read_json(run.path / "report.json"))
     rows = {split: len(runs[0].examples(split)) for split in ("train", "validation")}
     lines = [
-        *table(reports, majority_shares(settings.data.test or "", reports[0], settings.data.label)),
+        *table(reports, *constant_answer(settings.data.test or "", reports[0], settings.data.label)),
         "",
         remark(rows, reports, read_json(runs[0].path / "environment.json")),
     ]
@@ -105,20 +105,21 @@ def base(metric: str) -> str:
     return metric.rpartition("/")[2]
 
 
-def table(reports: Sequence[Mapping[str, Any]], majority: Mapping[str, float]) -> list[str]:
+def table(reports: Sequence[Mapping[str, Any]], answer: str, constant: Mapping[str, float]) -> list[str]:
     """Markdown: a line a model, mean and range over the reports.
 
     Args:
         reports: what ``report.json`` holds, one a seed; the same models and metrics in each.
-        majority: metric -> what the most frequent answer alone reaches; empty for none.
+        answer: an answer that fits any row.
+        constant: metric -> what that one alone reaches; empty for none.
     """
     scores = [report["scores"] for report in reports]
     last = list(scores[0])[-1]
     metrics = columns(reports[0]["metric"], scores[0][last])
     lines = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
-    if majority:
-        cells = [f"{majority[metric]:.3f}" if metric in majority else "" for metric in metrics]
-        lines.append("| always the most frequent label | " + " | ".join(cells) + " |")
+    if constant:
+        cells = [f"{constant[metric]:.3f}" if metric in constant else "" for metric in metrics]
+        lines.append(f"| always {answer} | " + " | ".join(cells) + " |")
     for model in scores[0]:
         cells = [spread(one[model][metric] for one in scores if metric in one[model]) for metric in metrics]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
@@ -144,24 +145,31 @@ def remark(rows: Mapping[str, int], reports: Sequence[Any], environment: Mapping
     )
 
 
-def majority_shares(test: str, report: Mapping[str, Any], label: str | None) -> dict[str, float]:
-    """What the most frequent label of the test rows reaches, for each accuracy of a report.
+def constant_answer(test: str, report: Mapping[str, Any], label: str | None) -> tuple[str, dict[str, float]]:
+    """What one answer to all rows reaches: none where rows may have none, else the most frequent label.
 
     Args:
         test: the file of the test rows.
         report: what ``report.json`` holds.
         label: the column of the label; None for a task of several heads, each with a column of its own name.
+    Returns:
+        The answer, and of each metric that is known without a model what it reaches.
     """
     scores = list(report["scores"].values())[-1]
+    if "no_answer_accuracy" in scores:
+        rows = [json.loads(record.columns[str(label)])["text"] for record in read_records(test)]
+        share = rows.count([]) / len(rows)
+        known = {"exact_match": share, "f1": share, "has_answer_f1": 0.0, "no_answer_accuracy": 1.0}
+        return "no answer", known
     found: dict[str, float] = {}
     for metric in scores:
         if base(metric) == "accuracy":
             column = metric.rpartition("/")[0] or label
-            with open(test, encoding="utf-8", newline="") as file:
-                labels = [row[column] for row in csv.DictReader(file) if row.get(column)]
+            cells = (record.columns.get(str(column)) for record in read_records(test))
+            labels = [cell for cell in cells if cell]
             if labels:
                 found[metric] = Counter(labels).most_common(1)[0][1] / len(labels)
-    return found
+    return "the most frequent label", found
 
 
 def insert(text: str, lines: Sequence[str], readme: Path) -> str:

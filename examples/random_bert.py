@@ -14,7 +14,9 @@ from tfpipeline.models.config import BertConfig
 from tfpipeline.text import TokenizerOptions
 
 SEED = 0
-HEAD_SIZE = 64  # hidden units of an attention head
+# Of a model that looks around: standard deviations of what queries and keys are made with and of the words' embeddings,
+# size and slowest wave of the places' ones.
+QUERIES, WORDS, PLACES, SLOWEST = 0.1, 0.04, 0.03, 1000
 
 
 def is_ascii_alphanumeric(character: str) -> bool:
@@ -47,7 +49,9 @@ def random_checkpoint(
     *,
     layers: int = 2,
     hidden: int = 128,
+    heads: int = 2,
     positions: int = 128,
+    looks_around: bool = False,
 ) -> Checkpoint:
     """A checkpoint in Google's format, the same each time: normal kernels, LayerNorms that do nothing.
 
@@ -55,14 +59,19 @@ def random_checkpoint(
         vocabulary: its tokens.
         options: how its texts are normalised.
         layers: how many.
-        hidden: size of the hidden states, a multiple of 64.
+        hidden: size of the hidden states.
+        heads: how many a layer has.
         positions: most tokens it reads.
+        looks_around: draw keys and queries of half of the heads with the same kernel (Trockman and Kolter 2023,
+            arXiv:2305.09828) and make the places' embeddings of sines (Vaswani et al. 2017, arXiv:1706.03762), so that
+            a token begins by looking at its equals and knows its neighbours. Pre-trained attention does; to find out
+            from nothing takes very long.
     """
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=hidden,
         num_hidden_layers=layers,
-        num_attention_heads=hidden // HEAD_SIZE,
+        num_attention_heads=heads,
         intermediate_size=4 * hidden,
         max_position_embeddings=positions,
         type_vocab_size=2,
@@ -78,4 +87,14 @@ def random_checkpoint(
             tensors[name] = np.ones(shape, np.float32)
         else:
             tensors[name] = random.normal(0, config.initializer_range, shape).astype(np.float32)
+    if looks_around:
+        tensors["embeddings/word"] *= np.float32(WORDS / config.initializer_range)
+        waves = np.arange(positions)[:, None] / SLOWEST ** (2 * np.arange(hidden // 2) / hidden)
+        tensors["embeddings/position"] = np.float32(PLACES) * np.concatenate(
+            [np.sin(waves), np.cos(waves)], axis=1, dtype=np.float32
+        )
+        for layer in range(layers):
+            query, key = (f"layer_{layer}/attention/{role}/kernel" for role in ("query", "key"))
+            tensors[query][:, : heads // 2] *= np.float32(QUERIES / config.initializer_range)
+            tensors[key][:, : heads // 2] = tensors[query][:, : heads // 2]
     return Checkpoint(Path("random"), "google", config, vocabulary, options, tensors)

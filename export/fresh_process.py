@@ -26,11 +26,13 @@ def main() -> None:
         for name, tensor in function(**inputs).items():
             array = tensor.numpy()
             if array.dtype != object:
-                numbers[name] = array
+                numbers[f"output {name}"] = (
+                    array  # savez has arguments of its own, called file and allow_pickle
+                )
             else:  # as JSON: one long string would make every cell of a fixed-width array as long
                 texts = [text.decode("utf-8") for text in array.flat]
                 strings[name] = {"shape": array.shape, "values": texts}
-        np.savez(os.path.join(folder, f"{signature}.npz"), **numbers)  # type: ignore[arg-type] # none is called allow_pickle
+        np.savez(os.path.join(folder, f"{signature}.npz"), **numbers)
         with open(os.path.join(folder, f"{signature}.json"), "w", encoding="utf-8") as file:
             json.dump(strings, file)
     ours = [module for module in sys.modules if module.partition(".")[0] == "tfpipeline"]

@@ -30,6 +30,8 @@ _HOSTILE = (
     "😀 e\u0301 ﬁ 你好",
     "[MASK] [SEP] x",
     "\u0000\u200b\ufffd",
+    # Whoever finds something in texts finds it here, behind characters of more than a byte, and of two UTF-16 units.
+    "😀 Ángela Merkel met Barack Obama in Zürich on 3 May 2010, and in 北京.",
 )
 
 
@@ -112,12 +114,15 @@ def _check_parity(
         How many texts were compared, and the largest difference.
     """
     examples = [
-        example for split in ("test", "validation") if run.has_split(split) for example in run.examples(split)
-    ]
-    texts = [*_HOSTILE, *(example.text for example in examples[:_PARITY_ROWS])]
+        example
+        for split in ("test", "validation")
+        if run.has_split(split)
+        for example in run.examples(split)[:_PARITY_ROWS]
+    ][:_PARITY_ROWS]
+    texts = [*_HOSTILE, *(example.text for example in examples)]
     pairs: Sequence[str] | None = None
     if run.config.data.text_pair is not None:
-        pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples[:_PARITY_ROWS])]
+        pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples)]
     answers = run.answer(model, texts, pairs)
     close_calls = run.task.close_calls(answers, 2 * checks.TOLERANCE)
     text_inputs: dict[str, Any] = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}

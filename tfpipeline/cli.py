@@ -226,7 +226,9 @@ def predict(
     if not texts and not inputs and sys.stdin.isatty():
         raise UserError("no texts: give them as arguments, with --input FILE, or on standard input")
     if inputs and pair is not None:
-        raise UserError("--pair is for texts that come from no file; name the column of the second ones with --pair-column")
+        raise UserError(
+            "--pair is for texts that come from no file; name the column of the second ones with --pair-column"
+        )
     from tfpipeline import predictors
 
     rows = _rows(texts or [], inputs or [], column, pair_column, pair or "")

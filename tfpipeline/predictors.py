@@ -96,7 +96,11 @@ def _check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> Non
     if sorted(wanted) == sorted(given):
         return
     pairs = "text_pair" in wanted
-    advice = "give the second text with --pair, or name its column with --pair-column" if pairs else "leave --pair-column out"
+    advice = (
+        "give the second text with --pair, or name its column with --pair-column"
+        if pairs
+        else "leave --pair-column out"
+    )
     raise UserError(
         f"the {what} takes {', '.join(sorted(wanted))}, but was given {', '.join(given)}; {advice}"
     )

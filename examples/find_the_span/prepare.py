@@ -1,10 +1,10 @@
 """Made-up passages as train.json and test.json in SQuAD's format, and a small BERT of random weights that reads them.
 
 A passage is a row of sentences of made-up words. Some hold a marker; what follows it, one to four words up to the
-stop, is the answer to the question that names the marker. The passage has the other markers' answers as well, the answer's
-own words without the marker, and for a fifth of the questions not the marker: then there is no answer. Passages are of
-2 to 26 sentences, and half of them longer than a window. Between the words stand emoji, accents and other characters
-that are counted differently in code points, UTF-16, bytes and tokens.
+stop, is the answer to the question that names the marker. The passage has other markers with other answers as well, the
+answer's own words without the marker, and for a fifth of the questions not the marker: then there is no answer.
+Passages are of 2 to 26 sentences, and a third of them is longer than a window of 64 tokens. Between the words stand
+emoji, accents and other characters that are counted differently in code points, UTF-16, bytes and tokens.
 
     python -m examples.find_the_span.prepare FOLDER
 """
@@ -135,7 +135,7 @@ def prepare(folder: str | Path) -> tuple[Path, Path]:
     paths = write_parts(folder, rows)
     if not Path(folder, "checkpoint").is_dir():
         options = TokenizerOptions()
-        model = random_checkpoint(vocabulary(options), options, layers=3)
+        model = random_checkpoint(vocabulary(options), options, layers=3, heads=4, looks_around=True)
         write_checkpoint(model, Path(folder, "checkpoint"))
     return paths
 

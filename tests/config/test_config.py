@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from tfpipeline import config
 from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.training.run_config import RunConfig
 
 
 class Sorter(config.Section):
@@ -277,5 +278,186 @@ def test_sections_are_frozen(tmp_path):
 def test_imports_no_tensorflow():
     code = (
         "import sys, tfpipeline.config; sys.exit(bool({'tensorflow', 'keras', 'sklearn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# The real schema: what columns are called that nobody names.
+
+COLUMNS = ("text", "text_pair", "label")
+OWN_TASK = """
+from tfpipeline.config import Section
+from tfpipeline.tasks.question_answering import QuestionAnswering
+
+
+class Options(Section):
+    name: str = "{name}"
+
+
+class Own(QuestionAnswering):
+    Options = Options
+    data_defaults = {{"label": "grade"}}
+
+    @classmethod
+    def check(cls, options, data):
+        if data.weight == "no":
+            raise ValueError("Weights are not for this task")
+
+
+TASK = Own
+"""
+
+
+def load_run(tmp_path: Path, text: str, *overrides: str) -> RunConfig:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"checkpoint: c\noutput: o\n{text}", "utf-8")
+    return config.load(path, RunConfig, overrides)
+
+
+def columns(tmp_path: Path, text: str, *overrides: str) -> tuple[Optional[str], ...]:
+    """The names of the columns; those of a run file that is written and read again are the same."""
+    found = load_run(tmp_path, text, *overrides)
+    (tmp_path / "again.yaml").write_text(config.dump(found), "utf-8")
+    again = config.load(tmp_path / "again.yaml", RunConfig)
+    assert again == found
+    assert config.dump(again) == config.dump(found)
+    return tuple(getattr(found.data, name) for name in COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "overrides", "want"),
+    [
+        ("question_answering", "", [], ("question", "context", "answers")),
+        ("question_answering", ", text: q", [], ("q", "context", "answers")),
+        ("question_answering", ", text: text, label: label", [], ("text", "context", "label")),
+        ("question_answering", "", ["data.text_pair=c", "data.label=a"], ("question", "c", "a")),
+        ("question_answering", ", text: q", ["data.text=r"], ("r", "context", "answers")),
+        ("question_answering", "", ["data={train: u}"], ("question", "context", "answers")),
+        ("question_answering", "", ["data={train: u, text: q}"], ("q", "context", "answers")),
+        ("question_answering", "", ["task.best=2"], ("question", "context", "answers")),
+        ("question_answering", "", ["task={name: classification}"], ("text", None, "label")),
+        ("question_answering", "", ["task.name=classification"], ("text", None, "label")),
+        ("classification", "", [], ("text", None, "label")),
+        ("classification", "", ["task.name=question_answering"], ("question", "context", "answers")),
+        ("classification", ", label: context", ["task.name=question_answering"], ("question", "context", "context")),
+        ("tagging", ", label: tags", [], ("text", None, "tags")),
+        ("tagging", "", [], ("text", None, "label")),
+        ("regression", ", text_pair: null", [], ("text", None, "label")),
+    ],
+)  # fmt: skip
+def test_columns_that_nobody_names_are_called_as_the_task_says(tmp_path, task, data, overrides, want):
+    text = f"data: {{train: t{data}}}\ntask: {{name: {task}}}\n"
+    assert columns(tmp_path, text, *overrides) == want
+
+
+def test_a_task_without_a_name_names_no_columns(tmp_path):
+    assert columns(tmp_path, "data: {train: t}\ntask: {}\n") == ("text", None, "label")
+
+
+def test_null_is_a_name_too(tmp_path):
+    """What is null in the run file, or by --set, is not filled in."""
+    says = "data.label is null, but question answering reads a question (data.text), a context"
+    for data, overrides in (("  label: null\n", []), ("", ["data.label=null"]), ("", ["data.label="])):
+        text = f"data:\n  train: t\n{data}task: {{name: question_answering}}\n"
+        with pytest.raises(UserError) as caught:
+            load_run(tmp_path, text, *overrides)
+        assert says in str(caught.value)
+    with pytest.raises(UserError, match=r"data\.text_pair is null, but question answering"):
+        load_run(tmp_path, "data: {train: t, text_pair: ~}\ntask: {name: question_answering}\n")
+    with pytest.raises(UserError, match=r"run\.yaml:3  data\.text: found null, expected a valid string"):
+        load_run(tmp_path, "data: {train: t, text: null}\ntask: {name: question_answering}\n")
+
+
+def test_columns_of_a_task_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package" / "graded.py").write_text(OWN_TASK.format(name="own_package.graded"), "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = "data: {{train: t{}}}\ntask: {{name: own_package.graded}}\n"
+    assert columns(tmp_path, text.format("")) == ("text", None, "grade")
+    assert columns(tmp_path, text.format(", label: null")) == ("text", None, None)
+    assert columns(tmp_path, text.format(""), "data.label=null") == ("text", None, None)
+    assert columns(tmp_path, text.format(", label: g, text_pair: p")) == ("text", "p", "g")
+    with pytest.raises(UserError) as caught:
+        load_run(tmp_path, text.format(", weight: no"))
+    assert str(caught.value).endswith(
+        "has 1 error; correct:\n  " + f"{tmp_path}/run.yaml:1  the file: weights are not for this task"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "lines"),
+    [
+        (
+            "data:\n  train: t\n  txt: q\n  text_pair: 3\ntask:\n  name: question_answering\n  best: 0\n",
+            ["data.group=[x]", "task.dropout=1"],
+            [
+                'run.yaml:5  data.txt: unknown field; did you mean "data.text"?',
+                "run.yaml:6  data.text_pair: found 3, expected a valid string",
+                "run.yaml:9  task.best: found 0, expected greater than or equal to 1",
+                '--set data.group=[x]  data.group: found ["x"], expected a valid string',
+                "--set task.dropout=1  task.dropout: found 1, expected less than 1",
+            ],
+        ),
+        (
+            "data:\n  text: q\ntask: {name: question_answering}\n",
+            [],
+            ["run.yaml:3  data.train: missing; it has no default"],
+        ),
+        ("task: {name: question_answering}\n", [], ["run.yaml:1  data: missing; it has no default"]),
+        ("data: {train: t}\n", [], ["run.yaml:1  task: missing; it has no default"]),
+        (
+            "data: t\ntask: {name: question_answering}\n",
+            [],
+            ['run.yaml:3  data: found "t", expected a section: lines of `name: value`'],
+        ),
+        (
+            "data: {train: t}\ntask: question_answering\n",
+            [],
+            ['run.yaml:4  task: found "question_answering", expected a section: lines of `name: value`'],
+        ),
+        (
+            "data: {train: t, txt: x}\ntask:\n  name: question_answerin\n",
+            [],
+            [
+                'run.yaml:3  data.txt: unknown field; did you mean "data.text"?',
+                'run.yaml:5  task.name: unknown task "question_answerin"; did you mean "question_answering"?',
+            ],
+        ),
+        (
+            "data: {train: t}\ntask: {name: no_such_module.x}\n",
+            [],
+            [
+                'run.yaml:4  task.name: unknown task "no_such_module.x": there is no module no_such_module; install it, or put its '
+                "folder into PYTHONPATH"
+            ],
+        ),
+        (
+            "data: {train: t, split: {by: group}}\ntask: {name: question_answering}\n",
+            ["data.text=q"],
+            [
+                "run.yaml:3  data: split.by is group, but no column is named by data.group; name one (with --set data.text=q)"
+            ],
+        ),
+    ],
+)
+def test_errors_name_the_line_whatever_is_filled_in(tmp_path, text, overrides, lines):
+    with pytest.raises(UserError) as caught:
+        load_run(tmp_path, text, *overrides)
+    found = [line.strip().replace(f"{tmp_path}/", "") for line in str(caught.value).splitlines()]
+    assert found[1:] == lines
+
+
+def test_settings_are_left_as_they_were():
+    raw = {"checkpoint": "c", "output": "o", "data": {"train": "t"}, "task": {"name": "question_answering"}}
+    assert config.resolve(raw, RunConfig, source="here").data.text == "question"
+    assert raw["data"] == {"train": "t"}
+
+
+def test_reading_a_run_file_imports_no_tensorflow():
+    code = (
+        "import sys; from tfpipeline import config; from tfpipeline.training.run_config import RunConfig\n"
+        "raw = dict(checkpoint='c', output='o', data=dict(train='t'), task=dict(name='question_answering'))\n"
+        "assert config.resolve(raw, RunConfig, source='x').data.label == 'answers'\n"
+        "sys.exit(bool({'tensorflow', 'keras', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

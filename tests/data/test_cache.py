@@ -160,13 +160,239 @@ def test_it_counts_the_rows_that_were_cut(tmp_path):
     assert encode.calls == [5]
 
 
-def test_a_cache_of_an_earlier_format_is_made_again(tmp_path):
+@pytest.mark.parametrize("of_format", [1, 2])
+def test_a_cache_of_an_earlier_format_is_made_again(tmp_path, of_format):
     examples, encode = [Example("ab")], Encoder()
     build(tmp_path / "cache", examples, encode)
     path = tmp_path / "cache" / "cache.json"
     card = json.loads(path.read_text("utf-8"))
-    path.write_text(
-        json.dumps({**{name: card[name] for name in card if name != "cut"}, "format": 1}), "utf-8"
-    )
+    lacks = {1: {"cut", "columns"}, 2: {"columns"}}[of_format]
+    old = {**{name: card[name] for name in card if name not in lacks}, "format": of_format}
+    (tmp_path / "cache" / "of an earlier version").touch()
+    path.write_text(json.dumps(old), "utf-8")
+    with pytest.raises(UserError, match="not a complete token cache"):
+        TokenCache(tmp_path / "cache")
+    tokens = build(tmp_path / "cache", examples, encode)
+    assert encode.calls == [1, 1]
+    assert tokens.batch(np.arange(1))["input_ids"][0, :4].tolist() == [1, ord("a"), ord("b"), 2]
+    assert not (tmp_path / "cache" / "of an earlier version").exists()
     build(tmp_path / "cache", examples, encode)
     assert encode.calls == [1, 1]
+
+
+# Further columns: what the tokenizer says besides, and targets of single tokens.
+
+
+class Offsets(Encoder):
+    """With [B, T, 2] of each token, -9 where there is none."""
+
+    def __call__(self, texts, text_pair, max_length):
+        batch = super().__call__(texts, text_pair, max_length)
+        real = batch["attention_mask"] > 0
+        place = np.cumsum(real, axis=1) - 1
+        offsets = np.stack([place, place + batch["input_ids"]], axis=-1)
+        return {**batch, "offsets": np.where(real[..., None], offsets, -9).astype(np.int32)}
+
+
+def tags(examples, encoded):
+    """Two columns with a slash in their names, as parts of several tasks have: [B, T] and [B, T, 2]; -7 where no token is."""
+    real = encoded["attention_mask"] > 0
+    label = np.array([int(example.label or 0) for example in examples])[:, None]
+    tag = np.where(real, encoded["input_ids"] * 1000 + label, -7)
+    return {"one/tags": tag, "two/tags": np.stack([tag, -tag], axis=-1)}
+
+
+def build_columns(directory, examples, encode=None, align=tags, **changes):
+    options = {"max_length": 20, "fingerprint": "v", **changes}
+    return TokenCache.build(directory, examples, encode=encode or Offsets(), align=align, **options)
+
+
+def check_columns(batch, rows, examples):
+    size, width = batch["input_ids"].shape
+    assert batch["offsets"].shape == batch["two/tags"].shape == (size, width, 2)
+    assert batch["one/tags"].shape == (size, width)
+    for position, row in enumerate(rows):
+        example = examples[row]
+        alone = Offsets()([example.text], None if example.text_pair is None else [example.text_pair], 20)
+        for name, want in {**alone, **tags([example], alone)}.items():
+            length = want.shape[1]
+            assert batch[name].dtype == np.int32
+            np.testing.assert_array_equal(batch[name][position, :length], want[0], err_msg=name)
+            assert not batch[name][position, length:].any(), name
+    for array in batch.values():
+        assert not array[len(rows) :].any()
+
+
+@given(
+    rows=st.lists(st.tuples(texts, texts, st.integers(0, 9)), min_size=1, max_size=13),
+    paired=st.booleans(),
+    random=st.randoms(use_true_random=False),
+    size=st.integers(0, 3),
+    width=st.integers(20, 25),
+)
+def test_further_columns_in_any_order(tmp_path_factory, rows, paired, random, size, width):
+    examples = [Example(text, pair if paired else None, str(label)) for text, pair, label in rows]
+    folder = tmp_path_factory.getbasetemp() / "columns"
+    for tokens in (build_columns(folder, examples), TokenCache(folder)):
+        order = random.sample(range(len(examples)), len(examples))
+        order += random.choices(order, k=2)  # a row may be asked for twice
+        numbers = np.array(order)
+        check_columns(tokens.batch(numbers), order, examples)
+        check_columns(tokens.batch(numbers, pad_to_multiple=7), order, examples)
+        wide = tokens.batch(numbers, width=width, size=len(order) + size)
+        assert wide["two/tags"].shape == (len(order) + size, width, 2)
+        check_columns(wide, order, examples)
+        for number in order:
+            check_columns(tokens.batch(np.array([number])), [number], examples)
+
+
+def test_further_columns_of_many_batches(tmp_path, monkeypatch):
+    """Encoded by length in several batches, and read beyond where the mapped pages are given back."""
+    monkeypatch.setattr(cache, "ENCODE_ROWS", 4)
+    monkeypatch.setattr(cache, "_RELEASE_ROWS", 5)
+    random = np.random.default_rng(0)
+    examples = [
+        Example("x" * int(length), None, str(index % 10))
+        for index, length in enumerate(random.integers(0, 30, 23))
+    ]
+    tokens = build_columns(tmp_path / "cache", examples)
+    for _ in range(3):
+        order = random.permutation(23)
+        for part in np.array_split(order, 6):
+            check_columns(tokens.batch(part), part.tolist(), examples)
+    assert sorted(tokens.batch(np.array([], np.int64))) == sorted(tokens.batch(np.arange(2)))
+    assert tokens.batch(np.array([], np.int64), width=3, size=2)["two/tags"].shape == (2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("tokens", "types"),
+        ("rows", "cache"),
+        ("a/b", "a.b"),
+        ("A", "a"),
+        ("../x", "x" * 300),
+        ("column0", "é\n"),
+    ],
+)
+def test_columns_may_be_called_anything(tmp_path, names):
+    """As other columns, or as files that are there already: no name decides where a column is."""
+
+    def align(examples, encoded):
+        return {name: encoded["input_ids"] + number for number, name in enumerate(names, 1)}
+
+    examples = [Example("abc"), Example("d")]
+    for _ in range(2):
+        tokens = build_columns(tmp_path / "cache", examples, Encoder(), align)
+        batch = tokens.batch(np.arange(2))
+        real = batch["attention_mask"]
+        for number, name in enumerate(names, 1):
+            np.testing.assert_array_equal(batch[name], (batch["input_ids"] + number) * real)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_targets_are_made_again_when_they_may_be_others(tmp_path):
+    examples = [Example("ab", None, "1"), Example("c", None, "2")]
+    encode = Offsets()
+    for _ in range(2):
+        build_columns(tmp_path / "cache", examples, encode)
+    assert encode.calls == [2]
+    changes = [
+        {"examples": [Example("ab", None, "1"), Example("c", None, "3")]},
+        {"examples": [Example("ab", None, "1"), Example("c")]},
+        {"examples": [examples[0], Example("c", None, "2", columns={"more": "x"})]},
+        {"examples": [examples[0], Example("c", None, "2", columns={"more": "y"})]},
+        {"examples": [examples[0], Example("c", None, "2", columns={"less": "y"})]},
+        {"examples": [examples[0], Example("c", None, "2", weight=2.0)]},
+        {"examples": [examples[0], Example("c", None, "2", group="g")]},
+        {"fingerprint": "w"},
+        {"max_length": 19},
+        {"align": None},
+    ]
+    for count, change in enumerate(changes, 2):
+        tokens = build_columns(tmp_path / "cache", **{"examples": examples, "encode": encode, **change})
+        assert len(encode.calls) == count, change
+        own = change.get("examples", examples)
+        if "align" not in change:
+            check_columns(tokens.batch(np.arange(2)), [0, 1], own)
+    # Where a row came from changes nothing of it.
+    same = [Example("ab", None, "1", file="x", line=3), Example("c", None, "2", file="y")]
+    build_columns(tmp_path / "again", examples, encode)
+    build_columns(tmp_path / "again", same, encode)
+    assert len(encode.calls) == len(changes) + 2
+
+
+def test_without_targets_labels_change_nothing(tmp_path):
+    encode = Offsets()
+    for example in (
+        Example("ab", None, "1"),
+        Example("ab", None, "2"),
+        Example("ab", None, "2", weight=3.0, group="g", columns={"more": "x"}),
+    ):
+        tokens = build_columns(tmp_path / "cache", [example], encode, None)
+        assert sorted(tokens.batch(np.arange(1))) == [
+            "attention_mask",
+            "input_ids",
+            "offsets",
+            "token_type_ids",
+        ]
+    assert encode.calls == [1]
+
+
+def test_a_damaged_column_is_made_again(tmp_path):
+    examples, encode = [Example("ab", None, "1"), Example("c", None, "2")], Offsets()
+    build_columns(tmp_path / "cache", examples, encode)
+    columns = sorted((tmp_path / "cache").glob("column*"))
+    assert len(columns) == 3
+    for count, path in enumerate([path for path in columns for _ in range(3)]):
+        data = path.read_bytes()
+        if count % 3 == 0:
+            path.write_bytes(data[:-1])
+        elif count % 3 == 1:
+            path.write_bytes(data + b"\0\0\0\0")
+        else:
+            path.unlink()
+        with pytest.raises(UserError, match="not a complete token cache"):
+            TokenCache(tmp_path / "cache")
+        check_columns(
+            build_columns(tmp_path / "cache", examples, encode).batch(np.arange(2)), [0, 1], examples
+        )
+        assert len(encode.calls) == count + 2
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        None,
+        [],
+        ["offsets"],
+        3,
+        {"offsets": 2},
+        {"offsets": "2"},
+        {"offsets": [2], "more": [[]]},
+        {"offsets": [3]},
+    ],
+)
+def test_a_description_that_is_none_is_made_again(tmp_path, columns):
+    examples, encode = [Example("ab", None, "1")], Offsets()
+    build_columns(tmp_path / "cache", examples, encode, None)
+    path = tmp_path / "cache" / "cache.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "columns": columns}), "utf-8")
+    build_columns(tmp_path / "cache", examples, encode, None)
+    assert encode.calls == [1, 1]
+
+
+def test_no_rows_no_columns(tmp_path):
+    for _ in range(2):
+        tokens = build_columns(tmp_path / "cache", [])
+        assert len(tokens) == 0
+        assert tokens.batch(np.array([], np.int64))["input_ids"].shape == (0, 0)
+
+
+def test_targets_that_are_no_integers_are_a_mistake(tmp_path):
+    def soft(examples, encoded):
+        return {"tags": encoded["input_ids"] / 2}
+
+    with pytest.raises(TypeError, match="the column tags of the tokens holds float64, not integers"):
+        build_columns(tmp_path / "cache", [Example("ab")], align=soft)
+    assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from examples import measure
+from examples import measure, squad
 from examples.few_labels import recipe
+from examples.squad import Question
 from tests import tiny
 from tfpipeline.errors import UserError
 from tfpipeline.training import Interrupted
@@ -30,7 +31,8 @@ def report(after: float) -> dict:
 
 
 def test_the_table_holds_mean_and_range():
-    assert measure.table([report(0.8), report(0.9), report(0.85)], {"accuracy": 0.6}) == [
+    reports = [report(0.8), report(0.9), report(0.85)]
+    assert measure.table(reports, "the most frequent label", {"accuracy": 0.6}) == [
         "| | accuracy | macro_f1 | roc_auc | mcc |",
         "|---|---|---|---|---|",
         "| always the most frequent label | 0.600 |  |  |  |",
@@ -38,7 +40,7 @@ def test_the_table_holds_mean_and_range():
         "| before fine-tuning | 0.250 | 0.125 |  | 0.000 |",
         "| after fine-tuning | 0.850 (0.800 to 0.900) | 0.250 | 0.500 | 0.000 |",
     ]
-    assert measure.table([report(0.8)], {})[2].startswith("| TF-IDF |")
+    assert measure.table([report(0.8)], "x", {})[2].startswith("| TF-IDF |")
 
 
 def test_the_headline_comes_first_and_heads_keep_their_names():
@@ -46,6 +48,14 @@ def test_the_headline_comes_first_and_heads_keep_their_names():
     assert measure.columns("mean", scores) == ["mean", "tweet/accuracy", "movie/accuracy", "tweet/mcc"]
     numbers = dict.fromkeys(("pearson", "spearman", "rmse", "mae", "r2"), 0.0)
     assert measure.columns("pearson", numbers) == ["pearson", "spearman", "mae", "rmse"]
+    entities = dict.fromkeys(("precision", "recall", "f1", "macro_f1", "token_accuracy", "f1/PER"), 0.0)
+    assert measure.columns("f1", entities) == ["f1", "precision", "recall", "macro_f1"]
+    tags = dict.fromkeys(("macro_f1", "token_accuracy", "f1/NOUN"), 0.0)
+    assert measure.columns("token_accuracy", tags) == ["token_accuracy", "macro_f1"]
+    answers = dict.fromkeys(
+        ("exact_match", "f1", "has_answer_exact_match", "has_answer_f1", "no_answer_accuracy"), 0.0
+    )
+    assert measure.columns("f1", answers) == ["f1", "exact_match", "has_answer_f1", "no_answer_accuracy"]
 
 
 def test_shares_of_the_most_frequent_label(tmp_path):
@@ -55,7 +65,11 @@ def test_shares_of_the_most_frequent_label(tmp_path):
         csv.writer(file).writerows(rows)
 
     def shares(*metrics, label=None):
-        return measure.majority_shares(str(path), {"scores": {"model": dict.fromkeys(metrics, 0.0)}}, label)
+        answer, found = measure.constant_answer(
+            str(path), {"scores": {"model": dict.fromkeys(metrics, 0.0)}}, label
+        )
+        assert answer == "the most frequent label"
+        return found
 
     assert shares("mean", "tweet/accuracy", "movie/accuracy") == {
         "tweet/accuracy": 1,
@@ -63,6 +77,19 @@ def test_shares_of_the_most_frequent_label(tmp_path):
     }
     assert shares("accuracy", "mcc", label="movie") == {"accuracy": 2 / 3}
     assert shares("pearson", label="movie") == {}
+
+
+def test_what_no_answer_reaches(tmp_path):
+    path = tmp_path / "test.json"
+    rows = [Question("a?", "a", ((0, 1),)), Question("b?", "a", ()), Question("c?", "c", ((0, 1), (0, 1)))]
+    with path.open("w", encoding="utf-8") as file:
+        squad.write(file, rows)
+    scores = dict.fromkeys(("exact_match", "f1", "has_answer_f1", "no_answer_accuracy"), 0.0)
+    answer, found = measure.constant_answer(str(path), {"scores": {"model": scores}}, "answers")
+    assert answer == "no answer"
+    assert found == {"exact_match": 1 / 3, "f1": 1 / 3, "has_answer_f1": 0, "no_answer_accuracy": 1}
+    tags = {"scores": {"model": {"token_accuracy": 0.0, "macro_f1": 0.0}}}
+    assert measure.constant_answer("never read", tags, "1")[1] == {}
 
 
 def test_the_table_replaces_the_one_before(tmp_path):

@@ -24,9 +24,11 @@ ROWS = {
     "chinese_sentiment": (5_000, 2_000),
     "disfl_qa": (757, 177),
     "few_labels": (64, 500),
+    "find_the_span": (12_000, 1_000),
     "headlines": (5_000, 5_762),
     "multitask": (3_299 + 8_008, 841 + 2_062),
     "peoples_daily": (8_000, 2_000),
+    "quac": (270, 200),
     "reuters_r8": (5_485, 2_189),
     "vader_movie": (8_008, 2_062),
     "vader_rating": (5_000, 2_172),
@@ -142,7 +144,7 @@ def test_names_are_where_they_are_said_to_be(prepared):
     )
 
 
-@pytest.mark.parametrize("name", ["disfl_qa"])
+@pytest.mark.parametrize("name", ["disfl_qa", "find_the_span", "quac"])
 def test_no_passage_is_in_both_parts(prepared, name):
     train, test = map(read, prepared(name))
     assert not {folded(row, "context") for row in train} & {folded(row, "context") for row in test}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+import numpy as np
 import pytest
 
 from examples import random_bert
@@ -137,8 +138,21 @@ def test_a_random_checkpoint_is_the_same_each_time():
     options = TokenizerOptions()
     vocabulary = (*options.all_special_tokens, "a")
     first, second = (
-        random_bert.random_checkpoint(vocabulary, options, layers=1, hidden=64, positions=8) for _ in range(2)
+        random_bert.random_checkpoint(vocabulary, options, layers=1, hidden=64, heads=4, positions=8)
+        for _ in range(2)
     )
     assert first.config == second.config
-    assert first.config.num_attention_heads == 1
+    assert first.config.num_attention_heads == 4
     assert all((first.tensors[name] == second.tensors[name]).all() for name in first.tensors)
+
+
+def test_a_model_that_looks_around_looks_at_equals_and_neighbours():
+    options = TokenizerOptions()
+    vocabulary = (*options.all_special_tokens, *"abcdefgh")
+    model = random_bert.random_checkpoint(vocabulary, options, positions=32, looks_around=True)
+    query, key = (model.tensors[f"layer_1/attention/{role}/kernel"][:, :1] for role in ("query", "key"))
+    for name, far in {"word": 0, "position": 2}.items():  # neighbouring places are nearly the same
+        rows = model.tensors[f"embeddings/{name}"]
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        scores = np.einsum("ah,hnd,bg,gnd->ab", rows, query, rows, key)
+        assert np.abs(scores.argmax(axis=1) - np.arange(len(rows))).max() <= far

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from safetensors.numpy import load_file, save_file
 
 from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
-from tfpipeline.export import checks, export_run
-from tfpipeline.training import Run, RunConfig, train
+from tfpipeline.export import checks, export_run, signatures
+from tfpipeline.training import Run, RunConfig, open_run, train
 
 TEXTS = ["the food was good", "", "a very bad film !", "x " * 60, "😀 door"]
 
@@ -156,6 +157,33 @@ def test_words_may_differ_where_they_hang_on_a_rounding():
         checks.largest_difference(want, found, np.array([False, True]))
 
 
+def test_numbers_of_another_word_may_differ_with_it():
+    """A tag that hangs on a rounding takes its score, and those of the entities behind it, to other slots."""
+    want = {
+        "starts": np.array([[0, 4], [0, 0]], np.int32),
+        "scores": np.array([[0.9, 0.5], [0.7, 0.0]], np.float32),
+        "p": np.array([0.5, 0.5], np.float32),
+    }
+    found = {
+        **want,
+        "starts": np.array([[4, 0], [0, 0]], np.int32),
+        "scores": np.array([[0.5, 0.0], [0.7, 0.0]], np.float32),
+    }
+    close = np.array([True, False])
+    assert checks.largest_difference(want, found, close) == 0
+    with pytest.raises(checks.ExportError, match="output starts, row 0"):
+        checks.largest_difference(want, found)
+    # Where no word differs, and in other rows, numbers are compared as ever; they must be numbers anywhere.
+    with pytest.raises(checks.ExportError, match=r"output scores differs by 5\.0e-01"):
+        checks.largest_difference(want, {**found, "starts": want["starts"]}, close)
+    with pytest.raises(checks.ExportError, match=r"output scores differs by 2\.0e-01"):
+        other = {**found, "scores": np.array([[0.5, 0.0], [0.9, 0.0]], np.float32)}
+        checks.largest_difference(want, other, close)
+    with pytest.raises(checks.ExportError, match="output scores differs by nan"):
+        other = {**found, "scores": np.array([[0.5, np.nan], [0.7, 0.0]], np.float32)}
+        checks.largest_difference(want, other, close)
+
+
 def test_python_functions_are_refused(tmp_path):
     class Module(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([], tf.float32)])
@@ -207,3 +235,151 @@ def test_a_full_disk_publishes_nothing(run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot write .*m/1: No space left on device; free some space"):
         export_run(run, tmp_path / "m")
     assert list((tmp_path / "m").iterdir()) == []
+
+
+# Tasks that answer with places in a text.
+
+PLACED = ["good 😀 bad film", "é the very food", "", "x\u0000", "你 好 good", "the " * 60]
+
+
+def tagger(folder):
+    """A fine-tuned checkpoint of transformers: what needs no training here."""
+    labels = {"0": "NOUN", "1": "VERB", "2": "ADJ"}  # every word is answered
+    return tiny.write_checkpoint(
+        folder / "tagger", architectures=["BertForTokenClassification"], id2label=labels, seed=3
+    )
+
+
+def reader(folder):
+    path = tiny.write_checkpoint(folder / "reader", seed=4)
+    random, width = np.random.default_rng(0), tiny.SHAPE["hidden_size"]
+    head = {"qa_outputs.weight": random.normal(size=(2, width)), "qa_outputs.bias": random.normal(size=2)}
+    raw = {
+        **load_file(path / "model.safetensors"),
+        **{name: a.astype(np.float32) for name, a in head.items()},
+    }
+    save_file(raw, path / "model.safetensors")
+    return path
+
+
+def in_python(texts, places, codec, size):
+    """Places counted as a signature counts them, one by one."""
+    found = [
+        [place if place < 0 else len(text[:place].encode(codec)) // size for place in np.ravel(row)]
+        for text, row in zip(texts, places)
+    ]
+    return np.array(found, np.int32).reshape(places.shape)
+
+
+@pytest.mark.parametrize("kind", ["tagger", "reader"])
+def test_signatures_of_a_task_with_places(tmp_path, kind):
+    run = open_run(tagger(tmp_path) if kind == "tagger" else reader(tmp_path))
+    exported = export_run(run, tmp_path / "m")
+    served = tf.saved_model.load(str(exported)).signatures
+    assert sorted(served) == ["serving_default", "utf16", "utf8"]
+    asked = {"text": PLACED, **({"text_pair": PLACED[::-1]} if kind == "reader" else {})}
+    own = asked["text_pair" if kind == "reader" else "text"]
+    want = run.answer(run.model(), *asked.values())
+    tensors = {name: tf.constant(texts) for name, texts in asked.items()}
+    for signature, (codec, size) in {
+        "serving_default": ("utf-32-le", 4),
+        "utf8": ("utf-8", 1),
+        "utf16": ("utf-16-le", 2),
+    }.items():
+        _, specs = served[signature].structured_input_signature
+        assert {name: (spec.shape.rank, spec.dtype) for name, spec in specs.items()} == dict.fromkeys(
+            asked, (1, tf.string)
+        )
+        found = {name: tensor.numpy() for name, tensor in served[signature](**tensors).items()}
+        assert found.keys() == want.keys()
+        for name, values in want.items():
+            if name in run.task.offsets:
+                values = in_python(own, values, codec, size)
+            if values.dtype.kind == "f":
+                np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-5)
+            else:
+                assert found[name].tolist() == values.tolist(), (signature, name)
+    places = {name: want[name] for name in run.task.offsets}
+    moved = [name for name in places if (in_python(own, places[name], "utf-8", 1) != places[name]).any()]
+    assert moved  # there is something to count
+
+
+def test_signatures_of_other_tasks_are_as_before(exported):
+    served = tf.saved_model.load(str(exported)).signatures
+    found = {name: sorted(function.structured_input_signature[1]) for name, function in served.items()}
+    assert found == {"serving_default": ["text"], "input_ids": ["input_ids", "lengths"]}
+
+
+@pytest.mark.parametrize("place", ["starts", "ends"])
+def test_a_wrong_place_in_one_signature_is_not_published(tmp_path, monkeypatch, place):
+    real = signatures.in_unit
+
+    def wrong(task, unit, answers, inputs):
+        found = dict(real(task, unit, answers, inputs))
+        if unit == "utf16":  # as if what a place counts were bytes
+            found[place] = real(task, "utf8", answers, inputs)[place]
+        return found
+
+    monkeypatch.setattr(signatures, "in_unit", wrong)
+    run = open_run(tagger(tmp_path))
+    with pytest.raises(checks.ExportError, match=rf"output {place}, row \d+: array"):
+        export_run(run, tmp_path / "m")
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_what_a_fresh_process_is_asked_and_answers(tmp_path):
+    """Strings whole, be they long, empty or with NUL at their ends; names that NumPy has its own use for."""
+
+    class Echo(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")], autograph=False)
+        def echo(self, text):
+            length = tf.strings.length(text)
+            return {
+                "text": text,
+                "many": tf.tile(text[:3, None, None], [1, 100, 40]),
+                "none": tf.zeros([0, 7], tf.string),
+                "file": length,
+                "allow_pickle": tf.cast(length, tf.float32) / 3,
+                "part/starts": tf.stack([length, -length], axis=1),
+                "output x": length,
+            }
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, "ids")], autograph=False)
+        def numbers(self, ids):
+            return {"ids": ids + 1, "text": tf.strings.as_string(ids)}
+
+    module = Echo()
+    functions = {"echo": module.echo, "numbers": module.numbers}
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=functions)
+    texts = [
+        "a\u0000\u0000",
+        "\u0000",
+        "",
+        '\u0000 é 😀\ud7ff\ufffd\n"\\',
+        " x ",
+        "y" * 2_000_000,
+        *["z"] * 2000,
+    ]
+    ids = np.array([[2**31 - 2, -5], [0, 3]], np.int32)
+    found = checks.answers_of_fresh_process(
+        tmp_path / "m", {"echo": {"text": texts}, "numbers": {"ids": ids}}
+    )
+    echo = found["echo"]
+    lengths = [len(text.encode()) for text in texts]
+    assert echo["text"].tolist() == texts
+    assert echo["many"].shape == (3, 100, 40)
+    assert set(echo["many"].flat) == set(texts[:3])
+    assert echo["none"].shape == (0, 7)
+    for name in ("file", "output x"):
+        assert echo[name].dtype == np.int32
+        assert echo[name].tolist() == lengths
+    np.testing.assert_allclose(echo["allow_pickle"], np.array(lengths) / 3, rtol=1e-6)
+    assert echo["part/starts"].tolist() == [[length, -length] for length in lengths]
+    assert found["numbers"]["ids"].tolist() == (ids + 1).tolist()
+    assert found["numbers"]["text"].tolist() == [["2147483646", "-5"], ["0", "3"]]
+
+
+def test_a_fresh_process_that_fails_says_why(tmp_path):
+    (tmp_path / "m").mkdir()
+    with pytest.raises(checks.ExportError, match=r"a fresh process can't run .*\n(.*\n)*.*OSError"):
+        checks.answers_of_fresh_process(tmp_path / "m", {"x": {"text": ["a"]}})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests import tiny
 from tfpipeline import checkpoints
-from tfpipeline.models import ClassificationHead, TextModel
+from tfpipeline.models import ClassificationHead, SpanHead, TextModel
 from tfpipeline.models.windows import Found, Windows
 from tfpipeline.text import Truncation
 
@@ -295,6 +295,267 @@ def test_sixteen_bits_are_pooled_in_thirty_two(checkpoint):
     found = model(batch(ROWS))["logits"]
     assert found.dtype == tf.float32
     np.testing.assert_allclose(found, exact(batch(ROWS))["logits"], atol=0.1)
+
+
+# Outputs of tokens: put back where they stand in their row.
+
+
+def sources(one, cut, pair):
+    """Of each of a row's tokens, in plain Python, its window and where it is there.
+
+    What every window has is taken from the first one; of the others each from the window in which its smaller side has
+    most tokens, the first of equals.
+    """
+    ids, types = one
+    windows = [window for window, _ in in_python(one, cut, pair)]
+    prefix = min(max(types.count(0), 2), 2 + (cut.max_length - 3) // 2) if pair else 1
+    if len(windows) == 1:
+        return [(0, place) for place in range(len(ids))]
+    found = []
+    for place, token in enumerate(ids):
+        best, at = -1, (0, place)
+        if place == len(ids) - 1:
+            at = (0, len(windows[0]) - 1)
+        elif place >= prefix:
+            for number, window in enumerate(windows):
+                within = window[prefix:-1]
+                if token in within:  # no two are the same
+                    left = within.index(token)
+                    poorer = min(left, len(within) - 1 - left)
+                    if poorer > best:
+                        best, at = poorer, (number, prefix + left)
+            assert best >= 0 or place >= cut.holds(prefix, cut.max_windows) - 1
+        found.append(at)
+    return found
+
+
+def marked(windows, found):
+    """Outputs of tokens, each its window's number and its place in the window, and noise where there is no window."""
+    rows, count = found.real.shape
+    size = windows["input_ids"].shape[1]
+    numbers = np.arange(rows * count) % count
+    outputs = np.stack(np.broadcast_arrays(numbers[:, None], np.arange(size)[None]), axis=-1).astype(
+        np.float32
+    )
+    outputs[~found.real.numpy().reshape(-1)] = np.nan
+    return outputs
+
+
+@given(sizes, st.booleans(), st.integers(5, 20), st.integers(0, 8), st.integers(1, 6), st.integers(0, 90))
+def test_tokens_come_from_the_window_with_most_around_them(sizes, pair, max_length, overlap, most, width):
+    half = (max_length - 3) // 2
+    cut = Truncation(max_length, "windows", overlap=min(overlap, half - 1), max_windows=most)
+    rows = []
+    for first, second in sizes:
+        # No row has more tokens than its windows hold: those are what the tokenizer leaves out.
+        kept = min(first, half)
+        held = cut.holds(2 + kept if pair else 1, most) - 3
+        rows.append(row(kept, min(second, held - kept)) if pair else row(min(first, held + 1)))
+    inputs = batch(rows, width)
+    windows = Windows(cut, pair)
+    pieces, found, _ = windows.split(inputs, None)
+    length = inputs["input_ids"].shape[1]
+    merged = windows.merge({"x": tf.constant(marked(pieces, found))}, found, length, {"x": "tokens"})["x"]
+    assert merged.shape == (len(rows), length, 2)
+    for index, one in enumerate(rows):
+        want = sources(one, cut, pair)
+        assert merged[index, : len(one[0])].numpy().tolist() == [[*map(float, place)] for place in want]
+        # And these are the row's own tokens.
+        ids = tf.reshape(pieces["input_ids"], [*found.real.shape, -1])[index].numpy()
+        assert [ids[place] for place in want] == one[0]
+
+
+def test_tokens_by_hand():
+    """Two windows of a pair, the second one moved by 2: tokens 502 to 504 are in both."""
+    cut = Truncation(9, "windows", overlap=1, max_windows=3)
+    # [CLS] 100 101 [SEP] 500 501 502 503 [SEP] and [CLS] 100 101 [SEP] 502 503 504 505 [SEP]
+    assert sources(row(2, 6), cut, True) == [
+        *[(0, place) for place in range(4)],  # [CLS] 100 101 [SEP]
+        (0, 4), (0, 5),  # 500, 501
+        (0, 6),  # 502: of the first window one but last, of the second the first
+        (1, 5),  # 503: the other way round
+        (1, 6), (1, 7),
+        (0, 8),  # [SEP]
+    ]  # fmt: skip
+    windows = Windows(cut, True)
+    # A first text of more than half a window's room is in rows only that fit.
+    fitting = [row(1, 2), row(5, 1), row(6, 0), row(0, 0)]
+    inputs = batch([row(2, 6), *fitting])
+    pieces, found, _ = windows.split(inputs, None)
+    merged = windows.merge({"x": tf.constant(marked(pieces, found))}, found, 11, {"x": "tokens"})["x"]
+    assert merged[0, :, 0].numpy().tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0]
+    assert merged[0, :, 1].numpy().tolist() == [0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 8]
+    for index, (ids, _) in enumerate(fitting, 1):
+        assert merged[index, : len(ids)].numpy().tolist() == [[0, place] for place in range(len(ids))]
+
+
+def test_least_and_most_are_those_of_real_windows():
+    real = tf.constant([[True, True, True], [True, False, False], [True, True, False]])
+    found = Found(real, *[tf.zeros([3], tf.int32)] * 4)
+    values = tf.Variable([[3.0, 5.0], [1, 7], [2, 6], [4, 4], [-9, 99], [-9, 99], [8, -8], [7, -7], [-9, 99]])
+    cut = Truncation(12, "windows", overlap=3, pool="max")
+    with tf.GradientTape() as tape:
+        merged = Windows(cut).merge(
+            {"least": values, "most": values}, found, 20, {"least": "min", "most": "pool"}
+        )
+        total = tf.reduce_sum(merged["least"])
+    assert merged["least"].numpy().tolist() == [[1, 5], [4, 4], [7, -8]]
+    assert merged["most"].numpy().tolist() == [[3, 7], [4, 4], [8, -7]]
+    chosen = [[0, 1], [1, 0], [0, 0], [1, 1], [0, 0], [0, 0], [0, 1], [1, 0], [0, 0]]
+    assert tape.gradient(total, values).numpy().tolist() == chosen
+    poisoned = tf.where(tf.reshape(real, [9, 1]), values, float("nan"))
+    assert Windows(cut).merge({"x": poisoned}, found, 20, {"x": "min"})["x"].numpy().tolist() == [
+        [1, 5],
+        [4, 4],
+        [7, -8],
+    ]
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_gradients_reach_the_tokens_that_were_taken(pair):
+    rows = [row(3, length) if pair else row(length) for length in (30, 4, 0, 11, 33)]
+    cut = Truncation(12, "windows", overlap=2, max_windows=8)
+    windows, inputs = Windows(cut, pair), batch(rows)
+    pieces, found, _ = windows.split(inputs, None)
+    count, size = found.real.shape[1], pieces["input_ids"].shape[1]
+    outputs = tf.Variable(tf.random.stateless_normal([len(rows) * count, size, 2], [1, 2]))
+    weights = tf.random.stateless_normal([*inputs["input_ids"].shape, 2], [3, 4])
+    weights *= tf.cast(inputs["attention_mask"], tf.float32)[:, :, None]
+    with tf.GradientTape() as tape:
+        merged = windows.merge({"x": outputs}, found, inputs["input_ids"].shape[1], {"x": "tokens"})["x"]
+        total = tf.reduce_sum(merged * weights)
+    want = np.zeros(outputs.shape, np.float32)
+    for index, one in enumerate(rows):
+        for place, (number, within) in enumerate(sources(one, cut, pair)):
+            want[index * count + number, within] += weights[index, place].numpy()
+    np.testing.assert_allclose(tf.convert_to_tensor(tape.gradient(total, outputs)), want, atol=1e-6)
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_tokens_are_put_back_in_every_kind_of_graph(pair):
+    rows = [row(3, length) if pair else row(length) for length in (30, 4, 0, 11, 33)]
+    windows, inputs = Windows(Truncation(12, "windows", overlap=2), pair), batch(rows)
+    shape = inputs["input_ids"].shape
+
+    def merge(inputs):
+        pieces, found, _ = windows.split(inputs, None)
+        width = tf.shape(inputs["input_ids"])[1] if inputs["input_ids"].shape[1] is None else shape[1]
+        number = tf.cast(pieces["input_ids"], tf.float16)[:, :, None] + tf.constant([0, 1], tf.float16)
+        outputs = {"ids": number, "least": tf.cast(pieces["input_ids"][:, 1], tf.float64)}
+        return windows.merge(outputs, found, width, {"ids": "tokens", "least": "min"})
+
+    spec = {name: tf.TensorSpec([None, None], tf.int32) for name in inputs}
+    ways = [
+        merge,
+        tf.function(merge, autograph=False),
+        tf.function(merge, autograph=False, jit_compile=True),
+        tf.function(merge, input_signature=[spec], autograph=False),
+    ]
+    mask = inputs["attention_mask"].numpy() > 0
+    for way in ways:
+        merged = way(inputs)
+        assert (merged["ids"].dtype, merged["least"].dtype) == (tf.float32, tf.float64)
+        ids = inputs["input_ids"].numpy()[mask]
+        np.testing.assert_array_equal(merged["ids"].numpy()[mask], np.stack([ids, ids + 1], axis=-1))
+        assert merged["least"].shape == [5]
+    # Shapes that are known stay known, as XLA needs them.
+    static = {name: tf.TensorSpec(shape, tf.int32) for name in inputs}
+    outputs = tf.function(merge, autograph=False).get_concrete_function(static).structured_outputs
+    assert outputs["ids"].shape == (*shape, 2)
+
+
+class Words(keras.layers.Layer):
+    """An encoder whose outputs are of each token alone, wherever it stands and whatever is around."""
+
+    pooler = None
+
+    def __init__(self, size):
+        super().__init__()
+        self.table = self.add_weight(shape=(600, size), initializer="random_normal", name="table")
+
+    def call(self, inputs, noise=None):
+        ids, types = inputs["input_ids"], inputs["token_type_ids"]
+        return {"sequence_output": tf.gather(self.table, ids) + tf.cast(types, tf.float32)[:, :, None]}
+
+    def compute_output_shape(self, shapes):
+        return {"sequence_output": (*shapes["input_ids"], self.table.shape[1])}
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_words_that_see_no_others_are_scored_in_windows_as_in_the_whole(pair):
+    encoder, head = Words(6), SpanHead(threshold=0.3, seed=4)
+    rows = [row(3, length) if pair else row(length) for length in (30, 4, 0, 11, 55)]
+    inputs, mask = batch(rows, 70), batch(rows, 70)["attention_mask"].numpy() > 0
+    want = TextModel(encoder, head)(inputs)
+    for cut in (Truncation(12, "windows", overlap=2, max_windows=20), Truncation(30, "windows", overlap=12)):
+        found = TextModel(encoder, head, Windows(cut, pair))(inputs)
+        np.testing.assert_allclose(found["span"].numpy()[mask], want["span"].numpy()[mask], atol=1e-6)
+        np.testing.assert_allclose(found["none"], want["none"], atol=1e-6)
+        assert found["threshold"].numpy().tolist() == [np.float32(0.3)] * 5
+    assert np.ptp(want["none"][:, 0]) < 1e-6  # [CLS] is the same in each
+    assert np.std(want["span"].numpy()[mask]) > 1e-3
+
+
+def span_models(checkpoint, cut, pair):
+    encoder, head = checkpoint.encoder(), SpanHead(threshold=0.3, seed=1)
+    plain = TextModel(encoder, head)
+    head.dense.kernel.assign(np.random.default_rng(0).normal(0, 1, head.dense.kernel.shape))
+    return TextModel(encoder, head, Windows(cut, pair)), plain
+
+
+@pytest.mark.parametrize("pair", [0, 3])
+def test_the_spans_scores_are_those_of_its_windows(checkpoint, pair):
+    """Each token's from the plain model's answer to the one window that is right for it; the least "none" of all."""
+    cut = Truncation(12, "windows", overlap=2, max_windows=6)
+    model, plain = span_models(checkpoint, cut, bool(pair))
+    fits = cut.holds(1, 6) - 2
+    lengths = (16, 4, 3, 0, 11, 15) if pair else (30, 4, 10, 0, 11, fits)
+    rows = [row(pair, length) if pair else row(length) for length in lengths]
+
+    def known(ids):  # distinct tokens, within the tiny vocabulary's 29
+        return [token if token < 5 else 5 + token % 24 for token in ids]
+
+    small = [(known(ids), types) for ids, types in rows]
+    found = model(batch(small))
+    for index, (one, same) in enumerate(zip(rows, small)):
+        pieces = [(known(ids), types) for ids, types in in_python(one, cut, bool(pair))]
+        outputs = [plain(batch([piece])) for piece in pieces]
+        want = [outputs[number]["span"][0, place] for number, place in sources(one, cut, bool(pair))]
+        np.testing.assert_allclose(found["span"][index, : len(same[0])], want, atol=5e-6)
+        none = np.min([output["none"][0] for output in outputs], axis=0)
+        np.testing.assert_allclose(found["none"][index], none, atol=5e-6)
+    assert len({len(in_python(one, cut, bool(pair))) for one in rows}) > 2
+    assert np.ptp(found["span"]) > 1
+
+
+@pytest.mark.parametrize("pair", [0, 3])
+def test_a_row_of_one_window_is_scored_as_without_windows(checkpoint, pair):
+    model, plain = span_models(checkpoint, CUT, bool(pair))
+    short, long = texts(4, 5, 0, pair=pair), texts(30, 25, pair=pair)
+    alone, mixed = plain(batch(short)), model(batch([*short, *long]))
+    mask = batch(short)["attention_mask"].numpy() > 0
+    width = mask.shape[1]
+    np.testing.assert_allclose(mixed["span"][:3, :width][mask], alone["span"][mask], atol=2e-6)
+    np.testing.assert_allclose(mixed["none"][:3], alone["none"], atol=2e-6)
+    by_itself = model(batch(short))
+    for name, values in alone.items():
+        np.testing.assert_array_equal(by_itself[name], values)
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_spans_of_rows_that_no_tokenizer_of_ours_made_are_finite(checkpoint, pair):
+    """Without tokens, with more of them than the windows hold, with a first text too long for a window."""
+    model, _ = span_models(checkpoint, Truncation(12, "windows", overlap=3, max_windows=3), pair)
+    random = texts(30, 20, 200, 5)
+    rows = [random[0], (random[1][0], [0] * 20 + [1] * 2), random[2], (random[0][0], [1] * 32), random[3]]
+    inputs = {name: tf.concat([tensor, tensor[:1] * 0], 0) for name, tensor in batch(rows).items()}
+    spec = {name: tf.TensorSpec([None, None], tf.int32) for name in inputs}
+    found = tf.function(model, input_signature=[spec], autograph=False)(inputs)
+    assert found["span"].shape == (6, 202, 2)
+    assert np.isfinite(found["span"]).all()
+    assert np.isfinite(found["none"]).all()
+    alone = model(batch(rows[4:]))  # their neighbours do not see it
+    np.testing.assert_allclose(found["span"][4, :7], alone["span"][0], atol=2e-6)
 
 
 # Two devices can only be made before TensorFlow starts.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -232,3 +234,201 @@ def test_widths_hold_two_four_eight_windows(most, windows):
     assert cut.widths(pair=False) == [20 + (count - 1) * 15 for count in windows]
     assert cut.widths(pair=True) == [20 + (count - 1) * 14 for count in windows]
     assert Truncation(20).widths(pair=False) == []
+
+
+# Where tokens come from.
+
+PARTS = {"[CLS]", "[SEP]", "[PAD]"}
+SPELLED = [*WORDS, "badly", "Goodlyly", "VERY", "bádly", ",", "!", "qqq", "[MASK]"]
+GAPS = [" ", "  ", "\t\u3000 "]
+
+
+def in_python(text):
+    """(token, start, end, begins a word) of a text's tokens, by the rules and the vocabulary alone."""
+    found = []
+    for match in re.finditer(r"\[MASK\]|[^\W_]+|[^\w\s]", text):
+        start, (word, last) = match.start(), (match.group(), match.end())
+        if word != "[MASK]":
+            word = word.lower().replace("á", "a")
+        stem = word
+        while stem.endswith("ly") and stem not in tiny.VOCABULARY:
+            stem = stem[:-2]
+        if stem not in tiny.VOCABULARY:
+            found.append(("[UNK]", start, last, 1))
+            continue
+        found.append((stem, start, start + len(stem), 1))
+        for place in range(start + len(stem), last, 2):
+            found.append(("##ly", place, place + 2, 0))
+    return found
+
+
+def kept_of(tokens, keep, tail):
+    """What is kept of a text: its head, and of head_tail its tail, which begins with a word."""
+    end = round(keep * tail) if keep < len(tokens) else 0
+    head, rest = tokens[: keep - end], tokens[len(tokens) - end :]
+    return head + ([(*rest[0][:3], 1), *rest[1:]] if rest else [])
+
+
+def row_of(parts):
+    """(token, type, start, end, begins a word) of [CLS], of each text and its [SEP]."""
+    row = [("[CLS]", 0, 0, 0, 0)]
+    for number, part in enumerate(parts):
+        row += [(token, number, *place) for token, *place in part]
+        row.append(("[SEP]", number, 0, 0, 0))
+    return row
+
+
+def found_rows(encoded):
+    """The same of each row of a batch; what is padding is zero everywhere."""
+    arrays = {name: tensor.numpy() for name, tensor in encoded.items()}
+    size, width = arrays["input_ids"].shape
+    assert arrays["offsets"].shape == (size, width, 2)
+    assert arrays["word_starts"].shape == (size, width)
+    assert {arrays[name].dtype for name in arrays} == {np.dtype(np.int32)}
+    found = []
+    for row in range(size):
+        real = arrays["attention_mask"][row] > 0
+        for name in ("token_type_ids", "offsets", "word_starts"):
+            assert not arrays[name][row][~real].any(), name
+        columns = (arrays["input_ids"], arrays["token_type_ids"], arrays["offsets"], arrays["word_starts"])
+        found.append(
+            [
+                (tiny.VOCABULARY[token], kind, *place, begins)
+                for token, kind, place, begins in zip(*(column[row][real].tolist() for column in columns))
+            ]
+        )
+    return found
+
+
+def places(encoded, row=0):
+    """A row's tokens as "token start-end", a word's beginning marked by *; special ones without."""
+    return " ".join(
+        token if token in PARTS else f"{'*' * begins}{token} {start}-{end}"
+        for token, _, start, end, begins in found_rows(encoded)[row]
+    )
+
+
+def test_places_by_hand(tokenizer):
+    text = "A badly good,film"  # a bad ##ly good , film
+    whole = "*a 0-1 *bad 2-5 ##ly 5-7 *good 8-12 *, 12-13 *film 13-17"
+
+    def cut(*texts, **options):
+        return places(tokenizer(*([text] for text in texts), truncation=Truncation(**options), offsets=True))
+
+    assert cut(text, max_length=8) == f"[CLS] {whole} [SEP]"
+    assert cut(text, max_length=4) == "[CLS] *a 0-1 *bad 2-5 [SEP]"
+    assert cut(text, max_length=3) == "[CLS] *a 0-1 [SEP]"
+    # Behind what is left out the rest of a word begins one; its places are those of the whole text.
+    tail = {"long": "head_tail", "tail": 1.0}
+    assert cut(text, max_length=6, **tail) == "[CLS] *##ly 5-7 *good 8-12 *, 12-13 *film 13-17 [SEP]"
+    assert cut("badlyly", max_length=4, long="head_tail", tail=0.5) == "[CLS] *bad 0-3 *##ly 5-7 [SEP]"
+    assert cut("badlyly", max_length=4, **tail) == "[CLS] *##ly 3-5 ##ly 5-7 [SEP]"
+    assert cut("badlyly", max_length=3, **tail) == "[CLS] *##ly 5-7 [SEP]"
+    assert cut("badlyly", max_length=5, **tail) == "[CLS] *bad 0-3 ##ly 3-5 ##ly 5-7 [SEP]"  # not cut
+    # 1 of 2 and 2 of 3 tokens: each text counts its own places.
+    assert (
+        cut("badlyly", text, max_length=8, long="head_tail", tail=0.5)
+        == "[CLS] *bad 0-3 *##ly 5-7 [SEP] *a 0-1 *, 12-13 *film 13-17 [SEP]"
+    )
+    assert cut(text, "badly", max_length=3) == "[CLS] [SEP] [SEP]"
+    assert cut("", text, max_length=4, **tail) == "[CLS] [SEP] *film 13-17 [SEP]"
+    assert cut(f"{text} so", max_length=5, long="windows", overlap=0, max_windows=2) == f"[CLS] {whole} [SEP]"
+
+
+spelled = st.lists(
+    st.lists(st.tuples(st.sampled_from(SPELLED), st.sampled_from(GAPS)), max_size=12).map(
+        lambda words: "".join(gap + word for word, gap in words)
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(
+    firsts=spelled,
+    seconds=spelled,
+    pair=st.booleans(),
+    length=st.integers(3, 30),
+    policy=st.sampled_from(["head", "head_tail", "windows"]),
+    tail=st.floats(0.01, 1),
+    overlap=st.integers(0, 13),
+    most=st.integers(1, 5),
+)
+def test_places_equal_plain_python(tokenizer, firsts, seconds, pair, length, policy, tail, overlap, most):
+    if policy == "windows":
+        length = max(length, 5)
+        overlap = min(overlap, (length - 3) // 2 - 1)
+    cut = Truncation(length, policy, tail=tail, overlap=overlap, max_windows=most)
+    both = list(zip(firsts, seconds))
+    texts = [list(part) for part in zip(*both)] if pair else [firsts]
+    encoded = tokenizer(*texts, truncation=cut, count=True, offsets=True)
+    plain = tokenizer(*texts, truncation=cut, count=True)
+    assert list(encoded) == [*plain, "offsets", "word_starts"]
+    for name, want in plain.items():
+        np.testing.assert_array_equal(encoded[name], want)
+    left_out = encoded.pop("cut").numpy()
+    parts = [[in_python(text) for text in part] for part in texts]
+    sizes = [np.array([len(tokens) for tokens in part]) for part in parts]
+    if policy == "windows":  # how much of each is another test's
+        keep = [
+            np.array(
+                [
+                    sum(kind == number and token != "[SEP]" for token, kind, *_ in row[1:])
+                    for row in found_rows(encoded)
+                ]
+            )
+            for number in range(len(parts))
+        ]
+    elif pair:
+        keep = [kept.numpy() for kept in longest_first(*sizes, length - 3)]
+    else:
+        keep = [np.minimum(sizes[0], length - 2)]
+    assert left_out.tolist() == (sum(sizes) - sum(keep)).tolist()
+    share = tail if policy == "head_tail" else 0.0
+    want = [
+        row_of([kept_of(part[row], int(kept[row]), share) for part, kept in zip(parts, keep)])
+        for row in range(len(texts[0]))
+    ]
+    assert found_rows(encoded) == want
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_no_texts_have_no_places(tokenizer, pair):
+    none = tf.constant([], tf.string)
+    for cut in (Truncation(8), Truncation(8, "head_tail"), Truncation(8, "windows", overlap=0)):
+        encoded = tokenizer(none, none if pair else None, truncation=cut, offsets=True)
+        assert encoded["offsets"].shape == (0, 2 + pair, 2)
+        assert encoded["word_starts"].shape == (0, 2 + pair)
+    for strings in ([""], ["  ", ""], ["\u200b\u0000"]):
+        encoded = tokenizer(strings, strings if pair else None, offsets=True)
+        assert encoded["offsets"].shape == (len(strings), 2 + pair, 2)
+        assert not np.any(encoded["offsets"])
+        assert not np.any(encoded["word_starts"])
+
+
+def test_places_in_a_graph_and_one_trace_for_all_policies():
+    tokenizer = WordPieceTokenizer(tiny.VOCABULARY)
+    policies = [
+        Truncation(3),
+        Truncation(10, "head_tail", tail=0.3),
+        Truncation(9, "windows", overlap=1),
+    ]
+    first, second = ["Badly bádlyly,good " * 4, "é", ""], ["film \u00a0 badly! " * 5, "", "goodly"]
+    for policy in policies:
+        for texts in ([first], [first, second]):
+            eager = tokenizer(*texts, truncation=policy, offsets=True)
+            compiled = tf.function(
+                lambda *texts, policy=policy: tokenizer(*texts, truncation=policy, offsets=True),
+                input_signature=[tf.TensorSpec([None], tf.string)] * len(texts),
+            )
+            found = compiled(*map(tf.constant, texts))
+            assert list(found) == list(eager)
+            for name in eager:
+                np.testing.assert_array_equal(found[name], eager[name])
+                assert found[name].dtype == tf.int32
+            for tensor in compiled.get_concrete_function().structured_outputs.values():
+                assert tensor.shape.rank in (2, 3)  # known before, for servers
+    for name in ("_encode", "_encode_pair", "_encode_long_pair"):
+        method = vars(WordPieceTokenizer)[name]
+        assert method.bound(tokenizer, offsets=True).experimental_get_tracing_count() == 1
+        assert method.bound(tokenizer, offsets=False).experimental_get_tracing_count() == 0

@@ -4,9 +4,9 @@ Flat files and a description; rows lie in the order they were encoded in, which 
 
     tokens.int32    the ids of all rows, padding left out
     types.uint8     their token types
-    NAME.int32      what else there is of each token: where it comes from, its own target
+    column0.int32   what else there is of each token: where it comes from, its own target; column1.int32 and so on
     rows.int64      [N, 2]: where a row starts in the two above, and its length
-    cache.json      how many there are, how many were cut, and the fingerprint of what they were made from
+    cache.json      how many there are, how many were cut, the columns' names, and the fingerprint of what they were made from
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Align(Protocol):
     """Targets of single tokens: integer columns, [B, T, ...], of some rows and what :class:`Encode` gave for them."""
 
     def __call__(
-        self, examples: Sequence[Example], encoded: Mapping[str, np.ndarray]
+        self, examples: Sequence[Example], encoded: Mapping[str, np.ndarray], /
     ) -> Mapping[str, np.ndarray]: ...
 
 
@@ -81,8 +81,8 @@ class TokenCache:
         self._tokens = _map(directory / _TOKENS, np.int32)
         self._types = _map(directory / _TYPES, np.uint8)
         self._columns = {
-            name: _map(directory / _file_of(name), np.int32).reshape(-1, *shape)
-            for name, shape in card["columns"].items()
+            name: _map(directory / _file_of(number), np.int32).reshape(-1, *shape)
+            for number, (name, shape) in enumerate(card["columns"].items())
         }
         self.max_length: int = card["max_length"]
         self.cut: int = card["cut"]
@@ -211,8 +211,8 @@ def _write(
                 more.update(align([examples[row] for row in batch], encoded))
             for name, array in more.items():
                 if name not in further:
-                    further[name], columns[name] = opened(_file_of(name)), list(np.shape(array)[2:])
-                further[name].write(np.asarray(array)[mask].astype(np.int32).tobytes())
+                    further[name], columns[name] = opened(_file_of(len(columns))), list(np.shape(array)[2:])
+                further[name].write(_integers(name, array)[mask].astype(np.int32).tobytes())
             step.advance(len(batch))
     rows.tofile(directory / _ROWS)
     card = {
@@ -227,8 +227,17 @@ def _write(
     (directory / _CARD).write_text(json.dumps(card), "utf-8")
 
 
-def _file_of(column: str) -> str:
-    return f"{column.replace('/', '.')}.int32"
+def _file_of(number: int) -> str:
+    """A further column's file; not by its name, which may hold anything, or be that of another file."""
+    return f"column{number}.int32"
+
+
+def _integers(name: str, array: Any) -> np.ndarray:
+    """A further column that can be kept."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "iub":
+        raise TypeError(f"the column {name} of the tokens holds {array.dtype}, not integers")
+    return array
 
 
 def _encoding_batches(examples: Sequence[Example]) -> Iterator[np.ndarray]:
@@ -248,7 +257,8 @@ def _identity(examples: Sequence[Example], max_length: int, fingerprint: str, *,
     digest = hashlib.sha256(json.dumps([FORMAT, max_length, fingerprint, len(examples)]).encode())
     for example in examples:
         if targets:
-            digest.update(json.dumps([example.label, dict(example.columns)]).encode() + b"\n")
+            row = [example.label, example.weight, example.group, dict(example.columns)]
+            digest.update(json.dumps(row).encode() + b"\n")
         for text in (example.text, example.text_pair):
             data = b"" if text is None else text.encode("utf-8", "surrogatepass")
             # Lengths first: "ab", "c" is not "a", "bc", and no pair is not an empty one.
@@ -261,11 +271,11 @@ def _read_card(directory: Path) -> Optional[dict[str, Any]]:
     try:
         card: dict[str, Any] = json.loads((directory / _CARD).read_text("utf-8"))
         sizes = {_TOKENS: 4 * card["tokens"], _TYPES: card["tokens"], _ROWS: 16 * card["rows"]}
-        for name, shape in card["columns"].items():
-            sizes[_file_of(name)] = 4 * card["tokens"] * math.prod(shape)
+        for number, shape in enumerate(card["columns"].values()):
+            sizes[_file_of(number)] = 4 * card["tokens"] * math.prod(shape)
         complete = all((directory / name).stat().st_size == size for name, size in sizes.items())
         return card if complete and card["format"] == FORMAT and card["cut"] >= 0 else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # not there, or not one of ours: it is made again
 
 

@@ -6,23 +6,44 @@ import json
 import unicodedata
 from typing import Any
 
+from tfpipeline.data.readers.jsonl import clean
 from tfpipeline.data.records import shortened
 from tfpipeline.errors import UserError
 
 _JOINER = "\u200d"
-_GLUED = {"\ufe0e", "\ufe0f", _JOINER, *map(chr, range(0x1F3FB, 0x1F400))}  # selectors, skin colours
+# What belongs to the emoji before it: selectors, skin colours, the tags of a region's flag.
+_GLUED = {"\ufe0e", "\ufe0f", _JOINER, *map(chr, range(0x1F3FB, 0x1F400)), *map(chr, range(0xE0020, 0xE0080))}
+_FLAGS = {*map(chr, range(0x1F1E6, 0x1F200))}  # letters, two of which are a flag
+# Vowels and final consonants of Hangul, and what they may stand behind.
+_JAMO = {*map(chr, range(0x1160, 0x1200))}
+_HANGUL = {*map(chr, range(0x1100, 0x1200)), *map(chr, range(0xAC00, 0xD7A4))}
 
 
-def parse(cell: str, source: str, what: str) -> Any:
-    """A cell that holds JSON.
+def parse(cell: str, source: str, what: str, number: Any = None) -> Any:
+    """A cell that holds JSON; halves of escaped pairs become U+FFFD, as in data files.
 
+    Args:
+        cell: the cell.
+        source: ``file:line``.
+        what: it should hold.
+        number: makes a value of a number's text; by default an int or a float.
     Raises:
-        UserError: it holds none; ``what`` it should.
+        UserError: it holds none.
     """
     try:
-        return json.loads(cell)
+        found = json.loads(cell, parse_int=number, parse_float=number, parse_constant=number)
+        return _cleaned(found) if "\\u" in cell else found
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{source}: {shortened(cell)} is not JSON ({error}); expected {what}") from error
+        reason = error if isinstance(error, ValueError) else "nested too deeply"
+        raise UserError(f"{source}: {shortened(cell)} is not JSON ({reason}); expected {what}") from error
+
+
+def shown(value: Any) -> str:
+    """A parsed value in a message."""
+    try:
+        return shortened(json.dumps(value, ensure_ascii=False))
+    except RecursionError:
+        return "nested too deeply"
 
 
 def check(text: str, start: Any, end: Any, source: str, what: str) -> None:
@@ -36,11 +57,11 @@ def check(text: str, start: Any, end: Any, source: str, what: str) -> None:
     """
     for name, place in (("start", start), ("end", end)):
         if not isinstance(place, int) or isinstance(place, bool):
-            raise UserError(f"{source}: {what} has the {name} {place!r}; offsets are whole numbers")
+            raise UserError(f"{source}: {what} has the {name} {shown(place)}; offsets are whole numbers")
     if not 0 <= start < end <= len(text):
         raise UserError(
-            f"{source}: {what} is from {start} to {end}, but the text has {len(text)} characters; offsets count code points, "
-            "and the end is one past the last"
+            f"{source}: {what} is from {shown(start)} to {shown(end)}, but the text has {len(text)} characters; offsets count "
+            "code points, and the end is one past the last"
         )
     for place in (start, end):
         if parts_a_character(text, place):
@@ -55,4 +76,20 @@ def parts_a_character(text: str, place: int) -> bool:
     if not 0 < place < len(text):
         return False
     before, behind = text[place - 1], text[place]
-    return unicodedata.category(behind) in ("Mn", "Mc", "Me") or behind in _GLUED or before == _JOINER
+    if behind in _FLAGS:
+        letters = len(text[:place]) - len(text[:place].rstrip("".join(_FLAGS)))
+        return letters % 2 > 0
+    return (
+        unicodedata.category(behind) in ("Mn", "Mc", "Me")
+        or behind in _GLUED
+        or before == _JOINER
+        or (behind in _JAMO and before in _HANGUL)
+    )
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {clean(key): _cleaned(item) for key, item in value.items()}
+    return clean(value) if isinstance(value, str) else value

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tfpipeline.config import Section
 from tfpipeline.data.records import shortened
@@ -61,6 +61,13 @@ class QuestionAnsweringOptions(Section):
     max_answer_tokens: int = Field(30, ge=1, description="Tokens of an answer at most.")
     best: int = Field(5, ge=1, le=100, description="How many of the best answers are given.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
+
+    @field_validator("no_answer_threshold")
+    @classmethod
+    def _is_probability(cls, value: Union[str, float]) -> Union[str, float]:
+        if isinstance(value, float) and not 0 <= value <= 1:
+            raise ValueError("must lie between 0 and 1")
+        return value
 
 
 class QuestionAnswering(Task):
@@ -160,10 +167,10 @@ class QuestionAnswering(Task):
 
     @staticmethod
     def _is_whole(example: Example, offsets: np.ndarray, start: int, end: int) -> bool:
-        """Whether an answer's tokens are all there: what is left of it at its ends are no words."""
+        """Whether an answer's tokens are all there: what is left of it, around and between them, are no words."""
         context = example.text_pair or ""
-        left = context[start : offsets[0, 0]] + context[offsets[-1, 1] : end]
-        return not any(character.isalnum() for character in left)
+        gaps = zip([start, *offsets[:, 1]], [*offsets[:, 0], end])
+        return not any(character.isalnum() for left, right in gaps for character in context[left:right])
 
     def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import SpanHead
@@ -194,8 +201,10 @@ class QuestionAnswering(Task):
         import tensorflow as tf
 
         never = tf.cast(_NEVER, outputs["span"].dtype)
-        span = tf.where(_is_context(inputs)[:, :, None], outputs["span"], never)
-        none = outputs["none"] if self.may_be_none else tf.fill(tf.shape(outputs["none"]), never)
+        context = _is_context(inputs)
+        span, none = tf.where(context[:, :, None], outputs["span"], never), outputs["none"]
+        if not self.may_be_none:  # but where there is nothing else
+            none = tf.where(tf.reduce_any(context, axis=1)[:, None], never, none)
         logs = tf.nn.log_softmax(tf.concat([none[:, None], span], axis=1), axis=1)
         return logs[:, 1:], logs[:, 0]
 
@@ -209,12 +218,15 @@ class QuestionAnswering(Task):
         wide = {name: tf.cast(tensor, tf.float32) for name, tensor in outputs.items()}
         logs, none = self._log_probabilities(wide, inputs)
         context = _is_context(inputs)
-        length, best = self.options.max_answer_tokens, self.options.best
         rows, width = tf.unstack(tf.shape(context))
+        length, best = tf.minimum(self.options.max_answer_tokens, width), self.options.best
         # Every span, by its first token and how many more it has: [B, T, length].
         last = tf.range(width)[:, None] + tf.range(length)[None]
         ends = tf.gather(tf.pad(logs[:, :, 1], [[0, 0], [0, length]]), last, axis=1)
-        there = context[:, :, None] & tf.gather(tf.pad(context, [[0, 0], [0, length]]), last, axis=1)
+        texts, offsets = CodePoints(inputs["text_pair"]), inputs["offsets"]
+        piece = tf.where(context, _pieces(texts, offsets), -1)
+        there = tf.gather(tf.pad(piece, [[0, 0], [0, length]], constant_values=-1), last, axis=1)
+        there = context[:, :, None] & (there == piece[:, :, None])
         scores = tf.where(there, logs[:, :, :1] + ends, float("-inf"))
         flat = tf.pad(
             tf.reshape(scores, [rows, width * length]), [[0, 0], [0, best]], constant_values=float("-inf")
@@ -223,8 +235,6 @@ class QuestionAnswering(Task):
         real = found > float("-inf")
         place = tf.where(real, place, 0)
         first = place // length
-        offsets = inputs["offsets"]
-        texts = CodePoints(inputs["text_pair"])
         starts = tf.where(real, tf.gather(offsets[:, :, 0], first, batch_dims=1), 0)
         stops = tf.gather(offsets[:, :, 1], first + place % length, batch_dims=1)
         stops = texts.whole(tf.where(real, stops, 0))
@@ -261,11 +271,13 @@ class QuestionAnswering(Task):
         from tfpipeline.metrics.question_answering import tune_threshold
 
         spans, no_answer = _texts(answers["answers"][:, 0]), answers["no_answer"]
-        threshold = np.float32(tune_threshold(spans, no_answer, targets["gold"], weights))
+        threshold = np.float32(tune_threshold(spans, no_answer, targets["gold"].tolist(), weights))
         head.threshold.assign(threshold)
-        is_none = (no_answer > threshold) | (answers["scores"][:, 0] == 0)
-        odds = no_answer / np.maximum(1 - no_answer, np.finfo(np.float32).tiny)
-        of_none = np.where(answers["start"] < 0, answers["score"], answers["scores"][:, 0] * odds)
+        is_none = (no_answer > threshold) | (answers["ends"][:, 0] == 0)
+        # Where a part of the context was answered, the odds say what "none" has beside it.
+        odds = no_answer / np.maximum(1 - no_answer, np.finfo(np.float32).eps)
+        of_none = np.minimum(answers["scores"][:, 0] * odds, 1)
+        of_none = np.where(answers["start"] < 0, answers["score"], of_none)
         return {
             **answers,
             "answer": np.where(is_none, b"", answers["answers"][:, 0]),
@@ -280,14 +292,14 @@ class QuestionAnswering(Task):
     ) -> dict[str, float]:
         from tfpipeline.metrics import question_answering
 
-        return question_answering.compute(_texts(answers["answer"]), targets["gold"], weights)
+        return question_answering.compute(_texts(answers["answer"]), targets["gold"].tolist(), weights)
 
     def report(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
     ) -> str:
         from tfpipeline.metrics import question_answering
 
-        return question_answering.report(_texts(answers["answer"]), targets["gold"], weights)
+        return question_answering.report(_texts(answers["answer"]), targets["gold"].tolist(), weights)
 
     def mistakes(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
@@ -320,7 +332,13 @@ def _answers(example: Example) -> list[tuple[int, str]]:
     cell, source, context = example.label or "", example.source, example.text_pair
     if not cell:
         return []
-    found = _spans.parse(cell, source, _WHAT) if cell[0] in "[{" else [cell]
+    found: Any = [cell]
+    if cell[0] in "[{":
+        try:
+            found = _spans.parse(cell, source, _WHAT)
+        except UserError:
+            if cell not in context:  # else it is a text that only begins like JSON
+                raise
     if isinstance(found, dict):
         texts, starts = found.get("text"), found.get("answer_start")
         texts = [texts] if isinstance(texts, str) else texts
@@ -328,30 +346,43 @@ def _answers(example: Example) -> list[tuple[int, str]]:
         if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
             raise UserError(f"{source}: the answers are {shortened(cell)}; expected {_WHAT}")
         found = [{"text": text, "answer_start": start} for text, start in zip(texts, starts)]
-    answers = []
-    for one in found:
-        text, start = (one.get("text"), one.get("answer_start")) if isinstance(one, dict) else (one, None)
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(
-                f"{source}: an answer is {json.dumps(one)[:60]}; expected a text that is not empty, and no answer at all "
-                "for a question without one"
-            )
-        if start is None:
-            start = context.find(text)
-            if start < 0:
-                raise UserError(
-                    f'{source}: the answer "{shortened(text)}" is not in the context; copy it from there'
-                )
-        _spans.check(context, start, start + len(text), source, f'the answer "{shortened(text)}"')
-        if context[start : start + len(text)] != text:
-            at = context.find(text)
-            where = f"it is at {at}" if at >= 0 else "it is nowhere in the context"
-            raise UserError(
-                f'{source}: the answer "{shortened(text)}" is not at {start} of the context, where '
-                f'"{shortened(context[start : start + len(text)])}" stands; {where}; offsets count code points from 0'
-            )
-        answers.append((start, text))
-    return answers
+    return [_answer(one, context, source) for one in found]
+
+
+def _answer(one: Any, context: str, source: str) -> tuple[int, str]:
+    """One of a row's answers, as its data file has it; see :func:`_answers`."""
+    text, start = (one.get("text"), one.get("answer_start")) if isinstance(one, dict) else (one, None)
+    if not isinstance(text, str) or not text.strip():
+        raise UserError(
+            f"{source}: an answer is {_spans.shown(one)}; expected a text that is not empty, and no answer at all "
+            "for a question without one"
+        )
+    what = f'the answer "{shortened(text)}"'
+    if start is None:
+        start = next(_places(context, text), context.find(text))
+        if start < 0:
+            raise UserError(f"{source}: {what} is not in the context; copy it from there")
+    if type(start) is int and not (start >= 0 and context.startswith(text, start)):
+        here = context[start : start + len(text)] if start >= 0 else ""
+        stands = f'where "{shortened(here)}" stands' if here else f"which has {len(context)} characters"
+        nearest = min(
+            _places(context, text), key=lambda place: abs(place - start), default=context.find(text)
+        )
+        where = "it is nowhere in the context" if nearest < 0 else f"it is at {nearest}"
+        raise UserError(
+            f"{source}: {what} is not at {_spans.shown(start)} of the context, {stands}; {where}; offsets count code points from 0"
+        )
+    _spans.check(context, start, start + len(text) if isinstance(start, int) else None, source, what)
+    return start, text
+
+
+def _places(context: str, text: str) -> Iterator[int]:
+    """Where a text stands in a context and parts no character."""
+    place = context.find(text)
+    while place >= 0:
+        if not any(_spans.parts_a_character(context, edge) for edge in (place, place + len(text))):
+            yield place
+        place = context.find(text, place + 1)
 
 
 def _kept(example: Example) -> list[tuple[int, str]]:
@@ -365,6 +396,18 @@ def _is_context(tokens: Mapping[str, Any]) -> Any:
     return (
         (offsets[..., 1] > offsets[..., 0]) & (tokens["attention_mask"] > 0) & (tokens["token_type_ids"] > 0)
     )
+
+
+def _pieces(texts: Any, offsets: Any) -> Any:
+    """A number for each token, int32 [B, T], higher where words were left out before it (``text.long: head_tail``).
+
+    No answer reaches over them: the model has not read them, and they may be a whole book.
+    """
+    import tensorflow as tf
+
+    between = texts.cut(offsets[:, :-1, 1], offsets[:, 1:, 0])
+    words = tf.strings.regex_full_match(between, r"\C*[\pL\pN]\C*")
+    return tf.cumsum(tf.pad(tf.cast(words, tf.int32), [[0, 0], [1, 0]]), axis=1)
 
 
 def _texts(answers: np.ndarray) -> list[str]:

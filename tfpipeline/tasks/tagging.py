@@ -10,8 +10,11 @@ least sure word's tag is more probable than the next one. With the scheme ``plai
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Optional
 
@@ -20,6 +23,8 @@ from pydantic import Field
 
 from tfpipeline.config import Section
 from tfpipeline.console import say
+from tfpipeline.data.readers.jsonl import Number
+from tfpipeline.data.records import shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
 from tfpipeline.tasks._pooled import LabelCounts, check_labels, unknown_label
@@ -35,16 +40,15 @@ if TYPE_CHECKING:
     from tfpipeline.models import BertConfig
 
 _HEAD = "token_classifier"
-_OUTSIDE, _NO_TYPE, _MISSED = "O", "_", "-"
+_OUTSIDE, _NO_TYPE = "O", "_"
 # What others call the first, inner, last and only word of an entity: BILOU, BMES.
 _PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
 _PREFIXED = {"bio": "BI", "bioes": "BIES"}
 _MAX_ENTITIES = 128  # of a checkpoint that comes without rows
 _LEAST_ENTITIES = 16
-# Words of rows that come with entities alone: single Chinese and Japanese characters, runs of other letters and
-# digits, any other sign.
-_CHARACTERS = "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
-_WORD = re.compile(f"[{_CHARACTERS}]|(?:(?![{_CHARACTERS}_])\\w)+|[^\\w\\s]|_")
+_CHARACTERS = (
+    "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"  # each a word of rows of entities
+)
 _SHOWN = 8
 
 Span = tuple[int, int, str]
@@ -108,6 +112,8 @@ class Tagging(Task):
         self.tags = tuple(learnt["tags"])
         self.best_metric = "token_accuracy" if options.scheme == "plain" else "f1"
         self._index = {tag: index for index, tag in enumerate(self.tags)}
+        # What is answered of a word that was cut off, with the scheme plain; no tag is called so.
+        self._missed = next(name for name in map("-".__mul__, itertools.count(1)) if name not in self._index)
         parts = [self._parts(tag) for tag in self.tags]
         self._types = tuple(dict.fromkeys(kind for _, kind in parts if kind is not None))
         self._kinds = [prefix for prefix, _ in parts]
@@ -139,13 +145,15 @@ class Tagging(Task):
             found = _spans.parse(example.label, example.source, what)
         else:
             found = example.label.split()
-        if found and all(isinstance(one, str) for one in found):
-            return _from_tags(options, example, found)
-        return _from_entities(options, example, found)
+        tags = all(isinstance(one, str) for one in found)
+        if not found:  # no entities, or no tags for no words
+            tags = options.scheme == "plain" or _list_of_tokens(example.text) is not None
+        return _from_tags(options, example, found) if tags else _from_entities(options, example, found)
 
     @classmethod
     def strata(cls, options: TaggingOptions, example: Example) -> Collection[Hashable]:
-        return {kind for _, _, kind in _kept(example)[0]}
+        # In the text's order: a set's changes from process to process, and the split would with it.
+        return list(dict.fromkeys(kind for _, _, kind in _kept(example)[0]))
 
     @classmethod
     def from_examples(cls, options: TaggingOptions, examples: Sequence[Example]) -> Tagging:
@@ -201,8 +209,16 @@ class Tagging(Task):
         scheme = "plain"
         if all(part is not None for part in parts) and _OUTSIDE in tags:
             scheme = "bioes" if any(part and part[0] in "ES" for part in parts) else "bio"
-        options = TaggingOptions.model_validate({"scheme": scheme, "labels": None})
-        return cls(options, {"tags": list(tags), "max_entities": _MAX_ENTITIES})
+        learnt = {"tags": list(tags), "max_entities": _MAX_ENTITIES}
+        task = cls(TaggingOptions.model_validate({"scheme": scheme, "labels": None}), learnt)
+        if task.entities and not task._all_allowed():
+            # Such as I-PER without B-PER, where B- only begins what directly follows another of its type (IOB).
+            return task.with_options(task.options.model_copy(update={"constrained": False}))
+        return task
+
+    def with_options(self, options: TaggingOptions) -> Tagging:
+        most = options.max_entities or self._learnt["max_entities"]
+        return type(self)(options, {**self._learnt, "max_entities": most})
 
     def head_variables(self, head: Any) -> dict[str, Any]:
         return {f"{_HEAD}/kernel": head.dense.kernel, f"{_HEAD}/bias": head.dense.bias}
@@ -217,7 +233,10 @@ class Tagging(Task):
             for _, _, kind in spans:
                 if kind not in self._types:
                     raise UserError(unknown_label(self.options.labels, example, kind, self._types))
-            places = words if words is not None else _words_of(example.text, spans)
+            if words is None:
+                places = _words_of(example.text, spans)
+            else:
+                places = _seen(example.text, words, all_of_them=not self.entities)
             found[row] = tuple((*place, tag) for place, tag in zip(places, self._word_tags(places, spans)))
         return {"words": found}
 
@@ -230,7 +249,9 @@ class Tagging(Task):
             spans, _, _ = _kept(example)
             own = {name: array[row] for name, array in tokens.items()}
             real = _is_text(own)
-            begins = _is_first(own, real, self.options.words)
+            begins = (own["word_starts"] > 0) & real
+            if self.options.words == "whitespace":
+                begins &= _behind_space(example.text, own["offsets"], real)
             tags[row] = self._token_tags(own["offsets"], real, begins, spans)
         return {"tags": tags}
 
@@ -261,8 +282,10 @@ class Tagging(Task):
 
     def _tag(self, kind: str | None, before: bool, behind: bool) -> str:
         """The model's tag of a word of a type: is the one before it of the same entity, and the one behind?"""
-        if not self.entities or kind is None:
-            return _OUTSIDE if kind is None else kind
+        if kind is None:
+            return _OUTSIDE if self.entities else self._missed
+        if not self.entities:
+            return kind
         if self.options.scheme == "bio":
             return f"{'I' if before else 'B'}-{kind}"
         return f"{('I' if behind else 'E') if before else ('B' if behind else 'S')}-{kind}"
@@ -296,9 +319,14 @@ class Tagging(Task):
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
 
+        from tfpipeline.text.code_points import CodePoints
+
         logits = tf.cast(outputs["logits"], tf.float32)
+        texts = CodePoints(inputs["text"])
         real = _is_text(inputs)
-        begins = _is_first(inputs, real, self.options.words)
+        begins = (inputs["word_starts"] > 0) & real
+        if self.options.words == "whitespace":
+            begins &= _behind_space_in_graph(texts, inputs["offsets"], real)
         tags, probabilities = self._decoded(
             logits, real if self.options.sub_words == "all" else begins, outputs
         )
@@ -307,7 +335,7 @@ class Tagging(Task):
             tf.one_hot(tags, len(self.tags), on_value=True, off_value=False), 0.0, probabilities
         )
         margin = tf.reduce_min(tf.where(begins, best - tf.reduce_max(others, axis=-1), 1.0), axis=1)
-        found = self._entities(tags, best, real, begins, inputs)
+        found = self._entities(tags, best, real, begins, inputs["offsets"], texts)
         return {**found, "margin": margin}
 
     def _decoded(
@@ -344,30 +372,40 @@ class Tagging(Task):
         found = tf.reduce_sum(outputs["transitions"][:1], axis=0)
         return Transitions(found[:size], found[size], found[size + 1])
 
+    def _follows(self, before: int | None, behind: int | None) -> bool:
+        """Whether the scheme has a tag behind another one; None stands for what is outside of the text."""
+        opened = before is not None and self._kinds[before] in ("B", "I")
+        continues = behind is not None and self._kinds[behind] in ("I", "E")
+        same = before is not None and behind is not None and self._type_of[before] == self._type_of[behind]
+        if self.options.scheme == "bioes":
+            return same if opened and continues else opened == continues
+        return not continues or (opened and same)
+
     def _allowed(self) -> Any:
         """0 for what may follow what, -inf for the rest."""
         from tfpipeline.models.crf import Transitions
 
-        kinds = list(zip(self._kinds, self._type_of))
-        bioes = self.options.scheme == "bioes"
-
-        def follows(before: tuple[str, int] | None, behind: tuple[str, int] | None) -> bool:
-            opened = before is not None and before[0] in ("B", "I")
-            continues = behind is not None and behind[0] in ("I", "E")
-            same = before is not None and behind is not None and before[1] == behind[1]
-            if bioes:
-                return same if opened and continues else opened == continues
-            return not continues or (opened and same)
+        tags = range(len(self.tags))
 
         def scores(pairs: Iterable[bool]) -> np.ndarray:
             return np.where(list(pairs), 0.0, -np.inf).astype(np.float32)
 
-        between = scores(follows(one, two) for one in kinds for two in kinds)
+        between = scores(self._follows(one, two) for one in tags for two in tags)
         return Transitions(
-            between.reshape(len(kinds), -1),
-            scores(follows(None, kind) for kind in kinds),
-            scores(follows(kind, None) for kind in kinds),
+            between.reshape(len(tags), -1),
+            scores(self._follows(None, tag) for tag in tags),
+            scores(self._follows(tag, None) for tag in tags),
         )
+
+    def _all_allowed(self) -> bool:
+        """Whether the scheme has a sequence with each of the tags."""
+        tags = range(len(self.tags))
+        begun = {tag for tag in tags if self._follows(None, tag)}
+        ended = {tag for tag in tags if self._follows(tag, None)}
+        for _ in tags:
+            begun |= {tag for tag in tags if any(self._follows(one, tag) for one in begun)}
+            ended |= {tag for tag in tags if any(self._follows(tag, one) for one in ended)}
+        return len(begun & ended) == len(tags)
 
     def _entities(
         self,
@@ -375,7 +413,8 @@ class Tagging(Task):
         probability: tf.Tensor,
         real: tf.Tensor,
         begins: tf.Tensor,
-        inputs: Mapping[str, tf.Tensor],
+        offsets: tf.Tensor,
+        texts: Any,
     ) -> dict[str, tf.Tensor]:
         """What the tags of words say, read as conlleval reads them.
 
@@ -384,11 +423,10 @@ class Tagging(Task):
             probability: float32 [B, T], of these.
             real: bool [B, T], the tokens of the text.
             begins: bool [B, T], those that begin a word.
-            inputs: see :meth:`answers`.
+            offsets: int32 [B, T, 2], where they stand.
+            texts: where the code points of the texts are.
         """
         import tensorflow as tf
-
-        from tfpipeline.text.code_points import CodePoints
 
         # Words one after the other, of all texts: [W].
         where = tf.where(begins)
@@ -401,7 +439,7 @@ class Tagging(Task):
             tf.gather_nd(tf.cumsum(tf.reshape(tf.cast(begins, tf.int32), [-1])), _flat(token, tags)), tf.int32
         )
         count = tf.size(row)
-        ends = tf.math.unsorted_segment_max(tf.gather_nd(inputs["offsets"][:, :, 1], token), word - 1, count)
+        ends = tf.math.unsorted_segment_max(tf.gather_nd(offsets[:, :, 1], token), word - 1, count)
         inside = kind >= 0
 
         def before(values: tf.Tensor, first: Any) -> tf.Tensor:
@@ -420,8 +458,14 @@ class Tagging(Task):
         first = tf.where(begin)[:, 0]
         size = tf.size(first)
         owner = tf.gather(row, first)
-        start = tf.gather(tf.gather_nd(inputs["offsets"][:, :, 0], where), first)
+        start = tf.gather(tf.gather_nd(offsets[:, :, 0], where), first)
         end = tf.math.unsorted_segment_max(ends, number, size)
+        # A mark that is a word's first letter is not also the accent of the word before.
+        limit = tf.where(
+            tf.equal(owner, tf.concat([owner[1:], [-1]], axis=0)),
+            tf.concat([start[1:], [0]], axis=0),
+            tf.int32.max,
+        )
         score = tf.math.unsorted_segment_mean(tf.gather_nd(probability, where), number, size)
         rows = tf.shape(tags)[0]
         counts = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, rows)
@@ -433,9 +477,8 @@ class Tagging(Task):
         def dense(values: tf.Tensor) -> tf.Tensor:
             return tf.scatter_nd(slots, tf.gather(values, kept), tf.stack([rows, most]))
 
-        texts = CodePoints(inputs["text"])
         starts = dense(start)
-        places = texts.whole(dense(end))
+        places = tf.minimum(texts.whole(dense(end)), dense(limit))
         names = tf.constant(["", *self._types])
         return {
             "types": tf.gather(names, dense(tf.gather(kind, first) + 1)),
@@ -495,16 +538,11 @@ class Tagging(Task):
             if different:
                 wrong.append((len(different), row, different[:_SHOWN]))
         wrong.sort(key=lambda found: -found[0])
-        return [
-            (
-                row,
-                *(
-                    " ".join(f"{index + 1}:{tags[row][index]}" for index in shown)
-                    for tags in (truth, answered)
-                ),
-            )
-            for _, row, shown in wrong
-        ]  # type: ignore[misc]
+
+        def said(tags: Sequence[str], shown: Sequence[int]) -> str:
+            return " ".join(f"{index + 1}:{tags[index]}" for index in shown)
+
+        return [(row, said(truth[row], shown), said(answered[row], shown)) for _, row, shown in wrong]
 
     def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
         return np.asarray(np.abs(answers["margin"]) <= tolerance)
@@ -538,7 +576,7 @@ class Tagging(Task):
                 at += 1
             found = at if at < len(spans) and spans[at][0] <= start else -1
             if found < 0:
-                tags.append(_OUTSIDE if self.entities else _MISSED)
+                tags.append(_OUTSIDE if self.entities else self._missed)
             elif not self.entities:
                 tags.append(spans[found][2])
             else:
@@ -561,6 +599,11 @@ def _from_tags(options: TaggingOptions, example: Example, tags: Sequence[str]) -
     """A row with a tag for each token."""
     tokens = _list_of_tokens(example.text)
     if tokens is not None:
+        for number, token in enumerate(tokens, 1):
+            if not isinstance(token, str) or not token:
+                raise UserError(
+                    f"{example.source}: token {number} is {_spans.shown(token)}; expected a text that is not empty"
+                )
         text, words = options.separator.join(tokens), []
         start = 0
         for token in tokens:
@@ -578,7 +621,7 @@ def _from_tags(options: TaggingOptions, example: Example, tags: Sequence[str]) -
         for tag in tags:
             if _prefix_and_type(tag) is None:
                 raise UserError(
-                    f'{example.source}: the tag "{tag}" is neither O nor one such as B-PER or I-PER; if each word has a tag '
+                    f'{example.source}: the tag "{shortened(tag)}" is neither O nor one such as B-PER or I-PER; if each word has a tag '
                     "of its own, set task.scheme to plain"
                 )
         spans, mended = _spans_of(words, tags)
@@ -591,9 +634,17 @@ def _from_entities(options: TaggingOptions, example: Example, found: Any) -> Exa
         raise UserError(
             f"{example.source}: the row has entities, but task.scheme is plain; set it to bio, or give each word a tag"
         )
-    spans = []
+    tokens = _list_of_tokens(example.text)
+    if tokens is not None and all(isinstance(token, str) for token in tokens):
+        raise UserError(
+            f"{example.source}: the text is a list of tokens, but the row has entities; give each token a tag, or entities of "
+            "the text as it is written"
+        )
+    spans: list[Span] = []
     for number, entity in enumerate(found, 1):
         what = f"entity {number}"
+        start: Any
+        end: Any
         if isinstance(entity, dict):
             start, end = entity.get("start"), entity.get("end")
             kind = next((entity[name] for name in ("type", "label", "entity") if name in entity), None)
@@ -601,32 +652,38 @@ def _from_entities(options: TaggingOptions, example: Example, found: Any) -> Exa
             start, end, kind = entity
         else:
             raise UserError(
-                f"{example.source}: {what} is {json.dumps(entity)[:60]}; expected "
+                f"{example.source}: {what} is {_spans.shown(entity)}; expected "
                 '{"start": 0, "end": 4, "type": "PER"}, or [0, 4, "PER"]'
             )
         if not isinstance(kind, str) or not kind.strip():
             raise UserError(f'{example.source}: {what} has no type; give it one, such as "type": "PER"')
         _spans.check(example.text, start, end, example.source, what)
+        if _word_pattern().search(example.text, start, end) is None:
+            raise UserError(
+                f"{example.source}: {what} is {example.text[start:end][:_SHOWN]!a}, which has no letter and no sign; remove it"
+            )
         spans.append((start, end, kind.strip()))
     spans.sort()
     for one, two in zip(spans, spans[1:]):
         if two[0] < one[1]:
             raise UserError(
-                f"{example.source}: the entities {one[2]} ({one[0]} to {one[1]}) and {two[2]} ({two[0]} to {two[1]}) overlap; "
-                "keep one of them"
+                f"{example.source}: the entities {shortened(one[2])} ({one[0]} to {one[1]}) and {shortened(two[2])} ({two[0]} to "
+                f"{two[1]}) overlap; keep one of them"
             )
     return dataclasses.replace(example, label=_dumped(spans, None, False))
 
 
-def _list_of_tokens(text: str) -> list[str] | None:
-    """The tokens of a text that is a list of them, as a CoNLL column is."""
+def _list_of_tokens(text: str) -> list[Any] | None:
+    """The tokens of a text that is a list of them, as a CoNLL column is; numbers among them as they are written."""
     if not text.startswith("["):
         return None
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = _spans.parse(text, "", "", Number)
+    except UserError:
         return None  # it only begins like one
-    return found if isinstance(found, list) and all(isinstance(token, str) for token in found) else None
+    # "[1]" is a text, such as that of a footnote.
+    tokens = not found or any(type(token) is str for token in found)
+    return [str(token) if isinstance(token, Number) else token for token in found] if tokens else None
 
 
 def _spans_of(words: Words, tags: Sequence[str]) -> tuple[list[Span], bool]:
@@ -666,16 +723,69 @@ def _kept(example: Example) -> tuple[list[Span], Words | None, bool]:
 
 def _words_of(text: str, spans: Sequence[Span]) -> Words:
     """The words of a text; none reaches over the end of an entity."""
-    cuts = sorted({place for start, end, _ in spans for place in (start, end)})
-    words: Words = []
-    for match in _WORD.finditer(text):
-        start, end = match.span()
-        for cut in cuts:
-            if start < cut < end:
-                words.append((start, cut))
-                start = cut
-        words.append((start, end))
-    return words
+    pattern = _word_pattern()
+    cuts = sorted({0, len(text), *(place for start, end, _ in spans for place in (start, end))})
+    pieces = zip(cuts, cuts[1:])
+    return [match.span() for start, end in pieces for match in pattern.finditer(text, start, end)]
+
+
+def _seen(text: str, words: Words, *, all_of_them: bool) -> Words:
+    """Words from the first character on that a token may begin with; those that have none are left out or as they are."""
+    if text.isascii() and text.isprintable():
+        return words
+    found = []
+    for start, end in words:
+        # A mark begins a token only if accents are kept, and then its word's token reaches on to the letter.
+        ends = (_end(pattern, text, start, end) for pattern in _silent_patterns())
+        first = next((at for at in ends if at < end), end)
+        if first < end:
+            found.append((first, end))
+        elif all_of_them:
+            found.append((start, end))
+    return found
+
+
+def _end(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
+    """Where a pattern that fits anywhere ends."""
+    match = pattern.match(text, start, end)
+    return start if match is None else match.end()
+
+
+@functools.lru_cache(maxsize=1)
+def _word_pattern() -> re.Pattern[str]:
+    """A word of a row that comes with entities alone.
+
+    A Chinese or Japanese character, a run of other letters and digits with their marks, or any other sign.
+    """
+    dropped, stripped = _silent_classes()
+    marks = (point for point in range(0x300, 0xE0200) if unicodedata.category(chr(point)).startswith("M"))
+    letters, within = f"[^\\W{_CHARACTERS}_]+", f"[{dropped}{_class_of(marks)}]+"
+    sign = f"(?![\\s{dropped}{stripped}])(?:[{_CHARACTERS}]|[^\\w\\s]|_)"
+    return re.compile(f"{letters}(?:{letters}|{within})*|{sign}")
+
+
+@functools.lru_cache(maxsize=1)
+def _silent_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What no token begins with: white space, what BERT drops, and marks that it may strip; the same without marks."""
+    dropped, stripped = _silent_classes()
+    return re.compile(f"[\\s{dropped}{stripped}]*"), re.compile(f"[\\s{dropped}]*")
+
+
+def _silent_classes() -> tuple[str, str]:
+    """Of regular expressions: the characters that BERT's cleaning drops, and those that it strips with accents."""
+    from tfpipeline.text.unicode_tables import mark_edges, removed_points
+
+    edges = mark_edges().tolist()
+    stripped = itertools.chain.from_iterable(map(range, edges[::2], edges[1::2]))
+    return _class_of(removed_points()), _class_of(stripped)
+
+
+def _class_of(points: Iterable[int]) -> str:
+    """Rising code points as ranges, for within the brackets of a regular expression."""
+    found = np.fromiter(points, np.int64)
+    gaps = np.flatnonzero(np.diff(found) > 1)
+    first, last = found[np.r_[0, gaps + 1]].tolist(), found[np.r_[gaps, len(found) - 1]].tolist()
+    return "".join(f"\\U{one:08x}-\\U{two:08x}" for one, two in zip(first, last))
 
 
 def _is_text(tokens: Mapping[str, Any]) -> Any:
@@ -686,22 +796,32 @@ def _is_text(tokens: Mapping[str, Any]) -> Any:
     )
 
 
-def _is_first(tokens: Mapping[str, Any], real: Any, words: str) -> Any:
-    """Which tokens begin a word, bool [..., T]; arrays or tensors."""
-    begins = (tokens["word_starts"] > 0) & real
-    if words == "punctuation":
-        return begins
-    offsets = tokens["offsets"]
-    gap = offsets[..., 1:, 0] > offsets[..., :-1, 1]
-    if isinstance(real, np.ndarray):
-        apart = np.concatenate([np.ones_like(gap[..., :1]), gap], axis=-1)
-        fresh = np.concatenate([np.ones_like(real[..., :1]), ~real[..., :-1]], axis=-1)
-    else:
-        import tensorflow as tf
+def _behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Which tokens of a text are its first, or have white space before them, bool [T]."""
+    spaces = _spaces()
+    found = np.ones(len(real), bool)
+    for at in np.flatnonzero(real[1:] & real[:-1]) + 1:
+        found[at] = not spaces.isdisjoint(text[offsets[at - 1, 1] : offsets[at, 0]])
+    return found
 
-        apart = tf.concat([tf.ones_like(real[..., :1]), gap], axis=-1)
-        fresh = tf.concat([tf.ones_like(real[..., :1]), tf.logical_not(real[..., :-1])], axis=-1)
-    return begins & (apart | fresh)
+
+def _behind_space_in_graph(texts: Any, offsets: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """The same of several texts, bool [B, T]."""
+    import tensorflow as tf
+
+    ends = tf.pad(offsets[:, :-1, 1], [[0, 0], [1, 0]])
+    between = texts.cut(ends, offsets[:, :, 0])
+    spaces = "".join(f"\\x{{{ord(space):x}}}" for space in sorted(_spaces()))
+    first = tf.logical_not(tf.pad(real[:, :-1], [[0, 0], [1, 0]]))
+    return first | tf.strings.regex_full_match(between, f"\\C*[{spaces}]\\C*")
+
+
+@functools.lru_cache(maxsize=1)
+def _spaces() -> frozenset[str]:
+    """What BERT takes as white space."""
+    from tfpipeline.text.unicode_tables import space_points
+
+    return frozenset(map(chr, space_points()))
 
 
 def _flat(where: Any, like: Any) -> Any:

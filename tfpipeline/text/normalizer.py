@@ -154,7 +154,7 @@ class Normalizer(tf.Module):
         every = tf.repeat(own, width)
         return tf.tensor_scatter_nd_update(every, found[:, tf.newaxis], origin)
 
-    def _normalize(self, texts: Any) -> tuple[Any, Any, Any, Any, Any]:
+    def _normalize(self, texts: Any) -> tuple[Any, Any, Any, Any, Any, Any]:
         """The normalised texts, string [R].
 
         And what tells where they come from: int32 [P], the code points of all texts, each special token one; int32 [P],

@@ -188,8 +188,8 @@ class Run:
         Returns:
             Name -> [B, ...].
         """
-        tokens: dict[str, Any] = self.encode(texts, text_pair)
-        outputs = model({name: tf.constant(tokens[name]) for name in INPUTS}, training=False)
+        tokens = {name: tf.constant(array) for name, array in self.encode(texts, text_pair).items()}
+        outputs = model({name: tokens[name] for name in INPUTS}, training=False)
         asked = {"text": texts, **({} if text_pair is None else {"text_pair": text_pair})}
         strings = {name: tf.constant(list(some), tf.string, [len(some)]) for name, some in asked.items()}
         answers = self.task.answers(outputs, {**tokens, **strings})
