@@ -174,3 +174,16 @@ def test_tags_that_are_not_of_entities(tag):
             tagging.compute(truth, predicted, entities=True)
         assert str(caught.value) == wanted
         assert tagging.compute(truth, predicted, entities=False)["token_accuracy"] == 0
+
+
+def test_a_word_without_an_answer_is_no_tag_of_its_own():
+    truth, predicted = [["A", "B", "A", "B"]], [["A", "B", "A", ""]]
+    found = tagging.compute(truth, predicted, entities=False)
+    assert found == {
+        "macro_f1": pytest.approx((1 + 2 / 3) / 2),
+        "token_accuracy": 0.75,
+        "f1/A": 1.0,
+        "f1/B": pytest.approx(2 / 3),
+    }
+    table = tagging.report(truth, predicted, entities=False)
+    assert [line.split()[0] for line in table.splitlines() if line.strip()][1:3] == ["A", "B"]

@@ -42,7 +42,7 @@ def compute(
 
     Args:
         truth: N sequences of tags.
-        predicted: N sequences of as many tags.
+        predicted: N sequences of as many tags; "" for a word without an answer.
         weights: float [N], at least 0; 1 by default.
         entities: whether the tags are entities in BIO, ``B-PER``, ``I-PER`` and ``O``.
     Raises:
@@ -75,8 +75,10 @@ def report(
     text = ""
     if entities and _types(truth, predicted):
         text = sequence_labeling.classification_report(truth, predicted, digits=_DIGITS, zero_division=0)
-    elif not entities and _names(truth, predicted):
-        text = metrics.classification_report(*_words(truth, predicted), digits=_DIGITS, zero_division=0)
+    elif not entities and (names := _names(truth, predicted)):
+        text = metrics.classification_report(
+            *_words(truth, predicted), labels=names, digits=_DIGITS, zero_division=0
+        )
     table = text.rstrip("\n") or f"no {'entities' if entities else 'words'}"
     return f"{table}\n\ntoken accuracy {_accuracy(truth, predicted):.{_DIGITS}f}\n"
 
@@ -96,8 +98,8 @@ def _types(truth: Tags, predicted: Tags) -> list[str]:
 
 
 def _names(truth: Tags, predicted: Tags) -> list[str]:
-    """The tags that occur, sorted."""
-    return sorted(set().union(*_words(truth, predicted)))
+    """The tags that occur, sorted; "" is none, but what a word counts as that was not answered."""
+    return sorted(set().union(*_words(truth, predicted)) - {""})
 
 
 def _words(truth: Tags, predicted: Tags) -> tuple[list[str], list[str]]:
@@ -127,7 +129,7 @@ def _checked(
     _, rows, _ = counted(lengths, np.arange(len(truth)), weights)
     kept = [list(truth[row]) for row in rows], [list(predicted[row]) for row in rows]
     if entities:
-        for tag in _names(*kept):
+        for tag in sorted(set().union(*_words(*kept))):
             # seqeval would warn and take its first letter for the kind.
             if tag not in _BARE and not tag.startswith(_KINDS):
                 raise UserError(

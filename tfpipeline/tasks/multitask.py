@@ -308,7 +308,8 @@ class Multitask(Task):
         names, answers = [], {}
         for name, part in self.parts.items():
             filled = _fill(self.options, train)[name]
-            found = part.baseline(_Filled(self.options, name, train, filled), test)
+            asked = _Filled(self.options, name, test, np.ones(len(test), bool))
+            found = part.baseline(_Filled(self.options, name, train, filled), asked)
             if found is not None:
                 names.append(found[0])
                 answers.update({f"{name}/{answer}": values for answer, values in found[1].items()})

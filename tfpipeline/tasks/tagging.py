@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _HEAD = "token_classifier"
 _OUTSIDE, _NO_TYPE = "O", "_"
+_MISSED = ""  # what a word counts as that was cut off, with the scheme plain
 # What others call the first, inner, last and only word of an entity: BILOU, BMES.
 _PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
 _PREFIXED = {"bio": "BI", "bioes": "BIES"}
@@ -112,8 +113,6 @@ class Tagging(Task):
         self.tags = tuple(learnt["tags"])
         self.best_metric = "token_accuracy" if options.scheme == "plain" else "f1"
         self._index = {tag: index for index, tag in enumerate(self.tags)}
-        # What is answered of a word that was cut off, with the scheme plain; no tag is called so.
-        self._missed = next(name for name in map("-".__mul__, itertools.count(1)) if name not in self._index)
         parts = [self._parts(tag) for tag in self.tags]
         self._types = tuple(dict.fromkeys(kind for _, kind in parts if kind is not None))
         self._kinds = [prefix for prefix, _ in parts]
@@ -283,7 +282,7 @@ class Tagging(Task):
     def _tag(self, kind: str | None, before: bool, behind: bool) -> str:
         """The model's tag of a word of a type: is the one before it of the same entity, and the one behind?"""
         if kind is None:
-            return _OUTSIDE if self.entities else self._missed
+            return _OUTSIDE if self.entities else _MISSED
         if not self.entities:
             return kind
         if self.options.scheme == "bio":
@@ -576,7 +575,7 @@ class Tagging(Task):
                 at += 1
             found = at if at < len(spans) and spans[at][0] <= start else -1
             if found < 0:
-                tags.append(_OUTSIDE if self.entities else self._missed)
+                tags.append(_OUTSIDE if self.entities else _MISSED)
             elif not self.entities:
                 tags.append(spans[found][2])
             else:
