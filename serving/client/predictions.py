@@ -94,7 +94,7 @@ class Tagging(Prediction):
     Attributes:
         entities: in the order of the text; the first ones, when there are more than the model answers with.
         count: how many the text has.
-        margin: by how much the least sure word's tag is more probable than the next one; 1 for a text without words.
+        margin: how far the least sure word's tag is from the best other one in probability; 1 for a text without words.
             Below 0 when the tags around it rule the more probable one out.
     """
 

@@ -3,18 +3,13 @@
 Loss: cross-entropy of each word's tag, or with ``crf`` the negative log-likelihood of all of them, divided by their
 number. Decoding, in the graph: the best sequence of tags that the scheme allows.
 Served answer, E ``max_entities``: ``types``, ``texts`` string [B, E], ``starts``, ``ends`` int32 [B, E], ``scores`` float32
-[B, E], filled up with "" and 0; ``count`` int32 [B], how many there are, and ``margin`` float32 [B], by how much the
-least sure word's tag is more probable than the next one. With the scheme ``plain`` each word is an entity.
+[B, E], filled up with "" and 0; ``count`` int32 [B], how many there are, and ``margin`` float32 [B], how far
+the least sure word's tag is from the best other one in probability. With the scheme ``plain`` each word is an entity.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import itertools
-import json
-import re
-import unicodedata
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Optional
 
@@ -23,11 +18,22 @@ from pydantic import Field
 
 from tfpipeline.config import Section
 from tfpipeline.console import say
-from tfpipeline.data.readers.jsonl import Number
-from tfpipeline.data.records import shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
 from tfpipeline.tasks._pooled import LabelCounts, check_labels, unknown_label
+from tfpipeline.tasks._tagged_rows import (
+    OUTSIDE,
+    Span,
+    Words,
+    entities_of,
+    from_entities,
+    from_tags,
+    kept_of,
+    list_of_tokens,
+    prefix_and_type,
+    seen,
+    words_of,
+)
 from tfpipeline.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -40,20 +46,11 @@ if TYPE_CHECKING:
     from tfpipeline.models import BertConfig
 
 _HEAD = "token_classifier"
-_OUTSIDE, _NO_TYPE = "O", "_"
 _MISSED = ""  # what a word counts as that was cut off, with the scheme plain
-# What others call the first, inner, last and only word of an entity: BILOU, BMES.
-_PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
 _PREFIXED = {"bio": "BI", "bioes": "BIES"}
 _MAX_ENTITIES = 128  # of a checkpoint that comes without rows
 _LEAST_ENTITIES = 16
-_CHARACTERS = (
-    "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"  # each a word of rows of entities
-)
 _SHOWN = 8
-
-Span = tuple[int, int, str]
-Words = list[tuple[int, int]]
 
 
 class TaggingOptions(Section):
@@ -112,10 +109,14 @@ class Tagging(Task):
         super().__init__(options, dict(learnt))
         self.tags = tuple(learnt["tags"])
         self.best_metric = "token_accuracy" if options.scheme == "plain" else "f1"
-        self._index = {tag: index for index, tag in enumerate(self.tags)}
         parts = [self._parts(tag) for tag in self.tags]
         self._types = tuple(dict.fromkeys(kind for _, kind in parts if kind is not None))
         self._kinds = [prefix for prefix, _ in parts]
+        # By the tag as this module writes it, whatever the data calls an inner or a last word.
+        self._index = {
+            prefix if kind is None else f"{prefix}-{kind}" if self.entities else kind: index
+            for index, (prefix, kind) in enumerate(parts)
+        }
         self._type_of = [-1 if kind is None else self._types.index(kind) for _, kind in parts]
 
     @property
@@ -125,7 +126,7 @@ class Tagging(Task):
 
     def _parts(self, tag: str) -> tuple[str, str | None]:
         """A tag's prefix and type; none of what is outside."""
-        return ("S", tag) if not self.entities else _prefix_and_type(tag) or ("S", tag)
+        return ("S", tag) if not self.entities else prefix_and_type(tag) or ("S", tag)
 
     @classmethod
     def check(cls, options: TaggingOptions, data: DataOptions) -> None:
@@ -146,13 +147,20 @@ class Tagging(Task):
             found = example.label.split()
         tags = all(isinstance(one, str) for one in found)
         if not found:  # no entities, or no tags for no words
-            tags = options.scheme == "plain" or _list_of_tokens(example.text) is not None
-        return _from_tags(options, example, found) if tags else _from_entities(options, example, found)
+            tags = options.scheme == "plain" or list_of_tokens(example.text) is not None
+        plain = options.scheme == "plain"
+        if tags:
+            return from_tags(example, found, plain=plain, separator=options.separator)
+        if plain:
+            raise UserError(
+                f"{example.source}: the row has entities, but task.scheme is plain; set it to bio, or give each word a tag"
+            )
+        return from_entities(example, found)
 
     @classmethod
     def strata(cls, options: TaggingOptions, example: Example) -> Collection[Hashable]:
         # In the text's order: a set's changes from process to process, and the split would with it.
-        return list(dict.fromkeys(kind for _, _, kind in _kept(example)[0]))
+        return list(dict.fromkeys(kind for _, _, kind in kept_of(example)[0]))
 
     @classmethod
     def from_examples(cls, options: TaggingOptions, examples: Sequence[Example]) -> Tagging:
@@ -160,7 +168,7 @@ class Tagging(Task):
         most = mended = 0
         first = ""
         for example in examples:
-            spans, _, wrong = _kept(example)
+            spans, _, wrong = kept_of(example)
             for kind in dict.fromkeys(kind for _, _, kind in spans):
                 counts.add(kind, example)
             most = max(most, len(spans))
@@ -185,7 +193,7 @@ class Tagging(Task):
         tags = (
             list(labels)
             if prefixes is None
-            else [_OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in prefixes)]
+            else [OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in prefixes)]
         )
         if options.max_entities is not None and most > options.max_entities:
             say(
@@ -204,16 +212,13 @@ class Tagging(Task):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Tagging:
         tags = checkpoint.labels
-        parts = [_prefix_and_type(tag) for tag in tags]
+        parts = [prefix_and_type(tag) for tag in tags]
         scheme = "plain"
-        if all(part is not None for part in parts) and _OUTSIDE in tags:
+        if all(part is not None for part in parts) and OUTSIDE in tags:
             scheme = "bioes" if any(part and part[0] in "ES" for part in parts) else "bio"
-        learnt = {"tags": list(tags), "max_entities": _MAX_ENTITIES}
-        task = cls(TaggingOptions.model_validate({"scheme": scheme, "labels": None}), learnt)
-        if task.entities and not task._all_allowed():
-            # Such as I-PER without B-PER, where B- only begins what directly follows another of its type (IOB).
-            return task.with_options(task.options.model_copy(update={"constrained": False}))
-        return task
+        # In the old IOB, B- only parts what follows another one of its type, and the names of tags do not say which it is.
+        options = TaggingOptions.model_validate({"scheme": scheme, "constrained": False})
+        return cls(options, {"tags": list(tags), "max_entities": _MAX_ENTITIES})
 
     def with_options(self, options: TaggingOptions) -> Tagging:
         most = options.max_entities or self._learnt["max_entities"]
@@ -228,14 +233,14 @@ class Tagging(Task):
             return {}
         found = np.empty(len(examples), object)
         for row, example in enumerate(examples):
-            spans, words, _ = _kept(example)
+            spans, words, _ = kept_of(example)
             for _, _, kind in spans:
                 if kind not in self._types:
                     raise UserError(unknown_label(self.options.labels, example, kind, self._types))
             if words is None:
-                places = _words_of(example.text, spans)
+                places = words_of(example.text, spans)
             else:
-                places = _seen(example.text, words, all_of_them=not self.entities)
+                places = seen(example.text, words, all_of_them=not self.entities)
             found[row] = tuple((*place, tag) for place, tag in zip(places, self._word_tags(places, spans)))
         return {"words": found}
 
@@ -245,7 +250,7 @@ class Tagging(Task):
         """``tags``: of each token that learns one its number from 1 on, 0 of the others."""
         tags = np.zeros(tokens["input_ids"].shape, np.int32)
         for row, example in enumerate(examples):
-            spans, _, _ = _kept(example)
+            spans, _, _ = kept_of(example)
             own = {name: array[row] for name, array in tokens.items()}
             real = _is_text(own)
             begins = (own["word_starts"] > 0) & real
@@ -282,7 +287,7 @@ class Tagging(Task):
     def _tag(self, kind: str | None, before: bool, behind: bool) -> str:
         """The model's tag of a word of a type: is the one before it of the same entity, and the one behind?"""
         if kind is None:
-            return _OUTSIDE if self.entities else _MISSED
+            return OUTSIDE if self.entities else _MISSED
         if not self.entities:
             return kind
         if self.options.scheme == "bio":
@@ -333,7 +338,8 @@ class Tagging(Task):
         others = tf.where(
             tf.one_hot(tags, len(self.tags), on_value=True, off_value=False), 0.0, probabilities
         )
-        margin = tf.reduce_min(tf.where(begins, best - tf.reduce_max(others, axis=-1), 1.0), axis=1)
+        apart = tf.abs(best - tf.reduce_max(others, axis=-1))
+        margin = tf.reduce_min(tf.where(begins, apart, 1.0), axis=1)
         found = self._entities(tags, best, real, begins, inputs["offsets"], texts)
         return {**found, "margin": margin}
 
@@ -395,16 +401,6 @@ class Tagging(Task):
             scores(self._follows(None, tag) for tag in tags),
             scores(self._follows(tag, None) for tag in tags),
         )
-
-    def _all_allowed(self) -> bool:
-        """Whether the scheme has a sequence with each of the tags."""
-        tags = range(len(self.tags))
-        begun = {tag for tag in tags if self._follows(None, tag)}
-        ended = {tag for tag in tags if self._follows(tag, None)}
-        for _ in tags:
-            begun |= {tag for tag in tags if any(self._follows(one, tag) for one in begun)}
-            ended |= {tag for tag in tags if any(self._follows(tag, one) for one in ended)}
-        return len(begun & ended) == len(tags)
 
     def _entities(
         self,
@@ -522,7 +518,7 @@ class Tagging(Task):
         found = []
         for row, answered in zip(places, most_frequent_tags(words, tags, asked)):
             if self.entities:
-                found.append(_spans_of(row, answered)[0])
+                found.append(entities_of(row, answered)[0])
             else:
                 found.append([(*place, tag) for place, tag in zip(row, answered)])
         return "the most frequent tag of each word", _as_answers(found)
@@ -544,7 +540,7 @@ class Tagging(Task):
         return [(row, said(truth[row], shown), said(answered[row], shown)) for _, row, shown in wrong]
 
     def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
-        return np.asarray(np.abs(answers["margin"]) <= tolerance)
+        return np.asarray(answers["margin"] <= tolerance)
 
     def _sequences(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
@@ -575,216 +571,13 @@ class Tagging(Task):
                 at += 1
             found = at if at < len(spans) and spans[at][0] <= start else -1
             if found < 0:
-                tags.append(_OUTSIDE if self.entities else _MISSED)
+                tags.append(OUTSIDE if self.entities else _MISSED)
             elif not self.entities:
                 tags.append(spans[found][2])
             else:
                 tags.append(f"{'I' if found == before else 'B'}-{spans[found][2]}")
             before = found
         return tags
-
-
-def _prefix_and_type(tag: str) -> tuple[str, str | None] | None:
-    """ "B-PER" as ("B", "PER"), "M" as ("I", "_"), "O" as ("O", None); None for what is no entity's tag."""
-    if tag == _OUTSIDE:
-        return _OUTSIDE, None
-    prefix, dash, kind = tag.partition("-")
-    if prefix not in _PREFIXES or (dash and not kind):
-        return None
-    return _PREFIXES[prefix], kind or _NO_TYPE
-
-
-def _from_tags(options: TaggingOptions, example: Example, tags: Sequence[str]) -> Example:
-    """A row with a tag for each token."""
-    tokens = _list_of_tokens(example.text)
-    if tokens is not None:
-        for number, token in enumerate(tokens, 1):
-            if not isinstance(token, str) or not token:
-                raise UserError(
-                    f"{example.source}: token {number} is {_spans.shown(token)}; expected a text that is not empty"
-                )
-        text, words = options.separator.join(tokens), []
-        start = 0
-        for token in tokens:
-            words.append((start, start + len(token)))
-            start += len(token) + len(options.separator)
-    else:
-        text = example.text
-        words = [match.span() for match in re.finditer(r"\S+", text)]
-    if len(words) != len(tags):
-        what = "tokens" if tokens is not None else "words between white space"
-        raise UserError(f"{example.source}: {len(tags)} tags for {len(words)} {what}; give each one a tag")
-    if options.scheme == "plain":
-        spans, mended = [(*word, tag) for word, tag in zip(words, tags)], False
-    else:
-        for tag in tags:
-            if _prefix_and_type(tag) is None:
-                raise UserError(
-                    f'{example.source}: the tag "{shortened(tag)}" is neither O nor one such as B-PER or I-PER; if each word has a tag '
-                    "of its own, set task.scheme to plain"
-                )
-        spans, mended = _spans_of(words, tags)
-    return dataclasses.replace(example, text=text, label=_dumped(spans, words, mended))
-
-
-def _from_entities(options: TaggingOptions, example: Example, found: Any) -> Example:
-    """A row with a list of its entities."""
-    if options.scheme == "plain" and found:
-        raise UserError(
-            f"{example.source}: the row has entities, but task.scheme is plain; set it to bio, or give each word a tag"
-        )
-    tokens = _list_of_tokens(example.text)
-    if tokens is not None and all(isinstance(token, str) for token in tokens):
-        raise UserError(
-            f"{example.source}: the text is a list of tokens, but the row has entities; give each token a tag, or entities of "
-            "the text as it is written"
-        )
-    spans: list[Span] = []
-    for number, entity in enumerate(found, 1):
-        what = f"entity {number}"
-        start: Any
-        end: Any
-        if isinstance(entity, dict):
-            start, end = entity.get("start"), entity.get("end")
-            kind = next((entity[name] for name in ("type", "label", "entity") if name in entity), None)
-        elif isinstance(entity, list) and len(entity) == 3:
-            start, end, kind = entity
-        else:
-            raise UserError(
-                f"{example.source}: {what} is {_spans.shown(entity)}; expected "
-                '{"start": 0, "end": 4, "type": "PER"}, or [0, 4, "PER"]'
-            )
-        if not isinstance(kind, str) or not kind.strip():
-            raise UserError(f'{example.source}: {what} has no type; give it one, such as "type": "PER"')
-        _spans.check(example.text, start, end, example.source, what)
-        if _word_pattern().search(example.text, start, end) is None:
-            raise UserError(
-                f"{example.source}: {what} is {example.text[start:end][:_SHOWN]!a}, which has no letter and no sign; remove it"
-            )
-        spans.append((start, end, kind.strip()))
-    spans.sort()
-    for one, two in zip(spans, spans[1:]):
-        if two[0] < one[1]:
-            raise UserError(
-                f"{example.source}: the entities {shortened(one[2])} ({one[0]} to {one[1]}) and {shortened(two[2])} ({two[0]} to "
-                f"{two[1]}) overlap; keep one of them"
-            )
-    return dataclasses.replace(example, label=_dumped(spans, None, False))
-
-
-def _list_of_tokens(text: str) -> list[Any] | None:
-    """The tokens of a text that is a list of them, as a CoNLL column is; numbers among them as they are written."""
-    if not text.startswith("["):
-        return None
-    try:
-        found = _spans.parse(text, "", "", Number)
-    except UserError:
-        return None  # it only begins like one
-    # "[1]" is a text, such as that of a footnote.
-    tokens = not found or any(type(token) is str for token in found)
-    return [str(token) if isinstance(token, Number) else token for token in found] if tokens else None
-
-
-def _spans_of(words: Words, tags: Sequence[str]) -> tuple[list[Span], bool]:
-    """The entities that words' tags say, read as conlleval reads them; and whether one continues none."""
-    spans: list[Span] = []
-    opened: str | None = None
-    mended = False
-    for (start, end), tag in zip(words, tags):
-        prefix, kind = _prefix_and_type(tag) or (_OUTSIDE, None)
-        continues = prefix in ("I", "E")
-        if kind is None:
-            opened = None
-            continue
-        if continues and opened == kind:
-            spans[-1] = (spans[-1][0], end, kind)
-        else:
-            mended |= continues
-            spans.append((start, end, kind))
-        opened = kind if prefix in ("B", "I") else None
-    return spans, mended
-
-
-def _dumped(spans: Sequence[Span], words: Words | None, mended: bool) -> str:
-    kept: dict[str, Any] = {"spans": spans}
-    if words is not None:
-        kept["words"] = words
-    if mended:
-        kept["mended"] = True
-    return json.dumps(kept, ensure_ascii=False)
-
-
-def _kept(example: Example) -> tuple[list[Span], Words | None, bool]:
-    """What :meth:`Tagging.prepared` found: entities, words and whether their tags were not quite right."""
-    kept = json.loads(example.label or "{}")
-    return kept.get("spans", []), kept.get("words"), kept.get("mended", False)
-
-
-def _words_of(text: str, spans: Sequence[Span]) -> Words:
-    """The words of a text; none reaches over the end of an entity."""
-    pattern = _word_pattern()
-    cuts = sorted({0, len(text), *(place for start, end, _ in spans for place in (start, end))})
-    pieces = zip(cuts, cuts[1:])
-    return [match.span() for start, end in pieces for match in pattern.finditer(text, start, end)]
-
-
-def _seen(text: str, words: Words, *, all_of_them: bool) -> Words:
-    """Words from the first character on that a token may begin with; those that have none are left out or as they are."""
-    if text.isascii() and text.isprintable():
-        return words
-    found = []
-    for start, end in words:
-        # A mark begins a token only if accents are kept, and then its word's token reaches on to the letter.
-        ends = (_end(pattern, text, start, end) for pattern in _silent_patterns())
-        first = next((at for at in ends if at < end), end)
-        if first < end:
-            found.append((first, end))
-        elif all_of_them:
-            found.append((start, end))
-    return found
-
-
-def _end(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
-    """Where a pattern that fits anywhere ends."""
-    match = pattern.match(text, start, end)
-    return start if match is None else match.end()
-
-
-@functools.lru_cache(maxsize=1)
-def _word_pattern() -> re.Pattern[str]:
-    """A word of a row that comes with entities alone.
-
-    A Chinese or Japanese character, a run of other letters and digits with their marks, or any other sign.
-    """
-    dropped, stripped = _silent_classes()
-    marks = (point for point in range(0x300, 0xE0200) if unicodedata.category(chr(point)).startswith("M"))
-    letters, within = f"[^\\W{_CHARACTERS}_]+", f"[{dropped}{_class_of(marks)}]+"
-    sign = f"(?![\\s{dropped}{stripped}])(?:[{_CHARACTERS}]|[^\\w\\s]|_)"
-    return re.compile(f"{letters}(?:{letters}|{within})*|{sign}")
-
-
-@functools.lru_cache(maxsize=1)
-def _silent_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What no token begins with: white space, what BERT drops, and marks that it may strip; the same without marks."""
-    dropped, stripped = _silent_classes()
-    return re.compile(f"[\\s{dropped}{stripped}]*"), re.compile(f"[\\s{dropped}]*")
-
-
-def _silent_classes() -> tuple[str, str]:
-    """Of regular expressions: the characters that BERT's cleaning drops, and those that it strips with accents."""
-    from tfpipeline.text.unicode_tables import mark_edges, removed_points
-
-    edges = mark_edges().tolist()
-    stripped = itertools.chain.from_iterable(map(range, edges[::2], edges[1::2]))
-    return _class_of(removed_points()), _class_of(stripped)
-
-
-def _class_of(points: Iterable[int]) -> str:
-    """Rising code points as ranges, for within the brackets of a regular expression."""
-    found = np.fromiter(points, np.int64)
-    gaps = np.flatnonzero(np.diff(found) > 1)
-    first, last = found[np.r_[0, gaps + 1]].tolist(), found[np.r_[gaps, len(found) - 1]].tolist()
-    return "".join(f"\\U{one:08x}-\\U{two:08x}" for one, two in zip(first, last))
 
 
 def _is_text(tokens: Mapping[str, Any]) -> Any:

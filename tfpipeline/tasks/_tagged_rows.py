@@ -1,0 +1,250 @@
+"""Rows of tagged texts: tags of any scheme, or lists of entities, as the one form that a run keeps.
+
+That form is JSON in ``Example.label``: ``spans`` [[start, end, type], ...], ``words`` [[start, end], ...] if the data has them,
+and ``mended`` if their tags were not quite right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfpipeline.data.readers.jsonl import Number
+from tfpipeline.data.records import shortened
+from tfpipeline.errors import UserError
+from tfpipeline.tasks import _spans
+
+if TYPE_CHECKING:
+    from tfpipeline.data import Example
+
+Span = tuple[int, int, str]
+Words = list[tuple[int, int]]
+
+OUTSIDE = "O"
+_NO_TYPE = "_"
+# What others call the first, inner, last and only word of an entity: BILOU, BMES.
+_PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
+_CHARACTERS = (
+    "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"  # each a word of rows of entities
+)
+_SHOWN = 8
+
+
+def prefix_and_type(tag: str) -> tuple[str, str | None] | None:
+    """ "B-PER" as ("B", "PER"), "M" as ("I", "_"), "O" as ("O", None); None for what is no entity's tag."""
+    if tag == OUTSIDE:
+        return OUTSIDE, None
+    prefix, dash, kind = tag.partition("-")
+    if prefix not in _PREFIXES or (dash and not kind):
+        return None
+    return _PREFIXES[prefix], kind or _NO_TYPE
+
+
+def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: str) -> Example:
+    """A row with a tag for each token, its label as :func:`kept_of` reads it.
+
+    Args:
+        example: the row.
+        tags: as many as its text has tokens.
+        plain: whether they are no entities' tags.
+        separator: what stands between the tokens of a text that is a list of them.
+    Raises:
+        UserError: tags and tokens do not fit together, or a tag is no entity's.
+    """
+    tokens = list_of_tokens(example.text)
+    if tokens is not None:
+        for number, token in enumerate(tokens, 1):
+            if not isinstance(token, str) or not token:
+                raise UserError(
+                    f"{example.source}: token {number} is {_spans.shown(token)}; expected a text that is not empty"
+                )
+        text, words = separator.join(tokens), []
+        start = 0
+        for token in tokens:
+            words.append((start, start + len(token)))
+            start += len(token) + len(separator)
+    else:
+        text = example.text
+        words = [match.span() for match in re.finditer(r"\S+", text)]
+    if len(words) != len(tags):
+        what = "tokens" if tokens is not None else "words between white space"
+        raise UserError(f"{example.source}: {len(tags)} tags for {len(words)} {what}; give each one a tag")
+    if plain:
+        spans, mended = [(*word, tag) for word, tag in zip(words, tags)], False
+    else:
+        for tag in tags:
+            if prefix_and_type(tag) is None:
+                raise UserError(
+                    f'{example.source}: the tag "{shortened(tag)}" is neither O nor one such as B-PER or I-PER; if each word has a tag '
+                    "of its own, set task.scheme to plain"
+                )
+        spans, mended = entities_of(words, tags)
+    return dataclasses.replace(example, text=text, label=_dumped(spans, words, mended))
+
+
+def from_entities(example: Example, found: Sequence[Any]) -> Example:
+    """A row with a list of its entities, its label as :func:`kept_of` reads it.
+
+    Raises:
+        UserError: an entity is none, is not in the text, or overlaps another one.
+    """
+    tokens = list_of_tokens(example.text)
+    if tokens is not None and all(isinstance(token, str) for token in tokens):
+        raise UserError(
+            f"{example.source}: the text is a list of tokens, but the row has entities; give each token a tag, or entities of "
+            "the text as it is written"
+        )
+    spans: list[Span] = []
+    for number, entity in enumerate(found, 1):
+        what = f"entity {number}"
+        start: Any
+        end: Any
+        if isinstance(entity, dict):
+            start, end = entity.get("start"), entity.get("end")
+            kind = next((entity[name] for name in ("type", "label", "entity") if name in entity), None)
+        elif isinstance(entity, list) and len(entity) == 3:
+            start, end, kind = entity
+        else:
+            raise UserError(
+                f"{example.source}: {what} is {_spans.shown(entity)}; expected "
+                '{"start": 0, "end": 4, "type": "PER"}, or [0, 4, "PER"]'
+            )
+        if not isinstance(kind, str) or not kind.strip():
+            raise UserError(f'{example.source}: {what} has no type; give it one, such as "type": "PER"')
+        _spans.check(example.text, start, end, example.source, what)
+        if _word_pattern().search(example.text, start, end) is None:
+            raise UserError(
+                f"{example.source}: {what} is {example.text[start:end][:_SHOWN]!a}, which has no letter and no sign; remove it"
+            )
+        spans.append((start, end, kind.strip()))
+    spans.sort()
+    for one, two in zip(spans, spans[1:]):
+        if two[0] < one[1]:
+            raise UserError(
+                f"{example.source}: the entities {shortened(one[2])} ({one[0]} to {one[1]}) and {shortened(two[2])} ({two[0]} to "
+                f"{two[1]}) overlap; keep one of them"
+            )
+    return dataclasses.replace(example, label=_dumped(spans, None, False))
+
+
+def list_of_tokens(text: str) -> list[Any] | None:
+    """The tokens of a text that is a list of them, as a CoNLL column is; numbers among them as they are written."""
+    if not text.startswith("["):
+        return None
+    try:
+        found = _spans.parse(text, "", "", Number)
+    except UserError:
+        return None  # it only begins like one
+    # "[1]" is a text, such as that of a footnote.
+    tokens = not found or any(type(token) is str for token in found)
+    return [str(token) if isinstance(token, Number) else token for token in found] if tokens else None
+
+
+def entities_of(words: Words, tags: Sequence[str]) -> tuple[list[Span], bool]:
+    """The entities that words' tags say, read as conlleval reads them; and whether one continues none."""
+    spans: list[Span] = []
+    opened: str | None = None
+    mended = False
+    for (start, end), tag in zip(words, tags):
+        prefix, kind = prefix_and_type(tag) or (OUTSIDE, None)
+        continues = prefix in ("I", "E")
+        if kind is None:
+            opened = None
+            continue
+        if continues and opened == kind:
+            spans[-1] = (spans[-1][0], end, kind)
+        else:
+            mended |= continues
+            spans.append((start, end, kind))
+        opened = kind if prefix in ("B", "I") else None
+    return spans, mended
+
+
+def _dumped(spans: Sequence[Span], words: Words | None, mended: bool) -> str:
+    kept: dict[str, Any] = {"spans": spans}
+    if words is not None:
+        kept["words"] = words
+    if mended:
+        kept["mended"] = True
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def kept_of(example: Example) -> tuple[list[Span], Words | None, bool]:
+    """What a row is kept with: entities, words and whether their tags were not quite right."""
+    kept = json.loads(example.label or "{}")
+    return kept.get("spans", []), kept.get("words"), kept.get("mended", False)
+
+
+def words_of(text: str, spans: Sequence[Span]) -> Words:
+    """The words of a text; none reaches over the end of an entity."""
+    pattern = _word_pattern()
+    cuts = sorted({0, len(text), *(place for start, end, _ in spans for place in (start, end))})
+    pieces = zip(cuts, cuts[1:])
+    return [match.span() for start, end in pieces for match in pattern.finditer(text, start, end)]
+
+
+def seen(text: str, words: Words, *, all_of_them: bool) -> Words:
+    """Words from the first character on that a token may begin with; those that have none are left out or as they are."""
+    if text.isascii() and text.isprintable():
+        return words
+    found = []
+    for start, end in words:
+        # A mark begins a token only if accents are kept, and then its word's token reaches on to the letter.
+        ends = (_end(pattern, text, start, end) for pattern in _silent_patterns())
+        first = next((at for at in ends if at < end), end)
+        if first < end:
+            found.append((first, end))
+        elif all_of_them:
+            found.append((start, end))
+    return found
+
+
+def _end(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
+    """Where a pattern that fits anywhere ends."""
+    match = pattern.match(text, start, end)
+    return start if match is None else match.end()
+
+
+@functools.lru_cache(maxsize=1)
+def _word_pattern() -> re.Pattern[str]:
+    """A word of a row that comes with entities alone.
+
+    A Chinese or Japanese character, a run of other letters and digits with their marks, or any other sign.
+    """
+    dropped, stripped = _silent_classes()
+    marks = (point for point in range(0x300, 0xE0200) if unicodedata.category(chr(point)).startswith("M"))
+    letters, within = f"[^\\W{_CHARACTERS}_]+", f"[{dropped}{_class_of(marks)}]+"
+    sign = f"(?![\\s{dropped}{stripped}])(?:[{_CHARACTERS}]|[^\\w\\s]|_)"
+    return re.compile(f"{letters}(?:{letters}|{within})*|{sign}")
+
+
+@functools.lru_cache(maxsize=1)
+def _silent_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What no token begins with: white space, what BERT drops, and marks that it may strip; the same without marks."""
+    dropped, stripped = _silent_classes()
+    return re.compile(f"[\\s{dropped}{stripped}]*"), re.compile(f"[\\s{dropped}]*")
+
+
+def _silent_classes() -> tuple[str, str]:
+    """Of regular expressions: the characters that BERT's cleaning drops, and those that it strips with accents."""
+    from tfpipeline.text.unicode_tables import mark_edges, removed_points
+
+    edges = mark_edges().tolist()
+    stripped = itertools.chain.from_iterable(map(range, edges[::2], edges[1::2]))
+    return _class_of(removed_points()), _class_of(stripped)
+
+
+def _class_of(points: Iterable[int]) -> str:
+    """Rising code points as ranges, for within the brackets of a regular expression."""
+    found = np.fromiter(points, np.int64)
+    gaps = np.flatnonzero(np.diff(found) > 1)
+    first, last = found[np.r_[0, gaps + 1]].tolist(), found[np.r_[gaps, len(found) - 1]].tolist()
+    return "".join(f"\\U{one:08x}-\\U{two:08x}" for one, two in zip(first, last))
