@@ -59,7 +59,8 @@ class Trained:
         return {**tokens, **(self.asked if self.run.task.offsets else {})}
 
     def answers(self, model: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {name: tensor.numpy() for name, tensor in graph(self.run, model)(inputs).items()}
+        tensors = {name: tf.constant(array) for name, array in inputs.items()}
+        return {name: tensor.numpy() for name, tensor in graph(self.run, model)(tensors).items()}
 
 
 def graph(run: Run, model: Any) -> Any:

@@ -90,6 +90,6 @@ def test_both_texts_are_read(tmp_path):
         with pytest.raises(UserError) as caught:
             predictor.predict(["the food"])
     sentence = (
-        "the run takes text, text_pair, but was given text; name the second text's column with --pair-column"
+        "the run takes text, text_pair, but was given text; give the second text with --pair, or name its column with --pair-column"
     )
     assert str(caught.value) == sentence
