@@ -89,7 +89,5 @@ def test_both_texts_are_read(tmp_path):
         assert [answer.label for answer in answers] == ["no", "yes"]
         with pytest.raises(UserError) as caught:
             predictor.predict(["the food"])
-    sentence = (
-        "the run takes text, text_pair, but was given text; give the second text with --pair, or name its column with --pair-column"
-    )
+    sentence = "the run takes text, text_pair, but was given text; give the second text with --pair, or name its column with --pair-column"
     assert str(caught.value) == sentence

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.text.test_exactness import FRAGMENTS
+from tfpipeline.text import WordPieceTokenizer
 from tfpipeline.text.code_points import CodePoints
 
 
@@ -95,3 +96,20 @@ def test_a_long_text_is_not_copied_for_each_place():
     places = tf.range(20_000)[tf.newaxis]
     cut = CodePoints(tf.constant(["é" * 1_000_000])).cut(places, places + 1)
     assert set(cut.numpy()[0].tolist()) == {"é".encode()}
+
+
+def test_one_long_text_among_many_takes_memory_for_itself_alone():
+    """A matrix of texts by the longest one would have ten gigabytes."""
+    texts = tf.constant(["é" * 1_000_000, *["è"] * 9_999])
+    found = CodePoints(texts)
+    assert found.convert(tf.constant([1_000_000, *[1] * 9_999]), "utf8").numpy().tolist()[:2] == [
+        2_000_000,
+        2,
+    ]
+
+
+def test_offsets_of_one_long_text_among_many(english):
+    texts = ["naïve " * 100_000, *["naïve"] * 3_000]
+    found = WordPieceTokenizer(english)(texts, max_length=5, offsets=True)["offsets"].numpy()
+    assert found[0, 1:4].tolist() == [[0, 5], [6, 11], [12, 17]]
+    assert (found[1:, 1] == [0, 5]).all()

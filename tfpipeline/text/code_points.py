@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from tfpipeline.text.ragged import row_numbers
 from tfpipeline.text.unicode_tables import mark_edges
 
 Unit = Literal["code_points", "utf8", "utf16"]
@@ -31,7 +32,7 @@ class CodePoints:
         count = tf.size(splits) - 1
         self._counts = splits[1:] - splits[:-1]
         self._first = splits[:-1] + tf.range(count)
-        row = tf.repeat(tf.range(count), self._counts)
+        row = row_numbers(splits)
         self._points, self._size = points, tf.reshape(tf.size(points) + count, [1])
         where = self._where = (tf.range(tf.size(points)) + row)[:, tf.newaxis]
         last = (self._first + self._counts)[:, tf.newaxis]

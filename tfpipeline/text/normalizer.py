@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.text.options import TokenizerOptions
+from tfpipeline.text.ragged import row_numbers
 from tfpipeline.text.unicode_tables import (
     ITSELF,
     PAGE,
@@ -115,10 +116,8 @@ class Normalizer(tf.Module):
         # Code points of one text are counted from its own beginning.
         ends = tf.cumsum(widths)
         starts = ends - widths
-        first = tf.repeat(
-            tf.gather(tf.concat([starts, [0]], axis=0), splits[:-1]),
-            tf.cast(splits[1:] - splits[:-1], tf.int32),
-        )
+        first = tf.gather(tf.concat([starts, [0]], axis=0), splits[:-1])
+        first = tf.gather(first, row_numbers(splits))
         bytes_each = 1 + tf.reduce_sum(
             tf.cast(kept[:, tf.newaxis] >= [0x80, 0x800, 0x10000], tf.int32), axis=-1
         )

@@ -20,6 +20,7 @@ from tfpipeline.text.normalizer import (
     regex_literal,
 )
 from tfpipeline.text.options import TokenizerOptions
+from tfpipeline.text.ragged import row_numbers
 from tfpipeline.text.truncation import Truncation, first_text, holds
 from tfpipeline.text.unicode_tables import isolated_points, space_points
 from tfpipeline.text.vocabulary import prefix_tables, special_ids, token_ids
@@ -428,9 +429,8 @@ def _updated(origins: tuple[Any, Any], changes: Sequence[Any], rows: Any, texts:
         rows: int64 [R], which texts those are.
         texts: string [B], what is joined.
     """
-    sizes = tf.gather(tf.strings.length(texts), rows)
-    before = tf.cumsum(sizes, exclusive=True)
-    shift = tf.repeat(tf.gather(_begins(texts), rows) - before, sizes)
+    splits = tf.concat([[0], tf.cumsum(tf.gather(tf.strings.length(texts), rows))], axis=0)
+    shift = tf.gather(tf.gather(_begins(texts), rows) - splits[:-1], row_numbers(splits))
     where = (tf.range(tf.size(shift)) + shift)[:, tf.newaxis]
     return tuple(
         tf.tensor_scatter_nd_update(origin, where, change) for origin, change in zip(origins, changes)
