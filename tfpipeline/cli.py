@@ -195,7 +195,7 @@ def predict(
     inputs: Optional[list[Path]] = typer.Option(
         None,
         "--input",
-        help="A .txt file (a text a line), .csv, .tsv, .jsonl, .parquet, .conll or .json (SQuAD); may be repeated.",
+        help="A .txt file (a text a line), .csv, .tsv, .jsonl, .parquet, .conll, .conllu or .json (SQuAD); may be repeated.",
     ),
     column: str = typer.Option("text", help="The text column of a file that has columns."),
     pair_column: Optional[str] = typer.Option(None, help="The second text's column, for models of pairs."),

@@ -116,26 +116,26 @@ def test_a_column_only(tmp_path):
     assert rows(tmp_path, "a\nb\n") == [({"0": '["a", "b"]', "-1": '["a", "b"]', "text": "a b"}, 1)]
 
 
-def test_each_sentence_may_have_its_own_columns(tmp_path):
-    found = rows(tmp_path, "a X O\n\nb O\n", ["-1"])
-    assert [columns["-1"] for columns, _ in found] == ['["O"]', '["O"]']
-    assert sentence(tmp_path, "a X O\n\nb O\n", ["2"]).startswith('x.conll:3: there is no column "2"')
-
-
 @pytest.mark.parametrize(
     ("data", "required", "found"),
     [
         (
             EXCERPT.replace("won VBD B-VP O", "won VBD O"),
             (),
-            "x.conll:7: 3 columns where the sentence's first line, 3, has 4; give each token as many, and put an empty "
-            "line between sentences",
+            "x.conll:7: 3 columns where the file's first token, in line 3, has 4; give each token as many, and put an "
+            "empty line between sentences",
         ),
         (
             "a\tO\n# a comment\n",
             (),
-            "x.conll:2: 3 columns where the sentence's first line, 1, has 2; give each token as many, and put an empty "
-            "line between sentences",
+            "x.conll:2: 3 columns where the file's first token, in line 1, has 2; give each token as many, and put an "
+            "empty line between sentences",
+        ),
+        (
+            "a X O\n\nb O\n",
+            (),
+            "x.conll:3: 2 columns where the file's first token, in line 1, has 3; give each token as many, and put an "
+            "empty line between sentences",
         ),
         ("", (), "x.conll:1: the file is empty; expected a token a line and an empty line after each sentence"),
         ("\n-DOCSTART- O\n \n", ("9",), "x.conll:1: the file is empty; expected a token a line and an empty line after each sentence"),
@@ -162,11 +162,15 @@ cells = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters=" \t\r\n"), min_size=1, max_size=5
 ).filter(lambda cell: cell != "-DOCSTART-" and not cell.startswith("\ufeff"))
 tables = st.integers(1, 4).flatmap(
-    lambda width: st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1, max_size=4)
+    lambda width: st.lists(
+        st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1, max_size=4),
+        min_size=1,
+        max_size=4,
+    )
 )
 
 
-@given(sentences=st.lists(tables, min_size=1, max_size=4), separator=st.sampled_from(["\t", " ", "  "]))
+@given(sentences=tables, separator=st.sampled_from(["\t", " ", "  "]))
 def test_reads_what_was_written(tmp_path_factory, sentences, separator):
     lines = ["\n".join(map(separator.join, tokens)) for tokens in sentences]
     found = rows(tmp_path_factory.getbasetemp(), "\n\n".join(lines))
@@ -177,3 +181,54 @@ def test_reads_what_was_written(tmp_path_factory, sentences, separator):
             list(column) for column in zip(*tokens)
         ]
         start += len(tokens) + 1
+
+
+# CoNLL-U. The sentence of the format's own page, with its words of several tokens, and one that is not written.
+UNIVERSAL = """\
+# sent_id = 1
+# text = vámonos al mar
+1-2	vámonos	_	_	_	_	_	_	_	_
+1	vamos	ir	VERB	_	_	0	root	_	_
+2	nos	nosotros	PRON	_	_	1	obj	_	_
+3-4	al	_	_	_	_	_	_	_	_
+3	a	a	ADP	_	_	5	case	_	_
+4	el	el	DET	_	_	5	det	_	_
+5	mar	mar	NOUN	_	_	1	obl	_	SpaceAfter=No
+
+# sent_id = 2
+1	10 000	10 000	NUM	_	_	0	root	_	_
+1.1	likes	like	VERB	_	_	_	_	0:root	CopyOf=1
+2	#	#	SYM	_	_	1	dep	_	_
+"""
+
+
+def universal(tmp_path, data, required=()):
+    path = tmp_path / "x.conllu"
+    path.write_text(data, "utf-8")
+    return [(dict(record.columns), record.line) for record in read_records(path, required)]
+
+
+def test_universal_dependencies(tmp_path):
+    (first, line), (second, behind) = universal(tmp_path, UNIVERSAL, ["form", "upos", "3", "-1", "text"])
+    assert (line, behind) == (4, 12)
+    assert first["text"] == "vamos nos a el mar"
+    assert first["upos"] == first["3"] == '["VERB", "PRON", "ADP", "DET", "NOUN"]'
+    assert first["misc"] == first["-1"] == '["_", "_", "_", "_", "SpaceAfter=No"]'
+    assert (json.loads(second["form"]), json.loads(second["upos"])) == (["10 000", "#"], ["NUM", "SYM"])
+    comments = "# only a comment\n\n1-2\tal" + "\t_" * 8 + "\n\n"
+    assert universal(tmp_path, comments + UNIVERSAL)[0] == (first, line + 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "required", "found"),
+    [
+        (UNIVERSAL.replace("ir\t", "ir "), (), "x.conllu:4: 9 columns; a word of CoNLL-U has ten, parted by tabs"),
+        (UNIVERSAL.replace("1-2\t", "1-2 "), (), "x.conllu:3: 9 columns; a word of CoNLL-U has ten, parted by tabs"),
+        (UNIVERSAL, ["upost"], 'x.conllu:4: there is no column "upost"; did you mean "upos"?'),
+        ("# only a comment\n", (), "x.conllu:1: the file is empty; expected a token a line"),
+    ],
+)  # fmt: skip
+def test_errors_of_universal_dependencies(tmp_path, data, required, found):
+    with pytest.raises(UserError) as caught:
+        universal(tmp_path, data, required)
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(found)

@@ -91,7 +91,7 @@ def test_txt_is_a_row_a_line(tmp_path):
         ("x.jsonl", '{"text": "a"}\n{"text": \n', "x.jsonl:2: not a JSON object"),
         ("x.jsonl", "[" * 100_000, "x.jsonl:1: not a JSON object (nested too deeply)"),
         ("x.jsonl", "\n \n", "x.jsonl:1: the file is empty"),
-        ("x.xlsx", "", 'x.xlsx: cannot tell the format from the suffix ".xlsx"; known: .conll, .csv, .json, .jsonl, '),
+        ("x.xlsx", "", 'x.xlsx: cannot tell the format from the suffix ".xlsx"; known: .conll, .conllu, .csv, .json, .jsonl, '),
         ("x", "", 'x: cannot tell the format from the suffix ""'),
     ],
 )  # fmt: skip
@@ -136,18 +136,20 @@ def test_every_reader_streams(tmp_path, name):
         "jsonl": '{"text": "a"}\n{"text": "b"}\n',
         "txt": "a\nb\n",
         "conll": "a\n\nb\n\n",
+        "conllu": "".join("1\t" + word + "\t_" * 8 + "\n\n" for word in "ab"),
     }
+    lines = 2 if name in ("conll", "conllu") else 1  # of a row
     path = tmp_path / f"x.{name}"
     # The broken byte lies beyond what a file's buffer reads ahead.
     if name == "parquet":
         pq.write_table(pa.table({"text": [b"a", *[b"b"] * 100_000, b"\xff"]}), path)
     else:
-        line = b"b\n\n" if name == "conll" else good[name].splitlines(keepends=True)[-1].encode()
+        line = "".join(good[name].splitlines(keepends=True)[-lines:]).encode()
         path.write_bytes(good[name].encode() + line * 100_000 + b"\xff\n")
     records = read_records(path, ["text"])
     first, second = next(records), next(records)
     assert (first.columns["text"], second.columns["text"]) == ("a", "b")
-    assert second.line == first.line + (2 if name == "conll" else 1)
+    assert second.line == first.line + lines
     assert second.source == f"{path}:{second.line}"
     with pytest.raises(UserError, match=r":\d+: not UTF-8"):
         list(records)

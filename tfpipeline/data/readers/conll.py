@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tfpipeline.data.records import Record, read_lines, require
 from tfpipeline.errors import UserError
+
+Sentence = list[tuple[int, list[str]]]  # of each token its line and its cells
 
 _DOCUMENT = "-DOCSTART-"
 _BLANKS = re.compile(" +")  # not str.split(): a token may hold a no-break space
@@ -21,14 +23,32 @@ _BLANKS = re.compile(" +")  # not str.split(): a token may hold a no-break space
 
 def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
     """Yield the sentences of a CoNLL file; see :mod:`tfpipeline.data.readers`. A record's line is its first token's."""
+    return records(path, required, _of_one_width(path), token=0, names=())
+
+
+def records(
+    path: Path, required: Sequence[str], found: Iterator[Sentence], *, token: int, names: Sequence[str]
+) -> Iterator[Record]:
+    """The records of a file's sentences.
+
+    Args:
+        path: the file.
+        required: columns that every record must have.
+        found: its sentences.
+        token: the column of the tokens themselves.
+        names: further names of the columns, from the first one on.
+    Raises:
+        UserError: no sentence, or a required column is not there.
+    """
     empty = True
-    for line, tokens in _sentences(path):
+    for sentence in found:
         empty = False
-        columns = {
-            str(number): json.dumps(cells, ensure_ascii=False) for number, cells in enumerate(zip(*tokens))
-        }
-        columns["-1"] = columns[str(len(columns) - 1)]
-        columns["text"] = " ".join(cells[0] for cells in tokens)
+        line = sentence[0][0]
+        cells = [json.dumps(cells, ensure_ascii=False) for cells in zip(*(cells for _, cells in sentence))]
+        columns = {str(number): cell for number, cell in enumerate(cells)}
+        columns.update(zip(names, cells))
+        columns["-1"] = cells[-1]
+        columns["text"] = " ".join(cells[token] for _, cells in sentence)
         require(required, columns, f"{path}:{line}")
         yield Record(columns, str(path), line)
     if empty:
@@ -37,27 +57,39 @@ def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
         )
 
 
-def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
-    """Each sentence's first line, and the cells of its tokens, as many for each."""
-    first = 0
-    tokens: list[list[str]] = []
+def sentences(path: Path, left_out: Callable[[str], bool] = lambda line: False) -> Iterator[Sentence]:
+    """The sentences of a file.
+
+    Args:
+        path: the file.
+        left_out: says which lines are no tokens.
+    """
+    tokens: Sentence = []
     for line, text in enumerate(read_lines(path), 1):
-        cells = _cells(text)
-        if not cells or cells[0] == _DOCUMENT:
-            if tokens:
-                yield first, tokens
-            tokens = []
+        if left_out(text):
             continue
-        if not tokens:
-            first = line
-        elif len(cells) != len(tokens[0]):
-            raise UserError(
-                f"{path}:{line}: {len(cells)} columns where the sentence's first line, {first}, has {len(tokens[0])}; "
-                "give each token as many, and put an empty line between sentences"
-            )
-        tokens.append(cells)
+        cells = _cells(text)
+        if cells and cells[0] != _DOCUMENT:
+            tokens.append((line, cells))
+        elif tokens:
+            yield tokens
+            tokens = []
     if tokens:
-        yield first, tokens
+        yield tokens
+
+
+def _of_one_width(path: Path) -> Iterator[Sentence]:
+    first = width = 0
+    for sentence in sentences(path):
+        if not first:
+            first, width = sentence[0][0], len(sentence[0][1])
+        for line, cells in sentence:
+            if len(cells) != width:
+                raise UserError(
+                    f"{path}:{line}: {len(cells)} columns where the file's first token, in line {first}, has {width}; give each "
+                    "token as many, and put an empty line between sentences"
+                )
+        yield sentence
 
 
 def _cells(text: str) -> list[str]:

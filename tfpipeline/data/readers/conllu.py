@@ -1,0 +1,40 @@
+"""CoNLL-U, the form of Universal Dependencies: a word a line, with ten columns parted by tabs.
+
+A record is a sentence, read as :mod:`~tfpipeline.data.readers.conll` reads one; columns are called by their names in lower
+case (``form``, ``upos``) and by their numbers. ``text`` is the forms joined by blanks. Comments, the lines of
+several words at once (``1-2``) and those of words that are not written (``8.1``) are left out.
+Format: https://universaldependencies.org/format.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tfpipeline.data.readers import conll
+from tfpipeline.data.records import Record
+from tfpipeline.errors import UserError
+
+NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+_FORM = NAMES.index("form")
+
+
+def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+    """Yield the sentences of a CoNLL-U file; see :mod:`tfpipeline.data.readers`. A record's line is its first word's."""
+    return conll.records(path, required, _sentences(path), token=_FORM, names=NAMES)
+
+
+def _sentences(path: Path) -> Iterator[conll.Sentence]:
+    for sentence in conll.sentences(path, _is_comment):
+        for line, cells in sentence:
+            if len(cells) != len(NAMES):
+                raise UserError(
+                    f"{path}:{line}: {len(cells)} columns; a word of CoNLL-U has ten, parted by tabs (.conll files may have others)"
+                )
+        words = [(line, cells) for line, cells in sentence if cells[0].isdecimal()]
+        if words:
+            yield words
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("#")
