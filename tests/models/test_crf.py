@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tfpipeline.models import crf
 from tfpipeline.models.crf import Transitions
 
+_FAR = 100  # a lead of as much or more is one and the same
+
 
 @dataclasses.dataclass
 class Case:
@@ -61,7 +63,8 @@ def everything(emissions, tags, mask, between, start, end):
         loss = tf.reduce_sum((partition - score) * tf.cumsum(tf.ones_like(score)))
     found = {"log_partition": partition, "sequence_score": score}
     found["marginals"] = crf.marginals(parts[0], mask, transitions)
-    found["viterbi"], found["best"] = crf.viterbi(parts[0], mask, transitions)
+    found["viterbi"], found["best"], lead = crf.viterbi(parts[0], mask, transitions)
+    found["lead"] = tf.minimum(lead, _FAR)  # of what is forbidden, in some way
     for name, gradient in zip(
         ("emissions", "between", "start", "end"), tape.gradient(loss, parts), strict=True
     ):
@@ -82,6 +85,7 @@ def listed(case):
         "marginals": np.zeros((rows, width, size)),
         "viterbi": np.zeros((rows, width), np.int32),
         "best": np.zeros(rows),
+        "lead": np.zeros((rows, width)),
         "d_emissions": np.zeros((rows, width, size)),
         "d_between": np.zeros((size, size)),
         "d_start": np.zeros(size),
@@ -107,6 +111,10 @@ def listed(case):
         total = top + np.log(np.exp(scores - top).sum())
         found["log_partition"][row], found["sequence_score"][row] = total, scores[right]
         found["best"][row], found["viterbi"][row, own] = top, sequences[int(np.argmax(scores))]
+        every = np.array(sequences)
+        for place, position in enumerate(own):
+            others = scores[every[:, place] != found["viterbi"][row, position]]
+            found["lead"][row, position] = min(top - others.max(initial=-np.inf), _FAR)
         # What is expected less what is there.
         expected = np.exp(scores - total)
         for tags, share in zip(sequences, expected, strict=True):
@@ -161,7 +169,7 @@ def test_the_listing_has_teeth():
     for name in ("emissions", "between", "start", "end"):
         assert np.abs(want[f"d_{name}"]).max() > 0.1
         other = run(dataclasses.replace(case, **{name: getattr(case, name)[..., ::-1]}))
-        for result in ("log_partition", "sequence_score", "marginals", "best"):
+        for result in ("log_partition", "sequence_score", "marginals", "best", "lead"):
             assert np.abs(other[result] - want[result]).max() > 0.01, (name, result)
 
 
@@ -175,6 +183,8 @@ def test_of_equal_sequences_the_lowest_wins(how):
     found = run(case) if how == "eager" else compiled(case, how)
     np.testing.assert_array_equal(found["viterbi"], want["viterbi"])
     np.testing.assert_array_equal(found["best"], want["best"])
+    np.testing.assert_array_equal(found["lead"], want["lead"])
+    assert (want["lead"][case.mask] == 0).any()
     highest = dataclasses.replace(
         case,
         emissions=case.emissions[..., ::-1],
@@ -197,7 +207,7 @@ def test_rows_do_not_see_each_other():
     together = run(case)
     for row in range(13):
         alone = run(case.rows(slice(row, row + 1)))
-        for name in ("log_partition", "sequence_score", "marginals", "best"):
+        for name in ("log_partition", "sequence_score", "marginals", "best", "lead"):
             np.testing.assert_allclose(alone[name][0], together[name][row], rtol=1e-12, atol=1e-14)
         np.testing.assert_array_equal(alone["viterbi"][0], together["viterbi"][row])
 
@@ -228,7 +238,7 @@ def test_positions_outside_change_no_bit(how):
     wide.emissions[:, places], wide.tags[:, places] = case.emissions, case.tags
     wide.mask[:, places] = case.mask
     found = compute(wide)
-    for name in ("marginals", "viterbi", "d_emissions"):
+    for name in ("marginals", "viterbi", "lead", "d_emissions"):
         assert not np.delete(found[name], places, axis=1).any()
         found[name] = found[name][:, places]
     assert_same_bits(found, want)
@@ -283,6 +293,7 @@ def test_float32_over_many_positions():
     for name in ("log_partition", "sequence_score", "best"):
         np.testing.assert_allclose(found[name], want[name], rtol=1e-6)
     np.testing.assert_allclose(found["marginals"], want["marginals"], atol=5e-6)
+    np.testing.assert_allclose(found["lead"], want["lead"], atol=1e-4)
     np.testing.assert_allclose(found["d_emissions"], want["d_emissions"], atol=1e-4)
     np.testing.assert_allclose(found["d_between"], want["d_between"], atol=0.01)  # sums of hundreds
 
@@ -296,7 +307,7 @@ def test_sixteen_bits_are_computed_in_float32(dtype):
     wide = [tf.cast(part, tf.float32) for part in narrow]
     want = everything(wide[0], *others[:2], *wide[1:])
     assert want["viterbi"].dtype == tf.int32
-    assert want["marginals"].dtype == want["best"].dtype == tf.float32
+    assert want["marginals"].dtype == want["best"].dtype == want["lead"].dtype == tf.float32
     for name, tensor in want.items():
         if name.startswith("d_"):  # of the two parts of the loss, each rounded
             assert found[name].dtype == dtype

@@ -119,7 +119,7 @@ def marginals(emissions: Any, mask: Any, transitions: Transitions) -> Any:
     return tags / ops.maximum(ops.sum(tags, axis=2, keepdims=True), 0.5)
 
 
-def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, Any]:
+def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, Any, Any]:
     """The best sequences. Of equal ones it is that with the lower last tag, then the lower last but one, and so on.
 
     Args:
@@ -127,7 +127,9 @@ def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, A
         mask: bool [B, T].
         transitions: of C tags.
     Returns:
-        int32 [B, T], 0 where ``mask`` is False; what they score, [B], float32 at least, 0 for a row without positions.
+        int32 [B, T], 0 where ``mask`` is False; what they score, [B], float32 at least, 0 for a row without positions;
+        how much more that is than any sequence with another tag at a position scores, [B, T] of the same dtype, 0 where
+        ``mask`` is False: the least of a row is the lead over its second best sequence.
     Source: Viterbi 1967, doi 10.1109/TIT.1967.1054010; Rabiner 1989, doi 10.1109/5.18626, section III.
     """
     rows = _Rows(mask)
@@ -148,7 +150,11 @@ def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, A
 
     behind = ops.full_like(rows.lengths, size)
     tags, *_ = kernels.scan(step, [behind], [forward.scores, rows.real], reverse=True)
-    return rows.unpack(tags[:-1]), rows.zero_if_empty(total)
+    tags = tags[:-1]
+    whole = forward.scores + _best_behind(rows, emissions, between, end)
+    others = ops.where(number == tags[:, :, None], 2 * _FORBIDDEN, whole)
+    lead = kernels.largest(whole, axis=2) - kernels.largest(others, axis=2)
+    return rows.unpack(tags), rows.zero_if_empty(total), rows.unpack(lead)
 
 
 class _Rows:
@@ -157,6 +163,7 @@ class _Rows:
     Attributes:
         lengths: int32 [B], positions of each row.
         real: bool [S, B], steps that it takes.
+        ends: bool [S, B, 1], the last one of them.
     """
 
     def __init__(self, mask: Any) -> None:
@@ -178,6 +185,7 @@ class _Rows:
         step = ops.arange(steps, dtype="int32")[:, None]
         self._order = kernels.gather(ops.reshape(order, (-1,)), begins + step) + begins  # [S, B]
         self.real = step < self.lengths
+        self.ends = (step == self.lengths - 1)[:, :, None]
 
     def pack(self, x: Any) -> Any:
         """[B, T, ...] as [S, B, ...]; anything in steps that a row does not take."""
@@ -243,6 +251,19 @@ def _forward(emissions: Any, between: Any, start: Any, reduce: Callable[..., Any
     return _Forward(arriving, scores, ops.cumsum(best[:, :, 0], axis=0))
 
 
+def _best_behind(rows: _Rows, emissions: Any, between: Any, end: Any) -> Any:
+    """What the best rests of sequences score, by the tag of the step before them, up to a constant: [S, B, C]."""
+
+    def step(behind: Any, emissions: Any, ends: Any) -> tuple[Any]:
+        scores = behind + emissions
+        scores = scores - kernels.largest(scores, axis=1, keepdims=True)
+        return (ops.where(ends, end, kernels.largest(scores[:, None] + between, axis=2)),)
+
+    first = ops.broadcast_to(end, ops.shape(emissions)[1:])
+    behind, *_ = kernels.scan(step, [first], [emissions[1:], rows.ends[:-1]], reverse=True)
+    return behind
+
+
 def _backward(
     rows: _Rows, forward: _Forward, between: Any, last: Any, *, with_pairs: bool
 ) -> tuple[Any, Any]:
@@ -265,11 +286,10 @@ def _backward(
         before = ops.where(ends, final, ops.sum(shares, axis=2))
         return (before, *(count + shares for count in pairs))
 
-    ends = (ops.arange(ops.shape(rows.real)[0], dtype="int32")[:, None] == rows.lengths - 1)[:, :, None]
-    first = ops.where(ends[-1], final, 0)
+    first = ops.where(rows.ends[-1], final, 0)
     pairs = [ops.zeros_like(final[:, :, None] + between)] if with_pairs else []
     tags, *pairs = kernels.scan(
-        step, [first, *pairs], [forward.scores[:-1], forward.arriving[1:], ends[:-1]], reverse=True
+        step, [first, *pairs], [forward.scores[:-1], forward.arriving[1:], rows.ends[:-1]], reverse=True
     )
     return tags, pairs[0] if pairs else None
 
