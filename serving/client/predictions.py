@@ -94,8 +94,8 @@ class Tagging(Prediction):
     Attributes:
         entities: in the order of the text; the first ones, when there are more than the model answers with.
         count: how many the text has.
-        margin: how far the least sure word's tag is from the best other one in probability; 1 for a text without words.
-            Below 0 when the tags around it rule the more probable one out.
+        margin: by which share the next best tags of the whole text are less probable than the given ones, 0 to 1; 1 for a
+            text without words.
     """
 
     entities: list[Entity]

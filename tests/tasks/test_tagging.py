@@ -311,20 +311,26 @@ def softmax(logits):
 
 
 def decoded(own, logits, transitions):
-    """The tags of some positions and every tag's probability there; logits float64 [N, C]."""
+    """The tags of some positions, every tag's probability there, and the best score with another one there, less the best.
+
+    logits float64 [N, C].
+    """
     options, scheme = own.options, own.options.scheme
     constrained = options.constrained and scheme != "plain"
     if not options.crf and not constrained:
-        return logits.argmax(-1), softmax(logits)
+        ranked = np.sort(logits, axis=-1)
+        return logits.argmax(-1), softmax(logits), ranked[:, -2] - ranked[:, -1]
     every, valid = sequences(own.tags, scheme, len(logits))
     some = valid if constrained else every
     scores = scores_of(some, logits, transitions if options.crf else None)
     best = some[scores.argmax()]
+    behind = [scores[some[:, place] != tag].max(initial=-np.inf) for place, tag in enumerate(best)]
+    behind = np.array(behind) - scores.max()
     if not options.crf:
-        return best, softmax(logits)
+        return best, softmax(logits), behind
     shares = np.exp(scores - log_sum_exp(scores))
     marginals = [np.bincount(column, shares, len(own.tags)) for column in some.T]
-    return best, np.reshape(marginals, logits.shape)
+    return best, np.reshape(marginals, logits.shape), behind
 
 
 def starts_chunk(before, tag):
@@ -366,22 +372,34 @@ def is_mark(character):
     return unicodedata.category(character) == "Mn" or unicodedata.combining(character) > 0
 
 
+def is_read(character):
+    return unicodedata.category(character)[0] in "LN"
+
+
 def answered(own, tokens, number, text, logits, transitions):
     """The entities (type, start, end, score) of a row, and its margin."""
     words = words_in(tokens, number, text, own.options.words)
     positions = [word[0] for word in words]
     if own.options.sub_words == "all":
         positions = list(itertools.chain.from_iterable(words))
-    numbers, odds = decoded(own, logits[positions].astype(np.float64), transitions)
+    numbers, odds, others = decoded(own, logits[positions].astype(np.float64), transitions)
     first = [positions.index(word[0]) for word in words]
-    numbers, odds = np.asarray(numbers)[first], odds[first]
+    numbers, odds, others = np.asarray(numbers)[first], odds[first], others[first]
     tags = [own.tags[tag] for tag in numbers]
     if own.options.scheme == "plain":
         found = [(tag, word, word + 1) for word, tag in enumerate(tags)]
     else:
-        found = chunks(tags)
+        # No entity reaches over words that were left out.
+        offsets, cuts = tokens["offsets"][number], [0]
+        for word, (one, two) in enumerate(zip(words, words[1:]), 1):
+            if any(map(is_read, text[offsets[one[-1], 1] : offsets[two[0], 0]])):
+                cuts.append(word)
+        found = [
+            (kind, cut + begin, cut + end)
+            for cut, stop in zip(cuts, [*cuts[1:], len(tags)])
+            for kind, begin, end in chunks(tags[cut:stop])
+        ]
     chosen = odds[np.arange(len(tags)), numbers]
-    rest = np.where(np.arange(len(own.tags)) == numbers[:, None], -1, odds).max(-1, initial=-1)
     entities = []
     for kind, begin, end in found:
         start = tokens["offsets"][number, words[begin][0], 0]
@@ -390,7 +408,7 @@ def answered(own, tokens, number, text, logits, transitions):
     for entity, behind in itertools.zip_longest(entities, entities[1:]):
         while entity[2] < (len(text) if behind is None else behind[1]) and is_mark(text[entity[2]]):
             entity[2] += 1
-    return entities, np.abs(chosen - rest).min(initial=1.0)
+    return entities, 1 - np.exp(others.max(initial=-np.inf))
 
 
 def answers_of(own, tokens, texts, logits, transitions=None):
@@ -516,11 +534,44 @@ def test_answers_by_hand():
     assert found["ends"][0, :5].tolist() == [10, 32, 37, 45, 50]
     np.testing.assert_allclose(found["scores"][0], [0.6] * 5 + [0] * 11, rtol=1e-6)
     assert found["count"].tolist() == [5]
-    np.testing.assert_allclose(found["margin"], [0.5], rtol=1e-6)
-    # As BIO has it, one of the two words has to be B; of equally good ones.
+    np.testing.assert_allclose(found["margin"], [5 / 6], rtol=1e-6)  # 1 / 10 is the next best
+    # As BIO has it, São is B-PER, and I-PER goes on; or `and` is B-LOC, and São goes on.
     found = answers_of(own, tokens, [text], logits)
-    assert found["count"][0] in (4, 5)
-    np.testing.assert_allclose(found["margin"], [0.5], rtol=1e-6)
+    assert [name.decode() for name in found["texts"][0, :5]] == [
+        "Zoë Müller",
+        "São Paulo",
+        "Rio",
+        "São José",
+        "",
+    ]
+    np.testing.assert_allclose(found["margin"], [5 / 6], rtol=1e-6)
+
+
+def test_tags_that_the_scheme_makes_equal_are_close_calls():
+    """I-PER has six of ten parts, but may not stand first: O, B-PER and B-LOC are left, each with one."""
+    own, tokens = task(), encode(["Anna"])
+    logits = np.zeros((1, tokens["input_ids"].shape[1], 5), np.float32)
+    logits[0, 1, own.tags.index("I-PER")] = np.log(6)
+    found = answers_of(own, tokens, ["Anna"], logits)
+    assert found["margin"].tolist() == [0]
+    assert own.close_calls(found, 2e-5).tolist() == [True]
+    logits[0, 1, own.tags.index("B-LOC")] = 1e-2
+    found = answers_of(own, tokens, ["Anna"], logits)
+    np.testing.assert_allclose(found["margin"], [1 - np.exp(-1e-2)], rtol=1e-3)
+    assert own.close_calls(found, 2e-5).tolist() == [False]
+
+
+def test_no_entity_reaches_over_what_was_left_out():
+    text = "Rio Paulo Zoë Müller José São"
+    tokens = encode([text], max_length=6, long="head_tail", tail=0.5)
+    logits = np.zeros((1, tokens["input_ids"].shape[1], 5), np.float32)
+    own = task(constrained=False)
+    logits[..., own.tags.index("I-PER")] = 5
+    found = answers_of(own, tokens, [text], logits)
+    assert [name.decode() for name in found["texts"][0] if name] == ["Rio Paulo", "José São"]
+    whole = encode([text])
+    found = answers_of(own, whole, [text], np.resize(logits[0, 0], (*whole["input_ids"].shape, 5)))
+    assert [name.decode() for name in found["texts"][0] if name] == [text]
 
 
 def test_more_entities_than_are_answered():
@@ -557,7 +608,7 @@ def test_constrained_sequences_are_of_the_scheme(scheme, sub_words, crf):
     real = tokens["offsets"][..., 1] > 0
     positions = real if sub_words == "all" else real & (tokens["word_starts"] > 0)
     outputs = {"transitions": tf.constant(np.broadcast_to(transitions, (len(texts), *transitions.shape)))}
-    tags, _ = own._decoded(tf.constant(logits), tf.constant(positions), outputs)
+    tags, *_ = own._decoded(tf.constant(logits), tf.constant(positions), outputs)
     form = {
         "bio": r"(?:O |B-(\S+) (?:I-\1 )*)*",
         "bioes": r"(?:O |S-\S+ |B-(\S+) (?:I-\1 )*E-\1 )*",
@@ -875,6 +926,44 @@ def test_rows_with_more_entities_than_room_are_said(capfd):
 
 
 @pytest.mark.parametrize(
+    ("text", "label", "separator", "count"),
+    [
+        ("a (Anna) b", [[3, 7, "PER"]], " ", 1),
+        ("(Anna b", [[1, 5, "PER"]], " ", 1),
+        ("Anna, b", [[0, 4, "PER"], [6, 7, "PER"]], " ", 1),
+        ("a Anna\u3000b\u00a0c", [[2, 6, "PER"], [7, 8, "PER"]], " ", 0),
+        (json.dumps(["a", "(", "Anna", ")"]), ["B-X", "O", "B-PER", "O"], " ", 0),
+        (json.dumps(["a", "(", "Anna", ")"]), ["B-X", "O", "B-PER", "O"], "", 2),
+    ],
+)  # fmt: skip
+def test_entities_within_words_are_said(capfd, text, label, separator, count):
+    for words in ("whitespace", "punctuation"):
+        options = TaggingOptions(words=words, separator=separator)
+        rows = [row("b", "B-Y"), row(text, label, separator=separator)]
+        Tagging.from_examples(options, rows)
+        found = " ".join(capfd.readouterr().err.split())
+        warning = f"warning: {count} entities of the training rows begin or end within a word"
+        assert (warning in found) == (words == "whitespace" and count > 0), found
+        assert ("rows.csv:2: a word's" in found) == (warning in found)
+
+
+def test_the_report_says_what_there_was_no_room_for():
+    entities, plain = task(most=2), task(("X",), most=2, scheme="plain")
+    texts = ["a b c", "a"]
+    tokens = encode(texts)
+    for own, label, what in ((entities, "B-PER B-PER B-PER", "entities"), (plain, "X X X", "words")):
+        rows = [row("a b c", label, **dict(own.options)), row("a", label.split()[0], **dict(own.options))]
+        logits = np.zeros((*tokens["input_ids"].shape, len(own.tags)), np.float32)
+        tag = "B-PER" if what == "entities" else "X"
+        logits[..., own.tags.index(tag)] = 9
+        answers, targets = answers_of(own, tokens, texts, logits), own.targets(rows)
+        said_ = f"Of 1 rows the {what} behind the first 2 are not answered (task.max_entities)"
+        assert own.report(answers, targets, np.ones(2)).splitlines()[-1] == said_
+        assert said_ not in own.report(answers, targets, np.array([0, 1]))
+        assert own.metrics(answers, targets, np.ones(2))["token_accuracy"] == 3 / 4
+
+
+@pytest.mark.parametrize(
     ("options", "rows", "said_"),
     [
         ({}, [("a", [])], "the training rows have no entity; there is nothing to tell apart"),
@@ -895,7 +984,8 @@ def test_rows_that_train_nothing(options, rows, said_):
 
 
 def foreign(*labels):
-    checkpoint = types.SimpleNamespace(labels=labels, head_names=("token_classifier",))
+    config = types.SimpleNamespace(max_position_embeddings=300)
+    checkpoint = types.SimpleNamespace(labels=labels, head_names=("token_classifier",), config=config)
     assert Tagging.serves(checkpoint)
     return Tagging.from_checkpoint(checkpoint)
 
@@ -915,6 +1005,11 @@ def foreign(*labels):
         (["B-LOC", "I-LOC", "I-PER", "O"], "bio"),
         (["O", "B-PER", "I-PER", "S-PER"], "bioes"),
         (["O", "S-PER", "E-PER"], "bioes"),
+        # Words of Chinese: no character is outside of one.
+        (["B", "M", "E", "S"], "bioes"),
+        (["B-NR", "M-NR", "E-NR", "S-NR", "S-VV"], "bioes"),
+        (["S", "B"], "plain"),
+        (["B", "M", "E", "S", "X"], "plain"),
     ],
 )  # fmt: skip
 def test_tags_of_a_checkpoint(labels, scheme):
@@ -929,7 +1024,7 @@ def test_tags_of_a_checkpoint(labels, scheme):
         for place in positions:
             logits = np.zeros((1, tokens["input_ids"].shape[1], len(labels)), np.float32)
             logits[0, place, number] = 30
-            tags, _ = own._decoded(
+            tags, *_ = own._decoded(
                 tf.constant(logits), tf.constant(np.isin(np.arange(logits.shape[1]), positions)[None]), {}
             )
             answers.add(int(tags[0, place]) == number and number)
@@ -945,6 +1040,25 @@ def test_a_checkpoint_of_iob1_finds_what_has_no_b():
     found = answers_of(own, tokens, ["Anna Berg in Rio"], logits)
     assert found["types"][0, :3].tolist() == [b"PER", b"LOC", b""]
     assert found["texts"][0, :2].tolist() == [b"Anna Berg", b"Rio"]
+
+
+def test_a_checkpoint_that_cuts_chinese_into_words():
+    own = foreign("B", "M", "E", "S")
+    tokens = encode(["a b c d e"])
+    logits = np.zeros((1, tokens["input_ids"].shape[1], 4), np.float32)
+    for place, tag in enumerate("BMESS", 1):
+        logits[0, place, own.tags.index(tag)] = 9
+    found = answers_of(own, tokens, ["a b c d e"], logits)
+    assert found["texts"][0, :4].tolist() == [b"a b c", b"d", b"e", b""]
+    assert set(found["types"][0, :3]) == {b"_"}
+    rows = [row("a b c d e", "B M E S S", **dict(own.options))]
+    assert own.metrics(found, own.targets(rows), np.ones(1))["f1"] == 1
+
+
+def test_room_of_a_checkpoint():
+    """A tag for each word needs as many answers as the model reads words."""
+    assert foreign("NOUN", "VERB").learnt()["max_entities"] == 300
+    assert foreign("B-PER", "I-PER", "O").learnt()["max_entities"] == 128
 
 
 def test_other_options_for_a_checkpoint():

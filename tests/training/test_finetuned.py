@@ -341,8 +341,8 @@ def may_follow(before, behind, scheme):
 
 
 def best_tags(scores, labels, scheme, constrained):
-    """Every sequence tried: the best one that the scheme has."""
-    best, found = -np.inf, ()
+    """Every sequence tried: the best one that the scheme has, and by which share the next best one is less probable."""
+    best, second, found = -np.inf, -np.inf, ()
     scores = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
     allowed = {
         pair: not constrained or scheme == "plain" or may_follow(*pair, scheme)
@@ -350,18 +350,21 @@ def best_tags(scores, labels, scheme, constrained):
     }
 
     def grow(sequence, total):
-        nonlocal best, found
+        nonlocal best, second, found
         before = sequence[-1] if sequence else None
         if len(sequence) == len(scores):
-            if total > best and (not sequence or allowed[before, None]):
-                best, found = total, sequence
+            if not sequence or allowed[before, None]:
+                if total > best:
+                    best, second, found = total, best, sequence
+                else:
+                    second = max(second, total)
             return
         for number, tag in enumerate(labels):
             if allowed[before, tag]:
                 grow((*sequence, tag), total + scores[len(sequence), number])
 
     grow((), 0.0)
-    return found
+    return found, 1 - np.exp(second - best)
 
 
 def entities_by_hand(text, scores, labels, scheme, constrained=False, apart=None):
@@ -371,10 +374,9 @@ def entities_by_hand(text, scores, labels, scheme, constrained=False, apart=None
     first = [number for number, begin in enumerate(begins) if begin]
     ends = [tokens[behind - 1][1] for behind in [*first[1:], len(tokens)]] if first else []
     scores = scores[first]
-    tags = best_tags(scores, labels, scheme, constrained)
+    tags, margin = best_tags(scores, labels, scheme, constrained)
     odds = softmax(scores)
     chosen = [odds[number, labels.index(tag)] for number, tag in enumerate(tags)]
-    margins = [mine - max(np.delete(row, labels.index(tag))) for mine, row, tag in zip(chosen, odds, tags)]
     found, before = [], (None, None)
     for number, tag in enumerate(tags):
         prefix, _, kind = ("S", "", tag) if scheme == "plain" else tag.partition("-")
@@ -391,7 +393,7 @@ def entities_by_hand(text, scores, labels, scheme, constrained=False, apart=None
         (kind, text[start : ends[words[-1]]], start, ends[words[-1]], np.mean([chosen[n] for n in words]))
         for kind, start, words in found
     ]
-    return entities, min(map(abs, margins), default=1.0)
+    return entities, margin
 
 
 def check_tagging(answers, want):

@@ -224,7 +224,7 @@ class QuestionAnswering(Task):
         last = tf.range(width)[:, None] + tf.range(length)[None]
         ends = tf.gather(tf.pad(logs[:, :, 1], [[0, 0], [0, length]]), last, axis=1)
         texts, offsets = CodePoints(inputs["text_pair"]), inputs["offsets"]
-        piece = tf.where(context, _pieces(texts, offsets), -1)
+        piece = tf.where(context, _spans.pieces(texts, offsets), -1)
         there = tf.gather(tf.pad(piece, [[0, 0], [0, length]], constant_values=-1), last, axis=1)
         there = context[:, :, None] & (there == piece[:, :, None])
         scores = tf.where(there, logs[:, :, :1] + ends, float("-inf"))
@@ -396,18 +396,6 @@ def _is_context(tokens: Mapping[str, Any]) -> Any:
     return (
         (offsets[..., 1] > offsets[..., 0]) & (tokens["attention_mask"] > 0) & (tokens["token_type_ids"] > 0)
     )
-
-
-def _pieces(texts: Any, offsets: Any) -> Any:
-    """A number for each token, int32 [B, T], higher where words were left out before it (``text.long: head_tail``).
-
-    No answer reaches over them: the model has not read them, and they may be a whole book.
-    """
-    import tensorflow as tf
-
-    between = texts.cut(offsets[:, :-1, 1], offsets[:, 1:, 0])
-    words = tf.strings.regex_full_match(between, r"\C*[\pL\pN]\C*")
-    return tf.cumsum(tf.pad(tf.cast(words, tf.int32), [[0, 0], [1, 0]]), axis=1)
 
 
 def _texts(answers: np.ndarray) -> list[str]:

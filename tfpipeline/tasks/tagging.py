@@ -3,8 +3,8 @@
 Loss: cross-entropy of each word's tag, or with ``crf`` the negative log-likelihood of all of them, divided by their
 number. Decoding, in the graph: the best sequence of tags that the scheme allows.
 Served answer, E ``max_entities``: ``types``, ``texts`` string [B, E], ``starts``, ``ends`` int32 [B, E], ``scores`` float32
-[B, E], filled up with "" and 0; ``count`` int32 [B], how many there are, and ``margin`` float32 [B], how far
-the least sure word's tag is from the best other one in probability. With the scheme ``plain`` each word is an entity.
+[B, E], filled up with "" and 0; ``count`` int32 [B], how many there are, and ``margin`` float32 [B]: by which share
+the next best tags of the whole text are less probable, 1 for a text without words. With the scheme ``plain`` each word is an entity.
 """
 
 from __future__ import annotations
@@ -165,14 +165,17 @@ class Tagging(Task):
     @classmethod
     def from_examples(cls, options: TaggingOptions, examples: Sequence[Example]) -> Tagging:
         counts = LabelCounts()
-        most = mended = 0
-        first = ""
+        most = mended = parted = 0
+        first = first_parted = ""
         for example in examples:
             spans, _, wrong = kept_of(example)
             for kind in dict.fromkeys(kind for _, _, kind in spans):
                 counts.add(kind, example)
             most = max(most, len(spans))
             mended, first = mended + wrong, first or (example.source if wrong else "")
+            if options.words == "whitespace":
+                within = sum(map(functools.partial(_parts_a_word, example.text), spans))
+                parted, first_parted = parted + within, first_parted or (example.source if within else "")
         labels = options.labels or sorted(counts.rows)
         if not labels or (options.scheme == "plain" and len(labels) < 2):
             found = (
@@ -188,6 +191,13 @@ class Tagging(Task):
             say(
                 f"warning: {mended} training rows continue an entity that has not begun (I- after O or after another type), "
                 f"the first is {first}; it is read as the entity's beginning"
+            )
+        if parted:
+            what = "tagged words" if options.scheme == "plain" else "entities"
+            say(
+                f"warning: {parted} {what} of the training rows begin or end within a word, as task.words is whitespace, the "
+                f'first of them in {first_parted}: a word\'s tag is that of its first letter or sign, so "(Anna)" has that of '
+                "the bracket; set task.words to punctuation to have them answered as they are"
             )
         prefixes = _PREFIXED.get(options.scheme)
         tags = (
@@ -214,11 +224,14 @@ class Tagging(Task):
         tags = checkpoint.labels
         parts = [prefix_and_type(tag) for tag in tags]
         scheme = "plain"
-        if all(part is not None for part in parts) and OUTSIDE in tags:
-            scheme = "bioes" if any(part and part[0] in "ES" for part in parts) else "bio"
+        prefixes = {part[0] if part else None for part in parts}
+        # Of the segmentation of a text into words none is outside: B, M, E, S.
+        if None not in prefixes and (OUTSIDE in prefixes or {"B", "E"} <= prefixes):
+            scheme = "bioes" if prefixes & {"E", "S"} else "bio"
         # In the old IOB, B- only parts what follows another one of its type, and the names of tags do not say which it is.
         options = TaggingOptions.model_validate({"scheme": scheme, "constrained": False})
-        return cls(options, {"tags": list(tags), "max_entities": _MAX_ENTITIES})
+        most = checkpoint.config.max_position_embeddings if scheme == "plain" else _MAX_ENTITIES
+        return cls(options, {"tags": list(tags), "max_entities": most})
 
     def with_options(self, options: TaggingOptions) -> Tagging:
         most = options.max_entities or self._learnt["max_entities"]
@@ -331,22 +344,22 @@ class Tagging(Task):
         begins = (inputs["word_starts"] > 0) & real
         if self.options.words == "whitespace":
             begins &= _behind_space_in_graph(texts, inputs["offsets"], real)
-        tags, probabilities = self._decoded(
+        tags, probabilities, lead = self._decoded(
             logits, real if self.options.sub_words == "all" else begins, outputs
         )
         best = tf.gather(probabilities, tags, batch_dims=2)
-        others = tf.where(
-            tf.one_hot(tags, len(self.tags), on_value=True, off_value=False), 0.0, probabilities
-        )
-        apart = tf.abs(best - tf.reduce_max(others, axis=-1))
-        margin = tf.reduce_min(tf.where(begins, apart, 1.0), axis=1)
+        # Words' tags may be sure each and the sequence not, where the scheme leaves a choice between two of them.
+        margin = -tf.math.expm1(-tf.reduce_min(tf.where(begins, lead, float("inf")), axis=1))
         found = self._entities(tags, best, real, begins, inputs["offsets"], texts)
         return {**found, "margin": margin}
 
     def _decoded(
         self, logits: tf.Tensor, positions: tf.Tensor, outputs: Mapping[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The tags int32 [B, T] and every tag's probability [B, T, C]."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The tags int32 [B, T]; every tag's probability [B, T, C]; the tags' lead over all sequences with another one [B, T].
+
+        A lead is a difference of logarithms of probabilities, 0 or more.
+        """
         import tensorflow as tf
 
         from tfpipeline.models import crf
@@ -355,17 +368,20 @@ class Tagging(Task):
         if not self.options.crf:
             probabilities = tf.nn.softmax(logits)
             if not constrained:
-                return tf.argmax(logits, axis=-1, output_type=tf.int32), probabilities
-            tags, _ = crf.viterbi(tf.nn.log_softmax(logits), positions, self._allowed())
-            return tags, probabilities
+                tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
+                chosen = tf.one_hot(tags, len(self.tags), on_value=True, off_value=False)
+                others = tf.reduce_max(tf.where(chosen, float("-inf"), logits), axis=-1)
+                return tags, probabilities, tf.reduce_max(logits, axis=-1) - others
+            tags, _, lead = crf.viterbi(tf.nn.log_softmax(logits), positions, self._allowed())
+            return tags, probabilities, lead
         transitions = self._transitions({"transitions": tf.cast(outputs["transitions"], tf.float32)})
         if constrained:
             allowed = self._allowed()
             transitions = crf.Transitions(
                 *(getattr(transitions, part) + getattr(allowed, part) for part in ("between", "start", "end"))
             )
-        tags, _ = crf.viterbi(logits, positions, transitions)
-        return tags, crf.marginals(logits, positions, transitions)
+        tags, _, lead = crf.viterbi(logits, positions, transitions)
+        return tags, crf.marginals(logits, positions, transitions), lead
 
     def _transitions(self, outputs: Mapping[str, tf.Tensor]) -> Any:
         import tensorflow as tf
@@ -435,6 +451,7 @@ class Tagging(Task):
         )
         count = tf.size(row)
         ends = tf.math.unsorted_segment_max(tf.gather_nd(offsets[:, :, 1], token), word - 1, count)
+        piece = tf.gather_nd(_spans.pieces(texts, offsets), where)
         inside = kind >= 0
 
         def before(values: tf.Tensor, first: Any) -> tf.Tensor:
@@ -442,6 +459,7 @@ class Tagging(Task):
 
         begin = inside & (
             tf.not_equal(row, before(row, -1))
+            | tf.not_equal(piece, before(piece, 0))
             | tf.not_equal(kind, before(kind, -1))
             | (prefix == 0)
             | (prefix == 3)
@@ -498,7 +516,13 @@ class Tagging(Task):
         from tfpipeline.metrics import tagging
 
         truth, answered = self._sequences(answers, targets)
-        return tagging.report(truth, answered, weights, entities=self.entities)
+        report = tagging.report(truth, answered, weights, entities=self.entities)
+        most = answers["starts"].shape[1]
+        cut = int(((answers["count"] > most) & (weights > 0)).sum())
+        if not cut:
+            return report
+        what = "entities" if self.entities else "words"
+        return f"{report}\nOf {cut} rows the {what} behind the first {most} are not answered (task.max_entities)\n"
 
     def baseline(
         self, train: Sequence[Example], test: Sequence[Example]
@@ -586,6 +610,13 @@ def _is_text(tokens: Mapping[str, Any]) -> Any:
     return (
         (offsets[..., 1] > offsets[..., 0]) & (tokens["attention_mask"] > 0) & (tokens["token_type_ids"] < 1)
     )
+
+
+def _parts_a_word(text: str, span: Span) -> bool:
+    """Whether a span begins or ends with no white space around."""
+    start, end, _ = span
+    spaces = _spaces()
+    return (start > 0 and text[start - 1] not in spaces) or (end < len(text) and text[end] not in spaces)
 
 
 def _behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:

@@ -142,7 +142,7 @@ FOUND = [
 
 def tagging(width=3, padding=b"", **changed):
     arrays = slots(FOUND, width, ("types", "texts", "starts", "ends", "scores"), padding)
-    count, margin = np.array([2, 0, 1], np.int32), np.array([0.25, 1, -0.125], np.float32)
+    count, margin = np.array([2, 0, 1], np.int32), np.array([0.25, 1, 0.125], np.float32)
     return {**arrays, "count": count, "margin": margin, **changed}
 
 
@@ -151,7 +151,7 @@ def test_entities():
     assert rows == [
         Tagging([Entity("PER", "Zoë", 0, 3, 0.75), Entity("LOC", "São Paulo", 14, 23, 0.5)], 2, 0.25),
         Tagging([], 0, 1.0),
-        Tagging([Entity("PER", "👩🏽‍🚀", 1, 5, 1.0)], 1, -0.125),
+        Tagging([Entity("PER", "👩🏽‍🚀", 1, 5, 1.0)], 1, 0.125),
     ]
     assert json.loads(json.dumps(rows[0].to_dict())) == {
         "entities": [
@@ -310,7 +310,7 @@ def test_entities_and_answers_are_parts_of_several_tasks():
     assert found == {
         "entities": [{"type": "PER", "text": "👩🏽‍🚀", "start": 1, "end": 5, "score": 1}],
         "count": 1,
-        "margin": -0.125,
+        "margin": 0.125,
     }
     with pytest.raises(AnswerError, match="count -2"):
         predictions.decode({**arrays, "names/count": np.full(3, -2, np.int32)})
