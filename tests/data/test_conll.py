@@ -52,6 +52,7 @@ def test_an_excerpt(tmp_path):
             "2": '["B-NP", "B-NP", "I-NP", "I-NP", "B-VP", "O"]',
             "3": '["B-LOC", "O", "B-PER", "I-PER", "O", "O"]',
             "-1": '["B-LOC", "O", "B-PER", "I-PER", "O", "O"]',
+            "tokens": '["Norway", "\'s", "Anna", "Berg", "won", "."]',
             "text": "Norway 's Anna Berg won .",
         },
         3,
@@ -113,7 +114,9 @@ def test_cells_are_kept_as_they_are(tmp_path):
 
 
 def test_a_column_only(tmp_path):
-    assert rows(tmp_path, "a\nb\n") == [({"0": '["a", "b"]', "-1": '["a", "b"]', "text": "a b"}, 1)]
+    assert rows(tmp_path, "a\nb\n") == [
+        ({"0": '["a", "b"]', "-1": '["a", "b"]', "tokens": '["a", "b"]', "text": "a b"}, 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -139,8 +142,8 @@ def test_a_column_only(tmp_path):
         ),
         ("", (), "x.conll:1: the file is empty; expected a token a line and an empty line after each sentence"),
         ("\n-DOCSTART- O\n \n", ("9",), "x.conll:1: the file is empty; expected a token a line and an empty line after each sentence"),
-        ("\na O\n", ("4",), 'x.conll:2: there is no column "4"; known: 0, 1, -1, text'),
-        ("\na O\n", ("tokens",), 'x.conll:2: there is no column "tokens"; known: 0, 1, -1, text'),
+        ("\na O\n", ("4",), 'x.conll:2: there is no column "4"; known: 0, 1, -1, tokens, text'),
+        ("\na O\n", ("form",), 'x.conll:2: there is no column "form"; known: 0, 1, -1, tokens, text'),
         (b"a O\n\xff O\n", (), "x.conll:2: not UTF-8 (byte 0xff); save the file as UTF-8"),
         ("a O\n".encode("utf-16"), (), "x.conll:1: the file is UTF-16, not UTF-8; save it as UTF-8"),
     ],

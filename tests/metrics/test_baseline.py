@@ -103,7 +103,7 @@ def test_words_get_their_most_frequent_tag():
     tags = [["D", "N", "X", "P"], ["V", "V", "M", "V"], [], ["N", "V", "N"]]
     # V 4 and N 3 times, the others once each.
     test = [["run", "the", "The", "May", "may"], [], ["set", "dog"], ["THE", "MAY", "Run", "unseen", ""]]
-    assert most_frequent_tags(words, tags, test) == [
+    assert most_frequent_tags(zip(words, tags), test) == [
         ["V", "D", "X", "P", "M"],
         [],
         ["V", "V"],  # as often N, which is rarer among all words
@@ -114,14 +114,14 @@ def test_words_get_their_most_frequent_tag():
 def test_of_equally_frequent_tags_the_first_by_alphabet():
     words, tags = [["x", "x", "y", "z"]], [["B", "A", "B", "A"]]
     for order in (1, -1):
-        found = most_frequent_tags([words[0][::order]], [tags[0][::order]], [["x", "y", "unseen"]])
+        found = most_frequent_tags([(words[0][::order], tags[0][::order])], [["x", "y", "unseen"]])
         assert found == [["A", "B", "A"]]
 
 
 def test_an_empty_tag_is_a_tag():
-    assert most_frequent_tags([["X", "x", "y"]], [["", "A", "A"]], [["X", "x", "Y"]]) == [["", "A", "A"]]
+    assert most_frequent_tags([(["X", "x", "y"], ["", "A", "A"])], [["X", "x", "Y"]]) == [["", "A", "A"]]
 
 
 def test_the_training_words_are_read_once():
-    words, tags = iter([["a", "b"], ["a"]]), iter([["A", "B"], ["A"]])
-    assert most_frequent_tags(words, tags, [["b", "a", "c"]]) == [["B", "A", "A"]]
+    rows = iter([(["a", "b"], ["A", "B"]), (["a"], ["A"])])
+    assert most_frequent_tags(rows, iter([["b", "a", "c"]])) == [["B", "A", "A"]]

@@ -80,6 +80,48 @@ def test_conll(tmp_path, label):
     assert kept[1] == {"spans": [[0, 4, "NNP"], [5, 7, ":"]], "words": [[0, 4], [5, 7]]}
 
 
+@pytest.mark.parametrize("name", ["x.conll", "x.conllu"])
+@pytest.mark.parametrize(
+    "tokens",
+    [["10\u00a0000", "euros"], ["[", '"', "hi", '"', "]"], ["[", "]"], ["[", '"a"', "]"], ["x\u2028y", "\x85", "a\x1cb"], ["a", "a", "aa"], ["10 000", "euros", "10"]],
+)  # fmt: skip
+def test_tokens_of_conll_are_not_guessed_from_the_text(tmp_path, name, tokens):
+    """They may hold white space, and a sentence may look like a list of tokens."""
+    tags = [f"B-{number}" for number, _ in enumerate(tokens)]
+    cells = [[token, tag] for token, tag in zip(tokens, tags)]
+    if name == "x.conllu":
+        cells = [[str(n), token, "_", tag, *"_" * 6] for n, (token, tag) in enumerate(cells, 1)]
+    (tmp_path / name).write_text("".join("\t".join(row) + "\n" for row in cells), "utf-8", newline="")
+    (row,), (kept,) = read(tmp_path / name, label="upos" if name == "x.conllu" else "1")
+    assert row.text == " ".join(tokens)
+    assert [row.text[start:end] for start, end, _ in kept["spans"]] == tokens
+    assert [kind for *_, kind in kept["spans"]] == [str(number) for number, _ in enumerate(tokens)]
+    assert kept["words"] == [span[:2] for span in kept["spans"]]
+    assert row.columns == {}  # the other cells of ten million rows are not kept
+
+
+def test_tokens_beside_a_text(tmp_path):
+    """They say which words have the tags, if they are as many and are in the text."""
+    text, tags = "It's New\u00a0York.", ["O", "O", "B-LOC", "I-LOC", "O"]
+    tokens = ["It", "'s", "New", "York", "."]
+    (row,), (kept,) = read(jsonl(tmp_path, {"text": text, "tokens": tokens, "tags": tags}))
+    assert (row.text, kept["spans"]) == (text, [[5, 13, "LOC"]])
+    assert [text[start:end] for start, end in kept["words"]] == tokens
+    for other in (["it", "'s", "New", "York", "."], tokens[:4], 5, "x", ["It", 1, "New", "York", "."]):
+        path = jsonl(tmp_path, {"text": text, "tokens": other, "tags": ["O", "B-LOC", "I-LOC"]})
+        (row,), (kept,) = read(path)
+        assert kept["words"] == [[0, 4], [5, 8], [9, 14]]
+
+
+def test_words_end_where_bert_sees_white_space():
+    """What BERT drops is none: one word cannot have two tags."""
+    for character in "\x85\x1c\u200b":
+        with pytest.raises(UserError, match=r"rows\.csv:7: 2 tags for 1 words between white space"):
+            prepared(f"ann{character}in", "O B-PER")
+    _, kept = prepared("ann\u00a0in\u3000rio", "O B-PER O")
+    assert kept["words"] == [[0, 3], [4, 6], [7, 10]]
+
+
 TAGS = ["B-PER", "I-PER", "O", "B-LOC"]
 
 

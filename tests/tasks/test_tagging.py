@@ -174,10 +174,10 @@ def test_token_targets_of_cut_rows():
     cut = {"max_length": 6, "long": "head_tail", "tail": 0.5}
     (found,) = told(task(), [row("in Annabergly", [[0, 13, "PER"]])], **cut)
     assert found == [("in", "B-PER"), ("ann", "I-PER"), ("##berg", "I-PER"), ("##ly", "-")]
-    # It is the same word still where words are what stands between white space.
+    # Also where words are what stands between white space: no entity would end with what is left of it else.
     options = {"words": "whitespace"}
     (found,) = told(task(**options), [row("in Annabergly", [[0, 13, "PER"]], **options)], **cut)
-    assert said(found) == "B-PER I-PER - -"
+    assert said(found) == "B-PER I-PER I-PER -"
 
 
 def test_token_targets_of_pairs():
@@ -201,6 +201,10 @@ def is_space(character):
     return character in "\t\n\r" or unicodedata.category(character) in ("Zs", "Zl", "Zp")
 
 
+def is_read(character):
+    return unicodedata.category(character)[0] in "LN"
+
+
 def words_in(tokens, number, text, words):
     """The words of a row, each the list of its tokens."""
     found, before = [], None
@@ -210,7 +214,8 @@ def words_in(tokens, number, text, words):
             continue
         begins = tokens["word_starts"][number, at]
         if words == "whitespace" and before is not None:
-            begins = begins and any(map(is_space, text[before:start]))
+            # Or behind words that were left out.
+            begins = begins and any(is_space(one) or is_read(one) for one in text[before:start])
         if begins:
             found.append([])
         found[-1].append(at)
@@ -370,10 +375,6 @@ def chunks(tags):
 
 def is_mark(character):
     return unicodedata.category(character) == "Mn" or unicodedata.combining(character) > 0
-
-
-def is_read(character):
-    return unicodedata.category(character)[0] in "LN"
 
 
 def answered(own, tokens, number, text, logits, transitions):
@@ -569,7 +570,15 @@ def test_no_entity_reaches_over_what_was_left_out():
     logits[..., own.tags.index("I-PER")] = 5
     found = answers_of(own, tokens, [text], logits)
     assert [name.decode() for name in found["texts"][0] if name] == ["Rio Paulo", "José São"]
-    whole = encode([text])
+    # Nor does a word, where words are what stands between white space.
+    together = text.replace(" ", "-")
+    tokens = encode([together], max_length=6, long="head_tail", tail=0.5)
+    own = task(constrained=False, words="whitespace")
+    found = answers_of(own, tokens, [together], np.resize(logits[0, 0], (*tokens["input_ids"].shape, 5)))
+    first, second, *rest = [name.decode() for name in found["texts"][0]]
+    assert (together.startswith(first), together.endswith(second), set(rest)) == (True, True, {""})
+    assert 0 < len(first) + len(second) < len(together) - 5
+    own, whole = task(constrained=False), encode([text])
     found = answers_of(own, whole, [text], np.resize(logits[0, 0], (*whole["input_ids"].shape, 5)))
     assert [name.decode() for name in found["texts"][0] if name] == [text]
 
@@ -984,8 +993,7 @@ def test_rows_that_train_nothing(options, rows, said_):
 
 
 def foreign(*labels):
-    config = types.SimpleNamespace(max_position_embeddings=300)
-    checkpoint = types.SimpleNamespace(labels=labels, head_names=("token_classifier",), config=config)
+    checkpoint = types.SimpleNamespace(labels=labels, head_names=("token_classifier",))
     assert Tagging.serves(checkpoint)
     return Tagging.from_checkpoint(checkpoint)
 
@@ -1056,9 +1064,23 @@ def test_a_checkpoint_that_cuts_chinese_into_words():
 
 
 def test_room_of_a_checkpoint():
-    """A tag for each word needs as many answers as the model reads words."""
-    assert foreign("NOUN", "VERB").learnt()["max_entities"] == 300
-    assert foreign("B-PER", "I-PER", "O").learnt()["max_entities"] == 128
+    """A tag for each word needs as many answers as are read; in windows, more than the model has positions."""
+    for read in (100, 300, 4000):
+        assert foreign("NOUN", "VERB").within(read).learnt()["max_entities"] == read - 2
+    assert foreign("B-PER", "I-PER", "O").within(300).learnt()["max_entities"] == 128
+    assert foreign("B-PER", "I-PER", "O").within(100).learnt()["max_entities"] == 98
+
+
+def test_no_more_room_than_words_are_read():
+    book = row("a " * 5000, "X " * 4999 + "Y", scheme="plain")
+    own = Tagging.from_examples(TaggingOptions(scheme="plain"), [book])
+    assert own.within(128).learnt()["max_entities"] == 126
+    assert own.within(128).tags == own.tags
+    own = Tagging.from_examples(TaggingOptions(scheme="plain", max_entities=500), [book])
+    assert own.within(128).learnt()["max_entities"] == 500
+    assert (
+        Tagging.from_examples(TaggingOptions(), [row("a", "B-X")]).within(128).learnt()["max_entities"] == 16
+    )
 
 
 def test_other_options_for_a_checkpoint():

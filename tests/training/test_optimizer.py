@@ -13,8 +13,14 @@ import tensorflow as tf
 from tests import tiny
 from tests.training.test_step import batch, setup, values
 from tfpipeline import checkpoints
-from tfpipeline.models import ClassificationHead, TextModel
-from tfpipeline.training.optimizer import UNDECAYED, build_optimizer, layer_factors, learning_rate_at
+from tfpipeline.models import ClassificationHead, HeadGroup, TaggingHead, TextModel
+from tfpipeline.training.optimizer import (
+    UNDECAYED,
+    build_optimizer,
+    head_factors,
+    layer_factors,
+    learning_rate_at,
+)
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.run import policy
 from tfpipeline.training.step import WEIGHTS
@@ -98,6 +104,29 @@ def test_layer_factors_by_hand(checkpoint):
     for path, factor in factors.items():
         (part,) = [part for part in path.split("/") if part in expected]
         assert factor == expected[part], path
+
+
+def test_transitions_of_a_crf_learn_faster(checkpoint):
+    """At the rate of trained weights they would stay near 0, where they start, beside logits of several units."""
+    encoder = checkpoint.encoder()
+    for head, path in (
+        (TaggingHead(3, crf=True), "transitions"),
+        (HeadGroup({"ner": TaggingHead(3, crf=True), "pos": TaggingHead(4)}), "ner/transitions"),
+    ):
+        model = TextModel(encoder, head)
+        assert head_factors(model, 1e-5) == {f"head/{path}": pytest.approx(300)}
+        assert head_factors(model, 0.1) == {f"head/{path}": 1}
+        options = TrainingOptions(learning_rate=3e-5, weight_decay=0.5, warmup=0, schedule="constant")
+        optimizer = build_optimizer(options, model, 10)
+        before = [variable.numpy() for variable in model.trainable_variables]
+        optimizer.apply([tf.ones_like(array) for array in before], model.trainable_variables)
+        moved = {
+            variable.path: np.abs(variable.numpy() - array).max()
+            for variable, array in zip(model.trainable_variables, before, strict=True)
+        }
+        assert moved[f"head/{path}"] == pytest.approx(3e-3, rel=1e-4)  # Adam's first step is the rate
+        assert moved[f"head/{path.replace('transitions', 'dense/bias')}"] == pytest.approx(3e-5, rel=1e-3)
+        assert ("head/pos/dense/bias" in moved) == ("/" in path)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -127,7 +127,7 @@ def tfidf_multilabel(
 
 
 def most_frequent_tags(
-    words: Sequence[Sequence[str]], tags: Sequence[Sequence[str]], test: Sequence[Sequence[str]]
+    rows: Iterable[tuple[Sequence[str], Sequence[str]]], test: Iterable[Sequence[str]]
 ) -> list[list[str]]:
     """Count the tags of each word in the one, answer the other with the most frequent.
 
@@ -135,17 +135,16 @@ def most_frequent_tags(
     that was never seen is looked up in lower case, and then gets the tag most frequent among all words.
 
     Args:
-        words: the training texts' words, one in all at least. They are read once.
-        tags: the tag of each.
+        rows: the training texts' words, one in all at least, with the tag of each. They are read once.
         test: M texts' words.
     Returns:
         A tag for each word of the M texts.
     """
     overall: Counter[str] = Counter()
     by_word: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row, row_tags in zip(words, tags):
-        overall.update(row_tags)
-        for word, tag in zip(row, row_tags):
+    for words, tags in rows:
+        overall.update(tags)
+        for word, tag in zip(words, tags):
             by_word[word][tag] += 1
 
     def most_frequent(counts: Counter[str]) -> str:

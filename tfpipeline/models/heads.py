@@ -167,6 +167,15 @@ class HeadGroup(keras.layers.Layer):
             for output, merge in getattr(head, "merges", {}).items()
         }
 
+    @property
+    def least_learning_rates(self) -> dict[str, float]:
+        """Below which the learning rate of the heads' variables is not set."""
+        return {
+            f"{name}/{variable}": rate
+            for name, head in self.heads.items()
+            for variable, rate in getattr(head, "least_learning_rates", {}).items()
+        }
+
     def build(self, shapes: Mapping[str, Any]) -> None:
         for head in self.heads.values():
             head.build(shapes)

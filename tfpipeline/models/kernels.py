@@ -128,8 +128,6 @@ def scan(
         with ``reverse`` last. Of the other states the last values.
     """
     steps = tf.shape(inputs[0])[0]
-    start = steps if reverse else tf.constant(0)
-    kept = tf.TensorArray(states[0].dtype, steps + 1, element_shape=states[0].shape).write(start, states[0])
 
     def body(index: tf.Tensor, kept: tf.TensorArray, *states: tf.Tensor) -> tuple[Any, ...]:
         read, write = (index - 1, index - 1) if reverse else (index, index + 1)
@@ -139,8 +137,17 @@ def scan(
     def more(index: tf.Tensor, *_: Any) -> tf.Tensor:
         return index > 0 if reverse else index < steps
 
-    _, kept, *states = tf.while_loop(more, body, (start, kept, *states))
-    return [kept.stack(), *states[1:]]
+    def loop(*states: tf.Tensor) -> list[tf.Tensor]:
+        start = steps if reverse else tf.constant(0)
+        kept = tf.TensorArray(states[0].dtype, steps + 1, element_shape=states[0].shape).write(
+            start, states[0]
+        )
+        _, kept, *states = tf.while_loop(more, body, (start, kept, *states))
+        return [kept.stack(), *states[1:]]
+
+    if tf.executing_eagerly():
+        loop = tf.function(loop, autograph=False)  # Python would take milliseconds for each step
+    return loop(*states)
 
 
 def unset(shape: Any, dtype: Any) -> tf.Tensor:

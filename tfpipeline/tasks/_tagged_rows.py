@@ -49,17 +49,19 @@ def prefix_and_type(tag: str) -> tuple[str, str | None] | None:
 
 
 def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: str) -> Example:
-    """A row with a tag for each token, its label as :func:`kept_of` reads it.
+    """A row with a tag for each token, its label as :func:`kept_of` reads it, without its other cells.
 
     Args:
         example: the row.
-        tags: as many as its text has tokens.
+        tags: as many as its text has tokens: those of a text that is a list of them, else those in its column ``tokens`` if
+            they are, else what stands between white space.
         plain: whether they are no entities' tags.
         separator: what stands between the tokens of a text that is a list of them.
     Raises:
         UserError: tags and tokens do not fit together, or a tag is no entity's.
     """
-    tokens = list_of_tokens(example.text)
+    text, words = example.text, _words_of_tokens(example, len(tags))
+    tokens = list_of_tokens(text) if words is None else None
     if tokens is not None:
         for number, token in enumerate(tokens, 1):
             if not isinstance(token, str) or not token:
@@ -71,9 +73,8 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
         for token in tokens:
             words.append((start, start + len(token)))
             start += len(token) + len(separator)
-    else:
-        text = example.text
-        words = [match.span() for match in re.finditer(r"\S+", text)]
+    elif words is None:
+        words = [match.span() for match in _between_spaces().finditer(text)]
     if len(words) != len(tags):
         what = "tokens" if tokens is not None else "words between white space"
         raise UserError(f"{example.source}: {len(tags)} tags for {len(words)} {what}; give each one a tag")
@@ -87,11 +88,11 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
                     "of its own, set task.scheme to plain"
                 )
         spans, mended = entities_of(words, tags)
-    return dataclasses.replace(example, text=text, label=_dumped(spans, words, mended))
+    return dataclasses.replace(example, text=text, label=_dumped(spans, words, mended), columns={})
 
 
 def from_entities(example: Example, found: Sequence[Any]) -> Example:
-    """A row with a list of its entities, its label as :func:`kept_of` reads it.
+    """A row with a list of its entities, its label as :func:`kept_of` reads it, without its other cells.
 
     Raises:
         UserError: an entity is none, is not in the text, or overlaps another one.
@@ -132,7 +133,28 @@ def from_entities(example: Example, found: Sequence[Any]) -> Example:
                 f"{example.source}: the entities {shortened(one[2])} ({one[0]} to {one[1]}) and {shortened(two[2])} ({two[0]} to "
                 f"{two[1]}) overlap; keep one of them"
             )
-    return dataclasses.replace(example, label=_dumped(spans, None, False))
+    return dataclasses.replace(example, label=_dumped(spans, None, False), columns={})
+
+
+def _words_of_tokens(example: Example, count: int) -> Words | None:
+    """Where the cell ``tokens`` of a row that has one, as rows of CoNLL files do, says that its text's words stand.
+
+    None if it does not: it holds none, or not as many as there are tags, or others than the text has.
+    """
+    tokens = list_of_tokens(example.columns.get("tokens", ""))
+    if tokens is None or len(tokens) != count:
+        return None
+    # A text may be a list itself, and a sentence may look like one: [ "x" ].
+    if example.text != " ".join(map(str, tokens)) and list_of_tokens(example.text) is not None:
+        return None
+    words, place = [], 0
+    for token in tokens:
+        start = example.text.find(token, place) if isinstance(token, str) and token else -1
+        if start < 0:
+            return None
+        place = start + len(token)
+        words.append((start, place))
+    return words
 
 
 def list_of_tokens(text: str) -> list[Any] | None:
@@ -224,6 +246,14 @@ def _word_pattern() -> re.Pattern[str]:
     letters, within = f"[^\\W{_CHARACTERS}_]+", f"[{dropped}{_class_of(marks)}]+"
     sign = f"(?![\\s{dropped}{stripped}])(?:[{_CHARACTERS}]|[^\\w\\s]|_)"
     return re.compile(f"{letters}(?:{letters}|{within})*|{sign}")
+
+
+@functools.lru_cache(maxsize=1)
+def _between_spaces() -> re.Pattern[str]:
+    """A run of what BERT does not take as white space."""
+    from tfpipeline.text.unicode_tables import space_points
+
+    return re.compile(f"[^{_class_of(space_points())}]+")
 
 
 @functools.lru_cache(maxsize=1)

@@ -120,6 +120,10 @@ class Task(abc.ABC):
             UserError: the rows can't train it (one class only, say).
         """
 
+    def within(self, tokens: int) -> Task:
+        """The same task for a model that reads at most so many tokens of a row, special ones counted."""
+        return self
+
     def learnt(self) -> Any:
         """What ``from_examples`` learnt, as JSON has it: two tasks of equal options and this answer alike."""
         return self._learnt

@@ -175,6 +175,9 @@ class Multitask(Task):
                 parts[name] = part.from_examples(own, rows)
         return cls(options, parts)
 
+    def within(self, tokens: int) -> Multitask:
+        return type(self)(self.options, {name: part.within(tokens) for name, part in self.parts.items()})
+
     def save(self, directory: Path) -> None:
         for name, part in self.parts.items():
             folder = directory / "heads" / name

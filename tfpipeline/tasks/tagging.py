@@ -10,7 +10,7 @@ the next best tags of the whole text are less probable, 1 for a text without wor
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Optional
 
 import numpy as np
@@ -50,6 +50,8 @@ _MISSED = ""  # what a word counts as that was cut off, with the scheme plain
 _PREFIXED = {"bio": "BI", "bioes": "BIES"}
 _MAX_ENTITIES = 128  # of a checkpoint that comes without rows
 _LEAST_ENTITIES = 16
+_AS_MANY_AS_READ = 2**31 - 1  # until it is known how many that are: Tagging.within
+_SPECIAL = 2  # [CLS] and [SEP]
 _SHOWN = 8
 
 
@@ -89,7 +91,7 @@ class TaggingOptions(Section):
         None,
         ge=1,
         description="Entities answered of a text at most, the first ones; by default twice what any training row has, at "
-        "least 16.",
+        "least 16, and no more than the tokens that are read.",
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
 
@@ -170,6 +172,8 @@ class Tagging(Task):
         for example in examples:
             spans, _, wrong = kept_of(example)
             for kind in dict.fromkeys(kind for _, _, kind in spans):
+                if options.labels is not None and kind not in options.labels:
+                    raise UserError(unknown_label(options.labels, example, kind, options.labels))
                 counts.add(kind, example)
             most = max(most, len(spans))
             mended, first = mended + wrong, first or (example.source if wrong else "")
@@ -211,9 +215,7 @@ class Tagging(Task):
                 "not answered"
             )
         size = options.max_entities or max(_LEAST_ENTITIES, 2 * most)
-        task = cls(options, {"tags": tags, "max_entities": size})
-        task.targets(examples)
-        return task
+        return cls(options, {"tags": tags, "max_entities": size})
 
     @classmethod
     def serves(cls, checkpoint: Checkpoint) -> bool:
@@ -230,8 +232,15 @@ class Tagging(Task):
             scheme = "bioes" if prefixes & {"E", "S"} else "bio"
         # In the old IOB, B- only parts what follows another one of its type, and the names of tags do not say which it is.
         options = TaggingOptions.model_validate({"scheme": scheme, "constrained": False})
-        most = checkpoint.config.max_position_embeddings if scheme == "plain" else _MAX_ENTITIES
+        most = _AS_MANY_AS_READ if scheme == "plain" else _MAX_ENTITIES
         return cls(options, {"tags": list(tags), "max_entities": most})
+
+    def within(self, tokens: int) -> Tagging:
+        if self.options.max_entities is not None:
+            return self
+        # Not a word more than is read: a training row may be a whole book, and every answer has this room.
+        most = min(self._learnt["max_entities"], max(tokens - _SPECIAL, 1))
+        return type(self)(self.options, {**self._learnt, "max_entities": most})
 
     def with_options(self, options: TaggingOptions) -> Tagging:
         most = options.max_entities or self._learnt["max_entities"]
@@ -529,18 +538,15 @@ class Tagging(Task):
     ) -> tuple[str, dict[str, np.ndarray]] | None:
         from tfpipeline.metrics.baseline import most_frequent_tags
 
-        def columns(examples: Sequence[Example]) -> tuple[list[list[str]], list[list[str]], list[Words]]:
-            words, tags, places = [], [], []
-            for example, row in zip(examples, self.targets(examples)["words"]):
-                words.append([example.text[start:end] for start, end, _ in row])
-                tags.append([tag for _, _, tag in row])
-                places.append([(start, end) for start, end, _ in row])
-            return words, tags, places
+        def rows(examples: Sequence[Example]) -> Iterator[tuple[Words, list[str], list[str]]]:
+            for example in examples:  # not all at once: there may be more words than memory
+                (found,) = self.targets([example])["words"]
+                words = [example.text[start:end] for start, end, _ in found]
+                yield [(start, end) for start, end, _ in found], words, [tag for _, _, tag in found]
 
-        words, tags, _ = columns(train)
-        asked, _, places = columns(test)
-        found = []
-        for row, answered in zip(places, most_frequent_tags(words, tags, asked)):
+        asked, found = list(rows(test)), []
+        learnt = ((words, tags) for _, words, tags in rows(train))
+        for (row, _, _), answered in zip(asked, most_frequent_tags(learnt, (words for _, words, _ in asked))):
             if self.entities:
                 found.append(entities_of(row, answered)[0])
             else:
@@ -620,11 +626,12 @@ def _parts_a_word(text: str, span: Span) -> bool:
 
 
 def _behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Which tokens of a text are its first, or have white space before them, bool [T]."""
+    """Which tokens of a text are its first, or have white space or what was left out before them, bool [T]."""
     spaces = _spaces()
     found = np.ones(len(real), bool)
     for at in np.flatnonzero(real[1:] & real[:-1]) + 1:
-        found[at] = not spaces.isdisjoint(text[offsets[at - 1, 1] : offsets[at, 0]])
+        between = text[offsets[at - 1, 1] : offsets[at, 0]]
+        found[at] = not spaces.isdisjoint(between) or any(map(str.isalnum, between))
     return found
 
 
@@ -636,7 +643,7 @@ def _behind_space_in_graph(texts: Any, offsets: tf.Tensor, real: tf.Tensor) -> t
     between = texts.cut(ends, offsets[:, :, 0])
     spaces = "".join(f"\\x{{{ord(space):x}}}" for space in sorted(_spaces()))
     first = tf.logical_not(tf.pad(real[:, :-1], [[0, 0], [1, 0]]))
-    return first | tf.strings.regex_full_match(between, f"\\C*[{spaces}]\\C*")
+    return first | tf.strings.regex_full_match(between, f"\\C*[{spaces}\\pL\\pN]\\C*")
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from tfpipeline import checkpoints, config, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.models import BertConfig, TextModel
 from tfpipeline.text import WordPieceTokenizer
-from tfpipeline.training.run import Run, check_positions, policy
+from tfpipeline.training.run import Run, check_positions, most_tokens, policy
 from tfpipeline.training.run_config import RunConfig
 
 
@@ -48,7 +48,7 @@ class FineTunedCheckpoint(Run):
                 raise UserError(
                     f"task.{field} of {self.name} is what its head was trained for; leave it as it is"
                 )
-        self._task = self._task.with_options(options)
+        self._task = self._task.with_options(options).within(most_tokens(self._config))
 
     @functools.cached_property
     def config(self) -> RunConfig:

@@ -23,8 +23,8 @@ from tfpipeline.training.options import OptimizerOptions, TrainingOptions
 from tfpipeline.training.schedule import build_schedule
 
 # Last part of a variable's path that weight decay leaves alone, as in google-research/bert's
-# optimization.py ("LayerNorm", "layer_norm", "bias").
-UNDECAYED = ("bias", "scale")
+# optimization.py ("LayerNorm", "layer_norm", "bias"); a CRF's transitions are biases too.
+UNDECAYED = ("bias", "scale", "transitions")
 
 _INITIAL_LOSS_SCALE = 2.0**15
 
@@ -161,7 +161,7 @@ def build_optimizer(
         options.optimizer,
         learning_rate=build_schedule(options, total_steps),
         weight_decay=options.weight_decay,
-        factors=layer_factors(model, options.layer_decay),
+        factors={**layer_factors(model, options.layer_decay), **head_factors(model, options.learning_rate)},
         name="optimizer",  # Keras would number them, and checkpoints store variables by path
     )
     optimizer.exclude_from_weight_decay(
@@ -184,6 +184,20 @@ def layer_factors(model: TextModel, decay: float) -> dict[str, float]:
     """
     return {
         variable.path: decay**depth for depth, group in enumerate(layer_groups(model)) for variable in group
+    }
+
+
+def head_factors(model: TextModel, learning_rate: float) -> dict[str, float]:
+    """What a run's learning rate is multiplied by for variables whose head asks for more (``least_learning_rates``).
+
+    Returns:
+        Factors of at least 1 by the path of the variable.
+    """
+    return {
+        variable.path: max(1.0, least / learning_rate)
+        for name, least in getattr(model.head, "least_learning_rates", {}).items()
+        for variable in model.head.trainable_variables
+        if variable.path.endswith(f"/{name}")
     }
 
 

@@ -18,7 +18,14 @@ from tfpipeline.training.batching import choose_widths, global_batch_size
 from tfpipeline.training.callbacks import build_callbacks
 from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.optimizer import build_optimizer
-from tfpipeline.training.run import encoder_config, policy, tokenizer_options, windows
+from tfpipeline.training.run import (
+    encoder_config,
+    learn_task,
+    most_tokens,
+    policy,
+    tokenizer_options,
+    windows,
+)
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.schedule import warmup_steps
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
@@ -106,17 +113,14 @@ def plan(run_config: RunConfig, cluster: Cluster | None = None) -> Plan:
     build_callbacks([entry for entry in options.callbacks if not entry.name.startswith("wandb.")])
     checkpoint = checkpoints.load(run_config.checkpoint)
     task_options: Any = run_config.task
-    kind_of_task = tasks.find(task_options.name)
-    splits = kind_of_task.load_splits(task_options, run_config.data)
-    task = kind_of_task.from_examples(task_options, splits["train"])
-    for examples in splits.values():
-        task.targets(examples)
+    splits = tasks.find(task_options.name).load_splits(task_options, run_config.data)
+    task = learn_task(run_config, splits)
     config = encoder_config(run_config, checkpoint)
     lengths, cut = _lengths(splits["train"], checkpoint, run_config)
     truncation, pair = run_config.text.truncation, run_config.data.text_pair is not None
     static = has_static_shapes(strategy, options)
     widths = choose_widths(options, truncation.max_length, static=static, beyond=truncation.widths(pair))
-    batches = _Widths(widths, truncation.longest(pair), windows(run_config))
+    batches = _Widths(widths, most_tokens(run_config), windows(run_config))
     steps_per_epoch = -(-len(splits["train"]) // batch_size)
     total_steps = options.steps or steps_per_epoch * options.epochs
     with policy(options.precision):

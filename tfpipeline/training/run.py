@@ -42,6 +42,7 @@ from tfpipeline.training.store import CheckpointStore
 
 SPLITS = ("train", "validation", "test")
 CONFIG_FILE = "config.yaml"
+_PIECE = 4096  # rows
 _PACKAGES = ("tfpipeline", "keras", "numpy", "scikit-learn")
 
 
@@ -254,10 +255,7 @@ def create_run(
     Raises:
         UserError: a row can't be used, or the directory can't be written.
     """
-    options: Any = run_config.task
-    task = tasks.find(options.name).from_examples(options, splits["train"])
-    for examples in splits.values():
-        task.targets(examples)  # an unknown label is found now, not after the first epoch
+    task = learn_task(run_config, splits)
     bert_config = encoder_config(run_config, checkpoint)
     tokenizer = tokenizer_options(run_config, checkpoint)
     path = path or Path(run_config.output)
@@ -275,6 +273,29 @@ def create_run(
         sources.save(temporary, run_config)
         (temporary / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")
     return Run(path)
+
+
+def learn_task(run_config: RunConfig, splits: Mapping[str, Sequence[Example]]) -> tasks.Task:
+    """The task with what the training rows say of it; each row's label was looked at.
+
+    Args:
+        run_config: the run file as resolved.
+        splits: the rows; those of "train" are learnt from.
+    Raises:
+        UserError: a row can't be used.
+    """
+    options: Any = run_config.task
+    task = tasks.find(options.name).from_examples(options, splits["train"])
+    for examples in splits.values():
+        # An unknown label is found now, not after the first epoch. Piece by piece: targets may be all words of a text.
+        for start in range(0, len(examples), _PIECE):
+            task.targets(examples[start : start + _PIECE])
+    return task.within(most_tokens(run_config))
+
+
+def most_tokens(run_config: RunConfig) -> int:
+    """The most tokens of a row that are read, special ones counted."""
+    return run_config.text.truncation.longest(run_config.data.text_pair is not None)
 
 
 def encoder_config(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> BertConfig:

@@ -2,7 +2,7 @@
 
 A tab parts the columns of a line that holds one, else runs of blanks do. A record is a sentence. Its columns are called
 by their numbers from 0, and the last one ``-1`` as well; a cell is the JSON list of what the sentence's tokens have
-there. ``text`` is column 0 joined by blanks. The lines ``-DOCSTART-`` between documents are left out.
+there. ``tokens`` is column 0 once more, and ``text`` is its cells joined by blanks. The lines ``-DOCSTART-`` between documents are left out.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ def records(
     for sentence in found:
         empty = False
         line = sentence[0][0]
-        cells = [json.dumps(cells, ensure_ascii=False) for cells in zip(*(cells for _, cells in sentence))]
-        columns = {str(number): cell for number, cell in enumerate(cells)}
-        columns.update(zip(names, cells))
-        columns["-1"] = cells[-1]
+        listed = [json.dumps(cells, ensure_ascii=False) for cells in zip(*(cells for _, cells in sentence))]
+        columns = {str(number): cell for number, cell in enumerate(listed)}
+        columns.update(zip(names, listed))
+        columns["-1"] = listed[-1]
+        columns["tokens"] = listed[token]
         columns["text"] = " ".join(cells[token] for _, cells in sentence)
         require(required, columns, f"{path}:{line}")
         yield Record(columns, str(path), line)
