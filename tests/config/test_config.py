@@ -388,11 +388,11 @@ def test_columns_of_a_task_of_ones_own(tmp_path, monkeypatch):
     ("text", "overrides", "lines"),
     [
         (
-            "data:\n  train: t\n  txt: q\n  text_pair: 3\ntask:\n  name: question_answering\n  best: 0\n",
+            "data:\n  train: t\n  txt: q\n  text_pair: 3.5\ntask:\n  name: question_answering\n  best: 0\n",
             ["data.group=[x]", "task.dropout=1"],
             [
                 'run.yaml:5  data.txt: unknown field; did you mean "data.text"?',
-                "run.yaml:6  data.text_pair: found 3, expected a valid string",
+                "run.yaml:6  data.text_pair: found 3.5, expected a valid string",
                 "run.yaml:9  task.best: found 0, expected greater than or equal to 1",
                 '--set data.group=[x]  data.group: found ["x"], expected a valid string',
                 "--set task.dropout=1  task.dropout: found 1, expected less than 1",

@@ -113,6 +113,19 @@ def test_tokens_beside_a_text(tmp_path):
         assert kept["words"] == [[0, 4], [5, 8], [9, 14]]
 
 
+def test_tags_lose_white_space_around_them():
+    for tags in (["O ", "B-PER\u00a0"], ["\tO", " B-PER"]):
+        assert prepared("a b", tags)[1]["spans"] == [[2, 3, "PER"]]
+    assert prepared("a b", ["X ", " Y"], scheme="plain")[1]["spans"] == [[0, 1, "X"], [2, 3, "Y"]]
+
+
+def test_the_separator_joins_tokens_of_conll(tmp_path):
+    path = tmp_path / "x.conll"
+    path.write_text("王\tB-PER\n小\tI-PER\n在\tO\n", "utf-8")
+    (row,), (kept,) = read(path, label=1, separator="")
+    assert (row.text, kept["spans"]) == ("王小在", [[0, 2, "PER"]])
+
+
 def test_words_end_where_bert_sees_white_space():
     """What BERT drops is none: one word cannot have two tags."""
     for character in "\x85\x1c\u200b":
@@ -378,19 +391,23 @@ NO_JSON = 'expected tags ["B-PER", "O"], or entities [{"start": 0, "end": 4, "ty
         (["a", None], ["O", "O"], "token 2 is null; expected a text that is not empty"),
         (["a", ["b"]], ["O", "O"], 'token 2 is ["b"]; expected a text that is not empty'),
         (["a", "b"], [[0, 1, "PER"]], "the text is a list of tokens, but the row has entities"),
-        ("a b", "O X-PER", 'the tag "X-PER" is neither O nor one such as B-PER or I-PER; if each word'),
-        ("a b", ["O", "b-PER"], 'the tag "b-PER" is neither O nor'),
-        ("a b", ["O", "B-"], 'the tag "B-" is neither O nor'),
-        ("a b", ["O", "o"], 'the tag "o" is neither O nor'),
-        ("a b", ["O", ""], 'the tag "" is neither O nor'),
-        ("a b", ["O", "x" * 1_000_000], 'the tag "xxx'),
-        ("a b", ["O", "a\nb\u2028c"], 'the tag "a b c" is neither O nor'),
-        ("a b", "{} []", 'the tag "{}" is neither O nor'),
-        ("a b", ["O", 1], 'entity 1 is "O"; expected {"start": 0, "end": 4, "type": "PER"}, or [0, 4, "PER"]'),
-        ("a b", [0, 1], "entity 1 is 0; expected"),
+        ("a b", "O X-PER", 'the tag of token 2, "X-PER", is neither O nor one such as B-PER or I-PER; if each word'),
+        ("a b", ["O", "b-PER"], 'the tag of token 2, "b-PER", is neither O nor'),
+        ("a b", ["O", "B-"], 'the tag of token 2, "B-", is neither O nor'),
+        ("a b", ["O", "o"], 'the tag of token 2, "o", is neither O nor'),
+        ("a b", ["O", ""], 'the tag of token 2, "", is neither O nor'),
+        ("a b", ["O", "x" * 1_000_000], 'the tag of token 2, "xxx'),
+        ("a b", ["O", "a\nb\u2028c"], 'the tag of token 2, "a b c", is neither O nor'),
+        ("a b", "{} []", 'the tag of token 1, "{}", is neither O nor'),
+        ("a b", ["O", 1], "tag 2 is 1; write the tags' names, such as B-PER"),
+        ("a b", ["O", []], '[] stands among tags; expected tags ["B-PER", "O"], or entities'),
+        ("a b", {"start": 0, "end": 1, "type": "A"}, 'the label is {"start": 0, "end": 1, "type": "A"}; expected a list: tags ["B-PER"'),
+        (["a", "b"], [3, 0], "tag 1 is 3; write the tags' names, such as B-PER (a data set of Hugging Face has them in"),
+        ("a b", [[0, 1, 5]], "entity 1 has the type 5; expected its name"),
+        ("a b", [0, 1], "tag 1 is 0; write the tags' names"),
         ("a b", [["B-PER", "O"]], 'entity 1 is ["B-PER", "O"]; expected'),
         ("a b", [[0, 1, "A"], [0, 1]], "entity 2 is [0, 1]; expected"),
-        ("a b", [None], "entity 1 is null; expected"),
+        ("a b", [None], "tag 1 is null; write the tags' names"),
         ("a b", [["x\n" * 500]], 'entity 1 is ["x\\nx\\n'),
         ("a b", [[0, 2, "PER"], [1, 3, "LOC"]], "the entities PER (0 to 2) and LOC (1 to 3) overlap; keep one"),
         ("a b", [[1, 3, "LOC"], [0, 3, "PER"]], "the entities PER (0 to 3) and LOC (1 to 3) overlap; keep one"),
@@ -411,9 +428,9 @@ NO_JSON = 'expected tags ["B-PER", "O"], or entities [{"start": 0, "end": 4, "ty
         ("a b", [{"start": 0, "type": "A"}], "entity 1 has the end null; offsets are whole numbers"),
         ("a b", [{"start": 0, "end": 1}], 'entity 1 has no type; give it one, such as "type": "PER"'),
         ("a b", [{"start": 0, "end": 1, "type": " "}], "entity 1 has no type"),
-        ("a b", [{"start": 0, "end": 1, "type": ["A"]}], "entity 1 has no type"),
+        ("a b", [{"start": 0, "end": 1, "type": ["A"]}], 'entity 1 has the type ["A"]; expected its name'),
         ("a b", [[0, 1, None]], "entity 1 has no type"),
-        ("a b", [[0, 1, 1]], "entity 1 has no type"),
+        ("a b", [[0, 1, 1]], "entity 1 has the type 1; expected its name"),
         ("a b", [[1, 2, "A"]], "entity 1 is ' ', which has no letter and no sign; remove it"),
         ("a\u200b\u3000b", [[1, 3, "A"]], "entity 1 is '\\u200b\\u3000', which has no letter"),
         ("a b", "[0, 1", f"[0, 1 is not JSON (Expecting ',' delimiter: line 1 column 6 (char 5)); {NO_JSON}"),

@@ -935,25 +935,44 @@ def test_rows_with_more_entities_than_room_are_said(capfd):
 
 
 @pytest.mark.parametrize(
-    ("text", "label", "separator", "count"),
+    ("text", "label", "separator", "whitespace", "punctuation"),
     [
-        ("a (Anna) b", [[3, 7, "PER"]], " ", 1),
-        ("(Anna b", [[1, 5, "PER"]], " ", 1),
-        ("Anna, b", [[0, 4, "PER"], [6, 7, "PER"]], " ", 1),
-        ("a Anna\u3000b\u00a0c", [[2, 6, "PER"], [7, 8, "PER"]], " ", 0),
-        (json.dumps(["a", "(", "Anna", ")"]), ["B-X", "O", "B-PER", "O"], " ", 0),
-        (json.dumps(["a", "(", "Anna", ")"]), ["B-X", "O", "B-PER", "O"], "", 2),
+        ("a (Anna) b", [[3, 7, "PER"]], " ", 1, 0),
+        ("(Anna b", [[1, 5, "PER"]], " ", 1, 0),
+        ("Anna, b", [[0, 4, "PER"], [6, 7, "PER"]], " ", 1, 0),
+        ("a Anna b", [[3, 6, "PER"]], " ", 1, 1),
+        ("a Anna b", [[2, 5, "PER"], [7, 8, "PER"]], " ", 1, 1),
+        ("é1", [[0, 1, "PER"]], " ", 1, 1),
+        ("王小明", [[1, 2, "PER"]], " ", 1, 0),
+        ("a_b", [[0, 1, "PER"]], " ", 1, 0),
+        ("a Anna\u3000b\u00a0c", [[2, 6, "PER"], [7, 8, "PER"]], " ", 0, 0),
+        (["a", "(", "Anna", ")"], ["B-X", "O", "B-PER", "O"], " ", 0, 0),
+        (["a", "(", "Anna", ")"], ["B-X", "O", "B-PER", "O"], "", 2, 0),
+        (["Anna", "Berg"], ["B-PER", "B-PER"], "", 2, 2),
     ],
 )  # fmt: skip
-def test_entities_within_words_are_said(capfd, text, label, separator, count):
-    for words in ("whitespace", "punctuation"):
+def test_entities_within_words_are_said(capfd, text, label, separator, whitespace, punctuation):
+    for words, count in (("whitespace", whitespace), ("punctuation", punctuation)):
         options = TaggingOptions(words=words, separator=separator)
-        rows = [row("b", "B-Y"), row(text, label, separator=separator)]
-        Tagging.from_examples(options, rows)
+        Tagging.from_examples(options, [row("b", "B-Y"), row(text, label, line=3, separator=separator)])
         found = " ".join(capfd.readouterr().err.split())
-        warning = f"warning: {count} entities of the training rows begin or end within a word"
-        assert (warning in found) == (words == "whitespace" and count > 0), found
-        assert ("rows.csv:2: a word's" in found) == (warning in found)
+        warning = f"warning: {count} entities of the training rows begin or end within a word, the first of them in rows.csv:3"
+        assert (warning in found) == (count > 0), found
+        assert ("set task.words to punctuation" in found) == (count > 0 and words == "whitespace")
+
+
+@pytest.mark.parametrize("label", ["O", "B-PER", "I-PER", "S-x"])
+def test_labels_are_types(label):
+    with pytest.raises(ValueError, match=f"{label} is a tag; name the types of entities alone"):
+        TaggingOptions(labels=["PER", label])
+    assert TaggingOptions(labels=["N", label], scheme="plain").labels == ["N", label]
+
+
+def test_types_that_do_not_occur_have_a_score():
+    own, rows = task(("LOC", "PER")), [row("a", "B-PER")]
+    answers = own.baseline(rows, rows)[1]
+    scores = own.metrics(answers, own.targets(rows), np.ones(1))
+    assert (scores["f1/PER"], scores["f1/LOC"], scores["macro_f1"]) == (1, 0, 1)
 
 
 def test_the_report_says_what_there_was_no_room_for():

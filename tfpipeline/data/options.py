@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tfpipeline.config import Section
 
@@ -60,6 +60,12 @@ class DataOptions(Section):
         None, description="Column of what must not stand in two parts: an author, a document."
     )
     split: SplitOptions = SplitOptions()
+
+    @field_validator("text", "text_pair", "label", "weight", "group", mode="before")
+    @classmethod
+    def _name_of_column(cls, value: Any) -> Any:
+        # Columns of CoNLL files are called by their numbers, which YAML does not take for texts.
+        return str(value) if type(value) is int else value
 
     @property
     def inputs(self) -> dict[str, str]:

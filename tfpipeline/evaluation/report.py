@@ -95,7 +95,7 @@ class Report:
         if self.mistakes:
             lines += [
                 "",
-                "## Mistakes, the surest first",
+                "## Mistakes, the worst first",
                 "",
                 "| expected | answered | text |",
                 "|---|---|---|",

@@ -77,8 +77,10 @@ def parts_a_character(text: str, place: int) -> bool:
         return False
     before, behind = text[place - 1], text[place]
     if behind in _FLAGS:
-        letters = len(text[:place]) - len(text[:place].rstrip("".join(_FLAGS)))
-        return letters % 2 > 0
+        first = place
+        while first and text[first - 1] in _FLAGS:
+            first -= 1
+        return (place - first) % 2 > 0
     return (
         unicodedata.category(behind) in ("Mn", "Mc", "Me")
         or behind in _GLUED

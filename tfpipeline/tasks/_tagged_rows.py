@@ -53,15 +53,21 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
 
     Args:
         example: the row.
-        tags: as many as its text has tokens: those of a text that is a list of them, else those in its column ``tokens`` if
-            they are, else what stands between white space.
+        tags: as many as its text has tokens: those of a text that is a list of them, or of its cell ``tokens`` if they
+            stand in the text, else what stands between white space.
         plain: whether they are no entities' tags.
         separator: what stands between the tokens of a text that is a list of them.
     Raises:
         UserError: tags and tokens do not fit together, or a tag is no entity's.
     """
-    text, words = example.text, _words_of_tokens(example, len(tags))
-    tokens = list_of_tokens(text) if words is None else None
+    listed = list_of_tokens(example.columns.get("tokens", ""))
+    tags = [tag.strip() for tag in tags]
+    text, words = example.text, None
+    # The text of a CoNLL file may look like a list itself: [ "x" ].
+    joined = listed is not None and text == " ".join(map(str, listed))
+    tokens = listed if joined else list_of_tokens(text)
+    if tokens is None and listed is not None and len(listed) == len(tags):
+        words = _places(listed, text)
     if tokens is not None:
         for number, token in enumerate(tokens, 1):
             if not isinstance(token, str) or not token:
@@ -81,10 +87,10 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
     if plain:
         spans, mended = [(*word, tag) for word, tag in zip(words, tags)], False
     else:
-        for tag in tags:
+        for number, tag in enumerate(tags, 1):
             if prefix_and_type(tag) is None:
                 raise UserError(
-                    f'{example.source}: the tag "{shortened(tag)}" is neither O nor one such as B-PER or I-PER; if each word has a tag '
+                    f'{example.source}: the tag of token {number}, "{shortened(tag)}", is neither O nor one such as B-PER or I-PER; if each word has a tag '
                     "of its own, set task.scheme to plain"
                 )
         spans, mended = entities_of(words, tags)
@@ -109,7 +115,7 @@ def from_entities(example: Example, found: Sequence[Any]) -> Example:
         start: Any
         end: Any
         if isinstance(entity, dict):
-            start, end = entity.get("start"), entity.get("end")
+            start, end = (entity.get(name, entity.get(f"{name}_offset")) for name in ("start", "end"))
             kind = next((entity[name] for name in ("type", "label", "entity") if name in entity), None)
         elif isinstance(entity, list) and len(entity) == 3:
             start, end, kind = entity
@@ -118,7 +124,9 @@ def from_entities(example: Example, found: Sequence[Any]) -> Example:
                 f"{example.source}: {what} is {_spans.shown(entity)}; expected "
                 '{"start": 0, "end": 4, "type": "PER"}, or [0, 4, "PER"]'
             )
-        if not isinstance(kind, str) or not kind.strip():
+        if kind is not None and not isinstance(kind, str):
+            raise UserError(f"{example.source}: {what} has the type {_spans.shown(kind)}; expected its name")
+        if kind is None or not kind.strip():
             raise UserError(f'{example.source}: {what} has no type; give it one, such as "type": "PER"')
         _spans.check(example.text, start, end, example.source, what)
         if _word_pattern().search(example.text, start, end) is None:
@@ -136,20 +144,11 @@ def from_entities(example: Example, found: Sequence[Any]) -> Example:
     return dataclasses.replace(example, label=_dumped(spans, None, False), columns={})
 
 
-def _words_of_tokens(example: Example, count: int) -> Words | None:
-    """Where the cell ``tokens`` of a row that has one, as rows of CoNLL files do, says that its text's words stand.
-
-    None if it does not: it holds none, or not as many as there are tags, or others than the text has.
-    """
-    tokens = list_of_tokens(example.columns.get("tokens", ""))
-    if tokens is None or len(tokens) != count:
-        return None
-    # A text may be a list itself, and a sentence may look like one: [ "x" ].
-    if example.text != " ".join(map(str, tokens)) and list_of_tokens(example.text) is not None:
-        return None
+def _places(tokens: Sequence[Any], text: str) -> Words | None:
+    """Where tokens stand in a text, one behind the other; None if they do not."""
     words, place = [], 0
     for token in tokens:
-        start = example.text.find(token, place) if isinstance(token, str) and token else -1
+        start = text.find(token, place) if isinstance(token, str) and token else -1
         if start < 0:
             return None
         place = start + len(token)
@@ -211,6 +210,11 @@ def words_of(text: str, spans: Sequence[Span]) -> Words:
     cuts = sorted({0, len(text), *(place for start, end, _ in spans for place in (start, end))})
     pieces = zip(cuts, cuts[1:])
     return [match.span() for start, end in pieces for match in pattern.finditer(text, start, end)]
+
+
+def is_of_one_word(before: str, behind: str) -> bool:
+    """Whether two neighbouring characters are letters or digits of one word, whatever a model's words are."""
+    return not re.search(f"[\\W_{_CHARACTERS}]", before + behind)
 
 
 def seen(text: str, words: Words, *, all_of_them: bool) -> Words:

@@ -10,14 +10,16 @@ the next best tags of the whole text are less probable, 1 for a text without wor
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Optional
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfpipeline.config import Section
 from tfpipeline.console import say
+from tfpipeline.data.records import shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
 from tfpipeline.tasks._pooled import LabelCounts, check_labels, unknown_label
@@ -28,6 +30,7 @@ from tfpipeline.tasks._tagged_rows import (
     entities_of,
     from_entities,
     from_tags,
+    is_of_one_word,
     kept_of,
     list_of_tokens,
     prefix_and_type,
@@ -95,6 +98,15 @@ class TaggingOptions(Section):
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
 
+    @model_validator(mode="after")
+    def _are_types(self) -> TaggingOptions:
+        tags = [label for label in self.labels or [] if label == OUTSIDE or re.match("[BIESLUM]-", label)]
+        if tags and self.scheme != "plain":
+            raise ValueError(
+                f"labels: {tags[0]} is a tag; name the types of entities alone, such as PER, as scheme says what tags there are"
+            )
+        return self
+
 
 class Tagging(Task):
     """Tags from texts; see the module.
@@ -147,10 +159,23 @@ class Tagging(Task):
             found = _spans.parse(example.label, example.source, what)
         else:
             found = example.label.split()
+            if example.label.startswith("{") and example.label.endswith("}"):
+                raise UserError(
+                    f"{example.source}: the label is {shortened(example.label)}; expected a list: {what}"
+                )
+        for number, one in enumerate(found, 1):
+            if one is None or isinstance(one, (int, float)):
+                raise UserError(
+                    f"{example.source}: tag {number} is {_spans.shown(one)}; write the tags' names, such as B-PER (a data set of "
+                    "Hugging Face has them in features[COLUMN].feature.names)"
+                )
         tags = all(isinstance(one, str) for one in found)
         if not found:  # no entities, or no tags for no words
             tags = options.scheme == "plain" or list_of_tokens(example.text) is not None
         plain = options.scheme == "plain"
+        if not tags and any(isinstance(one, str) for one in found):
+            odd = next(one for one in found if not isinstance(one, str))
+            raise UserError(f"{example.source}: {_spans.shown(odd)} stands among tags; expected {what}")
         if tags:
             return from_tags(example, found, plain=plain, separator=options.separator)
         if plain:
@@ -177,9 +202,8 @@ class Tagging(Task):
                 counts.add(kind, example)
             most = max(most, len(spans))
             mended, first = mended + wrong, first or (example.source if wrong else "")
-            if options.words == "whitespace":
-                within = sum(map(functools.partial(_parts_a_word, example.text), spans))
-                parted, first_parted = parted + within, first_parted or (example.source if within else "")
+            within = sum(cls._parts_a_word(options, example.text, span) for span in spans)
+            parted, first_parted = parted + within, first_parted or (example.source if within else "")
         labels = options.labels or sorted(counts.rows)
         if not labels or (options.scheme == "plain" and len(labels) < 2):
             found = (
@@ -198,10 +222,14 @@ class Tagging(Task):
             )
         if parted:
             what = "tagged words" if options.scheme == "plain" else "entities"
+            how = (
+                'as task.words is whitespace: "(Anna)" has that of the bracket; set task.words to punctuation'
+                if options.words == "whitespace"
+                else "and entities are answered with whole words; check the offsets"
+            )
             say(
-                f"warning: {parted} {what} of the training rows begin or end within a word, as task.words is whitespace, the "
-                f'first of them in {first_parted}: a word\'s tag is that of its first letter or sign, so "(Anna)" has that of '
-                "the bracket; set task.words to punctuation to have them answered as they are"
+                f"warning: {parted} {what} of the training rows begin or end within a word, the first of them in "
+                f"{first_parted}; a word has the tag of its first letter or sign, {how}"
             )
         prefixes = _PREFIXED.get(options.scheme)
         tags = (
@@ -216,6 +244,15 @@ class Tagging(Task):
             )
         size = options.max_entities or max(_LEAST_ENTITIES, 2 * most)
         return cls(options, {"tags": tags, "max_entities": size})
+
+    @staticmethod
+    def _parts_a_word(options: TaggingOptions, text: str, span: Span) -> bool:
+        """Whether an entity begins or ends within what is one word."""
+        start, end, _ = span
+        edges = [(text[place - 1], text[place]) for place in (start, end) if 0 < place < len(text)]
+        if options.words == "whitespace":
+            return any(_spaces().isdisjoint(edge) for edge in edges)
+        return any(is_of_one_word(*edge) for edge in edges)
 
     @classmethod
     def serves(cls, checkpoint: Checkpoint) -> bool:
@@ -517,7 +554,9 @@ class Tagging(Task):
         from tfpipeline.metrics import tagging
 
         truth, answered = self._sequences(answers, targets)
-        return tagging.compute(truth, answered, weights, entities=self.entities)
+        scores = tagging.compute(truth, answered, weights, entities=self.entities)
+        # Also of what does not occur here, that a run may choose its best weights by it.
+        return {**scores, **{name: 0.0 for kind in self._types if (name := f"f1/{kind}") not in scores}}
 
     def report(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
@@ -616,13 +655,6 @@ def _is_text(tokens: Mapping[str, Any]) -> Any:
     return (
         (offsets[..., 1] > offsets[..., 0]) & (tokens["attention_mask"] > 0) & (tokens["token_type_ids"] < 1)
     )
-
-
-def _parts_a_word(text: str, span: Span) -> bool:
-    """Whether a span begins or ends with no white space around."""
-    start, end, _ = span
-    spaces = _spaces()
-    return (start > 0 and text[start - 1] not in spaces) or (end < len(text) and text[end] not in spaces)
 
 
 def _behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
