@@ -93,7 +93,7 @@ class Tagging(Prediction):
 
     Attributes:
         entities: in the order of the text; the first ones, when there are more than the model answers with.
-        count: how many the text has.
+        count: how many there are in what the model reads of the text.
         margin: by which share the next best tags of the whole text are less probable than the given ones, 0 to 1; 1 for a
             text without words.
     """

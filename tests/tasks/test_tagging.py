@@ -24,13 +24,14 @@ from tfpipeline.data import Example
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
-from tfpipeline.models import TextModel
+from tfpipeline.models import TaggingHead, TextModel
 from tfpipeline.models.windows import Windows
 from tfpipeline.predictors import open_local
 from tfpipeline.tasks.multitask import Multitask
 from tfpipeline.tasks.tagging import Tagging, TaggingOptions
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
 from tfpipeline.training import RunConfig, train
+from tfpipeline.training.run import policy
 from tfpipeline.training.step import INPUTS
 
 PREFIXES = {"bio": "BI", "bioes": "BIES"}
@@ -959,6 +960,16 @@ def test_entities_within_words_are_said(capfd, text, label, separator, whitespac
         warning = f"warning: {count} entities of the training rows begin or end within a word, the first of them in rows.csv:3"
         assert (warning in found) == (count > 0), found
         assert ("set task.words to punctuation" in found) == (count > 0 and words == "whitespace")
+
+
+def test_transitions_keep_their_digits():
+    """An export computes in float32; 16 bits in training would be other transitions."""
+    with policy("mixed_bfloat16"):
+        head = TaggingHead(2, crf=True)
+        head.build({"sequence_output": (None, None, 4)})
+    head.transitions.assign(np.full((4, 2), 1.2345678))
+    found = head({"sequence_output": tf.zeros((1, 3, 4))}, tf.ones((1, 3), tf.int32))
+    np.testing.assert_array_equal(found["transitions"], np.full((1, 4, 2), 1.2345678, np.float32))
 
 
 @pytest.mark.parametrize("label", ["O", "B-PER", "I-PER", "S-x"])

@@ -3,7 +3,7 @@
 config.yaml              the run file as resolved
 bert_config.json         the architecture
 vocab.txt, tokenizer_config.json
-labels.txt               (written by the task)
+labels.txt, task.json, heads/  what the task learnt; each task has its own
 data/                    train.jsonl, validation.jsonl, test.jsonl: the rows of each split
 cache/                   their tokens, memory-mapped
 checkpoints/             initial, last, best (training.store)
