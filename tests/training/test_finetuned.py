@@ -578,7 +578,8 @@ def test_a_reader_in_windows(source, tmp_path):
             ]
             window = int(np.argmax(around))
             merged.append(own[window][1 + token - starts[window]])
-        wanted.append(np.array([np.min([part[0] for part in own], axis=0), *merged]))
+        none = min((part[0] for part in own), key=sum)
+        wanted.append(np.array([none, *merged]))
     assert [len(scores) - 1 for scores in wanted] == [20, 2, 40]
     check_spans(answers, contexts, wanted, True)
 

@@ -102,15 +102,15 @@ class TaggingHead(TokenHead):
 class SpanHead(TokenHead):
     """Scores every token as the first and as the last one of an answer; [CLS] stands for "no answer".
 
-    Source: Devlin et al. 2018, arXiv:1810.04805, sections 4.2 and 4.3. Of a text in windows "no answer" counts as much as
-    in the window that is least for it.
+    Source: Devlin et al. 2018, arXiv:1810.04805, sections 4.2 and 4.3. Of a text in windows "no answer" has both of its
+    scores from the window in which their sum is least (google-research/bert, ``run_squad.py``).
 
     Args:
         threshold: where a weight starts that no gradient reaches: the probability of "no answer" that it must be above.
         others: as :class:`TokenHead`.
     """
 
-    merges: ClassVar[Mapping[str, Merge]] = {"span": "tokens", "none": "min"}
+    merges: ClassVar[Mapping[str, Merge]] = {"span": "tokens", "none": "least"}
 
     def __init__(self, size: int = 2, *, threshold: float = 0.5, **options: Any) -> None:
         super().__init__(size, **options)

@@ -13,8 +13,9 @@ from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import at_least_float32
 
 # How an output of windows becomes one of their row: tokens are put back where they stand in the row, each from the
-# window that has most around it; of anything else the pool that was asked for, or the least.
-Merge = Literal["tokens", "pool", "min"]
+# window that has most around it; of anything else the pool that was asked for, or all numbers of the window in which
+# their sum is least.
+Merge = Literal["tokens", "pool", "least"]
 
 
 class Cut(Protocol):
@@ -163,8 +164,10 @@ class Windows:
             if way == "tokens":
                 flat = ops.reshape(output, (-1, *ops.shape(output)[2:]))
                 merged[name] = kernels.gather(flat, place)
+            elif way == "least":
+                merged[name] = self._of_the_least(output, found.real)
             else:
-                merged[name] = self._pool(output, found.real, "min" if way == "min" else self.cut.pool)
+                merged[name] = self._pool(output, found.real, self.cut.pool)
         return merged
 
     def _places(self, found: Found, width: Any) -> Any:
@@ -190,11 +193,16 @@ class Windows:
         place = ops.clip(place, 0, size - 1)
         return (ops.arange(rows, dtype="int32")[:, None] * count + window) * size + place
 
+    def _of_the_least(self, output: Any, real: Any) -> Any:
+        """A window's numbers belong together, as a start and an end do: [B, ...] of one window, the first of equals."""
+        output = ops.reshape(output, (*ops.shape(real), *ops.shape(output)[1:]))  # [B, W, ...]
+        total = ops.sum(output, axis=list(range(2, len(output.shape)))) if len(output.shape) > 2 else output
+        window = ops.argmin(ops.where(real, total, float("inf")), axis=1)  # [B]
+        return kernels.gather(output, window, batch_dims=1)
+
     def _pool(self, output: Any, real: Any, pool: str) -> Any:
         output = ops.reshape(output, (*ops.shape(real), *ops.shape(output)[1:]))  # [B, W, ...]
         real = ops.reshape(real, (*ops.shape(real), *[1] * (len(output.shape) - 2)))
-        if pool == "min":
-            return ops.min(ops.where(real, output, float("inf")), axis=1)
         if pool == "max":
             return ops.max(ops.where(real, output, float("-inf")), axis=1)
         # From the first window on: the mean of equal numbers is that number then, to the bit.
