@@ -164,6 +164,11 @@ def test_plain_texts_are_looked_up(tmp_path):
         ('"the cafe\u0301 or cafe"', "cafe", [(13, "cafe")]),
         ('"so [sic] it was"', "[sic]", [(3, "[sic]")]),
         ('"it is {x}"', " {x} ", [(6, "{x}")]),
+        # JSON, but a part of the context.
+        ('"see [1] here"', "[1]", [(4, "[1]")]),
+        ('"see [""x""] there"', '"[""x""]"', [(4, '["x"]')]),
+        ('"so {""a"": 1} it is"', '"{""a"": 1}"', [(3, '{"a": 1}')]),
+        ('"an empty list is []"', "[]", []),
         ('"a 42 b"', "42", [(2, "42")]),
         ('"a null b"', "null", [(2, "null")]),
         ('"the ""good"" one"', '"""good"""', [(4, '"good"')]),

@@ -333,12 +333,9 @@ def _answers(example: Example) -> list[tuple[int, str]]:
     if not cell:
         return []
     found: Any = [cell]
-    if cell[0] in "[{":
-        try:
-            found = _spans.parse(cell, source, _WHAT)
-        except UserError:
-            if cell not in context:  # else it is a text that only begins like JSON
-                raise
+    # What stands in the context is a text of it, however much it looks like JSON; but no answers are none.
+    if cell[0] in "[{" and (cell == "[]" or cell not in context):
+        found = _spans.parse(cell, source, _WHAT)
     if isinstance(found, dict):
         texts, starts = found.get("text"), found.get("answer_start")
         texts = [texts] if isinstance(texts, str) else texts
