@@ -319,6 +319,11 @@ def test_files_that_cannot_be_used(tmp_path, name, text, sentence):
         ({"no_answer_threshold": -0.1}, {}, "task.no_answer_threshold"),
         ({"no_answer_threshold": "best"}, {}, "task.no_answer_threshold"),
         ({"max_answer_tokens": 0}, {}, "task.max_answer_tokens"),
+        (
+            {"max_answer_tokens": 2**31},
+            {},
+            "task.max_answer_tokens: found 2147483648, expected less than or equal to 512",
+        ),
         ({"best": 0}, {}, "task.best"),
         ({"best": 101}, {}, "task.best"),
         ({"no_answers": True}, {}, 'task.no_answers: unknown field; did you mean "task.no_answer"?'),
@@ -687,7 +692,7 @@ logits = st.integers(-64, 64).map(lambda number: np.float32(number / 8))
     threshold=st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]),
     may_be_none=st.booleans(),
     best=st.sampled_from([1, 2, 5, 60]),
-    longest=st.sampled_from([1, 2, 3, 30, 10**9]),
+    longest=st.sampled_from([1, 2, 3, 30, 512]),
 )
 def test_answers_equal_all_parts_one_by_one(batch, span, none, threshold, may_be_none, best, longest):
     outputs = {"span": span, "none": none, "threshold": np.full(SHAPE[0], threshold, np.float32)}

@@ -58,7 +58,7 @@ class QuestionAnsweringOptions(Section):
         description='The probability of "none" beside the best answer above which it is given; `tuned`: where F1 on the '
         "validation rows is best, chosen at each validation.",
     )
-    max_answer_tokens: int = Field(30, ge=1, description="Tokens of an answer at most.")
+    max_answer_tokens: int = Field(30, ge=1, le=512, description="Tokens of an answer at most.")
     best: int = Field(5, ge=1, le=100, description="How many of the best answers are given.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
 
