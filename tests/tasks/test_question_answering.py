@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -21,7 +22,7 @@ from hypothesis.extra.numpy import arrays
 from tests import tiny
 from tests.tasks import kit
 from tests.training.test_train import At, interrupt
-from tfpipeline import config, tasks
+from tfpipeline import checkpoints, config, tasks
 from tfpipeline.data import Example
 from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
@@ -34,10 +35,10 @@ from tfpipeline.serving.client.predictions import QuestionAnswering as Typed
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.tasks.question_answering import QuestionAnswering, QuestionAnsweringOptions
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
-from tfpipeline.training import Interrupted, Run, RunConfig, train
+from tfpipeline.training import Interrupted, Run, RunConfig, batching, train
 from tfpipeline.training.batching import Split
 from tfpipeline.training.inference import Inference
-from tfpipeline.training.run import policy
+from tfpipeline.training.run import create_run, policy
 
 CONTEXT = "the food was good , and very bad film"
 SQUAD = dict(QuestionAnswering.data_defaults)
@@ -1261,6 +1262,65 @@ def test_odd_rows_are_trained_on_without_windows(tmp_path):
     found = run.answer(run.model(), [QUESTION] * 2, ["so good film", ""])
     assert found["start"].tolist()[0] >= 0
     assert found["no_answer"].tolist() == [0, 1]
+
+
+NEAR, FAR = "so good film", "the " * 30 + "good film"
+
+
+def training(folder, rows, text, section=None, weights=None):
+    """Lay out a run on such rows, and read its training split."""
+    options = run_file(folder, text, section, rows=8)
+    write_rows(folder / "train.jsonl", rows)
+    splits = dict(QuestionAnswering.load_splits(options.task, options.data))
+    if weights is not None:
+        splits["train"] = [
+            dataclasses.replace(one, weight=weight) for one, weight in zip(splits["train"], weights)
+        ]
+    return Split.of(create_run(options, checkpoints.load(options.checkpoint), splits), "train")
+
+
+def test_answers_that_are_cut_off_are_counted(tmp_path, capsys):
+    """With the first one's line; those without an answer, and rows that weigh nothing, are none of them."""
+    far = (QUESTION, FAR, [(len(FAR) - 4, "film")])
+    rows = [
+        (QUESTION, NEAR, [(8, "film")]),
+        (QUESTION, FAR, []),
+        far,
+        (QUESTION, "so \u200b film", [(3, "\u200b")]),
+        far,
+        far,
+    ]
+    head = {"max_length": 20, "long": "head"}
+    training(tmp_path / "a", rows, head, weights=[1, 1, 0, 1, 1, 2])
+    said = (
+        f"warning: 3 of 4 targets of the training rows are not among their tokens, the first in {tmp_path}/a/train.jsonl:4; "
+        "they were cut off, or the tokenizer drops their characters: set text.long to windows to have more of a text read\n"
+    )
+    assert said in capsys.readouterr().err
+    training(tmp_path / "b", [*rows[:3], *rows[4:]], WINDOWS)
+    assert "targets of the training rows" not in capsys.readouterr().err
+    training(tmp_path / "c", rows, {**WINDOWS, "max_windows": 2})
+    assert "train.jsonl:3; they were cut off" in (err := capsys.readouterr().err)
+    assert "characters: raise text.max_windows to have more of a text read\n" in err
+
+
+def test_many_rows_are_counted_in_parts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(batching, "_COUNTED_ROWS", 2)
+    near, far = (QUESTION, NEAR, [(8, "film")]), (QUESTION, FAR, [(len(FAR) - 4, "film")])
+    training(tmp_path, [near, near, near, far, near, far, far], {"max_length": 20, "long": "head"})
+    assert "warning: 3 of 7 targets" in (err := capsys.readouterr().err)
+    assert "train.jsonl:4; " in err
+
+
+@pytest.mark.parametrize("no_answer", [True, False])
+def test_without_any_answer_left_nothing_is_trained(tmp_path, no_answer):
+    rows = [(QUESTION, FAR, [(len(FAR) - 4, "film")]), (QUESTION, NEAR, [])] * 3
+    with pytest.raises(UserError) as caught:
+        training(tmp_path, rows, {"max_length": 20, "long": "head"}, {"no_answer": no_answer})
+    assert str(caught.value) == (
+        f"none of the 3 targets of the training rows is among their tokens, the first in {tmp_path}/train.jsonl:1; they were "
+        "cut off, or the tokenizer drops their characters: set text.long to windows to have more of a text read"
+    )
 
 
 def test_what_fits_into_a_window_is_answered_as_without_windows(reader):

@@ -196,6 +196,18 @@ class Task(abc.ABC):
         """
         return {}
 
+    def found_targets(self, examples: Sequence[Example], tokens: Mapping[str, np.ndarray]) -> np.ndarray:
+        """How many of a row's targets are to be among its tokens, and how many of them are: integers, [B, 2].
+
+        Asked of the training rows, before the first step: what is cut off teaches nothing, so it is warned about, and if no
+        row has a target left, there is nothing to train on. By default there are none that could be missed.
+
+        Args:
+            examples: some rows.
+            tokens: theirs, with what :meth:`token_targets` gave for them.
+        """
+        return np.zeros((len(examples), 2), np.int64)
+
     def weights(self, examples: Sequence[Example], *, training: bool) -> np.ndarray:
         """How much each row counts, float32 [N]; by default the weight that the data gives it.
 

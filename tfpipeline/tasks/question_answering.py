@@ -165,6 +165,11 @@ class QuestionAnswering(Task):
                     found[row, inside[-1]] |= _LAST
         return {"answer": found}
 
+    def found_targets(self, examples: Sequence[Example], tokens: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Of the first answer, which is what a row trains on."""
+        given = [bool(_kept(example)) for example in examples]
+        return np.stack([given, (tokens["answer"] > 0).any(axis=1)], axis=1).astype(np.int64)
+
     @staticmethod
     def _is_whole(example: Example, offsets: np.ndarray, start: int, end: int) -> bool:
         """Whether an answer's tokens are all there: what is left of it, around and between them, are no words."""

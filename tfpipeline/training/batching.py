@@ -10,10 +10,12 @@ import numpy as np
 from tfpipeline.console import say
 from tfpipeline.data import Example, TokenCache, epoch_batches
 from tfpipeline.errors import UserError
+from tfpipeline.tasks import Task
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.run import Run
 from tfpipeline.training.step import WEIGHTS, for_the_loss
 
+_COUNTED_ROWS = 512  # looked at together
 _WIDTHS = 4  # for compiled steps: each width is compiled, and a quarter of the longest wastes little
 
 
@@ -30,7 +32,10 @@ class Split:
     def of(cls, run: Run, name: str) -> Split:
         """Read a run's split; its tokens are made now if they are not there yet.
 
-        Of training rows it is said how many are cut.
+        Of training rows it is said how many are cut, and how many targets with them.
+
+        Raises:
+            UserError: no training row has a target left.
         """
         examples = run.examples(name)
         weights = run.task.weights(examples, training=name == "train")
@@ -39,6 +44,8 @@ class Split:
         note = run.truncation.note(cache.cut, len(cache), "training rows", pair=run.has_pairs)
         if name == "train" and note is not None:
             say(note)
+        if name == "train" and type(run.task).found_targets is not Task.found_targets:
+            _count_targets(run, examples, cache, np.flatnonzero(weights > 0))
         return cls(examples, cache, targets, weights)
 
     def batch(self, rows: np.ndarray, width: int | None = None) -> dict[str, np.ndarray]:
@@ -48,6 +55,34 @@ class Split:
             **{name: array[rows] for name, array in for_the_loss(self.targets).items()},
             WEIGHTS: self.weights[rows],
         }
+
+
+def _count_targets(run: Run, examples: Sequence[Example], cache: TokenCache, rows: np.ndarray) -> None:
+    """Warn of targets that are not among the tokens of their rows.
+
+    Args:
+        rows: those that count.
+    """
+    wanted = lost = 0
+    first = ""
+    for start in range(0, len(rows), _COUNTED_ROWS):
+        some = rows[start : start + _COUNTED_ROWS]
+        own = [examples[int(row)] for row in some]
+        counts = run.task.found_targets(own, cache.batch(some))
+        missing = counts[:, 0] - counts[:, 1]
+        wanted, lost = wanted + int(counts[:, 0].sum()), lost + int(missing.sum())
+        if lost and not first:
+            first = own[int(np.argmax(missing > 0))].source
+    if not lost:
+        return
+    long = "raise text.max_windows" if run.truncation.windows else "set text.long to windows"
+    why = (
+        f"the first in {first}; they were cut off, or the tokenizer drops their characters: {long} to have more of a text "
+        "read"
+    )
+    if lost == wanted:
+        raise UserError(f"none of the {wanted} targets of the training rows is among their tokens, {why}")
+    say(f"warning: {lost} of {wanted} targets of the training rows are not among their tokens, {why}")
 
 
 @dataclass(frozen=True)
