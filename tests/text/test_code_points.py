@@ -113,3 +113,11 @@ def test_offsets_of_one_long_text_among_many(english):
     found = WordPieceTokenizer(english)(texts, max_length=5, offsets=True)["offsets"].numpy()
     assert found[0, 1:4].tolist() == [[0, 5], [6, 11], [12, 17]]
     assert (found[1:, 1] == [0, 5]).all()
+
+
+def test_pieces_by_hand():
+    text = "ab. (c)\u0301é中 \u200b1x"
+    offsets = [[[0, 0], [0, 2], [2, 3], [4, 5], [6, 7], [8, 9], [9, 10], [12, 13], [13, 14], [0, 0]]]
+    # A letter is left out before ")", none before "é", and 1 before nothing.
+    found = CodePoints(tf.constant([text])).pieces(tf.constant(offsets, tf.int32))
+    assert found.numpy().tolist() == [[0, 0, 0, 0, 1, 1, 1, 1, 1, 1]]

@@ -89,22 +89,6 @@ def parts_a_character(text: str, place: int) -> bool:
     )
 
 
-def pieces(texts: Any, offsets: Any) -> Any:
-    """A number for each token, int32 [B, T], higher where words were left out before it (``text.long: head_tail``).
-
-    No part of a text that is answered reaches over them: the model has not read them, and they may be a whole book.
-
-    Args:
-        texts: where the code points of the texts are, a :class:`~tfpipeline.text.code_points.CodePoints`.
-        offsets: int32 [B, T, 2], where the tokens stand.
-    """
-    import tensorflow as tf
-
-    between = texts.cut(offsets[:, :-1, 1], offsets[:, 1:, 0])
-    words = tf.strings.regex_full_match(between, r"\C*[\pL\pN]\C*")
-    return tf.cumsum(tf.pad(tf.cast(words, tf.int32), [[0, 0], [1, 0]]), axis=1)
-
-
 def _cleaned(value: Any) -> Any:
     if isinstance(value, list):
         return [_cleaned(item) for item in value]

@@ -229,7 +229,7 @@ class QuestionAnswering(Task):
         last = tf.range(width)[:, None] + tf.range(length)[None]
         ends = tf.gather(tf.pad(logs[:, :, 1], [[0, 0], [0, length]]), last, axis=1)
         texts, offsets = CodePoints(inputs["text_pair"]), inputs["offsets"]
-        piece = tf.where(context, _spans.pieces(texts, offsets), -1)
+        piece = tf.where(context, texts.pieces(offsets), -1)
         there = tf.gather(tf.pad(piece, [[0, 0], [0, length]], constant_values=-1), last, axis=1)
         there = context[:, :, None] & (there == piece[:, :, None])
         scores = tf.where(there, logs[:, :, :1] + ends, float("-inf"))

@@ -497,7 +497,7 @@ class Tagging(Task):
         )
         count = tf.size(row)
         ends = tf.math.unsorted_segment_max(tf.gather_nd(offsets[:, :, 1], token), word - 1, count)
-        piece = tf.gather_nd(_spans.pieces(texts, offsets), where)
+        piece = tf.gather_nd(texts.pieces(offsets), where)
         inside = kind >= 0
 
         def before(values: tf.Tensor, first: Any) -> tf.Tensor:

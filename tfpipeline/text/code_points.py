@@ -94,6 +94,20 @@ class CodePoints:
         found = tf.gather(plain, tf.reshape(tf.searchsorted(plain, tf.reshape(at, [-1])), tf.shape(at)))
         return tf.where(places > 0, tf.cast(found, tf.int32) - first, places)
 
+    def pieces(self, offsets: Any) -> Any:
+        """Which piece of its text each token is of; a new one begins where words were left out (``text.long: head_tail``).
+
+        No part of a text that is answered may reach over them: the model has not read them, and they may be a whole book.
+
+        Args:
+            offsets: int32 [B, T, 2], code points, where the tokens stand.
+        Returns:
+            int32 [B, T], from 0 on and rising.
+        """
+        between = self.cut(offsets[:, :-1, 1], offsets[:, 1:, 0])
+        words = tf.strings.regex_full_match(between, r"\C*[\pL\pN]\C*")
+        return tf.cumsum(tf.pad(tf.cast(words, tf.int32), [[0, 0], [1, 0]]), axis=1)
+
     def _at(self, values: Any, places: Any) -> Any:
         """A text's own value at places: [B, ...]."""
         places = tf.clip_by_value(places, 0, _columns(self._counts, places))
