@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
 import json
@@ -309,6 +310,35 @@ def test_files_that_cannot_be_used(tmp_path, name, text, sentence):
     with pytest.raises(UserError) as caught:
         read(path)
     assert str(caught.value).startswith(f"{tmp_path}/{sentence}")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("context", ["so", "good"], '["so", "good"]'),
+        ("question", ["x" * 50], f'["{"x" * 38}...'),
+        ("question", {"text": "x"}, '{"text": "x"}'),
+    ],
+)
+def test_lists_and_objects_are_no_texts(tmp_path, column, value, shown):
+    """Texts that look like them are, whichever file they come in."""
+    texts = {"question": "q", "context": "so good", "answers": ""}
+    rows = [{**texts, column: json.dumps(value)}, {**texts, column: value}]
+    lines, listed, table, parquet = (tmp_path / f"rows.{end}" for end in ("jsonl", "json", "csv", "parquet"))
+    lines.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    listed.write_text(json.dumps(rows))
+    pq.write_table(pa.Table.from_pylist(rows[1:]), parquet)
+    for path, line in ((lines, 2), (listed, 2), (parquet, 1)):
+        with pytest.raises(UserError) as caught:
+            read(path)
+        sentence = f"the {column} is {shown}, a list or an object; write it as one text"
+        assert str(caught.value) == f"{path}:{line}: {sentence}"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, texts)
+        writer.writeheader()
+        writer.writerow(rows[0])
+    (one,) = read(table)
+    assert json.dumps(value) in (one.text, one.text_pair)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,10 @@ class Record:
         return f"{self.file}:{self.line}"
 
 
+class Structure(str):
+    """The JSON text of a cell that is a list or an object in its file, told from a text that only looks like one."""
+
+
 def require(wanted: Sequence[str], columns: Iterable[str], source: str) -> None:
     """Raise the sentence for a column that is not there; ``source`` is ``file:line``."""
     columns = list(columns)

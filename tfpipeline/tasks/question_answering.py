@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from tfpipeline.config import Section
-from tfpipeline.data.records import shortened
+from tfpipeline.data.records import Structure, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
 from tfpipeline.tasks.base import Task
@@ -104,6 +104,11 @@ class QuestionAnswering(Task):
     @classmethod
     def prepared(cls, options: QuestionAnsweringOptions, example: Example) -> Example:
         """The same row with its label as JSON: ``answers`` [[start, text], ...], none where there is none."""
+        for what, text in (("question", example.text), ("context", example.text_pair)):
+            if isinstance(text, Structure):
+                raise UserError(
+                    f"{example.source}: the {what} is {shortened(text)}, a list or an object; write it as one text"
+                )
         answers = [[start, text] for start, text in _answers(example)]
         return dataclasses.replace(example, label=json.dumps({"answers": answers}, ensure_ascii=False))
 

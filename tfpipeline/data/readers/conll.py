@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tfpipeline.data.records import Record, read_lines, require
+from tfpipeline.data.records import Record, Structure, read_lines, require
 from tfpipeline.errors import UserError
 
 Sentence = list[tuple[int, list[str]]]  # of each token its line and its cells
@@ -44,8 +44,9 @@ def records(
     for sentence in found:
         empty = False
         line = sentence[0][0]
-        listed = [json.dumps(cells, ensure_ascii=False) for cells in zip(*(cells for _, cells in sentence))]
-        columns = {str(number): cell for number, cell in enumerate(listed)}
+        of_tokens = zip(*(cells for _, cells in sentence))
+        listed = [Structure(json.dumps(cells, ensure_ascii=False)) for cells in of_tokens]
+        columns: dict[str, str] = {str(number): cell for number, cell in enumerate(listed)}
         columns.update(zip(names, listed))
         columns["-1"] = listed[-1]
         columns["tokens"] = listed[token]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfpipeline.data.records import Record, read_lines, require
+from tfpipeline.data.records import Record, Structure, read_lines, require
 from tfpipeline.errors import UserError
 
 
@@ -54,6 +54,8 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, (list, dict)):
+        return Structure(clean(_dump(value)))
     return clean(str(value) if isinstance(value, str) else _dump(value))
 
 
