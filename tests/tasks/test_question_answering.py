@@ -349,6 +349,15 @@ def test_lists_and_objects_are_no_texts(tmp_path, column, value, shown):
         ({"no_answer_threshold": 1.5}, {}, "task.no_answer_threshold"),
         ({"no_answer_threshold": -0.1}, {}, "task.no_answer_threshold"),
         ({"no_answer_threshold": "best"}, {}, "task.no_answer_threshold"),
+        *(
+            (
+                {"no_answer": False, "no_answer_threshold": threshold},
+                {},
+                f"run.yaml  task: no_answer_threshold is {threshold}, but no_answer is false, so that there is always an answer; "
+                "remove one of them",
+            )
+            for threshold in ("tuned", 0.3)
+        ),
         ({"max_answer_tokens": 0}, {}, "task.max_answer_tokens"),
         (
             {"max_answer_tokens": 2**31},

@@ -549,6 +549,31 @@ def test_a_reader_that_may_find_no_answer(source, tmp_path):
     check_spans(answers, CONTEXTS, scores, True, threshold, best=3, longest=2)
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            ["task.no_answer=true", "task.no_answer_threshold=tuned"],
+            "task.no_answer_threshold is tuned, but a checkpoint is not trained on, which is when it is chosen; set it to a number",
+        ),
+        (
+            ["task.no_answer_threshold=tuned"],
+            "task.no_answer_threshold is tuned, but a checkpoint is not trained on, which is when it is chosen; set it to a number",
+        ),
+        (
+            ["task.no_answer_threshold=0.3"],
+            "task.no_answer_threshold is 0.3, but a checkpoint answers none only if task.no_answer is true; set that too",
+        ),
+    ],
+)
+def test_thresholds_that_no_reader_can_use(source, tmp_path, settings, sentence):
+    copy = reader(source, tmp_path / "reader")
+    with pytest.raises(UserError) as caught:
+        open_run(copy, settings)
+    assert str(caught.value) == sentence
+    open_run(copy, ["task.no_answer_threshold=0.5"])
+
+
 def test_a_reader_in_windows(source, tmp_path):
     """Each token from the window with most around it; no answer as in the window that is least for it."""
     copy = reader(source, tmp_path / "reader")

@@ -20,7 +20,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tfpipeline.config import Section
 from tfpipeline.data.records import Structure, shortened
@@ -68,6 +68,15 @@ class QuestionAnsweringOptions(Section):
         if isinstance(value, float) and not 0 <= value <= 1:
             raise ValueError("must lie between 0 and 1")
         return value
+
+    @model_validator(mode="after")
+    def _threshold_is_used(self) -> QuestionAnsweringOptions:
+        if self.no_answer is False and self.no_answer_threshold != _EVEN_ODDS:
+            raise ValueError(
+                f"no_answer_threshold is {self.no_answer_threshold}, but no_answer is false, so that there is always an "
+                "answer; remove one of them"
+            )
+        return self
 
 
 class QuestionAnswering(Task):
@@ -136,6 +145,17 @@ class QuestionAnswering(Task):
         return cls(QuestionAnsweringOptions(), {"no_answer": False})
 
     def with_options(self, options: QuestionAnsweringOptions) -> QuestionAnswering:
+        threshold = options.no_answer_threshold
+        if threshold == "tuned":
+            raise UserError(
+                "task.no_answer_threshold is tuned, but a checkpoint is not trained on, which is when it is chosen; set it to a "
+                "number"
+            )
+        if threshold != _EVEN_ODDS and not options.no_answer:
+            raise UserError(
+                f"task.no_answer_threshold is {threshold}, but a checkpoint answers none only if task.no_answer is true; set that "
+                "too"
+            )
         return type(self)(options, {"no_answer": bool(options.no_answer)})
 
     def head_variables(self, head: Any) -> dict[str, Any]:
