@@ -108,6 +108,32 @@ def test_settings_of_a_checkpoint(source):
         open_run(source, ["text.max_len=3"])
 
 
+def test_lowercase_of_a_checkpoint(source, tmp_path):
+    """What is set is what reads the texts: in an evaluation, and in the exported model, which is another one."""
+    cased = ["text.lowercase=false"]
+    shouted, unknown = "The FOOD was GOOD", "[UNK] [UNK] was [UNK]"
+    as_it_is, run = open_run(source), open_run(source, cased)
+    read = run.encode([shouted])["input_ids"].tolist()
+    assert read == run.encode([unknown])["input_ids"].tolist()
+    assert read != as_it_is.encode([shouted])["input_ids"].tolist()
+    assert open_run(source, ["text.lowercase=true"]).text_identity == as_it_is.text_identity
+    assert run.text_identity != as_it_is.text_identity
+
+    rows = [(text.upper(), label) for text, label in tiny.texts(40)]
+    data = tiny.write_csv(tmp_path / "rows.csv", rows)
+    want = expected(source, run, [text for text, _ in rows]).argmax(-1)
+    right = np.mean([tiny.LABELS[index] == label for index, (_, label) in zip(want, rows)])
+    assert evaluate(source, data, overrides=cased).entries[0].scores["accuracy"] == pytest.approx(right)
+    assert evaluate(source, data).entries[0].scores["accuracy"] != pytest.approx(right)
+
+    models = tmp_path / "models"
+    assert export_run(source, models).name == "1"
+    assert export_run(source, models, overrides=cased).name == "2"  # other answers, so another version
+    with predictors.open_local(models) as predictor:
+        first, second, plain = predictor.predict([shouted, unknown, shouted.lower()])
+    assert first == second != plain
+
+
 def changed_copy(source, folder, config, tensors=lambda raw: raw):
     """Their files with another configuration, and other tensors."""
     folder.mkdir()

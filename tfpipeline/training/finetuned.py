@@ -10,8 +10,8 @@ from typing import Any
 from tfpipeline import checkpoints, config, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.models import BertConfig, TextModel
-from tfpipeline.text import WordPieceTokenizer
-from tfpipeline.training.run import Run, check_positions, most_tokens, policy
+from tfpipeline.text import TokenizerOptions, WordPieceTokenizer
+from tfpipeline.training.run import Run, check_positions, most_tokens, policy, tokenizer_options
 from tfpipeline.training.run_config import RunConfig
 
 
@@ -67,13 +67,17 @@ class FineTunedCheckpoint(Run):
 
     @functools.cached_property
     def tokenizer(self) -> WordPieceTokenizer:
-        """The checkpoint's own tokenizer."""
-        return WordPieceTokenizer(self._checkpoint.vocabulary, self._checkpoint.tokenizer)
+        """The checkpoint's own tokenizer, with what the settings say otherwise."""
+        return WordPieceTokenizer(self._checkpoint.vocabulary, self._tokenizer_options)
 
     @property
     def text_identity(self) -> str:
         """What the tokens of a text depend on besides the text."""
-        return "\n".join([*self._checkpoint.vocabulary, str(self._checkpoint.tokenizer)])
+        return "\n".join([*self._checkpoint.vocabulary, str(self._tokenizer_options)])
+
+    @property
+    def _tokenizer_options(self) -> TokenizerOptions:
+        return tokenizer_options(self._config, self._checkpoint)
 
     def has_weights(self, weights: str) -> bool:
         """Whether there are weights of that name: the checkpoint's own count as the best."""
