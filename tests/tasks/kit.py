@@ -28,6 +28,7 @@ from tfpipeline.export import export_run
 from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.training import Run, train
+from tfpipeline.training.scoring import score_names
 from tfpipeline.training.step import INPUTS, for_the_loss
 
 SAMPLES = Path(__file__).with_name("samples")
@@ -191,6 +192,12 @@ def check_scores(trained: Trained) -> None:
     assert run.task.lower_is_better <= set(report.entries[-1].scores)
     assert report.text()
     assert (run.path / "report.md").exists()
+
+
+def check_names_of_scores(trained: Trained) -> None:
+    """They are known before anything is trained."""
+    (entry, *_) = trained.run.store.state("last")["history"]
+    assert score_names(trained.run) == [name for name in entry if name not in ("epoch", "step", "train_loss")]
 
 
 def check_every_way(trained: Trained) -> None:

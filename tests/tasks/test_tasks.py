@@ -57,6 +57,10 @@ def test_scores_report_and_baseline(trained):
     kit.check_scores(trained)
 
 
+def test_names_of_scores(trained):
+    kit.check_names_of_scores(trained)
+
+
 def test_eager_compiled_exported_and_served_answers_are_the_same(trained):
     kit.check_every_way(trained)
 

@@ -17,7 +17,7 @@ from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation import evaluate
-from tfpipeline.training import Interrupted, Run, RunConfig, load, train
+from tfpipeline.training import Interrupted, Run, RunConfig, load, plan, train
 
 
 def weights(run, role="last"):
@@ -131,9 +131,18 @@ def test_the_best_checkpoint_follows_the_metric_and_its_direction(tiny_run):
     assert run.store.state("best")["epoch"] == 1 + int(np.argmin([entry["loss"] for entry in history]))
 
 
-def test_an_unknown_metric_is_named(tiny_run):
+@pytest.mark.parametrize("way", [plan, train])
+def test_an_unknown_metric_is_refused_before_anything_is_there(tiny_run, tmp_path, way):
+    """By the training and by its dry run; the right name then trains in the same folder."""
+    run_config = tiny_run(epochs=1, best_metric="acuracy")
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match='there is no metric "acuracy"; did you mean "accuracy"'):
-        train(tiny_run(epochs=1, best_metric="acuracy"))
+        way(run_config)
+    assert sorted(tmp_path.rglob("*")) == before
+    changed = config.load(tmp_path / "a" / "run.yaml", RunConfig, ["training.best_metric=accuracy"])
+    way(changed)
+    if way is train:
+        assert Run(changed.output).store.state("best")["best"] > 0
 
 
 def test_a_callback_can_stop_training(tiny_run):

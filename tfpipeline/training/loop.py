@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfpipeline import checkpoints, config, tasks
 from tfpipeline.console import Step, progress, say
-from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
 from tfpipeline.training import freezing, sources, workers
 from tfpipeline.training.batching import Batching, Group, Split, choose_widths, global_batch_size
@@ -29,6 +29,7 @@ from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.optimizer import build_optimizer, learning_rate_at
 from tfpipeline.training.run import Run, create_run, is_run, policy
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.scoring import check_best_metric, require_metric
 from tfpipeline.training.state import State
 from tfpipeline.training.step import WEIGHTS, TrainStep, build_train_step
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
@@ -343,10 +344,7 @@ class Trainer:
         state, options = self.state, self.options
         self.callbacks.on_test_begin()
         scores = self._validate()
-        if self.metric not in scores:
-            raise UserError(
-                f'training.best_metric: there is no metric "{self.metric}"{did_you_mean(self.metric, scores)}'
-            )
+        require_metric(self.metric, scores)  # that of a label may be there only where it is answered
         loss = state.train_loss
         assert loss is not None
         entry = {"epoch": state.epoch, "step": state.step, "train_loss": loss, **scores}
@@ -490,7 +488,7 @@ def _create(path: Path, run_config: RunConfig) -> Run:
     checkpoint = checkpoints.load(run_config.checkpoint)
     options: Any = run_config.task
     splits = tasks.find(options.name).load_splits(options, run_config.data, _nearest(path))
-    return create_run(run_config, checkpoint, splits, path)
+    return create_run(run_config, checkpoint, splits, path, check_best_metric)
 
 
 def _nearest(path: Path) -> Path:

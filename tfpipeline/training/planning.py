@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.run import (
     encoder_config,
+    lay_out,
     learn_task,
     most_tokens,
     policy,
@@ -28,6 +31,7 @@ from tfpipeline.training.run import (
 )
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.schedule import warmup_steps
+from tfpipeline.training.scoring import check_best_metric
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
 
 _SAMPLED = 2000  # rows that are tokenised to know lengths
@@ -116,6 +120,10 @@ def plan(run_config: RunConfig, cluster: Cluster | None = None) -> Plan:
     splits = tasks.find(task_options.name).load_splits(task_options, run_config.data)
     task = learn_task(run_config, splits)
     config = encoder_config(run_config, checkpoint)
+    if options.best_metric is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            validation = {"validation": splits["validation"]}
+            check_best_metric(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
     lengths, cut = _lengths(splits["train"], checkpoint, run_config)
     truncation, pair = run_config.text.truncation, run_config.data.text_pair is not None
     static = has_static_shapes(strategy, options)

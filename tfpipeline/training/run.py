@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -243,6 +243,7 @@ def create_run(
     checkpoint: checkpoints.Checkpoint,
     splits: Mapping[str, Sequence[Example]],
     path: Path | None = None,
+    check: Callable[[Run], None] = lambda run: None,
 ) -> Run:
     """Lay out a new run directory, everything but its weights; whole or not at all.
 
@@ -251,27 +252,38 @@ def create_run(
         checkpoint: what training starts from.
         splits: the rows.
         path: the directory; by default the run file's ``output``.
+        check: looks at the run before it is there; where it raises, nothing stays.
 
     Raises:
         UserError: a row can't be used, or the directory can't be written.
     """
     task = learn_task(run_config, splits)
-    bert_config = encoder_config(run_config, checkpoint)
-    tokenizer = tokenizer_options(run_config, checkpoint)
     path = path or Path(run_config.output)
     with atomic_directory(path) as temporary:
-        (temporary / "bert_config.json").write_text(json.dumps(bert_config.to_dict(), indent=1), "utf-8")
-        (temporary / "tokenizer_config.json").write_text(json.dumps(tokenizer.to_dict(), indent=1), "utf-8")
-        (temporary / "vocab.txt").write_text(
-            "".join(f"{token}\n" for token in checkpoint.vocabulary), "utf-8"
-        )
-        (temporary / "environment.json").write_text(json.dumps(environment(), indent=1), "utf-8")
-        for split, examples in splits.items():
-            if examples:
-                write_examples(temporary / "data" / f"{split}.jsonl", examples)
-        task.save(temporary)
-        sources.save(temporary, run_config)
-        (temporary / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")
+        check(lay_out(run_config, checkpoint, task, splits, temporary))
+    return Run(path)
+
+
+def lay_out(
+    run_config: RunConfig,
+    checkpoint: checkpoints.Checkpoint,
+    task: tasks.Task,
+    splits: Mapping[str, Sequence[Example]],
+    path: Path,
+) -> Run:
+    """Write a run's files into a directory that is there, everything but its weights; as :func:`create_run`."""
+    bert_config = encoder_config(run_config, checkpoint)
+    tokenizer = tokenizer_options(run_config, checkpoint)
+    (path / "bert_config.json").write_text(json.dumps(bert_config.to_dict(), indent=1), "utf-8")
+    (path / "tokenizer_config.json").write_text(json.dumps(tokenizer.to_dict(), indent=1), "utf-8")
+    (path / "vocab.txt").write_text("".join(f"{token}\n" for token in checkpoint.vocabulary), "utf-8")
+    (path / "environment.json").write_text(json.dumps(environment(), indent=1), "utf-8")
+    for split, examples in splits.items():
+        if examples:
+            write_examples(path / "data" / f"{split}.jsonl", examples)
+    task.save(path)
+    sources.save(path, run_config)
+    (path / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")
     return Run(path)
 
 
