@@ -75,12 +75,18 @@ class ServingModule(tf.Module):
             encoded = {"input_ids": input_ids, "token_type_ids": types, "attention_mask": mask}
             return task.answers(model(encoded, training=False), encoded)
 
-        self.functions = {DEFAULT: _signature(functools.partial(from_text, "code_points"), texts)}
-        if task.offsets:
-            for unit in UNITS:
-                self.functions[unit] = _signature(functools.partial(from_text, unit), texts)
-        else:
+        self.functions = {
+            name: _signature(functools.partial(from_text, unit), texts)
+            for name, unit in text_signatures(task).items()
+        }
+        if not task.offsets:
             self.functions[TOKENS] = _signature(from_tokens, tokens)
+
+
+def text_signatures(task: Task) -> dict[str, Unit]:
+    """The signatures that take strings, and in which unit they count places in texts."""
+    units: tuple[Unit, ...] = UNITS if task.offsets else ()
+    return {DEFAULT: "code_points", **{unit: unit for unit in units}}
 
 
 def in_unit(

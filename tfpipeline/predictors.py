@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -60,9 +61,7 @@ class SavedModelPredictor(Predictor):
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
             first = str(error).splitlines()[0]
             raise UserError(f"cannot load the SavedModel in {path}: {first}; export it again") from error
-        known = sorted(self._model.signatures)
-        if signature not in known:
-            raise UserError(f'{path} has no signature "{signature}"; it has: {", ".join(known)}')
+        _check_signature(path, signature, self._model.signatures)
         self._function = self._model.signatures[signature]
         self._inputs = list(self._function.structured_input_signature[1])
 
@@ -75,21 +74,43 @@ class SavedModelPredictor(Predictor):
 
 
 class RunPredictor(Predictor):
-    """Runs a trained run's model, or a fine-tuned checkpoint, in this process."""
+    """Runs a trained run's model, or a fine-tuned checkpoint, in this process.
 
-    def __init__(self, path: Union[str, Path], weights: str = "best") -> None:
+    Args:
+        path: a run's directory, or a checkpoint in any form.
+        weights: "best", "last" or "initial".
+        signature: one of those that the exported model will have, of strings; it says how places in texts are counted.
+    """
+
+    def __init__(
+        self, path: Union[str, Path], weights: str = "best", signature: str = "serving_default"
+    ) -> None:
         with explain_missing_extra():
             from tfpipeline.runtime import import_tensorflow
 
             self._tensorflow = import_tensorflow()
+            from tfpipeline.export import signatures
             from tfpipeline.training import open_run
         self._run = open_run(path)
+        units = signatures.text_signatures(self._run.task)
+        _check_signature(path, signature, units)
+        self._in_unit = functools.partial(signatures.in_unit, self._run.task, units[signature])
         self._model = self._run.model(weights)
 
     def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
         wanted = ["text", *(["text_pair"] if self._run.has_pairs else [])]
         _check_inputs("run", wanted, ["text", *(["text_pair"] if text_pair is not None else [])])
-        return predictions.decode(self._run.answer(self._model, texts, text_pair))
+        answers = self._run.answer(self._model, texts, text_pair)
+        constant = self._tensorflow.constant
+        inputs = {"text": texts, **({"text_pair": text_pair} if text_pair is not None else {})}
+        strings = {name: constant(list(some)) for name, some in inputs.items()}
+        counted = self._in_unit({name: constant(array) for name, array in answers.items()}, strings)
+        return predictions.decode({name: tensor.numpy() for name, tensor in counted.items()})
+
+
+def _check_signature(path: Union[str, Path], signature: str, known: Iterable[str]) -> None:
+    if signature not in known:
+        raise UserError(f'{path} has no signature "{signature}"; it has: {", ".join(sorted(known))}')
 
 
 def _check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> None:
@@ -129,7 +150,7 @@ def open_local(source: Union[str, Path], signature: str = "serving_default") -> 
             f"{path} is neither a run (config.yaml), nor a SavedModel (saved_model.pb), nor a directory of versions "
             "(1, 2, ...), nor a checkpoint"
         )
-    return RunPredictor(source)
+    return RunPredictor(source, signature=signature)
 
 
 def _is_checkpoint(path: Path) -> bool:

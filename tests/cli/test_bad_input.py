@@ -155,6 +155,15 @@ def test_predict(tfpipeline, tmp_path, arguments, message):
     refused(tfpipeline("predict", *arguments, cwd=tmp_path), message)
 
 
+def test_a_signature_that_a_run_has_not(trained, tfpipeline):
+    """A classifier answers with no places in texts, so its exported model has no signature of other units either."""
+    folder, _ = trained
+    refused(
+        tfpipeline("predict", "--from", folder / "run", "--signature", "utf16", "text"),
+        'run has no signature "utf16"; it has: serving_default',
+    )
+
+
 def test_a_broken_saved_model(tfpipeline, tmp_path):
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"nonsense")

@@ -57,14 +57,31 @@ def test_one_context_for_all_texts_or_a_column_of_a_file(reader, tfpipeline, tmp
             assert CONTEXT[span["start"] : span["end"]] == span["text"] != ""
 
 
+def test_places_in_the_unit_of_the_signature(reader, tfpipeline):
+    """A run counts as its exported model would: the context begins with an emoji, which differs in all units."""
+    units = {"serving_default": ("utf-32-le", 4), "utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
+    starts = []
+    for signature, (encoding, size) in units.items():
+        done = tfpipeline("predict", "--from", reader, "the food", "--pair", CONTEXT, "--signature", signature)
+        answer, given = json.loads(done.stdout), CONTEXT.encode(encoding)
+        for span in answer["best"]:
+            assert given[size * span["start"] : size * span["end"]].decode(encoding) == span["text"] != ""
+        starts.append(max(span["start"] for span in answer["best"]))
+    assert len(set(starts)) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["x"], "the run takes text, text_pair, but was given text; give the second text with --pair"),
         (["--pair", "x", "--input", "a.csv"], "--pair is for texts that come from no file; name the column"),
+        (
+            ["x", "--pair", "y", "--signature", "utf32"],
+            'has no signature "utf32"; it has: serving_default, utf16, utf8',
+        ),
     ],
 )
-def test_a_second_text_that_is_missing_or_given_twice(reader, tfpipeline, arguments, sentence):
+def test_what_a_reader_refuses(reader, tfpipeline, arguments, sentence):
     done = tfpipeline("predict", "--from", reader, *arguments, check=False)
     assert done.returncode == 2
     assert sentence in done.stderr
