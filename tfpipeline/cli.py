@@ -229,6 +229,10 @@ def predict(
         raise UserError(
             "--pair is for texts that come from no file; name the column of the second ones with --pair-column"
         )
+    if pair_column is not None and not inputs:
+        raise UserError(
+            "--pair-column is for the rows of files; give the second text of texts that come from no file with --pair alone"
+        )
     from tfpipeline import predictors
 
     rows = _rows(texts or [], inputs or [], column, pair_column, pair or "")

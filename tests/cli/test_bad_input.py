@@ -149,6 +149,13 @@ def test_no_run(tfpipeline, tmp_path, command):
         (["--target", "127.0.0.1:1", "--model", "m", "text"], r"127\.0\.0\.1:1 cannot be reached"),
         (["--target", "127.0.0.1:1", "--model", "m", "--input", "nowhere.csv"], r"nowhere\.csv"),
         (["--target", "127.0.0.1:1", "--model", "m", "--input", "x.csv", "text"], "choose one"),
+        (["--from", "m", "--pair-column", "c", "text"], "--pair-column is for the rows of files"),
+        (["--from", "m", "--pair-column", "c"], "--pair-column is for the rows of files"),  # standard input
+        (["--from", "m", "--pair-column", "c", "--pair", "x", "text"], "with --pair alone"),
+        (
+            ["--from", "m", "--pair-column", "c", "--pair", "x", "--input", "a.csv"],
+            "--pair is for texts that come from no file",
+        ),
     ],
 )
 def test_predict(tfpipeline, tmp_path, arguments, message):

@@ -62,7 +62,9 @@ def test_places_in_the_unit_of_the_signature(reader, tfpipeline):
     units = {"serving_default": ("utf-32-le", 4), "utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
     starts = []
     for signature, (encoding, size) in units.items():
-        done = tfpipeline("predict", "--from", reader, "the food", "--pair", CONTEXT, "--signature", signature)
+        done = tfpipeline(
+            "predict", "--from", reader, "the food", "--pair", CONTEXT, "--signature", signature
+        )
         answer, given = json.loads(done.stdout), CONTEXT.encode(encoding)
         for span in answer["best"]:
             assert given[size * span["start"] : size * span["end"]].decode(encoding) == span["text"] != ""
