@@ -8,6 +8,7 @@ interrupted, 75 another worker of the training is gone.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -257,6 +258,9 @@ def _rows(
     if texts:
         yield from ((text, pair) for text in texts)
     elif not files:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            # Bytes that are no text are refused where those of an argument are, which Python decodes in this way.
+            sys.stdin.reconfigure(errors="surrogateescape")
         yield from ((line.rstrip("\r\n"), pair) for line in sys.stdin)
     else:
         from tfpipeline.data import read_records

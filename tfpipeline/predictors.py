@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from tfpipeline.errors import UserError, explain_missing_extra
-from tfpipeline.serving.client import PredictClient, Prediction, predictions
+from tfpipeline.serving.client import PredictClient, Prediction, predictions, tensors
 
 
 class Predictor(abc.ABC):
@@ -66,10 +66,10 @@ class SavedModelPredictor(Predictor):
         self._inputs = list(self._function.structured_input_signature[1])
 
     def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
-        inputs = {"text": texts, **({"text_pair": text_pair} if text_pair is not None else {})}
+        inputs = _utf8(texts, text_pair)
         _check_inputs("SavedModel", self._inputs, inputs)
-        tensors = {name: self._tensorflow.constant(list(value)) for name, value in inputs.items()}
-        answers = {name: tensor.numpy() for name, tensor in self._function(**tensors).items()}
+        asked = {name: self._tensorflow.constant(value) for name, value in inputs.items()}
+        answers = {name: tensor.numpy() for name, tensor in self._function(**asked).items()}
         return predictions.decode(answers)
 
 
@@ -99,13 +99,23 @@ class RunPredictor(Predictor):
 
     def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
         wanted = ["text", *(["text_pair"] if self._run.has_pairs else [])]
-        _check_inputs("run", wanted, ["text", *(["text_pair"] if text_pair is not None else [])])
+        inputs = _utf8(texts, text_pair)
+        _check_inputs("run", wanted, inputs)
         answers = self._run.answer(self._model, texts, text_pair)
         constant = self._tensorflow.constant
-        inputs = {"text": texts, **({"text_pair": text_pair} if text_pair is not None else {})}
-        strings = {name: constant(list(some)) for name, some in inputs.items()}
+        strings = {name: constant(value) for name, value in inputs.items()}
         counted = self._in_unit({name: constant(array) for name, array in answers.items()}, strings)
         return predictions.decode({name: tensor.numpy() for name, tensor in counted.items()})
+
+
+def _utf8(texts: Sequence[str], text_pair: Optional[Sequence[str]]) -> dict[str, list[bytes]]:
+    """What is asked, as it would be sent to a server.
+
+    Raises:
+        InputError: a text is none that UTF-8 can carry, as the client has it.
+    """
+    inputs = {"text": texts, **({"text_pair": text_pair} if text_pair is not None else {})}
+    return {name: tensors.utf8(value, name) for name, value in inputs.items()}
 
 
 def _check_signature(path: Union[str, Path], signature: str, known: Iterable[str]) -> None:

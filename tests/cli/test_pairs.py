@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import pytest
 
+from tests.cli.conftest import PROGRAM
 from tests.tasks import kit
 from tfpipeline.training import train
 
@@ -88,3 +91,26 @@ def test_what_a_reader_refuses(reader, tfpipeline, arguments, sentence):
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "name"),
+    [
+        ([b"caf\xe9", "--pair", CONTEXT], b"", "text"),
+        (["the food", "--pair", b"caf\xe9"], b"", "text_pair"),
+        (["--pair", CONTEXT], b"caf\xe9\n", "text"),
+    ],
+)
+def test_bytes_that_are_no_text(reader, arguments, given, name):
+    """In Latin-1, say: the sentence that a server's client has for them."""
+    done = subprocess.run(
+        [PROGRAM, "predict", "--from", reader, *arguments],
+        input=given,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},  # of standard input, as most locales have it
+        check=False,
+    )
+    error = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert f'row 0 of input "{name}" holds the lone surrogate U+DCE9 at character 3' in error
+    assert "Traceback" not in error
