@@ -6,9 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tfpipeline.data import read_records
+from tfpipeline import tasks
+from tfpipeline.data import read_data_file, read_examples, read_records, write_examples
+from tfpipeline.data.options import DataOptions
 from tfpipeline.data.readers.json import _FORM
 from tfpipeline.errors import UserError
+from tfpipeline.tasks.question_answering import QuestionAnsweringOptions
 
 CONTEXT = 'Oslo is the capital of Norway. "Ås" lies south.'
 
@@ -205,6 +208,30 @@ HERE = "x.json: data[1].paragraphs[1].qas[0]"
 )
 def test_errors_of_questions(tmp_path, question, found):
     assert sentence(tmp_path, squad(**question)) == found
+
+
+def test_where_a_row_stands(tmp_path, capsys):
+    """A row's number would look like a line: errors of tasks say what errors of the reader do."""
+    path = tmp_path / "x.json"
+    for question, place in (
+        ({"id": "q1"}, "data[1].paragraphs[1].qas[0] (id q1)"),
+        ({"id": 7}, "data[1].paragraphs[1].qas[0] (id 7)"),
+        ({}, "data[1].paragraphs[1].qas[0]"),
+    ):
+        document = squad(question="?", answers=[{"text": "south", "answer_start": 3}], **question)
+        path.write_text(json.dumps(document))
+        *_, record = read_records(path)
+        assert record.source == f"{path}: {place}"
+        options = DataOptions(train=str(path), text="question", text_pair="context", label="answers")
+        with pytest.raises(UserError) as caught:
+            tasks.find("question_answering").read(QuestionAnsweringOptions(), options, path)
+        assert str(caught.value).startswith(f'{path}: {place}: the answer "south" is not at 3 of the context')
+    path.write_text(json.dumps([{"text": "a"}, {"text": " "}]))
+    rows = read_data_file(path, DataOptions(train=str(path), label=None))
+    assert [row.source for row in rows] == [f"{path}: [0]", f"{path}: [1]"]
+    write_examples(tmp_path / "kept.jsonl", rows)
+    assert read_examples(tmp_path / "kept.jsonl") == rows
+    assert f"{path}: 1 row has no text, the first in [1]; kept" in capsys.readouterr().err
 
 
 def test_missing_column_of_a_list(tmp_path):

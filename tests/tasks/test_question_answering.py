@@ -259,7 +259,7 @@ EMOJI = "😀 é the film was good"  # 😀 is two UTF-16 units and four bytes, 
     ],
 )  # fmt: skip
 def test_bad_answers(tmp_path, context, cell, sentence):
-    """One sentence with file and line, whichever file they come in."""
+    """One sentence with file and line, or the place in a document, whichever file they come in."""
     rows = [
         {"question": "q", "context": CONTEXT, "answers": "good"},
         {"question": "q", "context": context, "answers": cell},
@@ -267,10 +267,10 @@ def test_bad_answers(tmp_path, context, cell, sentence):
     lines, listed = tmp_path / "rows.jsonl", tmp_path / "rows.json"
     lines.write_text("".join(json.dumps(one) + "\n" for one in rows))
     listed.write_text(json.dumps(rows))
-    for path in (lines, listed):
+    for path, place in ((lines, "2"), (listed, " [1]")):
         with pytest.raises(UserError) as caught:
             read(path)
-        assert str(caught.value).startswith(f"{path}:2: {sentence}")
+        assert str(caught.value).startswith(f"{path}:{place}: {sentence}")
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 400
         str(caught.value).encode()
@@ -284,8 +284,8 @@ def test_bad_answers_in_squads_form_name_the_row(tmp_path):
     with pytest.raises(UserError) as caught:
         read(path)
     assert str(caught.value) == (
-        f'{path}:3: the answer "fine" is not at 6 of the context, where "ine" stands; it is at 5; offsets count code points '
-        "from 0"
+        f'{path}: data[1].paragraphs[0].qas[0] (id 3): the answer "fine" is not at 6 of the context, where "ine" stands; it is '
+        "at 5; offsets count code points from 0"
     )
 
 

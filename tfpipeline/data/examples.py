@@ -13,6 +13,7 @@ from typing import IO, Any, Optional, Union, cast, overload
 
 import numpy as np
 
+from tfpipeline.data.records import source_of
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_file, write_error
 
@@ -33,6 +34,7 @@ class Example:
         columns: the row's other cells by column name, those that a task reads more than one label from among them.
         file: where the row comes from, as the user named it.
         line: of that file, from 1.
+        place: in that file, where it is one document; see :class:`~tfpipeline.data.records.Record`.
     """
 
     text: str
@@ -43,11 +45,12 @@ class Example:
     columns: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
     line: int = 0
+    place: Optional[str] = None
 
     @property
     def source(self) -> str:
-        """``file:line``, for messages."""
-        return f"{self.file}:{self.line}"
+        """``file:line``, or ``file: place``, for messages."""
+        return source_of(self.file, self.line, self.place)
 
     @property
     def joined_text(self) -> str:

@@ -108,7 +108,7 @@ class _File:
         spool = Spool(folder)
         self.labels, self.groups = _Labels(), _Codes()
         counts, keys = array("b"), array("Q")
-        blank, first = 0, 0
+        blank, first = 0, ""
         for record in read_records(path, named):
             example = _example(record, roles, targets)
             if prepare is not None:
@@ -120,14 +120,14 @@ class _File:
             counts.append(example.weight > 0)
             keys.append(_key(example))
             if not example.joined_text.strip():
-                blank, first = blank + 1, first or example.line
+                blank, first = blank + 1, first or example.place or f"line {example.line}"
         self.rows = spool.rows()
         self.counts, self.keys = np.frombuffer(counts, np.bool_), np.frombuffer(keys, np.uint64)
         if not len(self.rows):
             raise UserError(f"{path}: the file has no rows; expected at least one")
         if blank:
             rows = "1 row has" if blank == 1 else f"{blank} rows have"
-            say(f"warning: {path}: {rows} no text, the first in line {first}; kept as empty texts")
+            say(f"warning: {path}: {rows} no text, the first in {first}; kept as empty texts")
 
 
 def read_data_file(
@@ -254,6 +254,7 @@ def _example(record: Record, roles: Mapping[str, Optional[str]], targets: Sequen
         columns={name: cell for name, cell in cells.items() if name not in used},
         file=record.file,
         line=record.line,
+        place=record.place,
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from tfpipeline.errors import UserError, did_you_mean
 
@@ -22,16 +23,23 @@ class Record:
         columns: cells by column name, as text. A gap is an empty string.
         file: the file's name, as the user gave it.
         line: where the row starts, from 1; of a file without lines, the row's number.
+        place: where the row stands in a file that is one document, ``data[0].paragraphs[2].qas[1]``; None for others.
     """
 
     columns: Mapping[str, str]
     file: str
     line: int
+    place: Optional[str] = None
 
     @property
     def source(self) -> str:
-        """``file:line``, for messages."""
-        return f"{self.file}:{self.line}"
+        """``file:line``, or ``file: place``, for messages."""
+        return source_of(self.file, self.line, self.place)
+
+
+def source_of(file: str, line: int, place: Optional[str]) -> str:
+    """Where a row stands, for messages; of one document no line is known, and its row's number would look like one."""
+    return f"{file}:{line}" if place is None else f"{file}: {place}"
 
 
 class Structure(str):

@@ -425,6 +425,7 @@ def _for_head(options: MultitaskOptions, name: str, example: Example) -> Example
         example.columns,
         example.file,
         example.line,
+        example.place,
     )
 
 

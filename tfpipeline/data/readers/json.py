@@ -6,7 +6,8 @@ the same rows: ``id``, ``title``, ``question``, ``context``, and ``answers`` as 
 whatever plausible ones the file names. A question without ``answers`` has no such column, as in a file to predict.
 
 The objects of a list are rows as those of JSON lines are. The file is parsed as a whole, so a record's line is the
-number of its row, from 1, and messages say where in the document something is: ``data[3].paragraphs[0].qas[2]``.
+number of its row, from 1, and messages say where in the document something is: ``data[3].paragraphs[0].qas[2]``, with the
+question's ``id`` where it has one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tfpipeline.data.readers.jsonl import Number, cell, clean
-from tfpipeline.data.records import Record, read_lines, require
+from tfpipeline.data.records import Record, read_lines, require, shortened
 from tfpipeline.errors import UserError
 
 _FORM = (
@@ -39,7 +40,7 @@ def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
     number = 0
     for number, (place, columns) in enumerate(rows, 1):
         require(required, columns, f"{path}: {place}")
-        yield Record(columns, str(path), number)
+        yield Record(columns, str(path), number, place)
     if not number:
         raise UserError(f"{path}: there are no rows; expected a list of objects, or questions: {_FORM}")
 
@@ -89,7 +90,8 @@ def _questions(document: _Object) -> Iterator[tuple[str, dict[str, str]]]:
                             "answer_start": [answer.integer("answer_start") for answer in answers],
                         }
                     )
-                yield question.place, columns
+                name = f" (id {shortened(columns['id'])})" if columns["id"] else ""
+                yield f"{question.place}{name}", columns
 
 
 @dataclass(frozen=True)
