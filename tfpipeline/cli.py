@@ -14,12 +14,15 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import typer
 
 from tfpipeline import __version__
 from tfpipeline.errors import UserError, explain_missing_extra
+
+if TYPE_CHECKING:
+    from tfpipeline.data import Record
 
 app = typer.Typer(
     name="tfpipeline",
@@ -200,6 +203,9 @@ def predict(
     ),
     column: str = typer.Option("text", help="The text column of a file that has columns."),
     pair_column: Optional[str] = typer.Option(None, help="The second text's column, for models of pairs."),
+    separator: str = typer.Option(
+        " ", help='What joins the tokens of cells that are lists of them; "" for Chinese.'
+    ),
     pair: Optional[str] = typer.Option(
         None, help="The second text of all texts that come from no file: a context, for questions."
     ),
@@ -222,6 +228,8 @@ def predict(
         )
     if target is not None and model is None:
         raise UserError("--target needs the model's name: --model NAME")
+    if source is not None and model_version is not None:
+        raise UserError("--model-version is for a server; give --from the folder of the version")
     if texts and inputs:
         raise UserError("texts were given both as arguments and with --input; choose one")
     if not texts and not inputs and sys.stdin.isatty():
@@ -236,7 +244,9 @@ def predict(
         )
     from tfpipeline import predictors
 
-    rows = _rows(texts or [], inputs or [], column, pair_column, pair or "")
+    rows = _rows(
+        texts or [], inputs or [], [column, *([pair_column] if pair_column else [])], separator, pair or ""
+    )
     has_pairs = bool(pair_column) or pair is not None
     if target is not None:
         options = {"signature": signature, "version": model_version, "timeout": timeout}
@@ -253,7 +263,7 @@ def predict(
 
 
 def _rows(
-    texts: list[str], files: list[Path], column: str, pair_column: Optional[str], pair: str
+    texts: list[str], files: list[Path], columns: list[str], separator: str, pair: str
 ) -> Iterator[tuple[str, str]]:
     if texts:
         yield from ((text, pair) for text in texts)
@@ -266,8 +276,24 @@ def _rows(
         from tfpipeline.data import read_records
 
         for file in files:
-            for record in read_records(file, [column, *([pair_column] if pair_column else [])]):
-                yield record.columns[column], record.columns[pair_column] if pair_column else ""
+            for record in read_records(file, columns):
+                first, *second = (_text_of(record, column, separator) for column in columns)
+                yield first, second[0] if second else ""
+
+
+def _text_of(record: Record, column: str, separator: str) -> str:
+    """The text of a cell; tokens are joined, as they are in training."""
+    from tfpipeline.data.records import Structure, shortened
+
+    cell = record.columns[column]
+    if not isinstance(cell, Structure):
+        return cell
+    tokens = json.loads(cell)
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise UserError(
+            f'{record.source}: the column "{column}" holds {shortened(cell)}; expected a text, or a list of tokens'
+        )
+    return separator.join(tokens)
 
 
 def _batches(rows: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:

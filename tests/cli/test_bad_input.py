@@ -149,6 +149,10 @@ def test_no_run(tfpipeline, tmp_path, command):
         (["--target", "127.0.0.1:1", "--model", "m", "text"], r"127\.0\.0\.1:1 cannot be reached"),
         (["--target", "127.0.0.1:1", "--model", "m", "--input", "nowhere.csv"], r"nowhere\.csv"),
         (["--target", "127.0.0.1:1", "--model", "m", "--input", "x.csv", "text"], "choose one"),
+        (
+            ["--from", "m", "--model-version", "7", "text"],
+            "--model-version is for a server; give --from the folder",
+        ),
         (["--from", "m", "--pair-column", "c", "text"], "--pair-column is for the rows of files"),
         (["--from", "m", "--pair-column", "c"], "--pair-column is for the rows of files"),  # standard input
         (["--from", "m", "--pair-column", "c", "--pair", "x", "text"], "with --pair alone"),

@@ -114,3 +114,22 @@ def test_bytes_that_are_no_text(reader, arguments, given, name):
     assert (done.returncode, done.stdout) == (2, b"")
     assert f'row 0 of input "{name}" holds the lone surrogate U+DCE9 at character 3' in error
     assert "Traceback" not in error
+
+
+def test_cells_that_are_lists_of_tokens(reader, tfpipeline, tmp_path):
+    """They are joined as training joins them; of other structures there is no text."""
+    tokens = {"question": ["the", "food"], "context": CONTEXT.split(" ")}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(tokens))
+    columns = ["--column", "question", "--pair-column", "context", "--input", tmp_path / "rows.jsonl"]
+    done = [
+        tfpipeline("predict", "--from", reader, *columns),
+        tfpipeline("predict", "--from", reader, "the food", "--pair", CONTEXT),
+    ]
+    assert done[0].stdout == done[1].stdout != ""
+    (tmp_path / "rows.jsonl").write_text('{"question": "q", "context": {"a": 1}}')
+    ask = ["--target", "127.0.0.1:9", "--model", "m", *columns]
+    refused = tfpipeline("predict", *ask)
+    assert refused.returncode == 2
+    assert (
+        'rows.jsonl:1: the column "context" holds {"a": 1}; expected a text, or a list of' in refused.stderr
+    )

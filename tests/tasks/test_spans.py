@@ -100,6 +100,19 @@ def test_tokens_of_conll_are_not_guessed_from_the_text(tmp_path, name, tokens):
     assert row.columns == {}  # the other cells of ten million rows are not kept
 
 
+def test_tokens_may_all_be_numbers(tmp_path):
+    """In a list of the file; a text that looks like one is a text."""
+    rows, kept = read(
+        jsonl(
+            tmp_path,
+            {"text": [1996, 12.50], "tags": ["B-D", "I-D"]},
+            {"text": "[1996, 12.5]", "tags": ["O", "O"]},
+        )
+    )
+    assert [row.text for row in rows] == ["1996 12.5", "[1996, 12.5]"]
+    assert kept[0]["words"] == [[0, 4], [5, 9]]
+
+
 def test_tokens_beside_a_text(tmp_path):
     """They say which words have the tags, if they are as many and are in the text."""
     text, tags = "It's New\u00a0York.", ["O", "O", "B-LOC", "I-LOC", "O"]

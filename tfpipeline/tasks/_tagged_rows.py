@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfpipeline.data.readers.jsonl import Number
-from tfpipeline.data.records import shortened
+from tfpipeline.data.records import Structure, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
 
@@ -164,8 +164,8 @@ def list_of_tokens(text: str) -> list[Any] | None:
         found = _spans.parse(text, "", "", Number)
     except UserError:
         return None  # it only begins like one
-    # "[1]" is a text, such as that of a footnote.
-    tokens = not found or any(type(token) is str for token in found)
+    # "[1]" is a text, such as that of a footnote, unless it is a list in its file.
+    tokens = not found or isinstance(text, Structure) or any(type(token) is str for token in found)
     return [str(token) if isinstance(token, Number) else token for token in found] if tokens else None
 
 
