@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -115,14 +116,56 @@ def test_a_pair_by_hand():
     ]
 
 
+def test_windows_that_get_nowhere_are_refused():
+    """By the longest prefix that the rows of this model may have."""
+    cut = Truncation(13, "windows", overlap=5)
+    assert Windows(cut).count(13) == 1
+    with pytest.raises(ValueError, match="overlap is 5"):
+        Windows(cut, pair=True)
+    Windows(dataclasses.replace(cut, max_first_text=2), pair=True)
+
+
+def test_fewer_windows_are_computed_for_a_bounded_first_text():
+    """A question of 12 tokens and its context: room is made for windows behind the longest first text there may be."""
+    half = Truncation(384, "windows", overlap=128)
+    bounded = dataclasses.replace(half, max_first_text=64)
+    found = []
+    for tokens in (384, 625, 1107):
+        inputs = batch([row(12, tokens - 15)])
+        computed = []
+        for cut in (half, bounded):
+            windows, rows, _ = Windows(cut, pair=True).split(inputs, None)
+            computed.append(windows["input_ids"].shape[0])
+            assert computed[-1] == Windows(cut, pair=True).count(tokens)
+            real = int(tf.reduce_sum(tf.cast(rows.real, tf.int32)))
+            assert real == len(in_python(row(12, tokens - 15), cut, pair=True))
+        found.append((tokens, real, *computed))
+    assert found == [(384, 1, 1, 1), (625, 2, 5, 3), (1107, 4, 8, 5)]
+
+
 sizes = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=7)
 
 
-@given(sizes, st.booleans(), st.integers(5, 20), st.integers(0, 8), st.integers(1, 6), st.integers(0, 90))
-def test_windows_equal_plain_python(sizes, pair, max_length, overlap, most, width):
-    half = (max_length - 3) // 2
-    cut = Truncation(max_length, "windows", overlap=min(overlap, half - 1), max_windows=most)
-    rows = [row(min(first, half), second) if pair else row(first) for first, second in sizes]
+def made(max_length, overlap, most, bound):
+    """A cut of that bound and overlap, or of the most that it can have."""
+    bound = bound if bound is None else min(bound, (max_length - 3) // 2)
+    cut = Truncation(max_length, "windows", overlap=0, max_windows=most, max_first_text=bound)
+    return dataclasses.replace(cut, overlap=min(overlap, cut.step(cut.prefix(pair=True)[1]) - 1))
+
+
+cuts = st.builds(
+    made, st.integers(5, 20), st.integers(0, 14), st.integers(1, 6), st.none() | st.integers(1, 8)
+)
+
+
+@given(sizes, st.booleans(), cuts, st.integers(0, 90))
+def test_windows_equal_plain_python(sizes, pair, cut, width):
+    max_length, most = cut.max_length, cut.max_windows
+
+    def kept(first, second):  # a first text is cut only where its row takes more than one window
+        return first if first + second <= max_length - 3 else min(first, cut.first_text)
+
+    rows = [row(kept(first, second), second) if pair else row(first) for first, second in sizes]
     inputs = batch(rows, width)
     want = [in_python(one, cut, pair) for one in rows]
     assert split(inputs, cut, pair) == want
@@ -162,9 +205,9 @@ ROWS = texts(30, 4, 10, 0, 11, 37, 60)
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
 @pytest.mark.parametrize("pool", ["mean", "max"])
-@pytest.mark.parametrize("pair", [0, 3])
-def test_the_answer_is_that_of_its_windows(checkpoint, pool, pooling, pair):
-    cut = Truncation(12, "windows", overlap=2, max_windows=5, pool=pool)
+@pytest.mark.parametrize(("pair", "bound"), [(0, None), (3, None), (3, 3), (1, 2)])
+def test_the_answer_is_that_of_its_windows(checkpoint, pool, pooling, pair, bound):
+    cut = Truncation(12, "windows", overlap=2, max_windows=5, pool=pool, max_first_text=bound)
     model, plain = models(checkpoint, cut, bool(pair), pooling)
     rows = texts(30, 4, 10, 0, 11, 37, 60, pair=pair)
     found = model(batch(rows))["logits"].numpy()
@@ -208,6 +251,21 @@ def test_padding_changes_nothing(checkpoint):
     np.testing.assert_allclose(alone, want, atol=2e-6)
 
 
+def test_a_bound_that_all_first_texts_keep_changes_no_answer(checkpoint):
+    """In batches of any width, alone, and compiled for fixed shapes and for unknown ones."""
+    cut = Truncation(12, "windows", overlap=2, max_windows=8)
+    rows = [one for size in (1, 2, 3) for one in texts(20, 4, 10, 0, 11, pair=size)]
+    want = models(checkpoint, cut, pair=True)[0](batch(rows))["logits"].numpy()
+    model, _ = models(checkpoint, dataclasses.replace(cut, max_first_text=3), pair=True)
+    assert model.windows.count(26) < Windows(cut, pair=True).count(26)
+    for width in (0, 40, 100):
+        inputs = batch(rows, width)
+        for function in (compiled(model, [None, None]), compiled(model, inputs["input_ids"].shape)):
+            np.testing.assert_allclose(function(inputs), want, atol=2e-6)
+    alone = [model(batch([one]))["logits"].numpy()[0] for one in rows]
+    np.testing.assert_allclose(alone, want, atol=2e-6)
+
+
 def test_what_fits_is_answered_as_ever_to_the_bit(checkpoint):
     model, plain = models(checkpoint, CUT)
     for rows in (texts(4, 10, 0), texts(3)):
@@ -239,11 +297,13 @@ def test_rows_without_tokens_are_answered(checkpoint):
 
 def test_ids_that_no_tokenizer_of_ours_made_are_answered(checkpoint):
     """A first text too long for a window, no second one, more tokens than the windows hold."""
-    model, _ = models(checkpoint, CUT, pair=True)
     random = texts(30, 20, 200)
     rows = [random[0], (random[1][0], [0] * 20 + [1] * 2), random[2], (random[0][0], [1] * 32)]
-    found = compiled(model, [None, None])(batch(rows))
-    assert np.isfinite(found).all()
+    for cut in (CUT, dataclasses.replace(CUT, max_first_text=1)):
+        model, _ = models(checkpoint, cut, pair=True)
+        found = compiled(model, [None, None])(batch(rows))
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(model(batch(rows[:1]))["logits"], found[:1], atol=2e-6)
 
 
 def test_nothing_is_computed_for_windows_that_no_row_has():
@@ -309,7 +369,7 @@ def sources(one, cut, pair):
     """
     ids, types = one
     windows = [window for window, _ in in_python(one, cut, pair)]
-    prefix = min(max(types.count(0), 2), 2 + (cut.max_length - 3) // 2) if pair else 1
+    prefix = min(max(types.count(0), 2), cut.prefix(pair)[1]) if pair else 1
     if len(windows) == 1:
         return [(0, place) for place in range(len(ids))]
     found = []
@@ -342,14 +402,13 @@ def marked(windows, found):
     return outputs
 
 
-@given(sizes, st.booleans(), st.integers(5, 20), st.integers(0, 8), st.integers(1, 6), st.integers(0, 90))
-def test_tokens_come_from_the_window_with_most_around_them(sizes, pair, max_length, overlap, most, width):
-    half = (max_length - 3) // 2
-    cut = Truncation(max_length, "windows", overlap=min(overlap, half - 1), max_windows=most)
+@given(sizes, st.booleans(), cuts, st.integers(0, 90))
+def test_tokens_come_from_the_window_with_most_around_them(sizes, pair, cut, width):
+    most = cut.max_windows
     rows = []
     for first, second in sizes:
         # No row has more tokens than its windows hold: those are what the tokenizer leaves out.
-        kept = min(first, half)
+        kept = min(first, cut.first_text)
         held = cut.holds(2 + kept if pair else 1, most) - 3
         rows.append(row(kept, min(second, held - kept)) if pair else row(min(first, held + 1)))
     inputs = batch(rows, width)
@@ -378,16 +437,17 @@ def test_tokens_by_hand():
         (1, 6), (1, 7),
         (0, 8),  # [SEP]
     ]  # fmt: skip
-    windows = Windows(cut, True)
-    # A first text of more than half a window's room is in rows only that fit.
+    # A first text of more than half a window's room, or than its bound, is in rows only that fit.
     fitting = [row(1, 2), row(5, 1), row(6, 0), row(0, 0)]
     inputs = batch([row(2, 6), *fitting])
-    pieces, found, _ = windows.split(inputs, None)
-    merged = windows.merge({"x": tf.constant(marked(pieces, found))}, found, 11, {"x": "tokens"})["x"]
-    assert merged[0, :, 0].numpy().tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0]
-    assert merged[0, :, 1].numpy().tolist() == [0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 8]
-    for index, (ids, _) in enumerate(fitting, 1):
-        assert merged[index, : len(ids)].numpy().tolist() == [[0, place] for place in range(len(ids))]
+    for bound in (None, 2):
+        windows = Windows(dataclasses.replace(cut, max_first_text=bound), True)
+        pieces, found, _ = windows.split(inputs, None)
+        merged = windows.merge({"x": tf.constant(marked(pieces, found))}, found, 11, {"x": "tokens"})["x"]
+        assert merged[0, :, 0].numpy().tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0]
+        assert merged[0, :, 1].numpy().tolist() == [0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 8]
+        for index, (ids, _) in enumerate(fitting, 1):
+            assert merged[index, : len(ids)].numpy().tolist() == [[0, place] for place in range(len(ids))]
 
 
 def test_least_and_most_are_those_of_real_windows():
@@ -544,10 +604,10 @@ def span_models(checkpoint, cut, pair):
     return TextModel(encoder, head, Windows(cut, pair)), plain
 
 
-@pytest.mark.parametrize("pair", [0, 3])
-def test_the_spans_scores_are_those_of_its_windows(checkpoint, pair):
+@pytest.mark.parametrize(("pair", "bound"), [(0, None), (3, None), (3, 3)])
+def test_the_spans_scores_are_those_of_its_windows(checkpoint, pair, bound):
     """Each token's from the plain model's answer to the one window that is right for it; the least "none" of all."""
-    cut = Truncation(12, "windows", overlap=2, max_windows=6)
+    cut = Truncation(12, "windows", overlap=2, max_windows=6, max_first_text=bound)
     model, plain = span_models(checkpoint, cut, bool(pair))
     kernel = model.head.dense.kernel
     # What starts answers ends few: seldom are both least in one window.

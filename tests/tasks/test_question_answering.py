@@ -1293,6 +1293,43 @@ def test_odd_rows_are_answered(reader, signatures):
                 assert context[place] == found["answer"][index].decode() != ""
 
 
+def test_a_bound_that_all_questions_keep_changes_no_answer(reader):
+    """The question has three tokens."""
+    questions, contexts = ([one[part] for one in UNSEEN] for part in (0, 1))
+    bounded = with_text(reader, max_first_text=3)
+    model = bounded.model()
+    assert model.windows.count(43) < reader.model().windows.count(43)
+    want = reader.answer(reader.model(), questions, contexts)
+    kit.same(bounded.answer(model, questions, contexts), want)
+    for run, kept in ((bounded, 3), (with_text(reader, max_first_text=2), 2)):
+        tokens = run.encode(questions, contexts)
+        first = (tokens["token_type_ids"] == 0) & (tokens["attention_mask"] > 0)
+        long = tokens["attention_mask"].sum(1) > 20
+        assert set(first.sum(1)[long] - 2) == {kept}
+
+
+def test_a_run_with_bounded_questions_is_served_as_it_was_trained(tmp_path):
+    """With an overlap that only their bound leaves room for; questions are shorter, as long, longer, and empty."""
+    text = {**WINDOWS, "overlap": 10, "max_first_text": 3}
+    run = train(run_file(tmp_path, text, rows=60, epochs=1))
+    assert run.truncation.first_text == 3
+    cache = run.token_cache("train", run.examples("train"))
+    loaded = tf.saved_model.load(str(export_run(run, tmp_path / "models")))
+    questions = ["good", QUESTION, f"{QUESTION} film and food", ""]
+    rows = [(question, context) for question in questions for _, context, _ in [*learnable(3, 5), ODD[6]]]
+    asked = [list(part) for part in zip(*rows)]
+    tokens = run.encode(*asked)
+    firsts = ((tokens["token_type_ids"] == 0) & (tokens["attention_mask"] > 0)).sum(1) - 2
+    long = tokens["attention_mask"].sum(1) > 20
+    assert sorted(set(firsts[long])) == [0, 1, 3]
+    assert cache.lengths.max() <= run.truncation.longest(pair=True)
+    want = run.answer(run.model(), *asked)
+    kit.same(ask(loaded, "serving_default", *asked), want)
+    for row, (question, context) in enumerate(rows):
+        alone = ask(loaded, "serving_default", [question], [context])
+        kit.same(alone, {name: values[row : row + 1] for name, values in want.items()})
+
+
 def test_odd_rows_are_trained_on_without_windows(tmp_path):
     text = {"max_length": 20, "long": "head_tail"}
     run = train(run_file(tmp_path, text, {"no_answer": False}, rows=40, epochs=1))

@@ -80,6 +80,23 @@ def test_windows_by_hand(tokenizer):
     )
 
 
+def test_a_bounded_first_text_by_hand(tokenizer):
+    # Windows of 9, 1 token of the first text: 2 windows with 5 tokens of the second, 3 shared.
+    cut = Truncation(9, "windows", overlap=3, max_windows=2, max_first_text=1)
+    encoded = tokenizer(
+        [LONG, "bad", "a is", LONG], [LONG, LONG, "bad film so", ""], truncation=cut, count=True
+    )
+    assert rows(encoded) == (
+        [
+            "[CLS] the [SEP] the a is was food film very [SEP]",
+            "[CLS] bad [SEP] the a is was food film very [SEP]",
+            "[CLS] a is [SEP] bad film so [SEP]",  # one window: there the first text is not bounded
+            "[CLS] the a is was food film [SEP] [SEP]",
+        ],
+        [9 + 3, 3, 0, 4],
+    )
+
+
 texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=40), min_size=1, max_size=9)
 
 
@@ -118,27 +135,30 @@ def test_head_and_tail_equal_plain_python(tokenizer, firsts, seconds, pair, leng
     st.integers(5, 30),
     st.integers(0, 13),
     st.integers(1, 5),
+    st.none() | st.integers(1, 13),
 )
-def test_windows_hold_what_is_kept_and_no_more_fits(tokenizer, lengths, max_length, overlap, most):
-    overlap = min(overlap, (max_length - 3) // 2 - 1)
-    cut = Truncation(max_length, "windows", overlap=overlap, max_windows=most)
+def test_windows_hold_what_is_kept_and_no_more_fits(tokenizer, lengths, max_length, overlap, most, bound):
+    half = (max_length - 3) // 2
+    bound = bound if bound is None else min(bound, half)
+    first_most = half if bound is None else bound
+    overlap = min(overlap, max_length - 3 - first_most - 1)
+    cut = Truncation(max_length, "windows", overlap=overlap, max_windows=most, max_first_text=bound)
     single = tokenizer(["the " * first for first, _ in lengths], truncation=cut, count=True)
     held = max_length - 2 + (most - 1) * (max_length - 2 - overlap)
     assert single["cut"].numpy().tolist() == [max(0, first - held) for first, _ in lengths]
     pairs = ["the " * first for first, _ in lengths], ["bad " * second for _, second in lengths]
     encoded = tokenizer(*pairs, truncation=cut, count=True)
     found, left_out = rows(encoded)
-    half = (max_length - 3) // 2
     for (first, second), row, left in zip(lengths, found, left_out):
         kept, read = row.count("the"), row.count("bad")
         assert kept + read + left == first + second
         if first + second <= max_length - 3:
             assert left == 0
-        elif second <= max_length - 3 - half:  # one window
+        elif second <= max_length - 3 - first_most:  # one window
             assert (kept, read) == (max_length - 3 - second, second)
         else:
-            room = max_length - 3 - min(first, half)
-            assert kept == min(first, half)
+            room = max_length - 3 - min(first, first_most)
+            assert kept == min(first, first_most)
             assert read == min(second, room + (most - 1) * (room - overlap))
         assert kept + read + 3 <= cut.longest(pair=True)
 
@@ -163,6 +183,7 @@ def test_compiled_as_eager_and_one_trace_for_all_policies():
         Truncation(10, "head_tail", tail=0.3),
         Truncation(9, "windows", overlap=1),
         Truncation(11, "windows", overlap=2, max_windows=3),
+        Truncation(11, "windows", overlap=4, max_windows=3, max_first_text=1),
     ]
     for policy in policies:
         for second in (None, [LONG[4:], ""]):
@@ -179,17 +200,53 @@ def test_compiled_as_eager_and_one_trace_for_all_policies():
 
 
 def test_windows_that_get_nowhere_are_refused():
-    with pytest.raises(
-        ValueError, match=r"overlap is 5, but windows of 13 tokens \(max_length\) may share less than 5"
+    def refused(pair, *options, **more):
+        with pytest.raises(ValueError) as caught:
+            Truncation(*options, **more).check(pair)
+        return str(caught.value)
+
+    assert refused(True, 13, "windows", overlap=5) == (
+        "overlap is 5, but windows of 13 tokens (max_length) may share less than 5 behind a first text of 5; "
+        "lower overlap, set max_first_text or raise max_length"
+    )
+    assert refused(True, 13, "windows", overlap=8, max_first_text=2) == (
+        "overlap is 8, but windows of 13 tokens (max_length) may share less than 8 behind a first text of 2; "
+        "lower overlap or max_first_text, or raise max_length"
+    )
+    assert refused(False, 13, "windows", overlap=11) == (
+        "overlap is 11, but windows of 13 tokens (max_length) may share less than 11; lower overlap or raise max_length"
+    )
+    assert refused(True, 13, "windows", overlap=0, max_first_text=6) == (
+        "max_first_text is 6, but of windows of 13 tokens (max_length) a first text may take 5 at most, half of what "
+        "fits; lower max_first_text or raise max_length"
+    )
+    with pytest.raises(ValueError, match="overlap is 5"):
+        WordPieceTokenizer(tiny.VOCABULARY)(["a"], ["b"], truncation=Truncation(13, "windows", overlap=5))
+
+
+def test_the_largest_overlaps_are_taken():
+    """One more is refused above; what is not used is not looked at."""
+    for pair, prefix, options in (
+        (True, 2 + 5, {"overlap": 4}),
+        (True, 2 + 2, {"overlap": 7, "max_first_text": 2}),
+        (False, 1, {"overlap": 10}),
+        (False, 1, {"overlap": 10, "max_first_text": 6}),
     ):
-        Truncation(13, "windows", overlap=5)
-    assert Truncation(13, "windows", overlap=4).step(2 + 5) == 1
-    Truncation(13, "head", overlap=5)  # not used
+        cut = Truncation(13, "windows", **options)
+        cut.check(pair)
+        assert cut.prefix(pair)[1] == prefix
+        assert cut.step(prefix) == 1
+    Truncation(13, "head", overlap=50, max_first_text=50).check(pair=True)
 
 
 def test_options_that_are_not_used_change_no_identity():
     assert Truncation(64).identity() == Truncation(64, tail=0.5, pool="max").identity() == 64
     assert Truncation(64, "head_tail").identity() == Truncation(64, "head_tail", overlap=3).identity()
+    assert Truncation(64, max_first_text=9).identity() == 64
+    # As it was before a first text could be bounded: what was exported stays the same model.
+    assert Truncation(64, "windows", overlap=8).identity() == {
+        "max_length": 64, "long": "windows", "overlap": 8, "max_windows": 8, "pool": "mean"
+    }  # fmt: skip
     different = [
         Truncation(64),
         Truncation(64, "head_tail"),
@@ -198,6 +255,8 @@ def test_options_that_are_not_used_change_no_identity():
         Truncation(64, "windows", overlap=9),
         Truncation(64, "windows", overlap=8, max_windows=2),
         Truncation(64, "windows", overlap=8, pool="max"),
+        Truncation(64, "windows", overlap=8, max_first_text=9),
+        Truncation(64, "windows", overlap=8, max_first_text=10),
     ]
     assert len({str(policy.identity()) for policy in different}) == len(different)
 
@@ -220,6 +279,8 @@ def test_what_is_said_of_rows_that_are_cut():
             "30 tokens"
         )
     )
+    bounded = Truncation(64, "windows", overlap=8, max_first_text=9)
+    assert bounded.note(1, 2, pair=True).endswith("and of their first texts what lies behind 9 tokens")
     assert Truncation(64, "windows", overlap=8).note(1, 2, "training rows") == (
         "1 of 2 training rows have more tokens than text.max_windows (8) windows of text.max_length (64) hold: "
         "what lies behind them is cut"

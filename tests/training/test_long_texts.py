@@ -120,7 +120,8 @@ def test_a_run_in_windows_is_served_as_it_was_trained(runs, tmp_path):
         ]
 
 
-def test_pairs_in_windows_are_served_as_they_were_trained(tmp_path):
+@pytest.mark.parametrize("bound", [None, 2])
+def test_pairs_in_windows_are_served_as_they_were_trained(tmp_path, bound):
     import csv
 
     path = tiny.write_run_file(tmp_path, epochs=1)
@@ -128,7 +129,13 @@ def test_pairs_in_windows_are_served_as_they_were_trained(tmp_path):
         with (tmp_path / f"{name}.csv").open("w", newline="") as file:
             rows = [("so very" * (index % 5), *row) for index, row in enumerate(needles(count, seed))]
             csv.writer(file).writerows([("text", "second", "label"), *rows])
-    text = {"max_length": 14, "long": "windows", "overlap": 2, "pool": "max"}
+    text = {
+        "max_length": 14,
+        "long": "windows",
+        "overlap": 2,
+        "pool": "max",
+        **({} if bound is None else {"max_first_text": bound}),
+    }
     run = train(config.load(path, RunConfig, [f"text={json.dumps(text)}", "data.text_pair=second"]))
     loaded = tf.saved_model.load(str(export_run(run, tmp_path / "m")))  # which compares both signatures
     firsts, seconds = ["good", "the a " * 9, ""], ["bad " * 40, "x " * 20, "y"]
@@ -144,7 +151,13 @@ def test_an_export_depends_on_what_becomes_of_long_texts(runs, tmp_path):
     run = runs["windows"]
     model = run.model()
     before = _identity(run, model)
-    for changed in ({"pool": "max"}, {"overlap": 2}, {"max_windows": 2}, {"long": "head"}):
+    for changed in (
+        {"pool": "max"},
+        {"overlap": 2},
+        {"max_windows": 2},
+        {"max_first_text": 3},
+        {"long": "head"},
+    ):
         other = type(run)(run.path)
         other.config = run.config.model_copy(update={"text": run.config.text.model_copy(update=changed)})
         assert _identity(other, model) != before
@@ -213,14 +226,39 @@ def test_widths_leave_room_for_windows():
         (["text.overlap=-1"], r"text\.overlap"),
         (
             ["text.long=windows"],
-            r"overlap is 32, but windows of 24 tokens \(max_length\) may share less than 10",
+            r"text: overlap is 32, but windows of 24 tokens \(max_length\) may share less than 22; lower overlap or raise "
+            r"max_length",
         ),
-        (["text.long=windows", "text.overlap=10"], r"overlap is 10, .*; lower overlap or raise max_length"),
+        (
+            ["text.long=windows", "text.overlap=11", "data.text_pair=second"],
+            "text: overlap is 11, .* may share less than 11 behind a first text of 10; lower overlap, set max_first_text",
+        ),
+        (["text.max_first_text=0"], r"text\.max_first_text"),
+        (
+            ["text.long=windows", "text.overlap=0", "data.text_pair=second", "text.max_first_text=11"],
+            r"text: max_first_text is 11, .* may take 10 at most, half of what fits; lower max_first_text",
+        ),
+        (
+            ["text.long=windows", "text.overlap=16", "data.text_pair=second", "text.max_first_text=5"],
+            r"text: overlap is 16, .* less than 16 behind a first text of 5; lower overlap or max_first_text, or raise",
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         config.load(tiny.write_run_file(tmp_path), RunConfig, changes)
+
+
+def test_windows_of_single_texts_and_of_bounded_pairs_may_share_more(tmp_path):
+    path = tiny.write_run_file(tmp_path)
+    for changes in (
+        ["text.overlap=21"],
+        ["text.overlap=15", "text.max_first_text=5", "data.text_pair=second"],
+    ):
+        text = config.load(path, RunConfig, ["text.long=windows", *changes]).text
+        assert text.truncation.overlap == text.overlap
+    # Without windows nothing of this is used.
+    config.load(path, RunConfig, ["text.overlap=50", "text.max_first_text=50", "data.text_pair=second"])
 
 
 def test_windows_longer_than_the_model_are_refused(tmp_path):

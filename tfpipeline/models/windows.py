@@ -33,6 +33,9 @@ class Cut(Protocol):
     def pool(self) -> str:
         """How their outputs become one: "mean" or "max"."""
 
+    def check(self, pair: bool) -> None:
+        """Refuse windows that get nowhere."""
+
     def step(self, prefix: Any) -> Any:
         """How far each window begins behind the one before."""
 
@@ -75,10 +78,15 @@ class Windows:
     Attributes:
         cut: sizes.
         pair: whether rows hold two texts.
+    Raises:
+        ValueError: the windows get nowhere.
     """
 
     cut: Cut
     pair: bool = False
+
+    def __post_init__(self) -> None:
+        self.cut.check(self.pair)
 
     def count(self, width: Any) -> Any:
         """Windows that a row of ``width`` tokens takes at most, an int or an integer tensor as ``width`` is."""

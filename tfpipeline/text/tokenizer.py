@@ -21,7 +21,7 @@ from tfpipeline.text.normalizer import (
 )
 from tfpipeline.text.options import TokenizerOptions
 from tfpipeline.text.ragged import row_numbers
-from tfpipeline.text.truncation import Truncation, first_text, holds
+from tfpipeline.text.truncation import Truncation, holds
 from tfpipeline.text.unicode_tables import isolated_points, space_points
 from tfpipeline.text.vocabulary import prefix_tables, special_ids, token_ids
 from tfpipeline.text.wordpiece import LongestMatch, PrefixTable
@@ -176,7 +176,7 @@ class WordPieceTokenizer(tf.Module):
             max_length: int or int32 [], most tokens an example may have, [CLS] and [SEP] counted.
             truncation: what else may become of long texts; its own ``max_length`` is the one that counts then. With
                 windows an example has as many tokens as its windows hold; of a pair that one window does not hold
-                the first text keeps at most half a window's room, and the second one is read in windows.
+                the first text keeps at most ``truncation.first_text``, and the second one is read in windows.
             count: whether to say what was cut.
             offsets: whether to say where each token comes from.
         Returns:
@@ -187,7 +187,8 @@ class WordPieceTokenizer(tf.Module):
             what is left of one. Both are those of transformers' fast tokenizer; bytes that are not UTF-8 count as Python's ``decode(errors="replace")``
             counts them.
         Raises:
-            ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor).
+            ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor), or windows
+                get nowhere.
             TypeError: max_length is no integer.
         """
         if truncation is not None:
@@ -207,6 +208,7 @@ class WordPieceTokenizer(tf.Module):
     def _encode_windows(
         self, texts: Any, text_pair: Any, truncation: Truncation, *, offsets: bool
     ) -> dict[str, Any]:
+        truncation.check(pair=text_pair is not None)
         if text_pair is None:
             return self._encode(texts, truncation.longest(pair=False), 0.0, offsets=offsets)
         return self._encode_long_pair(
@@ -215,6 +217,7 @@ class WordPieceTokenizer(tf.Module):
             truncation.max_length,
             truncation.overlap,
             truncation.max_windows,
+            truncation.first_text,
             offsets=offsets,
         )
 
@@ -287,13 +290,21 @@ class WordPieceTokenizer(tf.Module):
         first_kept, second_kept = longest_first(first.lengths, second.lengths, max_length - 3)
         return self._pad_batch([(first, first_kept), (second, second_kept)], tail)
 
-    @_graph(_TEXTS, _TEXTS, _LENGTH, _LENGTH, _LENGTH)
+    @_graph(_TEXTS, _TEXTS, _LENGTH, _LENGTH, _LENGTH, _LENGTH)
     def _encode_long_pair(
-        self, texts: Any, text_pair: Any, max_length: Any, overlap: Any, max_windows: Any, *, offsets: bool
+        self,
+        texts: Any,
+        text_pair: Any,
+        max_length: Any,
+        overlap: Any,
+        max_windows: Any,
+        first_text: Any,
+        *,
+        offsets: bool,
     ) -> dict[str, Any]:
         first, second = self._tokens(texts, offsets), self._tokens(text_pair, offsets)
         first_kept, second_kept = first_and_windows(
-            first.lengths, second.lengths, max_length, overlap, max_windows
+            first.lengths, second.lengths, max_length, overlap, max_windows, first_text
         )
         return self._pad_batch([(first, first_kept), (second, second_kept)])
 
@@ -372,20 +383,21 @@ def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:
 
 
 def first_and_windows(
-    first: Any, second: Any, max_length: Any, overlap: Any, max_windows: Any
+    first: Any, second: Any, max_length: Any, overlap: Any, max_windows: Any, first_text: Any
 ) -> tuple[Any, Any]:
     """How much of each text of a pair is kept when the second one is read in windows.
 
-    A second text that leaves more than half a window's room leaves it to the first one: the row fits into one window then.
+    A second text that leaves more of a window's room than ``first_text`` leaves it to the first one: the row fits into
+    one window then.
 
     Args:
         first, second: int32 [B], their tokens.
-        max_length, overlap, max_windows: int32 [], see :class:`Truncation`.
+        max_length, overlap, max_windows, first_text: int32 [], see :class:`Truncation`.
     Returns:
         int32 [B], int32 [B].
     """
     room = max_length - 3
-    first_kept = tf.minimum(first, tf.maximum(first_text(max_length), room - second))
+    first_kept = tf.minimum(first, tf.maximum(first_text, room - second))
     prefix = first_kept + 2
     read = holds(prefix, max_length, overlap, max_windows) - prefix - 1
     return first_kept, tf.minimum(second, tf.maximum(room - first_kept, read))

@@ -28,8 +28,8 @@ class Truncation:
         overlap: windows: tokens that neighbouring windows share.
         max_windows: windows: at most so many a row; what lies behind them is cut.
         pool: windows: how their outputs become one.
-    Raises:
-        ValueError: the overlap leaves a pair's windows nowhere to go.
+        max_first_text: windows: tokens of a pair's first text at most, when the row takes more than one; None: half of
+            what fits.
     """
 
     max_length: int = 128
@@ -38,12 +38,32 @@ class Truncation:
     overlap: int = 32
     max_windows: int = 8
     pool: Pool = "mean"
+    max_first_text: Optional[int] = None
 
-    def __post_init__(self) -> None:
-        if self.windows and self.overlap >= self.first_text:
+    def check(self, pair: bool) -> None:
+        """Refuse windows that get nowhere.
+
+        Args:
+            pair: whether rows hold two texts: there is less room behind a longer prefix.
+        Raises:
+            ValueError: the first text may take more than half of what fits, or the overlap leaves no way to go on.
+        """
+        if not self.windows:
+            return
+        if pair and self.first_text > self._half:
+            raise ValueError(
+                f"max_first_text is {self.max_first_text}, but of windows of {self.max_length} tokens (max_length) a first "
+                f"text may take {self._half} at most, half of what fits; lower max_first_text or raise max_length"
+            )
+        step = self.step(self.prefix(pair)[1])
+        if step < 1:
+            behind, ways = "", "lower overlap"
+            if pair:
+                behind = f" behind a first text of {self.first_text}"
+                ways += ", set max_first_text" if self.max_first_text is None else " or max_first_text,"
             raise ValueError(
                 f"overlap is {self.overlap}, but windows of {self.max_length} tokens (max_length) may share "
-                f"less than {self.first_text}; lower overlap or raise max_length"
+                f"less than {self.overlap + step}{behind}; {ways} or raise max_length"
             )
 
     @property
@@ -58,8 +78,13 @@ class Truncation:
 
     @property
     def first_text(self) -> int:
-        """Tokens of a pair's first text at most, when the row takes more than one window: half of what fits."""
-        return first_text(self.max_length)
+        """Tokens of a pair's first text at most, when the row takes more than one window."""
+        return self._half if self.max_first_text is None else self.max_first_text
+
+    @property
+    def _half(self) -> int:
+        """Half of what fits into a window of a pair."""
+        return (self.max_length - 3) // 2
 
     def step(self, prefix: Any) -> Any:
         """How far each window begins behind the one before, given the tokens of the row's prefix."""
@@ -94,6 +119,8 @@ class Truncation:
                 self.max_length
             )  # as it was before there was a choice: what was exported stays the same model
         used = {"head_tail": ["tail"], "windows": ["overlap", "max_windows", "pool"]}[self.long]
+        if self.windows and self.max_first_text is not None:
+            used.append("max_first_text")  # without it, as it was before there was a choice
         return {name: getattr(self, name) for name in ("max_length", "long", *used)}
 
     def note(self, cut: int, rows: int, what: str = "rows", *, pair: bool = False) -> Optional[str]:
@@ -128,8 +155,3 @@ def step(prefix: Any, max_length: Any, overlap: Any) -> Any:
 def holds(prefix: Any, max_length: Any, overlap: Any, windows: Any) -> Any:
     """See :meth:`Truncation.holds`; for integers and integer tensors."""
     return max_length + (windows - 1) * step(prefix, max_length, overlap)
-
-
-def first_text(max_length: Any) -> Any:
-    """See :attr:`Truncation.first_text`; for integers and integer tensors."""
-    return (max_length - 3) // 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from tfpipeline import tasks
 from tfpipeline.config import Section
@@ -34,13 +34,20 @@ class TextOptions(Section):
     overlap: int = Field(
         32,
         ge=0,
-        description="windows: tokens that neighbouring windows share; less than half of what fits into one.",
+        description="windows: tokens that neighbouring windows share; less than there is room for, of a pair behind its "
+        "first text.",
     )
     max_windows: int = Field(
         8, ge=1, description="windows: at most so many a text; what lies behind them is cut."
     )
     pool: Pool = Field(
         "mean", description="windows: how their outputs (of a classification the logits) become one."
+    )
+    max_first_text: Optional[int] = Field(
+        None,
+        ge=1,
+        description="windows: tokens of a pair's first text at most, when the row takes more than one window; null: half "
+        "of what fits into one. The fewer, the fewer windows are computed in training; for questions 64 is usual.",
     )
     lowercase: Optional[bool] = Field(
         None, description="Overrides the checkpoint's own lower-casing; null: as the checkpoint says."
@@ -50,11 +57,6 @@ class TextOptions(Section):
     def truncation(self) -> Truncation:
         """What becomes of long texts."""
         return Truncation(**self.model_dump(exclude={"lowercase"}))
-
-    @model_validator(mode="after")
-    def _windows_get_on(self) -> TextOptions:
-        _ = self.truncation
-        return self
 
 
 class RunConfig(Section):
@@ -87,6 +89,13 @@ class RunConfig(Section):
         except UserError:
             return raw  # which is reported where the section is looked at
         return {**raw, "data": {**task.data_defaults, **raw["data"]}}
+
+    @field_validator("text")
+    @classmethod
+    def _windows_get_on(cls, text: TextOptions, info: ValidationInfo) -> TextOptions:
+        data = info.data.get("data")  # none if it has errors of its own
+        text.truncation.check(pair=data is not None and data.text_pair is not None)
+        return text
 
     @model_validator(mode="after")
     def _task_fits_data(self) -> RunConfig:
