@@ -322,7 +322,7 @@ def main() -> None:
 
     try:
         with explain_missing_extra():
-            app()
+            app(prog_name="tfpipeline")
     except (UserError, ClientError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

@@ -28,6 +28,15 @@ def refused(done, message):
     assert done.stdout == ""
 
 
+def test_the_package_is_a_program_too(tfpipeline):
+    """Where the program is not on the PATH, and with the same usage."""
+    command = [sys.executable, "-m", "tfpipeline", "predict", "--nonsense"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    other = tfpipeline("predict", "--nonsense")
+    assert (done.returncode, done.stderr) == (other.returncode, other.stderr)
+    assert "No such option: --nonsense" in done.stderr
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
