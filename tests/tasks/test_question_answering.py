@@ -328,11 +328,11 @@ def test_lists_and_objects_are_no_texts(tmp_path, column, value, shown):
     lines.write_text("".join(json.dumps(one) + "\n" for one in rows))
     listed.write_text(json.dumps(rows))
     pq.write_table(pa.Table.from_pylist(rows[1:]), parquet)
-    for path, line in ((lines, 2), (listed, 2), (parquet, 1)):
+    for path, place in ((lines, ":2"), (listed, ": [1]"), (parquet, ":1")):
         with pytest.raises(UserError) as caught:
             read(path)
         sentence = f"the {column} is {shown}, a list or an object; write it as one text"
-        assert str(caught.value) == f"{path}:{line}: {sentence}"
+        assert str(caught.value) == f"{path}{place}: {sentence}"
     with table.open("w", newline="") as file:
         writer = csv.DictWriter(file, texts)
         writer.writeheader()
