@@ -161,19 +161,19 @@ class HeadGroup(keras.layers.Layer):
     @property
     def merges(self) -> dict[str, Merge]:
         """How the heads' outputs of windows become those of their rows."""
-        return {
-            f"{name}/{output}": merge
-            for name, head in self.heads.items()
-            for output, merge in getattr(head, "merges", {}).items()
-        }
+        return self._of_heads("merges")
 
     @property
     def least_learning_rates(self) -> dict[str, float]:
         """Below which the learning rate of the heads' variables is not set."""
+        return self._of_heads("least_learning_rates")
+
+    def _of_heads(self, attribute: str) -> dict[str, Any]:
+        """What the heads say of their outputs or variables, under the names that these have here; a head may say nothing."""
         return {
-            f"{name}/{variable}": rate
+            f"{name}/{own}": value
             for name, head in self.heads.items()
-            for variable, rate in getattr(head, "least_learning_rates", {}).items()
+            for own, value in getattr(head, attribute, {}).items()
         }
 
     def build(self, shapes: Mapping[str, Any]) -> None:
