@@ -77,14 +77,14 @@ class CancelledError(CallError):
 
 class UnknownError(CallError):
     code = "UNKNOWN"
-    template = "{target} failed without saying how ({asked}): {details}; see the server's log"
+    template = "{target} failed without giving a reason ({asked}): {details}; see the server's log"
 
 
 class InvalidArgumentError(CallError):
     code = "INVALID_ARGUMENT"
     template = (
         "{target} refuses the request ({asked}): {details}; "
-        "metadata() tells the names, dtypes and shapes the model takes"
+        "metadata() lists the names, dtypes and shapes of the model's inputs"
     )
 
 
@@ -96,25 +96,25 @@ class DeadlineExceededError(CallError):
 class NotFoundError(CallError):
     code = "NOT_FOUND"
     template = (
-        "{target} does not have what was asked ({asked}): {details}; "
+        "{target} has no such model or version ({asked}): {details}; "
         "check the name and the version, or wait_until_ready() if it is still loading"
     )
 
 
 class AlreadyExistsError(CallError):
     code = "ALREADY_EXISTS"
-    template = "{target} already has it ({asked}): {details}; choose another name"
+    template = "{target} already has an object of this name ({asked}): {details}; choose another name"
 
 
 class PermissionDeniedError(CallError):
     code = "PERMISSION_DENIED"
-    template = "{target} does not allow this ({asked}): {details}; ask whoever runs the server for access"
+    template = "{target} does not allow this ({asked}): {details}; ask the server's administrator for access"
 
 
 class ResourceExhaustedError(CallError):
     code = "RESOURCE_EXHAUSTED"
     template = (
-        "{target} has no room for the request ({asked}): {details}; send fewer requests at a time, "
+        "{target} is overloaded ({asked}): {details}; send fewer requests at a time, "
         "or raise the server's --grpc_max_threads"
     )
     # The same status says that a message is longer than one side accepts.
@@ -126,30 +126,32 @@ class ResourceExhaustedError(CallError):
 
 class FailedPreconditionError(CallError):
     code = "FAILED_PRECONDITION"
-    template = "{target} cannot do this as it stands ({asked}): {details}; metadata() lists the signatures the model has"
+    template = (
+        "{target} cannot handle this request ({asked}): {details}; metadata() lists the model's signatures"
+    )
 
 
 class AbortedError(CallError):
     code = "ABORTED"
-    template = "{target} gave the request up ({asked}): {details}; ask again"
+    template = "{target} aborted the request ({asked}): {details}; send it again"
 
 
 class OutOfRangeError(CallError):
     code = "OUT_OF_RANGE"
-    template = "{target} says that a value is out of range ({asked}): {details}; correct the input"
+    template = "{target} reports a value that is out of range ({asked}): {details}; correct the input"
 
 
 class UnimplementedError(CallError):
     code = "UNIMPLEMENTED"
     template = (
-        "{target} does not know this call ({asked}): {details}; "
+        "{target} does not support this call ({asked}): {details}; "
         "is it a TensorFlow Serving gRPC port (8500 by default, not the REST port 8501)?"
     )
 
 
 class InternalError(CallError):
     code = "INTERNAL"
-    template = "{target} failed inside ({asked}): {details}; see the server's log"
+    template = "{target} had an internal error ({asked}): {details}; see the server's log"
 
 
 class UnavailableError(CallError):
@@ -166,7 +168,7 @@ class DataLossError(CallError):
 
 class UnauthenticatedError(CallError):
     code = "UNAUTHENTICATED"
-    template = "{target} does not accept who is asking ({asked}): {details}; check credentials"
+    template = "{target} does not accept the caller's credentials ({asked}): {details}; check credentials"
 
 
 BY_CODE: dict[str, type[CallError]] = {cls.code: cls for cls in CallError.__subclasses__()}
