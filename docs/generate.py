@@ -19,12 +19,12 @@ PAGE = Path(__file__).with_name("run-file.md")
 _INTRODUCTION = """\
 # The run file
 
-Everything about a training run in one YAML file; any field can be overridden on the command line:
+A run file describes a whole training run in YAML. Any field can be overridden on the command line:
 
     tfpipeline train run.yaml --set training.epochs=2 --set data.text=review
 
-Relative paths are meant from the current folder. Unknown and ill-typed fields are answered all at once, each with its
-line and the nearest known name. Made from the schemas by `python -m docs.generate`.
+Relative paths are relative to the current directory. All unknown and mistyped fields are reported at once, each with its
+line and the closest known name. This page is generated from the schemas by `python -m docs.generate`.
 """
 
 
@@ -78,12 +78,13 @@ def _kind(annotation: Any) -> str:
     if origin is typing.Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin is list:
-        return f"list of {_kind(arguments[0])}"
+        item = _kind(arguments[0])
+        return f"list of {item}" if item.endswith("s") else f"list of {item}s"
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return "sections"
-    return {str: "text", int: "integer", float: "number", bool: "true or false"}[annotation]
+    return {str: "string", int: "integer", float: "number", bool: "true or false"}[annotation]
 
 
 if __name__ == "__main__":

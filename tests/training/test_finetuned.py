@@ -212,10 +212,13 @@ def test_a_regression(source, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"architectures": ["BertModel"]}, "is not fine-tuned for a task here: it has no head; train one"),
+        (
+            {"architectures": ["BertModel"]},
+            "is a pre-trained encoder without a task head; fine-tune it first",
+        ),
         (
             {"problem_type": "token_counting"},
-            "its only heads are those of sequence_classifier for token_counting, which no task serves",
+            "has heads only for sequence_classifier for token_counting, which no task supports",
         ),
         (
             {"problem_type": "regression"},

@@ -90,7 +90,9 @@ def of_checkpoint(checkpoint: Checkpoint) -> Task:
             return task.from_checkpoint(checkpoint)
     heads = " and ".join(checkpoint.head_names)
     means = f" for {checkpoint.problem_type}" if checkpoint.problem_type else ""
-    has = f"its only heads are those of {heads}{means}, which no task serves" if heads else "it has no head"
-    raise UserError(
-        f"{checkpoint} is not fine-tuned for a task here: {has}; train one: tfpipeline train RUN_FILE"
+    has = (
+        f"has heads only for {heads}{means}, which no task supports"
+        if heads
+        else "is a pre-trained encoder without a task head"
     )
+    raise UserError(f"{checkpoint} {has}; fine-tune it first: tfpipeline train RUN_FILE")

@@ -30,7 +30,8 @@ class PooledOptions(Section):
 
     name: str
     pooling: Literal["mean", "cls", "pooler"] = Field(
-        "mean", description="What the head sees: the mean of the real tokens, [CLS], or BERT's pooler."
+        "mean",
+        description="Input of the head: the mean of the real tokens, the [CLS] token, or BERT's pooler.",
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
 
@@ -119,11 +120,11 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
         other = seen.setdefault(" ".join(label.casefold().split()), label)
         if other != label:
             raise UserError(
-                f'{counts.first[label]}: the label "{label}" differs from "{other}" ({counts.first[other]}) in case or '
-                "white space only; write them alike, or name both in task.labels if they are meant so"
+                f'{counts.first[label]}: the label "{label}" differs from "{other}" ({counts.first[other]}) only in case or '
+                "white space; use one spelling, or name both in task.labels if they are different labels"
             )
     lonely = [label for label in labels if counts.rows[label] == 1]
     if lonely:
         shown = ", ".join(f'"{label}" ({counts.first[label]})' for label in lonely[:_SHOWN])
         more = f" and {len(lonely) - _SHOWN} more" if len(lonely) > _SHOWN else ""
-        say(f"warning: one training row only has the label {shown}{more}; it can hardly be learnt")
+        say(f"warning: only one training row has the label {shown}{more}: too few to learn from")

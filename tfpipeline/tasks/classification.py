@@ -31,15 +31,18 @@ class ClassificationOptions(PooledOptions):
 
     name: Literal["classification"] = "classification"
     labels: Optional[list[str]] = Field(
-        None, min_length=2, description="The labels in order; by default those of the training rows, sorted."
+        None, min_length=2, description="The labels, in order; default: those in the training rows, sorted."
     )
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Share of each target that is spread over all labels."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of each target's probability that is spread evenly over all labels.",
     )
     class_weights: Union[Literal["balanced"], dict[str, float], None] = Field(
         None,
-        description="In training, what rows of a label count: {label: weight}, 1 where none is named; balanced: each "
-        "label as much as any other (rows / (labels * rows of the label), as in scikit-learn).",
+        description="Weight of each label's rows in the training loss: {label: weight}, 1 for labels not named; balanced: "
+        "rows / (labels * rows of the label), as in scikit-learn, so that every label counts equally.",
     )
 
 

@@ -38,21 +38,21 @@ class MultiLabelOptions(PooledOptions):
 
     name: Literal["multilabel"] = "multilabel"
     labels: Optional[list[str]] = Field(
-        None, min_length=1, description="The labels in order; by default those of the training rows, sorted."
+        None, min_length=1, description="The labels, in order; default: those in the training rows, sorted."
     )
     columns: Optional[list[str]] = Field(
         None,
         min_length=1,
-        description="Columns of 0 and 1, one a label and called as it; null: data.label holds each row's list.",
+        description="Columns of 0 and 1, one per label, named after it; null: data.label holds a list of labels per row.",
     )
     separator: str = Field(
         ",",
         min_length=1,
-        description="Between the labels of a list that is not JSON; a blank list has none of them.",
+        description="Separates the labels of a list that is not JSON; a blank cell is an empty list.",
     )
     threshold: Union[Literal["tuned"], float] = Field(
         "tuned",
-        description="The score from which on a label is given; tuned: each label's own, with the best F1 on validation.",
+        description="A label is predicted if its score reaches this threshold; tuned: one per label, chosen for the best F1 on the validation rows.",
     )
 
     @field_validator("threshold")

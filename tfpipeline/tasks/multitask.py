@@ -47,14 +47,14 @@ class MultitaskOptions(Section):
     name: Literal["multitask"] = "multitask"
     heads: dict[str, _Head] = Field(
         min_length=1,
-        description="{name: task}: a section for each head, as the `task` section of its own run would be.",
+        description="{name: task}: one section per head, written like the `task` section of a run.",
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="{head: column of its label}; by default the head's name. An empty cell is a gap.",
+        description="{head: its label column}; default: the head's name. An empty cell means no label for this head.",
     )
     weights: dict[str, float] = Field(
-        default_factory=dict, description="{head: what its loss counts}; 1 where none is named."
+        default_factory=dict, description="{head: weight of its loss}; 1 for heads not named."
     )
 
     @classmethod

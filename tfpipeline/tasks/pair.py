@@ -29,7 +29,7 @@ class PairOptions(Section):
     name: Literal["pair"] = "pair"
     answer: SerializeAsAny[Section] = Field(
         default_factory=lambda: tasks.find("classification").Options(),
-        description="What is answered: `classification`, `regression`, `multilabel`, or a section of one with its options.",
+        description="The task to solve for the two texts: `classification`, `regression`, `multilabel`, or its section with options.",
     )
 
     @classmethod

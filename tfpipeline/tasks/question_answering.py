@@ -51,15 +51,15 @@ class QuestionAnsweringOptions(Section):
     name: Literal["question_answering"] = "question_answering"
     no_answer: Optional[bool] = Field(
         None,
-        description='Whether "none" may be the answer; by default, whether any training row has none.',
+        description="Whether the model may predict that there is no answer; default: whether any training row has none.",
     )
     no_answer_threshold: Union[Literal["tuned"], float] = Field(
         _EVEN_ODDS,
-        description='The probability of "none" beside the best answer above which it is given; `tuned`: where F1 on the '
-        "validation rows is best, chosen at each validation.",
+        description='"No answer" is predicted if its probability against the best span exceeds this threshold; `tuned`: the '
+        "threshold with the best F1 on the validation rows, chosen at each validation.",
     )
-    max_answer_tokens: int = Field(30, ge=1, le=512, description="Tokens of an answer at most.")
-    best: int = Field(5, ge=1, le=100, description="How many of the best answers are given.")
+    max_answer_tokens: int = Field(30, ge=1, le=512, description="Maximum number of tokens in an answer.")
+    best: int = Field(5, ge=1, le=100, description="How many of the best spans are returned.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
 
     @field_validator("no_answer_threshold")

@@ -34,10 +34,10 @@ class RegressionOptions(PooledOptions):
 
     name: Literal["regression"] = "regression"
     loss: Literal["mse", "huber"] = Field(
-        "mse", description="Squared error, or Huber's, which outliers pull less."
+        "mse", description="Mean squared error, or the Huber loss, which is less sensitive to outliers."
     )
     delta: float = Field(
-        1.0, gt=0, description="Of huber: from this error on, in standard deviations, it grows linearly."
+        1.0, gt=0, description="huber only: the error, in standard deviations, from which the loss is linear."
     )
 
 

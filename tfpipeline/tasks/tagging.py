@@ -64,37 +64,38 @@ class TaggingOptions(Section):
     name: Literal["tagging"] = "tagging"
     scheme: Literal["bio", "bioes", "plain"] = Field(
         "bio",
-        description="What the model's tags are: `bio` (B-PER, I-PER, O) or `bioes` for entities, whichever of them the data "
-        "has; `plain` for a tag of its own for each word.",
+        description="The model's tagging scheme: `bio` (B-PER, I-PER, O) or `bioes` for entities, independent of the scheme "
+        "in the data; `plain` for one tag per word, such as parts of speech.",
     )
     labels: Optional[list[str]] = Field(
         None,
         min_length=1,
-        description="The types of entities (of `plain` the tags) in order; by default those of the training rows, sorted.",
+        description="The entity types (for `plain`: the tags), in order; default: those in the training rows, sorted.",
     )
     words: Literal["punctuation", "whitespace"] = Field(
         "punctuation",
-        description="What one word is, whose tokens have one tag: BERT's words, ended by white space and `punctuation`; or all "
-        "that stands between `whitespace`.",
+        description="How a text is divided into words, each of which gets one tag: at white space and `punctuation`, as BERT "
+        "does; or at `whitespace` only.",
     )
     sub_words: Literal["first", "all"] = Field(
-        "first", description="Which of a word's tokens learn its tag. The `first` one says it."
+        "first",
+        description="Which of a word's tokens are trained on its tag. The prediction is always that of the `first`.",
     )
     crf: bool = Field(
-        False, description="Score neighbouring tags as well: a conditional random field on the head."
+        False, description="Add a conditional random field, which also scores pairs of neighbouring tags."
     )
     constrained: bool = Field(
-        True, description="Rule out sequences that the scheme does not have, such as I-PER after O."
+        True, description="Never predict sequences that are invalid in the scheme, such as I-PER after O."
     )
     separator: str = Field(
         " ",
-        description='What stands between the tokens of rows that come as lists of tokens; "" for Chinese.',
+        description='Joins the tokens of rows that are lists of tokens; "" for Chinese.',
     )
     max_entities: Optional[int] = Field(
         None,
         ge=1,
-        description="Entities answered of a text at most, the first ones; by default twice what any training row has, at "
-        "least 16, and no more than the tokens that are read.",
+        description="Maximum number of entities returned per text (the first ones); default: twice the most in any training "
+        "row, at least 16, and at most the number of tokens that the model reads.",
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
 

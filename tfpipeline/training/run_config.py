@@ -18,44 +18,50 @@ class TextOptions(Section):
     """The ``text`` section: how texts become tokens."""
 
     max_length: int = Field(
-        128, ge=3, description="Tokens the model reads at once at most, [CLS] and [SEP] counted."
+        128,
+        ge=3,
+        description="Maximum number of tokens that the model reads at once, including [CLS] and [SEP].",
     )
     long: Long = Field(
         "head",
-        description="What becomes of a longer text: its `head` is kept, its head and its tail (`head_tail`), or it is read "
-        "in `windows` of max_length tokens.",
+        description="How longer texts are handled: keep the `head`, keep the head and the tail (`head_tail`), or read the "
+        "text in overlapping `windows` of max_length tokens.",
     )
     tail: float = Field(
         0.75,
         gt=0,
         le=1,
-        description="head_tail: share of the tokens kept that is taken from the end (of a pair, in each text).",
+        description="head_tail only: share of the kept tokens that is taken from the end (of each text in a pair).",
     )
     overlap: int = Field(
         32,
         ge=0,
-        description="windows: tokens that neighbouring windows share; less than there is room for, of a pair behind its "
-        "first text.",
+        description="windows only: tokens shared by neighbouring windows; must be less than a window holds (for a pair: after "
+        "its first text).",
     )
     max_windows: int = Field(
-        8, ge=1, description="windows: at most so many a text; what lies behind them is cut."
+        8,
+        ge=1,
+        description="windows only: maximum number of windows per text; the rest of the text is truncated.",
     )
     pool: Pool = Field(
-        "mean", description="windows: how their outputs (of a classification the logits) become one."
+        "mean",
+        description="windows only: how the outputs of the windows (for classification: the logits) are combined.",
     )
     max_first_text: Optional[int] = Field(
         None,
         ge=1,
-        description="windows: tokens of a pair's first text at most, when the row takes more than one window; null: half "
-        "of what fits into one. The fewer, the fewer windows are computed in training; for questions 64 is usual.",
+        description="windows only: maximum number of tokens of a pair's first text in rows that need more than one window; "
+        "null: half a window. A smaller limit means fewer windows in training; 64 is usual for questions.",
     )
     lowercase: Optional[bool] = Field(
-        None, description="Overrides the checkpoint's own lower-casing; null: as the checkpoint says."
+        None,
+        description="Whether texts are lower-cased, overriding the checkpoint; null: as the checkpoint says.",
     )
 
     @property
     def truncation(self) -> Truncation:
-        """What becomes of long texts."""
+        """How long texts are handled."""
         return Truncation(**self.model_dump(exclude={"lowercase"}))
 
 
@@ -63,12 +69,14 @@ class RunConfig(Section):
     """A whole run file."""
 
     checkpoint: str = Field(
-        description="The checkpoint to start from, as `tfpipeline convert` reads it: a directory, an archive, hf://org/name."
+        description="The checkpoint to start from, in any form that `tfpipeline convert` reads: a directory, an archive, hf://org/name."
     )
     output: str = Field(description="The run directory.")
     data: DataOptions
     text: TextOptions = TextOptions()
-    task: SerializeAsAny[Section] = Field(description="`name` picks the task; the rest are its own options.")
+    task: SerializeAsAny[Section] = Field(
+        description="`name` selects the task; the other fields are its options."
+    )
     training: TrainingOptions = TrainingOptions()
 
     @classmethod
