@@ -16,6 +16,15 @@ import numpy as np
 from tfpipeline.serving.client import messages, tensors
 from tfpipeline.serving.client.errors import AnswerError, InputError
 
+__all__ = [
+    "ModelMetadata",
+    "RawAnswer",
+    "Signature",
+    "TensorSpec",
+    "VersionState",
+    "VersionStatus",
+]
+
 
 class Method(NamedTuple):
     """A unary remote procedure."""

@@ -22,6 +22,32 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+__all__ = [
+    "AbortedError",
+    "AlreadyExistsError",
+    "AnswerError",
+    "CallError",
+    "CancelledError",
+    "ClientError",
+    "ClosedError",
+    "DataLossError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "InputError",
+    "InternalError",
+    "InvalidArgumentError",
+    "ModelFailedError",
+    "NotFoundError",
+    "NotReadyError",
+    "OutOfRangeError",
+    "PermissionDeniedError",
+    "ResourceExhaustedError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UnknownError",
+]
+
 # A server may put a whole graph into its message; what fits a terminal is enough to act on.
 _DETAILS_LIMIT = 600
 

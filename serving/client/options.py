@@ -11,6 +11,8 @@ from typing import Any, Optional, Union
 
 from tfpipeline.serving.client.errors import InputError
 
+__all__ = ["TLS"]
+
 # What protobuf can put into one message, and what TensorFlow Serving itself accepts.
 MAX_MESSAGE_BYTES = 2**31 - 1
 # gRPC makes at most 5 attempts, whatever it is told.

@@ -14,6 +14,8 @@ from tfpipeline.serving.client.base import BaseClient
 from tfpipeline.serving.client.calls import ModelMetadata, RawAnswer, VersionStatus
 from tfpipeline.serving.client.predictions import Prediction
 
+__all__ = ["PredictClient"]
+
 _Result = TypeVar("_Result")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tfpipeline.serving.client import (
     MultiLabel,
     Multitask,
     NamedOutputs,
+    Output,
     Prediction,
     QuestionAnswering,
     Regression,
@@ -21,6 +23,7 @@ from tfpipeline.serving.client import (
     Tagging,
     predictions,
 )
+from tfpipeline.serving.client.predictions.base import kinds
 
 
 def strings(value):
@@ -394,8 +397,29 @@ def test_kinds_can_be_told_apart():
     """Every kind is found by its own names, and its rows are predictions that JSON can hold."""
     all_samples = classification(), multi_label(), {"value": np.zeros(2, np.float32)}, tagging(), reading()
     samples = {frozenset(sample): sample for sample in all_samples}
-    assert set(samples) == set(predictions._KINDS)
+    ours = [kind for kind in kinds() if kind.__module__.startswith("tfpipeline.")]
+    assert sorted(map(sorted, samples)) == sorted(sorted(kind.output_specs) for kind in ours)
     for arrays in samples.values():
         rows = predictions.decode(arrays)
         assert all(isinstance(row, Prediction) and type(row) is not NamedOutputs for row in rows)
         assert json.dumps([row.to_dict() for row in rows])
+
+
+def test_a_kind_of_somebody_elses_is_found_by_its_outputs():
+    @dataclass(frozen=True)
+    class Grade(Prediction):
+        grade: int
+
+        output_specs = {"grade": Output(1, "i"), "expected": Output(1, "f")}  # noqa: RUF012
+
+        @classmethod
+        def from_arrays(cls, arrays):
+            return [cls(grade) for grade in arrays["grade"].tolist()]
+
+    arrays = {"grade": np.array([4, 2], np.int32), "expected": np.array([3.7, 2.1], np.float32)}
+    assert predictions.decode(arrays) == [Grade(4), Grade(2)]
+    heads = {f"stars/{name}": array for name, array in arrays.items()}
+    assert predictions.decode(heads)[1] == Multitask({"stars": Grade(2)})
+    # Of the same names, but not of the same kind.
+    other = {**arrays, "grade": np.array(["a", "b"], object)}
+    assert [type(row) for row in predictions.decode(other)] == [NamedOutputs] * 2

@@ -1,0 +1,46 @@
+"""One class for a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfpipeline.serving.client.predictions.base import STRINGS, Output, Prediction, contradiction, text_of
+
+
+@dataclass(frozen=True)
+class Classification(Prediction):
+    """One class for a text.
+
+    Attributes:
+        label: the predicted class.
+        probability: its probability.
+        probabilities: class -> probability, in the model's order.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+    output_specs = {  # noqa: RUF012 - a ClassVar of the base class
+        "label": Output(1, STRINGS),
+        "classes": Output(2, STRINGS),
+        "probabilities": Output(2, "f"),
+    }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> list[Classification]:
+        classes = text_of(arrays["classes"])
+        probabilities = arrays["probabilities"].tolist()
+        predictions = []
+        for row, label in enumerate(text_of(arrays["label"])):
+            by_class = dict(zip(classes[row], probabilities[row]))
+            counts = {len(by_class), len(classes[row]), len(probabilities[row])}
+            if len(counts) > 1 or label not in by_class:
+                raise contradiction(
+                    row, f"label {label!r}, classes {classes[row]}, {len(probabilities[row])} probabilities"
+                )
+            predictions.append(cls(label, by_class[label], by_class))
+        return predictions
