@@ -80,3 +80,11 @@ def test_every_make_target_named_exists():
     named = {target for page in pages for target in re.findall(r"`make ([a-z]+)`", page.read_text("utf-8"))}
     assert named
     assert named <= targets
+
+
+def test_the_index_lists_every_page():
+    text = (ROOT / "docs" / "index.md").read_text("utf-8")
+    linked = set(re.findall(r"\]\(([^)#]+)\)", text))
+    pages = {page.name for page in ROOT.glob("docs/*.md")} - {"index.md"}
+    assert pages == {target for target in linked if "/" not in target}
+    assert [target for target in linked if not (ROOT / "docs" / target).exists()] == []
