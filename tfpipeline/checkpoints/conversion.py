@@ -73,6 +73,9 @@ def load(source: str | Path, *, gelu: Literal["erf", "tanh"] | None = None) -> C
     checkpoint: Checkpoint = candidates[0].read(found.directory, found.name)
     if found.said != str(found.directory):
         checkpoint = dataclasses.replace(checkpoint, keep=found.keep, said=found.said)
+    if checkpoint.config.type_vocab_size == 1:
+        note = "type_vocab_size is 1: the second text of a pair has token type 0, as the first one has"
+        checkpoint = dataclasses.replace(checkpoint, notes=[*checkpoint.notes, note])
     return _with_gelu(checkpoint, gelu) if gelu else checkpoint
 
 

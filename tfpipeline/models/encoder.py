@@ -104,7 +104,7 @@ class BertEncoder(keras.layers.Layer):
 
         Args:
             inputs: ``input_ids``, int32 [B, T]; ``attention_mask``, int32 [B, T], 1 for real tokens (default:
-                all); ``token_type_ids``, int32 [B, T] (default: all 0).
+                all); ``token_type_ids``, int32 [B, T] (default: all 0; a model with a single type takes them all for 0).
             noise: given in a training step, for dropout.
         Returns:
             ``sequence_output`` [B, T, H], and ``pooled_output`` [B, H] with a pooler.
@@ -140,7 +140,8 @@ class BertEncoder(keras.layers.Layer):
             raise ValueError(f"input_ids has {length} positions, the model {most}; truncate the texts")
         types = inputs.get("token_type_ids")
         mask = inputs.get("attention_mask")
-        types = ops.zeros_like(input_ids) if types is None else types
+        # As RoBERTa does: with one type both texts of a pair have it. Windows and heads still tell them apart by the ids.
+        types = ops.zeros_like(input_ids) if types is None or self.config.type_vocab_size == 1 else types
         mask = ops.ones_like(input_ids) if mask is None else mask
         wide = "float64" if self.compute_dtype == "float64" else "float32"
         bias = (1.0 - ops.cast(mask, wide))[:, None, None, :] * _PADDING
