@@ -15,13 +15,13 @@ VOCABULARY = "vocab.txt"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
+    """A JSON object; a byte-order mark before it, as editors on Windows write one, is no part of it.
 
     Raises:
         UserError: missing, unreadable, not JSON, or not an object.
     """
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; copy it from where the checkpoint came from") from error
     except OSError as error:

@@ -141,7 +141,7 @@ class Task(abc.ABC):
         """
         path = directory / LEARNT_FILE
         try:
-            return cls(options, json.loads(path.read_text("utf-8")))
+            return cls(options, json.loads(path.read_text("utf-8-sig")))
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}: {error}; is {directory} a run directory?") from error
 

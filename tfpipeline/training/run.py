@@ -360,7 +360,7 @@ def environment() -> dict[str, str]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        value: dict[str, Any] = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}; train the run again in another folder") from error
     return value
