@@ -227,8 +227,9 @@ class TestConfiguration:
         ("values", "message"),
         [
             ({"num_attention_heads": 3}, "hidden_size is 16, which num_attention_heads .3. does not divide"),
-            ({"hidden_act": "mish"}, 'hidden_act is "mish"; known: gelu_erf'),
-            ({"hidden_act": None}, 'hidden_act is "None"; known: gelu_erf'),
+            ({"hidden_act": "mish"}, 'hidden_act is "mish", which is not supported; supported are gelu, '),
+            ({"hidden_act": None}, "hidden_act is null, which is not supported; supported are gelu, "),
+            ({"type_vocab_size": 0}, "type_vocab_size is 0; it must be a whole number of at least 1"),
             ({"layer_norm_eps": 0}, "layer_norm_eps is 0; it must be above 0"),
             ({"hidden_size": "16"}, "hidden_size is '16'; it must be a whole number"),
             ({"num_hidden_layers": 0}, "num_hidden_layers is 0; it must be a whole number"),

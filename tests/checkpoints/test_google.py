@@ -386,6 +386,11 @@ def test_of_several_the_one_that_is_named(tmp_path):
         ({}, "gelu_tanh", 'hidden_act "gelu" is gelu_tanh: what google-research/bert computes'),
         ({"gelu": "erf"}, "gelu_erf", 'hidden_act is gelu_erf, as the key "gelu" says'),
         ({"gelu": "tanh"}, "gelu_tanh", 'hidden_act is gelu_tanh, as the key "gelu" says'),
+        (
+            {"hidden_act": "gelu_new"},
+            "gelu_tanh",
+            'hidden_act "gelu_new" is gelu_tanh: what transformers computes',
+        ),
         ({"hidden_act": "relu"}, "relu", None),
         ({"hidden_act": "tanh", "gelu": "erf"}, "tanh", None),
     ],
@@ -399,9 +404,7 @@ def test_what_gelu_means(tmp_path, extra, hidden_act, note):
 
 def test_an_unknown_gelu_is_refused(tmp_path):
     directory = write_with_tensorflow_1(tmp_path / "theirs", numbered(NAMES), {**CONFIG, "gelu": "erv"})
-    with pytest.raises(
-        UserError, match=r'bert_config\.json: hidden_act is "gelu_erv"; did you mean "gelu_erf"'
-    ):
+    with pytest.raises(UserError, match=r'bert_config\.json: gelu is "erv"; it must be "erf" or "tanh"'):
         checkpoints.load(directory)
 
 
@@ -472,3 +475,88 @@ def test_other_floats_become_float32(tmp_path, dtype):
     values["bert/pooler/dense/bias"] = np.array([0.5, -2, 3, 1 / 4, 0, 96], dtype)
     found = checkpoints.load(write_with_tensorflow_1(tmp_path / "theirs", values)).tensors["pooler/bias"]
     np.testing.assert_array_equal(found, np.float32([0.5, -2, 3, 0.25, 0, 96]), strict=True)
+
+
+def beside_their_configuration(directory, values, config, prefix="bert_model.ckpt"):
+    """Google's weights, but transformers' configuration."""
+    write_with_tensorflow_1(directory, values, prefix=prefix)
+    (directory / "bert_config.json").unlink()
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+@pytest.mark.parametrize("prefix", ["bert_model.ckpt", "model.ckpt-1000"])
+def test_weights_beside_the_configuration_of_transformers(tmp_path, prefix):
+    """Its words mean what they mean to transformers, which reads such folders by from_tf=True."""
+    values = numbered(NAMES | PRETRAINING)
+    found = checkpoints.load(beside_their_configuration(tmp_path / "theirs", values, CONFIG, prefix))
+    assert (found.format, found.config.hidden_act, found.config.layer_norm_eps) == (
+        "google",
+        "gelu_erf",
+        1e-12,
+    )
+    assert found.notes[:3] == [
+        "no bert_config.json; config.json is read as transformers reads it (--gelu tanh if its gelu is Google's)",
+        "layer_norm_eps is 1e-12: config.json leaves it out, this is transformers' constant",
+        'hidden_act "gelu" is gelu_erf: what transformers computes',
+    ]
+    np.testing.assert_array_equal(found.tensors["pooler/kernel"], values["bert/pooler/dense/kernel"])
+    (tmp_path / "theirs" / "config.json").write_text(
+        json.dumps({**CONFIG, "layer_norm_eps": 1e-5, "hidden_act": "gelu_new"})
+    )
+    found = checkpoints.load(tmp_path / "theirs")
+    assert (found.config.hidden_act, found.config.layer_norm_eps) == ("gelu_tanh", 1e-5)
+
+
+def test_labels_of_the_configuration_of_transformers(tmp_path):
+    values = numbered(NAMES | {"output_weights": [3, H], "output_bias": [3]})
+    labels = {"0": "O", "1": "B-PER", "2": "I-PER"}
+    config = {**CONFIG, "architectures": ["BertForTokenClassification"], "id2label": labels}
+    found = checkpoints.load(beside_their_configuration(tmp_path / "theirs", values, config))
+    assert (found.head_names, found.labels) == (("token_classifier",), ("O", "B-PER", "I-PER"))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({**CONFIG, "model_type": "albert"}, "config.json: the architecture is albert, not BERT"),
+        (
+            {"model_type": "bert"},
+            "config.json lacks vocab_size, hidden_size, .*; is it the configuration of a BERT",
+        ),
+        (None, "bert_config.json is missing; copy it from where the checkpoint came from"),
+    ],
+)
+def test_weights_beside_a_wrong_configuration(tmp_path, config, message):
+    directory = beside_their_configuration(tmp_path / "theirs", numbered(NAMES), config)
+    if config is None:
+        (directory / "config.json").unlink()
+    with pytest.raises(UserError, match=message):
+        checkpoints.load(directory)
+
+
+def test_googles_own_configuration_comes_first(tmp_path):
+    directory = write_with_tensorflow_1(tmp_path / "theirs", numbered(NAMES))
+    (directory / "config.json").write_text(
+        json.dumps({**CONFIG, "model_type": "bert", "layer_norm_eps": 1e-5})
+    )
+    found = checkpoints.load(directory)
+    assert (found.config.hidden_act, found.config.layer_norm_eps) == ("gelu_tanh", 1e-12)
+
+
+@pytest.mark.parametrize("prefix", ["bert_model.ckpt", "model.ckpt-1000"])
+def test_weights_of_transformers_in_the_same_folder(tmp_path, prefix):
+    """Those of a training's step are nobody's choice; a whole model in two formats is asked about, or named."""
+    directory = tiny.write_checkpoint(tmp_path / "source", **SHAPE)
+    write_with_tensorflow_1(tmp_path / "theirs", numbered(NAMES), prefix=prefix)
+    for path in (tmp_path / "theirs").glob(f"{prefix}.*"):
+        path.rename(directory / path.name)
+    if prefix == "model.ckpt-1000":
+        assert checkpoints.load(directory).format == "huggingface"
+    else:
+        with pytest.raises(
+            UserError, match=r"several formats \(google and huggingface\); name the weights' file"
+        ):
+            checkpoints.load(directory)
+        assert checkpoints.load(directory / prefix).config.hidden_act == "gelu_erf"
+        assert checkpoints.load(directory / "model.safetensors").format == "huggingface"

@@ -277,6 +277,9 @@ class TestTensorFlowOfTransformers:
         found = checkpoints.load(self.directory(tmp_path / "model", self.keys(weights, model)))
         assert (found.format, found.head_names) == ("huggingface_tf", ())
         same_encoder(found, weights, CONFIG)
+        # The configuration's name of 2018; what it says is still transformers' meaning.
+        (tmp_path / "model" / "config.json").rename(tmp_path / "model" / "bert_config.json")
+        same_encoder(checkpoints.load(tmp_path / "model"), weights, CONFIG)
 
     def test_heads(self, tmp_path):
         weights = random_weights(CONFIG, 1)

@@ -122,29 +122,6 @@ def test_the_constants_are_those_of_transformers():
     assert {name: getattr(BertConfig(), name) for name in huggingface._DEFAULTS} == huggingface._DEFAULTS
 
 
-@pytest.mark.parametrize(
-    ("theirs", "ours"),
-    [
-        ("gelu", "gelu_erf"),
-        ("gelu_python", "gelu_erf"),
-        ("gelu_new", "gelu_tanh"),
-        ("gelu_pytorch_tanh", "gelu_tanh"),
-        ("relu", "relu"),
-        ("tanh", "tanh"),
-        ("silu", "silu"),
-        ("swish", "silu"),
-    ],
-)
-def test_what_activations_mean(source, theirs, ours):
-    reconfigure(source, hidden_act=theirs)
-    found = checkpoints.load(source)
-    assert found.config.hidden_act == ours
-    notes = [note for note in found.notes if note.startswith("hidden_act")]
-    assert notes == (
-        [] if theirs == ours else [f'hidden_act "{theirs}" is {ours}: what transformers computes']
-    )
-
-
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
 def test_other_floats_become_float32(source, dtype):
     values = np.array([0.5, -2, 3, 1 / 4, 0, 96, 1.5, -7] * 2)
@@ -259,3 +236,95 @@ def test_files_of_pytorch_pretrained_bert(tmp_path):
     assert any("layer_norm_eps is 1e-12: bert_config.json leaves it out" in note for note in found.notes)
     for name, array in want.items():
         np.testing.assert_array_equal(found.tensors[name], array, strict=True)
+
+
+def classifier(source, outputs=3, pooler=True):
+    """Give a checkpoint a classifier, and take its pooler."""
+
+    def change(tensors):
+        kept = {name: array for name, array in tensors.items() if pooler or not name.startswith("pooler")}
+        weights = {
+            "classifier.weight": np.ones((outputs, 16), np.float32),
+            "classifier.bias": np.ones(outputs, np.float32),
+        }
+        return kept | weights
+
+    rewrite(source, change)
+
+
+TAGS, NAMES = {"0": "O", "1": "B-PER", "2": "I-PER"}, {"0": "O", "1": "A", "2": "B"}
+
+
+@pytest.mark.parametrize(
+    ("pooler", "labels", "kind", "reason"),
+    [
+        (True, NAMES, "Sequence", "the weights have a pooler"),
+        (True, None, "Sequence", "the weights have a pooler"),
+        (False, NAMES, "Token", "the weights have no pooler"),
+        (False, None, "Token", "the weights have no pooler"),
+        (True, TAGS, "Token", "its labels are tags"),
+        (False, TAGS, "Token", "its labels are tags"),
+    ],
+)
+@pytest.mark.parametrize("architectures", [None, []])
+def test_a_classifier_whose_class_is_not_named(source, architectures, pooler, labels, kind, reason):
+    """BertForTokenClassification has no pooler (since transformers 4); by its name it is what it is, whatever else."""
+    classifier(source, pooler=pooler)
+    names = {} if labels is None else {"id2label": labels}
+    reconfigure(source, architectures=architectures, **names)
+    found = checkpoints.load(source)
+    assert found.head_names == (f"{kind.lower()}_classifier",)
+    assert [note for note in found.notes if "architectures" in note] == [
+        f"config.json names no architectures; the classifier is taken for that of a BertFor{kind}Classification: "
+        f"{reason}. If it is another, name its class in architectures"
+    ]
+    for named in ("Sequence", "Token"):
+        reconfigure(source, architectures=[f"BertFor{named}Classification"])
+        found = checkpoints.load(source)
+        assert found.head_names == (f"{named.lower()}_classifier",)
+        assert not [note for note in found.notes if "architectures" in note]
+
+
+def test_other_heads_whose_class_is_not_named(source):
+    """Their names say what they are."""
+    heads = {
+        "qa_outputs.weight": (2, 16),
+        "qa_outputs.bias": (2,),
+        "cls.seq_relationship.weight": (2, 16),
+        "cls.seq_relationship.bias": (2,),
+    }
+    rewrite(
+        source, lambda tensors: tensors | {name: np.ones(shape, np.float32) for name, shape in heads.items()}
+    )
+    reconfigure(source, drop=["architectures"])
+    found = checkpoints.load(source)
+    assert set(found.head_names) == {"nsp", "span"}
+    assert not [note for note in found.notes if "architectures" in note]
+
+
+def test_one_token_type(source, tmp_path):
+    """Noted, kept by every conversion, and both texts of a pair have it."""
+    rewrite(
+        source,
+        lambda tensors: (
+            tensors
+            | {
+                "embeddings.token_type_embeddings.weight": tensors["embeddings.token_type_embeddings.weight"][
+                    :1
+                ].copy()
+            }
+        ),
+    )
+    reconfigure(source, type_vocab_size=1)
+    checkpoints.convert(source, tmp_path / "google", to="google")
+    for folder in (source, tmp_path / "google"):
+        found = checkpoints.load(folder)
+        assert (
+            found.notes[-1]
+            == "type_vocab_size is 1: the second text of a pair has token type 0, as the first one has"
+        )
+        encoder = found.encoder()
+        inputs = {"input_ids": np.array([[2, 5, 3, 6, 3]]), "attention_mask": np.ones([1, 5], int)}
+        want = np.asarray(encoder.hidden_states(inputs)[-1])
+        got = encoder.hidden_states({**inputs, "token_type_ids": np.array([[0, 0, 0, 1, 1]])})[-1]
+        np.testing.assert_array_equal(np.asarray(got), want)

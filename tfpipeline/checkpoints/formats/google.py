@@ -4,6 +4,9 @@ Source: google-research/bert, ``modeling.py`` and ``run_classifier.py``. Its ``g
 LayerNorm's epsilon is 1e-12, which its configuration file does not hold, nor the names of a classifier's labels.
 What we write has keys of our own for these: ``gelu``, ``layer_norm_eps``, ``labels``, ``classifier`` and
 ``problem_type``; Google's reader accepts extra keys.
+
+Where there is only ``config.json``, its words mean what they mean to transformers, which reads such folders too: its
+``gelu`` is the exact one.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfpipeline.checkpoints.activations import activation_of
 from tfpipeline.checkpoints.bundles import holds, is_of_kind, open_bundle, read_tensor
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
@@ -26,10 +30,12 @@ from tfpipeline.checkpoints.checkpoint import (
 from tfpipeline.checkpoints.files import (
     TOKENIZER_CONFIG,
     VOCABULARY,
+    is_keras_object,
     read_json,
     require_fields,
     write_vocabulary,
 )
+from tfpipeline.checkpoints.formats import huggingface
 from tfpipeline.checkpoints.table import Ignored, Placed, Table, Tensor, labels_of, lazy
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
@@ -108,10 +114,17 @@ def recognise(directory: Path) -> bool:
     # TF Model Garden has the same files, of TensorFlow 2; PyTorch's first BERT had the same configuration.
     if any(directory.glob("*.index")):
         has_name = (directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))
+        has_name |= _config_path(directory).exists() and not huggingface.recognise(directory)
         return has_name and (holds(directory, object_based=False) or not holds(directory, object_based=True))
     return (directory / CONFIG).exists() and not any(
         file.suffix in (".bin", ".safetensors", ".h5") for file in directory.iterdir()
     )
+
+
+def _config_path(directory: Path) -> Path:
+    """The configuration's file: Google's own, or else transformers', which some repositories have kept alone."""
+    own, theirs = directory / CONFIG, directory / huggingface.CONFIG
+    return theirs if theirs.exists() and not own.exists() and not is_keras_object(theirs) else own
 
 
 def owns(directory: Path, name: str) -> bool:
@@ -129,13 +142,25 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         UserError: files are missing or broken, or do not fit each other.
     """
     notes: list[str] = []
-    values = read_json(directory / CONFIG)
+    path = _config_path(directory)
+    values = read_json(path)
     reader, prefix = open_bundle(directory, name, PREFIX, object_based=False)
     found = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-    config = _config(values, directory / CONFIG, "bert/pooler/dense/kernel" in found, notes)
-    where = f"{prefix} does not fit {CONFIG}"
-    placed, left_out = TABLE.match(config, found, where, _heads(values, directory / CONFIG))
-    labels = _labels(values, directory / CONFIG, placed, notes)
+    pooler, classifier = "bert/pooler/dense/kernel" in found, "output_weights" in found
+    where = f"{prefix} does not fit {path.name}"
+    if path.name == CONFIG:
+        config = _config(values, path, pooler, notes)
+        placed, left_out = TABLE.match(config, found, where, _heads(values, path))
+        labels = _labels(values, path, placed, notes)
+    else:
+        notes.append(
+            f"no {CONFIG}; {path.name} is read as transformers reads it (--gelu tanh if its gelu is Google's)"
+        )
+        huggingface.refuse_others(values, path)
+        config = huggingface.encoder_config(values, path, pooler, notes)
+        heads = huggingface.heads_of(values, path, notes, classifier=classifier, pooler=pooler)
+        placed, left_out = TABLE.match(config, found, where, heads)
+        labels = huggingface.read_labels(values, path, labels_of(placed), notes)
     vocabulary = load_vocabulary(directory / VOCABULARY)
     tokenizer_config = directory / TOKENIZER_CONFIG
     if tokenizer_config.exists():
@@ -146,7 +171,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         notes.append(f"no {TOKENIZER_CONFIG}; the vocabulary is {case} upper-case words")
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
 
-    tensors, heads = lazy(placed, lambda name: as_float32(read_tensor(reader, prefix, name), name, prefix))
+    tensors, of_heads = lazy(placed, lambda name: as_float32(read_tensor(reader, prefix, name), name, prefix))
     return Checkpoint(
         source=directory,
         format="google",
@@ -154,7 +179,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         vocabulary=vocabulary,
         tokenizer=tokenizer,
         tensors=tensors,
-        heads=heads,
+        heads=of_heads,
         labels=labels,
         problem_type=values.get("problem_type"),
         left_out=left_out,
@@ -216,13 +241,17 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
 def _config(values: dict[str, Any], path: Path, pooler: bool, notes: list[str]) -> BertConfig:
     require_fields(values, _REQUIRED, path)
     fields = {field: values[field] for field in (*_REQUIRED, *_OPTIONAL) if field in values}
-    word = str(fields["hidden_act"])
+    word = fields["hidden_act"]
     if word == "gelu" and "gelu" in values:
+        if values["gelu"] not in ("erf", "tanh"):
+            raise UserError(f'{path}: gelu is {json.dumps(values["gelu"])}; it must be "erf" or "tanh"')
         fields["hidden_act"] = f"gelu_{values['gelu']}"
         notes.append(f'hidden_act is {fields["hidden_act"]}, as the key "gelu" says')
-    elif word in _ACTIVATIONS:
-        fields["hidden_act"] = _ACTIVATIONS[word]
-        notes.append(f'hidden_act "{word}" is {_ACTIVATIONS[word]}: what google-research/bert computes')
+    else:
+        fields["hidden_act"] = activation_of(word, _ACTIVATIONS, path)
+        if word != fields["hidden_act"]:
+            whose = "google-research/bert" if word in _ACTIVATIONS else "transformers"
+            notes.append(f'hidden_act "{word}" is {fields["hidden_act"]}: what {whose} computes')
     fields["layer_norm_eps"] = values.get("layer_norm_eps", LAYER_NORM_EPS)
     if "layer_norm_eps" not in values:
         notes.append(f"layer_norm_eps is {LAYER_NORM_EPS:g}: google-research/bert's constant")

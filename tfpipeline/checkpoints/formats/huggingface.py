@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tfpipeline.checkpoints.activations import activation_of
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
     as_float32,
@@ -126,13 +127,7 @@ _DEFAULTS = {
     "attention_probs_dropout_prob": 0.1,
     "initializer_range": 0.02,
 }
-_ACTIVATIONS = {
-    "gelu": "gelu_erf",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python": "gelu_erf",
-    "swish": "silu",
-}
+_ACTIVATIONS = {"gelu": "gelu_erf"}
 _WRITTEN_ACTIVATIONS = {"gelu_erf": "gelu", "gelu_tanh": "gelu_new"}
 
 
@@ -142,7 +137,7 @@ def recognise(directory: Path) -> bool:
         return False
     if any((directory / name).exists() for name in _FILES):
         return True
-    if holds_tensorflow(directory):
+    if holds_tensorflow(directory) or any(directory.glob("*.index")):  # the latter are TensorFlow's
         return False
     # Without weights it is recognised for the sake of the sentence that says so; a config.json that cannot be read
     # beside weights of Keras is theirs.
@@ -215,15 +210,15 @@ def assemble(
     """
     notes: list[str] = []
     found = {ours: weights.shapes[theirs] for ours, theirs in names.items()}
-    pooler = any(row.ours == "pooler/kernel" and row.theirs in found for row in table.tensors)
+    there = {row.ours for row in table.tensors if row.theirs in found}
+    pooler, classifier = "pooler/kernel" in there, "sequence_classifier/kernel" in there
     path = config_path(directory)
     config = encoder_config(values, path, pooler, notes)
-    placed, left_out = table.match(
-        config, found, f"{weights.path} does not fit {path.name}", heads_of(values)
-    )
+    heads = heads_of(values, path, notes, classifier=classifier, pooler=pooler)
+    placed, left_out = table.match(config, found, f"{weights.path} does not fit {path.name}", heads)
     vocabulary, tokenizer = read_tokenizer(directory, notes)
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
-    tensors, heads = lazy(
+    tensors, of_heads = lazy(
         placed, lambda ours: as_float32(weights.read(names[ours]), names[ours], weights.path)
     )
     return Checkpoint(
@@ -233,7 +228,7 @@ def assemble(
         vocabulary=vocabulary,
         tokenizer=tokenizer,
         tensors=tensors,
-        heads=heads,
+        heads=of_heads,
         labels=read_labels(values, path, labels_of(placed), notes),
         problem_type=values.get("problem_type"),
         left_out={names[ours]: why for ours, why in left_out.items()},
@@ -349,14 +344,34 @@ def _rename(name: str, found: Collection[str]) -> str:
     return name
 
 
-def heads_of(values: Mapping[str, Any]) -> list[str]:
+def heads_of(
+    values: Mapping[str, Any], path: Path, notes: list[str], *, classifier: bool, pooler: bool
+) -> list[str]:
     """The heads to look for; which kind of classifier, where there is one, the configuration's class says.
 
     The other heads have names of their own, and files hold more of them than their class has: that of
     bert-base-uncased, a ``BertForMaskedLM``, the next-sentence head as well.
+
+    Args:
+        values: of the configuration, which may name no class.
+        path: its file.
+        notes: get what was decided then.
+        classifier: whether the weights have one.
+        pooler: whether they have a pooler, as sequence classifiers do.
     """
-    classes = values.get("architectures") or ["BertForSequenceClassification"]
-    of_class = _CLASSES.get(classes[0] if isinstance(classes, list) else classes, ())
+    classes = values.get("architectures") or []
+    kind = classes if isinstance(classes, str) else next(iter(classes), None)
+    if kind is None and classifier:
+        names = values.get("id2label")
+        prefixes = {str(name)[:2] for name in (names.values() if isinstance(names, dict) else names or ())}
+        tags = "O" in prefixes and not prefixes.isdisjoint(("B-", "I-"))
+        kind = "BertForTokenClassification" if tags or not pooler else "BertForSequenceClassification"
+        reason = "its labels are tags" if tags else f"the weights have {'a' if pooler else 'no'} pooler"
+        notes.append(
+            f"{path.name} names no architectures; the classifier is taken for that of a {kind}: {reason}. If it is "
+            "another, name its class in architectures"
+        )
+    of_class = _CLASSES.get(str(kind), ())
     return [head for head in TABLE.heads() if head not in CLASSIFIERS or head in of_class]
 
 
@@ -386,9 +401,9 @@ def encoder_config(values: Mapping[str, Any], path: Path, pooler: bool, notes: l
         fields[field] = values.get(field, default)
         if field not in values:
             notes.append(f"{field} is {default}: {path.name} leaves it out, this is transformers' constant")
-    word = str(fields["hidden_act"])
-    fields["hidden_act"] = _ACTIVATIONS.get(word, word)
-    if word in _ACTIVATIONS:
+    word = fields["hidden_act"]
+    fields["hidden_act"] = activation_of(word, _ACTIVATIONS, path)
+    if word != fields["hidden_act"]:
         notes.append(f'hidden_act "{word}" is {fields["hidden_act"]}: what transformers computes')
     if not pooler:
         notes.append("the checkpoint has no pooler")

@@ -91,8 +91,9 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     Raises:
         UserError: files are missing or broken, do not fit each other, or are not those of a BERT.
     """
-    values = read_json(directory / CONFIG)
-    huggingface.refuse_others(values, directory / CONFIG)
+    path = huggingface.config_path(directory)
+    values = read_json(path)
+    huggingface.refuse_others(values, path)
     weights = _open(directory, name)
     names: dict[str, str] = {}
     # Names in the group of their own layer first: the others are copies.

@@ -21,6 +21,7 @@ from typing import Any, Optional
 
 import yaml
 
+from tfpipeline.checkpoints.activations import activation_of
 from tfpipeline.checkpoints.bundles import OBJECT_GRAPH, holds, is_of_kind, open_bundle, read_tensor
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
@@ -122,7 +123,7 @@ _PARAMS = {
     "hidden_dropout_prob": "dropout_rate",
     "attention_probs_dropout_prob": "attention_dropout_rate",
 }
-_ACTIVATIONS = {"gelu": "gelu_tanh", "swish": "silu", "simple_swish": "silu"}
+_ACTIVATIONS = {"gelu": "gelu_tanh", "simple_swish": "silu"}
 
 
 def recognise(directory: Path) -> bool:
@@ -425,7 +426,7 @@ def _encoder_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _config(settings: _Settings, pooler: bool, notes: list[str]) -> BertConfig:
     values = settings.values
     fields = {field: values[field] for field in (*_REQUIRED, *_OPTIONAL) if field in values}
-    fields["hidden_act"] = _activation(fields["hidden_act"])
+    fields["hidden_act"] = activation_of(str(fields["hidden_act"]).lower(), _ACTIVATIONS, settings.path)
     if fields["hidden_act"] != values["hidden_act"]:
         notes.append(
             f'hidden_act "{values["hidden_act"]}" is {fields["hidden_act"]}: what TF Model Garden computes'
@@ -436,14 +437,11 @@ def _config(settings: _Settings, pooler: bool, notes: list[str]) -> BertConfig:
     return config_from({**fields, "layer_norm_eps": LAYER_NORM_EPS, "pooler": pooler}, settings.path)
 
 
-def _activation(word: Any) -> str:
-    return _ACTIVATIONS.get(str(word).lower(), str(word).lower())
-
-
 def _mlm_activation_fits(settings: _Settings, notes: list[str]) -> bool:
     """Whether the masked-LM head computes with the encoder's activation, as BERT's does."""
     word = settings.mlm_activation
-    if word is None or _activation(word) == _activation(settings.values["hidden_act"]):
+    both = [str(one).lower() for one in (word, settings.values["hidden_act"])]
+    if word is None or len({_ACTIVATIONS.get(one, one) for one in both}) == 1:
         return True
     notes.append(f'the masked-LM head is left out: its activation is "{word}", not the encoder\'s')
     return False
