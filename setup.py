@@ -42,6 +42,7 @@ DEV = [
     "pytest>=9.1",
     "hypothesis>=6.170",
     "transformers>=5.23,<6",  # the reference of the tokenizer; the product does not import it
+    "regex>=2026.11.19",  # the properties of Unicode 18, and another implementation of its UAX #29
     "tf_keras~=2.21.0",  # Keras 2, for bert4keras, which reads what we write
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",

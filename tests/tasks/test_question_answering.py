@@ -22,6 +22,7 @@ from hypothesis.extra.numpy import arrays
 
 from tests import tiny
 from tests.tasks import kit
+from tests.text.characters import edges
 from tests.training.test_train import At, interrupt
 from tfpipeline import checkpoints, config, tasks
 from tfpipeline.data import Example
@@ -823,6 +824,21 @@ def decode_long(tokenizer, context, truncation, asked, seed=0, scale=5.0):
     return {name: tensor.numpy()[0] for name, tensor in found.items()}, encoded["offsets"].numpy()[
         0, 3:-1
     ].tolist()
+
+
+@pytest.mark.parametrize("cased", [False, True])
+def test_answers_are_read_back(cased):
+    """What the model answers can be written into a data file as it is."""
+    context = "#\ufe0f\u20e3 good\u1df6 was\u1df7! 王\u3099x 🇩🇪🇫🇷 👩\u200d👧👍🏽 a\u1112\u1161\u11ab क्षि \u06001 bad-\U00016fe4"
+    letters = sorted({letter for letter in context if letter != " "})
+    vocabulary = [*tiny.SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    own = WordPieceTokenizer(vocabulary, TokenizerOptions(lowercase=not cased))
+    found, _ = decode_long(own, context, Truncation(90), task(best=60, max_answer_tokens=5))
+    spans = sorted(set(zip(found["starts"].tolist(), found["ends"].tolist())))
+    parts = [(start, context[start:end]) for start, end in spans]
+    assert len(parts) > 20
+    assert json.loads(row(context, *parts).label)["answers"] == [list(part) for part in parts]
+    assert {start for start, _ in parts}.issubset(edges(context))
 
 
 @pytest.mark.parametrize(

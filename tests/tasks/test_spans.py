@@ -7,12 +7,12 @@ import json
 import re
 import subprocess
 import sys
-import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.text.characters import edges
 from tfpipeline import tasks
 from tfpipeline.data import Example, read_examples, write_examples
 from tfpipeline.data.options import DataOptions
@@ -547,16 +547,10 @@ def test_places_in_other_units():
     assert prepared(EMOJI, [[start, start + 3, "PER"]])[1] == {"spans": [[3, 6, "PER"]]}
 
 
-@given(st.text(st.sampled_from("ab\u0301\u200d\ufe0f👩👍🏽🇩🇪한\u1161\u11ab \u0903"), max_size=8), st.data())
-def test_marks_are_kept_and_letters_are_apart(text, data):
-    place = data.draw(st.integers(0, len(text)))
-    parted = _spans.parts_a_character(text, place)
-    if place in (0, len(text)):
-        assert not parted
-    elif unicodedata.combining(text[place]) or text[place - 1] == "\u200d":
-        assert parted
-    elif text[place] in "ab 👩":
-        assert not parted
+@given(st.text(st.sampled_from("ab\u0301\u200d\ufe0f👩👍🏽🇩🇪한\u1161\u11ab \u0903\u1df6#\u20e3"), max_size=8))
+def test_what_parts_a_character(text):
+    parted = [place for place in range(len(text) + 1) if _spans.parts_a_character(text, place)]
+    assert parted == sorted({*range(len(text) + 1)}.difference(edges(text)))
 
 
 @pytest.mark.parametrize(

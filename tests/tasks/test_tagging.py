@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests import tiny
 from tests.tasks import kit
+from tests.text.characters import end_of, first_of
 from tests.text.test_exactness import FRAGMENTS
 from tfpipeline import checkpoints, config, tasks
 from tfpipeline.data import Example
@@ -214,6 +215,10 @@ def words_in(tokens, number, text, words):
             before = None
             continue
         begins = tokens["word_starts"][number, at]
+        if (
+            before is not None
+        ):  # what is joined to the character before, such as its mark, is not another word
+            begins = begins and first_of(text, start) >= before
         if words == "whitespace" and before is not None:
             # Or behind words that were left out.
             begins = begins and any(is_space(one) or is_read(one) for one in text[before:start])
@@ -374,10 +379,6 @@ def chunks(tags):
     return found
 
 
-def is_mark(character):
-    return unicodedata.category(character) == "Mn" or unicodedata.combining(character) > 0
-
-
 def answered(own, tokens, number, text, logits, transitions):
     """The entities (type, start, end, score) of a row, and its margin."""
     words = words_in(tokens, number, text, own.options.words)
@@ -406,10 +407,7 @@ def answered(own, tokens, number, text, logits, transitions):
     for kind, begin, end in found:
         start = tokens["offsets"][number, words[begin][0], 0]
         stop = max(tokens["offsets"][number, at, 1] for at in words[end - 1])
-        entities.append([kind, start, stop, chosen[begin:end].mean()])
-    for entity, behind in itertools.zip_longest(entities, entities[1:]):
-        while entity[2] < (len(text) if behind is None else behind[1]) and is_mark(text[entity[2]]):
-            entity[2] += 1
+        entities.append([kind, first_of(text, start), end_of(text, stop), chosen[begin:end].mean()])
     return entities, 1 - np.exp(others.max(initial=-np.inf))
 
 
@@ -789,6 +787,44 @@ def test_perfect_answers_to_rows_of_entities_score_1(rows, cased):
     scores = own.metrics(perfect(own, examples, cased), own.targets(examples), np.ones(len(rows)))
     entities = any(json.loads(example.label)["spans"] for example in examples)
     assert (scores["f1"], scores["token_accuracy"] if entities else 1.0) == (float(entities), 1.0)
+
+
+MARKED = [*SOME, "#\ufe0f\u20e3", "王\u3099", "!\u1df6", "🇩🇪🇫🇷", "👩\u200d👧👍🏽", "\u1112\u1161\u11ab", "क्षि", "\u06001", "-\u1df7\u200d", "\U00016fe4"]  # fmt: skip
+
+
+@settings(max_examples=12)
+@given(st.lists(st.lists(st.sampled_from(MARKED), max_size=6).map("".join), min_size=4, max_size=12), st.sampled_from(["bio", "plain"]), st.sampled_from(["punctuation", "whitespace"]), st.booleans(), st.randoms(use_true_random=False))  # fmt: skip
+def test_answers_are_read_back(texts, scheme, words, cased, rng):
+    """What the model answers can be written into a data file as it is."""
+    own = task(most=60, scheme=scheme, words=words)
+    tokens = encode(texts, cased=cased)
+    random = np.random.default_rng(rng.randrange(2**32))
+    logits = random.normal(0, 5, (*tokens["input_ids"].shape, len(own.tags))).astype(np.float32)
+    found = answers_of(own, tokens, texts, logits)
+    for number, text in enumerate(texts):
+        count = found["count"][number]
+        parts = zip(*(found[name][number, :count].tolist() for name in ("starts", "ends", "types")))
+        entities = [[start, end, kind.decode()] for start, end, kind in parts]
+        # A mark alone, which is no answer in a data file, is left out.
+        entities = [
+            one
+            for one in entities
+            if any(unicodedata.category(c)[0] not in "MCZ" for c in text[one[0] : one[1]])
+        ]
+        assert json.loads(row(text, entities).label)["spans"] == entities
+
+
+def test_a_keycap_is_one_entity():
+    """To a tokenizer that keeps accents, its marks are another word."""
+    own = task(most=4)
+    for cased in (False, True):
+        tokens = encode(["#\ufe0f\u20e3 Rio"], cased=cased)
+        assert tokens["word_starts"][0].sum() == 3
+        logits = np.zeros((*tokens["input_ids"].shape, len(own.tags)), np.float32)
+        logits[..., own.tags.index("B-LOC")] = 9
+        found = answers_of(own, tokens, ["#\ufe0f\u20e3 Rio"], logits)
+        assert found["texts"][0, :2].tolist() == ["#\ufe0f\u20e3".encode(), b"Rio"]
+        assert found["count"].tolist() == [2]
 
 
 def test_words_of_rows_of_entities():

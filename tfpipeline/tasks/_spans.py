@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from typing import Any
 
 from tfpipeline.data.readers.jsonl import clean
 from tfpipeline.data.records import shortened
 from tfpipeline.errors import UserError
-
-_JOINER = "\u200d"
-# What belongs to the emoji before it: selectors, skin colours, the tags of a region's flag.
-_GLUED = {"\ufe0e", "\ufe0f", _JOINER, *map(chr, range(0x1F3FB, 0x1F400)), *map(chr, range(0xE0020, 0xE0080))}
-_FLAGS = {*map(chr, range(0x1F1E6, 0x1F200))}  # letters, two of which are a flag
-# Vowels and final consonants of Hangul, and what they may stand behind.
-_JAMO = {*map(chr, range(0x1160, 0x1200))}
-_HANGUL = {*map(chr, range(0x1100, 0x1200)), *map(chr, range(0xAC00, 0xD7A4))}
 
 
 def parse(cell: str, source: str, what: str, number: Any = None) -> Any:
@@ -72,21 +63,13 @@ def check(text: str, start: Any, end: Any, source: str, what: str) -> None:
 
 
 def parts_a_character(text: str, place: int) -> bool:
-    """Whether what stands before and behind a place is one character to a reader: a letter and its accent, an emoji."""
-    if not 0 < place < len(text):
-        return False
-    before, behind = text[place - 1], text[place]
-    if behind in _FLAGS:
-        first = place
-        while first and text[first - 1] in _FLAGS:
-            first -= 1
-        return (place - first) % 2 > 0
-    return (
-        unicodedata.category(behind) in ("Mn", "Mc", "Me")
-        or behind in _GLUED
-        or before == _JOINER
-        or (behind in _JAMO and before in _HANGUL)
-    )
+    """Whether what stands before and behind a place is one character to a reader: a letter and its accent, an emoji.
+
+    What a character is: :mod:`tfpipeline.text.graphemes`, as for answers.
+    """
+    from tfpipeline.text.graphemes import character_starts
+
+    return 0 < place < len(text) and not character_starts(text)[place]
 
 
 def _cleaned(value: Any) -> Any:

@@ -246,9 +246,10 @@ def _word_pattern() -> re.Pattern[str]:
     A Chinese or Japanese character, a run of other letters and digits with their marks, or any other sign.
     """
     dropped, stripped = _silent_classes()
-    marks = (point for point in range(0x300, 0xE0200) if unicodedata.category(chr(point)).startswith("M"))
-    letters, within = f"[^\\W{_CHARACTERS}_]+", f"[{dropped}{_class_of(marks)}]+"
-    sign = f"(?![\\s{dropped}{stripped}])(?:[{_CHARACTERS}]|[^\\w\\s]|_)"
+    points = (point for point in range(0x300, 0xE0200) if unicodedata.category(chr(point)).startswith("M"))
+    marks = _class_of(points)
+    letters, within = f"[^\\W{_CHARACTERS}_]+", f"[{dropped}{marks}]+"
+    sign = f"(?![\\s{dropped}{stripped}{marks}])(?:[{_CHARACTERS}]|[^\\w\\s]|_)"
     return re.compile(f"{letters}(?:{letters}|{within})*|{sign}")
 
 

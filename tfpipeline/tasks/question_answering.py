@@ -265,7 +265,7 @@ class QuestionAnswering(Task):
         real = found > float("-inf")
         place = tf.where(real, place, 0)
         first = place // length
-        starts = tf.where(real, tf.gather(offsets[:, :, 0], first, batch_dims=1), 0)
+        starts = texts.first(tf.where(real, tf.gather(offsets[:, :, 0], first, batch_dims=1), 0))
         stops = tf.gather(offsets[:, :, 1], first + place % length, batch_dims=1)
         stops = texts.whole(tf.where(real, stops, 0))
         scores = tf.where(real, tf.exp(found), 0.0)

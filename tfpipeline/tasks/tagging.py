@@ -9,7 +9,6 @@ the next best tags of the whole text are less probable, 1 for a text without wor
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Optional
@@ -21,7 +20,7 @@ from tfpipeline.config import Section
 from tfpipeline.console import say
 from tfpipeline.data.records import shortened
 from tfpipeline.errors import UserError
-from tfpipeline.tasks import _spans
+from tfpipeline.tasks import _spans, _word_starts
 from tfpipeline.tasks._pooled import LabelCounts, check_labels, unknown_label
 from tfpipeline.tasks._tagged_rows import (
     OUTSIDE,
@@ -252,7 +251,7 @@ class Tagging(Task):
         start, end, _ = span
         edges = [(text[place - 1], text[place]) for place in (start, end) if 0 < place < len(text)]
         if options.words == "whitespace":
-            return any(_spaces().isdisjoint(edge) for edge in edges)
+            return any(_word_starts.spaces().isdisjoint(edge) for edge in edges)
         return any(is_of_one_word(*edge) for edge in edges)
 
     @classmethod
@@ -313,9 +312,13 @@ class Tagging(Task):
             spans, _, _ = kept_of(example)
             own = {name: array[row] for name, array in tokens.items()}
             real = _is_text(own)
-            begins = (own["word_starts"] > 0) & real
+            begins = (
+                (own["word_starts"] > 0)
+                & real
+                & _word_starts.begins_a_character(example.text, own["offsets"], real)
+            )
             if self.options.words == "whitespace":
-                begins &= _behind_space(example.text, own["offsets"], real)
+                begins &= _word_starts.behind_space(example.text, own["offsets"], real)
             tags[row] = self._token_tags(own["offsets"], real, begins, spans)
         return {"tags": tags}
 
@@ -389,8 +392,9 @@ class Tagging(Task):
         texts = CodePoints(inputs["text"])
         real = _is_text(inputs)
         begins = (inputs["word_starts"] > 0) & real
+        begins &= _word_starts.begins_a_character_in_graph(texts, inputs["offsets"])
         if self.options.words == "whitespace":
-            begins &= _behind_space_in_graph(texts, inputs["offsets"], real)
+            begins &= _word_starts.behind_space_in_graph(texts, inputs["offsets"], real)
         tags, probabilities, lead = self._decoded(
             logits, real if self.options.sub_words == "all" else begins, outputs
         )
@@ -520,12 +524,6 @@ class Tagging(Task):
         owner = tf.gather(row, first)
         start = tf.gather(tf.gather_nd(offsets[:, :, 0], where), first)
         end = tf.math.unsorted_segment_max(ends, number, size)
-        # A mark that is a word's first letter is not also the accent of the word before.
-        limit = tf.where(
-            tf.equal(owner, tf.concat([owner[1:], [-1]], axis=0)),
-            tf.concat([start[1:], [0]], axis=0),
-            tf.int32.max,
-        )
         score = tf.math.unsorted_segment_mean(tf.gather_nd(probability, where), number, size)
         rows = tf.shape(tags)[0]
         counts = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, rows)
@@ -537,8 +535,8 @@ class Tagging(Task):
         def dense(values: tf.Tensor) -> tf.Tensor:
             return tf.scatter_nd(slots, tf.gather(values, kept), tf.stack([rows, most]))
 
-        starts = dense(start)
-        places = tf.minimum(texts.whole(dense(end)), dense(limit))
+        # No word begins within a character of the word before, so whole characters do not overlap.
+        starts, places = texts.first(dense(start)), texts.whole(dense(end))
         names = tf.constant(["", *self._types])
         return {
             "types": tf.gather(names, dense(tf.gather(kind, first) + 1)),
@@ -656,35 +654,6 @@ def _is_text(tokens: Mapping[str, Any]) -> Any:
     return (
         (offsets[..., 1] > offsets[..., 0]) & (tokens["attention_mask"] > 0) & (tokens["token_type_ids"] < 1)
     )
-
-
-def _behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Which tokens of a text are its first, or have white space or what was left out before them, bool [T]."""
-    spaces = _spaces()
-    found = np.ones(len(real), bool)
-    for at in np.flatnonzero(real[1:] & real[:-1]) + 1:
-        between = text[offsets[at - 1, 1] : offsets[at, 0]]
-        found[at] = not spaces.isdisjoint(between) or any(map(str.isalnum, between))
-    return found
-
-
-def _behind_space_in_graph(texts: Any, offsets: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """The same of several texts, bool [B, T]."""
-    import tensorflow as tf
-
-    ends = tf.pad(offsets[:, :-1, 1], [[0, 0], [1, 0]])
-    between = texts.cut(ends, offsets[:, :, 0])
-    spaces = "".join(f"\\x{{{ord(space):x}}}" for space in sorted(_spaces()))
-    first = tf.logical_not(tf.pad(real[:, :-1], [[0, 0], [1, 0]]))
-    return first | tf.strings.regex_full_match(between, f"\\C*[{spaces}\\pL\\pN]\\C*")
-
-
-@functools.lru_cache(maxsize=1)
-def _spaces() -> frozenset[str]:
-    """What BERT takes as white space."""
-    from tfpipeline.text.unicode_tables import space_points
-
-    return frozenset(map(chr, space_points()))
 
 
 def _flat(where: Any, like: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import tensorflow as tf
 
+from tfpipeline.text.graphemes import FIRST_JOINED, GraphemeClass, begins, grapheme_edges
 from tfpipeline.text.ragged import row_numbers
-from tfpipeline.text.unicode_tables import mark_edges
 
 Unit = Literal["code_points", "utf8", "utf16"]
 
@@ -78,21 +80,50 @@ class CodePoints:
         found = self._at(self._bytes if unit == "utf8" else self._units, places)
         return tf.where(places < 0, places, found)
 
-    def whole(self, places: Any) -> Any:
-        """Places moved behind the combining marks that follow: what ends there ends with its accents.
+    def first(self, places: Any) -> Any:
+        """Places moved to where the character begins that they stand within: a letter and its accent, an emoji.
+
+        What a character is: :mod:`tfpipeline.text.graphemes`.
 
         Args:
-            places: int32 [B, ...], code points; 0 and negative ones stay as they are.
+            places: int32 [B, ...], code points; negative ones stay as they are.
         Returns:
             int32 [B, ...].
         """
-        marks = tf.searchsorted(tf.constant(mark_edges()), self._points, side="right") % 2 > 0
-        # Of all places the ends of texts are none, so no search leaves its text.
-        plain = tf.where(tf.scatter_nd(self._where, tf.cast(marks, tf.int32), self._size) < 1)[:, 0]
+        return self._moved(places, lambda begins, at: tf.searchsorted(begins, at, side="right") - 1)
+
+    def whole(self, places: Any) -> Any:
+        """Places moved to where the character ends that they stand within: what ends there ends with its accents.
+
+        Args:
+            places: int32 [B, ...], code points; negative ones stay as they are.
+        Returns:
+            int32 [B, ...].
+        """
+        return self._moved(places, lambda begins, at: tf.searchsorted(begins, at))
+
+    def _moved(self, places: Any, search: Callable[[Any, Any], Any]) -> Any:
+        # The beginnings and ends of texts are among those of characters, so no search leaves its text.
+        begins = tf.where(self._begins)[:, 0]
         first = _columns(self._first, places)
         at = tf.cast(first + tf.clip_by_value(places, 0, _columns(self._counts, places)), tf.int64)
-        found = tf.gather(plain, tf.reshape(tf.searchsorted(plain, tf.reshape(at, [-1])), tf.shape(at)))
-        return tf.where(places > 0, tf.cast(found, tf.int32) - first, places)
+        found = tf.gather(begins, tf.reshape(search(begins, tf.reshape(at, [-1])), tf.shape(at)))
+        return tf.where(places >= 0, tf.cast(found, tf.int32) - first, places)
+
+    @functools.cached_property
+    def _begins(self) -> Any:
+        """Of all places, the ends of texts among them, whether a character begins or a text ends there: bool [N]."""
+
+        def by_the_rules() -> Any:
+            edges, kinds = map(tf.constant, grapheme_edges())
+            kind = tf.gather(kinds, tf.searchsorted(edges, self._points, side="right") - 1)
+            break_ = int(GraphemeClass.BREAK)
+            # Of every place, what is no code point being a break.
+            classes = break_ + tf.scatter_nd(self._where, kind - break_, self._size)
+            return begins(tf.concat([[break_], classes], axis=0), _Tensors())
+
+        plain = tf.reduce_all(self._points < FIRST_JOINED)
+        return tf.cond(plain, lambda: tf.ones(self._size, tf.bool), by_the_rules)
 
     def pieces(self, offsets: Any) -> Any:
         """Which piece of its text each token is of; a new one begins where words were left out (``text.long: head_tail``).
@@ -112,6 +143,23 @@ class CodePoints:
         """A text's own value at places: [B, ...]."""
         places = tf.clip_by_value(places, 0, _columns(self._counts, places))
         return tf.gather(values, _columns(self._first, places) + places)
+
+
+class _Tensors:
+    """`graphemes.Arrays` of TensorFlow."""
+
+    @staticmethod
+    def gather(values: Any, at: Any) -> Any:
+        return tf.gather(values, at)
+
+    @staticmethod
+    def count(which: Any) -> Any:
+        return tf.cumsum(tf.cast(which, tf.int32))
+
+    @staticmethod
+    def last(which: Any) -> Any:
+        places = tf.cast(tf.where(which)[:, 0], tf.int32)
+        return tf.gather(places, _Tensors.count(which) - 1)
 
 
 def _columns(values: Any, like: Any) -> Any:

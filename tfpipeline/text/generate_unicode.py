@@ -4,7 +4,8 @@ Run it as ``python -m tfpipeline.text.generate_unicode`` after an upgrade of ``t
 with what this module finds. Nothing is taken from Python's own ``unicodedata``: the reference is compiled
 against Unicode versions of its own (an old one for categories, a newer one for letter case).
 
-Source: the ``tokenizers`` package, ``BertNormalizer`` and ``BertPreTokenizer``, probed one code point at a time.
+Source: the ``tokenizers`` package, ``BertNormalizer`` and ``BertPreTokenizer``, probed one code point at a time; the
+properties of UAX #29, which BERT has no part in, are those of the ``regex`` package.
 """
 
 from __future__ import annotations
@@ -45,6 +46,46 @@ def _mapping(name: str, mapping: dict[int, str]) -> dict[str, np.ndarray]:
     }
 
 
+def graphemes() -> np.ndarray:
+    """The classes of code points for :mod:`tfpipeline.text.graphemes`, as runs: int32 [n, 3], first, one past the last, class."""
+    import regex
+
+    from tfpipeline.text.graphemes import GraphemeClass
+
+    text = "".join("\ufffd" if point in SURROGATES else chr(point) for point in range(CODE_POINTS))
+
+    def having(what: str) -> list[int]:
+        return [match.start() for match in regex.finditer(rf"\p{{{what}}}", text)]
+
+    found = np.zeros(CODE_POINTS, np.int32)
+    for kind, properties in (
+        (GraphemeClass.BREAK, ("GCB=Control", "GCB=CR", "GCB=LF")),
+        (GraphemeClass.MARK, ("GCB=Extend",)),
+        (GraphemeClass.LINKER, ("InCB=Linker",)),
+        (GraphemeClass.LINKED_MARK, ("InCB=Extend",)),
+        (GraphemeClass.JOINER, ("GCB=ZWJ",)),
+        (GraphemeClass.SPACING_MARK, ("GCB=SpacingMark",)),
+        (GraphemeClass.PREPEND, ("GCB=Prepend",)),
+        (GraphemeClass.REGIONAL, ("GCB=Regional_Indicator",)),
+        (GraphemeClass.L, ("GCB=L",)),
+        (GraphemeClass.V, ("GCB=V",)),
+        (GraphemeClass.T, ("GCB=T",)),
+        (GraphemeClass.LV, ("GCB=LV",)),
+        (GraphemeClass.LVT, ("GCB=LVT",)),
+        (GraphemeClass.PICTOGRAPH, ("Extended_Pictographic",)),
+        (GraphemeClass.CONSONANT, ("InCB=Consonant",)),
+        (GraphemeClass.LINKING_LETTER, ("InCB=Linker",)),
+    ):
+        for name in properties:
+            points = np.asarray(having(name))
+            marks = kind in (GraphemeClass.LINKED_MARK, GraphemeClass.LINKER)
+            within = GraphemeClass.MARK if marks else GraphemeClass.OTHER
+            found[points[found[points] == within]] = kind
+    first = np.flatnonzero(np.diff(found, prepend=-1))
+    runs = np.stack([first, [*first[1:], CODE_POINTS], found[first]], axis=1)
+    return runs[runs[:, 2] > 0].astype(np.int32)
+
+
 def probe() -> dict[str, np.ndarray]:
     """Ask the reference about all 1,112,064 code points (some ten seconds).
 
@@ -56,6 +97,7 @@ def probe() -> dict[str, np.ndarray]:
         Maps (keys, lengths, values): ``stripped`` (decomposed and without non-spacing marks) and ``lower``,
         without the code points that stay as they are; ``order`` (keys, values): the rank of the combining class of
         each non-starter, from 1; of one that decomposes, that of the first it decomposes to.
+        ``graphemes``: see :func:`graphemes`.
     """
     from tokenizers import normalizers, pre_tokenizers
 
@@ -122,6 +164,7 @@ def probe() -> dict[str, np.ndarray]:
         **_mapping("lower", lowered),
         "order_keys": np.asarray(order, np.int32),
         "order_values": np.asarray([ranks[point] for point in order], np.int32) + 1,
+        "graphemes": graphemes(),
     }
 
 

@@ -93,6 +93,11 @@ def removed_points() -> Iterator[int]:
     return _points("removed")
 
 
+def grapheme_ranges() -> np.ndarray:
+    """Ranges of code points by their class, int32 [n, 3]: first, one past the last, a ``graphemes.GraphemeClass``."""
+    return _packaged()["graphemes"]
+
+
 @functools.lru_cache(maxsize=1)
 def mark_edges() -> np.ndarray:
     """Where runs of combining marks begin and end among the code points, int32, rising.

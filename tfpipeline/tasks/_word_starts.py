@@ -1,0 +1,62 @@
+"""Which of a text's tokens words begin with, for the tasks that answer with words; each for one row, and in the graph."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def begins_a_character(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Which tokens of a text are none of the character that the one before them ends in, bool [T].
+
+    To a tokenizer that keeps accents, what stands behind a sign or a Chinese character is another word: their marks too.
+    """
+    from tfpipeline.text.graphemes import character_starts
+
+    found = np.ones(len(real), bool)
+    starts = np.flatnonzero(character_starts(text))
+    at = np.flatnonzero(real[1:] & real[:-1]) + 1
+    first = starts[np.searchsorted(starts, offsets[at, 0], side="right") - 1]
+    found[at] = first >= offsets[at - 1, 1]
+    return found
+
+
+def begins_a_character_in_graph(texts: Any, offsets: tf.Tensor) -> tf.Tensor:
+    """The same of several texts, bool [B, T]."""
+    import tensorflow as tf
+
+    return texts.first(offsets[:, :, 0]) >= tf.pad(offsets[:, :-1, 1], [[0, 0], [1, 0]])
+
+
+def behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Which tokens of a text are its first, or have white space or what was left out before them, bool [T]."""
+    blanks = spaces()
+    found = np.ones(len(real), bool)
+    for at in np.flatnonzero(real[1:] & real[:-1]) + 1:
+        between = text[offsets[at - 1, 1] : offsets[at, 0]]
+        found[at] = not blanks.isdisjoint(between) or any(map(str.isalnum, between))
+    return found
+
+
+def behind_space_in_graph(texts: Any, offsets: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """The same of several texts, bool [B, T]."""
+    import tensorflow as tf
+
+    ends = tf.pad(offsets[:, :-1, 1], [[0, 0], [1, 0]])
+    between = texts.cut(ends, offsets[:, :, 0])
+    blanks = "".join(f"\\x{{{ord(space):x}}}" for space in sorted(spaces()))
+    first = tf.logical_not(tf.pad(real[:, :-1], [[0, 0], [1, 0]]))
+    return first | tf.strings.regex_full_match(between, f"\\C*[{blanks}\\pL\\pN]\\C*")
+
+
+@functools.lru_cache(maxsize=1)
+def spaces() -> frozenset[str]:
+    """What BERT takes as white space."""
+    from tfpipeline.text.unicode_tables import space_points
+
+    return frozenset(map(chr, space_points()))

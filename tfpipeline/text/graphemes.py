@@ -1,0 +1,152 @@
+"""Characters as readers see them: where one begins among a text's code points.
+
+The extended grapheme clusters of Unicode's UAX #29 (revision 49 of Unicode 18, rules GB4 to GB13), but white space, as BERT
+has it, is never a part of one: a mark behind a blank is what a word begins with.
+
+The rules are written once, for NumPy here and for the graph in :mod:`tfpipeline.text.code_points`.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfpipeline.text.unicode_tables import grapheme_ranges, space_points
+
+# Code points below this one are characters of their own.
+FIRST_JOINED = 0x300
+
+
+class GraphemeClass(enum.IntEnum):
+    """Of a code point: its Grapheme_Cluster_Break, in parts where the rules look at other properties too.
+
+    ``BREAK`` is Control, CR, LF and BERT's white space; ``MARK`` an Extend that is none of Indic_Conjunct_Break;
+    ``LINKER`` and ``LINKED_MARK`` one that is; ``LINKING_LETTER``, ``CONSONANT`` and ``PICTOGRAPH``
+    (Extended_Pictographic) are parts of Other.
+    """
+
+    OTHER = 0
+    BREAK = 1
+    MARK = 2
+    LINKED_MARK = 3
+    LINKER = 4
+    JOINER = 5
+    SPACING_MARK = 6
+    PREPEND = 7
+    REGIONAL = 8
+    L = 9
+    V = 10
+    T = 11
+    LV = 12
+    LVT = 13
+    PICTOGRAPH = 14
+    CONSONANT = 15
+    LINKING_LETTER = 16
+
+
+_C = GraphemeClass
+_MARKS = (_C.MARK, _C.LINKED_MARK, _C.LINKER)
+_LINKERS = (_C.LINKER, _C.LINKING_LETTER)
+
+
+class Arrays(Protocol):
+    """What the rules need of NumPy or TensorFlow, of arrays of rank 1."""
+
+    def gather(self, values: Any, at: Any) -> Any:
+        """Values at places."""
+
+    def count(self, which: Any) -> Any:
+        """Of each place how many are True up to it, itself included."""
+
+    def last(self, which: Any) -> Any:
+        """Of each place the nearest one up to it, itself included, that is True; the first one must be."""
+
+
+def begins(classes: Any, arrays: Arrays) -> Any:
+    """Whether a character begins at each place but the first.
+
+    Args:
+        classes: int [N + 1], of `GraphemeClass`; the first one ``BREAK``, and one between texts.
+        arrays: of the library that they are of.
+    Returns:
+        bool [N].
+    """
+
+    def among(some: tuple[GraphemeClass, ...]) -> Any:
+        return arrays.gather(np.isin(np.arange(len(_C)), some), classes)
+
+    before, behind = classes[:-1], classes[1:]
+    joined = arrays.gather(_pairs(), before * len(_C) + behind)
+    # GB9c: a consonant behind a linker and its marks. Before Unicode 18 there had to be a consonant before the linker too.
+    base = arrays.last(~among((*_LINKERS, _C.LINKED_MARK, _C.JOINER)))[:-1]
+    linkers = arrays.count(among(_LINKERS))
+    joined = joined | (among((_C.CONSONANT,))[1:] & (linkers[:-1] > arrays.gather(linkers, base)))
+    # GB11: a pictograph behind a pictograph, its marks and a joiner.
+    base = arrays.last(~among((*_MARKS, _C.JOINER)))[:-1]
+    single = arrays.count(among((_C.JOINER,)))
+    single = single[:-1] - arrays.gather(single, base) == 1
+    after = among((_C.JOINER,))[:-1] & among((_C.PICTOGRAPH,))[1:]
+    joined = joined | (after & single & arrays.gather(among((_C.PICTOGRAPH,)), base))
+    # GB12, GB13: letters of flags are pairs.
+    regional = arrays.count(among((_C.REGIONAL,)))
+    base = arrays.last(~among((_C.REGIONAL,)))[:-1]
+    odd = (regional[:-1] - arrays.gather(regional, base)) % 2 == 1
+    return ~(joined | (among((_C.REGIONAL,))[1:] & odd))
+
+
+@functools.lru_cache(maxsize=1)
+def _pairs() -> np.ndarray:
+    """Whether two classes side by side are one character whatever stands before them, bool [classes * classes]."""
+    joined = np.zeros((len(_C), len(_C)), bool)
+    joined[_C.L, [_C.L, _C.V, _C.LV, _C.LVT]] = True  # GB6
+    joined[_C.LV, [_C.V, _C.T]] = joined[_C.V, [_C.V, _C.T]] = True  # GB7
+    joined[_C.LVT, _C.T] = joined[_C.T, _C.T] = True  # GB8
+    joined[:, [*_MARKS, _C.JOINER, _C.SPACING_MARK]] = True  # GB9, GB9a
+    joined[_C.PREPEND] = True  # GB9b
+    joined[_C.BREAK] = joined[:, _C.BREAK] = False  # GB4, GB5
+    return joined.reshape(-1)
+
+
+@functools.lru_cache(maxsize=1)
+def grapheme_edges() -> tuple[np.ndarray, np.ndarray]:
+    """Where the class changes among the code points, int32 rising from 0, and the class from there on, int32."""
+    classes = np.zeros(0x110000, np.int32)
+    for first, end, kind in grapheme_ranges().tolist():
+        classes[first:end] = kind
+    classes[list(space_points())] = _C.BREAK
+    edges = np.flatnonzero(np.diff(classes, prepend=-1))
+    return edges.astype(np.int32), classes[edges]
+
+
+class _NumPy:
+    """`Arrays` of NumPy."""
+
+    @staticmethod
+    def gather(values: Any, at: Any) -> Any:
+        return values[at]
+
+    @staticmethod
+    def count(which: Any) -> Any:
+        return np.cumsum(which)
+
+    @staticmethod
+    def last(which: Any) -> Any:
+        return np.maximum.accumulate(np.where(which, np.arange(len(which)), 0))
+
+
+@functools.lru_cache(maxsize=4)
+def character_starts(text: str) -> np.ndarray:
+    """Whether a character begins, or the text ends, at each place of a text: bool [code points + 1]; read only."""
+    if not text or max(text) < chr(FIRST_JOINED):
+        found = np.ones(len(text) + 1, bool)
+    else:
+        edges, kinds = grapheme_edges()
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+        classes = np.full(len(text) + 2, int(_C.BREAK), np.int32)
+        classes[1:-1] = kinds[np.searchsorted(edges, points, side="right") - 1]
+        found = begins(classes, _NumPy())
+    found.flags.writeable = False
+    return found
