@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import shlex
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Optional
 
 # Top-level module that could not be imported -> the extra that installs it.
@@ -25,6 +28,15 @@ _EXTRA_OF = {
     "pyarrow": "train",
     "tensorflow_serving": "serve",
 }
+# What a module is called where packages are installed, if otherwise.
+_PACKAGE_OF = {
+    "tensorflow": "TensorFlow",
+    "keras": "Keras",
+    "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
+    "tensorflow_serving": "tensorflow-serving-api",
+}
+_OLDEST, _NEWEST = (3, 11), (3, 13)  # Python of the extras, as setup.py has it
 
 
 class UserError(Exception):
@@ -36,18 +48,40 @@ class MissingExtraError(UserError):
 
 
 @contextlib.contextmanager
-def explain_missing_extra() -> Iterator[None]:
-    """Turn the import error of an optional dependency into the pip line that installs it."""
+def explain_missing_extra(extra: Optional[str] = None) -> Iterator[None]:
+    """Turn the import error of an optional dependency into the pip line that installs it.
+
+    Args:
+        extra: the extra of what is about to be done, where TensorFlow alone does not tell; by default the module's.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module not in _EXTRA_OF:
             raise
-        raise MissingExtraError(
-            f"this needs {module}, which is not installed; it comes with Python 3.11 to 3.13 and: "
-            f"pip install 'tfpipeline[{_EXTRA_OF[module]}]'"
-        ) from error
+        package = _PACKAGE_OF.get(module, module)
+        raise MissingExtraError(_how_to_install(package, extra or _EXTRA_OF[module])) from error
+
+
+def _how_to_install(package: str, extra: str) -> str:
+    versions = " to ".join(".".join(map(str, version)) for version in (_OLDEST, _NEWEST))
+    line = f"pip install {_requirement(extra)}"
+    if _OLDEST <= sys.version_info[:2] <= _NEWEST:
+        return f"{package} is not installed; install the `{extra}` extra (Python {versions}): {line}"
+    return (
+        f"{package} is not installed, and the `{extra}` extra needs Python {versions}, while this is Python "
+        f"{sys.version_info[0]}.{sys.version_info[1]}; in an environment of one of those: {line}"
+    )
+
+
+def _requirement(extra: str) -> str:
+    """What pip is to install: the checkout that this file stands in, or the package by its name."""
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / "setup.py").is_file():
+        return shlex.quote(f"tfpipeline[{extra}]")
+    here = "." if checkout == Path.cwd() else str(checkout)
+    return "-e " + shlex.quote(f"{here}[{extra}]")
 
 
 def nearest(word: str, known: Iterable[str]) -> Optional[str]:

@@ -70,7 +70,7 @@ class EmbeddedServer:
         """
         check_model_dir(self._options.model_dir)
         self.port = free_port(self._options.host, self._options.port)
-        with explain_missing_extra():
+        with explain_missing_extra("serve"):
             import_tensorflow()
             from tfpipeline.serving.server.saved_model import SavedModel
             from tfpipeline.serving.server.services import add_services

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional, Union
 
+from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.runtime import import_tensorflow
@@ -84,7 +85,7 @@ def find_binary(given: Optional[Union[str, Path]]) -> Optional[Path]:
         return Path(found) if found else None
     # A bare name means the PATH, as in a shell; anything with a slash is a path.
     on_path = shutil.which(str(given)) if os.sep not in str(given) else None
-    path = Path(on_path) if on_path else Path(given).expanduser()
+    path = Path(on_path) if on_path else paths.local(given)
     if not path.exists():
         raise UserError(
             f"there is no server binary {given}; give the path of {BINARY}, or leave --server-binary out "
@@ -107,7 +108,7 @@ def _serve_embedded(options: ServerOptions) -> None:
         try:
             free_port(options.host, options.port)  # before the seconds that TensorFlow takes
             with progress(f"starting {options.name}", total=2) as step:
-                with explain_missing_extra():
+                with explain_missing_extra("serve"):
                     import_tensorflow()
                 step.advance()
                 server.start()
