@@ -23,8 +23,9 @@ A run file describes a whole training run in YAML. Any field can be overridden o
 
     tfpipeline train run.yaml --set training.epochs=2 --set data.text=review
 
-Relative paths are relative to the current directory. All unknown and mistyped fields are reported at once, each with its
-line and the closest known name. This page is generated from the schemas by `python -m docs.generate`.
+Relative paths are relative to the current directory, not to the directory of the run file; `~` is the home directory. All
+unknown and mistyped fields are reported at once, each with its line and the closest known name. This page is generated
+from the schemas by `python -m docs.generate`.
 """
 
 
@@ -75,6 +76,8 @@ def _kind(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
         return " or ".join("null" if part is type(None) else _kind(part) for part in arguments)
+    if origin is typing.Annotated:
+        return _kind(arguments[0])
     if origin is typing.Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin is list:

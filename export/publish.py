@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.export import checks
 from tfpipeline.export.signatures import TOKENS, UNITS, ServingModule, in_unit
 from tfpipeline.files import atomic_directory, write_failure
+from tfpipeline.paths import AnyPath
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import Run
 
@@ -36,7 +38,7 @@ _HOSTILE = (
 
 
 def export_run(
-    run: str | Path | Run, to: str | Path, *, weights: str = "best", overrides: Sequence[str] = ()
+    run: AnyPath | Run, to: AnyPath, *, weights: str = "best", overrides: Sequence[str] = ()
 ) -> Path:
     """Write a run's model as the next version under ``to``, checked before anybody can load it.
 
@@ -57,7 +59,7 @@ def export_run(
         checks.ExportError: the exported model is not the trained one.
     """
     run = run if isinstance(run, Run) else open_run(run, overrides)
-    to = Path(to)
+    to = paths.local(to)
     if not run.has_weights(weights):
         raise UserError(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"

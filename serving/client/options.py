@@ -59,8 +59,8 @@ def _pem(field: str, value: Union[bytes, str, os.PathLike[str], None]) -> Option
         return None
     if not isinstance(value, bytes):
         try:
-            value = Path(value).read_bytes()
-        except (OSError, ValueError) as error:
+            value = Path(value).expanduser().read_bytes()
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of nobody
             raise InputError(
                 f"TLS {field} can't be read from {os.fspath(value)!r}: {error}; give a PEM file's path"
             ) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
+from tfpipeline import paths
 from tfpipeline.errors import UserError
 
 MAX_PORT = 65535
@@ -102,7 +103,7 @@ def make_options(
         UserError: a value that cannot be used.
     """
     # Not resolve(): behind a symbolic link such as models/current the user's own name is the one that counts.
-    path = Path(os.path.abspath(Path(model_dir).expanduser()))
+    path = Path(os.path.abspath(paths.local(model_dir)))
     return ServerOptions(
         model_dir=path,
         name=name or path.name,

@@ -46,7 +46,10 @@ def change(path, **values):
 
 
 CHECKPOINTS = {
-    "no checkpoint": (lambda c: shutil.rmtree(c), "no such checkpoint; give the directory"),
+    "no checkpoint": (
+        lambda c: shutil.rmtree(c),
+        "no such checkpoint; give the directory|checkpoint: .* does not exist; check the path",
+    ),
     "no weights": (lambda c: (c / "model.safetensors").unlink(), r"has neither model\.safetensors nor"),
     "truncated": (lambda c: truncate(c / "model.safetensors"), r"model\.safetensors is truncated or damaged"),
     "config does not fit": (

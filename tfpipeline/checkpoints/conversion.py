@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tfpipeline import paths
 from tfpipeline.checkpoints import formats
 from tfpipeline.checkpoints.checkpoint import Checkpoint
 from tfpipeline.checkpoints.extension import extend
@@ -14,6 +15,7 @@ from tfpipeline.checkpoints.sources import locate
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import atomic_directory, write_error
+from tfpipeline.paths import AnyPath
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Conversion:
         return "\n".join(lines)
 
 
-def load(source: str | Path, *, gelu: Literal["erf", "tanh"] | None = None) -> Checkpoint:
+def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Checkpoint:
     """Read a checkpoint; its format is recognised from its files.
 
     Args:
@@ -79,9 +81,9 @@ def load(source: str | Path, *, gelu: Literal["erf", "tanh"] | None = None) -> C
     return _with_gelu(checkpoint, gelu) if gelu else checkpoint
 
 
-def is_checkpoint(source: str | Path) -> bool:
+def is_checkpoint(source: AnyPath) -> bool:
     """Whether :func:`load` has something to read: a folder that a format recognises, a file, or a place far away."""
-    path = Path(source)
+    path = paths.local(source)
     return bool(_formats_of(path)) if path.is_dir() else path.exists() or "://" in str(source)
 
 
@@ -103,8 +105,8 @@ def _with_gelu(checkpoint: Checkpoint, gelu: str) -> Checkpoint:
 
 
 def convert(
-    source: str | Path,
-    dest: str | Path,
+    source: AnyPath,
+    dest: AnyPath,
     *,
     to: str = "google",
     overwrite: bool = False,
@@ -132,10 +134,10 @@ def convert(
 
 
 def write(
-    checkpoint: Checkpoint, dest: str | Path, *, to: str = "google", overwrite: bool = False
+    checkpoint: Checkpoint, dest: AnyPath, *, to: str = "google", overwrite: bool = False
 ) -> Conversion:
     """Write a checkpoint that was read; see :func:`convert`."""
-    dest = Path(dest)
+    dest = paths.local(dest)
     written = [name for name in formats.names() if hasattr(formats.find(name), "write")]
     if to not in written:
         raise UserError(f'the format "{to}" can\'t be written{did_you_mean(to, written)}')

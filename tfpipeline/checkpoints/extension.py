@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfpipeline import paths
 from tfpipeline.checkpoints.checkpoint import PADDED_TO, Checkpoint
 from tfpipeline.checkpoints.table import Replaced
 from tfpipeline.errors import UserError
@@ -20,7 +21,7 @@ def read_tokens(path: str | Path) -> tuple[str, ...]:
         UserError: it cannot be read, or is not UTF-8.
     """
     try:
-        return tuple(line for line in Path(path).read_text("utf-8").splitlines() if line)
+        return tuple(line for line in paths.local(path).read_text("utf-8").splitlines() if line)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:

@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from tfpipeline import paths
 from tfpipeline.checkpoints import archives, formats, hub, remote
 from tfpipeline.checkpoints.temporary import TemporaryFolder
 from tfpipeline.errors import UserError
+from tfpipeline.paths import AnyPath
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Located:
     said: str
 
 
-def locate(source: str | Path, recognise: Callable[[Path], bool] | None = None) -> Located:
+def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> Located:
     """Bring a checkpoint's files to a local folder.
 
     Args:
@@ -68,8 +70,8 @@ def locate(source: str | Path, recognise: Callable[[Path], bool] | None = None) 
     return Located(directory, "" if given == directory else given.name, None, said)
 
 
-def _said(source: str | Path) -> str:
-    said = str(source)
+def _said(source: AnyPath) -> str:
+    said = paths.expand(source)
     far = re.fullmatch(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", said)
     if isinstance(source, Path) and far and not source.exists():  # a Path makes one slash of two
         return f"{far[1]}://{far[2]}"

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
+import numpy as np
 import pydantic
 from pydantic_core import ErrorDetails
 
+from tfpipeline import paths
 from tfpipeline.config.section import Section
 from tfpipeline.config.source import Place, parse_value, read_file, to_yaml
 from tfpipeline.errors import UserError, nearest
+from tfpipeline.paths import AnyPath
 
 Schema = TypeVar("Schema", bound=Section)
 
 _SHOWN = 60  # characters of a wrong value that an error repeats
 
 
-def load(path: str | Path, schema: type[Schema], overrides: Sequence[str] = ()) -> Schema:
+def load(path: AnyPath, schema: type[Schema], overrides: Sequence[str] = ()) -> Schema:
     """Read, override and check a run file.
 
     Args:
@@ -32,21 +35,27 @@ def load(path: str | Path, schema: type[Schema], overrides: Sequence[str] = ()) 
         UserError: the file cannot be read, or has errors: all of them, a line each, with the line of the file
             or the override it comes from.
     """
-    path = Path(path)
+    path = paths.local(path)
     raw, lines = read_file(path)
     origins = {place: f"{path}:{line}" for place, line in lines.items()}
     return _resolve(raw, schema, overrides, str(path), origins)
 
 
 def resolve(
-    raw: dict[str, Any], schema: type[Schema], overrides: Sequence[str] = (), *, source: str
+    raw: Mapping[str, Any], schema: type[Schema], overrides: Sequence[str] = (), *, source: str
 ) -> Schema:
-    """Override and check settings that come from no file; ``source`` is what errors call their origin.
+    """Override and check settings that come from no file.
 
+    Args:
+        raw: the settings as a run file has them; paths, tuples, numbers of NumPy and sections are taken as well. It is
+            left as it is.
+        schema: what they must look like.
+        overrides: as :func:`load`.
+        source: what errors call the origin of the settings.
     Raises:
         UserError: as :func:`load`.
     """
-    return _resolve(raw, schema, overrides, source, {(): source})
+    return _resolve(_plain(raw), schema, overrides, source, {(): ""})
 
 
 def _resolve(
@@ -57,7 +66,7 @@ def _resolve(
     origins: dict[Place, str],
 ) -> Schema:
     problems: list[str] = []
-    for override in overrides:
+    for override in _listed(overrides):
         problem = _apply(override, raw, origins)
         if problem:
             problems.append(f"--set {override}  {problem}")
@@ -76,7 +85,42 @@ def _resolve(
 
 def dump(config: Section) -> str:
     """The resolved configuration, defaults included, as YAML; ``load`` reads an equal one from it."""
-    return to_yaml(config.model_dump(mode="json", serialize_as_any=True))
+    return to_yaml(settings(config))
+
+
+def settings(config: Section) -> dict[str, Any]:
+    """The resolved configuration, defaults included, as :func:`resolve` takes it."""
+    return config.model_dump(mode="json", serialize_as_any=True)
+
+
+def _listed(overrides: Sequence[str]) -> Sequence[str]:
+    """Overrides as a list; a single one is meant as such, not as its letters."""
+    if isinstance(overrides, str):
+        return [overrides]
+    if isinstance(overrides, (Mapping, bytes)) or not isinstance(overrides, Iterable):
+        raise UserError(f'the overrides are {overrides!r}; give a list such as ["training.epochs=2"]')
+    listed = list(overrides)
+    for position, override in enumerate(listed):
+        if not isinstance(override, str):
+            raise UserError(
+                f'overrides[{position}] is {override!r}; give a list such as ["training.epochs=2"]'
+            )
+    return listed
+
+
+def _plain(value: Any) -> Any:
+    """What Python code has in place of a run file's mappings, lists and scalars."""
+    if isinstance(value, Section):
+        return settings(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return value
 
 
 def _apply(override: str, raw: dict[str, Any], origins: dict[Place, str]) -> str | None:
@@ -143,7 +187,8 @@ def _describe_all(
         ]
         inside = [at for at in dict.fromkeys(inside) if at.startswith("--set ")]
         note = f" (with {', '.join(inside)})" if inside and place else ""
-        lines.append(f"{source}  {_name(place) or 'the file'}: {reason}{note}")
+        at = f"{source}  " if source else ""  # settings that come from no file have no lines
+        lines.append(f"{at}{_name(place) or 'the file'}: {reason}{note}")
     return lines
 
 
@@ -156,7 +201,7 @@ def _describe(place: Place, errors: Sequence[ErrorDetails], known: Sequence[str]
     if "unknown_name" in kinds:
         return errors[0]["msg"]
     value = _value(raw, place)
-    shown = json.dumps(value, ensure_ascii=False)
+    shown = json.dumps(value, ensure_ascii=False, default=repr)
     shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
     expected, others = [], []
     for details in errors:

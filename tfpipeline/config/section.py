@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from tfpipeline import paths
 from tfpipeline.errors import UserError
+
+# A path in a run file; `~` is expanded. Relative ones are relative to the current directory.
+PathText = Annotated[str, pydantic.AfterValidator(paths.expand)]
 
 
 class Section(pydantic.BaseModel):

@@ -13,6 +13,7 @@ from typing import IO, Any, Optional, Union, cast, overload
 
 import numpy as np
 
+from tfpipeline import paths
 from tfpipeline.data.records import source_of
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_file, write_error
@@ -201,7 +202,7 @@ def read_examples(path: Union[str, Path]) -> Rows:
     Raises:
         UserError: unreadable; or, when it is looked at, a line that was not written by it: names the line.
     """
-    path = Path(path)
+    path = paths.local(path)
     try:
         file = _Open(path.open("rb"))
         starts = _line_starts(file.file)

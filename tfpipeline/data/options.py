@@ -6,7 +6,7 @@ from typing import Any, Literal, Optional
 
 from pydantic import Field, field_validator, model_validator
 
-from tfpipeline.config import Section
+from tfpipeline.config import PathText, Section
 
 
 class SplitOptions(Section):
@@ -41,11 +41,11 @@ class DataOptions(Section):
     The suffix of a file says its format. Cells that no option below names are kept, for tasks that read more.
     """
 
-    train: str = Field(description="File of the training rows.")
-    validation: Optional[str] = Field(
+    train: PathText = Field(description="File of the training rows.")
+    validation: Optional[PathText] = Field(
         None, description="File of the validation rows; null: a share of the training rows, see split."
     )
-    test: Optional[str] = Field(
+    test: Optional[PathText] = Field(
         None, description="File of the test rows; null: a share of the training rows, see split."
     )
     text: str = Field("text", description="Column of the text.")

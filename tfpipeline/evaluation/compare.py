@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfpipeline import tasks
+from tfpipeline import paths, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation.report import Entry, Report
+from tfpipeline.paths import AnyPath
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import Run
@@ -18,8 +19,8 @@ MISTAKES = 20  # listed in the report
 
 
 def evaluate(
-    run: str | Path | Run,
-    data: str | Path | None = None,
+    run: AnyPath | Run,
+    data: AnyPath | None = None,
     *,
     baseline: bool = True,
     overrides: Sequence[str] = (),
@@ -54,9 +55,9 @@ def evaluate(
         examples, name, stem = run.examples(split), f"{split} rows", "report"
     else:
         examples, name, stem = (
-            tasks.find(options.name).read(options, run.config.data, data),
+            tasks.find(options.name).read(options, run.config.data, paths.local(data)),
             str(data),
-            f"report-{Path(data).stem}",
+            f"report-{paths.local(data).stem}",
         )
     targets = task.targets(examples)
     weights = task.weights(examples, training=False)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Union
 
+from tfpipeline import paths
 from tfpipeline.errors import UserError
 from tfpipeline.text.options import TokenizerOptions
 
@@ -27,7 +28,7 @@ def load_vocabulary(path: Union[str, Path]) -> tuple[str, ...]:
     Raises:
         UserError: no such file, not readable, not UTF-8, or empty.
     """
-    path = Path(path)
+    path = paths.local(path)
     if path.is_dir():
         path = path / "vocab.txt"
     try:

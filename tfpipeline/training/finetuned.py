@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tfpipeline import checkpoints, config, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.models import BertConfig, TextModel
+from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions, WordPieceTokenizer
 from tfpipeline.training.run import Run, check_positions, most_tokens, policy, tokenizer_options
 from tfpipeline.training.run_config import RunConfig
@@ -28,7 +28,7 @@ class FineTunedCheckpoint(Run):
     stages = (("best", "as it is"),)
     reports = None
 
-    def __init__(self, source: str | Path, overrides: Sequence[str] = ()) -> None:
+    def __init__(self, source: AnyPath, overrides: Sequence[str] = ()) -> None:
         self._checkpoint = checkpoints.load(source)
         self.path = self._checkpoint.source
         self.name = str(source)

@@ -29,6 +29,7 @@ from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.optimizer import build_optimizer, learning_rate_at
 from tfpipeline.training.run import Run, create_run, is_run, policy
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.scoring import check_best_metric, require_metric
 from tfpipeline.training.state import State
 from tfpipeline.training.step import WEIGHTS, TrainStep, build_train_step
@@ -42,7 +43,7 @@ _ROWS_SHOWN = 5  # of a batch whose loss is no number
 
 
 def train(
-    run_file: str | Path | RunConfig,
+    run_file: RunFile,
     overrides: Sequence[str] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
@@ -56,8 +57,8 @@ def train(
     resumed, bit for bit as if it had not been interrupted; a finished one is returned as it is.
 
     Args:
-        run_file: a run file's path, or its settings as a :class:`RunConfig`.
-        overrides: ``"training.epochs=2"``, as ``--set`` takes them; for a path only.
+        run_file: a run file's path, or its settings: a dict like it, or a :class:`RunConfig`.
+        overrides: ``["training.epochs=2"]``, as ``--set`` takes them.
         callbacks: ordinary Keras callbacks; ``model.stop_training`` is honoured at the end of an epoch.
         cluster: the workers of a training over several machines; by default those of ``TF_CONFIG``.
         wait: seconds to wait for the other workers.
@@ -68,7 +69,7 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the step was finished and saved.
         WorkersLost: another worker is gone; all can be started again, and go on.
     """
-    run_config = run_file if isinstance(run_file, RunConfig) else config.load(run_file, RunConfig, overrides)
+    run_config = read_run_file(run_file, overrides, own_data=data is not None)
     options = run_config.training
     mirror = Mirror(run_config.output) if is_remote(run_config.output) else None
     if data is not None:

@@ -16,12 +16,13 @@ import tensorflow as tf
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.files import TEMPORARY_PREFIX
+from tfpipeline.paths import AnyPath
 
 _LAST = ("config.yaml", "checkpoints/index.json")  # these say that there is something to read
 _LEFT = ("cache",)  # folders that are made again where they are missing
 
 
-def is_remote(path: str | Path) -> bool:
+def is_remote(path: AnyPath) -> bool:
     """Whether a path is on a file system other than this machine's."""
     return "://" in str(path)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
 from tfpipeline.models import TextModel
+from tfpipeline.paths import AnyPath
 from tfpipeline.training.finetuned import FineTunedCheckpoint
 from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.run import Run, is_run
 
 
-def open_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
+def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> Run:
     """A run directory, or a fine-tuned checkpoint as one.
 
     Args:
@@ -36,7 +36,7 @@ def open_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
     return Run(path)  # which says what is wrong
 
 
-def load(run: str | Path, weights: str = "best") -> TextModel:
+def load(run: AnyPath, weights: str = "best") -> TextModel:
     """A trained model as an ordinary ``keras.Model``, with its ``tokenizer`` and ``task`` as attributes.
 
         model = tfpipeline.load("runs/tweets")

@@ -7,6 +7,7 @@ from typing import Any, Literal, Optional, Union
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from tfpipeline import paths
 from tfpipeline.config import Section
 
 _FREEZE = re.compile(r"none|all|embeddings|first:[1-9][0-9]*|re:.+")
@@ -44,6 +45,15 @@ class CallbackOptions(Section):
         description="A class of keras.callbacks (CSVLogger), or any other by its path (wandb.integration.keras.WandbMetricsLogger)."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the class.")
+
+    @field_validator("options")
+    @classmethod
+    def _home(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Which of them are paths only the class knows; nothing else starts with ``~/``."""
+        return {
+            name: paths.expand(value) if isinstance(value, str) and value.startswith("~/") else value
+            for name, value in options.items()
+        }
 
 
 class TrainingOptions(Section):

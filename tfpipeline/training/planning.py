@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tfpipeline.training.run import (
     windows,
 )
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.schedule import warmup_steps
 from tfpipeline.training.scoring import check_best_metric
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
@@ -98,12 +100,16 @@ class Plan:
         return "\n".join(f"{name:<11} {line}" for name, line in lines.items())
 
 
-def plan(run_config: RunConfig, cluster: Cluster | None = None) -> Plan:
+def plan(run_file: RunFile, cluster: Cluster | None = None, *, overrides: Sequence[str] = ()) -> Plan:
     """Look at everything a training needs, and write nothing.
 
+    Args:
+        run_file, overrides: as :func:`tfpipeline.training.train` takes them.
+        cluster: the workers of a training over several machines.
     Raises:
         UserError: as the training itself would.
     """
+    run_config = read_run_file(run_file, overrides)
     options = run_config.training
     kind = choose_strategy(options, cluster)
     if kind == "multi_worker":  # the others need not be there for this

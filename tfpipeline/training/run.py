@@ -28,12 +28,13 @@ import keras
 import numpy as np
 import tensorflow as tf  # whose distribution is tensorflow or tensorflow-tpu
 
-from tfpipeline import checkpoints, config, tasks
+from tfpipeline import checkpoints, config, paths, tasks
 from tfpipeline.data import Example, Rows, TokenCache, read_examples, write_examples
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_directory
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
 from tfpipeline.models.windows import Windows
+from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, load_vocabulary
 from tfpipeline.training import sources
 from tfpipeline.training.run_config import RunConfig
@@ -42,13 +43,14 @@ from tfpipeline.training.store import CheckpointStore
 
 SPLITS = ("train", "validation", "test")
 CONFIG_FILE = "config.yaml"
+Texts = Sequence[str] | Sequence[bytes]
 _PIECE = 4096  # rows
 _PACKAGES = ("tfpipeline", "keras", "numpy", "scikit-learn")
 
 
-def is_run(path: str | Path) -> bool:
+def is_run(path: AnyPath) -> bool:
     """Whether ``path`` is a run directory."""
-    return (Path(path) / CONFIG_FILE).is_file()
+    return (paths.local(path) / CONFIG_FILE).is_file()
 
 
 class Run:
@@ -66,8 +68,8 @@ class Run:
     stages: Sequence[tuple[str, str]] = (("initial", "before fine-tuning"), ("best", "after fine-tuning"))
     reports: Path | None
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: AnyPath) -> None:
+        self.path = paths.local(path)
         if not self.path.is_dir():
             raise UserError(f"{path}: no such run directory; make one with: tfpipeline train RUN_FILE")
         if not is_run(self.path):
@@ -153,7 +155,7 @@ class Run:
         return json.dumps([self.config.task.model_dump(mode="json"), self.task.learnt()])
 
     def encode(
-        self, texts: Sequence[str], text_pair: Sequence[str] | None = None, max_length: int | None = None
+        self, texts: Texts, text_pair: Texts | None = None, max_length: int | None = None
     ) -> dict[str, np.ndarray]:
         """Token ids of a batch of texts as NumPy arrays, int32 [B, T], with offsets if the task reads them.
 
@@ -166,8 +168,8 @@ class Run:
 
     def _tokenize(
         self,
-        texts: Sequence[str],
-        text_pair: Sequence[str] | None,
+        texts: Texts,
+        text_pair: Texts | None,
         truncation: Truncation,
         *,
         count: bool = False,
@@ -177,9 +179,7 @@ class Run:
         encoded = self.tokenizer(list(texts), second, truncation=truncation, count=count, offsets=offsets)
         return {name: tensor.numpy() for name, tensor in encoded.items()}
 
-    def answer(
-        self, model: TextModel, texts: Sequence[str], text_pair: Sequence[str] | None = None
-    ) -> dict[str, np.ndarray]:
+    def answer(self, model: TextModel, texts: Texts, text_pair: Texts | None = None) -> dict[str, np.ndarray]:
         """A model's finished answers to texts, as a server would give them; strings are bytes.
 
         Args:

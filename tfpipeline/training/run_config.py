@@ -7,7 +7,7 @@ from typing import Any, Optional
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from tfpipeline import tasks
-from tfpipeline.config import Section
+from tfpipeline.config import PathText, Section
 from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
 from tfpipeline.text.truncation import Long, Pool, Truncation
@@ -68,10 +68,10 @@ class TextOptions(Section):
 class RunConfig(Section):
     """A whole run file."""
 
-    checkpoint: str = Field(
+    checkpoint: PathText = Field(
         description="The checkpoint to start from, in any form that `tfpipeline convert` reads: a directory, an archive, hf://org/name."
     )
-    output: str = Field(description="The run directory.")
+    output: PathText = Field(description="The run directory.")
     data: DataOptions
     text: TextOptions = TextOptions()
     task: SerializeAsAny[Section] = Field(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tfpipeline import paths
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
 from tfpipeline.training.run_config import RunConfig
@@ -24,7 +25,7 @@ def fingerprints(run_config: RunConfig) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: a file can't be read.
     """
-    return {field: _describe(path) for field, path in _paths(run_config) if path.exists()}
+    return {field: _describe(path) for field, path in paths_of(run_config) if path.exists()}
 
 
 def identity(found: dict[str, dict[str, Any]]) -> str:
@@ -56,7 +57,7 @@ def check(directory: Path, run_config: RunConfig) -> None:
         known: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}; train the run again in another folder") from error
-    for field, source in _paths(run_config):
+    for field, source in paths_of(run_config):
         if field not in known or not source.exists():
             continue
         files = known[field]["files"]
@@ -74,7 +75,8 @@ def check(directory: Path, run_config: RunConfig) -> None:
             )
 
 
-def _paths(run_config: RunConfig) -> Iterator[tuple[str, Path]]:
+def paths_of(run_config: RunConfig) -> Iterator[tuple[str, Path]]:
+    """Field of the run file -> the path it names, of all that are on this machine."""
     data = run_config.data
     for field, value in (
         ("checkpoint", run_config.checkpoint),
@@ -83,7 +85,7 @@ def _paths(run_config: RunConfig) -> Iterator[tuple[str, Path]]:
         ("data.test", data.test),
     ):
         if value and "://" not in str(value):
-            yield field, Path(str(value)).expanduser()
+            yield field, paths.local(value)
 
 
 def _files(source: Path) -> Iterator[tuple[str, Path]]:

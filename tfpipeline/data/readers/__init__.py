@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Union
 
+from tfpipeline import paths
 from tfpipeline.data.records import Record
 from tfpipeline.errors import UserError
 
@@ -31,7 +32,7 @@ def read_records(path: Union[str, Path], required: Sequence[str] = ()) -> Iterat
     Raises:
         UserError: unknown suffix, unreadable or empty file, broken row, missing column; with file and line.
     """
-    path = Path(path)
+    path = paths.local(path)
     suffix = path.suffix[1:].lower()
     if suffix not in names():
         known = ", ".join(f".{name}" for name in names())

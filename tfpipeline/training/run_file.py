@@ -1,0 +1,94 @@
+"""From what a caller gives, a run file or settings in Python, to checked settings whose sources are there.
+
+Imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union
+
+from tfpipeline import config, paths
+from tfpipeline.errors import UserError
+from tfpipeline.training import sources
+from tfpipeline.training.run_config import RunConfig
+
+RunFile = Union[str, "os.PathLike[str]", Mapping[str, Any], RunConfig]
+
+
+def read_run_file(run_file: RunFile, overrides: Sequence[str] = (), *, own_data: bool = False) -> RunConfig:
+    """The checked settings of a run.
+
+    Args:
+        run_file: the path of a run file, a mapping like one, or a :class:`RunConfig`.
+        overrides: ``"training.epochs=2"``, one or several, as ``--set`` takes them.
+        own_data: whether the rows come from the caller, so that the data files need not be there.
+    Raises:
+        UserError: the settings have errors, or a run that is not there yet names sources that are not there.
+    """
+    if isinstance(run_file, (str, os.PathLike)):
+        written_in: Path | None = paths.local(run_file)
+        run_config = config.load(run_file, RunConfig, overrides)
+    else:
+        written_in = None
+        if isinstance(run_file, RunConfig):
+            run_config = run_file
+            if overrides:
+                run_config = config.resolve(
+                    config.settings(run_file), RunConfig, overrides, source="the RunConfig"
+                )
+        elif isinstance(run_file, Mapping):
+            run_config = config.resolve(run_file, RunConfig, overrides, source="the dict of settings")
+        else:
+            raise UserError(
+                f"expected a run file's path, a dict of settings or a RunConfig; found {type(run_file).__name__}"
+            )
+    if not _has_run(run_config.output):
+        _require_sources(run_config, written_in, own_data=own_data)
+    return run_config
+
+
+def _has_run(output: str) -> bool:
+    """Whether there is a run, or one may be: it has copies of all that it needs."""
+    if "://" in output:
+        return True
+    workers = glob.glob(f"{glob.escape(output)}.worker-*")
+    return any(Path(path, "config.yaml").is_file() for path in [output, *workers])
+
+
+def _require_sources(run_config: RunConfig, written_in: Path | None, *, own_data: bool) -> None:
+    wrong = [
+        f"{field}: {_not_there(str(path), written_in)}"
+        for field, path in sources.paths_of(run_config)
+        if not _exists(path) and not (own_data and field.startswith("data."))
+    ]
+    if not wrong:
+        return
+    where = "the settings" if written_in is None else str(written_in)
+    if len(wrong) == 1:
+        raise UserError(f"{where}: {wrong[0]}")
+    raise UserError(
+        "\n".join([f"{where}: {len(wrong)} files are missing:", *(f"  {line}" for line in wrong)])
+    )
+
+
+def _not_there(path: str, written_in: Path | None) -> str:
+    """The sentence; who meant the run file's own directory is told so."""
+    if os.path.isabs(path):
+        return f"{path} does not exist; check the path"
+    told = f"{path} does not exist in the current directory ({Path.cwd()})"
+    meant = None if written_in is None else written_in.parent / path
+    if meant is None or not _exists(meant):
+        return f"{told}; check the path"
+    return f"{told}, to which relative paths are relative, but beside the run file; write {meant}"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        # The prefix of a TensorFlow checkpoint names several files and is none itself.
+        return path.exists() or path.with_name(f"{path.name}.index").exists()
+    except OSError:  # a folder that may not be searched: whoever opens it says so
+        return True
