@@ -8,6 +8,7 @@ interrupted, 75 another worker of the training is gone.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -44,7 +45,7 @@ _SETTINGS = typer.Option(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"tfpipeline {__version__}")
+        print(f"tfpipeline {__version__}")
         raise typer.Exit
 
 
@@ -83,11 +84,12 @@ def convert(
     from tfpipeline import checkpoints
 
     tokens = checkpoints.read_tokens(add_tokens) if add_tokens else ()
-    checkpoint = checkpoints.extend(checkpoints.load(source, gelu=gelu), positions=positions, tokens=tokens)
+    word: Any = gelu  # which load checks
+    checkpoint = checkpoints.extend(checkpoints.load(source, gelu=word), positions=positions, tokens=tokens)
     if check:
-        typer.echo(checkpoints.parity_report(checkpoint))
+        print(checkpoints.parity_report(checkpoint))
     if dest is not None:
-        typer.echo(checkpoints.write(checkpoint, dest, to=to, overwrite=overwrite))
+        print(checkpoints.write(checkpoint, dest, to=to, overwrite=overwrite))
 
 
 @app.command()
@@ -112,11 +114,10 @@ def train(
 ) -> None:
     """Fine-tune a checkpoint as a run file says; run again to go on where it stopped."""
     with explain_missing_extra():  # the run file is checked before TensorFlow is loaded
-        from tfpipeline import config
         from tfpipeline.training.cluster import find_cluster
-        from tfpipeline.training.run_config import RunConfig
+        from tfpipeline.training.run_file import read_run_file
 
-        run_config = config.load(run_file, RunConfig, overrides or [])
+        run_config = read_run_file(run_file, [*map(_said, overrides or [])])
         cluster = find_cluster(workers.split(",") if workers else (), index)
     if supervise and not dry_run:
         from tfpipeline.training.supervise import supervise as keep_running
@@ -126,7 +127,7 @@ def train(
     if dry_run:
         from tfpipeline.training.planning import plan
 
-        typer.echo(plan(run_config, cluster).text())
+        print(plan(run_config, cluster).text())
         return
     from tfpipeline.training.interruption import Interrupted, WorkersLost
     from tfpipeline.training.loop import train as run
@@ -135,10 +136,10 @@ def train(
     try:
         run(run_config, cluster=cluster, wait=wait)
     except Interrupted as stopped:
-        typer.echo(str(stopped), err=True)
+        print(str(stopped), file=sys.stderr)
         raise typer.Exit(130) from None
     except WorkersLost as lost:
-        typer.echo(f"error: {lost}", err=True)
+        print(f"error: {lost}", file=sys.stderr)
         sys.stderr.flush()
         os._exit(TRY_AGAIN)  # TensorFlow would wait for the worker that is gone
 
@@ -154,7 +155,7 @@ def evaluate(
     _tensorflow()
     from tfpipeline.evaluation import evaluate as run
 
-    typer.echo(run(run_directory, data, baseline=baseline, overrides=overrides or []).text())
+    print(run(run_directory, data, baseline=baseline, overrides=[*map(_said, overrides or [])]).text())
 
 
 @app.command()
@@ -170,7 +171,7 @@ def export(
     _tensorflow()
     from tfpipeline.export import export_run as run
 
-    typer.echo(run(run_directory, to, weights=weights, overrides=overrides or []))
+    print(run(run_directory, to, weights=weights, overrides=[*map(_said, overrides or [])]))
 
 
 @app.command()
@@ -185,7 +186,7 @@ def serve(
     ),
 ) -> None:
     """Serve a model with TensorFlow Serving, or with the embedded development server (same API)."""
-    with explain_missing_extra():
+    with explain_missing_extra("serve"):
         from tfpipeline.serving.server import serve as run
 
         run(model_directory, name=name, host=host, port=port, server_binary=server_binary)
@@ -245,9 +246,14 @@ def predict(
     from tfpipeline import predictors
 
     rows = _rows(
-        texts or [], inputs or [], [column, *([pair_column] if pair_column else [])], separator, pair or ""
+        texts or [],
+        inputs or [],
+        [column, *([pair_column] if pair_column else [])],
+        separator,
+        _said(pair or ""),
     )
     has_pairs = bool(pair_column) or pair is not None
+    escape = not _is_utf8(sys.stdout.encoding)
     if target is not None:
         options = {"signature": signature, "version": model_version, "timeout": timeout}
         predictor: predictors.Predictor = predictors.ServerPredictor(target, str(model), **options)
@@ -259,18 +265,19 @@ def predict(
             answers = predictor.predict([text for text, _ in batch], pairs if has_pairs else None)
             for (text, second), answer in zip(batch, answers):
                 given = {"text": text, **({"text_pair": second} if has_pairs else {})}
-                print(json.dumps({**given, **answer.to_dict()}, ensure_ascii=False), flush=True)
+                print(json.dumps({**given, **answer.to_dict()}, ensure_ascii=escape), flush=True)
 
 
 def _rows(
     texts: list[str], files: list[Path], columns: list[str], separator: str, pair: str
 ) -> Iterator[tuple[str, str]]:
     if texts:
-        yield from ((text, pair) for text in texts)
+        yield from ((_said(text), pair) for text in texts)
     elif not files:
         if isinstance(sys.stdin, io.TextIOWrapper):
             # Bytes that are no text are refused where those of an argument are, which Python decodes in this way.
-            sys.stdin.reconfigure(errors="surrogateescape")
+            encoding = "utf-8" if _is_ascii(sys.stdin.encoding) else sys.stdin.encoding
+            sys.stdin.reconfigure(encoding=encoding, errors="surrogateescape")
         yield from ((line.rstrip("\r\n"), pair) for line in sys.stdin)
     else:
         from tfpipeline.data import read_records
@@ -316,18 +323,49 @@ def _tensorflow() -> Any:
         return import_tensorflow()
 
 
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+def _is_ascii(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "ascii"
+
+
+def _said(argument: str) -> str:
+    """An argument as it was typed: a locale of ASCII only (LC_ALL=C) leaves Python without a word for its bytes."""
+    if not _is_ascii(sys.getfilesystemencoding()):
+        return argument
+    return os.fsencode(argument).decode("utf-8", "surrogateescape")
+
+
+def _escape_what_cannot_be_shown() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """The ``tfpipeline`` command."""
     from tfpipeline.serving.client import ClientError
 
+    _escape_what_cannot_be_shown()
     try:
         with explain_missing_extra():
             app(prog_name="tfpipeline")
     except (UserError, ClientError) as error:
-        typer.echo(f"error: {error}", err=True)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except UnicodeEncodeError as error:  # what is printed is escaped; this is a file's name
+        if _is_utf8(sys.getfilesystemencoding()):
+            raise
+        print(
+            f"error: the name {error.object!r} cannot be given to this system, whose file names are "
+            f"{sys.getfilesystemencoding()} (LC_ALL, LANG, PYTHONUTF8); set PYTHONUTF8=1",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
+        print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         sys.stderr.close()
