@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+import types
+from pathlib import Path
 
 import pytest
 
-from tfpipeline.runtime import harmless
+from tfpipeline.errors import UserError
+from tfpipeline.runtime import harmless, import_tensorflow, use_tensorflow_backend
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_importing_tensorflow_prints_nothing():
@@ -23,6 +30,67 @@ def test_importing_leaves_the_runtime_to_be_configured():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "2"
+
+
+def fake_keras(backend):
+    return types.SimpleNamespace(config=types.SimpleNamespace(backend=lambda: backend))
+
+
+def test_keras_of_another_backend_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", fake_keras("jax"))
+    for ask in (use_tensorflow_backend, import_tensorflow):
+        with pytest.raises(
+            UserError, match="Keras was imported with the backend jax, and tfpipeline needs tensorflow"
+        ):
+            ask()
+    monkeypatch.setitem(sys.modules, "keras", fake_keras("tensorflow"))
+    use_tensorflow_backend()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (None, ""),
+        ("tensorflow", ""),
+        ("jax", "KERAS_BACKEND=jax is ignored: tfpipeline runs Keras on TensorFlow\n"),
+    ],
+)
+def test_the_backend_is_tensorflow_whatever_the_environment_says(monkeypatch, capsys, asked, said):
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setenv("KERAS_BACKEND", asked or "")
+    if asked is None:
+        monkeypatch.delenv("KERAS_BACKEND")  # then keras.json says what the backend is
+    use_tensorflow_backend()
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    assert capsys.readouterr().err == said
+    use_tensorflow_backend()
+    assert capsys.readouterr().err == ""
+
+
+def test_settings_of_keras_that_stop_tensorflow_are_named(monkeypatch, tmp_path):
+    (tmp_path / "tensorflow.py").write_text("assert False")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    with pytest.raises(AssertionError):
+        import_tensorflow()
+    (tmp_path / "keras.json").write_text('{"floatx": "bfloat16"}')
+    with pytest.raises(UserError, match=rf"with the settings in {tmp_path}/keras\.json"):
+        import_tensorflow()
+
+
+def test_every_package_with_keras_in_it_sets_the_backend():
+    """A package's own file runs before any module of it, and so before Keras is imported."""
+    folders = {
+        path.parent
+        for folder in ("tfpipeline", "export", "serving")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"^\s*(import|from) keras", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert len(folders) >= 4
+    for folder in folders:
+        assert "\nuse_tensorflow_backend()" in (folder / "__init__.py").read_text("utf-8"), folder
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import sys
 import tempfile
 from typing import Any
 
+from tfpipeline.errors import UserError
+
 _HARMLESS = re.compile(
     r"All log messages before absl::InitializeLog"
     r"|oneDNN custom operations are on"
@@ -27,6 +29,27 @@ _HARMLESS = re.compile(
 )
 
 
+def use_tensorflow_backend() -> None:
+    """Have Keras run on TensorFlow, whatever KERAS_BACKEND or keras.json say; before Keras is imported.
+
+    Raises:
+        UserError: it is imported already, with another backend.
+    """
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        backend = keras.config.backend()
+        if backend != "tensorflow":
+            raise UserError(
+                f"Keras was imported with the backend {backend}, and tfpipeline needs tensorflow; set "
+                "KERAS_BACKEND=tensorflow before Keras is imported"
+            )
+        return
+    asked = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if asked != "tensorflow":
+        print(f"KERAS_BACKEND={asked} is ignored: tfpipeline runs Keras on TensorFlow", file=sys.stderr)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
 def harmless(line: str) -> bool:
     """Whether a line on standard error is one of TensorFlow's usual start-up lines."""
     return bool(_HARMLESS.search(line))
@@ -36,13 +59,16 @@ def import_tensorflow() -> Any:
     """Import TensorFlow quietly; returns the module. Call it before anything else that imports it.
 
     Respects ``TF_CPP_MIN_LOG_LEVEL`` when the user has set it to 0: then nothing is hidden.
+
+    Raises:
+        UserError: Keras is imported with another backend, or its settings file stops TensorFlow.
     """
+    use_tensorflow_backend()
     if "tensorflow" in sys.modules or os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         import tensorflow
 
         return tensorflow
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.stderr.flush()
     saved = os.dup(2)
     failed = True
@@ -55,6 +81,17 @@ def import_tensorflow() -> Any:
             # the runtime, after which logical devices and collectives can no longer be configured.
             tensorflow.config.list_physical_devices()
             failed = False
+        except AssertionError as error:  # TensorFlow's own copy of Keras 2 asserts what it reads there
+            settings = os.path.join(
+                os.environ.get("KERAS_HOME", os.path.expanduser("~/.keras")), "keras.json"
+            )
+            if not os.path.exists(settings):
+                raise
+            failed = False
+            raise UserError(
+                f"TensorFlow cannot be imported with the settings in {settings}, such as its floatx; correct or "
+                "remove that file"
+            ) from error
         finally:
             sys.stderr.flush()
             os.dup2(saved, 2)

@@ -14,7 +14,10 @@ from typing import Any
 from tfpipeline.checkpoints.checkpoint import Checkpoint
 from tfpipeline.config import Section
 from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.runtime import use_tensorflow_backend
 from tfpipeline.tasks.base import Task
+
+use_tensorflow_backend()  # before anything here imports Keras
 
 __all__ = ["Task", "find", "names", "of_checkpoint", "part_schema"]
 
