@@ -4,20 +4,121 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union, overload
 
+from tfpipeline import paths
 from tfpipeline.errors import UserError, explain_missing_extra
-from tfpipeline.serving.client import PredictClient, Prediction, predictions, tensors
+from tfpipeline.paths import AnyPath
+from tfpipeline.serving.client import PredictClient, Prediction, calls, predictions
+
+if TYPE_CHECKING:
+    from tfpipeline.training.run import Run
+
+Texts = Iterable[Union[str, bytes]]
+_SIGNATURE, _BATCH = "serving_default", 32
+
+
+@overload
+def predict(
+    model: Union[AnyPath, Run],
+    texts: Union[str, bytes],
+    text_pair: Union[str, bytes, None] = None,
+    *,
+    target: Optional[str] = None,
+    signature: str = _SIGNATURE,
+    batch_size: int = _BATCH,
+    **options: Any,
+) -> Prediction: ...
+
+
+@overload
+def predict(
+    model: Union[AnyPath, Run],
+    texts: Texts,
+    text_pair: Union[Texts, str, bytes, None] = None,
+    *,
+    target: Optional[str] = None,
+    signature: str = _SIGNATURE,
+    batch_size: int = _BATCH,
+    **options: Any,
+) -> list[Prediction]: ...
+
+
+def predict(
+    model: Union[AnyPath, Run],
+    texts: Union[Texts, str, bytes],
+    text_pair: Union[Texts, str, bytes, None] = None,
+    *,
+    target: Optional[str] = None,
+    signature: str = _SIGNATURE,
+    batch_size: int = _BATCH,
+    **options: Any,
+) -> Union[Prediction, list[Prediction]]:
+    """Answer one text or many.
+
+        tfpipeline.predict("runs/tweets", "what a day").label
+        tfpipeline.predict("tweets", ["what a day", "they lost my luggage"], target="localhost:8500")
+
+    The model is loaded on each call: for many calls open a predictor once (``with open_local(...) as predictor``), or
+    ask a server.
+
+    Args:
+        model: a run directory, a SavedModel, a model's directory of versions, or a fine-tuned checkpoint; with ``target``
+            the model's name on that server.
+        texts: one text, or a list, an array or a column of them; str, or bytes in UTF-8.
+        text_pair: the second text of each, for models of pairs; one text is taken for all of ``texts``.
+        target: a server, ``HOST:PORT``.
+        signature: the signature to ask; it says how places in texts are counted.
+        batch_size: texts that are answered at once.
+        options: with ``target``, those of :class:`PredictClient`: ``version``, ``timeout``, ``credentials``, ...
+    Returns:
+        One prediction per text, in their order; of one text, its prediction.
+    Raises:
+        UserError: there is no such model, or it takes other inputs.
+        ClientError: the server does not answer, or the texts can't be sent (``InputError``).
+    """
+    one = isinstance(texts, (str, bytes))
+    rows: Any = [texts] if isinstance(texts, (str, bytes)) else texts
+    if isinstance(text_pair, (str, bytes)):
+        rows = list(rows) if isinstance(rows, Iterable) else rows
+        text_pair = [text_pair] * len(rows)
+    inputs = _utf8(rows, text_pair)
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; give 1 or more")
+    found: list[Prediction] = []
+    with _predictor(model, target, signature, options) as predictor:
+        for start in range(0, len(inputs["text"]), batch_size):
+            batch = {name: column[start : start + batch_size] for name, column in inputs.items()}
+            found += predictor.predict(batch["text"], batch.get("text_pair"))
+    return found[0] if one else found
+
+
+def _predictor(
+    model: Union[AnyPath, Run], target: Optional[str], signature: str, options: dict[str, Any]
+) -> Predictor:
+    if target is not None:
+        return ServerPredictor(target, str(model), signature=signature, **options)
+    if options:
+        raise UserError(f"{', '.join(sorted(options))}: for a server only; give its target as well")
+    return open_local(model, signature)
 
 
 class Predictor(abc.ABC):
     """Answers batches of texts; a context manager."""
 
     @abc.abstractmethod
-    def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
-        """One prediction a text, in their order."""
+    def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
+        """One prediction per text, in their order.
+
+        Args:
+            texts: a list, an array or a column of str, or of bytes in UTF-8.
+            text_pair: the second text of each, for models of pairs.
+        Raises:
+            InputError: one string instead of a list, a row that is no text, or lists of different lengths.
+        """
 
     def __enter__(self) -> Predictor:
         return self
@@ -35,7 +136,7 @@ class ServerPredictor(Predictor):
     def __init__(self, target: str, model: str, **options: Any) -> None:
         self._client = PredictClient(target, model=model, **options)
 
-    def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
+    def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
         return self._client.predict(texts, text_pair)
 
     def close(self) -> None:
@@ -50,7 +151,8 @@ class SavedModelPredictor(Predictor):
         signature: a signature that takes strings.
     """
 
-    def __init__(self, path: Path, signature: str = "serving_default") -> None:
+    def __init__(self, path: AnyPath, signature: str = _SIGNATURE) -> None:
+        path = paths.local(path)
         with explain_missing_extra():
             from tfpipeline.runtime import import_tensorflow
 
@@ -65,7 +167,7 @@ class SavedModelPredictor(Predictor):
         self._function = self._model.signatures[signature]
         self._inputs = list(self._function.structured_input_signature[1])
 
-    def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
+    def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
         inputs = _utf8(texts, text_pair)
         _check_inputs("SavedModel", self._inputs, inputs)
         asked = {name: self._tensorflow.constant(value) for name, value in inputs.items()}
@@ -77,45 +179,38 @@ class RunPredictor(Predictor):
     """Runs a trained run's model, or a fine-tuned checkpoint, in this process.
 
     Args:
-        path: a run's directory, or a checkpoint in any form.
+        run: a run's directory, a checkpoint in any form, or a run that is open.
         weights: "best", "last" or "initial".
         signature: one of those that the exported model will have, of strings; it says how places in texts are counted.
     """
 
-    def __init__(
-        self, path: Union[str, Path], weights: str = "best", signature: str = "serving_default"
-    ) -> None:
+    def __init__(self, run: Union[AnyPath, Run], weights: str = "best", signature: str = _SIGNATURE) -> None:
         with explain_missing_extra():
             from tfpipeline.runtime import import_tensorflow
 
             self._tensorflow = import_tensorflow()
             from tfpipeline.export import signatures
-            from tfpipeline.training import open_run
-        self._run = open_run(path)
+            from tfpipeline.training import Run, open_run
+        self._run = run if isinstance(run, Run) else open_run(run)
         units = signatures.text_signatures(self._run.task)
-        _check_signature(path, signature, units)
+        _check_signature(self._run.name, signature, units)
         self._in_unit = functools.partial(signatures.in_unit, self._run.task, units[signature])
         self._model = self._run.model(weights)
 
-    def predict(self, texts: Sequence[str], text_pair: Optional[Sequence[str]] = None) -> list[Prediction]:
+    def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
         wanted = ["text", *(["text_pair"] if self._run.has_pairs else [])]
         inputs = _utf8(texts, text_pair)
         _check_inputs("run", wanted, inputs)
-        answers = self._run.answer(self._model, texts, text_pair)
+        answers = self._run.answer(self._model, inputs["text"], inputs.get("text_pair"))
         constant = self._tensorflow.constant
         strings = {name: constant(value) for name, value in inputs.items()}
         counted = self._in_unit({name: constant(array) for name, array in answers.items()}, strings)
         return predictions.decode({name: tensor.numpy() for name, tensor in counted.items()})
 
 
-def _utf8(texts: Sequence[str], text_pair: Optional[Sequence[str]]) -> dict[str, list[bytes]]:
-    """What is asked, as it would be sent to a server.
-
-    Raises:
-        InputError: a text is none that UTF-8 can carry, as the client has it.
-    """
-    inputs = {"text": texts, **({"text_pair": text_pair} if text_pair is not None else {})}
-    return {name: tensors.utf8(value, name) for name, value in inputs.items()}
+def _utf8(texts: Texts, text_pair: Optional[Texts]) -> dict[str, list[bytes]]:
+    """What is asked, as it would be sent to a server, and refused as the client refuses it."""
+    return {name: list(column) for name, column in calls.text_inputs(texts, text_pair).items()}
 
 
 def _check_signature(path: Union[str, Path], signature: str, known: Iterable[str]) -> None:
@@ -137,13 +232,15 @@ def _check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> Non
     )
 
 
-def open_local(source: Union[str, Path], signature: str = "serving_default") -> Predictor:
+def open_local(source: Union[AnyPath, Run], signature: str = _SIGNATURE) -> Predictor:
     """The predictor for a run directory, a SavedModel, a directory of versions, or a fine-tuned checkpoint.
 
     Raises:
         UserError: it is none of them.
     """
-    path = Path(source)
+    if not isinstance(source, (str, os.PathLike)):
+        return RunPredictor(source, signature=signature)
+    path = paths.local(source)
     if (path / "saved_model.pb").is_file():
         return SavedModelPredictor(path, signature)
     versions = []

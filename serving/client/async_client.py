@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Optional, TypeVar, Union
 
@@ -33,8 +33,8 @@ class AsyncPredictClient(BaseClient):
 
     async def predict(
         self,
-        texts: Sequence[Union[str, bytes]],
-        text_pair: Optional[Sequence[Union[str, bytes]]] = None,
+        texts: Iterable[Union[str, bytes]],
+        text_pair: Optional[Iterable[Union[str, bytes]]] = None,
         *,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,

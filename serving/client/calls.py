@@ -7,7 +7,7 @@ the response. What several calls make together is in ``conversations.py``.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
@@ -225,7 +225,7 @@ def predict_request(
     return request
 
 
-def text_inputs(texts: Sequence[Any], text_pair: Optional[Sequence[Any]]) -> dict[str, np.ndarray]:
+def text_inputs(texts: Iterable[Any], text_pair: Optional[Iterable[Any]]) -> dict[str, np.ndarray]:
     """The inputs of a text signature: ``text``, and ``text_pair`` for models of pairs.
 
     Args:
@@ -241,6 +241,14 @@ def text_inputs(texts: Sequence[Any], text_pair: Optional[Sequence[Any]]) -> dic
     for name, rows in given.items():
         if isinstance(rows, (str, bytes)):
             raise InputError(f'input "{name}" is one string; give a list of texts')
+        if isinstance(rows, (Mapping, Set)) or hasattr(
+            rows, "columns"
+        ):  # whose walk gives no texts, or no order
+            raise InputError(
+                f'input "{name}" is {type(rows).__name__}; give a list of texts, of a table one column'
+            )
+        if not isinstance(rows, Iterable) or getattr(rows, "ndim", 1) == 0:
+            raise InputError(f'input "{name}" is {type(rows).__name__}; give a list of texts')
         sent = tensors.utf8(list(rows), name)
         columns[name] = np.empty(len(sent), dtype=object)
         columns[name][:] = sent

@@ -8,7 +8,7 @@ carry the steps out, so that they cannot differ in anything else.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, TypeVar, Union
 
@@ -69,8 +69,8 @@ def check_seconds(timeout: Any, name: str = "timeout") -> float:
 
 def predict(
     endpoint: calls.Endpoint,
-    texts: Sequence[Any],
-    text_pair: Optional[Sequence[Any]],
+    texts: Iterable[Any],
+    text_pair: Optional[Iterable[Any]],
     batch_size: Optional[int],
     timeout: Optional[float],
 ) -> Conversation[list[predictions.Prediction]]:

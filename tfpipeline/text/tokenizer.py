@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
+from tfpipeline.text.graphs import HOST, graph, strings
 from tfpipeline.text.normalizer import (
     BLANK,
     COMPLEX,
@@ -26,48 +26,9 @@ from tfpipeline.text.unicode_tables import isolated_points, space_points
 from tfpipeline.text.vocabulary import prefix_tables, special_ids, token_ids
 from tfpipeline.text.wordpiece import LongestMatch, PrefixTable
 
-_HOST = "/CPU:0"
 _TEXTS = tf.TensorSpec([None], tf.string)
 _LENGTH = tf.TensorSpec([], tf.int32)
 _SHARE = tf.TensorSpec([], tf.float64)
-
-
-def _graph(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
-    """A method as one graph for all sizes, on the host; two of them, with and without offsets.
-
-    Strings live on the host; integer operations that were placed on an accelerator would copy their inputs and
-    outputs across, many times a call.
-    """
-
-    def compile_method(method: Callable[..., Any]) -> Any:
-        def on_host(offsets: bool) -> Any:
-            def run(*arguments: Any) -> Any:
-                with tf.device(_HOST):
-                    return method(*arguments, offsets=offsets)
-
-            # What tf.function shall see: the method without the keyword.
-            seen = inspect.signature(method)
-            parameters = [one for one in seen.parameters.values() if one.kind != one.KEYWORD_ONLY]
-            run.__signature__ = seen.replace(parameters=parameters)  # type: ignore[attr-defined]
-            return tf.function(run, input_signature=signature, autograph=False)
-
-        return _Graphs(on_host(False), on_host(True))
-
-    return compile_method
-
-
-class _Graphs:
-    """A method's two graphs, chosen by the keyword ``offsets``."""
-
-    def __init__(self, plain: Any, with_offsets: Any) -> None:
-        self._plain, self._with_offsets = plain, with_offsets
-
-    def bound(self, instance: Any, *, offsets: bool) -> Any:
-        """One of them, as an instance's own ``tf.function``."""
-        return (self._with_offsets if offsets else self._plain).__get__(instance, type(instance))
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return lambda *arguments, offsets=False: self.bound(instance, offsets=offsets)(*arguments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +78,7 @@ class WordPieceTokenizer(tf.Module):
         self._cls, self._sep = special[options.cls_token], special[options.sep_token]
         self._pad, self._unknown = special[options.pad_token], special[options.unk_token]
 
-        with tf.device(_HOST):
+        with tf.device(HOST):
             self._build(ids, special)
 
     def _build(self, ids: dict[str, int], special: dict[str, int]) -> None:
@@ -152,7 +113,7 @@ class WordPieceTokenizer(tf.Module):
         Returns:
             RaggedTensor int32 [B, None], row splits int64.
         """
-        values, splits = self._tokenize(texts)
+        values, splits = self._tokenize(strings(texts, "texts"))
         return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
     def __call__(
@@ -190,7 +151,10 @@ class WordPieceTokenizer(tf.Module):
             ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor), or windows
                 get nowhere.
             TypeError: max_length is no integer.
+            UserError: one text instead of several, or something that is no text.
         """
+        texts = strings(texts, "texts")
+        text_pair = None if text_pair is None else strings(text_pair, "text_pair")
         if truncation is not None:
             max_length = truncation.max_length
         special = 2 if text_pair is None else 3
@@ -221,7 +185,7 @@ class WordPieceTokenizer(tf.Module):
             offsets=offsets,
         )
 
-    @_graph(_TEXTS)
+    @graph(_TEXTS)
     def _tokenize(self, texts: Any, *, offsets: bool) -> tuple[Any, Any]:
         """Flat ids int32 [tokens] and row splits int64 [B + 1]."""
         tokens = self._tokens(texts, offsets)
@@ -276,13 +240,13 @@ class WordPieceTokenizer(tf.Module):
         codes = tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32)
         return text, ends, tf.gather(classes, codes)
 
-    @_graph(_TEXTS, _LENGTH, _SHARE)
+    @graph(_TEXTS, _LENGTH, _SHARE)
     def _encode(self, texts: Any, max_length: Any, tail: Any, *, offsets: bool) -> dict[str, Any]:
         tokens = self._tokens(texts, offsets)
         kept = tf.minimum(tokens.lengths, max_length - 2)
         return self._pad_batch([(tokens, kept)], tail)
 
-    @_graph(_TEXTS, _TEXTS, _LENGTH, _SHARE)
+    @graph(_TEXTS, _TEXTS, _LENGTH, _SHARE)
     def _encode_pair(
         self, texts: Any, text_pair: Any, max_length: Any, tail: Any, *, offsets: bool
     ) -> dict[str, Any]:
@@ -290,7 +254,7 @@ class WordPieceTokenizer(tf.Module):
         first_kept, second_kept = longest_first(first.lengths, second.lengths, max_length - 3)
         return self._pad_batch([(first, first_kept), (second, second_kept)], tail)
 
-    @_graph(_TEXTS, _TEXTS, _LENGTH, _LENGTH, _LENGTH, _LENGTH)
+    @graph(_TEXTS, _TEXTS, _LENGTH, _LENGTH, _LENGTH, _LENGTH)
     def _encode_long_pair(
         self,
         texts: Any,
