@@ -85,7 +85,7 @@ def measure(
     return {name: figures[1:] for name, figures in measured.items()}
 
 
-def write_random(directory: Path, vocabulary: Path, shape: dict[str, int]) -> Path:
+def write_random(directory: Path, vocabulary: Path, shape: dict[str, Any]) -> Path:
     """A Hugging Face directory of a size, with random weights and MiniLM's vocabulary."""
     from tfpipeline import checkpoints
     from tfpipeline.models import BertConfig, neutral

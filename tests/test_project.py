@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def test_public_names_load():
         "evaluate",
         "export_run",
         "load",
+        "predict",
         "serve",
         "train",
     ]
@@ -41,6 +43,58 @@ def test_import_brings_nothing_heavy():
     code = "import sys, tfpipeline, tfpipeline.cli; print([m for m in ('tensorflow', 'keras', 'numpy', 'pydantic', 'grpc') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+LAZY = [
+    path
+    for folder in ("tfpipeline", "export", "serving")
+    for path in sorted((ROOT / folder).rglob("__init__.py"))
+    if "= attach(" in path.read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("path", LAZY, ids=lambda path: path.parent.name)
+def test_type_checkers_see_what_is_loaded_on_first_use(path):
+    """The imports that only they read are the table that Python reads."""
+    tree = ast.parse(path.read_text("utf-8"))
+    (call,) = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "attach"
+    ]
+    (block,) = [
+        node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    read = {
+        alias.asname: node.module for node in block.body for alias in node.names if alias.asname == alias.name
+    }
+    assert read == ast.literal_eval(call.args[1])
+
+
+def test_the_public_functions_have_types(tmp_path):
+    """As mypy sees them from another project: none is Any."""
+    code = [f"reveal_type(tfpipeline.{name})" for name in tfpipeline.__all__]
+    code += ["reveal_type(tfpipeline.predict('m', 'one'))", "reveal_type(tfpipeline.predict('m', ['two']))"]
+    (tmp_path / "theirs.py").write_text("\n".join(["import tfpipeline", *code]))
+    # The project's own modules alone: the others have no types, and take minutes to read.
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file",
+        str(ROOT / "pyproject.toml"),
+        str(tmp_path / "theirs.py"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    revealed = re.findall(r'Revealed type is "(.*)"', done.stdout)
+    assert len(revealed) == len(code), done.stdout
+    assert not [text for text in revealed if text == "Any"]
+    by_name = dict(zip(tfpipeline.__all__, revealed))
+    assert by_name["train"].startswith("def (run_file: str | os.PathLike[str] | ")
+    assert by_name["train"].endswith("-> tfpipeline.training.run.Run")
+    assert by_name["load"].endswith("-> tfpipeline.models.text_model.TextModel")
+    assert [text.replace("tfpipeline.serving.client.predictions.", "") for text in revealed[-2:]] == [
+        "Prediction",
+        "list[Prediction]",
+    ]
 
 
 @pytest.mark.parametrize("link", ["export", "serving"])

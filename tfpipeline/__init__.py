@@ -8,20 +8,34 @@ The names below are loaded on first use, so that ``import tfpipeline`` costs not
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfpipeline._lazy import attach
+
+if TYPE_CHECKING:  # what the table below loads on first use, for type checkers and editors
+    from tfpipeline.checkpoints.conversion import convert as convert
+    from tfpipeline.errors import UserError as UserError
+    from tfpipeline.evaluation.compare import evaluate as evaluate
+    from tfpipeline.export.publish import export_run as export_run
+    from tfpipeline.predictors import predict as predict
+    from tfpipeline.serving.client.sync_client import PredictClient as PredictClient
+    from tfpipeline.serving.server.run import serve as serve
+    from tfpipeline.training.loop import train as train
+    from tfpipeline.training.opening import load as load
 
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "PredictClient": "tfpipeline.serving.client",
+        "PredictClient": "tfpipeline.serving.client.sync_client",
         "UserError": "tfpipeline.errors",
-        "convert": "tfpipeline.checkpoints",
-        "evaluate": "tfpipeline.evaluation",
-        "export_run": "tfpipeline.export",
-        "load": "tfpipeline.training",
-        "serve": "tfpipeline.serving.server",
-        "train": "tfpipeline.training",
+        "convert": "tfpipeline.checkpoints.conversion",
+        "evaluate": "tfpipeline.evaluation.compare",
+        "export_run": "tfpipeline.export.publish",
+        "load": "tfpipeline.training.opening",
+        "predict": "tfpipeline.predictors",
+        "serve": "tfpipeline.serving.server.run",
+        "train": "tfpipeline.training.loop",
     },
 )

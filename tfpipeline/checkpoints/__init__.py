@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfpipeline._lazy import attach
+
+if TYPE_CHECKING:  # what the table below loads on first use, for type checkers and editors
+    from tfpipeline.checkpoints.checkpoint import Checkpoint as Checkpoint
+    from tfpipeline.checkpoints.conversion import Conversion as Conversion
+    from tfpipeline.checkpoints.conversion import convert as convert
+    from tfpipeline.checkpoints.conversion import is_checkpoint as is_checkpoint
+    from tfpipeline.checkpoints.conversion import load as load
+    from tfpipeline.checkpoints.conversion import write as write
+    from tfpipeline.checkpoints.extension import extend as extend
+    from tfpipeline.checkpoints.extension import read_tokens as read_tokens
+    from tfpipeline.checkpoints.parity import parity_report as parity_report
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

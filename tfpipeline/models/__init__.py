@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfpipeline._lazy import attach
+from tfpipeline.runtime import use_tensorflow_backend
+
+if TYPE_CHECKING:  # what the table below loads on first use, for type checkers and editors
+    from tfpipeline.models.config import ACTIVATIONS as ACTIVATIONS
+    from tfpipeline.models.config import BertConfig as BertConfig
+    from tfpipeline.models.encoder import BertEncoder as BertEncoder
+    from tfpipeline.models.heads import ClassificationHead as ClassificationHead
+    from tfpipeline.models.heads import HeadGroup as HeadGroup
+    from tfpipeline.models.heads import MultiLabelHead as MultiLabelHead
+    from tfpipeline.models.kernels import Noise as Noise
+    from tfpipeline.models.text_model import TextModel as TextModel
+    from tfpipeline.models.token_heads import SpanHead as SpanHead
+    from tfpipeline.models.token_heads import TaggingHead as TaggingHead
+
+use_tensorflow_backend()  # before anything here imports Keras
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import keras
 from keras import ops
@@ -43,6 +43,10 @@ class TextModel(keras.Model):
         if encoder.pooler is not None and not head.uses_pooler:
             encoder.pooler.trainable = False  # it gets no gradient, so weight decay must not shrink it
         self.built = True
+
+    if TYPE_CHECKING:  # Keras has no types of its own
+
+        def __call__(self, inputs: Mapping[str, Any], **options: Any) -> dict[str, Any]: ...
 
     def call(
         self, inputs: Mapping[str, Any], training: Optional[bool] = None, noise: Optional[Noise] = None

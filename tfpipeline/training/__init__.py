@@ -9,7 +9,23 @@ open_run(path)    the same, or a fine-tuned checkpoint of someone else as a run
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfpipeline._lazy import attach
+from tfpipeline.runtime import use_tensorflow_backend
+
+if TYPE_CHECKING:  # what the table below loads on first use, for type checkers and editors
+    from tfpipeline.training.finetuned import FineTunedCheckpoint as FineTunedCheckpoint
+    from tfpipeline.training.loop import Interrupted as Interrupted
+    from tfpipeline.training.loop import train as train
+    from tfpipeline.training.opening import load as load
+    from tfpipeline.training.opening import open_run as open_run
+    from tfpipeline.training.planning import plan as plan
+    from tfpipeline.training.run import Run as Run
+    from tfpipeline.training.run import is_run as is_run
+    from tfpipeline.training.run_config import RunConfig as RunConfig
+
+use_tensorflow_backend()  # before anything here imports Keras
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
