@@ -63,6 +63,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
+    # "." and not nothing: an editable install is then a path, which type checkers and editors follow, and no finder.
+    package_dir={"": "."},
     packages=find_packages(include=["tfpipeline", "tfpipeline.*"]),
     package_data={"tfpipeline": ["py.typed"], "tfpipeline.text": ["*.npz"]},
     python_requires=">=3.9",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
+import os
 import re
 import subprocess
 import sys
@@ -95,6 +97,29 @@ def test_the_public_functions_have_types(tmp_path):
         "Prediction",
         "list[Prediction]",
     ]
+
+
+def test_the_wheel_has_every_file():
+    """Every folder with modules is a package, behind the links too, and what is not Python is package data."""
+    (call,) = [
+        node.value
+        for node in ast.parse((ROOT / "setup.py").read_text("utf-8")).body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    arguments = {keyword.arg: keyword.value for keyword in call.keywords}
+    # With this an editable install is a path, not a finder, which neither mypy nor editors follow.
+    assert ast.literal_eval(arguments["package_dir"]) == {"": "."}
+    data = ast.literal_eval(arguments["package_data"])
+    found = set()
+    for folder, folders, names in os.walk(ROOT / "tfpipeline", followlinks=True):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        package = ".".join(Path(folder).relative_to(ROOT).parts)
+        found.add(package)
+        assert "__init__.py" in names, folder
+        for name in names:
+            patterns = ["*.py", *data.get(package, ())]
+            assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), f"{folder}/{name}"
+    assert {"tfpipeline.export", "tfpipeline.serving.client", "tfpipeline.checkpoints.formats"} <= found
 
 
 @pytest.mark.parametrize("link", ["export", "serving"])
