@@ -54,6 +54,23 @@ def test_the_last_steps_of_a_long_run_differ():
     np.testing.assert_allclose(last, [3 / total, 2 / total, 1 / total, 0], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("linear", lambda r: 0.1 + 0.9 * r),
+        ("cosine", lambda r: 0.1 + 0.9 * (1 - math.cos(math.pi * r)) / 2),
+        ("polynomial", lambda r: 0.1 + 0.9 * r**1.7),
+    ],
+)
+def test_float64_has_no_float32_in_it(name, share):
+    options = TrainingOptions(
+        precision="float64", learning_rate=0.3, warmup=7, schedule={"name": name, "power": 1.7, "end": 0.1}
+    )
+    schedule = build_schedule(options, 100)
+    expected = [0.3 * step / 7 for step in range(7)] + [0.3 * share((100 - t) / 93) for t in range(7, 101)]
+    np.testing.assert_allclose(rates(schedule, 101), expected, rtol=1e-15)
+
+
 @pytest.mark.parametrize(("warmup", "steps"), [(0.1, 10), (0.0, 0), (7, 7), (1, 1), (0.999, 100)])
 def test_warmup_is_steps_or_a_share(warmup, steps):
     assert build_schedule(TrainingOptions(warmup=warmup), 100).warmup_steps == steps

@@ -209,13 +209,13 @@ class Task(abc.ABC):
         return np.zeros((len(examples), 2), np.int64)
 
     def weights(self, examples: Sequence[Example], *, training: bool) -> np.ndarray:
-        """How much each row counts, float32 [N]; by default the weight that the data gives it.
+        """How much each row counts, float64 [N]; by default the weight that the data gives it.
 
         Args:
             examples: the rows.
             training: whether they are trained on; a score counts classes as they are.
         """
-        return np.fromiter((example.weight for example in examples), np.float32, len(examples))
+        return np.fromiter((example.weight for example in examples), np.float64, len(examples))
 
     # The model.
 

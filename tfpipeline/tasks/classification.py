@@ -129,7 +129,7 @@ class Classification(PooledTask):
             )
         else:
             of_class = np.array([wanted.get(label, 1.0) for label in self.labels])
-        return (weights * of_class[indices]).astype(np.float32)
+        return np.asarray(weights * of_class[indices])
 
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
         import tensorflow as tf

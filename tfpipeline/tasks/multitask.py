@@ -195,7 +195,7 @@ class Multitask(Task):
         filled = _fill(self.options, examples)
         for name, part in self.parts.items():
             rows = _Filled(self.options, name, examples, filled[name])
-            share = filled[name].astype(np.float32)
+            share = filled[name].astype(np.float64)
             if training and type(part).weights is not Task.weights:
                 # What the head's own task makes of its rows (balanced classes), over the weight they have anyway.
                 own = Task.weights(part, rows, training=True)

@@ -1,18 +1,23 @@
-"""The optimizer of a run: Keras's own, with decay and learning rate by variable.
+"""The optimizer of a run: Keras's own, with decay and learning rate by variable, and a rate that callbacks may set.
 
 All five decay weights apart from the gradient: each step first takes ``rate * weight_decay * w`` off a weight w
 (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, where the schedule scales both), then does the
 optimizer's own step. For LAMB this is Keras's reading: in its paper the decay is part of what the trust ratio scales.
 
 None clips: Keras would clip each replica's gradient before the sum over replicas; the training step clips the sum.
+
+In float64 the constants are float64 as well: Keras's optimizers cast theirs with ``ops.cast(0.9, "float64")``, and TensorFlow
+makes a Python number float32 first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -35,6 +40,9 @@ class _ByVariable:
     Both are done where the variable is updated. Keras's own decay comes before that for all variables at once,
     with one rate, which it works out anew for each of them.
 
+    ``learning_rate`` can be set although a schedule gives it, as Keras's callbacks do: a factor on the whole schedule is kept in
+    a variable, so that it is on every replica, is saved and restored with the optimizer, and needs no new trace.
+
     Args:
         factors: share of the learning rate by the variable's path; 1 where it is missing.
     """
@@ -42,10 +50,52 @@ class _ByVariable:
     def __init__(self, *arguments: Any, factors: Mapping[str, float] | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._factors = dict(factors or {})
+        self.times_set = 0  # how often somebody set the learning rate in this process
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         super().build(variables)  # type: ignore[misc]
+        self._prepare(variables)
+
+    def _prepare(self, variables: Sequence[keras.Variable]) -> None:
         self._factor_at = tuple(self._factors.get(variable.path, 1.0) for variable in variables)
+        self.schedule_factor = self.add_variable(  # type: ignore[attr-defined]
+            (), "ones", dtype=variables[0].dtype, name="schedule_factor"
+        )
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the next step, the factor in it; of the head, under layer-wise decay."""
+        return self.scheduled_rate(self.iterations) * self.schedule_factor  # type: ignore[attr-defined]
+
+    @learning_rate.setter
+    def learning_rate(self, rate: Any) -> None:
+        """Scale the schedule so that the next step has this rate; where the schedule is at 0, so that this is its peak.
+
+        Raises:
+            UserError: ``rate`` is no number of at least 0.
+        """
+        try:
+            wanted = float(ops.convert_to_numpy(rate))
+        except (TypeError, ValueError):
+            wanted = math.nan
+        if not (0 <= wanted < math.inf):
+            raise UserError(
+                f"a callback set the learning rate to {rate!r}, which is not a number of at least 0; set a number (the "
+                "schedule itself is chosen with training.schedule)"
+            )
+        self.times_set += 1
+        scheduled = float(ops.convert_to_numpy(self.scheduled_rate(self.iterations)))  # type: ignore[attr-defined]
+        if scheduled > 0:
+            self.schedule_factor.assign(wanted / scheduled)
+        elif wanted > 0:  # at the first step of a warm-up, and after the last step
+            self.schedule_factor.assign(wanted / self._learning_rate.peak)  # type: ignore[attr-defined]
+
+    def scheduled_rate(self, step: Any) -> Any:
+        """The schedule's rate of a step, before the factor."""
+        return self._learning_rate(step)  # type: ignore[attr-defined]
+
+    def _get_current_learning_rate(self) -> Any:
+        return self.learning_rate
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
         optimizer: Any = super()
@@ -136,7 +186,7 @@ class Adafactor(_ByVariable, keras.optimizers.Adafactor):
                 )
             whole.append(self.add_variable_from_reference(variable, name="velocity"))
         self._r, self._c, self._v = rows, columns, whole
-        self._factor_at = tuple(self._factors.get(variable.path, 1.0) for variable in variables)
+        self._prepare(variables)
 
 
 def build_optimizer(
@@ -164,6 +214,8 @@ def build_optimizer(
         factors={**layer_factors(model, options.layer_decay), **head_factors(model, options.learning_rate)},
         name="optimizer",  # Keras would number them, and checkpoints store variables by path
     )
+    if options.precision == "float64":
+        _widen(optimizer)
     optimizer.exclude_from_weight_decay(
         var_list=[variable for variable in variables if variable.path.rpartition("/")[2] in UNDECAYED]
     )
@@ -209,11 +261,20 @@ def learning_rate_at(optimizer: keras.optimizers.Optimizer, step: int) -> float:
             schedule does not count: ``optimizer.iterations`` is what it does count.
         step: steps done before.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = inner._learning_rate  # `learning_rate` is its value at the present step
-    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        rate = rate(step)
-    return float(ops.convert_to_numpy(rate))
+    inner = innermost(optimizer)
+    return float(ops.convert_to_numpy(inner.scheduled_rate(step) * inner.schedule_factor))
+
+
+def innermost(optimizer: keras.optimizers.Optimizer) -> Any:
+    """The optimizer that updates, of one perhaps inside a :class:`keras.optimizers.LossScaleOptimizer`."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _widen(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let an optimizer's constants be float64 wherever they are cast."""
+    for name, value in vars(optimizer).items():
+        if isinstance(value, float):
+            setattr(optimizer, name, np.float64(value))
 
 
 def _resource(variable: Any) -> tf.Tensor:

@@ -35,6 +35,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: T.
         power: of ``polynomial``.
         end: share of the peak that is left after the last step; not of ``constant``.
+        dtype: of the rates.
     """
 
     def __init__(
@@ -45,12 +46,13 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: int,
         power: float = 1.0,
         end: float = 0.0,
+        dtype: str = "float32",
     ) -> None:
         super().__init__()
         if name not in ("linear", "cosine", "polynomial", "constant"):
             raise ValueError(f'no schedule is called "{name}"')
         self.name, self.peak, self.power, self.end = name, peak, power, end
-        self.warmup_steps, self.total_steps = warmup_steps, total_steps
+        self.warmup_steps, self.total_steps, self.dtype = warmup_steps, total_steps, dtype
 
     def __call__(self, step: Any) -> Any:
         """The rate of a step.
@@ -58,18 +60,18 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         Args:
             step: t, an integer or an integer scalar of any kind.
         Returns:
-            float32 scalar.
+            scalar of ``dtype``.
         """
         # Whole numbers are subtracted as such: float32 has no odd ones above 2 ** 24.
         step = ops.cast(step, "int64")
-        rising = ops.cast(step, "float32") / max(1, self.warmup_steps)
+        rising = ops.cast(step, self.dtype) / max(1, self.warmup_steps)
         share = ops.where(step < self.warmup_steps, rising, self._after(step))
         return self.peak * share
 
     def _after(self, step: Any) -> Any:
         if self.name == "constant":
             return 1.0
-        left = ops.cast(ops.maximum(self.total_steps - step, 0), "float32")
+        left = ops.cast(ops.maximum(self.total_steps - step, 0), self.dtype)
         left = left / max(1, self.total_steps - self.warmup_steps)
         if self.name == "cosine":  # (1 - cos x) / 2 without its cancellation near 0, the last steps
             left = ops.square(ops.sin(left * (math.pi / 2)))
@@ -79,7 +81,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        names = ("name", "peak", "warmup_steps", "total_steps", "power", "end")
+        names = ("name", "peak", "warmup_steps", "total_steps", "power", "end", "dtype")
         return {name: getattr(self, name) for name in names}
 
 
@@ -109,4 +111,5 @@ def build_schedule(options: TrainingOptions, total_steps: int) -> Schedule:
         total_steps,
         power=chosen.power,
         end=chosen.end,
+        dtype="float64" if options.precision == "float64" else "float32",
     )

@@ -83,7 +83,7 @@ class TrainStep:
 
         Args:
             batch: the encoder's inputs (int32 [B, T]), the task's targets ([B, ...]) and ``example_weights``
-                (float32 [B]).
+                (floats [B]).
             step: steps done before, over the whole run.
         Returns:
             Scalars, not yet read from the device: ``loss`` (the weighted mean over the global batch) and
@@ -100,7 +100,7 @@ class TrainStep:
             ``loss`` and ``gradient_norm``, [K], and ``stop``, [K]: how many processes want to.
         """
         filled = [fill_up(batch, self._replicas * self._parts) for batch in batches]
-        stacked = {name: np.stack([batch[name] for batch in filled]) for name in filled[0]}
+        stacked = {name: self._as_loss(np.stack([batch[name] for batch in filled])) for name in filled[0]}
         # One trace for every batch size and width, or one for each where shapes must be known.
         shapes = {
             name: array.shape if self._static else (len(filled), *[None] * (array.ndim - 1))
@@ -214,6 +214,10 @@ class TrainStep:
 
     def _loss_dtype(self) -> tf.DType:
         return tf.float64 if self._options.precision == "float64" else tf.float32
+
+    def _as_loss(self, array: np.ndarray) -> np.ndarray:
+        """Weights and targets that are fractions in the loss's dtype; others as they are."""
+        return array.astype(self._loss_dtype().as_numpy_dtype) if array.dtype.kind == "f" else array
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> Any:
