@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
 import sys
 
 import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.backend_context import Context
+from tensorboard.plugins.hparams.list_session_groups import Handler
 
 from tests.training.test_train import At, interrupt
 from tfpipeline.training import Interrupted, train
@@ -26,7 +33,7 @@ def series(run, name, tag):
     ]
 
 
-def test_scalars_sample_and_hparams(tiny_run):
+def test_scalars_and_sample(tiny_run):
     run = train(tiny_run(epochs=2, log_every=2, schedule="constant", warmup=4))
     rates = series(run, "train", "learning_rate")
     assert [step for step, _ in rates] == list(range(2, 15, 2))
@@ -43,11 +50,43 @@ def test_scalars_sample_and_hparams(tiny_run):
     sample = events.Tensors("sample")[0].tensor_proto.string_val[0].decode()
     example = run.examples("train")[0]
     assert f"| {example.source} | {example.label} | {example.text} | [CLS] " in sample
-    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    hparams = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
-    assert hparams["training.learning_rate"].number_value == 0.01
-    assert hparams["training.optimizer.name"].string_value == "adamw"
-    assert hparams["task.pooling"].string_value == "mean"
+
+
+def hparams_table(folder):
+    """What TensorBoard's HParams shows of a log directory, by its own backend: [(settings, scores)], one a run."""
+    multiplexer = EventMultiplexer(tensor_size_guidance={"tensors": 0})
+    multiplexer.AddRunsFromDirectory(str(folder)).Reload()
+    flags = argparse.Namespace(generic_data="true")
+    provider = MultiplexerDataProvider(multiplexer, str(folder))
+    backend = Context(TBContext(data_provider=provider, flags=flags, logdir=str(folder)))
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0, slice_size=10, allowed_statuses=[api_pb2.STATUS_RUNNING, api_pb2.STATUS_SUCCESS, 0]
+    )
+    found = Handler(RequestContext(), backend, "", request).run().session_groups
+    return [
+        (
+            {name: value.WhichOneof("kind") and getattr(value, value.WhichOneof("kind")) for name, value in group.hparams.items()},
+            {value.name.tag: value.value for value in group.metric_values},
+        )
+        for group in found
+    ]
+
+
+def test_hparams_shows_settings_beside_scores(tiny_run, tmp_path):
+    """Of one run, and of several with different settings under one log directory."""
+    one, two = train(tiny_run("a", epochs=2)), train(tiny_run("b", epochs=1, schedule={"name": "cosine"}))
+    last = one.store.state("last")["history"][-1]
+    ((settings, scores),) = hparams_table(one.path / "tensorboard")
+    assert settings["training.learning_rate"] == 0.01
+    assert settings["training.optimizer.name"] == "adamw"
+    assert settings["task.pooling"] == "mean"
+    assert scores["accuracy"] == pytest.approx(last["accuracy"], rel=1e-6)
+    assert scores["loss"] == pytest.approx(last["loss"], rel=1e-6)
+    table = hparams_table(tmp_path)
+    assert {settings["training.schedule.name"]: scores["accuracy"] for settings, scores in table} == {
+        "linear": pytest.approx(last["accuracy"], rel=1e-6),
+        "cosine": pytest.approx(two.store.state("last")["history"][-1]["accuracy"], rel=1e-6),
+    }
 
 
 def test_a_resumed_run_has_each_step_once(tiny_run, tmp_path):

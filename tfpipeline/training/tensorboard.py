@@ -23,7 +23,9 @@ class TensorBoardWriter(keras.callbacks.Callback):
     """Writes ``tensorboard/train`` and ``tensorboard/validation`` of a run.
 
     Scalars by step (loss, gradient_norm, learning_rate, examples_per_second, tokens_per_second; validation: loss and the
-    task's metrics), a sample of the training texts as the model sees them, and the settings as hparams.
+    task's metrics), a sample of the training texts as the model sees them, and the settings as hparams. These stand beside the
+    validation's scalars: TensorBoard joins settings and scores that one folder holds. Which columns there are is left to it, as
+    it would take an ``hparams_config`` of one run for all runs of a log directory.
 
     Args:
         run: the run.
@@ -70,8 +72,10 @@ class TensorBoardWriter(keras.callbacks.Callback):
 
         with self._writers["train"].as_default(step=0):
             tf.summary.text("sample", _sample(self._run, self._run.examples("train")[:_SAMPLE]))
+        with self._writers["validation"].as_default(step=0):
             api.hparams(hparams(self._run))
-        self._writers["train"].flush()
+        for writer in self._writers.values():
+            writer.flush()
 
 
 def hparams(run: Run) -> dict[str, bool | int | float | str]:
