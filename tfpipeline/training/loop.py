@@ -349,16 +349,11 @@ class Trainer:
         loss = state.train_loss
         assert loss is not None
         entry = {"epoch": state.epoch, "step": state.step, "train_loss": loss, **scores}
-        state.history.append(entry)
-        value = scores[self.metric]
         lower = self.metric == "loss" or self.metric in self.run.task.lower_is_better
-        better = state.best is None or (value < state.best if lower else value > state.best)
-        state.waited = 0 if better else state.waited + 1
-        if better:
-            state.best, state.best_epoch, state.best_step = value, state.epoch, state.step
+        better = state.validated(entry, self.metric, lower=lower)
         say(
             f"epoch {state.epoch}, step {state.step}: train loss {loss:.4f}, validation "
-            f"loss {scores['loss']:.4f}, {self.metric} {value:.4f}{' (best so far)' if better else ''}"
+            f"loss {scores['loss']:.4f}, {self.metric} {scores[self.metric]:.4f}{' (best so far)' if better else ''}"
         )
         self.callbacks.on_test_end({**scores, "step": state.step})
         if options.early_stopping and state.waited >= options.early_stopping:

@@ -17,7 +17,7 @@ class State:
     best: float | None = None
     best_epoch: int | None = None  # epochs done at the best validation
     best_step: int | None = None
-    waited: int = 0  # validations since the best one
+    waited: int = 0  # validations since the metric was last better
     history: list[dict[str, float]] = field(default_factory=list)  # one entry a validation
     finished: str | None = None  # why training ended
 
@@ -25,3 +25,28 @@ class State:
     def train_loss(self) -> float | None:
         """The weighted mean loss of the running epoch so far; None before its first batch."""
         return self.loss_sum / self.weight_sum if self.weight_sum else None
+
+    def validated(self, entry: dict[str, float], metric: str, *, lower: bool) -> bool:
+        """Take in a validation; the answer is whether the model is the best so far.
+
+        It is when the metric is better, or as good at a lower loss. Early stopping counts on the metric alone, so an equally good
+        validation does not begin the count anew.
+
+        Args:
+            entry: of the history: ``epoch``, ``step``, and the scores by name.
+            metric: the one that picks the best.
+            lower: whether less of it is better.
+        """
+        value, loss = entry[metric], entry["loss"]
+        better = self.best is None or (value < self.best if lower else value > self.best)
+        ahead = better or (value == self.best and loss < self._best_loss())
+        self.history.append(entry)
+        self.waited = 0 if better else self.waited + 1
+        if ahead:
+            self.best, self.best_epoch, self.best_step = value, int(entry["epoch"]), int(entry["step"])
+        return ahead
+
+    def _best_loss(self) -> float:
+        """The validation loss of the best so far; of a history without it none that anything falls below."""
+        found = [entry["loss"] for entry in self.history if entry["step"] == self.best_step]
+        return found[-1] if found else float("-inf")

@@ -1,0 +1,41 @@
+"""Which validation is the best, worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from tfpipeline.training.state import State
+
+
+def take_in(state, scores, metric, lower):
+    """(metric, loss) of one validation after another: which were the best when they came."""
+    return [
+        state.validated({"epoch": step, "step": step, "loss": loss, metric: value}, metric, lower=lower)
+        for step, (value, loss) in enumerate(scores, len(state.history) + 1)
+    ]
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("accuracy", 1), ("mae", -1)])
+def test_of_equally_good_ones_the_least_loss_is_the_best(metric, sign):
+    state = State()
+    scores = [(0.5, 2.0), (0.7, 1.0), (0.7, 0.9), (0.6, 0.1), (0.7, 0.9), (0.7, 0.95)]
+    best = take_in(state, [(sign * value, loss) for value, loss in scores], metric, lower=sign < 0)
+    assert best == [True, True, True, False, False, False]
+    assert (state.best, state.best_step, state.best_epoch) == (sign * 0.7, 3, 3)
+    assert state.waited == 4  # since the second: a lower loss alone is no better metric
+
+
+def test_a_resumed_run_knows_the_loss_of_its_best():
+    state = State()
+    take_in(state, [(0.5, 1.0), (0.4, 0.2)], "accuracy", lower=False)
+    again = State(**asdict(state))
+    assert take_in(again, [(0.5, 1.0), (0.5, 0.9)], "accuracy", lower=False) == [False, True]
+    assert (again.best_step, again.waited) == (4, 3)
+
+
+def test_a_loss_that_picks_the_best_breaks_no_ties():
+    state = State()
+    assert take_in(state, [(2.0, 2.0), (1.0, 1.0), (1.0, 1.0)], "loss", lower=True) == [True, True, False]
+    assert state.waited == 1
