@@ -308,6 +308,9 @@ for name in ("mirrored", "one_device"):
     strategy = build_strategy(name, TrainingOptions())
     model, step = setup(checkpoint, strategy, precision="mixed_float16", dropout=0.0, clip_norm=0.5)
     losses.append([float(step(batch(rows=8), number)["loss"]) for number in range(8)])
+    step._optimizer.learning_rate = 0.0  # on both devices
+    still = [float(step(batch(rows=8), 8)["loss"]) for _ in range(2)]
+    assert still[0] == still[1] < losses[-1][-1], still
 np.testing.assert_allclose(*losses, rtol=0.02)
 assert losses[0][-1] < 0.9 * losses[0][0], losses
 """

@@ -65,7 +65,10 @@ def hparams_table(folder):
     found = Handler(RequestContext(), backend, "", request).run().session_groups
     return [
         (
-            {name: value.WhichOneof("kind") and getattr(value, value.WhichOneof("kind")) for name, value in group.hparams.items()},
+            {
+                name: value.WhichOneof("kind") and getattr(value, value.WhichOneof("kind"))
+                for name, value in group.hparams.items()
+            },
             {value.name.tag: value.value for value in group.metric_values},
         )
         for group in found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
 from tfpipeline.training import freezing, sources, workers
 from tfpipeline.training.batching import Batching, Group, Split, choose_widths, global_batch_size
-from tfpipeline.training.callbacks import build_callbacks
+from tfpipeline.training.callback_calls import CallbackCalls
+from tfpipeline.training.callback_checks import is_lower_better
+from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import MEETING_SECONDS, Cluster, find_cluster, meet
 from tfpipeline.training.datasets import SPLITS, write_datasets
 from tfpipeline.training.inference import Answers, Inference
@@ -30,7 +33,7 @@ from tfpipeline.training.optimizer import build_optimizer, learning_rate_at
 from tfpipeline.training.run import Run, create_run, is_run, policy
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
-from tfpipeline.training.scoring import check_best_metric, require_metric
+from tfpipeline.training.scoring import require_metric
 from tfpipeline.training.state import State
 from tfpipeline.training.step import WEIGHTS, TrainStep, build_train_step
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
@@ -38,14 +41,13 @@ from tfpipeline.training.tensorboard import TensorBoardWriter
 
 __all__ = ["Interrupted", "Trainer", "WorkersLost", "interruptible", "train"]
 
-_NO_SCORES = ("epoch", "step", "train_loss")
 _ROWS_SHOWN = 5  # of a batch whose loss is no number
 
 
 def train(
     run_file: RunFile,
     overrides: Sequence[str] = (),
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
     *,
     cluster: Cluster | None = None,
     wait: float = MEETING_SECONDS,
@@ -59,7 +61,7 @@ def train(
     Args:
         run_file: a run file's path, or its settings: a dict like it, or a :class:`RunConfig`.
         overrides: ``["training.epochs=2"]``, as ``--set`` takes them.
-        callbacks: ordinary Keras callbacks; ``model.stop_training`` is honoured at the end of an epoch.
+        callbacks: ordinary Keras callbacks, called by the chief alone; see "Callbacks" in docs/training.md.
         cluster: the workers of a training over several machines; by default those of ``TF_CONFIG``.
         wait: seconds to wait for the other workers.
         data: datasets of one's own, "train" and perhaps "validation" and "test", in place of the run file's files; see
@@ -74,6 +76,7 @@ def train(
     mirror = Mirror(run_config.output) if is_remote(run_config.output) else None
     if data is not None:
         run_config = _with_datasets(run_config, data, mirror)
+    wanted = Callbacks(options.callbacks, callbacks, Path(run_config.output).name)
     cluster = cluster or find_cluster()
     kind = choose_strategy(options, cluster)
     path = _directory(run_config, cluster, mirror)
@@ -92,10 +95,10 @@ def train(
     strategy = build_strategy(kind, options, cluster)
     # Before the rows are read: a batch that does not divide is a word in the run file.
     batch_size = global_batch_size(options, strategy.num_replicas_in_sync)
-    run = run or _create(path, run_config)
+    run = run or _create(path, run_config, wanted.check)
     state = State(**saved) if saved else State()
     if not state.finished:
-        Trainer(run, strategy, batch_size, state, callbacks, cluster, mirror).fit()
+        Trainer(run, strategy, batch_size, state, wanted, cluster, mirror).fit()
     return run
 
 
@@ -107,7 +110,7 @@ class Trainer:
         strategy: built.
         batch_size: of a global batch.
         state: where the run stands.
-        callbacks: besides those of the run file.
+        callbacks: of the run file and of the caller.
         cluster: the workers, if there are several.
         mirror: where the run is copied to after each checkpoint.
     """
@@ -118,7 +121,7 @@ class Trainer:
         strategy: tf.distribute.Strategy,
         batch_size: int,
         state: State,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Callbacks,
         cluster: Cluster | None = None,
         mirror: Mirror | None = None,
     ) -> None:
@@ -149,30 +152,22 @@ class Trainer:
             with workers.losing("nothing was trained yet"):
                 workers.share(strategy, [*self.model.variables, *self.optimizer.variables])
         self.model.optimizer = self.optimizer  # where Keras callbacks look for the learning rate
-        if not resumed:
-            self._save(["initial", "last"])
-        self.callbacks = keras.callbacks.CallbackList(
-            [*callbacks, *self._own_callbacks()],
-            add_history=False,
-            model=self.model,
+        self.callbacks = CallbackCalls(
+            callbacks.made(run) if self.writes else [],
+            [TensorBoardWriter(run, state.step)] if self.writes and options.tensorboard else [],
+            self.model,
             epochs=self.epochs,
             steps=self.steps_per_epoch,
-            verbose=0,
+            sharing=None if cluster is None else functools.partial(workers.sharing, strategy),
         )
+        if not resumed:
+            self._save(["initial", "last"])
         self._static = static
         self._phase = -1
         self.step = self._step_of(state.epoch)
         self.infer = Inference(self.model, run.task, strategy=strategy, widths=widths if static else None)
         self._pending: list[tuple[int, np.ndarray, float, tf.Tensor, tf.Tensor]] = []
         self._clock = (time.monotonic(), 0, 0)
-
-    def _own_callbacks(self) -> list[keras.callbacks.Callback]:
-        """Those of the run file; they write, so only the chief has them."""
-        options = self.options
-        made = build_callbacks(options.callbacks, self.run.path.name) if self.writes else []
-        if self.writes and options.tensorboard:
-            made.append(TensorBoardWriter(self.run, self.state.step))
-        return made
 
     def _step_of(self, epoch: int) -> TrainStep:
         """The training step of an epoch: which variables it trains may change from one to the next."""
@@ -203,14 +198,18 @@ class Trainer:
             say(f"resuming at step {state.step} of {self.total_steps}")
         self.model.stop_training = False
         with interruptible() as asked, self._losing():
-            self.callbacks.on_train_begin()
+            self.callbacks.begin(state, self.run.store.callback_arrays() if self.writes else {})
             try:
                 while not state.finished:
                     self._epoch(asked)
             except Interrupted:
-                self.callbacks.on_train_end()  # they close their files
+                self.callbacks.end()  # they close their files
                 raise
-            self.callbacks.on_train_end()
+            if self.callbacks.end():
+                say(
+                    f"a callback set the weights at the end: the last checkpoint has them; the best is that of {self.metric}"
+                )
+                self._save(["last"])
         best = (
             ""
             if state.best is None
@@ -228,7 +227,8 @@ class Trainer:
     def _epoch(self, asked: threading.Event) -> None:
         state, options = self.state, self.options
         self.step = self._step_of(state.epoch)
-        self.callbacks.on_epoch_begin(state.epoch)
+        if state.position == 0:
+            self.callbacks.on_epoch_begin(state.epoch)
         end = min(self.steps_per_epoch, state.position + self.total_steps - state.step)
         title = f"epoch {state.epoch + 1}/{self.epochs}"
         groups = self.batching.groups(
@@ -252,7 +252,7 @@ class Trainer:
                     self._save(["last"])
                 if stop and not last:
                     self._stop_here()
-                if state.position >= end:
+                if state.position >= end or (self.cluster is None and self.model.stop_training):
                     break
         self._read_losses()
         self._end_epoch()
@@ -262,8 +262,7 @@ class Trainer:
     def _train_on(self, group: Group, asked: threading.Event, bar: Step) -> bool:
         """One call of the device; the answer is whether somebody asked to stop."""
         state, options = self.state, self.options
-        for index in range(len(group.batches)):
-            self.callbacks.on_train_batch_begin(state.position + index)
+        self.callbacks.on_train_batches_begin(state.position, len(group.batches))
         first = state.step
         result = self.step.many(group.batches, first, stop=asked.is_set())
         for index, (rows, batch) in enumerate(zip(group.rows, group.batches)):
@@ -278,8 +277,7 @@ class Trainer:
         logs: dict[str, Any] = {"loss": result["loss"][-1]}
         if state.step % options.log_every == 0:
             logs = self._logs()
-        for index in range(len(group.batches)):
-            self.callbacks.on_train_batch_end(state.position - len(group.batches) + index, logs)
+        self.callbacks.on_train_batches_end(state.position - len(group.batches), len(group.batches), logs)
         loss = state.train_loss
         bar.advance(len(group.batches), "" if loss is None else f"loss {loss:.4f}{self._rates(logs)}")
         # Every worker must stop after the same step, whichever was asked.
@@ -349,8 +347,7 @@ class Trainer:
         loss = state.train_loss
         assert loss is not None
         entry = {"epoch": state.epoch, "step": state.step, "train_loss": loss, **scores}
-        lower = self.metric == "loss" or self.metric in self.run.task.lower_is_better
-        better = state.validated(entry, self.metric, lower=lower)
+        better = state.validated(entry, self.metric, lower=is_lower_better(self.run, self.metric))
         say(
             f"epoch {state.epoch}, step {state.step}: train loss {loss:.4f}, validation "
             f"loss {scores['loss']:.4f}, {self.metric} {scores[self.metric]:.4f}{' (best so far)' if better else ''}"
@@ -373,7 +370,7 @@ class Trainer:
         better = entry.pop("better") > 0
         if whole:
             state.loss_sum = state.weight_sum = 0.0
-        self.callbacks.on_epoch_end(state.epoch - 1 if whole else state.epoch, self._keras_logs(entry))
+        self.callbacks.on_epoch_end(state.epoch - 1 if whole else state.epoch, entry)
         stopped = bool(self.model.stop_training)
         if self.cluster is not None:
             stopped = workers.total(self.strategy, int(stopped)) > 0
@@ -386,12 +383,6 @@ class Trainer:
                 f"trained {state.step} steps" if options.steps else f"trained {state.epoch} epochs"
             )
         self._save(["last", "best"] if better else ["last"])
-
-    def _keras_logs(self, entry: dict[str, float]) -> dict[str, float]:
-        """What Keras's fit tells callbacks at the end of an epoch, and the step."""
-        scores = {f"val_{name}": value for name, value in entry.items() if name not in _NO_SCORES}
-        rate = learning_rate_at(self.optimizer, self.state.step - 1)
-        return {"loss": entry["train_loss"], **scores, "learning_rate": rate, "step": entry["step"]}
 
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
@@ -406,8 +397,16 @@ class Trainer:
 
     def _save(self, roles: list[str]) -> None:
         if self.writes:
+            state, keep = self.state, self.options.keep
+            state.callbacks, arrays = self.callbacks.states()
             self.run.store.save(
-                roles, self.state.step, self.model, self.optimizer, asdict(self.state), keep=self.options.keep
+                roles,
+                state.step,
+                self.model,
+                self.optimizer,
+                asdict(state),
+                keep=keep,
+                callback_arrays=arrays,
             )
             if self.mirror is not None:
                 self.mirror.push()
@@ -478,13 +477,13 @@ def _existing(path: Path, run_config: RunConfig) -> Run | None:
     return None
 
 
-def _create(path: Path, run_config: RunConfig) -> Run:
+def _create(path: Path, run_config: RunConfig, check: Callable[[Run], None]) -> Run:
     if path.exists():
         path.rmdir()
     checkpoint = checkpoints.load(run_config.checkpoint)
     options: Any = run_config.task
     splits = tasks.find(options.name).load_splits(options, run_config.data, _nearest(path))
-    return create_run(run_config, checkpoint, splits, path, check_best_metric)
+    return create_run(run_config, checkpoint, splits, path, check)
 
 
 def _nearest(path: Path) -> Path:

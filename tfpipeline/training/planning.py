@@ -18,7 +18,7 @@ from tfpipeline.models.windows import Windows
 from tfpipeline.text import WordPieceTokenizer
 from tfpipeline.training import freezing
 from tfpipeline.training.batching import choose_widths, global_batch_size
-from tfpipeline.training.callbacks import build_callbacks
+from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.run import (
@@ -33,7 +33,6 @@ from tfpipeline.training.run import (
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.schedule import warmup_steps
-from tfpipeline.training.scoring import check_best_metric
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
 
 _SAMPLED = 2000  # rows that are tokenised to know lengths
@@ -120,16 +119,16 @@ def plan(run_file: RunFile, cluster: Cluster | None = None, *, overrides: Sequen
         strategy = build_strategy(kind, options)
         replicas = strategy.num_replicas_in_sync
     batch_size = global_batch_size(options, replicas)
-    build_callbacks([entry for entry in options.callbacks if not entry.name.startswith("wandb.")])
+    callbacks = Callbacks(options.callbacks)
     checkpoint = checkpoints.load(run_config.checkpoint)
     task_options: Any = run_config.task
     splits = tasks.find(task_options.name).load_splits(task_options, run_config.data)
     task = learn_task(run_config, splits)
     config = encoder_config(run_config, checkpoint)
-    if options.best_metric is not None:
+    if options.best_metric is not None or len(callbacks):
         with tempfile.TemporaryDirectory() as scratch:
             validation = {"validation": splits["validation"]}
-            check_best_metric(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
+            callbacks.check(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
     lengths, cut = _lengths(splits["train"], checkpoint, run_config)
     truncation, pair = run_config.text.truncation, run_config.data.text_pair is not None
     static = has_static_shapes(strategy, options)

@@ -3,47 +3,77 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.models import BertEncoder, TextModel
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.run import Run, policy, windows
 
+NO_SCORES = ("epoch", "step", "train_loss")  # of an entry of a run's history
 
-def check_best_metric(run: Run) -> None:
+
+class ScoreNames:
+    """What the scores of a run's validation rows are called; worked out when a name is not one that each run has.
+
+    Args:
+        run: laid out, with its validation rows; it needs no weights.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._found: list[str] | None = None
+
+    def __contains__(self, name: object) -> bool:
+        return name in ("loss", self._run.task.best_metric) or name in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def _all(self) -> list[str]:
+        if self._found is None:
+            self._found = _validated(self._run) or score_names(self._run)
+        return self._found
+
+
+def check_best_metric(run: Run, names: ScoreNames | None = None) -> None:
     """Refuse a metric of the run file that validation does not give.
 
     Args:
-        run: as :func:`score_names` has it.
+        run: as :class:`ScoreNames` has it.
+        names: of its scores.
     Raises:
         UserError: ``training.best_metric`` is none of the scores.
     """
     metric = run.config.training.best_metric
-    if metric is not None and metric != "loss":  # that one, and the task's own, are always there
-        require_metric(metric, score_names(run))
+    names = names or ScoreNames(run)
+    if metric is not None and metric not in names:
+        require_metric(metric, names)
 
 
 def score_names(run: Run) -> list[str]:
     """What the scores of a run's validation rows are called.
 
-    Which there are depends on the task, on what it learnt and on the rows, so a model is scored: an untrained one, the
-    smallest that has the run's vocabulary and positions.
+    Which there are depends on the task, on what it learnt and on the rows, so the :func:`smallest_model` is scored.
 
     Args:
-        run: laid out, with its validation rows; it needs no weights.
+        run: as :class:`ScoreNames` has it.
     """
+    examples = run.examples("validation")
+    targets = run.task.targets(examples)
+    cache = run.token_cache("validation", examples)
+    found = Inference(smallest_model(run), run.task)(examples, cache, targets, "names of the scores")
+    return list(found.scores(run.task, targets, run.task.weights(examples, training=False)))
+
+
+def smallest_model(run: Run) -> TextModel:
+    """An untrained model of a run's kind, the smallest that has its vocabulary and positions."""
     small = dataclasses.replace(
         run.bert_config, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4
     )
     with policy("float32"):
         head = run.task.head(small, seed=run.config.training.seed)
-        model = TextModel(BertEncoder(small), head, windows(run.config))
-    examples = run.examples("validation")
-    targets = run.task.targets(examples)
-    cache = run.token_cache("validation", examples)
-    found = Inference(model, run.task)(examples, cache, targets, "names of the scores")
-    return list(found.scores(run.task, targets, run.task.weights(examples, training=False)))
+        return TextModel(BertEncoder(small), head, windows(run.config))
 
 
 def require_metric(metric: str, scores: Iterable[str]) -> None:
@@ -51,3 +81,11 @@ def require_metric(metric: str, scores: Iterable[str]) -> None:
     scores = list(scores)
     if metric not in scores:
         raise UserError(f'training.best_metric: there is no metric "{metric}"{did_you_mean(metric, scores)}')
+
+
+def _validated(run: Run) -> list[str]:
+    """The names in the history of a run that has been validated; none before that."""
+    if "last" not in run.store.index():
+        return []
+    history = run.store.state("last")["history"]
+    return [name for name in history[-1] if name not in NO_SCORES] if history else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -19,6 +20,7 @@ class State:
     best_step: int | None = None
     waited: int = 0  # validations since the metric was last better
     history: list[dict[str, float]] = field(default_factory=list)  # one entry a validation
+    callbacks: list[dict[str, Any]] = field(default_factory=list)  # see callback_state
     finished: str | None = None  # why training ended
 
     @property

@@ -2,7 +2,7 @@
 
     checkpoints/
       index.json          {"initial": "step-00000000", "last": "step-00000206", "best": "step-00000103"}
-      step-00000206/      model.safetensors, optimizer.safetensors, state.json
+      step-00000206/      model.safetensors, optimizer.safetensors, state.json, perhaps callbacks.safetensors
 
 Variables are stored by their Keras path. A step's directory appears whole or not at all (temporary name,
 fsync, rename); the index is replaced after it, so that it never names something half-written; directories
@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tfpipeline.files import TEMPORARY_PREFIX, atomic_directory, write_failure, 
 
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
+CALLBACKS_FILE = "callbacks.safetensors"
 STATE_FILE = "state.json"
 INDEX_FILE = "index.json"
 
@@ -56,6 +57,7 @@ class CheckpointStore:
         state: dict[str, Any],
         *,
         keep: int = 1,
+        callback_arrays: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Save a checkpoint and give it its roles ("last", and "best" when it is).
 
@@ -71,6 +73,8 @@ class CheckpointStore:
             _save_variables(temporary / MODEL_FILE, model.variables)
             if optimizer is not None:
                 _save_variables(temporary / OPTIMIZER_FILE, optimizer.variables)
+            if callback_arrays:
+                _save_arrays(temporary / CALLBACKS_FILE, callback_arrays)
             (temporary / STATE_FILE).write_text(json.dumps(state, indent=1), "utf-8")
         if "last" in roles and "last" in index:
             lasts = _lasts(index)
@@ -87,6 +91,13 @@ class CheckpointStore:
     def restore_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Set the optimizer's variables to those of the last checkpoint, bit for bit."""
         _load_variables(self._step("last") / OPTIMIZER_FILE, optimizer.variables)
+
+    def callback_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that the callbacks' states of the last checkpoint name."""
+        from safetensors.numpy import load_file
+
+        path = self._step("last") / CALLBACKS_FILE
+        return dict(load_file(path)) if path.exists() else {}
 
     def state(self, role: str) -> dict[str, Any]:
         """The state saved with a checkpoint."""
@@ -126,7 +137,8 @@ class CheckpointStore:
             if name not in index.values():
                 shutil.rmtree(self.directory / name)
             elif name not in _lasts(index):  # only these are ever resumed from
-                (self.directory / name / OPTIMIZER_FILE).unlink(missing_ok=True)
+                for file in (OPTIMIZER_FILE, CALLBACKS_FILE):
+                    (self.directory / name / file).unlink(missing_ok=True)
 
 
 def _lasts(index: dict[str, str]) -> list[str]:
@@ -143,12 +155,15 @@ def _by_path(variables: list[Any]) -> dict[str, Any]:
 
 
 def _save_variables(path: Path, variables: list[Any]) -> None:
+    _save_arrays(path, {name: v.numpy() for name, v in _by_path(variables).items()})
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    arrays = {name: np.asarray(v.numpy(), order="C") for name, v in _by_path(variables).items()}
     try:
-        save_file(arrays, path)
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
     except SafetensorError as error:  # it reports a full disk in its own words
         raise write_failure(path.parent.parent, str(error)) from error
 

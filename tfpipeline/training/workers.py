@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +24,11 @@ _LOST = (
 
 def share(strategy: tf.distribute.Strategy, variables: Iterable[Any]) -> None:
     """Set every worker's variables to the chief's, bit for bit."""
+    sharing(strategy, variables)()
+
+
+def sharing(strategy: tf.distribute.Strategy, variables: Iterable[Any]) -> Callable[[], None]:
+    """:func:`share`, traced once, for variables that are shared again and again."""
     variables = list(variables)
 
     @tf.function(autograph=False)
@@ -42,12 +48,21 @@ def share(strategy: tf.distribute.Strategy, variables: Iterable[Any]) -> None:
 
         return [strategy.experimental_local_results(value)[0] for value in strategy.run(replica)]
 
-    for variable, value in zip(variables, chiefs()):
-        variable.assign(value)
+    def assign() -> None:
+        for variable, value in zip(variables, chiefs()):
+            variable.assign(value)
+
+    return assign
 
 
 def total(strategy: tf.distribute.Strategy, value: int) -> int:
     """The sum of a number over all replicas, the same on every worker."""
+    return int(_summing(strategy)(tf.constant(value, tf.int32)))
+
+
+@functools.lru_cache(maxsize=1)
+def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The function that :func:`total` calls again and again, traced once."""
 
     @tf.function(autograph=False)
     def summed(number: tf.Tensor) -> Any:
@@ -57,7 +72,8 @@ def total(strategy: tf.distribute.Strategy, value: int) -> int:
 
         return strategy.experimental_local_results(strategy.run(replica, args=(number,)))[0]
 
-    return int(summed(tf.constant(value, tf.int32)))
+    found: Callable[[tf.Tensor], tf.Tensor] = summed
+    return found
 
 
 @contextmanager

@@ -1,0 +1,130 @@
+"""What a callback asks for, held against what a run gives it, before the first step."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.training.run import Run
+from tfpipeline.training.scoring import ScoreNames, smallest_model
+
+# What a run does by itself; beside it these would fail, or say nothing.
+_REPLACED = {
+    "BackupAndRestore": "a run saves itself, and goes on when the same command is given again (training.save_every)",
+    "SwapEMAWeights": "the optimizers of a run keep no averages of the weights",
+    "ProgbarLogger": "a run shows its own progress",
+}
+
+
+def check_callback(callback: Any, name: str, run: Run, names: ScoreNames) -> None:
+    """Refuse a callback that would fail later, and tell one that asks which way its metric is better.
+
+    Args:
+        callback: the callback; ``mode`` "auto" becomes "min" or "max", which Keras knows of its own metrics only.
+        name: what messages call it.
+        run: laid out.
+        names: of its validation's scores.
+    Raises:
+        UserError: it can't work here.
+    """
+    for replaced, why in _REPLACED.items():
+        if isinstance(callback, getattr(keras.callbacks, replaced)):
+            raise UserError(f"{name} is not supported, and not needed: {why}; leave it out")
+    if isinstance(callback, keras.callbacks.RemoteMonitor) and importlib.util.find_spec("requests") is None:
+        raise UserError(f"{name} needs the package requests; install it: pip install requests")
+    by_batch = isinstance(getattr(callback, "save_freq", None), int)
+    # Others also have the attribute, but make something else of it.
+    if isinstance(getattr(callback, "monitor", None), str) and hasattr(callback, "mode"):
+        if getattr(callback, "save_best_only", True):
+            _check_monitor(callback, name, names, by_batch)
+        if callback.mode == "auto":
+            callback.mode = "min" if is_lower_better(run, callback.monitor) else "max"
+    if isinstance(callback, keras.callbacks.ModelCheckpoint):
+        _check_file_name(callback, name, names, by_batch)
+        if not callback.save_weights_only:
+            _check_saving(callback, name, run)
+
+
+def is_lower_better(run: Run, metric: str) -> bool:
+    """Whether less of a metric is better; ``val_`` may stand before its name."""
+    metric = metric.removeprefix("val_")
+    return metric == "loss" or metric in run.task.lower_is_better
+
+
+def _check_monitor(callback: Any, name: str, names: ScoreNames, by_batch: bool) -> None:
+    wanted = callback.monitor
+    if by_batch:
+        if wanted != "loss":
+            raise UserError(
+                f'{name}: between two validations there is only "loss" to monitor, not "{wanted}"; set save_freq to "epoch"'
+            )
+    elif not _is_known(wanted, names):
+        raise UserError(
+            f'{name}: there is no metric "{wanted}" to monitor{_meant(wanted, _at_epoch_end(names))}'
+        )
+
+
+def _check_file_name(callback: Any, name: str, names: ScoreNames, by_batch: bool) -> None:
+    """Hold the fields of ``{epoch:02d}-{val_loss:.2f}`` against what there will be."""
+    given: dict[str, float | int]
+    given = {"epoch": 1, "batch": 1, "loss": 0.5} if by_batch else _Values(names)
+    try:
+        callback.filepath.format_map(given)
+    except KeyError as error:
+        (field,) = error.args
+        known = list(given) if by_batch else ["epoch", *_at_epoch_end(names)]
+        raise UserError(
+            f'{name}: the file name {callback.filepath} has the field "{field}", which there is not{_meant(field, known)}'
+        ) from error
+    except (ValueError, IndexError) as error:
+        raise UserError(
+            f"{name}: the file name {callback.filepath} cannot be filled in ({error}); correct it"
+        ) from error
+
+
+class _Values(dict[str, Any]):
+    """A number for each field that there will be at the end of an epoch."""
+
+    def __init__(self, names: ScoreNames) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, field: str) -> float | int:
+        if field == "epoch":
+            return 1
+        if field in ("learning_rate", "step") or _is_known(field, self._names):
+            return 0.5
+        raise KeyError(field)
+
+
+def _is_known(metric: str, names: ScoreNames) -> bool:
+    return metric == "loss" or (metric.startswith("val_") and metric[len("val_") :] in names)
+
+
+def _at_epoch_end(names: ScoreNames) -> list[str]:
+    return ["loss", *(f"val_{score}" for score in names)]
+
+
+def _meant(word: str, known: list[str]) -> str:
+    """As :func:`did_you_mean`; a name that begins like this one comes first: ``val_acc`` is not ``val_mcc``."""
+    longer = [name for name in known if name.startswith(word)]
+    return f'; did you mean "{longer[0]}"?' if longer else did_you_mean(word, known)
+
+
+def _check_saving(callback: Any, name: str, run: Run) -> None:
+    """Save the smallest model of the run's kind: what Keras can't write of it, it can't of the whole one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            smallest_model(run).save(Path(scratch) / f"model{Path(callback.filepath).suffix}")
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise UserError(
+                f"{name}: Keras cannot save this model whole as {Path(callback.filepath).suffix} ({reason}); save its weights "
+                "instead, with save_weights_only: true and a file name that ends in .weights.h5 (the run keeps its best "
+                "checkpoint anyway)"
+            ) from error

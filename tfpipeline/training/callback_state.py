@@ -1,0 +1,224 @@
+"""What callbacks know, as a checkpoint keeps it: a resumed run ends as an undisturbed one.
+
+Kept is what a callback's ``get_state`` gives, for its ``set_state``; of a callback without them, each attribute that has changed
+since it was made, if it is made of numbers, texts, arrays and Python's containers. JSON and arrays, no pickles: those would run
+code of whoever made the run directory.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpipeline.console import say
+from tfpipeline.errors import UserError
+
+# Of Callback itself, or made anew from the others.
+_NOT_STATE = frozenset({"_model", "params", "monitor_op", "min_delta"})
+# What these cannot keep says nothing about the training: open files, connections.
+_SILENT = ("keras.", "wandb.", "mlflow.")
+_CONTAINERS: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": collections.deque}
+
+Arrays = dict[str, np.ndarray]
+
+
+class CallbackStates:
+    """The states of some callbacks.
+
+    Args:
+        callbacks: just made; what they are now is not kept.
+    """
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        self._callbacks = list(callbacks)
+        self._first = [_attributes(callback)[0] for callback in self._callbacks]
+        self._told: set[str] = set()
+
+    def get(self) -> tuple[list[dict[str, Any]], Arrays]:
+        """The states as JSON has them, and the arrays that they name; says what can't be kept, once.
+
+        Raises:
+            UserError: a ``get_state`` gives something that can't be kept.
+        """
+        states: list[dict[str, Any]] = []
+        arrays: Arrays = {}
+        for callback, first in zip(self._callbacks, self._first):
+            entry: dict[str, Any] = {"kind": _kind(callback)}
+            if _has_own(callback):
+                try:
+                    entry["own"] = _Encoder(arrays, f"{len(states)}/own").encode(callback.get_state())
+                except _Opaque as error:
+                    raise UserError(
+                        f"{type(callback).__name__}.get_state gives something that a checkpoint cannot hold; numbers, texts, NumPy "
+                        "arrays, and lists and dicts of these can be kept"
+                    ) from error
+            else:
+                now, found, opaque = _attributes(callback, f"{len(states)}")
+                kept = {name: value for name, value in now.items() if first.get(name) != value}
+                entry["attributes"] = {name: json.loads(value)[0] for name, value in kept.items()}
+                arrays.update({key: array for key, array in found.items() if key.split("/")[1] in kept})
+                self._tell(callback, opaque)
+            if isinstance(callback, keras.callbacks.CSVLogger) and os.path.exists(callback.filename):
+                entry["bytes"] = os.path.getsize(callback.filename)
+            states.append(entry)
+        return states, arrays
+
+    def before_begin(self, states: Sequence[dict[str, Any]]) -> None:
+        """What must be set before ``on_train_begin``: a log file is gone on with, from where the checkpoint knows it."""
+        for callback, entry in self._pairs(states):
+            if entry is not None and "bytes" in entry and os.path.exists(callback.filename):
+                os.truncate(callback.filename, min(entry["bytes"], os.path.getsize(callback.filename)))
+                callback.append = True
+
+    def set(self, states: Sequence[dict[str, Any]], arrays: Arrays) -> None:
+        """Set them to those of a checkpoint, by class and order; says which of the two has no partner."""
+        for callback, entry in self._pairs(states):
+            if entry is None:
+                continue
+            if "own" in entry and _has_own(callback):
+                callback.set_state(_decode(entry["own"], arrays))
+            for name, value in entry.get("attributes", {}).items():
+                setattr(callback, name, _decode(value, arrays))
+        for kind in collections.Counter(entry["kind"] for entry in states) - self._kinds():
+            say(
+                f"the run was started with {kind} among its callbacks, which is missing now: it may end differently"
+            )
+
+    def _pairs(self, states: Sequence[dict[str, Any]]) -> list[tuple[Any, dict[str, Any] | None]]:
+        left: dict[str, list[dict[str, Any]]] = {}
+        for entry in states:
+            left.setdefault(entry["kind"], []).append(entry)
+        return [
+            (callback, left[_kind(callback)].pop(0) if left.get(_kind(callback)) else None)
+            for callback in self._callbacks
+        ]
+
+    def _kinds(self) -> collections.Counter[str]:
+        return collections.Counter(map(_kind, self._callbacks))
+
+    def _tell(self, callback: Any, opaque: list[str]) -> None:
+        kind = _kind(callback)
+        fresh = [name for name in opaque if f"{kind}.{name}" not in self._told]
+        if fresh and not kind.startswith(_SILENT):
+            self._told.update(f"{kind}.{name}" for name in fresh)
+            say(
+                f"{type(callback).__name__}: a checkpoint cannot hold {', '.join(fresh)}: in a run that is interrupted and resumed, "
+                "they start anew (with get_state and set_state the callback can say what to keep)"
+            )
+
+
+def _kind(callback: Any) -> str:
+    return f"{type(callback).__module__}.{type(callback).__qualname__}"
+
+
+def _has_own(callback: Any) -> bool:
+    return callable(getattr(callback, "get_state", None)) and callable(getattr(callback, "set_state", None))
+
+
+def _attributes(callback: Any, prefix: str = "") -> tuple[dict[str, str], Arrays, list[str]]:
+    """Attributes as JSON texts that tell whether one has changed, their arrays, and the names of those that can't be kept."""
+    texts: dict[str, str] = {}
+    arrays: Arrays = {}
+    opaque: list[str] = []
+    for name, value in vars(callback).items():
+        if name in _NOT_STATE or _is_code(value):
+            continue
+        own: Arrays = {}
+        try:
+            encoded = _Encoder(own, f"{prefix}/{name}").encode(value)
+        except _Opaque:
+            opaque.append(name)
+            continue
+        digests = [
+            hashlib.blake2b(np.ascontiguousarray(array).tobytes()).hexdigest() for array in own.values()
+        ]
+        texts[name] = json.dumps([encoded, digests])
+        arrays.update(own)
+    return texts, arrays, opaque
+
+
+def _is_code(value: Any) -> bool:
+    """Whether it is a function, a class or a module: nothing that training changes."""
+    return callable(value) or type(value).__name__ == "module"
+
+
+class _Opaque(Exception):
+    """There is no way to keep it."""
+
+
+class _Encoder:
+    """Python values as JSON, arrays put aside.
+
+    Args:
+        arrays: where they are put.
+        prefix: of their names.
+    """
+
+    def __init__(self, arrays: Arrays, prefix: str) -> None:
+        self._arrays, self._prefix = arrays, prefix
+
+    def encode(self, value: Any) -> Any:
+        kind = type(value)
+        if value is None or kind in (bool, int, str):
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else {"float": repr(value)}
+        if kind is list:
+            return [self.encode(inner) for inner in value]
+        if kind is dict:
+            return {"dict": [[self.encode(key), self.encode(inner)] for key, inner in value.items()]}
+        if kind.__name__ in _CONTAINERS and kind is _CONTAINERS[kind.__name__]:
+            items = sorted(value, key=repr) if kind in (set, frozenset) else value
+            maxlen = {"maxlen": value.maxlen} if kind is collections.deque else {}
+            return {kind.__name__: [self.encode(inner) for inner in items], **maxlen}
+        if kind is bytes:
+            return {"bytes": base64.b64encode(value).decode("ascii")}
+        if isinstance(value, Path):
+            return {"path": str(value)}
+        array = _as_array(value)
+        if array is None:
+            raise _Opaque
+        name = f"{self._prefix}/{len(self._arrays)}"
+        self._arrays[name] = array
+        return {"array": name, "scalar": isinstance(value, np.generic)}
+
+
+def _as_array(value: Any) -> np.ndarray | None:
+    """A NumPy array, a scalar or an eager tensor as an array of numbers; None for anything else."""
+    if not isinstance(value, (np.ndarray, np.generic)) and not keras.ops.is_tensor(value):
+        return None
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, NotImplementedError):  # a tensor of a graph
+        return None
+    return array if array.dtype.kind in "biufc" else None
+
+
+def _decode(value: Any, arrays: Arrays) -> Any:
+    if isinstance(value, list):
+        return [_decode(inner, arrays) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content), *more) = value.items()
+    if kind == "float":
+        return float(content)
+    if kind == "dict":
+        return {_decode(key, arrays): _decode(inner, arrays) for key, inner in content}
+    if kind == "bytes":
+        return base64.b64decode(content)
+    if kind == "path":
+        return Path(content)
+    if kind == "array":
+        array = arrays[content]
+        return array[()] if value["scalar"] else array
+    return _CONTAINERS[kind]([_decode(inner, arrays) for inner in content], **dict(more))
