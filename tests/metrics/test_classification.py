@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -26,7 +28,7 @@ def test_by_hand():
     # Each row in a bin of its own: |0.8-1| + |0.6-1| + |0.5-0| + |1-1|, over 4.
     assert scores["expected_calibration_error"] == pytest.approx(1.1 / 4)
     assert (
-        classification.confusion_matrix(TARGETS, PROBABILITIES, labels=LABELS)
+        classification.confusion_matrix(TARGETS, PROBABILITIES, labels=LABELS).toarray()
         == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
     ).all()
 
@@ -58,7 +60,7 @@ def test_equals_scikit_learn(seed):
         reference.roc_auc_score(targets, normalised, multi_class="ovr"), abs=1e-6
     )
     matrix = classification.confusion_matrix(targets, probabilities, labels=LABELS)
-    assert (matrix == reference.confusion_matrix(targets, answers)).all()
+    assert (matrix.toarray() == reference.confusion_matrix(targets, answers)).all()
     two, first, _ = random_answers(seed, classes=2)
     assert classification.compute(two, first, labels=LABELS[:2])["roc_auc"] == pytest.approx(
         reference.roc_auc_score(two, first[:, 1]), abs=1e-6
@@ -73,6 +75,47 @@ def test_calibration_of_an_honest_and_of_a_boasting_model():
     assert classification.expected_calibration_error(targets, honest) < 0.01
     boasting = np.tile([1.0, 0.0], (50_000, 1))
     assert classification.expected_calibration_error(targets, boasting) == pytest.approx(targets.mean())
+
+
+@pytest.mark.parametrize(
+    ("logits", "wanted"),
+    [
+        ([[20, -3], [20, -2], [20, -1], [0, 1]], 1),  # the first class's probability is 1 of three rows
+        ([[-3, 20], [-2, 20], [-1, 20], [1, 0]], 0),  # the second one's
+        ([[0, 20], [0, 22], [0, 21], [0, 40]], 3 / 4),
+        ([[0, -20], [0, -22], [0, -21], [0, -40]], 1 / 4),
+        ([[20, -3], [20, -3], [20, -3], [0, 1]], 3 / 4),  # equal numbers stay so
+    ],
+)
+def test_rows_are_ranked_where_32_bits_are_saturated(logits, wanted):
+    logits = np.array(logits, np.float64)
+    probabilities = np.exp(logits - np.logaddexp.reduce(logits, -1, keepdims=True)).astype(np.float32)
+    targets = np.array([0, 0, 1, 1])
+    found = classification.compute(targets, probabilities, labels=LABELS[:2])
+    assert found["roc_auc"] == pytest.approx(wanted, abs=1e-12)
+    assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(targets, logits[:, 1] - logits[:, 0]))
+    # A third class that no row has: one class against the rest, twice.
+    three = np.concatenate([probabilities, np.full((4, 1), 1e-30, np.float32)], -1)
+    assert classification.compute(targets, three, labels=LABELS)["roc_auc"] == pytest.approx(wanted)
+
+
+def test_many_classes_take_no_square_of_them():
+    """A matrix of 50,000 classes would have 20 GB."""
+    classes, rows = 50_000, 20
+    targets = np.arange(rows) * 7
+    probabilities = np.full((rows, classes), 0.5 / classes, np.float32)
+    probabilities[np.arange(rows), targets + (targets > 50)] = 0.5
+    labels = [str(index) for index in range(classes)]
+    tracemalloc.start()
+    scores = classification.compute(targets, probabilities, labels=labels)
+    classification.report(targets, probabilities, labels=labels)
+    matrix = classification.confusion_matrix(targets, probabilities, labels=labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert scores["accuracy"] == 8 / 20
+    assert matrix.nnz == rows
+    assert matrix[56, 57] == matrix[0, 0] == 1
+    assert peak < 10 * probabilities.nbytes
 
 
 def test_one_class_only():

@@ -37,4 +37,6 @@ def counted(
             f"{broken.sum()} of {len(answers)} answers are not numbers, so training has diverged; lower "
             "training.learning_rate"
         )
+    if positive.all():  # no copies of what may be large
+        return targets, answers, weights
     return targets[positive], answers[positive], weights[positive]

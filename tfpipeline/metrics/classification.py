@@ -7,15 +7,18 @@ as failed. Rows of weight 0 are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Optional
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Optional
 
 import numpy as np
+from scipy import sparse
 from sklearn import metrics
 
+from tfpipeline.metrics._ranking import columns, roc_auc
 from tfpipeline.metrics._rows import counted, weights_of
 
 CALIBRATION_BINS = 15
+_SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 
 
 def compute(
@@ -28,8 +31,11 @@ def compute(
     """Accuracy, averaged F1, MCC, ROC-AUC and calibration error.
 
     A class that is never answered has precision 0, and F1 0; MCC is 0 where the targets or the answers are all of
-    one class. ``roc_auc`` is the mean over the classes of one class against the rest (with two classes: the usual
-    one); it is left out where the targets are all of one class.
+    one class. ``roc_auc`` is, with two classes, that of the second one; with more, the mean over the classes of one
+    class against the rest. It is left out where the targets are all of one class. Rows are ranked by odds, which
+    tell apart what probabilities of 32 bits do not: those that have become 1.
+
+    Time and memory grow with N * C (times log N), never with C * C.
 
     Args:
         targets: integer [N], the right class.
@@ -52,15 +58,15 @@ def compute(
         "macro_f1": f1("macro"),
         "micro_f1": f1("micro"),
         "weighted_f1": f1("weighted"),
-        "mcc": _mcc(confusion_matrix(targets, probabilities, weights, labels=labels)),
+        "mcc": _mcc(targets, answers, weights, len(labels)),
     }
-    against_rest = [
-        metrics.roc_auc_score(targets == index, probabilities[:, index], sample_weight=weights)
-        for index in np.unique(targets)
-        if not (targets == index).all()
-    ]
-    if against_rest:
-        scores["roc_auc"] = float(np.mean(against_rest))
+    present = np.unique(targets)
+    if len(present) > 1:
+        against_rest = [1] if len(labels) == 2 else present
+        areas = [
+            roc_auc(targets == index, odds, weights) for index, odds in _odds(probabilities, against_rest)
+        ]
+        scores["roc_auc"] = float(np.mean(areas))
     scores["expected_calibration_error"] = expected_calibration_error(targets, probabilities, weights)
     return scores
 
@@ -94,12 +100,30 @@ def confusion_matrix(
     weights: Optional[np.ndarray] = None,
     *,
     labels: Sequence[str],
-) -> np.ndarray:
-    """Rows (their weights) by right class, down, and answered class, across: float64 [C, C]."""
+) -> Any:
+    """Rows (their weights) by right class, down, and answered class, across.
+
+    Returns:
+        A sparse ``scipy`` array, float64 [C, C]: it has N cells that are not 0 at most, however many classes there are.
+    """
     targets, probabilities, weights = _checked(targets, probabilities, weights, labels)
-    matrix = np.zeros((len(labels), len(labels)))
-    np.add.at(matrix, (targets, probabilities.argmax(-1)), weights)
-    return matrix
+    size = len(labels)
+    return sparse.coo_array((weights, (targets, probabilities.argmax(-1))), shape=(size, size)).tocsr()
+
+
+def _odds(probabilities: np.ndarray, classes: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """p / (1 - p) of these classes, float64 [N] each.
+
+    A probability of 32 bits is 1 from log-odds of 17 on. Those of the row's other classes are still exact then, and their
+    sum is what is missing to 1.
+    """
+    best = probabilities.argmax(-1)
+    others = np.arange(probabilities.shape[-1]) != best[:, None]
+    missing = probabilities.sum(-1, dtype=np.float64, where=others)
+    for index, column in columns(probabilities, classes):
+        own = column.astype(np.float64)
+        rest = np.where(best == index, missing, 1 - own)
+        yield index, own / np.maximum(rest, _SMALLEST)
 
 
 def expected_calibration_error(
@@ -121,13 +145,13 @@ def expected_calibration_error(
     return float(np.abs(differences).sum() / weights.sum())
 
 
-def _mcc(matrix: np.ndarray) -> float:
-    """Gorodkin 2004's multi-class Matthews correlation; 0 where it is undefined.
+def _mcc(targets: np.ndarray, answers: np.ndarray, weights: np.ndarray, classes: int) -> float:
+    """Gorodkin 2004's multi-class Matthews correlation, from the sums of the confusion matrix; 0 where it is undefined.
 
     Not scikit-learn's: it counts rows in the weights' own dtype and warns where the answers are all of one class.
     """
-    total, right = matrix.sum(), matrix.trace()
-    true, answered = matrix.sum(1), matrix.sum(0)
+    total, right = weights.sum(), weights @ (targets == answers)
+    true, answered = np.bincount(targets, weights, classes), np.bincount(answers, weights, classes)
     spread = (total**2 - (true**2).sum()) * (total**2 - (answered**2).sum())
     return float((right * total - true @ answered) / np.sqrt(spread)) if spread > 0 else 0.0
 
@@ -136,7 +160,7 @@ def _checked(
     targets: np.ndarray, probabilities: np.ndarray, weights: Optional[np.ndarray], labels: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     targets = np.asarray(targets)
-    probabilities = np.asarray(probabilities, np.float64)
+    probabilities = np.asarray(probabilities)  # of 32 bits they stay so: there may be very many
     weights = weights_of(targets, weights)
     if probabilities.shape != (len(targets), len(labels)) or weights.shape != targets.shape:
         raise ValueError(
