@@ -27,7 +27,7 @@ def test_by_hand():
             "f1/sport": 1 / 2,  # right 1, true 2, answered 2
             "f1/politics": 2 * 2 / 5,  # right 2, true 2, answered 3
             "f1/weather": 0.0,  # nowhere
-            "macro_f1": (0.5 + 0.8 + 0) / 3,
+            "macro_f1": (0.5 + 0.8) / 2,  # of those that occur
             "micro_f1": 2 * 3 / (4 + 5),
             "weighted_f1": (2 * 0.5 + 2 * 0.8) / 4,
             "samples_f1": (1 + 0 + 1 + 0) / 4,
@@ -55,9 +55,10 @@ def test_equals_scikit_learn(seed, weighted):
     found = multilabel.compute(targets, scores, thresholds, weights, labels=LABELS)
     answers = scores >= thresholds
     kept = {"sample_weight": weights}
-    for average in ("macro", "micro", "weighted", "samples"):
+    assert not targets.any(-1).all()  # a row without a label that gets none is right
+    for average, nothing in (("macro", 0), ("micro", 0), ("weighted", 0), ("samples", 1)):
         assert found[f"{average}_f1"] == pytest.approx(
-            reference.f1_score(targets, answers, average=average, zero_division=0, **kept)
+            reference.f1_score(targets, answers, average=average, zero_division=nothing, **kept)
         )
     each = reference.f1_score(targets, answers, average=None, zero_division=0, **kept)
     assert [found[f"f1/{label}"] for label in LABELS] == pytest.approx(each)
@@ -103,7 +104,7 @@ def test_the_order_of_rows_and_labels_changes_nothing():
 def test_one_label_only():
     scores = multilabel.compute(TARGETS[:, :1], SCORES[:, :1], THRESHOLDS[:1], labels=["sport"])
     assert scores["macro_f1"] == scores["micro_f1"] == scores["weighted_f1"] == scores["f1/sport"] == 0.5
-    assert scores["samples_f1"] == 1 / 4
+    assert scores["samples_f1"] == (1 + 0 + 1 + 0) / 4  # the third row has no label and gets none
     assert scores["subset_accuracy"] == 1 - scores["hamming_loss"] == 0.5
     text = multilabel.report(TARGETS[:, :1], SCORES[:, :1], THRESHOLDS[:1], labels=["sport"])
     assert ["sport", ">=", "0.500", "0.500", "0.500", "0.500", "2"] in [
@@ -116,6 +117,46 @@ def test_no_row_has_a_label():
     assert "map" not in scores
     assert scores["micro_f1"] == scores["weighted_f1"] == scores["samples_f1"] == 0
     assert scores["hamming_loss"] == pytest.approx(5 / 12)
+
+
+@pytest.mark.parametrize("targets", [TARGETS, TARGETS[:, :1], np.zeros((4, 3), bool), np.ones((4, 2), bool)])
+def test_a_perfect_model_has_1(targets):
+    """Whatever the rows lack: rows without a label, labels without a row, no label at all."""
+    labels = LABELS[: targets.shape[1]]
+    thresholds = np.full(len(labels), 0.5)
+    scores = multilabel.compute(targets, targets * 0.8 + 0.1, thresholds, labels=labels)
+    means = ("macro_f1", "micro_f1", "weighted_f1", "samples_f1", "subset_accuracy")
+    assert [scores[name] for name in means] == [1] * 5
+    assert scores.get("map", 1) == 1 - scores["hamming_loss"] == 1
+    text = multilabel.report(targets, targets * 0.8 + 0.1, thresholds, labels=labels)
+    if not targets.any():
+        assert text == "no row has a label, and none was predicted\n"
+    for line in text.splitlines()[2:] if targets.any() else []:
+        assert not line.strip() or line.split()[-4:-1] == ["1.000"] * 3, line
+
+
+def test_precision_and_recall_by_row():
+    """Of rows that have labels and get none precision is 0, of rows that have none and get some recall."""
+    targets, answers = np.array([[0, 0], [1, 0], [0, 0], [1, 1]]), np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
+    text = multilabel.report(targets, answers * 1.0, np.array([0.5, 0.5]), labels=["a", "b"])
+    #     rows: precision 1 0 0 1, recall 1 0 0 1/2, F1 1 0 0 2/3; three labels are right
+    assert text.splitlines()[-1] == f"{'samples avg':>12}      0.500     0.375     0.417         3"
+    wanted = reference.classification_report(
+        targets, answers, target_names=["a >= 0.500", "b >= 0.500"], digits=3, zero_division=0
+    )
+    assert text.splitlines()[:-1] == wanted.rstrip().splitlines()[:-1]
+
+
+def test_rows_are_ranked_by_what_is_not_saturated():
+    """Scores of 32 bits are 1 from a logit of 17 on."""
+    logits = np.array([[20.0], [21], [22], [0]], np.float32)
+    scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    given = np.array([[0], [0], [1], [0]])
+    tied = multilabel.compute(given, scores, [0.5], labels=["a"])
+    assert tied["map"] == pytest.approx(1 / 3)
+    assert multilabel.compute(given, scores, [0.5], labels=["a"], logits=logits) == {**tied, "map": 1}
+    weights = np.array([1, 0, 1, 1])
+    assert multilabel.compute(given, scores, [0.5], weights, labels=["a"], logits=logits)["map"] == 1
 
 
 def test_report_is_scikit_learns_with_thresholds():

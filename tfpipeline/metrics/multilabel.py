@@ -1,8 +1,9 @@
 """Scores of any number of labels for a text, and the thresholds that decide them. N rows, C labels.
 
-A label is answered where its score is at least its threshold. As scikit-learn has it, a label that is neither right
-nor answered anywhere has F1 0, and so has, in the mean over rows, a row without a label that gets none. Rows of
-weight 0 are left out.
+A label is answered where its score is at least its threshold. A row without a label that gets none is right: its F1 in
+the mean over rows is 1, as with scikit-learn's ``zero_division=1``. Means over labels are over those that occur, in the
+targets or in the answers; where none does, each mean is 1. So a perfect model has 1 everywhere. Rows of weight 0 are
+left out.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from typing import Optional
 import numpy as np
 from sklearn import metrics
 
+from tfpipeline.metrics._ranking import average_precision, columns
 from tfpipeline.metrics._rows import counted, weights_of
 
 _EQUAL = 1e-12  # F1s nearer than this differ by the order in which weights were added up
+_DIGITS = 3
+_BLOCK = 1024  # rows
 
 
 def compute(
@@ -25,13 +29,16 @@ def compute(
     weights: Optional[np.ndarray] = None,
     *,
     labels: Sequence[str],
+    logits: Optional[np.ndarray] = None,
 ) -> dict[str, float]:
     """Averaged F1, mean average precision, subset accuracy and Hamming loss; then each label's F1 as ``f1/LABEL``.
 
     ``macro_f1`` is the mean over labels, ``weighted_f1`` that by their rows, ``samples_f1`` the mean over rows,
     ``micro_f1`` that of all N * C decisions. ``map`` needs no thresholds: the mean, over the labels that a row has, of
     their average precision; it is left out where no row has a label. ``subset_accuracy`` is the share of rows with all
-    labels right, ``hamming_loss`` that of wrong decisions.
+    labels right, ``hamming_loss`` that of wrong decisions. ``f1/LABEL`` of a label that does not occur is 0.
+
+    Time and memory grow with N * C (times log N).
 
     Args:
         targets: bool or integer [N, C], which labels are right.
@@ -39,31 +46,29 @@ def compute(
         thresholds: float [C].
         weights: float [N], at least 0; 1 by default.
         labels: the names of the C labels.
+        logits: float [N, C]; ``map`` ranks rows by them if they are given, as scores of 32 bits are 1 from 17 on.
     Raises:
         UserError: no row has a weight above 0, or a score is not a number (training diverged).
     """
+    ranked = scores if logits is None else logits
+    _, ranked, _, _ = _checked(targets, ranked, thresholds, weights, labels)
     targets, scores, thresholds, weights = _checked(targets, scores, thresholds, weights, labels)
     answers = scores >= thresholds
-    right, true, answered = weights @ (targets & answers), weights @ targets, weights @ answers
+    right, true, answered = (_sums(weights, given) for given in (targets & answers, targets, answers))
     f1 = _f1(right, true, answered)
-    by_row = _f1((targets & answers).sum(-1), targets.sum(-1), answers.sum(-1))
+    occur = true + answered > 0
     found = {
-        "macro_f1": float(f1.mean()),
-        "micro_f1": float(_f1(right.sum(), true.sum(), answered.sum())),
-        "weighted_f1": float(np.average(f1, weights=true)) if true.any() else 0.0,
-        "samples_f1": float(np.average(by_row, weights=weights)),
+        "macro_f1": float(f1[occur].mean()) if occur.any() else 1.0,
+        "micro_f1": float(_f1(right.sum(), true.sum(), answered.sum())) if occur.any() else 1.0,
+        "weighted_f1": float(np.average(f1, weights=true)) if true.any() else float(not occur.any()),
+        "samples_f1": float(np.average(_by_row(targets, answers)[2], weights=weights)),
     }
     if true.any():
-        found["map"] = float(
-            np.mean(
-                [
-                    metrics.average_precision_score(
-                        targets[:, index], scores[:, index], sample_weight=weights
-                    )
-                    for index in np.flatnonzero(true)
-                ]
-            )
-        )
+        precisions = [
+            average_precision(targets[:, index], column, weights)
+            for index, column in columns(ranked, np.flatnonzero(true))
+        ]
+        found["map"] = float(np.mean(precisions))
     wrong = targets != answers
     found["subset_accuracy"] = float(np.average(~wrong.any(-1), weights=weights))
     found["hamming_loss"] = float(np.average(wrong.mean(-1), weights=weights))
@@ -78,21 +83,34 @@ def report(
     *,
     labels: Sequence[str],
 ) -> str:
-    """scikit-learn's ``classification_report``, a label with its threshold; arguments, errors as :func:`compute`."""
+    """scikit-learn's ``classification_report`` of the labels that occur, each with its threshold.
+
+    But for its last line, the mean over rows, where a row without a label that gets none is right. Arguments and errors as
+    :func:`compute`.
+    """
     targets, scores, thresholds, weights = _checked(targets, scores, thresholds, weights, labels)
     answers = scores >= thresholds
+    present = np.flatnonzero((targets | answers).any(0))
+    if not len(present):
+        return "no row has a label, and none was predicted\n"
     # A single column is to scikit-learn a choice of two classes, of which the label is the class 1.
     one = len(labels) == 1
     text: str = metrics.classification_report(
         targets[:, 0] if one else targets,
         answers[:, 0] if one else answers,
-        labels=[1] if one else range(len(labels)),
-        target_names=[f"{label} >= {threshold:#.3g}" for label, threshold in zip(labels, thresholds)],
+        labels=[1] if one else present,
+        target_names=[f"{labels[index]} >= {thresholds[index]:#.3g}" for index in present],
         sample_weight=None if (weights == 1).all() else weights,  # supports are shown as whole numbers
-        digits=3,
+        digits=_DIGITS,
         zero_division=0,
     )
-    return text
+    if one:
+        return text
+    lines = text.rstrip("\n").splitlines()
+    means = [np.average(values, weights=weights) for values in _by_row(targets, answers)]
+    cells = "".join(f" {mean:>9.{_DIGITS}f}" for mean in means)
+    name, support = lines[-1][: -len(cells) - 10], lines[-1][-10:]
+    return "\n".join([*lines[:-1], f"{name}{cells}{support}", ""])
 
 
 def tune_thresholds(
@@ -117,8 +135,8 @@ def tune_thresholds(
     targets, scores, thresholds, weights = _checked(
         targets, scores, np.full(len(labels), 0.5), weights, labels
     )
-    for label in labels:
-        thresholds[label] = _best_threshold(targets[:, label], scores[:, label].astype(np.float32), weights)
+    for label, column in columns(scores, labels):
+        thresholds[label] = _best_threshold(targets[:, label], column.astype(np.float32), weights)
     return thresholds.astype(np.float32)
 
 
@@ -139,6 +157,24 @@ def _best_threshold(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray
     return float(best[np.abs(best.astype(np.float64) - 0.5).argmin()])
 
 
+def _by_row(targets: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall and F1 of each row's labels, float64 [N]: 1 each of a row that has none and gets none."""
+    right, true, answered = ((targets & answers).sum(-1), targets.sum(-1), answers.sum(-1))
+    nothing = (true + answered == 0).astype(np.float64)
+    return (
+        np.divide(right, answered, where=answered > 0, out=nothing.copy()),
+        np.divide(right, true, where=true > 0, out=nothing.copy()),
+        np.maximum(_f1(right, true, answered), nothing),
+    )
+
+
+def _sums(weights: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Weights of the rows of each label, float64 [C], from bool [N, C]; in blocks, as a product makes numbers of it all."""
+    blocks = (slice(start, start + _BLOCK) for start in range(0, len(given), _BLOCK))
+    total: np.ndarray = sum((weights[block] @ given[block] for block in blocks), np.zeros(given.shape[1]))
+    return total
+
+
 def _f1(right: np.ndarray, true: np.ndarray, answered: np.ndarray) -> np.ndarray:
     """2 PR / (P + R), from counts of any shape; 0 where there is nothing to count."""
     total = np.asarray(true + answered, np.float64)
@@ -153,7 +189,7 @@ def _checked(
     labels: Sequence[object],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     targets = np.asarray(targets).astype(bool)
-    scores, thresholds = np.asarray(scores, np.float64), np.asarray(thresholds, np.float64)
+    scores, thresholds = np.asarray(scores), np.asarray(thresholds, np.float64)
     weights = weights_of(targets, weights)
     if (
         targets.shape != (len(targets), len(labels))
