@@ -1,8 +1,9 @@
 """Scores of a tag for each word. N rows, each with as many tags as it has words.
 
 Rows of weight 0 are left out, and each other row counts once, as seqeval knows no weights. Averages are over what
-occurs, in the right tags or in the answered ones. What is never answered has precision 0, what never occurs recall 0,
-and where there is nothing to score, no entity or no word, each score is 0.
+occurs, in the right tags or in the answered ones. What is never answered has precision 0, what never occurs recall 0.
+Where there is nothing to find and nothing was found, no entity or no word, each score is 1: so a perfect model has 1
+everywhere.
 """
 
 from __future__ import annotations
@@ -52,13 +53,14 @@ def compute(
     if entities:
         precision, recall, f1, _ = _entity_scores(truth, predicted, "micro")
         names, by_name = _types(truth, predicted), _entity_scores(truth, predicted, None)[2]
-        found = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+        micro = [float(score) for score in (precision, recall, f1)] if names else [1.0] * 3
+        found = dict(zip(("precision", "recall", "f1"), micro))
     else:
         names, by_name = _names(truth, predicted), np.zeros(0)
         if names:
             by_name = metrics.f1_score(*_words(truth, predicted), labels=names, average=None, zero_division=0)
         found = {}
-    found["macro_f1"] = float(by_name.mean()) if names else 0.0
+    found["macro_f1"] = float(by_name.mean()) if names else 1.0
     found["token_accuracy"] = _accuracy(truth, predicted)
     return {**found, **{f"f1/{name}": float(score) for name, score in zip(names, by_name)}}
 
@@ -109,7 +111,7 @@ def _words(truth: Tags, predicted: Tags) -> tuple[list[str], list[str]]:
 
 def _accuracy(truth: Tags, predicted: Tags) -> float:
     right = [one == two for one, two in zip(*_words(truth, predicted))]
-    return sum(right) / len(right) if right else 0.0
+    return sum(right) / len(right) if right else 1.0
 
 
 def _checked(
