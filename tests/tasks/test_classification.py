@@ -40,6 +40,14 @@ def test_answers():
     assert answers["probabilities"].dtype == np.float32
 
 
+def test_two_labels_are_ranked_where_32_bits_are_saturated():
+    own = Classification(ClassificationOptions(), ["a", "b"])
+    logits = tf.constant([[20, -3], [20, -2], [20, -1], [0, 1]], tf.float32)
+    answers = {name: tensor.numpy() for name, tensor in own.scored_answers({"logits": logits}, {}).items()}
+    assert answers.keys() == {"probabilities"}  # the names of many labels beside each row would be much
+    assert own.metrics(answers, {"label": np.array([0, 0, 1, 1])}, np.ones(4))["roc_auc"] == 1
+
+
 def test_labels_are_learnt_sorted_and_kept(tmp_path):
     learnt = Classification.from_examples(ClassificationOptions(), examples("b", "a", "b", "ü"))
     assert learnt.labels == ("a", "b", "ü")

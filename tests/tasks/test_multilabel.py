@@ -54,6 +54,21 @@ def test_answers():
     assert task().answers(outputs((0.9, 0.9, 0.9)), {})["labels"].numpy().tolist() == [[b"", b"", b""]] * 2
 
 
+def test_what_is_scored_has_no_names_and_tells_saturated_scores_apart():
+    logits = np.array([[20, -30, 0], [25, -20, 0]], np.float32)
+    found = task().scored_answers({"logits": tf.constant(logits), "thresholds": tf.fill([2, 3], 0.5)}, {})
+    answers = {name: tensor.numpy() for name, tensor in found.items()}
+    assert answers.keys() == {"scores", "thresholds", "logits"}
+    assert (answers["scores"][:, 0] == 1).all()
+    targets = {"labels": np.array([[0, 0, 1], [1, 0, 1]])}
+    assert task().metrics(answers, targets, np.ones(2))["map"] == 1
+    # In the first row a logit of 20 is wrong, in the second one of 25.
+    targets = {"labels": np.array([[0, 0, 1], [0, 0, 0]])}
+    assert task().mistakes(answers, targets) == [(1, "none", "a, c"), (0, "c", "a, c")]
+    del answers["logits"]
+    assert [row for row, _, _ in task().mistakes(answers, targets)] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("cell", "labels"),
     [

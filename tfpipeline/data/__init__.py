@@ -3,7 +3,7 @@
 Letters in shapes: N rows of a data set, B rows of a batch, T positions.
 """
 
-from tfpipeline.data.batches import epoch_batches, evaluation_batches, original_order
+from tfpipeline.data.batches import epoch_batches, evaluation_batches
 from tfpipeline.data.cache import TokenCache
 from tfpipeline.data.examples import Example, Rows, read_examples, write_examples
 from tfpipeline.data.loading import load_splits, read_data_file
@@ -19,7 +19,6 @@ __all__ = [
     "epoch_batches",
     "evaluation_batches",
     "load_splits",
-    "original_order",
     "read_data_file",
     "read_examples",
     "read_records",

@@ -65,16 +65,8 @@ class _Epoch(Sequence[np.ndarray]):
 
 
 def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """All rows by length, shortest first: the least padding. See :func:`original_order` for the way back."""
+    """All rows by length, shortest first: the least padding."""
     return _by_length(lengths, np.arange(len(lengths)), batch_size)
-
-
-def original_order(batches: Sequence[np.ndarray]) -> np.ndarray:
-    """What puts results, joined batch after batch, back in the order of the rows: int64 [N].
-
-    ``np.concatenate(results)[original_order(batches)]`` has row n's result at n.
-    """
-    return np.argsort(np.concatenate(batches)) if batches else np.arange(0)
 
 
 def _by_length(lengths: np.ndarray, rows: np.ndarray, batch_size: int) -> list[np.ndarray]:

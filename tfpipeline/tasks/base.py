@@ -251,6 +251,16 @@ class Task(abc.ABC):
                 [B] and perhaps ``text_pair``.
         """
 
+    def scored_answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """What ``tune``, ``metrics``, ``report``, ``mistakes`` and ``figures`` are given; by default :meth:`answers`.
+
+        A task leaves out what they do not read (the names of a thousand classes beside each row), and adds what tells
+        rows apart whose probabilities of 32 bits are alike. Arguments as of :meth:`answers`; in the graph, too.
+        """
+        return self.answers(outputs, inputs)
+
     def tune(
         self,
         head: Any,
@@ -274,7 +284,7 @@ class Task(abc.ABC):
     def metrics(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
     ) -> dict[str, float]:
-        """Named scores over a data set; ``answers`` as :meth:`answers` gives them, each [N, ...]."""
+        """Named scores over a data set; ``answers`` as :meth:`scored_answers` gives them, each [N, ...]."""
 
     def report(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray

@@ -144,13 +144,20 @@ class Classification(PooledTask):
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
 
-        probabilities = tf.nn.softmax(tf.cast(outputs["logits"], tf.float32))
+        probabilities = self.scored_answers(outputs, inputs)["probabilities"]
         classes = tf.constant(self.labels)
         return {
             "label": tf.gather(classes, tf.argmax(probabilities, axis=-1)),
             "classes": tf.repeat(classes[None, :], tf.shape(probabilities)[0], axis=0),
             "probabilities": probabilities,
         }
+
+    def scored_answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        return {"probabilities": tf.nn.softmax(tf.cast(outputs["logits"], tf.float32))}
 
     def metrics(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray

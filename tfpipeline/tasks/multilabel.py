@@ -158,8 +158,8 @@ class MultiLabel(PooledTask):
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
 
-        scores = tf.nn.sigmoid(tf.cast(outputs["logits"], tf.float32))
-        thresholds = tf.cast(outputs["thresholds"], tf.float32)
+        scored = self.scored_answers(outputs, inputs)
+        scores, thresholds = scored["scores"], scored["thresholds"]
         classes = tf.constant(self.labels)
         given = scores >= thresholds
         # By score their order would hang on roundings; those that are not given come last.
@@ -171,6 +171,15 @@ class MultiLabel(PooledTask):
             "scores": scores,
             "thresholds": thresholds,
         }
+
+    def scored_answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        logits = tf.cast(outputs["logits"], tf.float32)
+        thresholds = tf.cast(outputs["thresholds"], tf.float32)
+        return {"scores": tf.nn.sigmoid(logits), "thresholds": thresholds, "logits": logits}
 
     def tune(
         self,
@@ -193,7 +202,12 @@ class MultiLabel(PooledTask):
         from tfpipeline.metrics import multilabel
 
         return multilabel.compute(
-            targets["labels"], answers["scores"], answers["thresholds"][0], weights, labels=self.labels
+            targets["labels"],
+            answers["scores"],
+            answers["thresholds"][0],
+            weights,
+            labels=self.labels,
+            logits=answers.get("logits"),
         )
 
     def report(
@@ -216,7 +230,7 @@ class MultiLabel(PooledTask):
             [example.joined_text for example in test],
         )
         return "TF-IDF + logistic regression", {
-            "scores": scores.astype(np.float32),
+            "scores": scores,
             "thresholds": np.full(scores.shape, 0.5, np.float32),
         }
 
@@ -225,15 +239,18 @@ class MultiLabel(PooledTask):
     ) -> list[tuple[int, str, str]]:
         given, truth = answers["scores"] >= answers["thresholds"], targets["labels"] > 0
         wrong = np.flatnonzero((given != truth).any(-1))
-        surest = np.abs(answers["scores"] - truth).max(-1)
-        worst_first = wrong[np.argsort(-surest[wrong], kind="stable")]
+        if "logits" in answers:  # tell very sure mistakes apart, the scores of which are all 0 or 1
+            surest = np.where(truth, -answers["logits"], answers["logits"])[wrong].max(-1)
+        else:
+            surest = np.abs(answers["scores"] - truth)[wrong].max(-1)
+        worst_first = wrong[np.argsort(-surest, kind="stable")]
         return [(int(row), self._named(truth[row]), self._named(given[row])) for row in worst_first]
 
     def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
         return (np.abs(answers["scores"] - answers["thresholds"]) <= tolerance).any(-1)
 
     def _named(self, given: np.ndarray) -> str:
-        return ", ".join(label for label, is_given in zip(self.labels, given) if is_given) or "none"
+        return ", ".join(self.labels[index] for index in np.flatnonzero(given)) or "none"
 
 
 def _labels(options: MultiLabelOptions, example: Example) -> list[str]:

@@ -256,6 +256,15 @@ class Multitask(Task):
             for answer, tensor in part.answers(_of(name, outputs), inputs).items()
         }
 
+    def scored_answers(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        return {
+            f"{name}/{answer}": tensor
+            for name, part in self.parts.items()
+            for answer, tensor in part.scored_answers(_of(name, outputs), inputs).items()
+        }
+
     def tune(
         self,
         head: Any,

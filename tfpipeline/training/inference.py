@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.console import progress
-from tfpipeline.data import Example, TokenCache, evaluation_batches, original_order
+from tfpipeline.data import Example, TokenCache, evaluation_batches
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import Task
 from tfpipeline.training.step import INPUTS, WEIGHTS, fill_up, for_the_loss, slice_rows
@@ -24,7 +24,7 @@ class Answers:
     """What a model says of N rows.
 
     Attributes:
-        answers: the task's finished answers, each [N, ...].
+        answers: the task's ``scored_answers``, each [N, ...].
         losses: float32 [N].
     """
 
@@ -88,7 +88,7 @@ class Inference:
         # Answers may be strings, which no accelerator knows.
         @tf.function(reduce_retracing=True, autograph=False)
         def answer(outputs: dict[str, tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return task.answers(outputs, inputs)
+            return task.scored_answers(outputs, inputs)
 
         self._forward, self._answer, self._reads = forward, answer, bool(task.offsets)
         self._strings: dict[bytes, bytes] = {}
@@ -104,16 +104,21 @@ class Inference:
             targets: the task's.
             title: of the progress.
         """
-        parts: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
         self._strings.clear()
-        batches = evaluation_batches(cache.lengths, self.batch_size)
-        with progress(title, len(cache.lengths)) as bar:
-            for rows in batches:
-                parts.append(self._batch(examples, cache, targets, rows))
+        size = len(cache.lengths)
+        # Each batch is put where its rows belong: answers may be large, and there is one copy of them.
+        joined: dict[str, np.ndarray] = {}
+        every_loss = np.empty(size, np.float32)
+        with progress(title, size) as bar:
+            for rows in evaluation_batches(cache.lengths, self.batch_size):
+                answers, losses = self._batch(examples, cache, targets, rows)
+                for name, array in answers.items():
+                    if name not in joined:
+                        joined[name] = np.empty((size, *array.shape[1:]), array.dtype)
+                    joined[name][rows] = array
+                every_loss[rows] = losses
                 bar.advance(len(rows))
-        back = original_order(batches)
-        joined = {name: np.concatenate([answers[name] for answers, _ in parts])[back] for name in parts[0][0]}
-        return Answers(joined, np.concatenate([losses for _, losses in parts])[back])
+        return Answers(joined, every_loss)
 
     def _batch(
         self,
