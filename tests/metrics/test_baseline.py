@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
+from sklearn.naive_bayes import MultinomialNB
 
+from tfpipeline.metrics import _naive_bayes, baseline
 from tfpipeline.metrics.baseline import most_frequent_tags, tfidf_baseline, tfidf_multilabel, tfidf_ridge
 
 
@@ -96,6 +99,62 @@ def test_the_classifiers_answers_are_these():
     found, _ = tfidf_baseline(texts, list("abcab"), ["good film", "the bad day"])
     wanted = [[0.59162166, 0.28431885, 0.12405949], [0.59076768, 0.24074781, 0.16848451]]
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+
+
+def sparse_rows(seed, rows, words=30):
+    rng = np.random.default_rng(seed)
+    return sparse.csr_matrix(rng.uniform(size=(rows, words)) * (rng.uniform(size=(rows, words)) < 0.2))
+
+
+def test_naive_bayes_is_scikit_learns():
+    features, asked = sparse_rows(0, 60), sparse_rows(1, 1100)
+    rng = np.random.default_rng(2)
+    classes = np.concatenate([np.arange(7), rng.integers(0, 7, 53)])
+    theirs = MultinomialNB(alpha=_naive_bayes.SMOOTHING)
+    want = theirs.fit(features, classes).predict_proba(asked)
+    np.testing.assert_allclose(
+        _naive_bayes.class_probabilities(features, classes, asked), want, rtol=0, atol=1e-12
+    )
+    targets = rng.uniform(size=(60, 4)) < 0.3
+    found = _naive_bayes.label_odds(features, targets, asked)
+    for label in range(4):
+        logs = theirs.fit(features, targets[:, label]).predict_log_proba(asked)
+        np.testing.assert_allclose(found[:, label], logs[:, 1] - logs[:, 0], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("labels", "name"), [(100, "logistic regression"), (101, "naive Bayes")])
+def test_many_labels_have_another_model(labels, name, monkeypatch):
+    assert baseline.linear_model(labels) == f"TF-IDF + {name}"
+    monkeypatch.setattr(baseline, "LogisticRegression", None)  # which these do not reach
+    texts, names = (
+        [f"word{label} good" for label in range(labels)] * 2,
+        [f"{label:03}" for label in range(labels)],
+    )
+    if labels <= 100:
+        with pytest.raises(TypeError):
+            tfidf_baseline(texts, names * 2, texts)
+        return
+    probabilities, classes = tfidf_baseline(texts, names * 2, texts)
+    assert classes == names
+    assert probabilities.argmax(-1).tolist() == [*range(labels)] * 2
+    np.testing.assert_allclose(probabilities.sum(-1), 1)
+    targets = np.concatenate([np.eye(labels, dtype=bool)] * 2)
+    targets[:, 0], targets[:, 1] = True, False
+    found = tfidf_multilabel(texts, targets, texts)
+    assert ((found > 0.5) == targets).all()
+    assert found[:, :2].tolist() == [[1, 0]] * len(texts)
+
+
+def test_a_logistic_regression_has_a_limited_number_of_coefficients(monkeypatch):
+    """With more words it knows the most frequent ones."""
+    texts, labels = ["good film", "bad film", "good day", "bad day"] * 3, ["+", "-"] * 6
+    monkeypatch.setattr(baseline, "_MOST_COEFFICIENTS", 8)
+    words, made = baseline._words, []
+    monkeypatch.setattr(baseline, "_words", lambda *given: made.append(words(*given)) or made[0])
+    tfidf_baseline(texts, labels, ["good"])
+    ((vectorizer, features),) = made
+    assert features.shape == (12, 4)
+    assert vectorizer.vocabulary_.keys() == {"good", "bad", "film", "day"}  # the pairs of words are rarer
 
 
 def test_words_get_their_most_frequent_tag():

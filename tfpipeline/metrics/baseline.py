@@ -1,7 +1,8 @@
 """What a cheap model reaches on the same rows: TF-IDF and a linear model; for tags, each word's most frequent one.
 
 Words and pairs of words that occur in two texts at least, logistic regression with C = 10: the settings behind the
-yardsticks in the documentation. Chinese characters count as words of their own, as they do for BERT's tokenizer.
+yardsticks in the documentation. Above 100 labels it is naive Bayes, as the time of a logistic regression grows with
+labels x words at each of hundreds of steps. Chinese characters count as words of their own, as they do for BERT's tokenizer.
 The same rows give the same answer, and training texts that hold no words at all one that knows no texts.
 """
 
@@ -20,13 +21,22 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold
 
 from tfpipeline.console import progress
+from tfpipeline.metrics._naive_bayes import class_probabilities, label_odds
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = rf"[{_HAN}]|[^\W{_HAN}]{{2,}}"  # but for Han this is scikit-learn's own pattern
 _C = 10.0
+_MOST_LABELS = 100  # of a logistic regression
+_MOST_COEFFICIENTS = 1 << 22  # of its labels x words; while it is fitted there are 25 copies of 8 bytes
 _ITERATIONS = 1000
+_LARGEST_ODDS = 700.0  # logarithms of what 64 bits hold
 _ALPHAS = (0.3, 1.0, 3.0, 10.0)  # TF-IDF vectors have length 1, so the best is seldom far from 1
 _FOLDS = 3
+
+
+def linear_model(labels: int) -> str:
+    """What answers with so many labels: the name of :func:`tfidf_baseline` and :func:`tfidf_multilabel` in reports."""
+    return "TF-IDF + logistic regression" if labels <= _MOST_LABELS else "TF-IDF + naive Bayes"
 
 
 def tfidf_baseline(
@@ -42,22 +52,27 @@ def tfidf_baseline(
         Probabilities, float64 [M, C], and the names of the C classes, sorted. Where the training texts hold no
         words at all, each text gets the classes' shares of the training rows.
     """
+    names = sorted(set(train_labels))
+    numbers = {name: number for number, name in enumerate(names)}
+    classes = np.array([numbers[label] for label in train_labels])
     with progress("TF-IDF baseline: words, fit, answers", 3) as step:
-        words = _words(train_texts)
+        words = _words(train_texts, _MOST_COEFFICIENTS // len(names) if len(names) <= _MOST_LABELS else None)
         if words is None:
-            classes, counts = np.unique(
-                np.asarray(train_labels, dtype=object).astype(str), return_counts=True
-            )
-            return np.tile(counts / counts.sum(), (len(test_texts), 1)), [str(name) for name in classes]
+            return np.tile(np.bincount(classes) / len(classes), (len(test_texts), 1)), names
         vectorizer, features = words
         step.advance()
+        asked = vectorizer.transform(test_texts)
+        if len(names) > _MOST_LABELS:
+            probabilities = class_probabilities(features, classes, asked)
+            step.advance(2)
+            return probabilities, names
         model = LogisticRegression(C=_C, max_iter=_ITERATIONS)
         with _unfinished_is_fine():
-            model.fit(features, list(train_labels))
+            model.fit(features, classes)
         step.advance()
-        probabilities = model.predict_proba(vectorizer.transform(test_texts))
+        probabilities = model.predict_proba(asked)
         step.advance()
-        return probabilities, [str(name) for name in model.classes_]
+        return probabilities, names
 
 
 def tfidf_ridge(
@@ -96,7 +111,7 @@ def tfidf_ridge(
 def tfidf_multilabel(
     train_texts: Sequence[str], train_targets: np.ndarray, test_texts: Sequence[str]
 ) -> np.ndarray:
-    """Train a logistic regression a label on the one, answer the other.
+    """Train a classifier a label on the one, answer the other.
 
     Args:
         train_texts: N texts.
@@ -116,6 +131,12 @@ def tfidf_multilabel(
         vectorizer, features = words
         tested = vectorizer.transform(test_texts)
         step.advance()
+        if len(shares) > _MOST_LABELS:
+            uncertain = np.flatnonzero((shares > 0) & (shares < 1))
+            odds = label_odds(features, targets[:, uncertain], tested)
+            probabilities[:, uncertain] = 1 / (1 + np.exp(-odds.clip(-_LARGEST_ODDS, _LARGEST_ODDS)))
+            step.advance(len(shares))
+            return probabilities
         for label, share in enumerate(shares):
             if 0 < share < 1:
                 model = LogisticRegression(C=_C, max_iter=_ITERATIONS)
@@ -155,11 +176,11 @@ def most_frequent_tags(
     return [[known.get(word, known.get(word.lower(), default)) for word in row] for row in test]
 
 
-def _words(texts: Sequence[str]) -> Optional[tuple[TfidfVectorizer, Any]]:
-    """The words of N texts and their sparse features [N, words]; None where there are no words."""
+def _words(texts: Sequence[str], most: Optional[int] = None) -> Optional[tuple[TfidfVectorizer, Any]]:
+    """The (most frequent) words of N texts and their sparse features [N, words]; None where there are no words."""
     # In a handful of texts few words occur twice; then every word counts.
     for least in (2, 1):
-        vectorizer = TfidfVectorizer(token_pattern=_WORD, ngram_range=(1, 2), min_df=least)
+        vectorizer = TfidfVectorizer(token_pattern=_WORD, ngram_range=(1, 2), min_df=least, max_features=most)
         try:
             return vectorizer, vectorizer.fit_transform(texts)
         except ValueError:  # no terms

@@ -90,8 +90,8 @@ def report(
     """
     targets, scores, thresholds, weights = _checked(targets, scores, thresholds, weights, labels)
     answers = scores >= thresholds
-    present = np.flatnonzero((targets | answers).any(0))
-    if not len(present):
+    present = np.flatnonzero((targets | answers).any(0)).tolist()
+    if not present:
         return "no row has a label, and none was predicted\n"
     # A single column is to scikit-learn a choice of two classes, of which the label is the class 1.
     one = len(labels) == 1

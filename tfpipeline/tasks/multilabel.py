@@ -222,14 +222,14 @@ class MultiLabel(PooledTask):
     def baseline(
         self, train: Sequence[Example], test: Sequence[Example]
     ) -> tuple[str, dict[str, np.ndarray]] | None:
-        from tfpipeline.metrics.baseline import tfidf_multilabel
+        from tfpipeline.metrics.baseline import linear_model, tfidf_multilabel
 
         scores = tfidf_multilabel(
             [example.joined_text for example in train],
             self.targets(train)["labels"],
             [example.joined_text for example in test],
         )
-        return "TF-IDF + logistic regression", {
+        return linear_model(len(self.labels)), {
             "scores": scores,
             "thresholds": np.full(scores.shape, 0.5, np.float32),
         }
