@@ -303,7 +303,7 @@ class Task(abc.ABC):
     def mistakes(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
     ) -> list[tuple[int, str, str]]:
-        """Rows answered wrongly, worst first: (row, expected, answered); empty where that means nothing."""
+        """Rows answered wrongly, worst first: (row, expected, predicted); empty where that means nothing."""
         return []
 
     def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
@@ -311,5 +311,9 @@ class Task(abc.ABC):
         return np.zeros(len(next(iter(answers.values()))), bool)
 
     def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Plots for the report: name -> ``matplotlib.figure.Figure``."""
+        """Plots for the report: name -> ``matplotlib.figure.Figure``.
+
+        A figure's own label (``set_label``), if it has one, is printed below it. Drawn when the scores are saved already;
+        one that fails costs a warning.
+        """
         return {}

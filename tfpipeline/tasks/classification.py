@@ -180,16 +180,16 @@ class Classification(PooledTask):
     def baseline(
         self, train: Sequence[Example], test: Sequence[Example]
     ) -> tuple[str, dict[str, np.ndarray]] | None:
-        from tfpipeline.metrics.baseline import tfidf_baseline
+        from tfpipeline.metrics.baseline import linear_model, tfidf_baseline
 
         probabilities, classes = tfidf_baseline(
             [example.joined_text for example in train],
             [str(example.label) for example in train],
             [example.joined_text for example in test],
         )
-        ordered = np.zeros((len(test), len(self.labels)), np.float32)
+        ordered = np.zeros((len(test), len(self.labels)))
         ordered[:, [self._index[label] for label in classes]] = probabilities
-        return "TF-IDF + logistic regression", {"probabilities": ordered}
+        return linear_model(len(self.labels)), {"probabilities": ordered}
 
     def mistakes(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
@@ -205,17 +205,11 @@ class Classification(PooledTask):
         return first - second <= tolerance
 
     def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        from matplotlib.figure import Figure
-        from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+        from tfpipeline.metrics.classification import confusion_matrix
+        from tfpipeline.tasks import _figures
 
-        matrix = confusion_matrix(
-            targets["label"], answers["probabilities"].argmax(-1), labels=range(len(self.labels))
-        )
-        figure = Figure(figsize=(1.5 + 0.8 * len(self.labels),) * 2)
-        ConfusionMatrixDisplay(matrix, display_labels=self.labels).plot(
-            ax=figure.subplots(), colorbar=False, xticks_rotation=45
-        )
-        return {"confusion": figure}
+        counts = confusion_matrix(targets["label"], answers["probabilities"], labels=self.labels)
+        return {"confusion": _figures.confusion(counts, self.labels)}
 
 
 TASK: type[Any] = Classification

@@ -146,7 +146,7 @@ class Regression(PooledTask):
         axes = figure.subplots()
         axes.scatter(truth, values, s=4, alpha=0.4)
         axes.axline((float(truth.mean()),) * 2, slope=1, color="grey", linewidth=1)
-        axes.set(xlabel="expected", ylabel="answered")
+        axes.set(xlabel="expected", ylabel="predicted")
         return {"scatter": figure}
 
 

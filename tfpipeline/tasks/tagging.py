@@ -569,7 +569,7 @@ class Tagging(Task):
         if not cut:
             return report
         what = "entities" if self.entities else "words"
-        return f"{report}\nOf {cut} rows the {what} behind the first {most} are not answered (task.max_entities)\n"
+        return f"{report}\nIn {cut} rows the {what} after the first {most} are not predicted (task.max_entities)\n"
 
     def baseline(
         self, train: Sequence[Example], test: Sequence[Example]
