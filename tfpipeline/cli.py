@@ -149,13 +149,26 @@ def evaluate(
     run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
     data: Optional[Path] = typer.Option(None, help="A data file; by default the run's own test rows."),
     baseline: bool = typer.Option(True, help="Also train a cheap baseline on the same rows."),
+    to: Optional[Path] = typer.Option(
+        None,
+        help="The folder to write the report into; by default the run's own. A checkpoint's is written only with it.",
+    ),
     overrides: Optional[list[str]] = _SETTINGS,
 ) -> None:
     """Report a run before and after fine-tuning, beside a baseline."""
     _tensorflow()
     from tfpipeline.evaluation import evaluate as run
 
-    print(run(run_directory, data, baseline=baseline, overrides=[*map(_said, overrides or [])]).text())
+    report = run(
+        run_directory,
+        data,
+        baseline=baseline,
+        overrides=[*map(_said, overrides or [])],
+        to=to,
+        show=print,
+    )
+    if to is not None and report.path is None:
+        raise typer.Exit(2)
 
 
 @app.command()

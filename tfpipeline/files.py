@@ -50,6 +50,20 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def require_writable(directory: Union[str, Path]) -> None:
+    """Make a directory if it is not there, and refuse one that cannot be written to: before work whose result goes there.
+
+    Raises:
+        UserError: it is a file, or cannot be made or written to.
+    """
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=TEMPORARY_PREFIX, dir=directory):
+            pass
+    except OSError as error:
+        raise write_error(directory, error) from error
+
+
 @contextlib.contextmanager
 def atomic_directory(path: Union[str, Path], *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary directory that becomes ``path`` when the block ends well.

@@ -6,7 +6,7 @@ Letters in shapes: N rows of a data set, B rows of a batch, T positions.
 from tfpipeline.data.batches import epoch_batches, evaluation_batches
 from tfpipeline.data.cache import TokenCache
 from tfpipeline.data.examples import Example, Rows, read_examples, write_examples
-from tfpipeline.data.loading import load_splits, read_data_file
+from tfpipeline.data.loading import load_splits, read_data_file, text_key
 from tfpipeline.data.readers import read_records
 from tfpipeline.data.records import Record
 from tfpipeline.data.splits import split_rows
@@ -23,5 +23,6 @@ __all__ = [
     "read_examples",
     "read_records",
     "split_rows",
+    "text_key",
     "write_examples",
 ]

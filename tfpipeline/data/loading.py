@@ -118,7 +118,7 @@ class _File:
             if options.split.by == "group":
                 self.groups.append(example.group)
             counts.append(example.weight > 0)
-            keys.append(_key(example))
+            keys.append(text_key(example))
             if not example.joined_text.strip():
                 blank, first = blank + 1, first or example.place or f"line {example.line}"
         self.rows = spool.rows()
@@ -231,7 +231,7 @@ def _own_label(example: Example) -> Collection[Hashable]:
     return () if example.label is None else (example.label,)
 
 
-def _key(example: Example) -> int:
+def text_key(example: Example) -> int:
     """A number that two rows share whose texts are the same but for case and white space, and hardly any others."""
     texts = [" ".join(text.lower().split()) for text in (example.text, example.text_pair or "")]
     digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).digest()

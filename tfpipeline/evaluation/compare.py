@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfpipeline import paths, tasks
+from tfpipeline.console import say
+from tfpipeline.data import Rows, TokenCache
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation.report import Entry, Report
+from tfpipeline.evaluation.seen import seen_note
+from tfpipeline.files import require_writable
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.opening import open_run
@@ -24,8 +32,13 @@ def evaluate(
     *,
     baseline: bool = True,
     overrides: Sequence[str] = (),
+    to: AnyPath | None = None,
+    show: Callable[[str], object] | None = None,
 ) -> Report:
     """Compare a run's model before and after fine-tuning, or score a fine-tuned checkpoint as it is.
+
+    The report is also written: ``report.json``, ``report.md`` and plots, or ``report-NAME.*`` for a file called NAME.
+    The scores come first: they are shown, then saved, then plotted. If they cannot be saved, that is a warning.
 
     Args:
         run: a run directory, or a checkpoint that someone else fine-tuned.
@@ -33,13 +46,36 @@ def evaluate(
             when it has no test rows.
         baseline: whether to train the task's baseline on the run's training rows as well.
         overrides: for a checkpoint, settings that its files do not hold, such as ``data.text=review``.
+        to: the folder to write the report into, made if it is not there; by default a run's own directory. A
+            checkpoint's directory is left alone, so that without ``to`` its report is not written.
+        show: called with the report's text as soon as the scores are known.
     Returns:
-        The report; it is also written into the run: ``report.json`` and ``report.md``, or
-        ``report-NAME.*`` for a file called NAME. A checkpoint's directory is left alone.
+        The report; its ``path`` says where it was written.
     Raises:
-        UserError: no such run, the run is not trained, or a row can't be used.
+        UserError: no such run, the run is not trained, a row can't be used, or ``to`` can't be written to.
     """
+    folder = None if to is None else paths.local(to)
+    if folder is not None:
+        require_writable(folder)
     run = run if isinstance(run, Run) else open_run(run, overrides)
+    report = compare(run, data, baseline=baseline)
+    if show is not None:
+        show(report.text())
+    folder = folder or run.reports
+    if folder is None:
+        return report
+    stem = "report" if data is None else f"report-{paths.local(data).stem}"
+    try:
+        path = report.save(folder, stem)
+    except UserError as error:
+        say(f"warning: the scores could not be saved: {error} (--to FOLDER)")
+        return report
+    say(f"report: {path}")
+    return dataclasses.replace(report, path=path)
+
+
+def compare(run: Run, data: AnyPath | None = None, *, baseline: bool = True) -> Report:
+    """The report of :func:`evaluate`, which is not shown, written or drawn yet."""
     if not run.has_weights("best"):
         raise UserError(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
@@ -50,17 +86,17 @@ def evaluate(
         raise UserError(
             f"{run.name} is a checkpoint without rows of its own; name a file of rows with --data"
         )
+    split = None if data is not None else "test" if run.has_split("test") else "validation"
     if data is None:
-        split = "test" if run.has_split("test") else "validation"
-        examples, name, stem = run.examples(split), f"{split} rows", "report"
+        examples, name = run.examples(split), f"{split} rows"
     else:
-        examples, name, stem = (
-            tasks.find(options.name).read(options, run.config.data, paths.local(data)),
-            str(data),
-            f"report-{paths.local(data).stem}",
-        )
+        examples = tasks.find(options.name).read(options, run.config.data, paths.local(data))
+        name = str(data)
     targets = task.targets(examples)
     weights = task.weights(examples, training=False)
+    seen = seen_note(run.examples("train"), examples) if run.has_split("train") else None
+    if seen is not None and split is None:
+        say(f"warning: {name}: {seen}")
 
     entries = []
     if baseline and run.has_split("train"):
@@ -70,27 +106,35 @@ def evaluate(
             entries.append(
                 Entry(title, task.metrics(answers, targets, weights), task.report(answers, targets, weights))
             )
+            del found, answers
     model = run.model(run.stages[0][0])
     infer = Inference(model, task)
-    with tempfile.TemporaryDirectory() as scratch:
-        cache = (
-            run.token_cache(split, examples)
-            if data is None
-            else run.tokens(examples, Path(scratch) / "cache")
-        )
+    with _tokens(run, split, examples) as cache:
         for weights_name, title in run.stages:
             run.set_weights(weights_name, model)
             result = infer(examples, cache, targets, title)
             scores = result.scores(task, targets, weights)
             entries.append(Entry(title, scores, task.report(result.answers, targets, weights)))
-    mistakes = [
-        (examples[row].joined_text, want, got)
-        for row, want, got in task.mistakes(result.answers, targets)[:MISTAKES]
-    ]
-    metric = run.config.training.best_metric or task.best_metric
-    figures = task.figures(result.answers, targets)
-    note = run.truncation.note(cache.cut, len(examples), pair=run.has_pairs)
-    report = Report(name, len(examples), metric, entries, mistakes, figures, [note] if note else [])
-    if run.reports is not None:
-        report.save(run.reports, stem)
-    return report
+        cut = run.truncation.note(cache.cut, len(examples), pair=run.has_pairs)
+    return Report(
+        data=name,
+        rows=len(examples),
+        metric=run.config.training.best_metric or task.best_metric,
+        entries=entries,
+        mistakes=[
+            (examples[row].joined_text, want, got)
+            for row, want, got in task.mistakes(result.answers, targets)[:MISTAKES]
+        ],
+        draw=functools.partial(task.figures, result.answers, targets),
+        notes=[note for note in (cut, seen) if note],
+    )
+
+
+@contextlib.contextmanager
+def _tokens(run: Run, split: str | None, examples: Rows) -> Iterator[TokenCache]:
+    """The tokens of the rows, kept in the run if they are a split of it and it can be written to."""
+    if split is not None and os.access(run.path, os.W_OK):
+        yield run.token_cache(split, examples)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        yield run.tokens(examples, Path(scratch) / "cache")

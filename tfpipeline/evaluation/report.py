@@ -1,14 +1,25 @@
-"""The report of an evaluation: as text, as JSON, as Markdown with plots."""
+"""The report of an evaluation: as text, as JSON, as Markdown with plots, as HTML in a notebook."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import html
 import json
-from collections.abc import Mapping
+import logging
+import urllib.parse
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfpipeline.console import say
+from tfpipeline.evaluation.escaping import fenced, markdown, one_line, shortened, visible
 from tfpipeline.files import atomic_file, write_text
+
+_MISTAKES = ["expected", "predicted", "text"]
+_SHOWN_METRICS = 30  # in a notebook; the scores of a thousand labels are in `entries`
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class Entry:
     table: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What an evaluation found.
 
@@ -35,9 +46,10 @@ class Report:
         rows: how many.
         metric: the metric that picked the checkpoint; the headline.
         entries: one for each model compared, the trained one last.
-        mistakes: (text, expected, answered) of the trained model, worst first.
-        figures: name -> matplotlib figure.
+        mistakes: (text, expected, predicted) of the trained model, worst first.
+        draw: makes the plots: name -> matplotlib figure; see :attr:`figures`.
         notes: sentences about the rows, such as how many of them are cut.
+        path: the page that :func:`~tfpipeline.evaluation.evaluate` saved; None if it is nowhere.
     """
 
     data: str
@@ -45,67 +57,156 @@ class Report:
     metric: str
     entries: list[Entry]
     mistakes: list[tuple[str, str, str]] = field(default_factory=list)
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    draw: Callable[[], Mapping[str, Any]] = dict
     notes: list[str] = field(default_factory=list)
+    path: Path | None = None
+
+    @functools.cached_property
+    def figures(self) -> Mapping[str, Any]:
+        """Name -> matplotlib figure, drawn when they are first asked for."""
+        return self.draw()
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name}: {value}" for name, value in self._headline())
+        return f"<Report on {self.data}, {self.rows} rows, {self.metric}: {scores}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        """For a notebook: scores side by side, notes, and the worst mistakes."""
+        metrics = list(self.entries[-1].scores)
+        names = ["", *(entry.name for entry in self.entries)]
+        rows = [[metric, *self._cells(metric)] for metric in metrics[:_SHOWN_METRICS]]
+        left = len(metrics) - len(rows)
+        parts = [_paragraph(f"{self.data}, {self.rows} rows"), _html_table(names, rows)]
+        parts += [_paragraph(f"and {left} more metrics: report.entries[-1].scores")] if left else []
+        parts += [_paragraph(note) for note in self.notes]
+        if self.mistakes:
+            parts += [_paragraph("Mistakes, the worst first"), _html_table(_MISTAKES, self._wrong())]
+        return "".join(parts)
 
     def text(self) -> str:
         """For a terminal: each model's table, the notes, then the headline."""
         parts = [f"{entry.name} ({self.data}, {self.rows} rows)\n\n{entry.table}" for entry in self.entries]
         width = max(len(entry.name) for entry in self.entries)
-        # A baseline has no loss, and rows may lack what a metric is of.
-        values = [f"{e.scores[self.metric]:.4f}" if self.metric in e.scores else "-" for e in self.entries]
-        headline = [f"{entry.name:<{width}}  {value}" for entry, value in zip(self.entries, values)]
-        return "\n".join(
-            [*parts, *(f"{note}\n" for note in self.notes), f"{self.metric} on {self.data}", *headline]
+        headline = [f"{name:<{width}}  {value}" for name, value in self._headline()]
+        return visible(
+            "\n".join(
+                [*parts, *(f"{note}\n" for note in self.notes), f"{self.metric} on {self.data}", *headline]
+            )
         )
 
-    def save(self, directory: Path, stem: str = "report") -> None:
-        """Write ``STEM.json``, ``STEM.md`` and the plots into a directory, each file whole or not at all."""
-        scores = {entry.name: dict(entry.scores) for entry in self.entries}
+    def save(self, directory: Path, stem: str = "report") -> Path:
+        """Write ``STEM.json`` and ``STEM.md`` into a directory, then the plots; each file whole or not at all.
+
+        A plot that cannot be drawn or written costs a warning.
+
+        Returns:
+            The path of ``STEM.md``.
+        Raises:
+            UserError: the scores cannot be written.
+        """
+        scores = {visible(entry.name): dict(entry.scores) for entry in self.entries}
         document = {
-            "data": self.data,
+            "data": visible(self.data),
             "rows": self.rows,
             "metric": self.metric,
             "scores": scores,
-            "notes": self.notes,
+            "notes": [visible(note) for note in self.notes],
         }
+        page = directory / f"{stem}.md"
         write_text(directory / f"{stem}.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-        for name, figure in self.figures.items():
-            with atomic_file(directory / f"{stem}-{name}.png") as temporary:
-                figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
-        write_text(directory / f"{stem}.md", self.markdown(stem))
+        write_text(page, self._markdown({}))
+        plots = self._save_plots(directory, stem)
+        if plots:
+            write_text(page, self._markdown(plots))
+        return page
+
+    def _save_plots(self, directory: Path, stem: str) -> dict[str, str]:
+        """The plots' files, each with what is printed below it."""
+        figures: Mapping[str, Any] = {}
+        saved = {}
+        with _costs_a_warning("the plots"):
+            figures = self.figures
+        for name, figure in figures.items():
+            file = f"{stem}-{name}.png"
+            with _costs_a_warning(f"the plot {name}"):
+                with atomic_file(directory / file) as temporary:
+                    figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
+                saved[file] = str(figure.get_label())
+        return saved
 
     def markdown(self, stem: str = "report") -> str:
         """For a reader of the run: scores side by side, tables, plots, the worst mistakes."""
-        names = [entry.name for entry in self.entries]
-        metrics = list(self.entries[-1].scores)
+        return self._markdown(
+            {f"{stem}-{name}.png": figure.get_label() for name, figure in self.figures.items()}
+        )
+
+    def _markdown(self, plots: Mapping[str, str]) -> str:
         lines = [
-            f"# {self.data}, {self.rows} rows",
+            f"# {markdown(self.data)}, {self.rows} rows",
             "",
-            "| | " + " | ".join(names) + " |",
-            "|---" * (len(names) + 1) + "|",
+            *_table(
+                ["", *(entry.name for entry in self.entries)],
+                [[metric, *self._cells(metric)] for metric in self.entries[-1].scores],
+            ),
         ]
-        for metric in metrics:
-            cells = [f"{e.scores[metric]:.4f}" if metric in e.scores else "" for e in self.entries]
-            lines.append(f"| {metric} | " + " | ".join(cells) + " |")
-        lines += [f"\n{note}" for note in self.notes]
+        lines += [f"\n{markdown(note)}" for note in self.notes]
         for entry in self.entries:
-            lines += ["", f"## {entry.name}", "", "```text", entry.table.rstrip(), "```"]
-        lines += [f"\n![{name}]({stem}-{name}.png)" for name in self.figures]
+            lines += ["", f"## {markdown(entry.name)}", "", fenced(entry.table)]
+        for file, below in plots.items():
+            lines.append(f"\n![{markdown(Path(file).stem)}]({urllib.parse.quote(file)})")
+            lines += [f"\n{markdown(below)}"] if below else []
         if self.mistakes:
-            lines += [
-                "",
-                "## Mistakes, the worst first",
-                "",
-                "| expected | answered | text |",
-                "|---|---|---|",
-            ]
-            lines += [
-                f"| {_cell(want)} | {_cell(got)} | {_cell(text)} |" for text, want, got in self.mistakes
-            ]
+            lines += ["", "## Mistakes, the worst first", "", *_table(_MISTAKES, self._wrong())]
         return "\n".join(lines) + "\n"
 
+    def _headline(self) -> list[tuple[str, str]]:
+        # A baseline has no loss, and rows may lack what a metric is of.
+        return [(entry.name, value or "-") for entry, value in zip(self.entries, self._cells(self.metric))]
 
-def _cell(text: str) -> str:
-    folded = " ".join(text.split())
-    return (folded if len(folded) <= 200 else folded[:199] + "…").replace("|", "\\|")
+    def _wrong(self) -> list[list[str]]:
+        return [[shortened(want), shortened(got), shortened(text)] for text, want, got in self.mistakes]
+
+    def _cells(self, metric: str) -> list[str]:
+        """A metric of each model; empty of one that lacks it."""
+        return [f"{e.scores[metric]:.4f}" if metric in e.scores else "" for e in self.entries]
+
+
+@contextlib.contextmanager
+def _costs_a_warning(what: str) -> Iterator[None]:
+    """Say in one line what is wrong with a plot: the scores are there, whatever drawing raises or warns of."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    reasons: list[object] = []
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            yield
+        reasons = [warning.message for warning in found if issubclass(warning.category, UserWarning)]
+    except Exception as error:  # noqa: BLE001 - a task draws what it likes with what is installed
+        reasons = [f"not drawn: {str(error) or type(error).__name__}"]
+    finally:
+        logger.setLevel(level)
+    if reasons:
+        say(f"warning: {what} of the report: {one_line(str(reasons[0]))}")
+
+
+def _table(names: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [names, *rows]
+    written = [f"| {' | '.join(map(markdown, line))} |" for line in lines]
+    return [written[0], "|---" * len(names) + "|", *written[1:]]
+
+
+def _html_table(names: list[str], rows: list[list[str]]) -> str:
+    lines = [("th", names), *(("td", row) for row in rows)]
+    written = (
+        "".join(f"<{tag}>{html.escape(one_line(text))}</{tag}>" for text in line) for tag, line in lines
+    )
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in written)}</table>"
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{html.escape(one_line(text))}</p>"
