@@ -55,6 +55,7 @@ bench: .venv-bench/.installed .venv-parity/.installed
 	.venv-bench/bin/python -m benchmarks.load
 	.venv-bench/bin/python -m benchmarks.data
 	.venv-bench/bin/python -m benchmarks.decode
+	.venv-bench/bin/python -m benchmarks.report
 	.venv-bench/bin/python -m benchmarks.train
 	.venv-parity/bin/python -m benchmarks.train
 

@@ -55,10 +55,24 @@ def peak_mb() -> float:
 
     Linux's own figure: ``getrusage`` answers with the parent's where that had more when it started this process.
     """
+    return _status("VmHWM")
+
+
+def memory_mb() -> float:
+    """The memory that this process has now, in MiB, counted as :func:`peak_mb` does."""
+    return _status("VmRSS")
+
+
+def reset_peak() -> None:
+    """Let :func:`peak_mb` begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(name: str) -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{name}:"):
             return round(int(line.split()[1]) / 1024, 1)
-    raise OSError("/proc/self/status has no VmHWM")
+    raise OSError(f"/proc/self/status has no {name}")
 
 
 def report(**fields: Any) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tfpipeline.data.options import DataOptions
     from tfpipeline.models import BertConfig
 
+_MISTAKES = 100  # the worst: a model that has learnt nothing is wrong everywhere, about hundreds of labels each time
 _GIVEN = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
@@ -243,7 +244,7 @@ class MultiLabel(PooledTask):
             surest = np.where(truth, -answers["logits"], answers["logits"])[wrong].max(-1)
         else:
             surest = np.abs(answers["scores"] - truth)[wrong].max(-1)
-        worst_first = wrong[np.argsort(-surest, kind="stable")]
+        worst_first = wrong[np.argsort(-surest, kind="stable")][:_MISTAKES]
         return [(int(row), self._named(truth[row]), self._named(given[row])) for row in worst_first]
 
     def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:

@@ -1,0 +1,127 @@
+"""What a report costs beside the predictions; ``make bench``, or ``python -m benchmarks.report [--labels N ...]``.
+
+Runs of a small random BERT with more and more labels, as many test rows for each, evaluated as ``tfpipeline evaluate``
+does: scores before and after, baseline, tables, mistakes, JSON, Markdown and plots. A JSON line each: the seconds of the
+predictions and of all else, of that also the processor's (``processor_seconds``, which do not hang on what else the machine
+does), the process's memory (``base_mb`` before it began, ``peak_mb`` at its highest), and ``microseconds_a_score``, the
+processor's time for each of labels x rows, which must not grow with the labels.
+Needed at 1,000 labels: 30 s beside the predictions, and 1 GB more than the base.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from benchmarks._measure import memory_mb, peak_mb, report, reset_peak
+from examples.random_bert import random_checkpoint, vocabulary_of
+from tfpipeline.runtime import import_tensorflow
+
+TASKS = ("classification", "multilabel")
+WORDS = ("good", "bad", "fine")
+
+
+def rows(labels: int, count: int, part: str) -> Iterator[str]:
+    """Lines of a CSV file: ``count`` texts of each label, which has a word of its own in two texts of three."""
+    yield "text,label\n"
+    for label in range(labels):
+        for number in range(count):
+            word = f"product{label}" if number % 3 else "something"
+            yield f"{word} item {WORDS[number % 3]} {part}{number},intent_{label:05d}\n"
+
+
+def laid_out(task: str, labels: int, count: int, folder: Path) -> Any:
+    """A run whose weights no step has changed."""
+    from tfpipeline import tasks
+    from tfpipeline.text import TokenizerOptions
+    from tfpipeline.training.run import create_run
+    from tfpipeline.training.run_config import RunConfig
+
+    for part in ("train", "test"):
+        (folder / f"{part}.csv").write_text("".join(rows(labels, count, part)), "utf-8")
+    files = {part: str(folder / f"{part}.csv") for part in ("train", "test")}
+    config = RunConfig.model_validate(
+        {
+            "checkpoint": "random",
+            "output": str(folder / "run"),
+            "data": {**files, "split": {"validation": 0.01}},
+            "text": {"max_length": 24},
+            "task": {"name": task},
+        }
+    )
+    options = TokenizerOptions()
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789_"
+    checkpoint = random_checkpoint(vocabulary_of([2 * letters], options), options, hidden=32, positions=24)
+    splits = tasks.find(task).load_splits(config.task, config.data, folder)
+    run = create_run(config, checkpoint, splits)
+    model = run.build_model(checkpoint.encoder(run.bert_config))
+    run.store.save(["initial", "last", "best"], 0, model, None, {})
+    return run
+
+
+def measure(task: str, labels: int, count: int) -> None:
+    """Evaluate one run, and print what it cost."""
+    from tfpipeline.evaluation import compare, evaluate
+
+    predicting = np.zeros(2)
+
+    def now() -> np.ndarray:
+        return np.array([time.perf_counter(), time.process_time()])
+
+    class Timed(compare.Inference):
+        def __call__(self, *given: Any) -> Any:
+            began = now()
+            answers = super().__call__(*given)
+            np.add(predicting, now() - began, out=predicting)
+            return answers
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = laid_out(task, labels, count, Path(folder))
+        reset_peak()
+        base = memory_mb()
+        original, compare.Inference = compare.Inference, Timed
+        try:
+            began = now()
+            made = evaluate(run)
+            seconds, processor = now() - began - predicting
+        finally:
+            compare.Inference = original
+        assert made.path is not None
+        scores = labels * made.rows
+        report(
+            benchmark="report",
+            task=task,
+            labels=labels,
+            rows=made.rows,
+            prediction_seconds=round(float(predicting[0]), 1),
+            seconds=round(float(seconds), 1),
+            processor_seconds=round(float(processor), 1),
+            microseconds_a_score=round(1e6 * float(processor) / scores, 3),
+            base_mb=base,
+            peak_mb=peak_mb(),
+            more_mb=round(peak_mb() - base, 1),
+        )
+
+
+def main(arguments: Optional[list[str]] = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What a report costs beside the predictions.")
+    parser.add_argument("--labels", type=int, nargs="+", default=[77, 300, 1000], help="how many, in turn")
+    parser.add_argument("--rows", type=int, default=20, help="test rows of each label")
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
+    chosen = parser.parse_args(arguments)
+
+    import_tensorflow()
+    for labels in chosen.labels:
+        for task in chosen.tasks:
+            measure(task, labels, chosen.rows)
+
+
+if __name__ == "__main__":
+    main()
