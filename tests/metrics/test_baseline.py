@@ -145,6 +145,13 @@ def test_many_labels_have_another_model(labels, name, monkeypatch):
     assert found[:, :2].tolist() == [[1, 0]] * len(texts)
 
 
+def test_as_many_labels_as_rows_are_worth_no_warning():
+    texts = [f"word{number:02} word{number:02}" for number in range(30)]
+    probabilities, classes = tfidf_baseline(texts * 2, texts * 2, texts)
+    assert (classes, probabilities.argmax(-1).tolist()) == (texts, list(range(30)))
+    tfidf_baseline(texts, texts, texts)
+
+
 def test_a_logistic_regression_has_a_limited_number_of_coefficients(monkeypatch):
     """With more words it knows the most frequent ones."""
     texts, labels = ["good film", "bad film", "good day", "bad day"] * 3, ["+", "-"] * 6

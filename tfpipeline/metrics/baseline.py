@@ -67,7 +67,7 @@ def tfidf_baseline(
             step.advance(2)
             return probabilities, names
         model = LogisticRegression(C=_C, max_iter=_ITERATIONS)
-        with _unfinished_is_fine():
+        with _without_warnings():
             model.fit(features, classes)
         step.advance()
         probabilities = model.predict_proba(asked)
@@ -100,7 +100,7 @@ def tfidf_ridge(
         # Not its leave-one-out, which makes a dense matrix of rows by rows.
         folds = KFold(min(_FOLDS, len(values)), shuffle=True, random_state=0)
         model = RidgeCV(_ALPHAS, cv=folds, scoring="neg_mean_squared_error")
-        with _unfinished_is_fine():
+        with _without_warnings():
             model.fit(features, values)
         step.advance()
         found: np.ndarray = model.predict(vectorizer.transform(test_texts))
@@ -140,7 +140,7 @@ def tfidf_multilabel(
         for label, share in enumerate(shares):
             if 0 < share < 1:
                 model = LogisticRegression(C=_C, max_iter=_ITERATIONS)
-                with _unfinished_is_fine():
+                with _without_warnings():
                     model.fit(features, targets[:, label])
                 probabilities[:, label] = model.predict_proba(tested)[:, 1]
             step.advance()
@@ -189,8 +189,9 @@ def _words(texts: Sequence[str], most: Optional[int] = None) -> Optional[tuple[T
 
 
 @contextlib.contextmanager
-def _unfinished_is_fine() -> Iterator[None]:
-    """A last digit more or less does not matter for a yardstick."""
+def _without_warnings() -> Iterator[None]:
+    """A last digit more or less does not matter for a yardstick, and labels of few rows are labels nevertheless."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         yield

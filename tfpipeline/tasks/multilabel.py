@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from tfpipeline.data.options import DataOptions
     from tfpipeline.models import BertConfig
 
-_MISTAKES = 100  # the worst: a model that has learnt nothing is wrong everywhere, about hundreds of labels each time
+_MISTAKES = (
+    100  # the worst: a model that has learnt nothing is wrong everywhere, about hundreds of labels each time
+)
 _GIVEN = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
