@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
+from unittest import mock
 
 import numpy as np
 
@@ -85,13 +86,10 @@ def measure(task: str, labels: int, count: int) -> None:
         run = laid_out(task, labels, count, Path(folder))
         reset_peak()
         base = memory_mb()
-        original, compare.Inference = compare.Inference, Timed
-        try:
+        with mock.patch.object(compare, "Inference", Timed):
             began = now()
             made = evaluate(run)
             seconds, processor = now() - began - predicting
-        finally:
-            compare.Inference = original
         assert made.path is not None
         scores = labels * made.rows
         report(

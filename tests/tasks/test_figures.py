@@ -125,4 +125,5 @@ def test_without_one_labels_are_numbered(tmp_path):
     """Matplotlib brings a font that has a box for every character, which says nothing."""
     figure = _figures.confusion(counts(3, {(0, 0): 1}), ["好评", "bad", "差\x1b评" + "x" * 40])
     assert drawn(figure, tmp_path)[0] == ["1", "2", "3"]
+    assert figure.axes[0].get_xlabel() == "predicted (labels are numbered: see the report)"
     assert figure.get_label() == f"Labels: 1 = 好评, 2 = bad, 3 = 差\x1b评{'x' * 26}…"

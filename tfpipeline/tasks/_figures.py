@@ -41,10 +41,11 @@ def confusion(counts: Any, labels: Sequence[str]) -> Any:
         colour = "white" if shares[row, column] > _DARK else "black"
         axes.text(column, row, f"{matrix[row, column]:.0f}", ha="center", va="center", color=colour)
     names = [_short(labels[index]) for index in shown]
-    families = fonts_for(frozenset("".join(names)))
+    families, note = fonts_for(frozenset("".join(names))), ""
     if families is None:
         numbered = [f"{number} = {name}" for number, name in enumerate(names, 1)]
         figure.set_label(f"Labels: {', '.join(numbered)}")
+        note = " (labels are numbered: see the report)"
         names, families = [str(number) for number in range(1, len(names) + 1)], ()
     # A dollar sign in a label is no formula.
     style: dict[str, Any] = {
@@ -54,7 +55,7 @@ def confusion(counts: Any, labels: Sequence[str]) -> Any:
     places = range(len(names))
     axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor", **style)
     axes.set_yticks(places, names, **style)
-    axes.set(xlabel="predicted", ylabel="expected")
+    axes.set(xlabel=f"predicted{note}", ylabel=f"expected{note}")
     if len(shown) < len(labels):
         axes.set_title(f"the {len(shown)} most confused of {len(labels)} labels")
     return figure
