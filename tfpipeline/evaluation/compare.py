@@ -86,8 +86,9 @@ def compare(run: Run, data: AnyPath | None = None, *, baseline: bool = True) -> 
         raise UserError(
             f"{run.name} is a checkpoint without rows of its own; name a file of rows with --data"
         )
-    split = None if data is not None else "test" if run.has_split("test") else "validation"
+    split: str | None = None
     if data is None:
+        split = "test" if run.has_split("test") else "validation"
         examples, name = run.examples(split), f"{split} rows"
     else:
         examples = tasks.find(options.name).read(options, run.config.data, paths.local(data))
