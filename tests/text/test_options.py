@@ -10,7 +10,7 @@ import pytest
 
 from tests.text.conftest import OPTIONS, SPECIAL, reference_tokenizer
 from tfpipeline.errors import UserError
-from tfpipeline.text import TokenizerOptions, infer_lowercase
+from tfpipeline.text import AddedToken, TokenizerOptions, infer_lowercase
 
 
 def test_options_need_no_framework():
@@ -79,14 +79,12 @@ def test_tokens_of_older_files():
         ({"extra_special_tokens": "<a>"}, "extra_special_tokens is '<a>'; it must be a list"),
         ({"extra_special_tokens": [None]}, "special_tokens is None"),
         (
-            {"added_tokens_decoder": {"9": {"content": "new", "special": False}}},
-            "added token 'new' has special: false",
+            {"added_tokens_decoder": {"9": {"content": "new", "normalized": 1}}},
+            'added token "new": normalized is 1; it must be true or false',
         ),
-        (
-            {"added_tokens_decoder": {"9": {"content": "x", "special": True, "lstrip": True}}},
-            "'x' has lstrip",
-        ),
-        ({"added_tokens_decoder": {"9": "x"}}, "each entry must be a mapping"),
+        ({"added_tokens_decoder": {"9": {"content": ""}}}, "an added token is empty"),
+        ({"added_tokens_decoder": {"9": "x"}}, "an added token is 'x'; each must be a mapping with content"),
+        ({"added_tokens_decoder": ["x"]}, "added_tokens_decoder is ['x']; it must be a mapping"),
     ],
 )
 def test_options_of_the_wrong_type(config, message):
@@ -94,6 +92,30 @@ def test_options_of_the_wrong_type(config, message):
         TokenizerOptions.from_dict(config, source="t.json")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_added_tokens_keep_their_options():
+    """Where options are left out they are those of transformers' AddedToken."""
+    config = {
+        "mask_token": {"content": "<m>", "lstrip": True, "normalized": True},
+        "eos_token": "<end>",
+        "url_token": {"content": "<url>", "lstrip": False, "normalized": False},
+        "add_bos_token": True,
+        "added_tokens_decoder": {
+            "7": {"content": "word"},
+            "8": {"content": "<url>", "single_word": True, "special": True},
+        },
+    }
+    options = TokenizerOptions.from_dict(config)
+    assert options.mask_token == "<m>"
+    assert options.special_tokens == ("<end>", "<url>")
+    assert options.added_tokens == (
+        AddedToken("<url>", single_word=True),
+        AddedToken("<m>", lstrip=True, normalized=True),
+        AddedToken("word", normalized=True, special=False),
+    )
+    vocabulary = ["word", "<m>", "<url>", "<end>"]
+    assert TokenizerOptions.from_dict(options.to_dict(vocabulary)) == options
 
 
 def test_special_tokens_must_be_a_list():

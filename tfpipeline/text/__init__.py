@@ -8,14 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tfpipeline.errors import explain_missing_extra
-from tfpipeline.text.options import TokenizerOptions, infer_lowercase
+from tfpipeline.text.options import AddedToken, TokenizerOptions, infer_lowercase
 from tfpipeline.text.truncation import Truncation
+from tfpipeline.text.unknown import unknown_note
 from tfpipeline.text.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from tfpipeline.text.tokenizer import WordPieceTokenizer
 
-__all__ = ["TokenizerOptions", "Truncation", "WordPieceTokenizer", "infer_lowercase", "load_vocabulary"]
+__all__ = [
+    "AddedToken",
+    "TokenizerOptions",
+    "Truncation",
+    "WordPieceTokenizer",
+    "infer_lowercase",
+    "load_vocabulary",
+    "unknown_note",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -93,13 +93,14 @@ def probe() -> dict[str, np.ndarray]:
         int32 arrays. Ranges [n, 2] (first, one past the last):
         ``removed`` (dropped by the cleaning step), ``space`` (cleaned to a space),
         ``isolated`` (a word of its own for the pre-tokeniser), ``chinese`` (set between spaces when
-        Chinese characters are split), ``nonstarter`` (canonical combining class above 0, of all it decomposes to).
+        Chinese characters are split), ``nonstarter`` (canonical combining class above 0, of all it decomposes to),
+        ``word`` (what may not touch an added token that only counts as a whole word).
         Maps (keys, lengths, values): ``stripped`` (decomposed and without non-spacing marks) and ``lower``,
         without the code points that stay as they are; ``order`` (keys, values): the rank of the combining class of
         each non-starter, from 1; of one that decomposes, that of the first it decomposes to.
         ``graphemes``: see :func:`graphemes`.
     """
-    from tokenizers import normalizers, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
     def bert(**on: bool) -> normalizers.BertNormalizer:
         off = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
@@ -111,9 +112,11 @@ def probe() -> dict[str, np.ndarray]:
     lower = bert(lowercase=True).normalize_str
     decompose = normalizers.NFD().normalize_str
     split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
+    whole = Tokenizer(models.WordPiece({"?": 0}, unk_token="?"))
+    whole.add_tokens([AddedToken("token", single_word=True, normalized=False)])
 
     sets: dict[str, list[int]] = {
-        name: [] for name in ("removed", "space", "isolated", "chinese", "nonstarter")
+        name: [] for name in ("removed", "space", "isolated", "chinese", "nonstarter", "word")
     }
     decomposed: dict[int, str] = {}
     stripped: dict[int, str] = {}
@@ -127,6 +130,8 @@ def probe() -> dict[str, np.ndarray]:
             sets["space" if cleaned else "removed"].append(point)
         if chinese(character) != character:
             sets["chinese"].append(point)
+        if whole.encode(f"token{character}").ids == [0]:
+            sets["word"].append(point)
         if (to := strip(character)) != character:
             stripped[point] = to
         if (to := lower(character)) != character:

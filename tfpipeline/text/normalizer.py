@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfpipeline.errors import UserError
+from tfpipeline.text.markers import MOST_PATTERN, Finder, Markers, longest_of, regex_literal
 from tfpipeline.text.options import TokenizerOptions
 from tfpipeline.text.ragged import row_numbers
 from tfpipeline.text.unicode_tables import (
@@ -15,70 +19,94 @@ from tfpipeline.text.unicode_tables import (
     REMOVED,
     NormalizationTable,
     normalization_table,
-    removed_points,
+    splitting_table,
 )
 
 # Classes of bytes. COMPLEX ones need the normaliser; it leaves none.
 LETTER, ISOLATED, BLANK, COMPLEX = range(4)
 
 _PAGE_BITS = (PAGE - 1).bit_length()
-_PRIVATE_USE = 0xF0000  # a plane of code points that the reference drops from any text
 
 
-class Markers:
-    """Code points that stand for special tokens in normalised text, where nothing else can use them.
-
-    They are taken from a private-use plane: the reference drops these from any text, and what a text
-    holds of them is dropped before the markers are set.
+@dataclasses.dataclass(frozen=True)
+class _Normalized:
+    """What a stage makes of texts.
 
     Attributes:
-        neutral: always dropped; takes the place of a marker that a text holds itself.
-        begin, end: stand around a special token that has been found.
-        tokens: marker of each special token, in the order given.
+        points: int32 [P], the code points of all texts as they went in, each token that was found one.
+        rows: int32 [P], their rows of the table.
+        splits: int64 [R + 1], where each text begins among them.
+        source: int64 [N], which of their outputs (K a code point) stand in the results.
+        kept: int32 [N], the code points of the results.
+        kept_splits: int64 [R + 1], where each text begins among these.
     """
 
-    def __init__(self, special_tokens: tuple[str, ...]) -> None:
-        used = {ord(c) for token in special_tokens for c in token}
-        count = 3 + len(special_tokens)
-        first = _PRIVATE_USE
-        while any(first <= point < first + count for point in used):
-            first += 1
-        if not set(range(first, first + count)).issubset(removed_points()):
-            raise AssertionError("the private-use plane is no longer dropped by the reference")
-        self.neutral, self.begin, self.end = (chr(first + i) for i in range(3))
-        self.span = range(first, first + count)
-        self.points = range(first + 3, first + count)
-        self.tokens = dict(zip(special_tokens, map(chr, self.points)))
+    points: Any
+    rows: Any
+    splits: Any
+    source: Any
+    kept: Any
+    kept_splits: Any
 
-
-def regex_literal(text: str) -> str:
-    """An RE2 pattern that matches exactly this text."""
-    return "".join(c if c.isalnum() and c.isascii() else f"\\x{{{ord(c):x}}}" for c in text)
+    @property
+    def texts(self) -> Any:
+        """string [R], UTF-8."""
+        return tf.raw_ops.UnicodeEncode(
+            input_values=self.kept,
+            input_splits=self.kept_splits,
+            output_encoding="UTF-8",
+            errors="replace",
+            replacement_char=0xFFFD,
+        )
 
 
 class Normalizer(tf.Module):
-    """Normalises texts as the reference does and sets spaces around every special token.
+    """Normalises texts as the reference does and sets spaces around every special or added token.
+
+    Tokens that are looked for in normalised text make two stages of it: the reference's normal form, in which they are
+    found, and then the spaces around punctuation.
 
     Args:
-        options: case, accents, Chinese characters, special tokens.
-        markers: what stands for the special tokens.
+        options: case, accents, Chinese characters, special and added tokens.
+        markers: what stands for the tokens.
     """
 
     def __init__(self, options: TokenizerOptions, markers: Markers) -> None:
         super().__init__(name="normalizer")
-        self.table: NormalizationTable = normalization_table(options, markers.points)
-        self._markers = markers
-        self._pages = tf.constant(self.table.pages)
-        self._rows = tf.constant(self.table.rows)
-        self._outputs = tf.constant(self.table.outputs)
-        # Code points of a text that each marker stands for: 1 before and behind those of special tokens.
-        lengths = [1, *map(len, markers.tokens), 1]
-        self._marker_widths, self._known = tf.constant(lengths, tf.int32), len(lengths) - 2
-        self._has_marks = self.table.first_mark < len(self.table.outputs)
-        if self._has_marks:
-            self._order = tf.constant(self.table.order)
-            self._starter = tf.constant(self.table.starter)
-            self._mark = tf.constant(self.table.mark)
+        raw = [token for token in options.found_tokens if not token.normalized]
+        normalized = [token for token in options.found_tokens if token.normalized]
+        self._first = _Stage(normalization_table(options, markers.points, split=not normalized), markers)
+        self._first.find(
+            {token.content: token.content for token in raw},
+            [token.content for token in raw if token.single_word],
+        )
+        self._neutral = markers.pattern, markers.neutral
+        self._second: _Stage | None = None
+        looked_for = [token.content for token in raw]
+        if normalized:
+            self._second = _Stage(splitting_table(markers.points), markers)
+            forms = {token.content: self._first.normal_form(token.content) for token in normalized}
+            empty = [content for content, form in forms.items() if not form]
+            if empty:
+                raise UserError(
+                    f'nothing is left of the added token "{empty[0]}" when it is normalised; take it out, or set its '
+                    '"normalized" to false'
+                )
+            contents = {form: content for content, form in forms.items()}
+            twice = [content for content, form in forms.items() if contents[form] != content]
+            if twice:
+                raise UserError(
+                    f'the added tokens "{twice[0]}" and "{contents[forms[twice[0]]]}" become the same when they are '
+                    "normalised, and transformers' fast tokenizer takes either, at random; take one out, or set the "
+                    '"normalized" of one to false'
+                )
+            self._second.find(
+                contents,
+                [forms[token.content] for token in normalized if token.single_word],
+            )
+            looked_for += [form for form in forms.values() if form.isascii()]
+        self._looked_for = tuple(looked_for)
+        self._lowercase = options.lowercase
 
     def __call__(self, texts: Any) -> Any:
         """Normalise.
@@ -90,18 +118,143 @@ class Normalizer(tf.Module):
             texts: string [R].
         Returns:
             string [R], UTF-8: words with one or more spaces between them. Punctuation of ASCII is not set
-            apart where the text had it already; each special token is its marker between spaces.
+            apart where the text had it already; each token that was found is its marker between spaces.
         """
-        return self._normalize(texts)[0]
+        return self._stages(texts)[-1].texts
 
     def with_origins(self, texts: Any) -> tuple[Any, Any, Any]:
         """Normalise, and say of each byte where it comes from.
 
         Returns:
             string [R], as from a call; int32 [bytes] and int32 [bytes]: the first code point of its text, as it came,
-            that each byte of the result stands for, and one past the last. A special token's marker stands for all of it.
+            that each byte of the result stands for, and one past the last. A token's marker stands for all of it.
         """
-        texts, points, rows, splits, source, kept = self._normalize(texts)
+        first, *rest = self._stages(texts)
+        start, end = self._first.origins(first)
+        last = first
+        for second in rest:
+            assert self._second is not None
+            inner_start, inner_end = self._second.origins(second)
+            # Places in a text of the first stage -> places among all of them.
+            before = tf.cast(tf.gather(first.kept_splits, row_numbers(second.kept_splits)), tf.int32)
+            start = tf.gather(start, before + inner_start)
+            end = tf.gather(end, before + inner_end - 1)
+            last = second
+        bytes_each = 1 + tf.reduce_sum(
+            tf.cast(last.kept[:, tf.newaxis] >= [0x80, 0x800, 0x10000], tf.int32), axis=-1
+        )
+        return last.texts, tf.repeat(start, bytes_each), tf.repeat(end, bytes_each)
+
+    def _stages(self, texts: Any) -> list[_Normalized]:
+        found = self._first(tf.strings.regex_replace(texts, *self._neutral))
+        return [found] if self._second is None else [found, self._second(found.texts)]
+
+    def of_byte(self, byte: int) -> list[int]:
+        """What becomes of a character of ASCII."""
+        points = self._first.table.normalize(byte)
+        if self._second is None:
+            return points
+        return [point for one in points for point in self._second.table.normalize(one)]
+
+    @property
+    def looked_for(self) -> str:
+        """An RE2 pattern that matches a whole ASCII text which holds a token that is looked for, and perhaps others."""
+        case = "(?i)" if self._lowercase else ""
+        pattern = longest_of(self._looked_for)
+        if len(pattern) > MOST_PATTERN:  # where one may begin is all that a short pattern can say
+            pattern = f"(?:{'|'.join(map(regex_literal, sorted({token[0] for token in self._looked_for})))})"
+        pattern = pattern.replace("\\x{20}", "[ \\t\\n\\r]")
+        return f"(?s){case}.*{pattern}.*"
+
+    @property
+    def first_bytes(self) -> frozenset[int]:
+        """The bytes that such a token may begin with."""
+        first = {token[0] for token in self._looked_for}
+        cased = {case for one in first for case in (one.lower(), one.upper())} if self._lowercase else set()
+        blank = set("\t\n\r") if " " in first else set()
+        return frozenset(text.encode("utf-8")[0] for text in first | cased | blank if text)
+
+
+class _Stage(tf.Module):
+    """Finds tokens in texts, then replaces every code point by what a table says.
+
+    Args:
+        table: of all code points.
+        markers: what stands for the tokens.
+    """
+
+    def __init__(self, table: NormalizationTable, markers: Markers) -> None:
+        super().__init__(name="stage")
+        self.table = table
+        self._markers = markers
+        self._pages = tf.constant(table.pages)
+        self._rows = tf.constant(table.rows)
+        self._outputs = tf.constant(table.outputs)
+        self._has_marks = table.first_mark < len(table.outputs)
+        if self._has_marks:
+            self._order = tf.constant(table.order)
+            self._starter = tf.constant(table.starter)
+            self._mark = tf.constant(table.mark)
+
+    def find(self, tokens: Mapping[str, str], single_words: Sequence[str]) -> None:
+        """Say what is looked for: text -> token."""
+        self._finder = Finder(tokens, single_words, self._markers)
+        # Code points of a text that each marker stands for: 1 before and behind those of tokens, and of others' markers.
+        lengths = {token: len(text) for text, token in tokens.items()}
+        widths = [1, *(lengths.get(token, 1) for token in self._markers.tokens), 1]
+        self._marker_widths, self._known = tf.constant(widths, tf.int32), len(widths) - 2
+
+    def normal_form(self, text: str) -> str:
+        """What becomes of a text that holds no token."""
+        splits, points = tf.raw_ops.UnicodeDecode(
+            input=[text], input_encoding="UTF-8", errors="replace", Tsplits=tf.int64
+        )
+        found: bytes = self._replace(splits, points).texts[0].numpy()
+        return found.decode("utf-8")
+
+    def __call__(self, texts: Any) -> _Normalized:
+        """Look for tokens, then replace."""
+        splits, points = tf.raw_ops.UnicodeDecode(
+            input=self._finder(texts),
+            input_encoding="UTF-8",
+            errors="replace",
+            replacement_char=0xFFFD,
+            Tsplits=tf.int64,
+        )
+        return self._replace(splits, points)
+
+    def _replace(self, splits: Any, points: Any) -> _Normalized:
+        page = tf.gather(self._pages, tf.bitwise.right_shift(points, _PAGE_BITS))
+        rows = tf.gather(self._rows, page * PAGE + tf.bitwise.bitwise_and(points, PAGE - 1))
+        outputs = tf.gather(self._outputs, rows)  # [points, K]
+        outputs = tf.where(tf.equal(outputs, ITSELF), points[:, tf.newaxis], outputs)
+        width = self.table.outputs.shape[1]
+        places = tf.range(
+            tf.size(outputs, out_type=tf.int64)
+        )  # of each output; which point it is of, by division
+        flat = tf.reshape(outputs, [-1])
+        if self._has_marks:
+
+            def in_order() -> tuple[Any, Any]:
+                order = self._canonical_order(rows, splits)
+                return order, tf.gather(flat, order)
+
+            places, flat = tf.cond(
+                tf.reduce_any(rows >= self.table.first_mark), in_order, lambda: (places, flat)
+            )
+        found = tf.where(tf.not_equal(flat, 0))[:, 0]
+        return _Normalized(
+            points=points,
+            rows=rows,
+            splits=splits,
+            source=tf.gather(places, found),
+            kept=tf.gather(flat, found),
+            kept_splits=tf.searchsorted(found, splits * width, out_type=tf.int64),
+        )
+
+    def origins(self, done: _Normalized) -> tuple[Any, Any]:
+        """Where each code point of the results comes from: its text's first code point and one past the last, int32 [N] each."""
+        rows, splits, source = done.rows, done.splits, done.source
         width = self.table.outputs.shape[1]
         if self._has_marks:
             source = tf.cond(
@@ -111,20 +264,14 @@ class Normalizer(tf.Module):
             )
         else:
             source = source // width
-        marker = tf.clip_by_value(points - self._markers.points[0], -1, self._known)
+        marker = tf.clip_by_value(done.points - self._markers.points[0], -1, self._known)
         widths = tf.gather(self._marker_widths, marker + 1)
         # Code points of one text are counted from its own beginning.
         ends = tf.cumsum(widths)
         starts = ends - widths
         first = tf.gather(tf.concat([starts, [0]], axis=0), splits[:-1])
         first = tf.gather(first, row_numbers(splits))
-        bytes_each = 1 + tf.reduce_sum(
-            tf.cast(kept[:, tf.newaxis] >= [0x80, 0x800, 0x10000], tf.int32), axis=-1
-        )
-        from_start, from_end = (
-            tf.repeat(tf.gather(places - first, source), bytes_each) for places in (starts, ends)
-        )
-        return texts, from_start, from_end
+        return tf.gather(starts - first, source), tf.gather(ends - first, source)
 
     def _origins(self, rows: Any, splits: Any) -> Any:
         """The code point that each output is said to come from when marks are put in canonical order, int64 [P * K].
@@ -153,65 +300,6 @@ class Normalizer(tf.Module):
         every = tf.repeat(own, width)
         return tf.tensor_scatter_nd_update(every, found[:, tf.newaxis], origin)
 
-    def _normalize(self, texts: Any) -> tuple[Any, Any, Any, Any, Any, Any]:
-        """The normalised texts, string [R].
-
-        And what tells where they come from: int32 [P], the code points of all texts, each special token one; int32 [P],
-        their rows of the table; int64 [R + 1], where each text begins among them; int64 [N], which of
-        their outputs (K a code point) stand in the results; int32 [N], the code points of the results.
-        """
-        texts = self._mark_special_tokens(texts)
-        splits, points = tf.raw_ops.UnicodeDecode(
-            input=texts, input_encoding="UTF-8", errors="replace", replacement_char=0xFFFD, Tsplits=tf.int64
-        )
-        page = tf.gather(self._pages, tf.bitwise.right_shift(points, _PAGE_BITS))
-        rows = tf.gather(self._rows, page * PAGE + tf.bitwise.bitwise_and(points, PAGE - 1))
-        outputs = tf.gather(self._outputs, rows)  # [points, K]
-        outputs = tf.where(tf.equal(outputs, ITSELF), points[:, tf.newaxis], outputs)
-        width = self.table.outputs.shape[1]
-        places = tf.range(
-            tf.size(outputs, out_type=tf.int64)
-        )  # of each output; which point it is of, by division
-        flat = tf.reshape(outputs, [-1])
-        if self._has_marks:
-
-            def in_order() -> tuple[Any, Any]:
-                order = self._canonical_order(rows, splits)
-                return order, tf.gather(flat, order)
-
-            places, flat = tf.cond(
-                tf.reduce_any(rows >= self.table.first_mark), in_order, lambda: (places, flat)
-            )
-        found = tf.where(tf.not_equal(flat, 0))[:, 0]
-        kept = tf.gather(flat, found)
-        normalized = tf.raw_ops.UnicodeEncode(
-            input_values=kept,
-            input_splits=tf.searchsorted(found, splits * width, out_type=tf.int64),
-            output_encoding="UTF-8",
-            errors="replace",
-            replacement_char=0xFFFD,
-        )
-        return normalized, points, rows, splits, tf.gather(places, found), kept
-
-    def _mark_special_tokens(self, texts: Any) -> Any:
-        """Replace each special token by its marker; the leftmost, and of those the longest, first."""
-        marks = self._markers
-        own = f"[{regex_literal(chr(marks.span[0]))}-{regex_literal(chr(marks.span[-1]))}]"
-        texts = tf.strings.regex_replace(texts, own, marks.neutral)
-        # RE2 takes the first alternative that matches, so longer tokens come first.
-        tokens = sorted(marks.tokens, key=len, reverse=True)
-        pattern = "|".join(map(regex_literal, tokens))
-        found = tf.strings.regex_replace(texts, f"({pattern})", f"{marks.begin}\\1{marks.end}")
-
-        def mark() -> Any:
-            marked = found
-            for token in tokens:
-                around = regex_literal(f"{marks.begin}{token}{marks.end}")
-                marked = tf.strings.regex_replace(marked, around, marks.tokens[token])
-            return marked
-
-        return tf.cond(tf.reduce_any(tf.not_equal(found, texts)), mark, lambda: texts)
-
     def _canonical_order(self, rows: Any, splits: Any) -> Any:
         """Where combining marks that survived stripping go: sorted by their class, between two starters.
 
@@ -233,25 +321,20 @@ class Normalizer(tf.Module):
         return tf.cumsum(tf.cast(tf.gather(self._starter, rows), tf.int64) + edges)
 
 
-def ascii_classes(normalizer: Normalizer, special_tokens: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+def ascii_classes(normalizer: Normalizer) -> tuple[np.ndarray, np.ndarray]:
     """The class of every byte, for texts as they come and for normalised texts.
 
-    Args:
-        normalizer: holds what becomes of each code point.
-        special_tokens: the first byte of each makes a text that needs the normaliser.
     Returns:
         Two uint8 [256] of LETTER, ISOLATED, BLANK and (raw texts only) COMPLEX.
     """
     raw = np.full(256, COMPLEX, np.uint8)
     normalized = np.full(256, LETTER, np.uint8)
     for byte in range(0x80):
-        output = normalizer.table.normalize(byte)
+        output = normalizer.of_byte(byte)
         if len(output) == 1:
             raw[byte] = BLANK if output == [0x20] else LETTER
         elif output:
             raw[byte] = ISOLATED
         if raw[byte] != COMPLEX:
             normalized[byte] = raw[byte]
-    for token in special_tokens:
-        raw[token.encode("utf-8")[0]] = COMPLEX
     return raw, normalized

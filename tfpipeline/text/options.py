@@ -23,7 +23,59 @@ _KEYS = {
     "additional_special_tokens": "special_tokens",
 }
 _STANDARD_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_ADDED_TOKENS = "added_tokens_decoder"
 _FLAGS = {"lowercase": (bool,), "strip_accents": (bool, type(None)), "tokenize_chinese_chars": (bool,)}
+
+
+@dataclasses.dataclass(frozen=True)
+class AddedToken:
+    """A token that is looked for in the text before it is split into words, as transformers' of that name.
+
+    Attributes:
+        content: the token.
+        normalized: look for it in the normalised text (its own text is normalised as well), after all tokens that are
+            looked for in the text as it comes.
+        single_word: it only counts where no letter, digit, mark or underscore touches it.
+        lstrip, rstrip: it takes the white space beside it with it; no token changes by that.
+        special: transformers leaves it out of decoded text; here only written again.
+    """
+
+    content: str
+    normalized: bool = False
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    special: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is what a special token is that is named without options."""
+        return self == AddedToken(self.content)
+
+    @classmethod
+    def from_dict(cls, value: Any, special: bool = False) -> AddedToken:
+        """Read one of ``added_tokens_decoder``, of ``tokenizer.json``'s ``added_tokens`` or of ``special_tokens_map.json``.
+
+        Args:
+            value: a mapping with ``content``.
+            special: whether it is special where the mapping does not say.
+        Raises:
+            UserError: it is none, or an option is neither true nor false.
+        """
+        if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):
+            raise UserError(f"an added token is {value!r}; each must be a mapping with content")
+        if not value["content"]:
+            raise UserError("an added token is empty; take it out")
+        special = value.get("special", special)
+        flags = {"normalized": not special, "single_word": False, "lstrip": False, "rstrip": False}
+        flags = {**flags, "special": special}
+        for flag, default in flags.items():
+            flags[flag] = value.get(flag, default)
+            if not isinstance(flags[flag], bool):
+                raise UserError(
+                    f'added token "{value["content"]}": {flag} is {flags[flag]!r}; it must be true or false'
+                )
+        return cls(value["content"], **flags)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +89,8 @@ class TokenizerOptions:
         unk_token, sep_token, pad_token, cls_token: must be in the vocabulary.
         mask_token: must be in the vocabulary, or None for a vocabulary without one.
         special_tokens: further tokens that are never split, each in the vocabulary.
+        added_tokens: those that are looked for in a way of their own, each in the vocabulary; they may be among the
+            tokens above.
 
     Special tokens are recognised in the text before anything is normalised, wherever they stand.
     """
@@ -50,6 +104,7 @@ class TokenizerOptions:
     cls_token: str = "[CLS]"
     mask_token: Optional[str] = "[MASK]"
     special_tokens: tuple[str, ...] = ()
+    added_tokens: tuple[AddedToken, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the types; raises UserError naming the field."""
@@ -68,6 +123,7 @@ class TokenizerOptions:
                 _check_token(name, getattr(self, name))
         for token in self.special_tokens:
             _check_token("special_tokens", token)
+        object.__setattr__(self, "added_tokens", tuple(self.added_tokens))
 
     @property
     def strips_accents(self) -> bool:
@@ -81,12 +137,27 @@ class TokenizerOptions:
         mask = () if self.mask_token is None else (self.mask_token,)
         return tuple(dict.fromkeys((*standard, *mask, *self.special_tokens)))
 
-    def to_dict(self) -> dict[str, Any]:
-        """The options under the keys of ``tokenizer_config.json``; :meth:`from_dict` reads them back."""
-        values = {
-            key: getattr(self, field) for key, field in _KEYS.items() if key != "additional_special_tokens"
-        }
-        values["extra_special_tokens"] = list(self.special_tokens)
+    @property
+    def found_tokens(self) -> tuple[AddedToken, ...]:
+        """Every token that is looked for in texts once, and how."""
+        tokens = {token: AddedToken(token) for token in self.all_special_tokens}
+        return tuple({**tokens, **{token.content: token for token in self.added_tokens}}.values())
+
+    def to_dict(self, vocabulary: Sequence[str] = ()) -> dict[str, Any]:
+        """The options under the keys of ``tokenizer_config.json``; :meth:`from_dict` reads them back.
+
+        ``additional_special_tokens`` is the key that all versions of transformers read.
+
+        Args:
+            vocabulary: the tokens in the order of their ids; needed where there are added tokens.
+        """
+        values = {key: getattr(self, field) for key, field in _KEYS.items() if field != "special_tokens"}
+        values["additional_special_tokens"] = list(self.special_tokens)
+        if self.added_tokens:
+            ids = {token: number for number, token in enumerate(vocabulary)}
+            values[_ADDED_TOKENS] = {
+                str(ids[token.content]): dataclasses.asdict(token) for token in self.added_tokens
+            }
         return {**values, "tokenizer_class": "BertTokenizer"}
 
     @classmethod
@@ -99,39 +170,64 @@ class TokenizerOptions:
             config: the file's contents. A token may be a string or a mapping with ``content``.
             source: the file's name, for the error.
         Raises:
-            UserError: a value of the wrong type, or an added token that is found in text in a way of its own.
+            UserError: a value of the wrong type.
         """
-        values: dict[str, Any] = {}
-        for key, field in _KEYS.items():
-            if key not in config:
-                continue
-            value = config[key]
-            if field == "special_tokens":
-                if isinstance(value, Mapping):  # transformers 5: a name for each
-                    value = list(value.values())
-                if value is None:
-                    value = []
-                if isinstance(value, str) or not isinstance(value, Sequence):
-                    raise UserError(f"{source}: {key} is {value!r}; it must be a list of tokens")
-                values[field] = (*values.get(field, ()), *(_content(token) for token in value))
-            elif field in _FLAGS:
-                values[field] = value
-            elif value is not None or field == "mask_token":
-                values[field] = _content(value)
-        for added in (config.get("added_tokens_decoder") or {}).values():
-            _check_added(added, source)
-            values["special_tokens"] = (*values.get("special_tokens", ()), _content(added))
-        if "special_tokens" in values:
-            standard = {values.get(name, getattr(cls, name)) for name in _STANDARD_TOKENS}
-            values["special_tokens"] = tuple(
-                token
-                for token in dict.fromkeys(values["special_tokens"])
-                if token is None or token not in standard
-            )
         try:
-            return cls(**values)
+            return cls(**_fields(config))
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
+
+
+def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of :class:`TokenizerOptions` that a configuration gives."""
+    values: dict[str, Any] = {}
+    # Tokens may have any name, such as eos_token; what is neither a text nor a mapping is a switch, as add_bos_token is.
+    tokens = {key: config[key] for key in config if str(key).endswith("_token")}
+    special = [
+        token
+        for key, token in tokens.items()
+        if key not in _STANDARD_TOKENS and isinstance(token, (str, Mapping)) and token
+    ]
+    for key, field in _KEYS.items():
+        if key not in config:
+            continue
+        value = config[key]
+        if field == "special_tokens":
+            special += _listed(key, value)
+        elif field in _FLAGS:
+            values[field] = value
+        elif value is not None or field == "mask_token":
+            values[field] = _content(value)
+    decoder = config.get(_ADDED_TOKENS) or {}
+    if not isinstance(decoder, Mapping):
+        raise UserError(f"{_ADDED_TOKENS} is {decoder!r}; it must be a mapping from ids to tokens")
+    # What is said of a token there counts before what is said where it is named.
+    named = [*special, *tokens.values()]
+    added = {
+        token.content: token
+        for token in (
+            *(AddedToken.from_dict(one, special=True) for one in named if isinstance(one, Mapping)),
+            *map(AddedToken.from_dict, decoder.values()),
+        )
+    }
+    standard = {values.get(name, getattr(TokenizerOptions, name)) for name in _STANDARD_TOKENS}
+    names = [*map(_content, special), *(token.content for token in added.values() if token.special)]
+    values["special_tokens"] = tuple(
+        token for token in dict.fromkeys(names) if token is None or token not in standard
+    )
+    values["added_tokens"] = tuple(token for token in added.values() if not token.is_plain)
+    return values
+
+
+def _listed(key: str, value: Any) -> list[Any]:
+    """A list of special tokens; transformers 5 may give each a name."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if value is None:
+        value = []
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise UserError(f"{key} is {value!r}; it must be a list of tokens")
+    return list(value)
 
 
 def infer_lowercase(vocabulary: Sequence[str]) -> bool:
@@ -154,22 +250,6 @@ def infer_lowercase(vocabulary: Sequence[str]) -> bool:
 
 def _content(token: Any) -> Any:
     return token.get("content") if isinstance(token, Mapping) else token
-
-
-def _check_added(added: Any, source: str) -> None:
-    """An entry of ``added_tokens_decoder`` that is no plain special token would be tokenised wrongly."""
-    if not isinstance(added, Mapping) or not isinstance(added.get("content"), str):
-        raise UserError(
-            f"{source}: added_tokens_decoder holds {added!r}; each entry must be a mapping with content"
-        )
-    unusual = [flag for flag in ("lstrip", "rstrip", "single_word", "normalized") if added.get(flag)]
-    if not added.get("special", False):
-        unusual.append("special: false")
-    if unusual:
-        raise UserError(
-            f"{source}: added token {added['content']!r} has {', '.join(unusual)}, which is not supported; "
-            "make it a plain special token"
-        )
 
 
 def _check_token(name: str, token: Any) -> None:

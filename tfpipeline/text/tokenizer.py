@@ -10,17 +10,16 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from tfpipeline.text.graphs import HOST, graph, strings
+from tfpipeline.text.markers import Markers, regex_literal
 from tfpipeline.text.normalizer import (
     BLANK,
     COMPLEX,
     LETTER,
-    Markers,
     Normalizer,
     ascii_classes,
-    regex_literal,
 )
 from tfpipeline.text.options import TokenizerOptions
-from tfpipeline.text.ragged import row_numbers
+from tfpipeline.text.origins import places_of, updated
 from tfpipeline.text.truncation import Truncation, holds
 from tfpipeline.text.unicode_tables import isolated_points, space_points
 from tfpipeline.text.vocabulary import prefix_tables, special_ids, token_ids
@@ -29,6 +28,7 @@ from tfpipeline.text.wordpiece import LongestMatch, PrefixTable
 _TEXTS = tf.TensorSpec([None], tf.string)
 _LENGTH = tf.TensorSpec([], tf.int32)
 _SHARE = tf.TensorSpec([], tf.float64)
+_COUNTS = ("cut", "unknown")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +84,14 @@ class WordPieceTokenizer(tf.Module):
     def _build(self, ids: dict[str, int], special: dict[str, int]) -> None:
         """Make the tables."""
         options = self.options
-        markers = Markers(options.all_special_tokens)
+        markers = Markers([token.content for token in options.found_tokens])
         self._normalizer = Normalizer(options, markers)
-        raw, normalized = ascii_classes(self._normalizer, options.all_special_tokens)
-        self._raw_classes, self._normalized_classes = tf.constant(raw), tf.constant(normalized)
+        raw, normalized = ascii_classes(self._normalizer)
         plain = "".join(regex_literal(chr(byte)) for byte in range(256) if raw[byte] != COMPLEX)
         self._plain = f"[{plain}]*"
+        # A text with the first byte of a token is looked at more closely.
+        raw[list(self._normalizer.first_bytes)] = COMPLEX
+        self._raw_classes, self._normalized_classes = tf.constant(raw), tf.constant(normalized)
 
         isolated = isolated_points(options)
         impossible = isolated.union(space_points(), markers.span)
@@ -138,11 +140,12 @@ class WordPieceTokenizer(tf.Module):
             truncation: what else may become of long texts; its own ``max_length`` is the one that counts then. With
                 windows an example has as many tokens as its windows hold; of a pair that one window does not hold
                 the first text keeps at most ``truncation.first_text``, and the second one is read in windows.
-            count: whether to say what was cut.
+            count: whether to say what was cut, and what is unknown.
             offsets: whether to say where each token comes from.
         Returns:
             ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's tokens; with
-            ``count`` also ``cut``, int32 [B], the tokens left out of each example; with ``offsets`` also ``offsets``,
+            ``count`` also ``cut`` and ``unknown``, int32 [B], the tokens left out of each example and, of the others, how many
+            are the unknown token; with ``offsets`` also ``offsets``,
             int32 [B, T, 2], the first code point of its own text that a token stands for and one past the last
             (0, 0 of special tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word, or
             what is left of one. Both are those of transformers' fast tokenizer; bytes that are not UTF-8 count as Python's ``decode(errors="replace")``
@@ -167,7 +170,7 @@ class WordPieceTokenizer(tf.Module):
             encoded = self._encode(texts, max_length, share, offsets=offsets)
         else:
             encoded = self._encode_pair(texts, text_pair, max_length, share, offsets=offsets)
-        return {name: tensor for name, tensor in encoded.items() if count or name != "cut"}
+        return {name: tensor for name, tensor in encoded.items() if count or name not in _COUNTS}
 
     def _encode_windows(
         self, texts: Any, text_pair: Any, truncation: Truncation, *, offsets: bool
@@ -194,10 +197,12 @@ class WordPieceTokenizer(tf.Module):
     def _tokens(self, texts: Any, offsets: bool) -> _Tokens:
         text, ends, classes = self._join(texts, self._raw_classes)
         # Where each byte of the joined text comes from; two lists of its length.
-        origins = _places(texts, text) if offsets else ()
+        origins = places_of(texts, text) if offsets else ()
 
         def normalize() -> tuple[Any, ...]:
-            rows = tf.where(tf.logical_not(tf.strings.regex_full_match(texts, self._plain)))
+            is_plain = tf.strings.regex_full_match(texts, self._plain)
+            has_token = tf.strings.regex_full_match(texts, self._normalizer.looked_for)
+            rows = tf.where(has_token | tf.logical_not(is_plain))
             some = tf.gather_nd(texts, rows)
             from_: tuple[Any, ...] = ()
             if offsets:
@@ -207,7 +212,7 @@ class WordPieceTokenizer(tf.Module):
             whole = tf.tensor_scatter_nd_update(texts, rows, normalized)
             joined = self._join(whole, self._normalized_classes)
             if offsets:
-                from_ = _updated(_places(whole, joined[0]), from_some, rows[:, 0], whole)
+                from_ = updated(places_of(whole, joined[0]), from_some, rows[:, 0], whole)
             return (*joined, *from_)
 
         text, ends, classes, *origins = tf.cond(
@@ -317,7 +322,9 @@ class WordPieceTokenizer(tf.Module):
             cut += left_out
             offset += kept + 1
         mask = tf.cast(columns < totals[:, tf.newaxis], tf.int32)
-        return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask, "cut": cut, **further}
+        unknown = tf.reduce_sum(mask * tf.cast(tf.equal(ids, self._unknown), tf.int32), axis=-1)
+        encoded = {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
+        return {**encoded, "cut": cut, "unknown": unknown, **further}
 
 
 def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:
@@ -370,47 +377,6 @@ def first_and_windows(
 def _rounded_share(kept: Any, share: Any) -> Any:
     """int32 [B]; in float64, so that it is what Python's ``round`` gives."""
     return tf.cast(tf.round(tf.cast(kept, tf.float64) * share), tf.int32)
-
-
-def _places(texts: Any, joined: Any) -> tuple[Any, Any]:
-    """Where each byte of a joined text stands in its own text, and one past that; int32 [bytes] each.
-
-    Args:
-        texts: string [B].
-        joined: string [], a blank before, between and behind them.
-    """
-    size = tf.strings.length(joined)
-    begins = _begins(texts)
-    place = tf.range(size) - tf.gather(begins, _owners(begins, size))
-    return place, place + 1
-
-
-def _begins(texts: Any) -> Any:
-    """int32 [B + 1], where each text begins in the joined one, and the blanks behind the last."""
-    return tf.cumsum(tf.concat([[1], tf.strings.length(texts) + 1], axis=0))
-
-
-def _owners(begins: Any, size: Any) -> Any:
-    """int32 [size], the text of each byte; the blank before a text is the one before's."""
-    marks = tf.scatter_nd(begins[:, tf.newaxis], tf.ones_like(begins), [tf.maximum(size, begins[-1] + 1)])
-    return tf.maximum(tf.cumsum(marks)[:size] - 1, 0)
-
-
-def _updated(origins: tuple[Any, Any], changes: Sequence[Any], rows: Any, texts: Any) -> tuple[Any, ...]:
-    """Origins of bytes, those of some texts replaced.
-
-    Args:
-        origins: int32 [bytes], each, of the joined text.
-        changes: the same for the bytes of some texts, one after the other.
-        rows: int64 [R], which texts those are.
-        texts: string [B], what is joined.
-    """
-    splits = tf.concat([[0], tf.cumsum(tf.gather(tf.strings.length(texts), rows))], axis=0)
-    shift = tf.gather(tf.gather(_begins(texts), rows) - splits[:-1], row_numbers(splits))
-    where = (tf.range(tf.size(shift)) + shift)[:, tf.newaxis]
-    return tuple(
-        tf.tensor_scatter_nd_update(origin, where, change) for origin, change in zip(origins, changes)
-    )
 
 
 def _words(classes: Any) -> tuple[Any, Any]:

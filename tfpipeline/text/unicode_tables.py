@@ -98,6 +98,14 @@ def grapheme_ranges() -> np.ndarray:
     return _packaged()["graphemes"]
 
 
+def word_ranges() -> list[tuple[int, int]]:
+    """Letters, digits, marks and the like: ranges of code points, first and one past the last.
+
+    An added token that only counts as a whole word is not one where one of these touches it.
+    """
+    return [(first, end) for first, end in _packaged()["word"].tolist()]
+
+
 @functools.lru_cache(maxsize=1)
 def mark_edges() -> np.ndarray:
     """Where runs of combining marks begin and end among the code points, int32, rising.
@@ -110,22 +118,27 @@ def mark_edges() -> np.ndarray:
     return np.flatnonzero(np.diff(marks, prepend=False)).astype(np.int32)
 
 
-def normalization_table(options: TokenizerOptions, markers: range) -> NormalizationTable:
+def normalization_table(
+    options: TokenizerOptions, markers: range, *, split: bool = True
+) -> NormalizationTable:
     """Build the table for these options.
 
     Args:
         options: case, accents and Chinese characters.
         markers: code points, dropped from ordinary text, that stand for special tokens; each becomes a word.
+        split: whether to set punctuation and markers apart; else the text becomes what the reference's normaliser
+            makes of it, and :func:`splitting_table` does the rest.
     """
     data = _packaged()
     lower = _mapping("lower") if options.lowercase else {}
     stripped = _mapping("stripped") if options.strips_accents else {}
-    isolated = set(_points("isolated"))
+    isolated = set(_points("isolated")) if split else set()
 
     index = np.full(CODE_POINTS, _PLAIN, np.int32)
-    for name in ("isolated", "chinese") if options.tokenize_chinese_chars else ("isolated",):
-        for first, end in data[name]:
-            index[first:end] = _ISOLATED
+    for name in ("isolated", "chinese"):
+        if split if name == "isolated" else options.tokenize_chinese_chars:
+            for first, end in data[name]:
+                index[first:end] = _ISOLATED
     chinese = {int(p) for p in stripped.keys() | lower.keys() if index[p] == _ISOLATED and p not in isolated}
 
     known: dict[tuple[int, ...], int] = {row: i for i, row in enumerate(_SHARED_ROWS)}
@@ -157,7 +170,7 @@ def normalization_table(options: TokenizerOptions, markers: range) -> Normalizat
     for name, shared_row in (("removed", REMOVED), ("space", _SPACE)):
         for first, end in data[name]:
             index[first:end] = shared_row
-    index[markers.start : markers.stop] = _ISOLATED
+    index[markers.start : markers.stop] = _ISOLATED if split else _PLAIN
 
     width = max(map(len, rows))
     outputs = np.zeros((len(rows), width), np.int32)
@@ -175,13 +188,35 @@ def normalization_table(options: TokenizerOptions, markers: range) -> Normalizat
     last = np.argsort(marked, kind="stable")
     place = np.empty_like(last)
     place[last] = np.arange(len(rows))
-    unique, inverse = np.unique(place[index].reshape(-1, PAGE), axis=0, return_inverse=True)
+    pages, paged = _pages(place[index])
     return NormalizationTable(
-        pages=inverse.reshape(-1).astype(np.int32),
-        rows=unique.reshape(-1).astype(np.int32),
+        pages=pages,
+        rows=paged,
         outputs=outputs[last],
         first_mark=len(rows) - int(marked.sum()),
         order=ranks[last],
         mark=mark[last],
         starter=starter[last],
     )
+
+
+def splitting_table(markers: range) -> NormalizationTable:
+    """What sets punctuation and markers apart in text that is normalised already."""
+    index = np.full(CODE_POINTS, _PLAIN, np.int32)
+    for first, end in _packaged()["isolated"]:
+        index[first:end] = _ISOLATED
+    index[markers.start : markers.stop] = _ISOLATED
+    outputs = np.zeros((len(_SHARED_ROWS), 3), np.int32)
+    for i, outcome in enumerate(_SHARED_ROWS):
+        outputs[i, : len(outcome)] = outcome
+    pages, rows = _pages(index)
+    zeros = np.zeros(len(outputs), np.int32)
+    return NormalizationTable(
+        pages, rows, outputs, first_mark=len(outputs), order=np.zeros_like(outputs), mark=zeros, starter=zeros
+    )
+
+
+def _pages(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A row for each code point as a table of two levels: the page of each block, and the rows of the pages."""
+    unique, inverse = np.unique(index.reshape(-1, PAGE), axis=0, return_inverse=True)
+    return inverse.reshape(-1).astype(np.int32), unique.reshape(-1).astype(np.int32)

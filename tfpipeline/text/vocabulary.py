@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Union
@@ -13,18 +15,28 @@ from tfpipeline.text.options import TokenizerOptions
 CONTINUATION = "##"
 # A longer word is unknown; characters after normalisation (tokenizers' default, as in BERT's own code).
 LONGEST_WORD = 100
+_BOM, _BLANKS = "\ufeff", " \t"
+# A special token with blanks around it, at one side at least.
+_SPECIAL = re.compile(r"[ \t]*\[(PAD|UNK|CLS|SEP|MASK)\][ \t]*")
 
 
 def load_vocabulary(path: Union[str, Path]) -> tuple[str, ...]:
+    """Read a vocabulary file; see :func:`read_vocabulary`."""
+    return read_vocabulary(path)[0]
+
+
+def read_vocabulary(path: Union[str, Path]) -> tuple[tuple[str, ...], list[str]]:
     """Read a vocabulary file, one token a line, UTF-8; a token's id is its line, counted from 0.
 
-    As in transformers, only the line's end is cut off, an empty line keeps its id (and matches nothing), and of
-    a token that stands twice the last one counts: real checkpoints have both, and ids must stay as they are.
+    As in transformers, only the line's end is cut off (of Unix, Windows or old Macs), an empty line keeps its id (and
+    matches nothing), and of a token that stands twice the last one counts: real checkpoints have both, and ids must stay
+    as they are. Unlike there, a byte order mark is cut off, which would spoil the first token; and where blanks stand
+    around [PAD] and its like, the file was damaged after training, and they are cut off all lines.
 
     Args:
         path: a ``vocab.txt``, or the folder it stands in.
     Returns:
-        The tokens in the order of their ids.
+        The tokens in the order of their ids, and what was decided, for the reader.
     Raises:
         UserError: no such file, not readable, not UTF-8, or empty.
     """
@@ -37,6 +49,8 @@ def load_vocabulary(path: Union[str, Path]) -> tuple[str, ...]:
         raise UserError(f"no vocabulary at {path}; give the checkpoint's vocab.txt") from error
     except OSError as error:
         raise UserError(f"cannot read the vocabulary {path}: {error.strerror}; check the path") from error
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path} is UTF-16; save it as UTF-8, one token a line")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -44,13 +58,26 @@ def load_vocabulary(path: Union[str, Path]) -> tuple[str, ...]:
         raise UserError(
             f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x}); a vocabulary holds one token a line in UTF-8"
         ) from error
+    notes = []
+    if text.startswith(_BOM):
+        text = text.removeprefix(_BOM)
+        notes.append(f"{path.name} begins with a byte order mark, which was cut off")
     # Universal newlines and nothing else: U+2028 or U+0085 are tokens in some vocabularies.
     tokens = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if tokens[-1] == "":
         tokens.pop()
     if not tokens:
         raise UserError(f"{path} is empty; a vocabulary holds one token a line")
-    return tuple(tokens)
+    blanks = [line for line, token in enumerate(tokens, 1) if token != token.strip(_BLANKS)]
+    if any(_SPECIAL.fullmatch(tokens[line - 1]) for line in blanks):
+        tokens = [token.strip(_BLANKS) for token in tokens]
+        notes.append(f"{len(blanks)} lines of {path.name} begin or end with blanks, which were cut off")
+    elif blanks:
+        notes.append(
+            f"{len(blanks)} tokens of {path.name} begin or end with blanks and match nothing, as in transformers; the "
+            f"first is line {blanks[0]}"
+        )
+    return tuple(tokens), notes
 
 
 def token_ids(vocabulary: Sequence[str]) -> dict[str, int]:
@@ -59,18 +86,19 @@ def token_ids(vocabulary: Sequence[str]) -> dict[str, int]:
 
 
 def special_ids(ids: Mapping[str, int], options: TokenizerOptions) -> dict[str, int]:
-    """The id of every special token.
+    """The id of every special and added token.
 
     Raises:
         UserError: some are not in the vocabulary; all of them are named.
     """
-    missing = [token for token in options.all_special_tokens if token not in ids]
+    tokens = [token.content for token in options.found_tokens]
+    missing = [token for token in tokens if token not in ids]
     if missing:
         raise UserError(
             f"the vocabulary of {len(ids)} tokens lacks {', '.join(missing)}; use the checkpoint's own "
             "vocab.txt, or name its special tokens in tokenizer_config.json"
         )
-    return {token: ids[token] for token in options.all_special_tokens}
+    return {token: ids[token] for token in tokens}
 
 
 def prefix_tables(
@@ -89,7 +117,6 @@ def prefix_tables(
         Two tables, for the start of a word and for its continuation (without ``##``), from UTF-8 prefix to
         ``length << 32 | id`` of that token, its length in bytes; 0 where no token is a prefix.
     """
-    tables: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
     encoded: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
     for token, i in ids.items():
         # "##" begins no word: '#' is a word of its own.
@@ -102,13 +129,18 @@ def prefix_tables(
                 raise UserError(
                     f"token {i} of the vocabulary, {token!r}, holds a surrogate; it is not valid Unicode text"
                 ) from error
-    for table, tokens in zip(tables, encoded):
-        for key in tokens:
-            longest = 0
-            for end in range(1, len(key) + 1):
-                prefix = key[:end]
-                i = tokens.get(prefix, -1)
-                if i >= 0:
-                    longest = end << 32 | i
-                table[prefix] = longest
-    return tables
+    return prefixes(encoded[0]), prefixes(encoded[1])
+
+
+def prefixes(tokens: Mapping[bytes, int]) -> dict[bytes, int]:
+    """Every prefix of a token -> the longest token within it, as ``length << 32 | id``; 0 where there is none."""
+    table = {}
+    for key in tokens:
+        longest = 0
+        for end in range(1, len(key) + 1):
+            prefix = key[:end]
+            i = tokens.get(prefix, -1)
+            if i >= 0:
+                longest = end << 32 | i
+            table[prefix] = longest
+    return table
