@@ -34,6 +34,7 @@ TRAIN = [
     "pydantic>=2.14,<3",
     "PyYAML>=6.0.3",
     "pyarrow>=26.0",
+    "transformers>=5.23,<6",  # the reference that a checkpoint's tokenizer is compared with; works without it
 ]
 # The TPU build of TensorFlow is a package of its own, one version behind.
 TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith("tensorflow~"))]
@@ -41,7 +42,6 @@ SERVE = ["tensorflow~=2.21.0", "tensorflow-serving-api~=2.21.0"]
 DEV = [
     "pytest>=9.1",
     "hypothesis>=6.170",
-    "transformers>=5.23,<6",  # the reference of the tokenizer; the product does not import it
     "regex>=2026.11.19",  # the properties of Unicode 18, and another implementation of its UAX #29
     "tf_keras~=2.21.0",  # Keras 2, for bert4keras, which reads what we write
     "ruff>=0.17,<0.18",

@@ -198,6 +198,12 @@ class TestKerasHub:
             checkpoints.load(directory)
         assert sentence in str(caught.value)
 
+    def test_another_tokenizer_is_refused(self, tmp_path):
+        directory = self.preset(tmp_path / "preset", self.keys(random_weights(CONFIG, 1)))
+        (directory / "tokenizer.json").write_text('{"class_name": "AlbertTokenizer", "config": {}}')
+        with pytest.raises(UserError, match=r"tokenizer\.json: the tokenizer is AlbertTokenizer, not BERT's"):
+            checkpoints.load(directory)
+
     def test_what_does_not_fit_is_listed(self, tmp_path):
         arrays = self.keys(random_weights(CONFIG, 1))
         del arrays["layers/embedding/vars/0"]

@@ -131,7 +131,7 @@ def test_other_floats_become_float32(source, dtype):
 
 
 def test_a_vocabulary_in_tokenizer_json(source):
-    """ids need not stand in order there; a tokenizer.json beside vocab.txt only gives options."""
+    """ids need not stand in order there; a vocab.txt beside it must hold the same."""
     (source / "vocab.txt").unlink()
     vocabulary = {token: number for number, token in reversed(list(enumerate(tiny.VOCABULARY)))}
     tokenizer = fast_tokenizer(vocabulary, lowercase=False, strip_accents=True, handle_chinese_chars=False)
@@ -145,8 +145,12 @@ def test_a_vocabulary_in_tokenizer_json(source):
     assert checkpoints.load(source).tokenizer.lowercase
     (source / "tokenizer_config.json").unlink()
     (source / "vocab.txt").write_text("".join(f"{token}\n" for token in [*tiny.VOCABULARY[:-1], "zz"]))
-    found = checkpoints.load(source)
-    assert (found.vocabulary[-1], found.tokenizer.lowercase) == ("zz", False)
+    with pytest.raises(
+        UserError, match=r"contradict each other: token \d+ is 'zz' in one and 'y' in the other"
+    ):
+        checkpoints.load(source)
+    (source / "vocab.txt").write_text("".join(f"{token}\n" for token in tiny.VOCABULARY))
+    assert not checkpoints.load(source).tokenizer.lowercase
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,7 @@ def test_a_vocabulary_in_tokenizer_json(source):
     [
         (
             {"model": {"type": "BPE", "vocab": {"a": 0}}},
-            "is not a WordPiece tokenizer; BERT's vocabulary is one",
+            r"is not a WordPiece tokenizer \(its model is BPE\); BERT's vocabulary is one",
         ),
         ({"model": {"type": "WordPiece"}}, "is not a WordPiece tokenizer"),
         ({"model": [1]}, "is not a WordPiece tokenizer"),

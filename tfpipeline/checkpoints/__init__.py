@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Checkpoint": "tfpipeline.checkpoints.checkpoint",
         "Conversion": "tfpipeline.checkpoints.conversion",
+        "check_tokenizer": "tfpipeline.checkpoints.tokenizer_parity",
         "convert": "tfpipeline.checkpoints.conversion",
         "extend": "tfpipeline.checkpoints.extension",
         "is_checkpoint": "tfpipeline.checkpoints.conversion",

@@ -42,6 +42,7 @@ class Checkpoint:
             do not say.
         left_out: tensors of the file that are not used -> why.
         notes: what was decided where the files leave room, and why.
+        own_tokenizer: whether vocabulary and tokenizer are what the files in ``source`` say, in transformers' layouts.
     """
 
     source: Path
@@ -55,6 +56,7 @@ class Checkpoint:
     problem_type: str | None = None
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
+    own_tokenizer: bool = False
     said: str = ""  # the source as the user named it, where that is not a folder: an archive, a hub id
     keep: object = None  # what the lazy tensors need to live, such as a temporary folder
 

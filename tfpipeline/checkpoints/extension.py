@@ -98,6 +98,7 @@ def _with_tokens(checkpoint: Checkpoint, tokens: Sequence[str]) -> Checkpoint:
         config=dataclasses.replace(checkpoint.config, vocab_size=rows),
         vocabulary=vocabulary,
         tokenizer=options,
+        own_tokenizer=False,
         tensors=Replaced(checkpoint.tensors, changes),
         heads=heads,
         notes=[*checkpoint.notes, f"{len(tokens)} new tokens: each begins as the mean of its former pieces"],

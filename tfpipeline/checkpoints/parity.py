@@ -13,6 +13,7 @@ import numpy as np
 
 from tfpipeline.checkpoints import formats
 from tfpipeline.checkpoints.checkpoint import Checkpoint
+from tfpipeline.checkpoints.tokenizer_parity import tokenizer_report
 
 # Of several lengths, so that there is padding; of several scripts, so that there are unknown tokens.
 TEXTS = (
@@ -25,10 +26,13 @@ TEXTS = (
 
 
 def parity_report(checkpoint: Checkpoint) -> str:
-    """A parity report: tensors with shapes and checksums, what was left out, what was decided, PyTorch's answer.
+    """A parity report: tensors with shapes and checksums, what was left out, what was decided, transformers' answers.
 
     A checksum is the start of the SHA-256 of a tensor's float32 values in our own layout, the same whatever
     format it was read from.
+
+    Raises:
+        UserError: transformers' tokenizer gives other ids.
     """
     lines = [str(checkpoint)]
     tensors = [*_each(checkpoint.tensors), *_each(checkpoint.heads)]
@@ -42,6 +46,7 @@ def parity_report(checkpoint: Checkpoint) -> str:
     lines += [f"note: {note}" for note in checkpoint.notes]
     total = sum(array.size for _, _, array in tensors)
     lines.append(f"{len(rows)} tensors mapped, {len(checkpoint.left_out)} left out, {total:,} weights")
+    lines.append(tokenizer_report(checkpoint))
     lines.append(_pytorch(checkpoint))
     return "\n".join(lines)
 

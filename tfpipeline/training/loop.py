@@ -481,6 +481,7 @@ def _create(path: Path, run_config: RunConfig, check: Callable[[Run], None]) -> 
     if path.exists():
         path.rmdir()
     checkpoint = checkpoints.load(run_config.checkpoint)
+    checkpoints.check_tokenizer(checkpoint)
     options: Any = run_config.task
     splits = tasks.find(options.name).load_splits(options, run_config.data, _nearest(path))
     return create_run(run_config, checkpoint, splits, path, check)

@@ -37,10 +37,10 @@ from tfpipeline.checkpoints.files import (
 )
 from tfpipeline.checkpoints.formats import huggingface
 from tfpipeline.checkpoints.table import Ignored, Placed, Table, Tensor, labels_of, lazy
+from tfpipeline.checkpoints.tokenizer_files import read_tokenizer
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
 from tfpipeline.models.config import BertConfig
-from tfpipeline.text import TokenizerOptions, infer_lowercase, load_vocabulary
 
 CONFIG = "bert_config.json"
 PREFIX = "bert_model.ckpt"
@@ -161,14 +161,9 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         heads = huggingface.heads_of(values, path, notes, classifier=classifier, pooler=pooler)
         placed, left_out = TABLE.match(config, found, where, heads)
         labels = huggingface.read_labels(values, path, labels_of(placed), notes)
-    vocabulary = load_vocabulary(directory / VOCABULARY)
-    tokenizer_config = directory / TOKENIZER_CONFIG
-    if tokenizer_config.exists():
-        tokenizer = TokenizerOptions.from_dict(read_json(tokenizer_config), source=str(tokenizer_config))
-    else:
-        tokenizer = TokenizerOptions(lowercase=infer_lowercase(vocabulary))
-        case = "uncased: it has no" if tokenizer.lowercase else "cased: it has"
-        notes.append(f"no {TOKENIZER_CONFIG}; the vocabulary is {case} upper-case words")
+    vocabulary, tokenizer = read_tokenizer(
+        directory, notes, rows=config.vocab_size, named=values.get("tokenizer_class")
+    )
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
 
     tensors, of_heads = lazy(placed, lambda name: as_float32(read_tensor(reader, prefix, name), name, prefix))
@@ -178,6 +173,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         config=config,
         vocabulary=vocabulary,
         tokenizer=tokenizer,
+        own_tokenizer=True,
         tensors=tensors,
         heads=of_heads,
         labels=labels,
@@ -221,7 +217,7 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     (directory / CONFIG).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
     write_vocabulary(directory / VOCABULARY, checkpoint.vocabulary)
     (directory / TOKENIZER_CONFIG).write_text(
-        json.dumps(checkpoint.tokenizer.to_dict(), indent=2) + "\n", "utf-8"
+        json.dumps(checkpoint.tokenizer.to_dict(checkpoint.vocabulary), indent=2) + "\n", "utf-8"
     )
     placed = TABLE.place(config, checkpoint.head_names, len(checkpoint.labels))
     placed.sort(key=lambda tensor: tensor.theirs)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfpipeline.checkpoints.activations import activation_of
+from tfpipeline.checkpoints.added_tokens import TOKENIZER
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
     as_float32,
@@ -31,16 +32,15 @@ from tfpipeline.checkpoints.files import (
     write_vocabulary,
 )
 from tfpipeline.checkpoints.table import Ignored, Table, Tensor, labels_of, lazy
+from tfpipeline.checkpoints.tokenizer_files import read_tokenizer
 from tfpipeline.checkpoints.weights import Weights, open_safetensors, open_shards, open_state_dict
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
 from tfpipeline.models.config import BertConfig
 from tfpipeline.models.neutral import CLASSIFIERS, head_of
-from tfpipeline.text import TokenizerOptions, infer_lowercase, load_vocabulary
 
 CONFIG = "config.json"
 OLD_CONFIG = "bert_config.json"  # pytorch-pretrained-bert's, of 2018 and 2019
-TOKENIZER = "tokenizer.json"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 TENSORFLOW = "tf_model.h5"  # read by formats.huggingface_tf
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
@@ -216,7 +216,9 @@ def assemble(
     config = encoder_config(values, path, pooler, notes)
     heads = heads_of(values, path, notes, classifier=classifier, pooler=pooler)
     placed, left_out = table.match(config, found, f"{weights.path} does not fit {path.name}", heads)
-    vocabulary, tokenizer = read_tokenizer(directory, notes)
+    vocabulary, tokenizer = read_tokenizer(
+        directory, notes, rows=config.vocab_size, named=values.get("tokenizer_class")
+    )
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
     tensors, of_heads = lazy(
         placed, lambda ours: as_float32(weights.read(names[ours]), names[ours], weights.path)
@@ -227,6 +229,7 @@ def assemble(
         config=config,
         vocabulary=vocabulary,
         tokenizer=tokenizer,
+        own_tokenizer=True,
         tensors=tensors,
         heads=of_heads,
         labels=read_labels(values, path, labels_of(placed), notes),
@@ -265,7 +268,8 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     (directory / CONFIG).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
     write_vocabulary(directory / VOCABULARY, checkpoint.vocabulary)
     (directory / TOKENIZER_CONFIG).write_text(
-        json.dumps(checkpoint.tokenizer.to_dict(), indent=2, ensure_ascii=False) + "\n", "utf-8"
+        json.dumps(checkpoint.tokenizer.to_dict(checkpoint.vocabulary), indent=2, ensure_ascii=False) + "\n",
+        "utf-8",
     )
     try:
         save_file(tensors, directory / SAFETENSORS, {"format": "pt"})
@@ -408,42 +412,3 @@ def encoder_config(values: Mapping[str, Any], path: Path, pooler: bool, notes: l
     if not pooler:
         notes.append("the checkpoint has no pooler")
     return config_from({**fields, "pooler": pooler}, path)
-
-
-def read_tokenizer(directory: Path, notes: list[str]) -> tuple[tuple[str, ...], TokenizerOptions]:
-    """Vocabulary and options from a directory's tokenizer files; what was decided goes into the notes."""
-    config, fast_path = directory / TOKENIZER_CONFIG, directory / TOKENIZER
-    # Half a megabyte of JSON: read only where it alone has what is needed.
-    needed = not ((directory / VOCABULARY).exists() and config.exists()) and fast_path.exists()
-    fast = read_json(fast_path) if needed else {}
-    if (directory / VOCABULARY).exists() or not fast:
-        vocabulary = load_vocabulary(directory / VOCABULARY)
-    else:
-        vocabulary = _vocabulary(fast.get("model"), fast_path)
-    if config.exists():
-        return vocabulary, TokenizerOptions.from_dict(read_json(config), source=str(config))
-    normalizer = fast.get("normalizer")
-    if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
-        notes.append(f"no {TOKENIZER_CONFIG}; the tokenizer's options are those of {TOKENIZER}")
-        return vocabulary, TokenizerOptions(
-            lowercase=normalizer.get("lowercase", True),
-            strip_accents=normalizer.get("strip_accents"),
-            tokenize_chinese_chars=normalizer.get("handle_chinese_chars", True),
-        )
-    lowercase = infer_lowercase(vocabulary)
-    case = "uncased: it has no" if lowercase else "cased: it has"
-    notes.append(f"no {TOKENIZER_CONFIG}; the vocabulary is {case} upper-case words")
-    return vocabulary, TokenizerOptions(lowercase=lowercase)
-
-
-def _vocabulary(model: Any, path: Path) -> tuple[str, ...]:
-    """The tokens of a ``tokenizer.json`` by id."""
-    ids = model.get("vocab") if isinstance(model, dict) else None
-    if not isinstance(ids, dict) or model.get("type", "WordPiece") != "WordPiece":
-        raise UserError(f"{path} is not a WordPiece tokenizer; BERT's vocabulary is one")
-    tokens = {number: token for token, number in ids.items() if isinstance(number, int)}
-    if sorted(tokens) != list(range(len(ids))):
-        raise UserError(
-            f"{path}: the ids of its vocabulary are not 0 to {len(ids) - 1}, each once; copy it again"
-        )
-    return tuple(tokens[number] for number in range(len(tokens)))

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfpipeline.checkpoints import tokenizer_kinds as kinds
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
     as_float32,
@@ -27,7 +28,8 @@ from tfpipeline.checkpoints.table import Ignored, Table, Tensor, labels_of, lazy
 from tfpipeline.checkpoints.weights import Weights, open_h5, open_h5_shards
 from tfpipeline.errors import UserError
 from tfpipeline.models.config import BertConfig
-from tfpipeline.text import TokenizerOptions, infer_lowercase, load_vocabulary
+from tfpipeline.text import TokenizerOptions, infer_lowercase
+from tfpipeline.text.vocabulary import read_vocabulary
 
 CONFIG, TASK, TOKENIZER = "config.json", "task.json", "tokenizer.json"
 MODEL, INDEX, TASK_MODEL = "model.weights.h5", "model.weights.json", "task.weights.h5"
@@ -124,7 +126,9 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     vocabulary_path = next((directory / one for one in _VOCABULARIES if (directory / one).exists()), None)
     if vocabulary_path is None:
         raise UserError(f"{directory} has no {_VOCABULARIES[0]}; save the tokenizer into the preset too")
-    vocabulary = load_vocabulary(vocabulary_path)
+    vocabulary, said = read_vocabulary(vocabulary_path)
+    notes += said
+    kinds.refuse_marks(vocabulary, vocabulary_path)
     tokenizer = _tokenizer(directory, vocabulary, notes)
     notes += check_vocabulary(vocabulary, tokenizer, config, vocabulary_path)
     labels = labels_of(placed)
@@ -220,7 +224,9 @@ def _config(values: Mapping[str, Any], path: Path, notes: list[str]) -> BertConf
 
 def _tokenizer(directory: Path, vocabulary: tuple[str, ...], notes: list[str]) -> TokenizerOptions:
     path = directory / TOKENIZER
-    values = read_json(path).get("config") if path.exists() else None
+    described = read_json(path) if path.exists() else {}
+    kinds.class_of(described.get("class_name"), path)
+    values = described.get("config")
     if not isinstance(values, dict):
         lowercase = infer_lowercase(vocabulary)
         case = "uncased: it has no" if lowercase else "cased: it has"

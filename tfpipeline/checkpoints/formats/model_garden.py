@@ -31,8 +31,8 @@ from tfpipeline.checkpoints.checkpoint import (
     config_from,
 )
 from tfpipeline.checkpoints.files import VOCABULARY, read_json, require_fields
-from tfpipeline.checkpoints.formats.huggingface import read_tokenizer
 from tfpipeline.checkpoints.table import Ignored, Shape, Table, Tensor, labels_of, lazy
+from tfpipeline.checkpoints.tokenizer_files import read_tokenizer
 from tfpipeline.errors import UserError
 from tfpipeline.models.config import BertConfig
 
@@ -160,7 +160,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     count = labels_of(placed)
     if count:
         notes.append(f"the files name no labels; the classifier's {count} are called LABEL_0, LABEL_1 ...")
-    vocabulary, tokenizer = read_tokenizer(directory, notes)
+    vocabulary, tokenizer = read_tokenizer(directory, notes, rows=config.vocab_size)
     notes += check_vocabulary(vocabulary, tokenizer, config, directory / VOCABULARY)
     tensors, head_tensors = lazy(
         placed, lambda ours: as_float32(read_tensor(reader, prefix, names[ours]), names[ours], prefix)

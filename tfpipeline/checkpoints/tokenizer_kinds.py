@@ -1,0 +1,147 @@
+"""Which tokenizers are BERT's WordPiece: by class, by options, by their pipeline, by the look of their vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfpipeline.checkpoints.files import VOCABULARY
+from tfpipeline.errors import UserError
+
+# transformers' classes that are BERT's tokenizer by another name, without "Fast".
+_BERTS = {
+    "BertTokenizer",
+    "ConvBertTokenizer",
+    "DistilBertTokenizer",
+    "DPRContextEncoderTokenizer",
+    "DPRQuestionEncoderTokenizer",
+    "DPRReaderTokenizer",
+    "ElectraTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MobileBertTokenizer",
+    "RealmTokenizer",
+    "RetriBertTokenizer",
+    "SqueezeBertTokenizer",
+}
+# Classes that are whatever tokenizer.json says.
+_GENERIC = {"PreTrainedTokenizer", "TokenizersBackend"}
+# Options of other tokenizers, and of BERT's where they change its tokens -> the only values that can be read.
+_ONLY: dict[str, tuple[Any, ...]] = {
+    "word_tokenizer_type": (None, "basic"),
+    "subword_tokenizer_type": (None, "wordpiece"),
+    "do_word_tokenize": (None, True),
+    "do_subword_tokenize": (None, True),
+    "split_special_tokens": (None, False),
+    "clean_text": (None, True),
+    "wordpieces_prefix": (None, "##"),
+}
+# What other tokenizers put at a word's beginning, or at its end, and the most of a vocabulary that may have it.
+_STARTS, _ENDS, _MOST = {"▁": "SentencePiece", "Ġ": "byte-level BPE"}, {"</w>": "BPE"}, 0.05
+_OTHERS = {
+    "*.model": "SentencePiece",
+    "vocab.json": "BPE",
+    "merges.txt": "BPE",
+    "*.bpe": "BPE",
+    "*.tiktoken": "BPE",
+}
+
+
+def is_generic(name: Any) -> bool:
+    """Whether a tokenizer's class is whatever ``tokenizer.json`` says."""
+    return isinstance(name, str) and name.removesuffix("Fast") in _GENERIC
+
+
+def class_of(name: Any, path: Path) -> str:
+    """A tokenizer's class without "Fast"; "" where none is named.
+
+    Raises:
+        UserError: it is neither BERT's nor one of those that may be any.
+    """
+    if name is None:
+        return ""
+    kind = name.removesuffix("Fast") if isinstance(name, str) else name
+    if kind not in _BERTS | _GENERIC:
+        raise UserError(
+            f"{path}: the tokenizer is {name}, not BERT's WordPiece; only checkpoints with BERT's own tokenizer can be read"
+        )
+    return str(kind)
+
+
+def refuse_options(config: Mapping[str, Any], path: Path) -> None:
+    for key, values in _ONLY.items():
+        if config.get(key) not in values:
+            raise UserError(
+                f"{path}: {key} is {config[key]!r}, which makes other tokens than BERT's WordPiece; only checkpoints with "
+                "BERT's own tokenizer can be read"
+            )
+
+
+def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """The normaliser of a ``tokenizer.json``.
+
+    Raises:
+        UserError: a part of it is not that of BERT's tokenizer.
+    """
+    model = fast.get("model")
+    if (
+        not isinstance(model, dict)
+        or not isinstance(model.get("vocab"), dict)
+        or model.get("type", "WordPiece") != "WordPiece"
+        or "merges" in model
+    ):
+        kind = model.get("type") if isinstance(model, dict) else None
+        said = f" (its model is {kind})" if kind and kind != "WordPiece" else ""
+        raise UserError(f"{path} is not a WordPiece tokenizer{said}; BERT's vocabulary is one")
+    normalizer: Any = fast.get("normalizer")
+    wrong = {
+        "model.continuing_subword_prefix": model.get("continuing_subword_prefix", "##") != "##",
+        "model.max_input_chars_per_word": model.get("max_input_chars_per_word", 100) != 100,
+        "normalizer": _type(normalizer) != "BertNormalizer" or normalizer.get("clean_text", True) is not True,
+        "pre_tokenizer": _type(fast.get("pre_tokenizer")) != "BertPreTokenizer",
+        "decoder": _type(fast.get("decoder"), "WordPiece") != "WordPiece",
+    }
+    # A file with a vocabulary alone, as some tools write it, says nothing of these.
+    silent = {name for name in ("normalizer", "pre_tokenizer") if name not in fast}
+    found = [name for name, is_wrong in wrong.items() if is_wrong and name not in silent]
+    if found:
+        part: Any = fast
+        for key in found[0].split("."):
+            part = part.get(key)
+        said = _type(part) if isinstance(part, dict) else part
+        raise UserError(
+            f"{path}: its {found[0]} is {said}, not that of BERT's tokenizer; only checkpoints with BERT's own tokenizer "
+            "can be read"
+        )
+    return normalizer if isinstance(normalizer, dict) else {}
+
+
+def _type(part: Any, missing: str = "") -> str:
+    """The type of a part of a pipeline; of a sequence of one, that one's."""
+    if isinstance(part, dict) and part.get("type") == "Sequence":
+        parts = part.get("normalizers") or part.get("pretokenizers") or part.get("decoders") or []
+        return _type(parts[0]) if len(parts) == 1 else "Sequence"
+    return str(part.get("type")) if isinstance(part, dict) else missing if part is None else repr(part)
+
+
+def refuse_marks(vocabulary: Sequence[str], path: Path) -> None:
+    """Raise the sentence for a vocabulary that marks words as other tokenizers do."""
+    for where, marks in ((str.startswith, _STARTS), (str.endswith, _ENDS)):
+        for mark, kind in marks.items():
+            count = sum(len(token) > len(mark) and where(token, mark) for token in vocabulary)
+            if count > _MOST * len(vocabulary):
+                raise UserError(
+                    f'{path}: {count} of {len(vocabulary)} tokens have "{mark}" at a word\'s edge: it is the vocabulary of '
+                    f"{kind}, not of BERT's WordPiece; only checkpoints with BERT's own tokenizer can be read"
+                )
+
+
+def refuse_files(directory: Path) -> None:
+    """Raise the sentence for a folder without a vocabulary that holds another tokenizer's files."""
+    for pattern, kind in _OTHERS.items():
+        for other in sorted(directory.glob(pattern)):
+            raise UserError(
+                f"{directory} has no {VOCABULARY} but {other.name}: its tokenizer is {kind}, not BERT's WordPiece; only "
+                "checkpoints with BERT's own tokenizer can be read"
+            )
