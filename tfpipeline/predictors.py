@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Union, overload
 
 from tfpipeline import paths
+from tfpipeline.console import say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.paths import AnyPath
 from tfpipeline.serving.client import PredictClient, Prediction, calls, predictions
@@ -196,16 +197,27 @@ class RunPredictor(Predictor):
         _check_signature(self._run.name, signature, units)
         self._in_unit = functools.partial(signatures.in_unit, self._run.task, units[signature])
         self._model = self._run.model(weights)
+        self._asked = False
 
     def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
         wanted = ["text", *(["text_pair"] if self._run.has_pairs else [])]
         inputs = _utf8(texts, text_pair)
         _check_inputs("run", wanted, inputs)
+        self._say_what_is_unknown(inputs["text"], inputs.get("text_pair"))
         answers = self._run.answer(self._model, inputs["text"], inputs.get("text_pair"))
         constant = self._tensorflow.constant
         strings = {name: constant(value) for name, value in inputs.items()}
         counted = self._in_unit({name: constant(array) for name, array in answers.items()}, strings)
         return predictions.decode({name: tensor.numpy() for name, tensor in counted.items()})
+
+    def _say_what_is_unknown(self, texts: list[bytes], text_pair: Optional[list[bytes]]) -> None:
+        """Once: the first texts tell whether they are of the vocabulary's language."""
+        if self._asked or not texts:
+            return
+        self._asked = True
+        note = self._run.note_on_texts(texts, text_pair)
+        if note is not None:
+            say(note)
 
 
 def _utf8(texts: Texts, text_pair: Optional[Texts]) -> dict[str, list[bytes]]:

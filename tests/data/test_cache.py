@@ -150,23 +150,27 @@ def test_it_counts_the_rows_that_were_cut(tmp_path):
     class Counting(Encoder):
         def __call__(self, texts, text_pair, max_length):
             left_out = np.array([max(0, len(text) + 2 - max_length) for text in texts], np.int32)
-            return {**super().__call__(texts, text_pair, max_length), "cut": left_out}
+            unknown = np.array([len(text) // 10 for text in texts], np.int32)
+            encoded = super().__call__(texts, text_pair, max_length)
+            return {**encoded, "cut": left_out, "unknown": unknown}
 
     encode = Counting()
     for _ in range(2):  # counted when it is built, known when it is there
         tokens = build(tmp_path / "cache", examples, encode)
-        assert tokens.cut == 3
+        assert (tokens.cut, tokens.unknown) == (3, 0 + 3 + 1 + 1 + 2)
+        assert tokens.text_tokens == tokens.lengths.sum() - 2 * len(examples)
         assert sorted(tokens.batch(np.arange(2))) == ["attention_mask", "input_ids", "token_type_ids"]
     assert encode.calls == [5]
 
 
-@pytest.mark.parametrize("of_format", [1, 2])
+@pytest.mark.parametrize("of_format", [1, 2, 3])
 def test_a_cache_of_an_earlier_format_is_made_again(tmp_path, of_format):
     examples, encode = [Example("ab")], Encoder()
     build(tmp_path / "cache", examples, encode)
     path = tmp_path / "cache" / "cache.json"
     card = json.loads(path.read_text("utf-8"))
-    lacks = {1: {"cut", "columns"}, 2: {"columns"}}[of_format]
+    counts = {"unknown", "text_tokens"}
+    lacks = {1: {"cut", "columns", *counts}, 2: {"columns", *counts}, 3: counts}[of_format]
     old = {**{name: card[name] for name in card if name not in lacks}, "format": of_format}
     (tmp_path / "cache" / "of an earlier version").touch()
     path.write_text(json.dumps(old), "utf-8")

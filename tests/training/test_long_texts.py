@@ -172,7 +172,7 @@ def test_a_plan_counts_windows(runs, tmp_path):
     cache = run.token_cache("train", run.examples("train"))
     lengths = cache.lengths
     assert (found.mean_tokens, found.longest) == (pytest.approx(lengths.mean()), lengths.max())
-    assert found.cut is None
+    assert found.notes == []
     assert cache.cut == 0
     # Up to 28 tokens: 4 windows of 12, each 7 on.
     assert lengths.max() == 28

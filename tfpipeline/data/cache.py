@@ -6,7 +6,7 @@ Flat files and a description; rows lie in the order they were encoded in, which 
     types.uint8     their token types
     column0.int32   what else there is of each token: where it comes from, its own target; column1.int32 and so on
     rows.int64      [N, 2]: where a row starts in the two above, and its length
-    cache.json      how many there are, how many were cut, the columns' names, and the fingerprint of what they were made from
+    cache.json      how many there are, how many were cut or are unknown, the columns' names, and the fingerprint of what they were made from
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tfpipeline.files import atomic_directory, write_error
 if TYPE_CHECKING:
     from tfpipeline.data.examples import Example
 
-FORMAT = 3
+FORMAT = 4
 ENCODE_ROWS = 2048  # a call of the tokenizer costs milliseconds however few texts it gets
 ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into memory
 _RELEASE_ROWS = (
@@ -38,15 +38,15 @@ _RELEASE_ROWS = (
 )
 PAD_TO_MULTIPLE = 8  # few widths: each new one is traced and planned again
 
-_OWN = {"input_ids", "token_type_ids", "attention_mask", "cut"}
+_OWN = {"input_ids", "token_type_ids", "attention_mask", "cut", "unknown"}
 _TOKENS, _TYPES, _ROWS, _CARD = "tokens.int32", "types.uint8", "rows.int64", "cache.json"
 
 
 class Encode(Protocol):
     """A tokenizer: ``input_ids``, ``token_type_ids`` and ``attention_mask``, integer [B, T], padded on the right.
 
-    It may also give ``cut``, integer [B]: the tokens left out of each row, 0 of one that is whole. Whatever else it gives
-    is one more integer column, [B, T, ...].
+    It may also give ``cut`` and ``unknown``, integer [B]: the tokens left out of each row, 0 of one that is whole, and how
+    many of the others the vocabulary does not know. Whatever else it gives is one more integer column, [B, T, ...].
     """
 
     def __call__(
@@ -69,6 +69,8 @@ class TokenCache:
         lengths: tokens of each row, special ones counted, int32 [N].
         max_length: the most tokens a row may have.
         cut: how many rows have more than that in their texts, as far as the tokenizer said so.
+        unknown: how many tokens the vocabulary does not know, as far as the tokenizer said so.
+        text_tokens: how many tokens there are, without the special ones around the texts.
     """
 
     def __init__(self, directory: Union[str, Path]) -> None:
@@ -86,6 +88,8 @@ class TokenCache:
         }
         self.max_length: int = card["max_length"]
         self.cut: int = card["cut"]
+        self.unknown: int = card["unknown"]
+        self.text_tokens: int = card["text_tokens"]
         self._read = 0
 
     @classmethod
@@ -185,7 +189,7 @@ def _write(
 ) -> None:
     pairs = bool(examples) and examples[0].text_pair is not None
     rows = np.zeros((len(examples), 2), np.int64)
-    total = cut = 0
+    total = cut = unknown = 0
     columns: dict[str, list[int]] = {}
     with contextlib.ExitStack() as stack, progress("tokenising", len(examples)) as step:
 
@@ -204,6 +208,7 @@ def _write(
             rows[batch, 1] = lengths
             total += int(lengths.sum())
             cut += int(np.count_nonzero(encoded.get("cut", 0)))
+            unknown += int(np.sum(encoded.get("unknown", 0)))
             tokens.write(np.asarray(encoded["input_ids"])[mask].astype(np.int32).tobytes())
             types.write(np.asarray(encoded["token_type_ids"])[mask].astype(np.uint8).tobytes())
             more = {name: array for name, array in encoded.items() if name not in _OWN}
@@ -222,6 +227,8 @@ def _write(
         "rows": len(examples),
         "tokens": total,
         "cut": cut,
+        "unknown": unknown,
+        "text_tokens": total - len(examples) * (3 if pairs else 2),
         "columns": columns,
     }
     (directory / _CARD).write_text(json.dumps(card), "utf-8")
@@ -274,7 +281,9 @@ def _read_card(directory: Path) -> Optional[dict[str, Any]]:
         for number, shape in enumerate(card["columns"].values()):
             sizes[_file_of(number)] = 4 * card["tokens"] * math.prod(shape)
         complete = all((directory / name).stat().st_size == size for name, size in sizes.items())
-        return card if complete and card["format"] == FORMAT and card["cut"] >= 0 else None
+        return (
+            card if complete and card["format"] == FORMAT and min(card["cut"], card["unknown"]) >= 0 else None
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # not there, or not one of ours: it is made again
 

@@ -116,7 +116,7 @@ def compare(run: Run, data: AnyPath | None = None, *, baseline: bool = True) -> 
             result = infer(examples, cache, targets, title)
             scores = result.scores(task, targets, weights)
             entries.append(Entry(title, scores, task.report(result.answers, targets, weights)))
-        cut = run.truncation.note(cache.cut, len(examples), pair=run.has_pairs)
+        notes = run.notes_on(cache)
     return Report(
         data=name,
         rows=len(examples),
@@ -127,7 +127,7 @@ def compare(run: Run, data: AnyPath | None = None, *, baseline: bool = True) -> 
             for row, want, got in task.mistakes(result.answers, targets)[:MISTAKES]
         ],
         draw=functools.partial(task.figures, result.answers, targets),
-        notes=[note for note in (cut, seen) if note],
+        notes=[*notes, *([seen] if seen else [])],
     )
 
 

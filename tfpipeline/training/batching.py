@@ -32,7 +32,7 @@ class Split:
     def of(cls, run: Run, name: str) -> Split:
         """Read a run's split; its tokens are made now if they are not there yet.
 
-        Of training rows it is said how many are cut, and how many targets with them.
+        Of training rows it is said how many are cut, and how many targets with them, and how much of them is unknown.
 
         Raises:
             UserError: no training row has a target left.
@@ -41,8 +41,7 @@ class Split:
         weights = run.task.weights(examples, training=name == "train")
         targets = run.task.targets(examples, training=name == "train")
         cache = run.token_cache(name, examples)
-        note = run.truncation.note(cache.cut, len(cache), "training rows", pair=run.has_pairs)
-        if name == "train" and note is not None:
+        for note in run.notes_on(cache, "training rows") if name == "train" else ():
             say(note)
         if name == "train" and type(run.task).found_targets is not Task.found_targets:
             _count_targets(run, examples, cache, np.flatnonzero(weights > 0))

@@ -68,7 +68,12 @@ class FineTunedCheckpoint(Run):
     @functools.cached_property
     def tokenizer(self) -> WordPieceTokenizer:
         """The checkpoint's own tokenizer, with what the settings say otherwise."""
-        return WordPieceTokenizer(self._checkpoint.vocabulary, self._tokenizer_options)
+        return WordPieceTokenizer(self.vocabulary, self._tokenizer_options)
+
+    @functools.cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens in the order of their ids."""
+        return self._checkpoint.vocabulary
 
     @property
     def text_identity(self) -> str:

@@ -15,7 +15,7 @@ from tfpipeline import checkpoints, tasks
 from tfpipeline.data import epoch_batches
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
 from tfpipeline.models.windows import Windows
-from tfpipeline.text import WordPieceTokenizer
+from tfpipeline.text import WordPieceTokenizer, unknown_note
 from tfpipeline.training import freezing
 from tfpipeline.training.batching import choose_widths, global_batch_size
 from tfpipeline.training.callbacks import Callbacks
@@ -46,7 +46,7 @@ class Plan:
     Attributes:
         rows: of each split.
         mean_tokens, longest: tokens of a training row, special ones counted; of a sample where there are many.
-        cut: a sentence about training rows that do not fit; None when all do.
+        notes: sentences about training rows that do not fit, or that the vocabulary hardly knows.
         fed: tokens fed for each real one, in windows a shared one as often as it is in one: 1 would be no padding.
         parameters, trained: of the model, and how many of them are trained at some time.
         steps_per_epoch, total_steps, warmup: steps.
@@ -58,7 +58,7 @@ class Plan:
     rows: dict[str, int]
     mean_tokens: float
     longest: int
-    cut: str | None
+    notes: list[str]
     fed: float
     parameters: int
     trained: int
@@ -94,8 +94,7 @@ class Plan:
             "memory": f"about {_size(total)} on each device: weights {_size(self.weights)}, gradients "
             f"{_size(self.gradients)}, optimizer {_size(self.slots)}, activations about {_size(self.activations)}",
         }
-        if self.cut is not None:
-            lines["rows"] += f"; {self.cut}"
+        lines["rows"] = "; ".join([lines["rows"], *self.notes])
         return "\n".join(f"{name:<11} {line}" for name, line in lines.items())
 
 
@@ -121,6 +120,7 @@ def plan(run_file: RunFile, cluster: Cluster | None = None, *, overrides: Sequen
     batch_size = global_batch_size(options, replicas)
     callbacks = Callbacks(options.callbacks)
     checkpoint = checkpoints.load(run_config.checkpoint)
+    checkpoints.check_tokenizer(checkpoint)
     task_options: Any = run_config.task
     splits = tasks.find(task_options.name).load_splits(task_options, run_config.data)
     task = learn_task(run_config, splits)
@@ -129,7 +129,7 @@ def plan(run_file: RunFile, cluster: Cluster | None = None, *, overrides: Sequen
         with tempfile.TemporaryDirectory() as scratch:
             validation = {"validation": splits["validation"]}
             callbacks.check(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
-    lengths, cut = _lengths(splits["train"], checkpoint, run_config)
+    lengths, notes = _lengths(splits["train"], checkpoint, run_config)
     truncation, pair = run_config.text.truncation, run_config.data.text_pair is not None
     static = has_static_shapes(strategy, options)
     widths = choose_widths(options, truncation.max_length, static=static, beyond=truncation.widths(pair))
@@ -147,7 +147,7 @@ def plan(run_file: RunFile, cluster: Cluster | None = None, *, overrides: Sequen
         rows={name: len(examples) for name, examples in splits.items()},
         mean_tokens=float(lengths.mean()),
         longest=int(lengths.max()),
-        cut=cut,
+        notes=notes,
         fed=_fed(lengths, batch_size, options.window, batches),
         parameters=model.count_params(),
         trained=_count(trained),
@@ -189,13 +189,14 @@ HIDDEN_KEPT, INNER_KEPT, SCORES_KEPT = 13, 3, 2
 
 def _lengths(
     examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig
-) -> tuple[np.ndarray, str | None]:
-    """Tokens of the training rows, or of a random sample of them, and a sentence about those that are cut."""
+) -> tuple[np.ndarray, list[str]]:
+    """Tokens of the training rows, or of a random sample of them, and sentences about what is cut or unknown."""
     rows = np.arange(len(examples))
     if len(rows) > _SAMPLED:
         rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLED, replace=False))
     chosen = [examples[int(row)] for row in rows]
-    tokenizer = WordPieceTokenizer(checkpoint.vocabulary, tokenizer_options(run_config, checkpoint))
+    options = tokenizer_options(run_config, checkpoint)
+    tokenizer = WordPieceTokenizer(checkpoint.vocabulary, options)
     pairs = [example.text_pair or "" for example in chosen]
     encoded = tokenizer(
         [example.text for example in chosen],
@@ -206,8 +207,13 @@ def _lengths(
     what = "training rows" if len(rows) == len(examples) else "sampled training rows"
     cut = int(np.count_nonzero(encoded["cut"]))
     pair = run_config.data.text_pair is not None
-    note = run_config.text.truncation.note(cut, len(rows), what, pair=pair)
-    return np.asarray(encoded["attention_mask"]).sum(-1), note
+    lengths = np.asarray(encoded["attention_mask"]).sum(-1)
+    unknown, tokens = int(np.sum(encoded["unknown"])), int(lengths.sum()) - len(rows) * (3 if pair else 2)
+    notes = (
+        run_config.text.truncation.note(cut, len(rows), what, pair=pair),
+        unknown_note(unknown, tokens, checkpoint.vocabulary, options, what),
+    )
+    return lengths, [note for note in notes if note is not None]
 
 
 @dataclass(frozen=True)

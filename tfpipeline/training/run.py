@@ -35,7 +35,7 @@ from tfpipeline.files import atomic_directory
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
 from tfpipeline.models.windows import Windows
 from tfpipeline.paths import AnyPath
-from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, load_vocabulary
+from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, load_vocabulary, unknown_note
 from tfpipeline.training import sources
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.step import INPUTS
@@ -100,7 +100,30 @@ class Run:
     def tokenizer(self) -> WordPieceTokenizer:
         """The tokenizer of training, evaluation and export."""
         options = TokenizerOptions.from_dict(_read_json(self.path / "tokenizer_config.json"))
-        return WordPieceTokenizer(load_vocabulary(self.path / "vocab.txt"), options)
+        return WordPieceTokenizer(self.vocabulary, options)
+
+    @functools.cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens in the order of their ids."""
+        return load_vocabulary(self.path / "vocab.txt")
+
+    def notes_on(self, cache: TokenCache, what: str = "rows") -> list[str]:
+        """Sentences about tokens: rows that do not fit, and texts that the vocabulary hardly knows."""
+        vocabulary, options = self.vocabulary, self.tokenizer.options
+        notes = (
+            self.truncation.note(cache.cut, len(cache), what, pair=self.has_pairs),
+            unknown_note(cache.unknown, cache.text_tokens, vocabulary, options, what),
+        )
+        return [note for note in notes if note is not None]
+
+    def note_on_texts(self, texts: Texts, text_pair: Texts | None = None) -> str | None:
+        """A sentence about texts that the vocabulary hardly knows; None when it does."""
+        encoded = self._tokenize(texts, text_pair, self.truncation, count=True)
+        special = len(texts) * (2 if text_pair is None else 3)
+        tokens = int(encoded["attention_mask"].sum()) - special
+        return unknown_note(
+            int(encoded["unknown"].sum()), tokens, self.vocabulary, self.tokenizer.options, "texts"
+        )
 
     @property
     def truncation(self) -> Truncation:
@@ -275,7 +298,9 @@ def lay_out(
     bert_config = encoder_config(run_config, checkpoint)
     tokenizer = tokenizer_options(run_config, checkpoint)
     (path / "bert_config.json").write_text(json.dumps(bert_config.to_dict(), indent=1), "utf-8")
-    (path / "tokenizer_config.json").write_text(json.dumps(tokenizer.to_dict(), indent=1), "utf-8")
+    (path / "tokenizer_config.json").write_text(
+        json.dumps(tokenizer.to_dict(checkpoint.vocabulary), indent=1), "utf-8"
+    )
     (path / "vocab.txt").write_text("".join(f"{token}\n" for token in checkpoint.vocabulary), "utf-8")
     (path / "environment.json").write_text(json.dumps(environment(), indent=1), "utf-8")
     for split, examples in splits.items():
