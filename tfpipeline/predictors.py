@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union, overload
 from tfpipeline import paths
 from tfpipeline.console import say
 from tfpipeline.errors import UserError, explain_missing_extra
+from tfpipeline.mistaken import check_run
 from tfpipeline.paths import AnyPath
 from tfpipeline.serving.client import PredictClient, Prediction, calls, predictions
 
@@ -259,12 +260,15 @@ def open_local(source: Union[AnyPath, Run], signature: str = _SIGNATURE) -> Pred
     if path.is_dir():
         versions = [int(child.name) for child in path.iterdir() if child.name.isdecimal() and child.is_dir()]
     elif not path.exists() and "://" not in str(source):
+        check_run(path)
         raise UserError(
             f"{path}: no such directory; name a run, a SavedModel, a model's directory of versions, or a checkpoint"
         )
     if versions:
         return SavedModelPredictor(path / str(max(versions)), signature)
+    check_run(source)
     if path.is_dir() and not (path / "config.yaml").is_file() and not _is_checkpoint(path):
+        check_run(source, unread=True)
         raise UserError(
             f"{path} is neither a run (config.yaml), nor a SavedModel (saved_model.pb), nor a directory of versions "
             "(1, 2, ...), nor a checkpoint"

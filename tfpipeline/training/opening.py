@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
+from tfpipeline.mistaken import check_run
 from tfpipeline.models import TextModel
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.finetuned import FineTunedCheckpoint
@@ -31,8 +32,10 @@ def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> Run:
         if overrides:
             raise UserError(f"{path} is a run, whose settings are its own; --set is for checkpoints")
         return Run(path)
+    check_run(path)
     if checkpoints.is_checkpoint(path):
         return FineTunedCheckpoint(path, overrides)
+    check_run(path, unread=True)
     return Run(path)  # which says what is wrong
 
 

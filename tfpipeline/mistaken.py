@@ -1,0 +1,139 @@
+"""What a path is that was given as a checkpoint or as a run but is something else of ours, or of Keras's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional, Union
+
+from tfpipeline.errors import UserError
+
+_RUN_FILES = ("config.yaml", "bert_config.json", "environment.json")
+_STEP_FILES = ("model.safetensors", "state.json")
+_SAVED_MODEL = "saved_model.pb"
+_NAMED = 3  # of what a folder holds
+
+
+def check_checkpoint(source: Union[str, Path], *, unread: bool = False) -> None:
+    """Refuse what is known not to be a checkpoint.
+
+    Args:
+        source: as the user gave it.
+        unread: no checkpoint was found there: then it may also be a folder that could hold one besides what it holds.
+    Raises:
+        UserError: says what it is, and what to do with it.
+    """
+    found = _look(source, unread)
+    if found is not None:
+        raise UserError(f"{source} {found.what}, not a checkpoint; {found.instead}")
+
+
+def check_run(source: Union[str, Path], *, unread: bool = False) -> None:
+    """Refuse what is known to be neither a run nor a checkpoint; as :func:`check_checkpoint`.
+
+    Raises:
+        UserError: says what it is, and what to do with it.
+    """
+    found = _look(source, unread)
+    if found is not None and not found.is_run:
+        raise UserError(f"{source} {found.what}; {found.rather}")
+
+
+class _Found:
+    """Something that is known.
+
+    Args:
+        what: what it is, after its name.
+        rather: what to do for whom a run would do, too.
+        instead: what to do for whom only a checkpoint does.
+        is_run: whether it is a run.
+    """
+
+    def __init__(self, what: str, rather: str, instead: str = "", is_run: bool = False) -> None:
+        self.what, self.rather, self.instead, self.is_run = what, rather, instead or rather, is_run
+
+
+def _look(source: Union[str, Path], unread: bool) -> Optional[_Found]:
+    if "://" in str(source):
+        return None
+    try:
+        return _what(Path(source), unread)
+    except (
+        OSError,
+        ValueError,
+    ):  # a name too long, a folder that may not be searched: whoever reads it says so
+        return None
+
+
+def _what(path: Path, unread: bool) -> Optional[_Found]:
+    if _is_run(path):
+        return _Found("is a run of tfpipeline train", "", _instead_of_run(path), is_run=True)
+    run = _run_of(path)
+    if run is not None:
+        return _Found(f"is a part of the run {run}", f"give the run itself: {run}", _instead_of_run(run))
+    if path.suffix == ".keras" and path.exists():
+        load = f"load it in Python: keras.models.load_model({json.dumps(str(path))})"
+        return _Found(
+            "is a model that Keras has saved", f"{load}; needed here is a run or a checkpoint", load
+        )
+    if all((path / name).is_file() for name in _STEP_FILES) and not (path / "config.json").exists():
+        return _Found(
+            "holds the weights of a run without the run",
+            "give the whole run directory: its vocabulary and settings are needed, too",
+        )
+    return _without_checkpoint(path) if unread else None
+
+
+def _without_checkpoint(path: Path) -> Optional[_Found]:
+    """What a path is in which there is no checkpoint."""
+    if path.name == _SAVED_MODEL or (path / _SAVED_MODEL).is_file():
+        return _saved_model(path, "is an exported SavedModel")
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        train = f"train it: tfpipeline train {path}"
+        return _Found("is a run file", f"{train}; then give the folder that it calls output", train)
+    if not path.is_dir():
+        return None
+    inside = sorted(child for child in path.iterdir() if child.is_dir())
+    if any(child.name.isdecimal() and (child / _SAVED_MODEL).is_file() for child in inside):
+        return _saved_model(path, "holds the versions of an exported model")
+    runs = [child for child in inside if _is_run(child)]
+    if runs:
+        return _Found(f"is a folder of runs ({_names(runs)})", f"name one of them, such as {runs[0]}")
+    models = [child for child in inside if any(child.glob(f"[0-9]*/{_SAVED_MODEL}"))]
+    if models:
+        return _Found(f"is a folder of exported models ({_names(models)})", _ask(models[0]))
+    return None
+
+
+def _saved_model(path: Path, what: str) -> _Found:
+    folder = path.parent if path.name == _SAVED_MODEL else path
+    return _Found(
+        what, f"{_ask(folder)}; evaluate and export take the run that it was exported from", _ask(folder)
+    )
+
+
+def _ask(path: Path) -> str:
+    return f"it answers texts: tfpipeline predict --from {path} TEXT"
+
+
+def _instead_of_run(run: Path) -> str:
+    return f"evaluate, export and predict take the run itself; to start a new run, give the checkpoint named in {run}/config.yaml"
+
+
+def _is_run(path: Path) -> bool:
+    return all((path / name).is_file() for name in _RUN_FILES)
+
+
+def _run_of(path: Path) -> Optional[Path]:
+    """The run that a path is a part of: its checkpoints and what lies in them, or a file beside them."""
+    for above in (*path.parents, *path.absolute().parents):
+        if _is_run(above):
+            parts = path.absolute().relative_to(above.absolute()).parts
+            return above if parts[0] == "checkpoints" or (len(parts) == 1 and path.is_file()) else None
+    return None
+
+
+def _names(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(path.name for path in paths[:_NAMED]) + more
