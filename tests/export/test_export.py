@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
-from tfpipeline.export import checks, export_run, signatures
+from tfpipeline.export import checks, export_run, publish, signatures
 from tfpipeline.training import Run, RunConfig, open_run, train
 
 TEXTS = ["the food was good", "", "a very bad film !", "x " * 60, "😀 door"]
@@ -96,6 +96,36 @@ def test_the_next_model_is_the_next_version(run, tmp_path):
     (tmp_path / "m" / "10").mkdir()
     (tmp_path / "m" / ".tmp-11-x").mkdir()
     assert export_run(run, tmp_path / "m") == tmp_path / "m" / "11"
+
+
+def written(folder, identity):
+    """A version as an export writes it, as far as publishing looks at it."""
+    card = folder / "assets.extra" / "tfpipeline.json"
+    card.parent.mkdir(parents=True)
+    card.write_text(json.dumps({"identity": identity}))
+    return folder
+
+
+def test_two_exports_at_once_take_a_version_each(tmp_path, monkeypatch):
+    """The other one is published after we have looked which version is free."""
+    first = publish._next(tmp_path / "m")
+    written(tmp_path / "m" / "1", "theirs")
+    looked = iter([first])
+    look = publish._next
+    monkeypatch.setattr(publish, "_next", lambda to: next(looked, None) or look(to))
+    assert (
+        publish._publish(written(tmp_path / "ours", "ours"), tmp_path / "m", "ours") == tmp_path / "m" / "2"
+    )
+    assert publish._card(tmp_path / "m" / "1") == {"identity": "theirs"}
+    assert publish._card(tmp_path / "m" / "2") == {"identity": "ours"}
+
+
+def test_two_exports_of_one_model_at_once_are_one_version(tmp_path):
+    written(tmp_path / "m" / "1", "same")
+    assert (
+        publish._publish(written(tmp_path / "ours", "same"), tmp_path / "m", "same") == tmp_path / "m" / "1"
+    )
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["1"]
 
 
 def test_a_model_that_answers_differently_is_not_published(run, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def test_a_dataset_trains_as_its_file_does(tiny_run):
     assert not run.has_split("test")
     again = train(run_config, data={"train": dataset})  # finished, and known by its rows
     assert again.store.index() == run.store.index()
-    with pytest.raises(UserError, match=r"started with other settings \(train: .* differs\)"):
+    with pytest.raises(UserError, match=r"different settings: data\.train was .*, is now "):
         train(run_config, data={"train": dataset.skip(1)})
 
 

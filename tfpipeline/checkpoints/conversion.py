@@ -14,7 +14,8 @@ from tfpipeline.checkpoints.extension import extend
 from tfpipeline.checkpoints.sources import locate
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError, did_you_mean
-from tfpipeline.files import atomic_directory, write_error
+from tfpipeline.files import AppearedError, atomic_directory, write_error
+from tfpipeline.mistaken import check_checkpoint
 from tfpipeline.paths import AnyPath
 
 
@@ -58,6 +59,7 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
     Raises:
         UserError: nothing is there, or no format is recognised, or the files are broken or do not fit each other.
     """
+    check_checkpoint(source)
     found = locate(source, lambda directory: bool(_formats_of(directory)))
     candidates = _formats_of(found.directory)
     if len(candidates) > 1:
@@ -65,6 +67,7 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
             module for module in candidates if module.owns(found.directory, found.name)
         ] or candidates
     if not candidates:
+        check_checkpoint(source, unread=True)
         known = "; ".join(f"{name}: {formats.find(name).FILES}" for name in formats.names())
         raise UserError(f"{found.said} holds no checkpoint that is known here; needed are, for {known}")
     if len(candidates) > 1:
@@ -154,9 +157,14 @@ def write(
     source = Path(checkpoint.said or checkpoint.source)
     if there and dest.resolve() in source.resolve().parents:
         raise UserError(f"{source} lies in {dest}, which --overwrite would delete; choose another folder")
-    with progress(f"writing {dest}", 1) as bar, atomic_directory(dest, replace=True) as temporary:
-        notes = formats.find(to).write(checkpoint, temporary)
-        bar.advance(1)
+    try:
+        with progress(f"writing {dest}", 1) as bar, atomic_directory(dest, replace=there) as temporary:
+            notes = formats.find(to).write(checkpoint, temporary)
+            bar.advance(1)
+    except AppearedError:
+        if not _holds(dest, checkpoint, to):
+            raise
+        return Conversion(checkpoint, dest, to, reused=True)  # another process has converted the same
     return Conversion(checkpoint, dest, to, reused=False, notes=notes)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import tempfile
 import weakref
 from pathlib import Path
 
 from tfpipeline.errors import UserError
+from tfpipeline.files import temporary_folder
 
 
 class TemporaryFolder:
     """A new folder, removed with all it holds when this object is collected or the process ends.
+
+    What a killed process left of such folders is removed by the next one.
 
     ``tempfile.TemporaryDirectory`` warns when it is removed that way; here it is the way that is meant: tensors are
     read when they are asked for, so nobody knows earlier when the files are no longer needed.
@@ -24,13 +27,19 @@ class TemporaryFolder:
     """
 
     def __init__(self) -> None:
+        stack = contextlib.ExitStack()
         try:
-            self.path = Path(tempfile.mkdtemp(prefix="tfpipeline-"))
-        except OSError as error:
+            folder = stack.enter_context(temporary_folder(Path(tempfile.gettempdir()) / "checkpoint"))
+            self.path = folder / "files"
+            self.path.mkdir()
+        except (OSError, UserError) as error:
+            stack.close()
+            cause = error if isinstance(error, OSError) else error.__cause__
+            reason = getattr(cause, "strerror", None) or error
             raise UserError(
-                f"cannot make a temporary folder: {error.strerror}; set TMPDIR to a folder that may be written"
+                f"cannot make a temporary folder: {reason}; set TMPDIR to a folder that may be written"
             ) from error
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self._finalizer = weakref.finalize(self, stack.close)
 
     def remove(self) -> None:
         """Remove it now."""

@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 import mmap
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Protocol, Union
@@ -25,7 +24,7 @@ import numpy as np
 
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError
-from tfpipeline.files import atomic_directory, write_error
+from tfpipeline.files import publish, temporary_folder
 
 if TYPE_CHECKING:
     from tfpipeline.data.examples import Example
@@ -118,15 +117,18 @@ class TokenCache:
         """
         directory = Path(directory)
         identity = _identity(examples, max_length, fingerprint, targets=align is not None)
-        card = _read_card(directory)
-        if card is None or card["fingerprint"] != identity:
-            if directory.exists():
-                try:
-                    shutil.rmtree(directory)
-                except OSError as error:
-                    raise write_error(directory, error) from error
-            with atomic_directory(directory) as temporary:
-                _write(temporary, examples, encode, align, max_length, identity)
+
+        def fits() -> bool:
+            card = _read_card(directory)
+            return card is not None and bool(card["fingerprint"] == identity)
+
+        if not fits():
+            with temporary_folder(directory) as folder:
+                made = folder / directory.name
+                made.mkdir()
+                _write(made, examples, encode, align, max_length, identity)
+                if not fits():  # else somebody else has made the same one
+                    publish(made, directory, replace=True)
         return cls(directory)
 
     def __len__(self) -> int:
@@ -191,7 +193,10 @@ def _write(
     rows = np.zeros((len(examples), 2), np.int64)
     total = cut = unknown = 0
     columns: dict[str, list[int]] = {}
-    with contextlib.ExitStack() as stack, progress("tokenising", len(examples)) as step:
+    with (
+        contextlib.ExitStack() as stack,
+        progress("tokenising", len(examples), note="compiling the tokenizer") as step,
+    ):
 
         def opened(name: str) -> Any:
             return stack.enter_context((directory / name).open("wb"))

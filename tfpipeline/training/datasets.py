@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import tensorflow as tf
 from tfpipeline.console import progress
 from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
-from tfpipeline.files import TEMPORARY_PREFIX, write_error
+from tfpipeline.files import temporary_folder
 
 SPLITS = ("train", "validation", "test")
 
@@ -46,21 +45,17 @@ def write_datasets(
             f'data: the datasets are called {", ".join(datasets) or "nothing"}; give "train", and perhaps "validation" '
             'and "test"'
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return {
-            split: str(_write(_rows(dataset, split, options), folder, split))
-            for split, dataset in datasets.items()
-        }
-    except OSError as error:
-        raise write_error(folder, error) from error
+    return {
+        split: str(_write(_rows(dataset, split, options), folder, split))
+        for split, dataset in datasets.items()
+    }
 
 
 def _write(rows: Iterable[Mapping[str, str]], folder: Path, split: str) -> Path:
     digest = hashlib.sha256()
-    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{split}-", suffix=".jsonl", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file, progress(f"writing the {split} rows") as bar:
+    with temporary_folder(folder / split) as beside:
+        temporary = beside / "rows"
+        with temporary.open("wb") as file, progress(f"writing the {split} rows") as bar:
             for row in rows:
                 line = json.dumps(row).encode() + b"\n"
                 digest.update(line)
@@ -69,14 +64,9 @@ def _write(rows: Iterable[Mapping[str, str]], folder: Path, split: str) -> Path:
             file.flush()
             os.fsync(file.fileno())
         path = folder / f"{split}-{digest.hexdigest()[:16]}.jsonl"
-        if path.exists():  # its time, which resuming looks at first, stays as it is
-            os.unlink(name)
-        else:
-            os.replace(name, path)
+        if not path.exists():  # else its time, which resuming looks at first, stays as it is
+            os.replace(temporary, path)
         return path
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _rows(dataset: tf.data.Dataset, split: str, options: DataOptions) -> Iterator[dict[str, str]]:
