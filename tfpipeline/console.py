@@ -12,16 +12,12 @@ from collections.abc import Iterator
 from typing import Callable, Optional
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, ProgressColumn, Task
+from rich.text import Text
 
 PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
+_FEW = 5  # units: too few to say when the last will be done
+_BAR_WIDTHS = (8, 40)  # the least and the most of a bar, in columns
 
 _console = Console(stderr=True, highlight=False)
 
@@ -46,11 +42,75 @@ def notice(message: str) -> Iterator[None]:
         _console.file.flush()
 
 
+class _Line(ProgressColumn):
+    """A whole line of progress, in as many columns as there are; what does not fit is left out, last things first.
+
+    What is done comes first, then the time that is left, then the parts of the note (what stands between commas), and the
+    bar has the rest.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def render(self, task: Task) -> Text:
+        width = self._console.width
+        total = "?" if task.total is None else f"{int(task.total)}"
+        count = f"{int(task.completed):>{len(total)}}/{total}"
+        few = task.total is not None and task.total <= _FEW  # each of which may take any time
+        left = None if few else task.time_remaining
+        time = f"{_clock(task.elapsed)}" if task.finished or left is None else f"{_clock(left)} left"
+        room = width - len(count) - 1 - len(time) - 2
+        plain = self._console.options.ascii_only
+        title = task.description
+        if task.fields["note"]:
+            room = min(room, max(width // 2, 20))
+        if len(title) > room:  # the end of a path says most
+            dots = "..." if plain else "…"
+            kept = max(room - len(dots), 0)
+            title = f"{title[: kept // 3]}{dots}{title[len(title) - kept + kept // 3 :]}"[:room]
+        used = len(f"{title} {count} {time}")
+        note = ""
+        for part in filter(None, task.fields["note"].split(", ")):
+            longer = f"{note}, {part}" if note else f"  {part}"
+            if used + len(longer) > width:
+                break
+            note = longer
+        bar = min(width - used - len(note) - 1, _BAR_WIDTHS[1])
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(f"{title} " if title else "")
+        if bar >= _BAR_WIDTHS[0] and task.total:
+            full = round(bar * min(task.completed / task.total, 1))
+            text.append(("=" if plain else "━") * full, "green" if task.finished else "magenta")
+            text.append(("-" if plain else "─") * (bar - full) + " ", "bright_black")
+        text.append(count, "green")
+        text.append(f" {time}", "cyan")
+        text.append(note)
+        return text
+
+
+def _clock(seconds: Optional[float]) -> str:
+    whole = int(seconds or 0)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def duration(seconds: float) -> str:
+    """A span of time in words: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole // 60 % 60} min"
+
+
 class Step:
     """One piece of work whose progress is shown.
 
     Args:
-        advance: called as ``advance(n, note)``; ``note`` is a short text beside the bar, e.g. the loss.
+        advance: called as ``advance(n, note)``; ``note`` is a short text beside the bar, e.g. the loss; its parts, between
+            commas, are shown as far as there is room.
     """
 
     def __init__(self, advance: Callable[[float, str], None]) -> None:
@@ -66,6 +126,7 @@ def progress(
     total: Optional[float] = None,
     *,
     done: float = 0,
+    note: str = "",
     console: Optional[Console] = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Step]:
@@ -75,21 +136,14 @@ def progress(
         title: what is being done.
         total: how many units there are; None when unknown.
         done: units already done (a resumed run).
+        note: what is shown on a terminal until the first unit is done, such as "compiling".
         console: where to; standard error by default.
         clock: seconds; a test passes its own.
     """
     console = console or _console
     if console.is_terminal:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=console, transient=False) as bar:
-            task = bar.add_task(title, total=total, completed=int(done), note="")
+        with Progress(_Line(console), console=console, transient=False) as bar:
+            task = bar.add_task(title, total=total, completed=int(done), note=note)
             yield Step(lambda amount, note: bar.update(task, advance=amount, note=note))
         return
 

@@ -92,6 +92,7 @@ class Inference:
 
         self._forward, self._answer, self._reads = forward, answer, bool(task.offsets)
         self._strings: dict[bytes, bytes] = {}
+        self._traced = False
 
     def __call__(
         self, examples: Sequence[Example], cache: TokenCache, targets: Mapping[str, np.ndarray], title: str
@@ -109,7 +110,8 @@ class Inference:
         # Each batch is put where its rows belong: answers may be large, and there is one copy of them.
         joined: dict[str, np.ndarray] = {}
         every_loss = np.empty(size, np.float32)
-        with progress(title, size) as bar:
+        note = "" if self._traced else "compiling the model"
+        with progress(title, size, note=note) as bar:
             for rows in evaluation_batches(cache.lengths, self.batch_size):
                 answers, losses = self._batch(examples, cache, targets, rows)
                 for name, array in answers.items():
@@ -117,6 +119,7 @@ class Inference:
                         joined[name] = np.empty((size, *array.shape[1:]), array.dtype)
                     joined[name][rows] = array
                 every_loss[rows] = losses
+                self._traced = True
                 bar.advance(len(rows))
         return Answers(joined, every_loss)
 

@@ -78,6 +78,11 @@ class TrainStep:
         )
         self._compiled: dict[Any, Callable[[Tensors, tf.Tensor, tf.Tensor], Tensors]] = {}
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether the next step is likely to begin at once: one has been traced, and perhaps compiled."""
+        return bool(self._compiled)
+
     def __call__(self, batch: Batch, step: int) -> Tensors:
         """Train on one batch.
 
