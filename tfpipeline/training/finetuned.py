@@ -84,6 +84,14 @@ class FineTunedCheckpoint(Run):
     def _tokenizer_options(self) -> TokenizerOptions:
         return tokenizer_options(self._config, self._checkpoint)
 
+    def _facts(self) -> dict[str, str]:
+        return {
+            "path": str(self.path),
+            "task": self._config.task.name,  # type: ignore[attr-defined]
+            "state": f"a fine-tuned checkpoint ({self._checkpoint.format})",
+            "longest text": f"{self._config.text.max_length} tokens",
+        }
+
     def has_weights(self, weights: str) -> bool:
         """Whether there are weights of that name: the checkpoint's own count as the best."""
         return weights == "best"

@@ -22,6 +22,7 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)  # one entry a validation
     callbacks: list[dict[str, Any]] = field(default_factory=list)  # see callback_state
     finished: str | None = None  # why training ended
+    seconds: float = 0.0  # that it took, of all processes that worked on it
 
     @property
     def train_loss(self) -> float | None:

@@ -1,0 +1,79 @@
+"""What is said of a run to people: its end, and what Python and notebooks show of it. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import html
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfpipeline.console import duration
+from tfpipeline.errors import UserError
+from tfpipeline.training.state import State
+
+if TYPE_CHECKING:
+    from tfpipeline.training.run import Run
+
+
+def ending(state: State, metric: str, where: str) -> str:
+    """The last words of a training.
+
+    Args:
+        state: finished.
+        metric: what the best checkpoint was chosen by.
+        where: the run, as later commands take it.
+    """
+    best = (
+        ""
+        if state.best is None
+        else f"; best {metric} {state.best:.4f} on validation, after step {state.best_step}"
+    )
+    run = shlex.quote(where)
+    to = shlex.quote(f"models/{Path(where).resolve().name}")
+    return (
+        f"{state.finished} in {duration(state.seconds)}{best}; the run is in {where}\n"
+        f"next: tfpipeline evaluate {run}\n"
+        f"      tfpipeline export {run} --to {to}"
+    )
+
+
+def run_facts(run: Run) -> dict[str, str]:
+    """A run's settings, how far it is, its best score and where things are; what cannot be read is said to be so."""
+    facts = {"path": str(run.path)}
+    try:
+        settings: Any = run.config
+        options = settings.training
+        facts["task"] = settings.task.name
+        facts["checkpoint"] = settings.checkpoint
+        facts["training data"] = str(settings.data.train)
+        number, unit = (options.epochs, "epoch") if options.steps is None else (options.steps, "step")
+        length = f"{number} {unit if number == 1 else f'{unit}s'}"
+        facts["settings"] = (
+            f"{length}, batch {options.batch_size}, learning rate {options.learning_rate:g} ({options.schedule.name}), "
+            f"{settings.text.max_length} tokens, {options.precision}"
+        )
+        index = run.store.index()
+        if "last" not in index:
+            return {**facts, "state": "not trained yet"}
+        state = State(**run.store.state("last"))
+        facts["state"] = state.finished or f"not finished, {state.step} steps done"
+        if state.best is not None:
+            metric = options.best_metric or run.task.best_metric
+            facts["best"] = f"best {metric} {state.best:.4f} on validation, after step {state.best_step}"
+        facts["weights"] = ", ".join(role for role in ("initial", "last", "best") if role in index)
+        if (run.path / "report.md").exists():
+            facts["report"] = str(run.path / "report.md")
+    except UserError as error:
+        facts["state"] = f"cannot be read: {error}"
+    return facts
+
+
+def as_html(title: str, facts: Mapping[str, str]) -> str:
+    """A table of two columns, for notebooks; everything is escaped."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f"<table><caption>{html.escape(title)}</caption>{rows}</table>"
