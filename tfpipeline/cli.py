@@ -119,6 +119,10 @@ def train(
 
         run_config = read_run_file(run_file, [*map(_said, overrides or [])])
         cluster = find_cluster(workers.split(",") if workers else (), index)
+        from tfpipeline.training.lock import check_free
+
+        if not dry_run and (cluster is None or cluster.is_chief):
+            check_free(run_config.output)
     if supervise and not dry_run:
         from tfpipeline.training.supervise import supervise as keep_running
 

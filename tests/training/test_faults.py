@@ -159,13 +159,3 @@ def test_other_data_or_another_model_do_not_go_on_with_a_run(tiny_run, tmp_path,
     change(tmp_path / "a")
     with pytest.raises(UserError, match=message):
         train(run_config)
-
-
-def test_another_batch_size_does_not_go_on_with_a_run(tiny_run):
-    run_config = tiny_run(epochs=1)
-    train(run_config)
-    changed = run_config.model_copy(
-        update={"training": run_config.training.model_copy(update={"batch_size": 8})}
-    )
-    with pytest.raises(UserError, match=r"started with other settings \(batch_size: 8 differs\)"):
-        train(changed)

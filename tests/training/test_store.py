@@ -58,6 +58,26 @@ def test_only_what_the_index_names_is_kept(tmp_path):
     }
 
 
+def test_once_it_has_ended_only_weights_are_kept(tmp_path):
+    """Also where several of the last ones are kept; one checkpoint of two roles is stored once."""
+    store = CheckpointStore(tmp_path)
+    model, optimizer = small_model()
+    store.save(["initial", "last"], 0, model, optimizer, {}, keep=2)
+    store.save(["last", "best"], 5, model, optimizer, {}, keep=2)
+    assert store.has_optimizer()
+    store.save(["last", "best"], 9, model, None, {"finished": "yes"}, keep=2)
+    assert not store.has_optimizer()
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.safetensors")) == [
+        f"step-0000000{step}/model.safetensors" for step in (0, 5, 9)
+    ]
+    assert store.index() == {
+        "initial": "step-00000000",
+        "last-1": "step-00000005",
+        "last": "step-00000009",
+        "best": "step-00000009",
+    }
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     store = CheckpointStore(tmp_path)
     model, optimizer = small_model(1)

@@ -100,20 +100,51 @@ def test_killed_and_resumed_is_uninterrupted(tiny_run, tmp_path):
     assert same(weights(undisturbed.path), weights(train(run_config).path))
 
 
-def test_a_finished_run_is_left_alone(tiny_run, capsys):
+def test_a_finished_run_keeps_its_weights_and_is_left_alone(tiny_run, capsys):
     run_config = tiny_run(epochs=1)
     run = train(run_config)
+    files = sorted(path.name for path in (run.path / "checkpoints").glob("*/*"))
+    assert (
+        files == ["model.safetensors"] * 2 + ["state.json"] * 2
+    )  # of the initial one; of the last and best one
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     train(run_config)
-    assert "is finished (trained 1 epochs); nothing to do" in capsys.readouterr().err
+    assert "is finished (trained 1 epoch); nothing to do" in capsys.readouterr().err
+    longer = run_config.training.model_copy(update={"epochs": 2})
+    with pytest.raises(UserError, match=r"because training\.schedule is linear"):
+        train(run_config.model_copy(update={"training": longer}))
+    state = run.store.state("last")
+    assert 0 < state["seconds"] < 600
+    score = f"best accuracy {state['best']:.4f} on validation, after step 7"
+    assert repr(run) == f"<Run {run.path}: classification, trained 1 epoch, {score}>"
+    shown = run._repr_html_()
+    assert f"<td style='text-align:left'>{score}</td>" in shown
+    assert "1 epoch, batch 16, learning rate 0.01 (linear), 24 tokens, float32" in shown
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
-def test_other_settings_do_not_go_on_with_a_run(tiny_run, tmp_path):
-    train(tiny_run(epochs=1))
-    changed = config.load(tmp_path / "a" / "run.yaml", RunConfig, ["training.learning_rate=0.1"])
-    with pytest.raises(UserError, match=r"started with other settings \(learning_rate: 0\.1 differs\)"):
-        train(changed)
+def test_a_finished_run_is_extended_as_if_it_had_been_longer(tiny_run, tmp_path, capsys):
+    """Where the learning rate does not depend on the length, and the optimizer was kept; else it says why not."""
+    options = {"schedule": {"name": "constant"}, "warmup": 2, "keep_optimizer": True}
+    longer = train(tiny_run("a", epochs=2, **options))
+    run = train(tiny_run("b", epochs=1, **options))
+    run_file = tmp_path / "b" / "run.yaml"
+    extended = train(run_file, ["training.epochs=2", "training.save_every=5"])
+    said = capsys.readouterr().err
+    assert "run: training.epochs was 1, is now 2; training.save_every was null, is now 5" in said
+    assert "resuming at step 7 of 14" in said
+    assert f"next: tfpipeline evaluate {run.path}\n" in said
+    assert same(weights(longer.path), weights(extended.path))
+    assert same(weights(longer.path, "best"), weights(extended.path, "best"))
+    assert (longer.path / "metrics.jsonl").read_text() == (extended.path / "metrics.jsonl").read_text()
+    assert Run(run.path).config.training.epochs == 2
+    assert extended.store.has_optimizer()
+    train(run_file, ["training.epochs=2"])
+    assert "is finished (trained 2 epochs); nothing to do" in capsys.readouterr().err
+    with pytest.raises(
+        UserError, match=r"training\.epochs was 2, is now 1; it cannot be trained for 1 epoch"
+    ):
+        train(run_file)
 
 
 def test_early_stopping_and_the_best_checkpoint(tiny_run):

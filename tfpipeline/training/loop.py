@@ -6,7 +6,7 @@ import functools
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpipeline import checkpoints, config, tasks
+from tfpipeline import checkpoints, config
 from tfpipeline.console import Step, progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
@@ -25,15 +25,16 @@ from tfpipeline.training.callback_calls import CallbackCalls
 from tfpipeline.training.callback_checks import is_lower_better
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import MEETING_SECONDS, Cluster, find_cluster, meet
-from tfpipeline.training.datasets import SPLITS, write_datasets
+from tfpipeline.training.description import ending
 from tfpipeline.training.inference import Answers, Inference
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
+from tfpipeline.training.lock import training_alone
 from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.optimizer import build_optimizer, learning_rate_at
-from tfpipeline.training.run import Run, create_run, is_run, policy
-from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.run import Run, policy
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.scoring import require_metric
+from tfpipeline.training.starting import find_run, lay_out_run, run_directory, take_settings, with_datasets
 from tfpipeline.training.state import State
 from tfpipeline.training.step import WEIGHTS, TrainStep, build_train_step
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
@@ -72,33 +73,42 @@ def train(
         WorkersLost: another worker is gone; all can be started again, and go on.
     """
     run_config = read_run_file(run_file, overrides, own_data=data is not None)
-    options = run_config.training
     mirror = Mirror(run_config.output) if is_remote(run_config.output) else None
     if data is not None:
-        run_config = _with_datasets(run_config, data, mirror)
-    wanted = Callbacks(options.callbacks, callbacks, Path(run_config.output).name)
+        run_config = with_datasets(run_config, data, mirror)
+    wanted = Callbacks(run_config.training.callbacks, callbacks, Path(run_config.output).name)
     cluster = cluster or find_cluster()
-    kind = choose_strategy(options, cluster)
-    path = _directory(run_config, cluster, mirror)
-    if mirror is not None and (cluster is None or cluster.is_chief):
-        mirror.pull()
-    run = _existing(path, run_config)
-    saved = run.store.state("last") if run is not None and "last" in run.store.index() else None
-    if cluster is not None:
-        say(f"worker {cluster.index} of {len(cluster.workers)}: waiting for the others")
-        same = f"run file: {config.dump(run_config)!r}\n{sources.identity(sources.fingerprints(run_config))}"
-        saved = meet(cluster, same, lambda: saved, seconds=wait)
-    if run is not None and saved and saved["finished"]:
-        say(f"{run.path} is finished ({saved['finished']}); nothing to do")
-        return run
-    # Before any tensor: devices can't be configured any more once they have started.
-    strategy = build_strategy(kind, options, cluster)
-    # Before the rows are read: a batch that does not divide is a word in the run file.
-    batch_size = global_batch_size(options, strategy.num_replicas_in_sync)
-    run = run or _create(path, run_config, wanted.check)
-    state = State(**saved) if saved else State()
-    if not state.finished:
+    kind = choose_strategy(run_config.training, cluster)
+    path = run_directory(run_config, cluster, mirror)
+    run, saved = find_run(path, run_config)
+    if cluster is None and run is not None and saved and saved["finished"]:  # nothing is written, so no lock
+        return _finished(run, saved)
+    with training_alone(path):
+        if mirror is not None and (cluster is None or cluster.is_chief):
+            mirror.pull()
+        run, saved = find_run(path, run_config)  # nobody else changes it from here on
+        if cluster is not None:
+            say(f"worker {cluster.index} of {len(cluster.workers)}: waiting for the others")
+            same = (
+                f"run file: {config.dump(run_config)!r}\n{sources.identity(sources.fingerprints(run_config))}"
+            )
+            saved = meet(cluster, same, lambda: saved, seconds=wait)
+        if run is not None and saved and saved["finished"]:
+            return _finished(run, saved)
+        # Before any tensor: devices can't be configured any more once they have started.
+        strategy = build_strategy(kind, run_config.training, cluster)
+        # Before the rows are read: a batch that does not divide is a word in the run file.
+        batch_size = global_batch_size(run_config.training, strategy.num_replicas_in_sync)
+        run = (
+            take_settings(run, run_config) if run is not None else lay_out_run(path, run_config, wanted.check)
+        )
+        state = State(**saved) if saved else State()
         Trainer(run, strategy, batch_size, state, wanted, cluster, mirror).fit()
+    return run
+
+
+def _finished(run: Run, saved: Mapping[str, Any]) -> Run:
+    say(f"{run.path} is finished ({saved['finished']}); nothing to do")
     return run
 
 
@@ -138,6 +148,7 @@ class Trainer:
         self.steps_per_epoch = len(self.batching)
         self.total_steps = options.steps or self.steps_per_epoch * options.epochs
         self.epochs = -(-self.total_steps // self.steps_per_epoch)
+        self._since = time.monotonic()  # what the state's seconds do not count yet
         resumed = state.step > 0 or "last" in run.store.index()
         with strategy.scope(), policy(options.precision):
             self.model = run.build_model(None if resumed else self._pretrained_encoder())
@@ -168,6 +179,7 @@ class Trainer:
         self.infer = Inference(self.model, run.task, strategy=strategy, widths=widths if static else None)
         self._pending: list[tuple[int, np.ndarray, float, tf.Tensor, tf.Tensor]] = []
         self._clock = (time.monotonic(), 0, 0)
+        self._rates = ""  # as they were shown last
 
     def _step_of(self, epoch: int) -> TrainStep:
         """The training step of an epoch: which variables it trains may change from one to the next."""
@@ -210,15 +222,10 @@ class Trainer:
                     f"a callback set the weights at the end: the last checkpoint has them; the best is that of {self.metric}"
                 )
                 self._save(["last"])
-        best = (
-            ""
-            if state.best is None
-            else f"; best {self.metric} {state.best:.4f} on validation, after step {state.best_step}"
-        )
         if self.mirror is not None and self.writes:
             self.mirror.push()  # what callbacks wrote at the end
-        where = self.run.path if self.mirror is None else self.mirror.remote
-        say(f"{state.finished}{best}; the run is in {where}")
+        where = str(self.run.path) if self.mirror is None else self.mirror.remote
+        say(ending(state, self.metric, where))
 
     def _losing(self) -> Any:
         last = f"the last checkpoint is in {self.run.path}"
@@ -237,7 +244,8 @@ class Trainer:
             state.step,
             [options.save_every, options.evaluate_every, options.log_every, self.total_steps],
         )
-        with progress(title, self.steps_per_epoch, done=state.position) as bar:
+        note = "" if self.step.is_traced else "compiling the training step"
+        with progress(title, self.steps_per_epoch, done=state.position, note=note) as bar:
             for group in groups:
                 stop = self._train_on(group, asked, bar)
                 last = state.position == self.steps_per_epoch or state.step == self.total_steps
@@ -279,7 +287,8 @@ class Trainer:
             logs = self._logs()
         self.callbacks.on_train_batches_end(state.position - len(group.batches), len(group.batches), logs)
         loss = state.train_loss
-        bar.advance(len(group.batches), "" if loss is None else f"loss {loss:.4f}{self._rates(logs)}")
+        self._rates = _rates(logs) or self._rates
+        bar.advance(len(group.batches), "" if loss is None else f"loss {loss:.4f}{self._rates}")
         # Every worker must stop after the same step, whichever was asked.
         return asked.is_set() if self.cluster is None else int(result["stop"][-1]) > 0
 
@@ -297,15 +306,6 @@ class Trainer:
             "examples_per_second": examples / seconds,
             "tokens_per_second": tokens / seconds,
         }
-
-    @staticmethod
-    def _rates(logs: dict[str, Any]) -> str:
-        if "learning_rate" not in logs:
-            return ""
-        return (
-            f", rate {logs['learning_rate']:.2e}, {logs['examples_per_second']:.0f} examples/s, "
-            f"{logs['tokens_per_second']:.0f} tokens/s"
-        )
 
     def _read_losses(self) -> tuple[float, float]:
         """Add up the losses since the last time; the answer is the last one, and its gradient's norm.
@@ -380,7 +380,9 @@ class Trainer:
             state.finished = "stopped by a callback"
         elif state.step >= self.total_steps:
             state.finished = (
-                f"trained {state.step} steps" if options.steps else f"trained {state.epoch} epochs"
+                f"trained {state.step} {'step' if state.step == 1 else 'steps'}"
+                if options.steps
+                else f"trained {state.epoch} {'epoch' if state.epoch == 1 else 'epochs'}"
             )
         self._save(["last", "best"] if better else ["last"])
 
@@ -397,15 +399,18 @@ class Trainer:
 
     def _save(self, roles: list[str]) -> None:
         if self.writes:
-            state, keep = self.state, self.options.keep
+            state, now = self.state, time.monotonic()
+            state.seconds += now - self._since
+            self._since = now
             state.callbacks, arrays = self.callbacks.states()
+            over = state.finished is not None and not self.options.keep_optimizer
             self.run.store.save(
                 roles,
                 state.step,
                 self.model,
-                self.optimizer,
+                None if over else self.optimizer,
                 asdict(state),
-                keep=keep,
+                keep=self.options.keep,
                 callback_arrays=arrays,
             )
             if self.mirror is not None:
@@ -429,64 +434,17 @@ def _is_multiple(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
 
 
+def _rates(logs: Mapping[str, Any]) -> str:
+    """What the progress shows beside the loss, most wanted first; "" between two looks at the loss."""
+    if "learning_rate" not in logs:
+        return ""
+    return (
+        f", {logs['examples_per_second']:.0f} examples/s, learning rate {logs['learning_rate']:.2e}, "
+        f"{logs['tokens_per_second']:.0f} tokens/s"
+    )
+
+
 class _nothing:  # noqa: N801 - contextlib.nullcontext, typed for a with statement of two kinds
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...
-
-
-def _directory(run_config: RunConfig, cluster: Cluster | None, mirror: Mirror | None) -> Path:
-    """The run directory; a worker that is not the chief has one of its own, beside it or on its own disk."""
-    path = Path(run_config.output) if mirror is None else mirror.local
-    if cluster is None or cluster.is_chief:
-        return path
-    return path.with_name(f"{path.name}.worker-{cluster.index}")
-
-
-def _with_datasets(
-    run_config: RunConfig, data: Mapping[str, tf.data.Dataset], mirror: Mirror | None
-) -> RunConfig:
-    """The run file with files of the datasets' rows in its ``data`` section."""
-    output = Path(run_config.output) if mirror is None else mirror.local
-    files = write_datasets(data, output.with_name(f"{output.name}.data"), run_config.data)
-    changed = {split: files.get(split) for split in SPLITS}
-    return run_config.model_copy(update={"data": run_config.data.model_copy(update=changed)})
-
-
-def _existing(path: Path, run_config: RunConfig) -> Run | None:
-    """The run that is there; None where there is none yet.
-
-    Raises:
-        UserError: something else is there, or a run of other settings, data or checkpoint.
-    """
-    if is_run(path):
-        run = Run(path)
-        theirs, ours = config.dump(run.config).splitlines(), config.dump(run_config).splitlines()
-        changed = [line.strip() for line in ours if line not in theirs] or [
-            line.strip() for line in theirs if line not in ours
-        ]
-        if changed:
-            raise UserError(
-                f"{path} was started with other settings ({'; '.join(changed[:3])} differs); "
-                "choose another output folder, or remove that one"
-            )
-        sources.check(path, run_config)
-        return run
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"output: {path} is there and is not a run directory; choose another folder")
-    return None
-
-
-def _create(path: Path, run_config: RunConfig, check: Callable[[Run], None]) -> Run:
-    if path.exists():
-        path.rmdir()
-    checkpoint = checkpoints.load(run_config.checkpoint)
-    checkpoints.check_tokenizer(checkpoint)
-    options: Any = run_config.task
-    splits = tasks.find(options.name).load_splits(options, run_config.data, _nearest(path))
-    return create_run(run_config, checkpoint, splits, path, check)
-
-
-def _nearest(path: Path) -> Path:
-    """The first folder above that is there: on the disk that the run will be on."""
-    return next(folder for folder in path.absolute().parents if folder.is_dir())

@@ -15,11 +15,12 @@ import tensorflow as tf
 
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
-from tfpipeline.files import TEMPORARY_PREFIX
+from tfpipeline.files import TEMPORARY_PREFIX, AppearedError, atomic_directory
 from tfpipeline.paths import AnyPath
+from tfpipeline.training.lock import LOCK_FILE
 
 _LAST = ("config.yaml", "checkpoints/index.json")  # these say that there is something to read
-_LEFT = ("cache",)  # folders that are made again where they are missing
+_LEFT = ("cache", LOCK_FILE)  # what is made again where it is missing
 
 
 def is_remote(path: AnyPath) -> bool:
@@ -64,13 +65,19 @@ class Mirror:
             if "config.yaml" not in names:
                 return
             say(f"copying {self.remote} to {self.local}")
-            with progress("copying", len(names)) as bar:
-                for name in sorted(names, key=lambda name: (name == "config.yaml", name)):
-                    target = self.local / name
+            with (
+                atomic_directory(self.local, carry=[LOCK_FILE]) as temporary,
+                progress("copying", len(names)) as bar,
+            ):
+                for name in sorted(names):
+                    target = temporary / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     tf.io.gfile.copy(f"{self.remote}/{name}", str(target), overwrite=True)
                     self._sent[name] = _stamp(target)
                     bar.advance()
+        except AppearedError:
+            if not (self.local / "config.yaml").exists():  # else another process has copied it
+                raise
         except (tf.errors.OpError, OSError) as error:
             raise UserError(
                 f"output: {self.remote} cannot be copied to {self.local} ({_first_line(error)}); check the address and "

@@ -162,6 +162,11 @@ class TrainingOptions(Section):
         None, ge=1, description="Also save a checkpoint every so many steps; null: at validations only."
     )
     keep: int = Field(1, ge=1, description="How many of the last checkpoints are kept, besides the best.")
+    keep_optimizer: bool = Field(
+        False,
+        description="Keep the optimizer's state when the run has ended (with adamw twice the size of the weights): then "
+        "it can be extended.",
+    )
     tensorboard: bool = Field(True, description="Write the run's tensorboard/ folder.")
     log_every: int = Field(10, ge=1, description="Steps between two looks at the loss.")
     callbacks: list[CallbackOptions] = Field(

@@ -11,6 +11,7 @@ metrics.jsonl            one line an epoch
 report.json, report.md   written by evaluation
 environment.json         versions that trained it
 sources.json             fingerprints of the checkpoint and the data files it was made from
+lock                     who trains it, while somebody does (training.lock)
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from tfpipeline.models.windows import Windows
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, load_vocabulary, unknown_note
 from tfpipeline.training import sources
+from tfpipeline.training.description import as_html, run_facts
+from tfpipeline.training.lock import LOCK_FILE
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.step import INPUTS
 from tfpipeline.training.store import CheckpointStore
@@ -72,6 +75,8 @@ class Run:
         self.path = paths.local(path)
         if not self.path.is_dir():
             raise UserError(f"{path}: no such run directory; make one with: tfpipeline train RUN_FILE")
+        if not is_run(self.path) and (self.path / LOCK_FILE).exists():
+            raise UserError(f"{path} is being laid out by another process; wait until its training has begun")
         if not is_run(self.path):
             raise UserError(
                 f"{path} is not a run directory (it has no {CONFIG_FILE}), nor a checkpoint; make one with: tfpipeline train RUN_FILE"
@@ -134,6 +139,17 @@ class Run:
     def has_pairs(self) -> bool:
         """Whether its rows hold two texts."""
         return self.config.data.text_pair is not None
+
+    def __repr__(self) -> str:
+        facts = self._facts()
+        told = ", ".join(facts[name] for name in ("task", "state", "best") if name in facts)
+        return f"<{type(self).__name__} {self.path}: {told}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.name, self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        return run_facts(self)
 
     def has_weights(self, weights: str) -> bool:
         """Whether the run has come so far as to have these ("initial", "last", "best")."""
@@ -282,7 +298,7 @@ def create_run(
     """
     task = learn_task(run_config, splits)
     path = path or Path(run_config.output)
-    with atomic_directory(path) as temporary:
+    with atomic_directory(path, carry=[LOCK_FILE]) as temporary:
         check(lay_out(run_config, checkpoint, task, splits, temporary))
     return Run(path)
 

@@ -4,6 +4,9 @@
       index.json          {"initial": "step-00000000", "last": "step-00000206", "best": "step-00000103"}
       step-00000206/      model.safetensors, optimizer.safetensors, state.json, perhaps callbacks.safetensors
 
+A checkpoint that has several roles is stored once. The optimizer's state is there as long as somebody may go on from
+it: with the last checkpoints, until the run has ended (or longer, ``training.keep_optimizer``).
+
 Variables are stored by their Keras path. A step's directory appears whole or not at all (temporary name,
 fsync, rename); the index is replaced after it, so that it never names something half-written; directories
 that the index no longer names are removed last.
@@ -17,21 +20,23 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
 from tfpipeline.errors import UserError
-from tfpipeline.files import TEMPORARY_PREFIX, atomic_directory, write_failure, write_text
+from tfpipeline.files import atomic_directory, write_failure, write_text
 
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 CALLBACKS_FILE = "callbacks.safetensors"
 STATE_FILE = "state.json"
 INDEX_FILE = "index.json"
+
+Read = TypeVar("Read")
 
 
 class CheckpointStore:
@@ -62,7 +67,8 @@ class CheckpointStore:
         """Save a checkpoint and give it its roles ("last", and "best" when it is).
 
         With ``keep`` above 1 the last ones before it stay, as "last-1" and so on; any can be resumed from by
-        giving it the role "last" in the index.
+        giving it the role "last" in the index. Without an optimizer none can be any more: the run has ended, and what
+        the optimizers of earlier checkpoints take is given back.
 
         Raises:
             UserError: it could not be written; the earlier checkpoints and their roles are untouched.
@@ -82,11 +88,16 @@ class CheckpointStore:
             index.update({f"last-{n}": kept for n, kept in enumerate(lasts[: keep - 1], 1)})
         index.update(dict.fromkeys(roles, name))
         write_text(self.directory / INDEX_FILE, json.dumps(index, indent=1))
-        self._prune(index)
+        self._prune(index, set(_lasts(index)) if optimizer is not None else set())
 
     def restore_model(self, role: str, model: keras.Model) -> None:
-        """Set the model's variables to those of a checkpoint, bit for bit."""
-        _load_variables(self._step(role) / MODEL_FILE, model.variables)
+        """Set the model's variables to those of a checkpoint, bit for bit; also of a run that is being trained."""
+        self._newest(role, lambda step: _load_variables(step / MODEL_FILE, model.variables))
+
+    def has_optimizer(self) -> bool:
+        """Whether the last checkpoint holds the optimizer's state, as it must to be gone on from."""
+        index = self.index()
+        return "last" in index and (self.directory / index["last"] / OPTIMIZER_FILE).is_file()
 
     def restore_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Set the optimizer's variables to those of the last checkpoint, bit for bit."""
@@ -101,12 +112,28 @@ class CheckpointStore:
 
     def state(self, role: str) -> dict[str, Any]:
         """The state saved with a checkpoint."""
-        path = self._step(role) / STATE_FILE
-        try:
-            state: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {path}: {error}; train the run again in another folder") from error
-        return state
+
+        def read(step: Path) -> dict[str, Any]:
+            path = step / STATE_FILE
+            try:
+                state: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise UserError(
+                    f"cannot read {path}: {error}; train the run again in another folder"
+                ) from error
+            return state
+
+        return self._newest(role, read)
+
+    def _newest(self, role: str, read: Callable[[Path], Read]) -> Read:
+        """Read a checkpoint, and if it is replaced meanwhile, as that of a run in training may be, the one after it."""
+        while True:
+            step = self._step(role)
+            try:
+                return read(step)
+            except UserError:
+                if self._step(role) == step:
+                    raise
 
     def _step(self, role: str) -> Path:
         index = self.index()
@@ -127,16 +154,11 @@ class CheckpointStore:
     def _steps(self) -> list[str]:
         return sorted(path.name for path in self.directory.glob("step-*"))
 
-    def _prune(self, index: dict[str, str]) -> None:
-        for left in self.directory.glob(
-            f"{TEMPORARY_PREFIX}*"
-        ):  # by a process that was killed while it saved
-            if left.is_dir():
-                shutil.rmtree(left)
+    def _prune(self, index: dict[str, str], resumable: set[str]) -> None:
         for name in self._steps():
             if name not in index.values():
                 shutil.rmtree(self.directory / name)
-            elif name not in _lasts(index):  # only these are ever resumed from
+            elif name not in resumable:
                 for file in (OPTIMIZER_FILE, CALLBACKS_FILE):
                     (self.directory / name / file).unlink(missing_ok=True)
 

@@ -1,0 +1,80 @@
+"""Where a training starts from: a new run directory, or the run that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfpipeline import checkpoints, config, tasks
+from tfpipeline.console import say
+from tfpipeline.errors import UserError
+from tfpipeline.files import write_text
+from tfpipeline.training import sources
+from tfpipeline.training.cluster import Cluster
+from tfpipeline.training.datasets import SPLITS, write_datasets
+from tfpipeline.training.lock import holds_nothing_else
+from tfpipeline.training.mirror import Mirror
+from tfpipeline.training.resuming import changes, check_settings, goes_on
+from tfpipeline.training.run import CONFIG_FILE, Run, create_run, is_run
+from tfpipeline.training.run_config import RunConfig
+
+
+def run_directory(run_config: RunConfig, cluster: Cluster | None, mirror: Mirror | None) -> Path:
+    """The run directory; a worker that is not the chief has one of its own, beside it or on its own disk."""
+    path = Path(run_config.output) if mirror is None else mirror.local
+    if cluster is None or cluster.is_chief:
+        return path
+    return path.with_name(f"{path.name}.worker-{cluster.index}")
+
+
+def with_datasets(
+    run_config: RunConfig, data: Mapping[str, tf.data.Dataset], mirror: Mirror | None
+) -> RunConfig:
+    """The run file with files of the datasets' rows in its ``data`` section."""
+    output = Path(run_config.output) if mirror is None else mirror.local
+    files = write_datasets(data, output.with_name(f"{output.name}.data"), run_config.data)
+    changed = {split: files.get(split) for split in SPLITS}
+    return run_config.model_copy(update={"data": run_config.data.model_copy(update=changed)})
+
+
+def find_run(path: Path, run_config: RunConfig) -> tuple[Run | None, dict[str, Any] | None]:
+    """The run that is there and the state of its last checkpoint; nothing is written.
+
+    A run that is to go on beyond its end is not finished any more.
+
+    Raises:
+        UserError: something else is there, or a run that these settings, data or checkpoint cannot go on with.
+    """
+    if not is_run(path):
+        if path.exists() and (not path.is_dir() or not holds_nothing_else(path)):
+            raise UserError(f"output: {path} is there and is not a run directory; choose another folder")
+        return None, None
+    run = Run(path)
+    saved = run.store.state("last") if "last" in run.store.index() else None
+    check_settings(path, run.config, run_config, saved, has_optimizer=run.store.has_optimizer())
+    sources.check(path, run_config)
+    if saved and goes_on(saved, run_config.training):
+        saved = {**saved, "finished": None}
+    return run, saved
+
+
+def take_settings(run: Run, run_config: RunConfig) -> Run:
+    """Write the run file's settings into a run, where they differ in what :func:`find_run` allows."""
+    found = changes(run.config, run_config)
+    if not found:
+        return run
+    say(f"{run.path}: {'; '.join(map(str, found))}")
+    write_text(run.path / CONFIG_FILE, config.dump(run_config))
+    return Run(run.path)
+
+
+def lay_out_run(path: Path, run_config: RunConfig, check: Callable[[Run], None]) -> Run:
+    """A new run, from the run file's checkpoint and data; see :func:`create_run`."""
+    checkpoint = checkpoints.load(run_config.checkpoint)
+    checkpoints.check_tokenizer(checkpoint)
+    options: Any = run_config.task
+    splits = tasks.find(options.name).load_splits(options, run_config.data, path.parent)
+    return create_run(run_config, checkpoint, splits, path, check)
