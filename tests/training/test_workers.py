@@ -29,8 +29,10 @@ def pair(folder, *arguments, **options):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
-    for process in pair(folder):
-        faults.finish(process)
+    chief, other = (faults.finish(process) for process in pair(folder))
+    assert f"next: tfpipeline evaluate {folder / 'run'}\n" in chief
+    assert "trained 6 epochs; the chief has the run" in other
+    assert "next:" not in other
     return folder / "run"
 
 

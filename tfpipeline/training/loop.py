@@ -225,7 +225,7 @@ class Trainer:
         if self.mirror is not None and self.writes:
             self.mirror.push()  # what callbacks wrote at the end
         where = str(self.run.path) if self.mirror is None else self.mirror.remote
-        say(ending(state, self.metric, where))
+        say(ending(state, self.metric, where) if self.writes else f"{state.finished}; the chief has the run")
 
     def _losing(self) -> Any:
         last = f"the last checkpoint is in {self.run.path}"
