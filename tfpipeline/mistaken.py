@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional, Union
@@ -15,7 +16,7 @@ _SAVED_MODEL = "saved_model.pb"
 _NAMED = 3  # of what a folder holds
 
 
-def check_checkpoint(source: Union[str, Path], *, unread: bool = False) -> None:
+def check_checkpoint(source: Union[str, os.PathLike[str]], *, unread: bool = False) -> None:
     """Refuse what is known not to be a checkpoint.
 
     Args:
@@ -29,7 +30,7 @@ def check_checkpoint(source: Union[str, Path], *, unread: bool = False) -> None:
         raise UserError(f"{source} {found.what}, not a checkpoint; {found.instead}")
 
 
-def check_run(source: Union[str, Path], *, unread: bool = False) -> None:
+def check_run(source: Union[str, os.PathLike[str]], *, unread: bool = False) -> None:
     """Refuse what is known to be neither a run nor a checkpoint; as :func:`check_checkpoint`.
 
     Raises:
@@ -54,7 +55,7 @@ class _Found:
         self.what, self.rather, self.instead, self.is_run = what, rather, instead or rather, is_run
 
 
-def _look(source: Union[str, Path], unread: bool) -> Optional[_Found]:
+def _look(source: Union[str, os.PathLike[str]], unread: bool) -> Optional[_Found]:
     if "://" in str(source):
         return None
     try:
