@@ -34,5 +34,6 @@ __getattr__, __dir__, __all__ = attach(
         "SpanHead": "tfpipeline.models.token_heads",
         "TaggingHead": "tfpipeline.models.token_heads",
         "TextModel": "tfpipeline.models.text_model",
+        "Windows": "tfpipeline.models.windows",
     },
 )

@@ -12,24 +12,40 @@ from keras import ops
 from tfpipeline.models import kernels, neutral
 from tfpipeline.models.config import BertConfig
 from tfpipeline.models.kernels import Noise
-from tfpipeline.models.layers import Dense, Dropout, EncoderBlock, LayerNorm, kernel_initializer
+from tfpipeline.models.layers import (
+    Dense,
+    Dropout,
+    EncoderBlock,
+    LayerNorm,
+    NoiseSource,
+    kernel_initializer,
+)
+from tfpipeline.models.serialization import config_of, freeze, serializable
 
 _PLACES_PER_BLOCK = 3
 _PADDING = -1e9  # added to the score of a padded position: exp() of it is 0 in every dtype, and it is finite,
 #                  so that a row of nothing but padding gives numbers, not NaN
 
 
+@serializable
 class Embeddings(keras.layers.Layer):
     """Word, position and token-type embeddings, summed, normalised, dropped."""
 
-    def __init__(self, config: BertConfig, place: int, spread: Optional[float], **options: Any) -> None:
+    def __init__(
+        self,
+        config: BertConfig,
+        place: int,
+        spread: Optional[float],
+        source: Optional[NoiseSource] = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.config = config
-        self.spread = spread
-        self.norm = LayerNorm(config.layer_norm_eps, name="norm", dtype=self.dtype_policy)
-        self.dropout = Dropout(config.hidden_dropout_prob, place, dtype=self.dtype_policy)
+        self.config, self.place, self.spread = config, place, spread
+        policy, rate = self.dtype_policy, config.hidden_dropout_prob
+        self.norm = LayerNorm(config.layer_norm_eps, name="norm", dtype=policy)
+        self.dropout = Dropout(rate, place, source or NoiseSource(), name="dropout", dtype=policy)
 
-    def build(self, _: Any = None) -> None:
+    def build(self, ids_shape: Any = (None, None)) -> None:
         config = self.config
         for name, rows in (
             ("word", config.vocab_size),
@@ -48,15 +64,44 @@ class Embeddings(keras.layers.Layer):
         self.norm.build((None, None, config.hidden_size))
         self.built = True
 
-    def call(self, input_ids: Any, token_type_ids: Any, noise: Optional[Noise] = None) -> Any:
+    def call(
+        self,
+        input_ids: Any,
+        token_type_ids: Any,
+        noise: Optional[Noise] = None,
+        training: Optional[bool] = None,
+    ) -> Any:
         x = kernels.gather(self.word, input_ids)
         x = x + self.position[None, : ops.shape(input_ids)[1]]
         x = x + kernels.gather(self.token_type, token_type_ids)
         return self.dropout(self.norm(x), noise=noise)
 
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """Its parts that are layers with weights."""
+        return [self.norm]
 
+    def compute_output_shape(self, ids_shape: Any) -> Any:
+        """[B, T, H] for ids of [B, T]."""
+        return (*ids_shape, self.config.hidden_size)
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), **config_of(self, "config", "place", "spread")}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Embeddings:
+        """The inverse of :meth:`get_config`."""
+        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
+
+
+@serializable
 class BertEncoder(keras.layers.Layer):
     """BERT's encoder, with a pooler when the configuration has one.
+
+    A Keras layer like any other: called in a functional model or a loop with ``training=True`` it drops as its
+    configuration says, with masks that depend on ``seed`` and the number of the call. Its parts have the names of
+    :attr:`layers`: ``encoder.embeddings``, ``encoder.layer_0`` and so on, ``encoder.pooler``.
 
     Variables are packed for speed (query, key and value in one kernel); :meth:`tensors` and :meth:`assign`
     speak the neutral names that checkpoint formats map to, see docs/architecture.md.
@@ -65,29 +110,54 @@ class BertEncoder(keras.layers.Layer):
         config: the architecture.
         blank: leave the weights unset instead of drawing them at random: for :meth:`assign` right after, as
             drawing takes longer than reading a checkpoint.
+        seed: of the dropout masks of calls that bring no ``noise``.
     """
 
     def __init__(
-        self, config: BertConfig, *, blank: bool = False, name: str = "encoder", **options: Any
+        self, config: BertConfig, *, blank: bool = False, seed: int = 0, name: str = "encoder", **options: Any
     ) -> None:
         super().__init__(name=name, **options)
         self.config = config
+        self._source = source = NoiseSource(seed)
         policy = self.dtype_policy
         spread = None if blank else config.initializer_range
-        self.embeddings = Embeddings(config, 0, spread, name="embeddings", dtype=policy)
+        self.embeddings = Embeddings(config, 0, spread, source, name="embeddings", dtype=policy)
         self.blocks = [
-            EncoderBlock(config, 1 + _PLACES_PER_BLOCK * index, spread, name=f"layer_{index}", dtype=policy)
+            EncoderBlock(
+                config, 1 + _PLACES_PER_BLOCK * index, spread, source, name=f"layer_{index}", dtype=policy
+            )
             for index in range(config.num_hidden_layers)
         ]
+        for block in self.blocks:
+            setattr(self, block.name, block)  # to be reached as `encoder.layer_3`
         self.pooler = None
         if config.pooler:
             self.pooler = Dense(config.hidden_size, spread, name="pooler", dtype=policy)
         # At once, not at the first call: everything the variables' shapes need is in the configuration.
-        self.build()
+        self.build({"input_ids": (None, None)})
+        freeze(self)
 
-    def build(self, _: Any = None) -> None:
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """Its parts, in the order of the computation; ``summary(expand_nested=True)`` shows them."""
+        pooler = [] if self.pooler is None else [self.pooler]
+        return [self.embeddings, *self.blocks, *pooler]
+
+    def get_layer(self, name: str) -> keras.layers.Layer:
+        """The part of that name, as :meth:`keras.Model.get_layer` gives those of a model.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        known = ", ".join(layer.name for layer in self.layers)
+        raise ValueError(f"the encoder has no layer {name!r}; its layers are {known}")
+
+    def build(self, inputs_shape: Any = None) -> None:
         shape = (None, None, self.config.hidden_size)
-        self.embeddings.build()
+        self.embeddings.build((None, None))
         for block in self.blocks:
             block.build(shape)
         if self.pooler is not None:
@@ -99,27 +169,31 @@ class BertEncoder(keras.layers.Layer):
         """Dropout places used; a head's own start here."""
         return 1 + _PLACES_PER_BLOCK * len(self.blocks)
 
-    def call(self, inputs: Mapping[str, Any], noise: Optional[Noise] = None) -> dict[str, Any]:
+    def call(
+        self, inputs: Mapping[str, Any], training: Optional[bool] = None, noise: Optional[Noise] = None
+    ) -> dict[str, Any]:
         """Encode.
 
         Args:
             inputs: ``input_ids``, int32 [B, T]; ``attention_mask``, int32 [B, T], 1 for real tokens (default:
                 all); ``token_type_ids``, int32 [B, T] (default: all 0; a model with a single type takes them all for 0).
-            noise: given in a training step, for dropout.
+            training: whether dropout is on.
+            noise: what its masks depend on, given in a training step; without one they depend on the layer's seed
+                and on how many calls there were.
         Returns:
             ``sequence_output`` [B, T, H], and ``pooled_output`` [B, H] with a pooler.
         Raises:
             ValueError: T, where known, is more than the positions the model has.
         """
-        *_, last = self._states(inputs, noise)
+        *_, last = self._states(inputs, self._source.noise(training, noise))
         outputs = {"sequence_output": last}
         if self.pooler is not None:
             outputs["pooled_output"] = ops.tanh(self.pooler(last[:, 0]))
         return outputs
 
-    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+    def compute_output_shape(self, inputs_shape: Mapping[str, Any]) -> dict[str, Any]:
         """Shapes of :meth:`call`'s outputs."""
-        batch, length = shapes["input_ids"]
+        batch, length = inputs_shape["input_ids"]
         found: dict[str, Any] = {"sequence_output": (batch, length, self.config.hidden_size)}
         if self.pooler is not None:
             found["pooled_output"] = (batch, self.config.hidden_size)
@@ -205,10 +279,17 @@ class BertEncoder(keras.layers.Layer):
             yield from dense(self.pooler, "pooler")
 
     def get_config(self) -> dict[str, Any]:
-        """Keras's own serialisation: the architecture as a dict."""
-        return {**super().get_config(), "config": self.config.to_dict()}
+        """Keras's own serialisation: the architecture, and which parts are frozen."""
+        frozen = [layer.name for layer in self.layers if not layer.trainable]
+        own = {**config_of(self, "config"), "seed": self._source.seed}
+        return {**super().get_config(), **own, "frozen": frozen}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> BertEncoder:
         """The inverse of :meth:`get_config`."""
-        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
+        options = {**config, "config": BertConfig.from_dict(config["config"])}
+        frozen = options.pop("frozen", ())
+        encoder = cls(**options)
+        for name in frozen:
+            encoder.get_layer(name).trainable = False
+        return encoder

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Optional
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Literal, Optional
 
 import keras
 from keras import ops
 
 from tfpipeline.errors import UserError
 from tfpipeline.models.kernels import Noise
-from tfpipeline.models.layers import Dense, Dropout, at_least_float32
+from tfpipeline.models.layers import Dense, Dropout, NoiseSource, at_least_float32
+from tfpipeline.models.serialization import config_of, freeze, serializable
 from tfpipeline.models.windows import Merge
 
 Pooling = Literal["mean", "cls", "pooler"]
@@ -33,14 +34,56 @@ def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
     return ops.sum(wide * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
 
 
-class ClassificationHead(keras.layers.Layer):
+class Head(keras.layers.Layer):
+    """What heads share: a layer called as ``head(encoder_outputs, attention_mask)``, whose outputs are a dict.
+
+    Args:
+        dropout: rate, in training.
+        seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
+
+    Attributes:
+        float32_outputs: names of outputs that are float32 under every policy.
+    """
+
+    float32_outputs: ClassVar[Collection[str]] = ()
+
+    def __init__(self, *, dropout: float, seed: int, name: str, **options: Any) -> None:
+        super().__init__(name=name, **options)
+        self.rate, self.seed = dropout, seed
+        self.dropout = Dropout(
+            dropout, HEAD_PLACE, NoiseSource(seed), name="dropout", dtype=self.dtype_policy
+        )
+
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of the outputs, given those of the encoder's."""
+        raise NotImplementedError
+
+    def compute_output_spec(self, encoded: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        """Symbolic outputs, of float32 at least whatever the policy."""
+        shapes = self.compute_output_shape({name: tensor.shape for name, tensor in encoded.items()})
+        wide = "float64" if self.compute_dtype == "float64" else "float32"
+        return {
+            name: keras.KerasTensor(shape, "float32" if name in self.float32_outputs else wide)
+            for name, shape in shapes.items()
+        }
+
+    def get_build_config(self) -> None:
+        """None: whoever holds the head builds it, so that its variables have the paths they have there."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), "dropout": self.rate, "seed": self.seed}
+
+
+@serializable
+class ClassificationHead(Head):
     """Dropout and one dense layer on a pooled text; with one output it is that of a regression.
 
     Args:
         num_labels: C, outputs.
         pooling: "mean" of the real tokens, "cls" (the first token), or BERT's "pooler".
         dropout: rate, in training.
-        seed: of the first weights.
+        seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
     """
 
     def __init__(
@@ -53,9 +96,8 @@ class ClassificationHead(keras.layers.Layer):
         name: str = "head",
         **options: Any,
     ) -> None:
-        super().__init__(name=name, **options)
-        self.num_labels, self.pooling, self.rate, self.seed = num_labels, pooling, dropout, seed
-        self.dropout = Dropout(dropout, HEAD_PLACE, dtype=self.dtype_policy)
+        super().__init__(dropout=dropout, seed=seed, name=name, **options)
+        self.num_labels, self.pooling = num_labels, pooling
         self.dense = Dense(num_labels, 0.02, seed=seed, name="dense", dtype=self.dtype_policy)
 
     @property
@@ -68,9 +110,14 @@ class ClassificationHead(keras.layers.Layer):
             raise UserError("task.pooling is pooler, but the checkpoint has no pooler; choose mean or cls")
         self.dense.build((None, shapes["sequence_output"][-1]))
         self.built = True
+        freeze(self)
 
     def call(
-        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+        self,
+        encoded: Mapping[str, Any],
+        attention_mask: Any,
+        noise: Optional[Noise] = None,
+        training: Optional[bool] = None,
     ) -> dict[str, Any]:
         """Classify, or estimate.
 
@@ -78,6 +125,7 @@ class ClassificationHead(keras.layers.Layer):
             encoded: the encoder's outputs.
             attention_mask: [B, T].
             noise: given in a training step, for dropout.
+            training: whether dropout is on.
         Returns:
             ``logits`` [B, C], float32 at least.
         """
@@ -90,17 +138,16 @@ class ClassificationHead(keras.layers.Layer):
         pooled = self.dropout(ops.cast(pooled, self.compute_dtype), noise=noise)
         return {"logits": at_least_float32(self.dense(pooled))}
 
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of the outputs, given those of the encoder's."""
+        return {"logits": (shapes["sequence_output"][0], self.num_labels)}
+
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        return {
-            **super().get_config(),
-            "num_labels": self.num_labels,
-            "pooling": self.pooling,
-            "dropout": self.rate,
-            "seed": self.seed,
-        }
+        return {**super().get_config(), **config_of(self, "num_labels", "pooling")}
 
 
+@serializable
 class MultiLabelHead(ClassificationHead):
     """A :class:`ClassificationHead` that keeps the score from which on each label counts as given.
 
@@ -110,6 +157,8 @@ class MultiLabelHead(ClassificationHead):
         threshold: where they start.
         others: as :class:`ClassificationHead`.
     """
+
+    float32_outputs = ("thresholds",)
 
     def __init__(self, num_labels: int, *, threshold: float = 0.5, **options: Any) -> None:
         super().__init__(num_labels, **options)
@@ -127,7 +176,11 @@ class MultiLabelHead(ClassificationHead):
         )
 
     def call(
-        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+        self,
+        encoded: Mapping[str, Any],
+        attention_mask: Any,
+        noise: Optional[Noise] = None,
+        training: Optional[bool] = None,
     ) -> dict[str, Any]:
         """``logits`` [B, C] and ``thresholds`` float32 [B, C], the same for each text."""
         outputs = super().call(encoded, attention_mask, noise=noise)
@@ -135,11 +188,17 @@ class MultiLabelHead(ClassificationHead):
         outputs["thresholds"] = ops.broadcast_to(thresholds, ops.shape(outputs["logits"]))
         return outputs
 
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of the outputs, given those of the encoder's."""
+        (logits,) = super().compute_output_shape(shapes).values()
+        return {"logits": logits, "thresholds": logits}
+
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        return {**super().get_config(), "threshold": self.threshold}
+        return {**super().get_config(), **config_of(self, "threshold")}
 
 
+@serializable
 class HeadGroup(keras.layers.Layer):
     """Several heads on one encoder.
 
@@ -152,6 +211,11 @@ class HeadGroup(keras.layers.Layer):
         self.heads = dict(heads)
         for own, head in self.heads.items():
             head.name = own  # variables are told apart by their paths
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """The heads."""
+        return list(self.heads.values())
 
     @property
     def uses_pooler(self) -> bool:
@@ -180,9 +244,30 @@ class HeadGroup(keras.layers.Layer):
         for head in self.heads.values():
             head.build(shapes)
         self.built = True
+        freeze(self)
+
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of the outputs, given those of the encoder's."""
+        return {
+            f"{name}/{output}": shape
+            for name, head in self.heads.items()
+            for output, shape in head.compute_output_shape(shapes).items()
+        }
+
+    def compute_output_spec(self, encoded: Mapping[str, Any], *others: Any, **options: Any) -> dict[str, Any]:
+        """Symbolic outputs: those of the heads."""
+        return {
+            f"{name}/{output}": tensor
+            for name, head in self.heads.items()
+            for output, tensor in head.compute_output_spec(encoded, *others, **options).items()
+        }
 
     def call(
-        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+        self,
+        encoded: Mapping[str, Any],
+        attention_mask: Any,
+        noise: Optional[Noise] = None,
+        training: Optional[bool] = None,
     ) -> dict[str, Any]:
         """Every head's outputs."""
         return {
@@ -190,6 +275,9 @@ class HeadGroup(keras.layers.Layer):
             for name, head in self.heads.items()
             for output, tensor in head(encoded, attention_mask, noise=noise).items()
         }
+
+    def get_build_config(self) -> None:
+        """None, as of its heads."""
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""

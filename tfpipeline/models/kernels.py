@@ -150,6 +150,15 @@ def scan(
     return loop(*states)
 
 
+def compile_for_tokens(
+    function: Callable[[dict[str, tf.Tensor]], tf.Tensor], names: Sequence[str]
+) -> Callable[..., tf.Tensor]:
+    """One graph for batches of every size: a function of int32 [B, T] tensors with these names."""
+    spec = {name: tf.TensorSpec([None, None], tf.int32) for name in names}
+    compiled: Callable[..., tf.Tensor] = tf.function(function, input_signature=[spec], autograph=False)
+    return compiled
+
+
 def unset(shape: Any, dtype: Any) -> tf.Tensor:
     """An initializer for weights that are assigned at once: writing zeros first takes as long as assigning."""
     return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
@@ -233,6 +242,9 @@ def add_bias(x: tf.Tensor, bias: tf.Tensor, training: bool = False) -> tf.Tensor
     """[M, N] plus [N]."""
     if not training:
         return x + bias
+    bias = tf.convert_to_tensor(
+        bias
+    )  # a function with a gradient of its own takes no variables in eager mode
 
     @tf.custom_gradient
     def add(x: tf.Tensor, bias: tf.Tensor) -> Any:
@@ -256,6 +268,7 @@ def layer_norm(
     """
     if not training:
         return _normalise(x, epsilon)[0] * scale + bias
+    scale, bias = tf.convert_to_tensor(scale), tf.convert_to_tensor(bias)  # as in `add_bias`
 
     @tf.custom_gradient
     def norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> Any:

@@ -13,6 +13,7 @@ from keras import ops
 
 from tfpipeline.models import kernels
 from tfpipeline.models.config import BertConfig
+from tfpipeline.models.serialization import config_of, serializable
 
 _ACTIVATIONS: dict[str, Callable[[Any, bool], Any]] = {
     "gelu_erf": kernels.gelu_erf,
@@ -38,24 +39,72 @@ def at_least_float32(x: Any) -> Any:
     )
 
 
+class NoiseSource:
+    """The noise of calls with ``training=True`` that bring none of their own: Keras's ``fit``, one's own loop.
+
+    The parts of a layer share one source. Its state is a ``keras.random.SeedGenerator``: the seed, and how many calls
+    were served. As in Keras's own layers it is not in the files of ``save`` and ``save_weights``; here it is none of
+    the layer's variables either, so that a run's checkpoints hold the same ones as ever.
+
+    Args:
+        seed: of the masks.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self._generator = keras.random.SeedGenerator(seed, name="dropout")
+
+    def noise(self, training: Optional[bool], noise: Optional[kernels.Noise]) -> Optional[kernels.Noise]:
+        """What a call's dropout masks depend on; None for a call that drops nothing.
+
+        Args:
+            training: as Keras has it. None with a ``noise`` counts as training.
+            noise: of the caller; the next one of this source is drawn without it.
+        """
+        if noise is not None:
+            return None if training is False else noise
+        return drawn_noise(self._generator) if training else None
+
+
+def drawn_noise(generator: keras.random.SeedGenerator) -> kernels.Noise:
+    """The next noise of a generator: its seed, and the number of the call."""
+    drawn = ops.cast(generator.next(), "int64")
+    return kernels.Noise(seed=drawn[0], step=drawn[1])
+
+
+@serializable
 class Dropout(keras.layers.Layer):
     """Dropout whose mask depends on the step and the example; see :func:`kernels.dropout`.
 
     Args:
         rate: share of elements set to 0 in training.
         place: a number that no other dropout of the model has.
+        source: of noise, for calls that bring none; by default one of its own.
     """
 
-    def __init__(self, rate: float, place: int, **options: Any) -> None:
+    def __init__(self, rate: float, place: int, source: Optional[NoiseSource] = None, **options: Any) -> None:
         super().__init__(**options)
         self.rate = rate
         self.place = place
+        self._source = source or NoiseSource()
 
-    def call(self, x: Any, noise: Optional[kernels.Noise] = None) -> Any:
-        """Drop when ``noise`` is given: a training step; do nothing otherwise."""
-        return x if noise is None or not self.rate else kernels.dropout(x, self.rate, noise, self.place)
+    def call(self, x: Any, noise: Optional[kernels.Noise] = None, training: Optional[bool] = None) -> Any:
+        """Drop in training, or when ``noise`` is given; do nothing otherwise."""
+        if not self.rate:
+            return x
+        noise = self._source.noise(training, noise)
+        return x if noise is None else kernels.dropout(x, self.rate, noise, self.place)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        """That of the input."""
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), **config_of(self, "rate", "place")}
 
 
+@serializable
 class LayerNorm(keras.layers.Layer):
     """Layer normalisation over the last axis (Ba et al. 2016, arXiv:1607.06450).
 
@@ -79,7 +128,16 @@ class LayerNorm(keras.layers.Layer):
             kernels.layer_norm(wide, scale, bias, self.epsilon, bool(training)), self.compute_dtype
         )
 
+    def compute_output_shape(self, shape: Any) -> Any:
+        """That of the input."""
+        return shape
 
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), **config_of(self, "epsilon")}
+
+
+@serializable
 class Dense(keras.layers.Layer):
     """``x @ kernel + bias`` over the last axis, as one matrix product of [B * T, in] with [in, out].
 
@@ -93,7 +151,7 @@ class Dense(keras.layers.Layer):
         self, units: int, spread: Optional[float], seed: Optional[int] = None, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.units = units
+        self.units, self.spread, self.seed = units, spread, seed
         self.initializer = kernel_initializer(spread, seed)
 
     def build(self, shape: Any) -> None:
@@ -109,16 +167,33 @@ class Dense(keras.layers.Layer):
         bias = ops.convert_to_tensor(self.bias)
         return ops.reshape(kernels.add_bias(flat, bias, bool(training)), (*shape[:-1], self.units))
 
+    def compute_output_shape(self, shape: Any) -> Any:
+        """That of the input, ``units`` wide."""
+        return (*shape[:-1], self.units)
 
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), **config_of(self, "units", "spread", "seed")}
+
+
+@serializable
 class SelfAttention(keras.layers.Layer):
     """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
 
     Query, key and value come from one matrix product with a kernel of [H, 3 * H], read as [H, (3 N D)].
     """
 
-    def __init__(self, config: BertConfig, place: int, spread: Optional[float], **options: Any) -> None:
+    def __init__(
+        self,
+        config: BertConfig,
+        place: int,
+        spread: Optional[float],
+        source: Optional[NoiseSource] = None,
+        **options: Any,
+    ) -> None:
         # Cast to float16, the padding's bias would be -inf, and a text of nothing but padding NaN.
         super().__init__(autocast=False, **options)
+        self.config, self.spread, self._source = config, spread, source or NoiseSource()
         self.heads, self.head_size = config.num_attention_heads, config.head_size
         hidden = config.hidden_size
         self.qkv = Dense(3 * hidden, spread, name="qkv", dtype=self.dtype_policy)
@@ -139,7 +214,9 @@ class SelfAttention(keras.layers.Layer):
             x: [B, T, H].
             bias: [B, 1, 1, T], 0 for real tokens and a large negative number for padding; float32 at least.
             noise: drop attention weights.
+            training: the same, with noise of its own if none is given.
         """
+        noise = self._source.noise(training, noise)
         batch, length, hidden = ops.shape(x)
         qkv = ops.reshape(self.qkv(x), (batch, length, 3, self.heads, self.head_size))
         # Unstacked, not sliced: the gradient of three slices is three sums of mostly zeros, a tenth of a step.
@@ -158,19 +235,47 @@ class SelfAttention(keras.layers.Layer):
         context = ops.transpose(context, (0, 2, 1, 3))  # [B, T, N, D]
         return self.output_dense(ops.reshape(context, (batch, length, hidden)))
 
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """Its parts, in the order of the computation; ``summary(expand_nested=True)`` shows them."""
+        return [self.qkv, self.output_dense]
 
+    def compute_output_shape(self, shape: Any) -> Any:
+        """That of the input."""
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), **config_of(self, "config", "place", "spread")}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SelfAttention:
+        """The inverse of :meth:`get_config`."""
+        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
+
+
+@serializable
 class EncoderBlock(keras.layers.Layer):
     """A post-LayerNorm transformer block, as in BERT (Devlin et al. 2019, arXiv:1810.04805)."""
 
-    def __init__(self, config: BertConfig, place: int, spread: Optional[float], **options: Any) -> None:
+    def __init__(
+        self,
+        config: BertConfig,
+        place: int,
+        spread: Optional[float],
+        source: Optional[NoiseSource] = None,
+        **options: Any,
+    ) -> None:
         super().__init__(autocast=False, **options)  # as in SelfAttention
-        policy, epsilon = self.dtype_policy, config.layer_norm_eps
-        self.attention = SelfAttention(config, place, spread, name="attention", dtype=policy)
-        self.attention_dropout = Dropout(config.hidden_dropout_prob, place + 1, dtype=policy)
+        self.config, self.place, self.spread = config, place, spread
+        self._source = source = source or NoiseSource()
+        policy, epsilon, rate = self.dtype_policy, config.layer_norm_eps, config.hidden_dropout_prob
+        self.attention = SelfAttention(config, place, spread, source, name="attention", dtype=policy)
+        self.attention_dropout = Dropout(rate, place + 1, source, name="attention_dropout", dtype=policy)
         self.attention_norm = LayerNorm(epsilon, name="attention_norm", dtype=policy)
         self.inner = Dense(config.intermediate_size, spread, name="inner", dtype=policy)
         self.outer = Dense(config.hidden_size, spread, name="outer", dtype=policy)
-        self.output_dropout = Dropout(config.hidden_dropout_prob, place + 2, dtype=policy)
+        self.output_dropout = Dropout(rate, place + 2, source, name="output_dropout", dtype=policy)
         self.output_norm = LayerNorm(epsilon, name="output_norm", dtype=policy)
         self.activation = _ACTIVATIONS[config.hidden_act]
 
@@ -183,7 +288,26 @@ class EncoderBlock(keras.layers.Layer):
     def call(
         self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None, training: Optional[bool] = None
     ) -> Any:
+        noise = self._source.noise(training, noise)
         attended = self.attention_dropout(self.attention(x, bias, noise=noise), noise=noise)
         x = self.attention_norm(x + attended)
         fed = self.outer(self.activation(self.inner(x), bool(training)))
         return self.output_norm(x + self.output_dropout(fed, noise=noise))
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """Its parts with weights, in the order of the computation."""
+        return [self.attention, self.attention_norm, self.inner, self.outer, self.output_norm]
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        """That of the input."""
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), **config_of(self, "config", "place", "spread")}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> EncoderBlock:
+        """The inverse of :meth:`get_config`."""
+        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import keras
+import numpy as np
 from keras import ops
 
+from tfpipeline.models import (
+    describe,
+    token_heads,  # noqa: F401 - whoever has this class can load a model with any head
+)
+from tfpipeline.models.embedding import INPUTS, embed
 from tfpipeline.models.encoder import BertEncoder
+from tfpipeline.models.heads import Pooling
 from tfpipeline.models.kernels import Noise
-from tfpipeline.models.windows import Windows
+from tfpipeline.models.layers import drawn_noise
+from tfpipeline.models.serialization import freeze, serializable
+from tfpipeline.models.windows import Merge, Windows
+from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
 
 
+@serializable
 class TextModel(keras.Model):
-    """An ordinary ``keras.Model``: token ids in, the head's outputs out.
+    """An ordinary ``keras.Model``: token ids in, the head's outputs out; without a head those of the encoder.
+
+    ``save`` and ``keras.saving.load_model``, ``clone_model``, ``fit``, ``summary`` and ``export`` work as for any model.
 
     Args:
         encoder: the encoder.
-        head: a layer called as ``head(encoder_outputs, attention_mask, noise=)``; returns a dict. Its
-            ``uses_pooler`` says whether it reads ``pooled_output``.
+        head: a layer called as ``head(encoder_outputs, attention_mask)``, and with ``noise=`` if it takes one; returns a
+            dict. Its ``uses_pooler``, if it has one, says whether it reads ``pooled_output``.
         windows: how rows are cut that are longer than one window; None for a model that reads rows whole.
+        tokenizer: that of the encoder's vocabulary, for :meth:`embed`; it is saved with the model.
+        truncation: how :meth:`embed` cuts long texts; by default to the head, at the encoder's positions.
     """
 
     def __init__(
         self,
         encoder: BertEncoder,
-        head: keras.layers.Layer,
+        head: Optional[keras.layers.Layer] = None,
         windows: Optional[Windows] = None,
+        tokenizer: Optional[WordPieceTokenizer] = None,
+        truncation: Optional[Truncation] = None,
         name: str = "text_model",
         **options: Any,
     ) -> None:
@@ -35,14 +55,19 @@ class TextModel(keras.Model):
         self.encoder = encoder
         self.head = head
         self.windows = windows
+        self.tokenizer = tokenizer
+        self.truncation = truncation
         # Only for calls with training=True that bring no noise of their own (Keras's fit); a run's own loop
         # makes every mask a function of the step.
         self.seed_generator = keras.random.SeedGenerator(0, name="seed_generator")
-        if not head.built:
+        if head is not None and not head.built:
             head.build(encoder.compute_output_shape({"input_ids": (None, None)}))
-        if encoder.pooler is not None and not head.uses_pooler:
+        if encoder.pooler is not None and not getattr(head, "uses_pooler", True):
             encoder.pooler.trainable = False  # it gets no gradient, so weight decay must not shrink it
+        parameters = {} if head is None else inspect.signature(head.call).parameters
+        self._head_takes_noise = "noise" in parameters
         self.built = True
+        freeze(self)
 
     if TYPE_CHECKING:  # Keras has no types of its own
 
@@ -60,22 +85,133 @@ class TextModel(keras.Model):
             noise: what its masks depend on; drawn at random when training without one.
         Returns:
             The head's outputs; of a row in several windows, made one as its ``merges`` say, pooled by default.
+            Without a head those of the encoder, tokens where they stand in the row.
         """
         if not training:
             noise = None
         elif noise is None:
-            drawn = ops.cast(self.seed_generator.next(), "int64")
-            noise = Noise(seed=drawn[0], step=drawn[1])
+            noise = drawn_noise(self.seed_generator)
+        return self._run(inputs, noise, self.head)
+
+    def encode(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The encoder's outputs, without dropout and without the head; inputs as for a call.
+
+        Returns:
+            ``sequence_output`` [B, T, H], of rows in windows each token where it stands in the row, and
+            ``pooled_output`` [B, H] with a pooler, pooled over windows.
+        """
+        return self._run(inputs, None, None)
+
+    def _run(
+        self, inputs: Mapping[str, Any], noise: Optional[Noise], head: Optional[keras.layers.Layer]
+    ) -> dict[str, Any]:
         mask = inputs.get("attention_mask")
         mask = ops.ones_like(inputs["input_ids"]) if mask is None else mask
         width = inputs["input_ids"].shape[1]
         if self.windows is None or (width is not None and width <= self.windows.cut.max_length):
-            outputs: dict[str, Any] = self.head(self.encoder(inputs, noise=noise), mask, noise=noise)
-            return outputs
+            return self._of_windows(inputs, mask, noise, head)
         types = inputs.get("token_type_ids")
         types = ops.zeros_like(inputs["input_ids"]) if types is None else types
         whole = {"input_ids": inputs["input_ids"], "token_type_ids": types, "attention_mask": mask}
         cut, found, noise = self.windows.split(whole, noise)
-        outputs = self.head(self.encoder(cut, noise=noise), cut["attention_mask"], noise=noise)
+        outputs = self._of_windows(cut, cut["attention_mask"], noise, head)
         width = ops.shape(whole["input_ids"])[1]
-        return self.windows.merge(outputs, found, width, getattr(self.head, "merges", None))
+        merges: Mapping[str, Merge] | None = getattr(head, "merges", None)
+        if head is None:
+            merges = {"sequence_output": "tokens"}
+        return self.windows.merge(outputs, found, width, merges)
+
+    def _of_windows(
+        self,
+        inputs: Mapping[str, Any],
+        mask: Any,
+        noise: Optional[Noise],
+        head: Optional[keras.layers.Layer],
+    ) -> dict[str, Any]:
+        """Of rows that the encoder reads whole."""
+        outputs: dict[str, Any] = self.encoder(inputs, noise=noise)
+        return outputs if head is None else head(outputs, mask, **self._noise_for_head(noise))
+
+    def _noise_for_head(self, noise: Optional[Noise]) -> dict[str, Any]:
+        """A head of somebody's own may have Keras's dropout, and take no ``noise``."""
+        return {"noise": noise} if self._head_takes_noise else {}
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        text_pair: Optional[Sequence[str]] = None,
+        *,
+        pooling: Pooling = "mean",
+        normalize: bool = False,
+        max_length: Optional[int] = None,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """The encoder's embeddings of texts; see :func:`tfpipeline.models.embedding.embed`."""
+        return embed(
+            self,
+            texts,
+            text_pair,
+            pooling=pooling,
+            normalize=normalize,
+            max_length=max_length,
+            batch_size=batch_size,
+        )
+
+    def export(
+        self,
+        filepath: str | Path,
+        format: str = "tf_saved_model",
+        *,
+        input_signature: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Keras's ``export``, with int32 token ids of any shape unless an ``input_signature`` says otherwise.
+
+        This is the plain model, from token ids to the head's outputs. One that takes texts and gives finished answers is
+        what ``tfpipeline.export_run`` makes of a run.
+        """
+        if input_signature is None:
+            ids = {name: keras.layers.InputSpec(shape=(None, None), dtype="int32") for name in INPUTS}
+            input_signature = [ids]
+        return super().export(str(filepath), format, input_signature=input_signature, **options)
+
+    # Keras's own serialisation. The tokenizer is part of the configuration, not an asset: a clone has one too.
+
+    def get_config(self) -> dict[str, Any]:
+        """All that makes the model besides its weights; the vocabulary is part of it."""
+        tokenizer, truncation, windows = self.tokenizer, self.truncation, self.windows
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "head": keras.saving.serialize_keras_object(self.head),
+            "windows": None if windows is None else windows.get_config(),
+            "truncation": None if truncation is None else dataclasses.asdict(truncation),
+            "tokenizer": None
+            if tokenizer is None
+            else {"vocabulary": list(tokenizer.vocabulary), "options": tokenizer.options.to_dict()},
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> TextModel:
+        """The inverse of :meth:`get_config`."""
+        options = dict(config)
+        for name in ("encoder", "head", "dtype"):
+            options[name] = keras.saving.deserialize_keras_object(options[name], custom_objects)
+        if options["windows"] is not None:
+            options["windows"] = Windows.from_config(options["windows"])
+        if options["truncation"] is not None:
+            options["truncation"] = Truncation(**options["truncation"])
+        if options["tokenizer"] is not None:
+            tokenizer = options["tokenizer"]
+            options["tokenizer"] = WordPieceTokenizer(
+                tokenizer["vocabulary"], TokenizerOptions.from_dict(tokenizer["options"])
+            )
+        return cls(**options)
+
+    def __repr__(self) -> str:
+        return describe.line(self)
+
+    def _repr_html_(self) -> str:
+        return describe.table(self)

@@ -8,19 +8,20 @@ from typing import Any, ClassVar, Optional
 import keras
 from keras import ops
 
-from tfpipeline.models.heads import HEAD_PLACE
+from tfpipeline.models.heads import Head
 from tfpipeline.models.kernels import Noise
-from tfpipeline.models.layers import Dense, Dropout, at_least_float32
+from tfpipeline.models.layers import Dense, at_least_float32
+from tfpipeline.models.serialization import config_of, freeze, serializable
 from tfpipeline.models.windows import Merge
 
 
-class TokenHead(keras.layers.Layer):
+class TokenHead(Head):
     """Dropout and one dense layer on every token.
 
     Args:
         size: outputs of a token.
         dropout: rate, in training.
-        seed: of the first weights.
+        seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
 
     Attributes:
         merges: how the outputs of windows become those of a row; see :class:`tfpipeline.models.windows.Windows`.
@@ -35,14 +36,14 @@ class TokenHead(keras.layers.Layer):
     def __init__(
         self, size: int, *, dropout: float = 0.1, seed: int = 0, name: str = "head", **options: Any
     ) -> None:
-        super().__init__(name=name, **options)
-        self.size, self.rate, self.seed = size, dropout, seed
-        self.dropout = Dropout(dropout, HEAD_PLACE, dtype=self.dtype_policy)
+        super().__init__(dropout=dropout, seed=seed, name=name, **options)
+        self.size = size
         self.dense = Dense(size, 0.02, seed=seed, name="dense", dtype=self.dtype_policy)
 
     def build(self, shapes: Mapping[str, Any]) -> None:
         self.dense.build((None, None, shapes["sequence_output"][-1]))
         self.built = True
+        freeze(self)
 
     def _scores(self, encoded: Mapping[str, Any], noise: Optional[Noise]) -> Any:
         """[B, T, size], float32 at least."""
@@ -51,9 +52,10 @@ class TokenHead(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        return {**super().get_config(), "size": self.size, "dropout": self.rate, "seed": self.seed}
+        return {**super().get_config(), **config_of(self, "size")}
 
 
+@serializable
 class TaggingHead(TokenHead):
     """Scores each tag for every token; with ``crf`` also what a tag scores next to another one.
 
@@ -77,9 +79,14 @@ class TaggingHead(TokenHead):
             self.transitions = self.add_weight(
                 shape=(self.size + 2, self.size), initializer="zeros", autocast=False, name="transitions"
             )
+            freeze(self)
 
     def call(
-        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+        self,
+        encoded: Mapping[str, Any],
+        attention_mask: Any,
+        noise: Optional[Noise] = None,
+        training: Optional[bool] = None,
     ) -> dict[str, Any]:
         """Score.
 
@@ -94,11 +101,20 @@ class TaggingHead(TokenHead):
             outputs["transitions"] = ops.broadcast_to(transitions[None], shape)
         return outputs
 
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of the outputs, given those of the encoder's."""
+        batch, length = shapes["sequence_output"][:2]
+        outputs = {"logits": (batch, length, self.size)}
+        if self.crf:
+            outputs["transitions"] = (batch, self.size + 2, self.size)
+        return outputs
+
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        return {**super().get_config(), "crf": self.crf}
+        return {**super().get_config(), **config_of(self, "crf")}
 
 
+@serializable
 class SpanHead(TokenHead):
     """Scores every token as the first and as the last one of an answer; [CLS] stands for "no answer".
 
@@ -111,6 +127,7 @@ class SpanHead(TokenHead):
     """
 
     merges: ClassVar[Mapping[str, Merge]] = {"span": "tokens", "none": "least"}
+    float32_outputs = ("threshold",)
 
     def __init__(self, size: int = 2, *, threshold: float = 0.5, **options: Any) -> None:
         super().__init__(size, **options)
@@ -128,7 +145,11 @@ class SpanHead(TokenHead):
         )
 
     def call(
-        self, encoded: Mapping[str, Any], attention_mask: Any, noise: Optional[Noise] = None
+        self,
+        encoded: Mapping[str, Any],
+        attention_mask: Any,
+        noise: Optional[Noise] = None,
+        training: Optional[bool] = None,
     ) -> dict[str, Any]:
         """Score.
 
@@ -139,6 +160,11 @@ class SpanHead(TokenHead):
         scores = self._scores(encoded, noise)
         threshold = ops.broadcast_to(ops.convert_to_tensor(self.threshold), (ops.shape(scores)[0],))
         return {"span": scores, "none": scores[:, 0], "threshold": threshold}
+
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of the outputs, given those of the encoder's."""
+        batch, length = shapes["sequence_output"][:2]
+        return {"span": (batch, length, self.size), "none": (batch, self.size), "threshold": (batch,)}
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from keras import ops
 
 from tfpipeline.models import kernels
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import at_least_float32
+from tfpipeline.text.truncation import Truncation
 
 # How an output of windows becomes one of their row: tokens are put back where they stand in the row, each from the
 # window that has most around it; of anything else the pool that was asked for, or all numbers of the window in which
 # their sum is least.
 Merge = Literal["tokens", "pool", "least"]
-
-
-class Cut(Protocol):
-    """The arithmetic of windows: `tfpipeline.text.Truncation`, which models do not import."""
-
-    @property
-    def max_length(self) -> int:
-        """Most tokens of a window."""
-
-    @property
-    def max_windows(self) -> int:
-        """Most windows of a row."""
-
-    @property
-    def pool(self) -> str:
-        """How their outputs become one: "mean" or "max"."""
-
-    def check(self, pair: bool) -> None:
-        """Refuse windows that get nowhere."""
-
-    def step(self, prefix: Any) -> Any:
-        """How far each window begins behind the one before."""
-
-    def prefix(self, pair: bool) -> tuple[int, int]:
-        """The shortest and the longest prefix of a row that takes more than one window."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +58,20 @@ class Windows:
         ValueError: the windows get nowhere.
     """
 
-    cut: Cut
+    cut: Truncation
     pair: bool = False
 
     def __post_init__(self) -> None:
         self.cut.check(self.pair)
+
+    def get_config(self) -> dict[str, Any]:
+        """For Keras's own serialisation."""
+        return {"cut": dataclasses.asdict(self.cut), "pair": self.pair}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Windows:
+        """The inverse of :meth:`get_config`."""
+        return cls(Truncation(**config["cut"]), config["pair"])
 
     def count(self, width: Any) -> Any:
         """Windows that a row of ``width`` tokens takes at most, an int or an integer tensor as ``width`` is."""

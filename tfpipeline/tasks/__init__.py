@@ -19,7 +19,7 @@ from tfpipeline.tasks.base import Task
 
 use_tensorflow_backend()  # before anything here imports Keras
 
-__all__ = ["Task", "find", "names", "of_checkpoint", "part_schema"]
+__all__ = ["Task", "find", "names", "of_checkpoint", "part_schema", "serving"]
 
 DEFAULT = "classification"  # of a section without a name
 _NOT_TASKS = {"base"}
@@ -81,16 +81,20 @@ def part_schema(raw: Any) -> type[Section] | None:
     return find(name).Options
 
 
+def serving(checkpoint: Checkpoint) -> type[Task] | None:
+    """The task class that serves a checkpoint's head; None if no task does."""
+    return next((task for task in map(find, names()) if task.serves(checkpoint)), None)
+
+
 def of_checkpoint(checkpoint: Checkpoint) -> Task:
     """The task that a fine-tuned checkpoint's head answers.
 
     Raises:
         UserError: it has none that a task serves.
     """
-    for name in names():
-        task = find(name)
-        if task.serves(checkpoint):
-            return task.from_checkpoint(checkpoint)
+    task = serving(checkpoint)
+    if task is not None:
+        return task.from_checkpoint(checkpoint)
     heads = " and ".join(checkpoint.head_names)
     means = f" for {checkpoint.problem_type}" if checkpoint.problem_type else ""
     has = (

@@ -32,6 +32,13 @@ _COUNTS = ("cut", "unknown")
 
 
 @dataclasses.dataclass(frozen=True)
+class _Vocabulary:
+    """Held in an object: TensorFlow would track each string of a tuple."""
+
+    tokens: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Tokens:
     """The tokens of texts, one text after the other.
 
@@ -73,6 +80,7 @@ class WordPieceTokenizer(tf.Module):
         options = options or TokenizerOptions()
         self.options = options
         self.vocabulary_size = len(vocabulary)
+        self._vocabulary = _Vocabulary(tuple(vocabulary))
         ids = token_ids(vocabulary)
         special = special_ids(ids, options)
         self._cls, self._sep = special[options.cls_token], special[options.sep_token]
@@ -80,6 +88,11 @@ class WordPieceTokenizer(tf.Module):
 
         with tf.device(HOST):
             self._build(ids, special)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens in the order of their ids."""
+        return self._vocabulary.tokens
 
     def _build(self, ids: dict[str, int], special: dict[str, int]) -> None:
         """Make the tables."""

@@ -21,6 +21,7 @@ class FineTunedCheckpoint(Run):
     Args:
         source: a checkpoint, see :func:`tfpipeline.checkpoints.load`.
         overrides: settings that its files do not hold: ``data.text=review``, ``text.max_length=128``; as ``--set``.
+        checkpoint: what was read from ``source``, by whoever has done so.
     Raises:
         UserError: it can't be read, has no head that a task serves, or fewer positions than ``text.max_length``.
     """
@@ -28,8 +29,13 @@ class FineTunedCheckpoint(Run):
     stages = (("best", "as it is"),)
     reports = None
 
-    def __init__(self, source: AnyPath, overrides: Sequence[str] = ()) -> None:
-        self._checkpoint = checkpoints.load(source)
+    def __init__(
+        self,
+        source: AnyPath,
+        overrides: Sequence[str] = (),
+        checkpoint: checkpoints.Checkpoint | None = None,
+    ) -> None:
+        self._checkpoint = checkpoint or checkpoints.load(source)
         self.path = self._checkpoint.source
         self.name = str(source)
         self._task = tasks.of_checkpoint(self._checkpoint)

@@ -163,6 +163,8 @@ class Trainer:
             with workers.losing("nothing was trained yet"):
                 workers.share(strategy, [*self.model.variables, *self.optimizer.variables])
         self.model.optimizer = self.optimizer  # where Keras callbacks look for the learning rate
+        # For those that save the model.
+        self.model.tokenizer, self.model.truncation = run.tokenizer, run.truncation
         self.callbacks = CallbackCalls(
             callbacks.made(run) if self.writes else [],
             [TensorBoardWriter(run, state.step)] if self.writes and options.tensorboard else [],

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 
-from tfpipeline import checkpoints
+import keras
+
+from tfpipeline import checkpoints, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.mistaken import check_run
 from tfpipeline.models import TextModel
-from tfpipeline.paths import AnyPath
+from tfpipeline.paths import AnyPath, local
+from tfpipeline.text import WordPieceTokenizer
 from tfpipeline.training.finetuned import FineTunedCheckpoint
 from tfpipeline.training.mirror import Mirror, is_remote
-from tfpipeline.training.run import Run, is_run
+from tfpipeline.training.run import Run, is_run, policy
 
 
 def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> Run:
@@ -23,36 +27,101 @@ def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> Run:
     Raises:
         UserError: it is neither, or can't be used.
     """
-    if is_remote(path) and not str(path).startswith("hf://"):
-        mirror = Mirror(str(path))
-        mirror.pull()
-        if is_run(mirror.local):
-            path = mirror.local
+    path = _here(path)
     if is_run(path):
         if overrides:
             raise UserError(f"{path} is a run, whose settings are its own; --set is for checkpoints")
         return Run(path)
-    check_run(path)
-    if checkpoints.is_checkpoint(path):
+    if _is_checkpoint(path):
         return FineTunedCheckpoint(path, overrides)
-    check_run(path, unread=True)
     return Run(path)  # which says what is wrong
 
 
-def load(run: AnyPath, weights: str = "best") -> TextModel:
-    """A trained model as an ordinary ``keras.Model``, with its ``tokenizer`` and ``task`` as attributes.
+def _is_checkpoint(path: AnyPath) -> bool:
+    """Whether it is a checkpoint.
 
-        model = tfpipeline.load("runs/tweets")
-        outputs = model(model.tokenizer(["what a day"], max_length=64))
+    Raises:
+        UserError: it is known to be something else.
+    """
+    check_run(path)
+    if checkpoints.is_checkpoint(path):
+        return True
+    check_run(path, unread=True)
+    return False
+
+
+def _here(path: AnyPath) -> AnyPath:
+    """A far run's folder on this machine, with what is in it; other paths as they are."""
+    if is_remote(path) and not str(path).startswith("hf://"):
+        mirror = Mirror(str(path))
+        mirror.pull()
+        if is_run(mirror.local):
+            return mirror.local
+    return path
+
+
+def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) -> keras.Model:
+    """A model as an ordinary ``keras.Model``, with its ``tokenizer``.
+
+        model = tfpipeline.load("models/minilm")
+        vectors = model.embed(["what a day", "a fine film"])  # float32 [2, H]
+
+    What docs/keras.md does with it: embeddings, one's own head, loop and export.
 
     Args:
-        run: a run directory, or a checkpoint that somebody else has fine-tuned.
-        weights: "best", "last" or "initial".
+        path: a run directory; a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes, fine-tuned or
+            not; a ``.keras`` file of a model that has parts of this package.
+        weights: of a run: "best", "last" or "initial".
+        precision: a Keras dtype policy. By default the one that a run was trained in, and for a checkpoint Keras's
+            own (``keras.config.set_dtype_policy``); a ``.keras`` file has its own.
+    Returns:
+        Of a run or a fine-tuned checkpoint the encoder with its head, and the task as ``model.task``; of a pre-trained
+        checkpoint the encoder alone: a :class:`tfpipeline.models.TextModel` without a head.
     Raises:
-        UserError: no such run, or it has no such weights (yet).
+        UserError: there is no such thing, or it has no such weights (yet).
     """
-    opened = open_run(run)
-    model = opened.model(weights)
-    model.tokenizer = opened.tokenizer
+    path = _here(path)
+    if is_run(path):
+        opened = Run(path)
+    elif str(path).endswith(".keras"):
+        return _saved(path, precision)
+    elif _is_checkpoint(path):
+        checkpoint = checkpoints.load(path)
+        precision = precision or keras.config.dtype_policy().name
+        if tasks.serving(checkpoint) is None:
+            return _encoder(checkpoint, path, weights, precision)
+        opened = FineTunedCheckpoint(path, checkpoint=checkpoint)
+    else:
+        opened = Run(path)  # which says what is wrong
+    model = opened.model(weights, precision=precision)
+    model.tokenizer, model.truncation = opened.tokenizer, opened.truncation
     model.task = opened.task
     return model
+
+
+def _encoder(checkpoint: checkpoints.Checkpoint, path: AnyPath, weights: str, precision: str) -> TextModel:
+    """A pre-trained checkpoint's encoder."""
+    if weights != "best":
+        raise UserError(f'{path} is a checkpoint: it has no "{weights}" weights, only its own')
+    with policy(precision):
+        encoder = checkpoint.encoder()
+        return TextModel(encoder, tokenizer=WordPieceTokenizer(checkpoint.vocabulary, checkpoint.tokenizer))
+
+
+def _saved(path: AnyPath, precision: str | None) -> keras.Model:
+    """A model that Keras has saved. All classes of this package are known to Keras here, as they are imported."""
+    if precision is not None:
+        raise UserError(f"{path} has a precision of its own; leave out precision")
+    file = local(path)
+    if not zipfile.is_zipfile(file):
+        there = "is no whole .keras file; save the model again" if file.exists() else "no such file"
+        raise UserError(f"{path}: {there}")
+    try:
+        return keras.saving.load_model(file)
+    except TypeError as error:
+        if not str(error).startswith("Could not locate"):
+            raise
+        raise UserError(
+            f"{path}: {str(error).partition('.')[0].lower()}; import the module that registers it with "
+            "keras.saving.register_keras_serializable, then load the model again"
+        ) from error

@@ -1,0 +1,138 @@
+"""Embeddings of texts: one vector each, from an encoder without its head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Optional, get_args
+
+import numpy as np
+
+from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.models import kernels
+from tfpipeline.models.heads import Pooling, mean_pool
+from tfpipeline.models.layers import at_least_float32
+from tfpipeline.text import Truncation
+
+if TYPE_CHECKING:
+    from tfpipeline.models.text_model import TextModel
+
+INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+_PIECE = 4096  # texts that are tokenised, and sorted by length, at a time
+
+
+def embed(
+    model: TextModel,
+    texts: Sequence[str],
+    text_pair: Optional[Sequence[str]] = None,
+    *,
+    pooling: Pooling = "mean",
+    normalize: bool = False,
+    max_length: Optional[int] = None,
+    batch_size: int = 32,
+) -> np.ndarray:
+    """Embeddings of texts, without dropout; texts of like length share a batch, the answer is in the texts' order.
+
+        model = tfpipeline.load("models/minilm")
+        vectors = model.embed(["what a day", "a fine film"], normalize=True)
+        print(vectors @ vectors.T)  # cosine similarities
+
+    N texts, H hidden size.
+
+    Args:
+        model: with a tokenizer.
+        texts: N of them.
+        text_pair: as many second texts, each read with its first.
+        pooling: "mean" of the last layer's states over the real tokens, [CLS] and [SEP] among them; "cls", the state
+            of the first token; "pooler", BERT's own.
+        normalize: make each vector's length 1, so that inner products are cosine similarities.
+        max_length: most tokens of a text, [CLS] and [SEP] counted; longer ones are cut to their head. By default what
+            the model was trained with, else the encoder's positions.
+        batch_size: texts that are computed at once.
+    Returns:
+        float32 [N, H].
+    Raises:
+        UserError: the model has no tokenizer, or an argument can't be.
+    """
+    tokenizer = _tokenizer(model)
+    texts = _list_of_texts(texts, "texts")
+    pairs = None if text_pair is None else _list_of_texts(text_pair, "text_pair")
+    if pairs is not None and len(pairs) != len(texts):
+        raise UserError(f"embed got {len(texts)} texts and {len(pairs)} in text_pair; each text needs one")
+    if pooling not in get_args(Pooling):
+        raise UserError(f"pooling is {pooling!r}{did_you_mean(str(pooling), get_args(Pooling))}")
+    if pooling == "pooler" and model.encoder.pooler is None:
+        raise UserError("pooling is pooler, but the checkpoint has no pooler; choose mean or cls")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size is {batch_size!r}; it must be a whole number of at least 1")
+    truncation = _truncation(model, max_length, pair=pairs is not None)
+    run = _compiled(model, pooling)
+    found = np.zeros((len(texts), model.encoder.config.hidden_size), np.float32)
+    for start in range(0, len(texts), _PIECE):
+        piece = slice(start, start + _PIECE)
+        second = None if pairs is None else pairs[piece]
+        tokens = {
+            name: np.asarray(array)
+            for name, array in tokenizer(texts[piece], second, truncation=truncation).items()
+        }
+        lengths = tokens["attention_mask"].sum(axis=1)
+        order = np.argsort(-lengths, kind="stable")  # the longest first: memory runs out at once or never
+        for first in range(0, len(order), batch_size):
+            rows = order[first : first + batch_size]
+            width = int(lengths[rows].max())
+            found[start + rows] = run({name: array[rows, :width] for name, array in tokens.items()})
+    if normalize:
+        # A vector of zeros stays one.
+        found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return found
+
+
+def _tokenizer(model: TextModel) -> Any:
+    if model.tokenizer is None:
+        raise UserError(
+            "this model has no tokenizer; load it with tfpipeline.load, or give it one: TextModel(..., tokenizer=...)"
+        )
+    return model.tokenizer
+
+
+def _list_of_texts(texts: Any, name: str) -> list[str]:
+    if isinstance(texts, (str, bytes)):
+        raise UserError(f"{name} is one string; embed takes a list of them: [{texts[:20]!r}]")
+    found = list(texts)
+    for index, text in enumerate(found):
+        if not isinstance(text, str):
+            raise UserError(f"{name}[{index}] is {text!r}; it must be a string")
+    return found
+
+
+def _truncation(model: TextModel, max_length: Optional[int], *, pair: bool) -> Truncation:
+    """How texts are cut."""
+    positions = model.encoder.config.max_position_embeddings
+    if max_length is None:
+        return model.truncation or Truncation(positions)
+    least = 3 if pair else 2
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < least:
+        raise UserError(f"max_length is {max_length!r}; it must be a whole number of at least {least}")
+    if model.windows is None and max_length > positions:
+        raise UserError(f"max_length is {max_length}, but the model has only {positions} positions")
+    return Truncation(max_length)
+
+
+def _compiled(model: TextModel, pooling: Pooling) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """The graph for one way of pooling, made once a model."""
+    # Past Keras's tracking: it is none of the model's parts.
+    functions: dict[str, Any] = model.__dict__.setdefault("_embedding_functions", {})
+    if pooling not in functions:
+        functions[pooling] = kernels.compile_for_tokens(
+            lambda inputs: _pooled(model, inputs, pooling), INPUTS
+        )
+    return lambda batch: np.asarray(functions[pooling](batch), np.float32)
+
+
+def _pooled(model: TextModel, inputs: Any, pooling: Pooling) -> Any:
+    encoded = model.encode(inputs)
+    if pooling == "pooler":
+        return at_least_float32(encoded["pooled_output"])
+    states = at_least_float32(encoded["sequence_output"])
+    if pooling == "cls":
+        return states[:, 0]
+    return mean_pool(states, inputs["attention_mask"])

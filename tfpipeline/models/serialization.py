@@ -1,0 +1,35 @@
+"""What Keras saves of our layers beside their weights: ``save``, ``load_model``, ``clone_model``."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import keras
+
+from tfpipeline.models.config import BertConfig
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def serializable(cls: _Class) -> _Class:
+    """Let Keras find a class of ours in its files, as ``tfpipeline>NAME``; a decorator."""
+    registered: _Class = keras.saving.register_keras_serializable(package="tfpipeline")(cls)
+    return registered
+
+
+def config_of(layer: Any, *names: str) -> dict[str, Any]:
+    """Attributes of a layer as JSON has them, by the names that its constructor takes."""
+    values = {name: getattr(layer, name) for name in names}
+    return {
+        name: value.to_dict() if isinstance(value, BertConfig) else value for name, value in values.items()
+    }
+
+
+def freeze(layer: keras.layers.Layer) -> None:
+    """Make ``trainable=False`` of a constructor hold for the parts that were made after it was read.
+
+    Keras sets it for parts that are there when it is changed, and a file's configuration gives it at once.
+    """
+    if not layer.trainable:
+        layer.trainable = True  # TensorFlow passes over an attribute that is set to what it is
+        layer.trainable = False
