@@ -68,6 +68,8 @@ def test_loaded_as_an_ordinary_model(source):
     answers = model.task.answers(model(tokens), tokens)
     want = expected(source, open_run(source), TEXTS)
     np.testing.assert_allclose(answers["probabilities"], want, rtol=0, atol=1e-5)
+    states = model.encoder(model.tokenizer(TEXTS[:1]))["sequence_output"]
+    np.testing.assert_allclose(model.embed(TEXTS[:1]), np.mean(states, axis=1), atol=1e-5)
     with pytest.raises(UserError, match='is a checkpoint: it has no "last" weights, only its own'):
         tfpipeline.load(source, "last")
 

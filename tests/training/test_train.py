@@ -190,9 +190,21 @@ def test_a_callback_can_stop_training(tiny_run):
     assert (state["finished"], state["step"], state["best_step"]) == ("stopped by a callback", 4, 4)
 
 
-def test_load_gives_an_ordinary_keras_model(tiny_run):
-    run = train(tiny_run(epochs=1))
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+)  # Keras's own
+def test_load_gives_an_ordinary_keras_model(tiny_run, tmp_path):
+    class Save(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.model.save(tmp_path / "last.keras")
+
+    run = train(tiny_run(epochs=1), callbacks=[Save()])
     model = load(run.path)
+    saved = load(tmp_path / "last.keras")
+    np.testing.assert_array_equal(
+        saved.embed(["the food was good"]), load(run.path, "last").embed(["the food was good"])
+    )
+    assert saved.truncation == run.truncation
     assert isinstance(model, keras.Model)
     tokens = model.tokenizer(["the food was good", "a bad film"], max_length=16)
     outputs = model(tokens)

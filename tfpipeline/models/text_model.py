@@ -160,7 +160,7 @@ class TextModel(keras.Model):
     def export(
         self,
         filepath: str | Path,
-        format: str = "tf_saved_model",
+        format: str = "tf_saved_model",  # noqa: A002 - Keras's name
         *,
         input_signature: Any = None,
         **options: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Sequence
 
@@ -119,9 +120,10 @@ def _saved(path: AnyPath, precision: str | None) -> keras.Model:
     try:
         return keras.saving.load_model(file)
     except TypeError as error:
-        if not str(error).startswith("Could not locate"):
+        unknown = re.search(r"Could not locate (\w+ '[^']+')", str(error))
+        if unknown is None:
             raise
         raise UserError(
-            f"{path}: {str(error).partition('.')[0].lower()}; import the module that registers it with "
+            f"{path}: Keras does not know the {unknown[1]}; import the module that registers it with "
             "keras.saving.register_keras_serializable, then load the model again"
         ) from error
