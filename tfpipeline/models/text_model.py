@@ -53,7 +53,7 @@ class TextModel(keras.Model):
     ) -> None:
         super().__init__(name=name, **options)
         self.encoder = encoder
-        self.head = head
+        self.head: Any = head
         self.windows = windows
         self.tokenizer = tokenizer
         self.truncation = truncation
