@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tfpipeline import errors
-from tfpipeline.errors import MissingExtraError, did_you_mean, explain_missing_extra
+from tfpipeline.errors import MissingExtraError, alike, did_you_mean, explain_missing_extra, visible
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +27,7 @@ def missing(module, extra=None):
         ("keras.ops", None, "Keras", "train"),
         ("tensorflow_serving.apis", None, "tensorflow-serving-api", "serve"),
         ("tensorflow", "serve", "TensorFlow", "serve"),
+        ("openpyxl", None, "openpyxl", "excel"),
     ],
 )
 def test_a_missing_extra_names_its_pip_line(monkeypatch, tmp_path, module, asked, package, extra):
@@ -81,3 +82,29 @@ def test_did_you_mean():
     assert did_you_mean("epoch", ["epochs", "seed"]) == '; did you mean "epochs"?'
     assert did_you_mean("xyz", ["epochs", "seed"]) == "; known: epochs, seed"
     assert did_you_mean("xyz", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("known", "found"),
+    [
+        (" label", '" label" (with a blank before it)'),
+        ("label ", '"label " (with a blank after it)'),
+        ("label\u00a0", '"label\\u00a0" (with a no-break space (U+00A0) after it)'),
+        ("\ufefflabel\t", '"\\ufefflabel\\t" (with a zero width no-break space (U+FEFF) before it and a tab after it)'),
+        ("la\u200bbel", '"la\\u200bbel"'),
+        ("\x7flabel", '"\\u007flabel" (with a control character (U+007F) before it)'),
+        ("ＬＡＢＥＬ", '"ＬＡＢＥＬ"'),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_seen_is_shown(known, found):
+    assert did_you_mean("label", ["labels", known]) == f"; did you mean {found}?"
+
+
+def test_visible_texts_stay_as_they_are():
+    assert visible('naïve 猫 😀 e\u0301 "a b"  \\') == 'naïve 猫 😀 e\u0301 "a b"  \\'
+    assert visible("a\r\n\u2028\U000e0001\ud800") == "a\\r\\n\\u2028\\U000e0001\\ud800"
+
+
+def test_what_is_alike():
+    assert alike(" Ａ\u00a0b\u200b ") == alike("a   B") == "a b"
+    assert alike("ab") != alike("a b")

@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import shlex
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Optional
@@ -26,6 +27,7 @@ _EXTRA_OF = {
     "pydantic": "train",
     "yaml": "train",
     "pyarrow": "train",
+    "openpyxl": "excel",
     "tensorflow_serving": "serve",
 }
 # What a module is called where packages are installed, if otherwise.
@@ -84,9 +86,28 @@ def _requirement(extra: str) -> str:
     return "-e " + shlex.quote(f"{here}[{extra}]")
 
 
+def visible(text: str) -> str:
+    """A text with what cannot be seen in it escaped as YAML and JSON do: ``\\u00a0``, ``\\n``; blanks stay."""
+    return "".join(
+        character if character.isprintable() else _ESCAPES.get(character) or _escape(ord(character))
+        for character in text
+    )
+
+
+def alike(text: str) -> str:
+    """What two texts share that differ in case, white space, invisible characters or compatibility forms only."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    seen = "".join(character for character in folded if character.isprintable() or character.isspace())
+    return " ".join(seen.split())
+
+
 def nearest(word: str, known: Iterable[str]) -> Optional[str]:
     """The known word closest to ``word``, or None when none is close."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    known = list(known)
+    same = next((other for other in known if alike(other) == alike(word)), None)
+    if same is not None:
+        return same
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 
@@ -95,5 +116,28 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = list(known)
     match = nearest(word, known)
     if match:
-        return f'; did you mean "{match}"?'
-    return "; known: " + ", ".join(known) if known else ""
+        return f'; did you mean "{visible(match)}"{at_the_ends(match)}?'
+    return "; known: " + ", ".join(map(visible, known)) if known else ""
+
+
+_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_NAMES = {" ": "blank", "\t": "tab", "\n": "line break", "\r": "line break"}
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
+
+
+def _is_invisible(character: str) -> bool:
+    return character.isspace() or not character.isprintable()
+
+
+def at_the_ends(text: str) -> str:
+    """``" (with a blank before it)"`` of a text that begins with one; nothing of most texts."""
+    found = []
+    for character, where in ((text[:1], "before"), (text[-1:], "after")):
+        if character and _is_invisible(character):
+            name = _NAMES.get(character) or unicodedata.name(character, "control character").lower()
+            code = "" if character in _NAMES else f" (U+{ord(character):04X})"
+            found.append(f"{'an' if name[0] in 'aeiou' else 'a'} {name}{code} {where} it")
+    return f" (with {' and '.join(found)})" if found else ""
