@@ -97,8 +97,8 @@ def test_a_bare_cr_in_a_csv_needs_quotes(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(b"text,label\na\rb,l\n")
     assert sentence(path).startswith("x.csv:2: broken row (new-line character seen in unquoted field")
-    path.write_bytes(b"text,label\ra,l\rb,l\r")  # line ends of old
-    assert sentence(path).startswith("x.csv:1: broken row (new-line character seen in unquoted field")
+    path.write_bytes(b'text,label\ra,l\r"b\nc",l\r')  # line ends of old, and one of now within a cell
+    assert "a carriage return alone ends no row here" in sentence(path)
 
 
 def test_the_line_end_of_a_tsv_is_no_text(tmp_path):
@@ -200,8 +200,49 @@ def test_every_row_shared(tmp_path, name, capfd):
 def test_a_text_where_the_header_should_be(tmp_path, name):
     """The sentence shows the beginning of a name that is no name."""
     path = write(tmp_path / f"x.{name}", [{"x" * 100_000: "a", "second": "b"}])
-    assert sentence(path) == f'x.{name}:1: there is no column "text"; known: {"x" * 40}..., second'
+    assert (
+        sentence(path) == f'x.{name}:1: there is no column "text"; the columns are "{"x" * 40}...", "second"'
+    )
     path = write(tmp_path / "y.csv", [{"a text\nof two lines": "a", "second": "b"}])
-    assert sentence(path) == 'y.csv:1: there is no column "text"; known: a text of two lines, second'
+    assert (
+        sentence(path)
+        == 'y.csv:1: there is no column "text"; the columns are "a text\\nof two lines", "second"'
+    )
     (tmp_path / "z.csv").write_text('"a\nb","a\nb"\n', "utf-8")
-    assert sentence(tmp_path / "z.csv") == 'z.csv:1: two columns are called "a b"; rename one'
+    assert sentence(tmp_path / "z.csv") == 'z.csv:1: two columns are called "a\\nb"; rename one'
+
+
+@pytest.mark.parametrize("name", ["jsonl", "json", "parquet"])
+@pytest.mark.parametrize("column", ["text", "label", "pair", "author", "sport"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_nan_is_no_value(tmp_path, name, column, value):
+    """Whatever the column is for; of one that is not read it does not matter, and null stays a gap."""
+    rows = [dict.fromkeys(("text", "label", "pair", "author", "sport", "unread"), "1") for _ in range(3)]
+    rows[0]["unread"] = rows[1][column] = value
+    rows[2]["text"] = rows[2]["label"] = None
+    path = tmp_path / f"x.{name}"
+    if name == "parquet":
+        # A column of numbers, as those that hold NaN are.
+        rows = [{key: None if cell is None else float(cell) for key, cell in row.items()} for row in rows]
+        write(path, rows)
+    else:
+        lines = [json.dumps(row) for row in rows]
+        path.write_text(f"[{', '.join(lines)}]" if name == "json" else "\n".join(lines))
+    options = DataOptions(train=str(path), text_pair="pair", group="author")
+    if column == "sport":
+        options = options.model_copy(update={"label": None})
+    with pytest.raises(UserError) as caught:
+        read_data_file(path, options, ["sport"] if column == "sport" else None)
+    word = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+    where = " [1]" if name == "json" else "2"
+    assert str(caught.value) == (
+        f'{path}:{where}: the column "{column}" holds {word}, which is no value; write one, leave it empty (null) if there is none, '
+        "or remove the row"
+    )
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv"])
+def test_a_text_that_is_nan_is_a_text(tmp_path, name):
+    """Of files without types nobody knows: nan is also a language."""
+    path = write(tmp_path / f"x.{name}", [{"text": "NaN", "label": "nan"}])
+    assert [(row.text, row.label) for row in read(path)] == [("NaN", "nan")]

@@ -132,7 +132,7 @@ def test_a_column_only(tmp_path):
             "a\tO\n# a comment\n",
             (),
             "x.conll:2: 3 columns where the file's first token, in line 1, has 2; give each token as many, and put an "
-            "empty line between sentences",
+            "empty line between sentences, or remove the line if it is a comment",
         ),
         (
             "a X O\n\nb O\n",
@@ -142,10 +142,10 @@ def test_a_column_only(tmp_path):
         ),
         ("", (), "x.conll:1: the file is empty; expected a token a line and an empty line after each sentence"),
         ("\n-DOCSTART- O\n \n", ("9",), "x.conll:1: the file is empty; expected a token a line and an empty line after each sentence"),
-        ("\na O\n", ("4",), 'x.conll:2: there is no column "4"; known: 0, 1, -1, tokens, text'),
-        ("\na O\n", ("form",), 'x.conll:2: there is no column "form"; known: 0, 1, -1, tokens, text'),
-        (b"a O\n\xff O\n", (), "x.conll:2: not UTF-8 (byte 0xff); save the file as UTF-8"),
-        ("a O\n".encode("utf-16"), (), "x.conll:1: the file is UTF-16, not UTF-8; save it as UTF-8"),
+        ("\na O\n", ("4",), 'x.conll:2: there is no column "4"; the columns are "0", "1", "-1", "tokens", "text"'),
+        ("\na O\n", ("form",), 'x.conll:2: there is no column "form"; the columns are "0", "1", "-1", "tokens", "text"'),
+        (b"a O\n\xff O\n", (), "x.conll:2: not UTF-8 (byte 0xff); it may be cp1252 or cp1251: name the right one in data.encoding (or --encoding), or save the file as UTF-8"),
+        ("a O\n".encode("utf-16"), (), "x.conll:1: the file is UTF-16, not UTF-8; set data.encoding (or --encoding) to utf-16, or save the file as UTF-8"),
     ],
 )  # fmt: skip
 def test_errors(tmp_path, data, required, found):
@@ -184,6 +184,66 @@ def test_reads_what_was_written(tmp_path_factory, sentences, separator):
             list(column) for column in zip(*tokens)
         ]
         start += len(tokens) + 1
+
+
+# Lines that begin with "#": comments in many files, tokens in others.
+def said(capfd):
+    return " ".join(capfd.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# newpar",
+        "# newdoc id = weblog-1",
+        "# sent_id = 7",
+        "#\thttp://example.org/a [2009-10-17]",
+        "# text = two of them",
+        "#begin document (bc/cctv/00/cctv_0000); part 000",
+        "# a remark of five words",
+        "#",
+    ],
+)
+def test_comments_are_left_out_and_counted(tmp_path, comment, capfd):
+    """Of two columns, as many as some of the comments have."""
+    data = f"{comment}\nNorway B-LOC\nwon O\n\n{comment}\n{comment}\nOslo B-LOC\n"
+    assert [(columns["text"], line) for columns, line in rows(tmp_path, data)] == [
+        ("Norway won", 2),
+        ("Oslo", 7),
+    ]
+    assert 'x.conll: 3 lines that begin with "#" were read as comments, the first is line 1 ("#' in said(
+        capfd
+    )
+
+
+def test_a_tab_in_a_shown_comment_is_escaped(tmp_path, capfd):
+    rows(tmp_path, "#\thttp://example.org/\n1\tOslo\tB-LOC\n")
+    assert '1 line that begins with "#" was read as a comment, the first is line 1 ("#\\thttp' in said(capfd)
+
+
+def test_tokens_that_are_a_hash_stay(tmp_path, capfd):
+    """As in tweets: with the tags that other tokens have, wherever they stand."""
+    data = "# O\nnewpar O\n\n#happy B-TAG\n# O\n\n# O\n#new B-TAG\nyear B-TAG\n"
+    assert [columns["text"] for columns, _ in rows(tmp_path, data)] == ["# newpar", "#happy #", "# #new year"]
+    assert rows(tmp_path, "#\n#\n\na\n")[0][0]["text"] == "# #"
+    assert said(capfd) == ""
+    assert (
+        rows(tmp_path, "# O\n#x O\n")[0][0]["text"] == "# #x"
+    )  # no other token says how many columns there are
+
+
+def test_what_may_be_either_is_a_token_and_said(tmp_path, capfd):
+    data = "# Heading\nOslo LOC\n\n# LOC\nRome LOC\n"
+    assert [columns["text"] for columns, _ in rows(tmp_path, data)] == ["# Oslo", "# Rome"]
+    assert (
+        'x.conll: 1 line(s) that begin with "#" have 2 columns and are read as tokens, with tags that no other token has, the '
+        'first is line 1 ("# Heading"); remove them if they are comments'
+    ) in said(capfd)
+
+
+def test_within_a_sentence_there_is_no_comment(tmp_path):
+    assert sentence(tmp_path, "a O\n# sent_id = 7\nb O\n").startswith("x.conll:2: 4 columns where")
+    assert rows(tmp_path, "a O\n# newpar\n")[0][0]["-1"] == '["O", "newpar"]'
 
 
 # CoNLL-U. The sentence of the format's own page, with its words of several tokens, and one that is not written.

@@ -163,9 +163,81 @@ def test_shared_texts_are_warned_about(tmp_path, capfd):
     train = write(tmp_path / "train.csv", many(50))
     test = write(tmp_path / "test.csv", [("TEXT  3 ", "a"), ("other", "b"), ("text 4", "b")])
     load_splits(DataOptions(train=train, validation=test, test=test))
-    assert "2 of 3 test rows have a text that is also in the training rows" in " ".join(
-        capfd.readouterr().err.split()
+    assert (
+        "2 of 3 test rows have a text that is also in the training rows, so test scores will be optimistic"
+        in " ".join(capfd.readouterr().err.split())
     )
+
+
+def test_groups_stay_together_by_default(tmp_path, capfd):
+    """What the run file calls a group; else what the task says, where there are enough of them."""
+    rows = [(f"text {row}", "ab"[row % 2], f"page {row // 10}") for row in range(200)]
+    path = write(tmp_path / "x.csv", rows, ("text", "label", "page"))
+    named = load_splits(DataOptions(train=path, group="page"))
+    asked = load_splits(DataOptions(train=path, text_pair="page"), together="text_pair")
+    for splits, group in ((named, lambda row: row.group), (asked, lambda row: row.text_pair)):
+        parts = [{group(row) for row in rows} for rows in splits.values()]
+        assert sum(map(len, parts)) == 20
+        assert len(splits["validation"]) == 20
+    assert "warning" not in capfd.readouterr().err
+    one = write(
+        tmp_path / "y.csv", [(text, label, "page") for text, label, _ in rows], ("text", "label", "page")
+    )
+    splits = load_splits(DataOptions(train=one, text_pair="page"), together="text_pair")
+    assert [row.label for row in splits["validation"]].count("a") == 10  # stratified
+    assert (
+        "warning: 20 of 20 validation rows have the page of a training row, so validation scores will be optimistic; add rows "
+        "with another page"
+    ) in " ".join(capfd.readouterr().err.split())
+
+
+def test_shared_groups_are_warned_about(tmp_path, capfd):
+    rows = [(f"text {row}", "ab"[row % 2], f"Page {row // 10}") for row in range(100)]
+    train = write(tmp_path / "train.csv", rows, ("text", "label", "page"))
+    test = [("new 1", "a", "page  3"), ("new 2", "a", "page 3"), ("new 3", "b", "page 99")]
+    test = write(tmp_path / "test.csv", test, ("text", "label", "page"))
+    options = {"train": train, "validation": test, "test": test, "group": "page"}
+    load_splits(DataOptions(**options))
+    said = " ".join(capfd.readouterr().err.split())
+    for split in ("validation", "test"):
+        assert (
+            f"warning: 2 of 3 {split} rows have the page of a training row, so {split} scores will be optimistic; put all rows of one "
+            "into the same file"
+        ) in said
+    by = SplitOptions(by="random", validation=0.3)
+    load_splits(DataOptions(train=train, group="page", split=by))
+    assert "leave data.split.by out to keep them together" in " ".join(capfd.readouterr().err.split())
+
+
+def test_rows_that_cannot_be_used_are_named_at_once(tmp_path):
+    """The first ten of all files, whatever is wrong with them."""
+    rows = [("a", "l", "1"), ("b", "l", "-1"), ("c", "l", "x"), ("d", "", "1")]
+    train = write(tmp_path / "train.csv", rows, ("text", "label", "w"))
+    with (tmp_path / "train.csv").open("a") as file:
+        file.write("e,l\n")
+    test = write(tmp_path / "test.csv", [("a", "", "1")] * 9, ("text", "label", "w"))
+
+    def prepare(example):
+        if example.label is None:
+            raise UserError(f"{example.source}: no label")
+        return example
+
+    options = DataOptions(train=train, test=test, validation=train, weight="w")
+    with pytest.raises(UserError) as caught:
+        load_splits(options.model_copy(update={"validation": None}), prepare=prepare)
+    first, *lines = str(caught.value).replace(f"{tmp_path}/", "").splitlines()
+    assert first == "13 rows cannot be used, the first ten:"
+    assert [line.split(": ")[0].strip() for line in lines] == [
+        *(f"train.csv:{line}" for line in (3, 4, 5, 6)),
+        *(f"test.csv:{line}" for line in range(2, 8)),
+    ]
+    with pytest.raises(UserError, match=r"^4 rows cannot be used:\n"):
+        read_data_file(train, options, prepare=prepare)
+    write(tmp_path / "train.csv", rows[:2], ("text", "label", "w"))
+    with pytest.raises(
+        UserError, match=r"^[^\n]*train\.csv:3: the column \"w\" holds \"-1\"; a weight[^\n]*$"
+    ):
+        read_data_file(train, options, prepare=prepare)
 
 
 def test_options_that_contradict():

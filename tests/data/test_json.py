@@ -94,8 +94,8 @@ def test_what_may_be_missing(tmp_path):
     found = {"id": "", "title": "", "question": "?", "context": "c", "is_impossible": "false"}
     assert rows(tmp_path, document, ["question", "context"]) == [(found, 1)]
     assert sentence(tmp_path, document, ["answers"]) == (
-        'x.json: data[0].paragraphs[0].qas[0]: there is no column "answers"; known: id, title, question, context, '
-        "is_impossible"
+        'x.json: data[0].paragraphs[0].qas[0]: there is no column "answers"; the columns are "id", "title", "question", "context", '
+        '"is_impossible"'
     )
     document["data"][0]["title"] = None
     document["data"][0]["paragraphs"][0]["qas"][0]["id"] = 51870  # GermanQuAD's are numbers
@@ -158,7 +158,7 @@ def test_lone_surrogates(tmp_path):
         (b'{"a": 1}\n{"a": 2}\n', "x.json:2: not JSON (Extra data, column 1); call a file of an object a line .jsonl"),
         (b'["a\x00"]', "x.json:1: not JSON (Invalid control character at, column 4); call a file of an object a line .jsonl"),
         (b"[" * 100_000, "x.json:1: not JSON that can be read (nested too deeply); FORM"),
-        (b'[\n"\xff"]', "x.json:2: not UTF-8 (byte 0xff); save the file as UTF-8"),
+        (b'[\n"\xff"]', "x.json:2: not UTF-8 (byte 0xff); it may be cp1252 or cp1251: name the right one in data.encoding (or --encoding), or save the file as UTF-8"),
         (b" \n", "x.json:1: the file is empty; expected a list of objects, or questions: FORM"),
         (b"[]", "x.json: there are no rows; expected a list of objects, or questions: FORM"),
         (b'{"data": [{"paragraphs": []}]}', "x.json: there are no rows; expected a list of objects, or questions: FORM"),
@@ -235,7 +235,7 @@ def test_where_a_row_stands(tmp_path, capsys):
 
 
 def test_missing_column_of_a_list(tmp_path):
-    found = 'x.json: [1]: there is no column "text"; did you mean "Text"?'
+    found = 'x.json: [1]: there is no column "text"; did you mean "Text"? The columns are "Text"'
     assert sentence(tmp_path, [{"text": "a"}, {"Text": "a"}], ["text"]) == found
 
 

@@ -159,7 +159,10 @@ def test_a_string_column_that_is_not_utf_8(tmp_path):
 
 def test_missing_and_repeated_columns(tmp_path):
     path = write(tmp_path / "x.parquet", {"txt": ["a"], "label": ["b"]})
-    assert sentence(path, ["text"]) == 'x.parquet: there is no column "text"; did you mean "txt"?'
+    assert (
+        sentence(path, ["text"])
+        == 'x.parquet: there is no column "text"; did you mean "txt"? The columns are "txt", "label"'
+    )
     pq.write_table(pa.table([["a"], ["b"]], names=["text", "text"]), path)
     assert sentence(path) == 'x.parquet: two columns are called "text"; rename one'
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 from array import array
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
@@ -14,7 +15,8 @@ import numpy as np
 from tfpipeline.console import say
 from tfpipeline.data.examples import Example, Rows, Spool
 from tfpipeline.data.readers import read_records
-from tfpipeline.data.records import Record, number, shortened
+from tfpipeline.data.records import Record, number, require_value, shortened
+from tfpipeline.data.row_errors import RowErrors
 from tfpipeline.data.splits import split_rows
 from tfpipeline.errors import UserError
 
@@ -24,20 +26,10 @@ if TYPE_CHECKING:
 _LARGEST_WEIGHT, _SMALLEST_WEIGHT = (
     float(limit) for limit in (np.finfo(np.float32).max, np.finfo(np.float32).tiny)
 )
-
-
-class _Codes:
-    """Numbers of values, in the order of first sight."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[Hashable, int] = {}
-        self._found = array("i")
-
-    def append(self, value: Hashable) -> None:
-        self._found.append(self.numbers.setdefault(value, len(self.numbers)))
-
-    def array(self) -> np.ndarray:
-        return np.frombuffer(self._found, np.int32)
+# What to do about rows of a part that belong together with training rows.
+_TOGETHER = "put all rows of one into the same file"
+_BY = "leave data.split.by out to keep them together"
+_OTHERS = "add rows with another {}"
 
 
 class _Labels:
@@ -88,42 +80,65 @@ class _Labels:
         return np.frombuffer(self._found, np.int32), np.frombuffer(self._counts, np.int32)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How the files of a run are read.
+
+    Attributes:
+        options: the ``data`` section.
+        columns: those that the task reads; None: it reads ``Example.label``.
+        strata: a row's labels.
+        together: roles of columns (``group``, ``text_pair``) whose values a split should keep together.
+        folder: where many rows are kept.
+        prepare: what is made of each row before it is kept.
+        errors: of rows that cannot be used.
+    """
+
+    options: DataOptions
+    columns: Optional[Sequence[str]]
+    strata: Callable[[Example], Collection[Hashable]]
+    together: Sequence[str]
+    folder: Optional[Path]
+    prepare: Optional[Callable[[Example], Example]]
+    errors: RowErrors
+
+
 class _File:
     """A data file's rows, and what splitting needs to know of each."""
 
-    def __init__(
-        self,
-        path: Union[str, Path],
-        options: DataOptions,
-        columns: Optional[Sequence[str]],
-        strata: Callable[[Example], Collection[Hashable]],
-        folder: Optional[Path],
-        prepare: Optional[Callable[[Example], Example]],
-    ) -> None:
+    def __init__(self, path: Union[str, Path], plan: _Plan) -> None:
+        options, errors = plan.options, plan.errors
         roles = {role: getattr(options, role) for role in ("text", "text_pair", "label", "weight", "group")}
-        if columns is not None:
+        if plan.columns is not None:
             roles["label"] = None
-        targets = columns or ()
+        targets = plan.columns or ()
         named = [*(name for name in roles.values() if name is not None), *targets]
-        spool = Spool(folder)
-        self.labels, self.groups = _Labels(), _Codes()
+        spool = Spool(plan.folder)
+        self.labels = _Labels()
+        groups = {role: array("Q") for role in plan.together}
         counts, keys = array("b"), array("Q")
-        blank, first = 0, ""
-        for record in read_records(path, named):
-            example = _example(record, roles, targets)
-            if prepare is not None:
-                example = prepare(example)
+        blank, first, before = 0, "", errors.count
+        for record in read_records(path, named, options.file_options, errors.add):
+            try:
+                example = _example(record, roles, targets)
+                if plan.prepare is not None:
+                    example = plan.prepare(example)
+                labels = plan.strata(example)
+            except UserError as error:
+                errors.add(error)
+                continue
             spool.append(example)
-            self.labels.append(strata(example))
-            if options.split.by == "group":
-                self.groups.append(example.group)
+            self.labels.append(labels)
+            for role, found in groups.items():
+                found.append(_key(getattr(example, role) or ""))
             counts.append(example.weight > 0)
             keys.append(text_key(example))
             if not example.joined_text.strip():
                 blank, first = blank + 1, first or example.place or f"line {example.line}"
         self.rows = spool.rows()
+        self.groups = {role: np.frombuffer(found, np.uint64) for role, found in groups.items()}
         self.counts, self.keys = np.frombuffer(counts, np.bool_), np.frombuffer(keys, np.uint64)
-        if not len(self.rows):
+        if not len(self.rows) and errors.count == before:
             raise UserError(f"{path}: the file has no rows; expected at least one")
         if blank:
             rows = "1 row has" if blank == 1 else f"{blank} rows have"
@@ -147,9 +162,13 @@ def read_data_file(
         folder: where many rows are kept; see :class:`Spool`.
         prepare: what is made of each row before it is kept.
     Raises:
-        UserError: unreadable file, broken row, missing column, weight that is none, no rows; with file and line.
+        UserError: unreadable file, missing column, no rows, rows that cannot be used (the first ten of them); with file
+            and line.
     """
-    return _File(path, options, columns, _own_label, folder, prepare).rows
+    plan = _Plan(options, columns, _own_label, (), folder, prepare, RowErrors())
+    file = _File(path, plan)
+    plan.errors.check()
+    return file.rows
 
 
 def load_splits(
@@ -159,11 +178,12 @@ def load_splits(
     *,
     columns: Optional[Sequence[str]] = None,
     prepare: Optional[Callable[[Example], Example]] = None,
+    together: Optional[str] = None,
 ) -> dict[str, Rows]:
     """The rows to train, validate and test on, each part in the order of its file.
 
     What has no file of its own is split off the training file. Texts that stand in the training part and in
-    another one are counted and warned about: scores on them say little.
+    another one are counted and warned about, as scores on them say little; so are groups.
 
     Args:
         options: the ``data`` section.
@@ -172,59 +192,77 @@ def load_splits(
         folder: where many rows are kept; see :class:`Spool`.
         columns: those that the task reads from ``Example.columns``; None: it reads ``Example.label``.
         prepare: what is made of each row before it is kept.
+        together: the field of :class:`Example` whose equal values stay in one part unless the run file says otherwise,
+            ``text_pair`` say; None: there is none.
     Returns:
         "train", "validation" and "test"; "test" may be empty.
     Raises:
         UserError: as :func:`read_data_file`; or no rows are left for training or validation.
     """
-    strata = strata or _own_label
-    file = _File(options.train, options, columns, strata, folder, prepare)
-    split = options.split
-    fractions = {
-        "validation": 0.0 if options.validation else split.validation,
-        "test": 0.0 if options.test else split.test,
-    }
+    roles = [role for role in dict.fromkeys(("group", together)) if role and getattr(options, role)]
+    plan = _Plan(options, columns, strata or _own_label, roles, folder, prepare, RowErrors())
+    paths = {name: getattr(options, name) for name in ("validation", "test")}
+    files = {name: _File(path, plan) for name, path in {"train": options.train, **paths}.items() if path}
+    plan.errors.check()
+    file, split = files["train"], options.split
+    fractions = {name: 0.0 if name in files else getattr(split, name) for name in paths}
+    groups = _numbered(file.groups[roles[0]]) if roles else np.zeros(len(file.rows), np.int64)
+    by = split.by or _default_split(options, roles, groups, 1 + sum(map(bool, fractions.values())))
     parts = split_rows(
         len(file.rows),
         fractions,
         split.seed,
-        strata=file.labels.rarest() if split.by == "stratified" else None,
-        groups=file.groups.array() if split.by == "group" else None,
+        strata=file.labels.rarest() if by == "stratified" else None,
+        groups=groups if by == "group" else None,
     )
-    if split.by != "group":
+    if by != "group":
         parts = file.labels.keep(parts)
     splits = {name: file.rows.take(parts[name]) for name in ("train", *fractions)}
-    keys = {name: file.keys[parts[name]] for name in splits}
-    counts: dict[str, np.ndarray] = {}
-    for name in fractions:
-        path = getattr(options, name)
-        if path:
-            own = _File(path, options, columns, strata, folder, prepare)
-            splits[name], keys[name], counts[name] = own.rows, own.keys, own.counts
+    counts = {name: file.counts[parts[name]] for name in splits}
+    for name in splits.keys() & files.keys() - {"train"}:
+        splits[name], counts[name] = files[name].rows, files[name].counts
     for name in splits:
         if not len(splits[name]) and (name == "train" or fractions[name]):
-            groups = len(file.groups.numbers)
-            found = f"{groups} groups" if groups else f"{len(file.rows)} rows"
+            found = f"{len(file.rows)} rows" if by != "group" else f"{len(np.unique(groups))} groups"
             raise UserError(
                 f"{options.train}: none of its {found} is left for the {name} part; add rows, change data.split, "
                 f"or name files in data.validation and data.test"
             )
-    counts = {name: file.counts[parts[name]] for name in splits} | counts
     for name, counted in counts.items():
         if len(counted) and not counted.any():
             what = "training" if name == "train" else name
             path = getattr(options, name) or options.train
             raise UserError(f"{path}: no {what} row has a weight above 0; check the column {options.weight}")
-    known = np.sort(keys.pop("train"))
     for name in fractions:
-        places = np.searchsorted(known, keys[name]).clip(max=len(known) - 1)
-        shared = int((known[places] == keys[name]).sum())
-        if shared:
-            say(
-                f"warning: {shared} of {len(keys[name])} {name} rows have a text that is also in the training rows; "
-                f"{name} scores are too good by them"
-            )
+        own = name in files
+        for role in (None, *roles):
+            keys = {part: found.keys if role is None else found.groups[role] for part, found in files.items()}
+            known, asked = keys["train"][parts["train"]], keys[name] if own else keys["train"][parts[name]]
+            shared = int(np.isin(asked, known).sum())
+            if shared:
+                what, advice = "have a text that is also in the training rows", ""
+                if role is not None:
+                    column = shortened(getattr(options, role))
+                    what = f"have the {column} of a training row"
+                    advice = f"; {_TOGETHER if own else _BY if split.by else _OTHERS.format(column)}"
+                say(
+                    f"warning: {shared} of {len(asked)} {name} rows {what}, so {name} scores will be optimistic{advice}"
+                )
     return splits
+
+
+def _default_split(options: DataOptions, roles: Sequence[str], groups: np.ndarray, wanted: int) -> str:
+    """How rows are split where the run file does not say it."""
+    if not roles:
+        return "stratified"
+    # A task's own wish is none where there is no part for it: all questions may be about one context.
+    return "group" if options.group or len(np.unique(groups)) >= wanted else "stratified"
+
+
+def _numbered(keys: np.ndarray) -> np.ndarray:
+    """Each key's number in the order of first sight, int64 [N]."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
 
 
 def _own_label(example: Example) -> Collection[Hashable]:
@@ -233,13 +271,21 @@ def _own_label(example: Example) -> Collection[Hashable]:
 
 def text_key(example: Example) -> int:
     """A number that two rows share whose texts are the same but for case and white space, and hardly any others."""
-    texts = [" ".join(text.lower().split()) for text in (example.text, example.text_pair or "")]
-    digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return _key(example.text, example.text_pair or "")
+
+
+def _key(*texts: str) -> int:
+    """A number that two rows share whose texts are the same but for case and white space, and hardly any others."""
+    folded = [" ".join(text.lower().split()) for text in texts]
+    digest = hashlib.blake2b("\0".join(folded).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
 def _example(record: Record, roles: Mapping[str, Optional[str]], targets: Sequence[str]) -> Example:
     cells = record.columns
+    for role, name in [*roles.items(), *(("label", name) for name in targets)]:
+        if name is not None and role != "weight":  # whose own sentence is better
+            require_value(cells[name], name, record.source)
     value = {role: None if name is None else cells[name] for role, name in roles.items()}
     used = set(roles.values()) - set(targets)
     label, group = value["label"], value["group"]

@@ -7,6 +7,7 @@ from typing import Any, Literal, Optional
 from pydantic import Field, field_validator, model_validator
 
 from tfpipeline.config import PathText, Section
+from tfpipeline.data.records import FileOptions, check_encoding, one_delimiter
 
 
 class SplitOptions(Section):
@@ -21,10 +22,10 @@ class SplitOptions(Section):
     test: float = Field(
         0.0, ge=0, lt=1, description="Share of the training file's rows to test on, if data.test is null."
     )
-    by: Literal["stratified", "group", "random"] = Field(
-        "stratified",
+    by: Optional[Literal["stratified", "group", "random"]] = Field(
+        None,
         description="stratified: each label in the same proportion in every part; group: no group (data.group) in two "
-        "parts; random: neither.",
+        "parts; random: neither; null: group if data.group is named, by context in question answering, else stratified.",
     )
     seed: int = Field(0, ge=0, description="Another seed is another split.")
 
@@ -57,9 +58,37 @@ class DataOptions(Section):
         None, description="Column of the rows' weights in loss and metrics; null: all 1."
     )
     group: Optional[str] = Field(
-        None, description="Column of what must not stand in two parts: an author, a document."
+        None, description="Column with a group ID (an author, a document); a group stays in one split."
     )
+    encoding: str = Field(
+        "utf-8", description="Encoding of text files, as Python names it: utf-8, utf-16, cp1252, gb18030 ..."
+    )
+    delimiter: Optional[str] = Field(
+        None,
+        description='Character between the cells of .csv and .tsv files, such as ";"; null: a comma, and a tab (`\\t`).',
+    )
+    sheet: Optional[str] = Field(None, description="Sheet of .xlsx files; null: the first.")
     split: SplitOptions = SplitOptions()
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_encoding(cls, value: str) -> str:
+        return check_encoding(value)
+
+    @field_validator("delimiter")
+    @classmethod
+    def _is_delimiter(cls, value: Optional[str]) -> Optional[str]:
+        return None if value is None else one_delimiter(value)
+
+    @field_validator("sheet", mode="before")
+    @classmethod
+    def _name_of_sheet(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value
+
+    @property
+    def file_options(self) -> FileOptions:
+        """What the suffix of a data file does not say."""
+        return FileOptions(self.encoding, self.delimiter, self.sheet)
 
     @field_validator("text", "text_pair", "label", "weight", "group", mode="before")
     @classmethod

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.errors import UserError, did_you_mean, nearest, visible
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SHOWN = 40  # characters of a column's name
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_ENCODINGS = ("utf-8", "utf-16", "cp1252", "gb18030", "big5", "shift_jis", "euc_kr", "cp1251")
+_LISTED = 20  # columns of a file
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,124 @@ class Structure(str):
     """The JSON text of a cell that is a list or an object in its file, told from a text that only looks like one."""
 
 
-def require(wanted: Sequence[str], columns: Iterable[str], source: str) -> None:
-    """Raise the sentence for a column that is not there; ``source`` is ``file:line``."""
+class Number(str):
+    """A number as it is written: 1.0 stays 1.0, and an identifier of 30 digits keeps them all."""
+
+
+class NoValue(Number):
+    """What a file with types has where there is no value: NaN, an infinity, a spreadsheet's #N/A."""
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What a file's suffix does not say of it.
+
+    Attributes:
+        encoding: of a text file, as Python calls it.
+        delimiter: the character between the cells of a .csv or .tsv file; None for a comma and a tab.
+        sheet: of a workbook; None for its first one.
+    """
+
+    encoding: str = "utf-8"
+    delimiter: Optional[str] = None
+    sheet: Optional[str] = None
+
+
+def check_encoding(name: str) -> str:
+    """The name of an encoding, as it is.
+
+    Raises:
+        ValueError: it is none of text.
+    """
+    try:
+        "a".encode(name)  # refuses codecs that are of no text, such as base64
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):  # a NUL in the name
+        raise ValueError(
+            f'"{visible(name)}" is no encoding of text; common ones are {", ".join(_ENCODINGS)}'
+        ) from None
+    return name
+
+
+def one_delimiter(text: str) -> str:
+    """The delimiter that a text names, ``\\t`` and ``tab`` among them.
+
+    Raises:
+        ValueError: it is not one character, or one that cannot stand between cells.
+    """
+    text = {"\\t": "\t", "tab": "\t"}.get(text, text)
+    if len(text) != 1 or text in '\r\n"':
+        raise ValueError('must be one character, such as ";" or "\\t" (a tab)')
+    return text
+
+
+def file_options(
+    *, encoding: Optional[str] = None, delimiter: Optional[str] = None, sheet: Optional[str] = None
+) -> dict[str, str]:
+    """Those of :class:`FileOptions` that are given, checked.
+
+    Raises:
+        UserError: one of them can't be.
+    """
+    given = {"encoding": encoding, "delimiter": delimiter, "sheet": sheet}
+    found = {name: value for name, value in given.items() if value is not None}
+    checks = {"encoding": check_encoding, "delimiter": one_delimiter}
+    for name in found.keys() & checks.keys():
+        try:
+            found[name] = checks[name](found[name])
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
+    return found
+
+
+def _raise(error: UserError) -> None:
+    raise error
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a data file is read.
+
+    Attributes:
+        required: columns that every row must have.
+        file: what the suffix does not say.
+        bad_row: is told of each row that cannot be read; where it returns, the rows behind are read.
+    """
+
+    required: Sequence[str] = ()
+    file: FileOptions = FileOptions()
+    bad_row: Callable[[UserError], None] = _raise
+
+
+def require(wanted: Sequence[str], columns: Iterable[str], source: str, hint: str = "") -> None:
+    """Raise the sentence for a column that is not there.
+
+    Args:
+        wanted: columns that must be there.
+        columns: those that are.
+        source: ``file:line``.
+        hint: what may be wrong with the file.
+    """
     columns = list(columns)
     for name in wanted:
         if name not in columns:
-            known = map(shortened, columns)
-            raise UserError(f'{source}: there is no column "{name}"{did_you_mean(name, known)}')
+            guess = did_you_mean(name, map(_cut, columns)) if nearest(name, map(_cut, columns)) else ""
+            shown = ", ".join(f'"{shortened(column)}"' for column in columns[:_LISTED])
+            more = f" and {len(columns) - _LISTED} more" if len(columns) > _LISTED else ""
+            listed = f"The columns are {shown}{more}" if guess else f"; the columns are {shown}{more}"
+            listed = f" {listed}" if guess else listed
+            raise UserError(
+                f'{source}: there is no column "{visible(name)}"{guess}{listed if columns else ""}{hint}'
+            )
+
+
+def require_value(cell: str, column: str, source: str) -> None:
+    """Raise the sentence for a cell that is no value; an empty one is all right."""
+    if isinstance(cell, NoValue):
+        raise UserError(
+            f'{source}: the column "{shortened(column)}" holds {cell}, which is no value; write one, leave it empty (null) if there '
+            "is none, or remove the row"
+        )
 
 
 def number(cell: str) -> float:
@@ -63,37 +175,16 @@ def number(cell: str) -> float:
         return math.nan
 
 
-def shortened(name: str) -> str:
-    """A column's name in a message: where the header is missing, the first row's text stands in its place."""
-    name = " ".join(name.split())
-    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
+def shortened(text: str) -> str:
+    """A name or text of a file in a message: its beginning, with what cannot be seen escaped."""
+    return visible(_cut(text))
+
+
+def _cut(text: str) -> str:
+    # Where the header is missing, the first row's text stands in the place of a name.
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def read_error(path: Path, error: OSError) -> UserError:
     """The sentence for a data file that cannot be read."""
     return UserError(f"cannot read {path}: {error.strerror or error}; check the path of the data file")
-
-
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file with their line ends, without a byte-order mark; lines end at LF only.
-
-    Unlike text mode it splits at no other character (U+2028, a lone CR), so the numbers are those of editors.
-
-    Raises:
-        UserError: the file cannot be read, or is not UTF-8; names the line.
-    """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if number == 1:
-                    if line.startswith(_UTF16_MARKS):
-                        raise UserError(f"{path}:1: the file is UTF-16, not UTF-8; save it as UTF-8")
-                    line = line.removeprefix(_BYTE_ORDER_MARK)
-                try:
-                    yield line.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise UserError(
-                        f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
-                    ) from error
-    except OSError as error:
-        raise read_error(path, error) from error

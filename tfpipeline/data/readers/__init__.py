@@ -1,7 +1,8 @@
 """Readers of data files: one module a format; its file name is the suffix it reads.
 
-A module has ``read(path, required)``, which yields the file's rows as :class:`Record` objects while it reads, and
-raises UserError, with file and line, for a row it cannot read or a row or header without a ``required`` column.
+A module has ``read(path, reading)``, which yields the file's rows as :class:`Record` objects while it reads. It raises
+UserError, with file and line, for a file that it cannot read, or a header without a required column; that for a row that it
+cannot read it gives to ``reading.bad_row``, and goes on if that returns.
 Adding a format is adding a file; only the one that is needed is imported.
 """
 
@@ -9,12 +10,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 from tfpipeline import paths
-from tfpipeline.data.records import Record
+from tfpipeline.data.records import FileOptions, Reading, Record
 from tfpipeline.errors import UserError
 
 
@@ -23,12 +24,19 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def read_records(path: Union[str, Path], required: Sequence[str] = ()) -> Iterator[Record]:
+def read_records(
+    path: Union[str, Path],
+    required: Sequence[str] = (),
+    file: Optional[FileOptions] = None,
+    bad_row: Optional[Callable[[UserError], None]] = None,
+) -> Iterator[Record]:
     """Yield the rows of a data file; its suffix says the format.
 
     Args:
         path: the file.
         required: columns that every row must have.
+        file: what the suffix does not say.
+        bad_row: is told of each row that cannot be read; by default the first one raises.
     Raises:
         UserError: unknown suffix, unreadable or empty file, broken row, missing column; with file and line.
     """
@@ -37,5 +45,7 @@ def read_records(path: Union[str, Path], required: Sequence[str] = ()) -> Iterat
     if suffix not in names():
         known = ", ".join(f".{name}" for name in names())
         raise UserError(f'{path}: cannot tell the format from the suffix "{path.suffix}"; known: {known}')
-    records: Iterator[Record] = importlib.import_module(f"{__name__}.{suffix}").read(path, required)
+    file = file or FileOptions()
+    reading = Reading(required, file) if bad_row is None else Reading(required, file, bad_row)
+    records: Iterator[Record] = importlib.import_module(f"{__name__}.{suffix}").read(path, reading)
     yield from records

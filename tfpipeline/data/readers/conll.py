@@ -3,6 +3,10 @@
 A tab parts the columns of a line that holds one, else runs of blanks do. A record is a sentence. Its columns are called
 by their numbers from 0, and the last one ``-1`` as well; a cell is the JSON list of what the sentence's tokens have
 there. ``tokens`` is column 0 once more, and ``text`` is its cells joined by blanks. The lines ``-DOCSTART-`` between documents are left out.
+
+The format has no comments, but many files do (GermEval 2014, Universal Dependencies, CoNLL-2012), while "#" is a token
+as well. A line that begins with it is a comment if it stands before its sentence's first token and either has another
+number of columns than the file's tokens, or is one of ``# key = value``, ``# newpar``, ``# newdoc``, or ``#`` and an address.
 """
 
 from __future__ import annotations
@@ -12,37 +16,56 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tfpipeline.data.records import Record, Structure, read_lines, require
+from tfpipeline.console import say
+from tfpipeline.data.lines import read_lines
+from tfpipeline.data.records import Reading, Record, Structure, require, shortened
 from tfpipeline.errors import UserError
 
 Sentence = list[tuple[int, list[str]]]  # of each token its line and its cells
 
 _DOCUMENT = "-DOCSTART-"
 _BLANKS = re.compile(" +")  # not str.split(): a token may hold a no-break space
+_COMMENT = re.compile(r"#\s+(?:new(?:par|doc)\b|[\w.:-]+\s+=\s|[a-z]+://)")
+_KNOWN = 10_000  # tags of a file; a column of more different cells holds none
 
 
-def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield the sentences of a CoNLL file; see :mod:`tfpipeline.data.readers`. A record's line is its first token's."""
-    return records(path, required, _of_one_width(path), token=0, names=())
+    hashes = _Hashes(path, reading.file.encoding)
+    found = sentences(path, reading.file.encoding, hashes.is_comment)
+    yield from records(path, reading, found, token=0, names=(), check=hashes.check)
+    hashes.tell()
 
 
 def records(
-    path: Path, required: Sequence[str], found: Iterator[Sentence], *, token: int, names: Sequence[str]
+    path: Path,
+    reading: Reading,
+    found: Iterator[Sentence],
+    *,
+    token: int,
+    names: Sequence[str],
+    check: Callable[[Sentence], None],
 ) -> Iterator[Record]:
     """The records of a file's sentences.
 
     Args:
         path: the file.
-        required: columns that every record must have.
+        reading: how it is read.
         found: its sentences.
         token: the column of the tokens themselves.
         names: further names of the columns, from the first one on.
+        check: raises the sentence for one that can't be read.
     Raises:
         UserError: no sentence, or a required column is not there.
     """
     empty = True
     for sentence in found:
         empty = False
+        try:
+            check(sentence)
+        except UserError as error:
+            reading.bad_row(error)
+            continue
         line = sentence[0][0]
         of_tokens = zip(*(cells for _, cells in sentence))
         listed = [Structure(json.dumps(cells, ensure_ascii=False)) for cells in of_tokens]
@@ -51,7 +74,7 @@ def records(
         columns["-1"] = listed[-1]
         columns["tokens"] = listed[token]
         columns["text"] = " ".join(cells[token] for _, cells in sentence)
-        require(required, columns, f"{path}:{line}")
+        require(reading.required, columns, f"{path}:{line}")
         yield Record(columns, str(path), line)
     if empty:
         raise UserError(
@@ -59,16 +82,18 @@ def records(
         )
 
 
-def sentences(path: Path, left_out: Callable[[str], bool] = lambda line: False) -> Iterator[Sentence]:
+def sentences(path: Path, encoding: str, left_out: Callable[[int, str, bool], bool]) -> Iterator[Sentence]:
     """The sentences of a file.
 
     Args:
         path: the file.
-        left_out: says which lines are no tokens.
+        encoding: of its text.
+        left_out: says which lines are no tokens; of a line that begins with "#" it is given the number, the text, and
+            whether its sentence has begun.
     """
     tokens: Sentence = []
-    for line, text in enumerate(read_lines(path), 1):
-        if left_out(text):
+    for line, text in enumerate(read_lines(path, encoding), 1):
+        if text.startswith("#") and left_out(line, text, bool(tokens)):
             continue
         cells = _cells(text)
         if cells and cells[0] != _DOCUMENT:
@@ -80,18 +105,68 @@ def sentences(path: Path, left_out: Callable[[str], bool] = lambda line: False) 
         yield tokens
 
 
-def _of_one_width(path: Path) -> Iterator[Sentence]:
-    first = width = 0
-    for sentence in sentences(path):
-        if not first:
-            first, width = sentence[0][0], len(sentence[0][1])
+class _Hashes:
+    """Tells a file's comments from its tokens, and says what was taken for which."""
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self._path = path
+        self._line, self._width = _first_token(path, encoding)
+        self._comments, self._first = 0, ""
+        self._tags: set[str] = set()
+        self._unsure: list[tuple[int, str, str]] = []  # tokens that may be comments: line, text, tag
+
+    def is_comment(self, line: int, text: str, within: bool) -> bool:
+        """Whether a line that begins with "#" is a comment; ``within`` a sentence there is none."""
+        if within:
+            return False
+        cells = _cells(text)
+        text = text.strip()
+        if len(cells) == self._width and not _COMMENT.match(text):
+            if cells[0] == "#" and self._width > 1:
+                self._unsure.append((line, text, cells[-1]))
+            return False
+        self._comments += 1
+        self._first = self._first or f'line {line} ("{shortened(text)}")'
+        return True
+
+    def check(self, sentence: Sentence) -> None:
+        """Raise the sentence for a token that has not as many columns as the others."""
         for line, cells in sentence:
-            if len(cells) != width:
+            if len(cells) != self._width:
+                comment = ", or remove the line if it is a comment" if cells[0].startswith("#") else ""
                 raise UserError(
-                    f"{path}:{line}: {len(cells)} columns where the file's first token, in line {first}, has {width}; give each "
-                    "token as many, and put an empty line between sentences"
+                    f"{self._path}:{line}: {len(cells)} columns where the file's first token, in line {self._line}, has "
+                    f"{self._width}; give each token as many, and put an empty line between sentences{comment}"
                 )
-        yield sentence
+            if cells[0] != "#" and len(self._tags) < _KNOWN:
+                self._tags.add(cells[-1])
+
+    def tell(self) -> None:
+        """Say how many comments there were, and which tokens have a tag that no other one has."""
+        if self._comments:
+            lines = "1 line that begins" if self._comments == 1 else f"{self._comments} lines that begin"
+            verb, what = ("was", "a comment") if self._comments == 1 else ("were", "comments")
+            say(f'{self._path}: {lines} with "#" {verb} read as {what}, the first is {self._first}')
+        odd = [one for one in self._unsure if one[2] not in self._tags]
+        if odd and len(self._tags) < _KNOWN:
+            line, text, _ = odd[0]
+            say(
+                f'warning: {self._path}: {len(odd)} line(s) that begin with "#" have {self._width} columns and are read as tokens, with '
+                f'tags that no other token has, the first is line {line} ("{shortened(text)}"); remove them if they are comments'
+            )
+
+
+def _first_token(path: Path, encoding: str) -> tuple[int, int]:
+    """The line of the first token that is surely one, and how many columns it has."""
+    found = (0, 0)
+    for line, text in enumerate(read_lines(path, encoding), 1):
+        cells = _cells(text)
+        if not cells or cells[0] == _DOCUMENT:
+            continue
+        found = found if found[0] and text.startswith("#") else (line, len(cells))
+        if not text.startswith("#"):
+            break
+    return found
 
 
 def _cells(text: str) -> list[str]:

@@ -8,33 +8,36 @@ Format: https://universaldependencies.org/format.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from tfpipeline.data.readers import conll
-from tfpipeline.data.records import Record
+from tfpipeline.data.records import Reading, Record
 from tfpipeline.errors import UserError
 
 NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _FORM = NAMES.index("form")
 
 
-def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield the sentences of a CoNLL-U file; see :mod:`tfpipeline.data.readers`. A record's line is its first word's."""
-    return conll.records(path, required, _sentences(path), token=_FORM, names=NAMES)
 
-
-def _sentences(path: Path) -> Iterator[conll.Sentence]:
-    for sentence in conll.sentences(path, _is_comment):
+    def check(sentence: conll.Sentence) -> None:
         for line, cells in sentence:
             if len(cells) != len(NAMES):
                 raise UserError(
                     f"{path}:{line}: {len(cells)} columns; a word of CoNLL-U has ten, parted by tabs (.conll files may have others)"
                 )
-        words = [(line, cells) for line, cells in sentence if cells[0].isdecimal()]
+
+    found = _sentences(path, reading.file.encoding)
+    yield from conll.records(path, reading, found, token=_FORM, names=NAMES, check=check)
+
+
+def _sentences(path: Path, encoding: str) -> Iterator[conll.Sentence]:
+    """The sentences of a file without what are no words; lines that are not well formed stay."""
+    for sentence in conll.sentences(path, encoding, lambda line, text, within: True):
+        words = [
+            (line, cells) for line, cells in sentence if cells[0].isdecimal() or len(cells) != len(NAMES)
+        ]
         if words:
             yield words
-
-
-def _is_comment(line: str) -> bool:
-    return line.startswith("#")

@@ -1,47 +1,34 @@
-"""Comma-separated values with a header (RFC 4180): quoted cells may hold commas, line breaks and doubled quotes."""
+"""Comma-separated values with a header (RFC 4180): quoted cells may hold commas, line breaks and doubled quotes.
+
+Another character may stand in the place of the comma (``data.delimiter``).
+"""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from tfpipeline.data.records import Record, read_lines, require, shortened
+from tfpipeline.data import tables
+from tfpipeline.data.lines import read_lines
+from tfpipeline.data.records import FileOptions, Reading, Record
 from tfpipeline.errors import UserError
 
 _ADVICE = (
     "put a cell that holds a comma, a quote or a line break in double quotes, and double the quotes in it"
 )
+_ENDS = 'a carriage return alone ends no row here; save the file again as "CSV UTF-8", or put the cell that holds it in quotes'
 _MAX_CELL = min(sys.maxsize, 2**31 - 1)  # Python's default is 131,072 characters; a C long must hold it
 
 
-def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield the rows of a CSV file; see :mod:`tfpipeline.data.readers`. Blank lines are skipped."""
-    rows = _rows(path)
-    line, header = next(rows, (1, []))
-    check_header(header, f"{path}:{line}", required)
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise UserError(
-                f"{path}:{line}: {len(cells)} cells where the header has {len(header)}; {_ADVICE}"
-            )
-        yield Record(dict(zip(header, cells)), str(path), line)
+    yield from tables.records(path, _rows(path, reading.file), reading, advice=_ADVICE)
 
 
-def check_header(header: Sequence[str], source: str, required: Sequence[str]) -> None:
-    """Raise the sentence for a header that is missing, ambiguous, or lacks a required column."""
-    if not header:
-        raise UserError(f"{source}: the file is empty; expected a header and rows")
-    repeated = [name for name, count in Counter(header).items() if count > 1]
-    if repeated:
-        raise UserError(f'{source}: two columns are called "{shortened(repeated[0])}"; rename one')
-    require(required, header, source)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(read_lines(path), strict=True)
+def _rows(path: Path, options: FileOptions) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(read_lines(path, options.encoding), delimiter=options.delimiter or ",", strict=True)
     while True:
         line = reader.line_num + 1
         # The limit is the whole process's, so it is put back before anyone else's code runs.
@@ -49,7 +36,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise UserError(f"{path}:{line}: broken row ({error}); {_ADVICE}") from error
+            # Excel on a Mac of old ended rows with CR, and lines within a cell with LF.
+            advice = _ENDS if "new-line character" in str(error) else _ADVICE
+            raise UserError(f"{path}:{line}: broken row ({error}); {advice}") from error
         finally:
             csv.field_size_limit(limit)
         if cells is None:

@@ -13,13 +13,14 @@ question's ``id`` where it has one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfpipeline.data.readers.jsonl import Number, cell, clean
-from tfpipeline.data.records import Record, read_lines, require, shortened
+from tfpipeline.data.lines import read_lines
+from tfpipeline.data.readers.jsonl import cell, clean
+from tfpipeline.data.records import NoValue, Number, Reading, Record, require, shortened
 from tfpipeline.errors import UserError
 
 _FORM = (
@@ -28,9 +29,9 @@ _FORM = (
 )
 
 
-def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield the rows of a JSON file; see :mod:`tfpipeline.data.readers`."""
-    document = _parse(path)
+    document = _parse(path, reading.file.encoding)
     if isinstance(document, list):
         rows = _objects(document, path)
     elif isinstance(document, dict) and "data" in document:
@@ -39,18 +40,24 @@ def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
         raise UserError(f'{path}: neither a list of objects nor an object with "data"; {_FORM}')
     number = 0
     for number, (place, columns) in enumerate(rows, 1):
-        require(required, columns, f"{path}: {place}")
-        yield Record(columns, str(path), number, place)
+        try:
+            require(reading.required, columns, f"{path}: {place}")
+        except UserError as error:
+            if number == 1:  # nor will the others be any better
+                raise
+            reading.bad_row(error)
+        else:
+            yield Record(columns, str(path), number, place)
     if not number:
         raise UserError(f"{path}: there are no rows; expected a list of objects, or questions: {_FORM}")
 
 
-def _parse(path: Path) -> Any:
-    text = "".join(read_lines(path))
+def _parse(path: Path, encoding: str) -> Any:
+    text = "".join(read_lines(path, encoding))
     if not text.strip():
         raise UserError(f"{path}:1: the file is empty; expected a list of objects, or questions: {_FORM}")
     try:
-        return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Number)
+        return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=NoValue)
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}:{error.lineno}: not JSON ({error.msg}, column {error.colno}); call a file of an object a line .jsonl"

@@ -1,49 +1,53 @@
 """JSON lines: an object a line, its keys are the columns.
 
-Cells are text: numbers as they are written, ``true`` and ``false``, lists and objects as JSON, null as a gap.
+Cells are text: numbers as they are written, ``true`` and ``false``, lists and objects as JSON, null as a gap; NaN
+and the infinities, which JSON does not have but Python writes, are no values (:class:`~tfpipeline.data.records.NoValue`).
 A lone surrogate (half of an escaped pair), which no UTF-8 text can hold, becomes U+FFFD.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfpipeline.data.records import Record, Structure, read_lines, require
+from tfpipeline.data.lines import read_lines
+from tfpipeline.data.records import NoValue, Number, Reading, Record, Structure, require, shortened
 from tfpipeline.errors import UserError
 
 
-def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield the rows of a JSON lines file; see :mod:`tfpipeline.data.readers`. Blank lines are skipped."""
     empty = True
-    for number, text in enumerate(read_lines(path), 1):
+    for number, text in enumerate(read_lines(path, reading.file.encoding), 1):
         if not text.strip():
             continue
-        empty = False
         source = f"{path}:{number}"
-        row = _parse(text, source)
-        columns = {clean(key): cell(value) for key, value in row.items()}
-        require(required, columns, source)
-        yield Record(columns, str(path), number)
+        try:
+            row = _parse(text, source)
+            columns = {clean(key): cell(value) for key, value in row.items()}
+            require(reading.required, columns, source)
+        except UserError as error:
+            if empty:  # nor will the others be any better
+                raise
+            reading.bad_row(error)
+        else:
+            yield Record(columns, str(path), number)
+        empty = False
     if empty:
         raise UserError(f"{path}:1: the file is empty; expected a JSON object a line")
 
 
-class Number(str):
-    """A number as it is written: 1.0 stays 1.0, and an identifier of 30 digits keeps them all."""
-
-
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
-        row = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Number)
+        row = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=NoValue)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
         raise UserError(f"{source}: not a JSON object ({reason}); write one object a line") from error
     if not isinstance(row, dict):
         raise UserError(
-            f'{source}: expected a JSON object such as {{"text": "..."}}, found {text.strip()[:40]}'
+            f'{source}: expected a JSON object such as {{"text": "..."}}, found {shortened(text.strip())}'
         )
     return row
 
@@ -54,6 +58,8 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, NoValue):
+        return value
     if isinstance(value, (list, dict)):
         return Structure(clean(_dump(value)))
     return clean(str(value) if isinstance(value, str) else _dump(value))

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import datetime
 import decimal
-from collections.abc import Iterator, Sequence
+import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfpipeline.data.readers.csv import check_header
-from tfpipeline.data.readers.jsonl import Number, cell
-from tfpipeline.data.records import Record, read_error, shortened
+from tfpipeline.data.readers.jsonl import cell
+from tfpipeline.data.records import NoValue, Number, Reading, Record, read_error, shortened
+from tfpipeline.data.tables import check_header
 from tfpipeline.errors import UserError, explain_missing_extra
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _ROWS = 256  # held at a time; texts may be long
 _BUFFER = 1 << 20  # bytes of a column read ahead; without it a whole row group is
 
 
-def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield the rows of a Parquet file; see :mod:`tfpipeline.data.readers`. A file without rows yields nothing."""
     with explain_missing_extra():
         import pyarrow
@@ -46,7 +48,7 @@ def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
                 page_checksum_verification=True,
             )
             names = table.schema_arrow.names
-            check_header(names, str(path), required)
+            check_header(names, str(path), reading.required)
             for batch in table.iter_batches(_ROWS, use_threads=False):
                 columns = [
                     _cells(column, f'the column "{shortened(name)}"', path, row + 1)
@@ -95,6 +97,8 @@ def _text(value: Any) -> str:
 
 def _json(value: Any) -> Any:
     """A value of pyarrow's as one that the JSON lines reader knows."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return NoValue(json.dumps(value))
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, (list, tuple)):  # tuples are the pairs of a map

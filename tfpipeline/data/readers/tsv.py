@@ -6,24 +6,20 @@ break; a file that quotes such cells is better saved as CSV.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from tfpipeline.data.readers.csv import check_header
-from tfpipeline.data.records import Record, read_lines
-from tfpipeline.errors import UserError
+from tfpipeline.data import tables
+from tfpipeline.data.lines import read_lines
+from tfpipeline.data.records import Reading, Record
+
+_ADVICE = "a TSV cell can hold no tab and no line break, use CSV for texts that do"
 
 
-def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield the rows of a TSV file; see :mod:`tfpipeline.data.readers`. Empty lines are skipped."""
-    rows = ((line, text.rstrip("\r\n").split("\t")) for line, text in enumerate(read_lines(path), 1))
+    delimiter = reading.file.delimiter or "\t"
+    lines = enumerate(read_lines(path, reading.file.encoding), 1)
+    rows = ((line, text.rstrip("\r\n").split(delimiter)) for line, text in lines)
     rows = ((line, cells) for line, cells in rows if cells != [""])
-    line, header = next(rows, (1, []))
-    check_header(header, f"{path}:{line}", required)
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise UserError(
-                f"{path}:{line}: {len(cells)} cells where the header has {len(header)}; a TSV cell can hold no tab "
-                "and no line break, use CSV for texts that do"
-            )
-        yield Record(dict(zip(header, cells)), str(path), line)
+    yield from tables.records(path, rows, reading, advice=_ADVICE)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from tfpipeline.data.records import Record, read_lines, require
+from tfpipeline.data.lines import read_lines
+from tfpipeline.data.records import Reading, Record, require
 
 
-def read(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield the lines of a text file; see :mod:`tfpipeline.data.readers`. An empty file has no rows."""
-    require(required, ["text"], f"{path}:1")
-    for line, text in enumerate(read_lines(path), 1):
+    require(reading.required, ["text"], f"{path}:1")
+    for line, text in enumerate(read_lines(path, reading.file.encoding), 1):
         yield Record({"text": text.rstrip("\r\n")}, str(path), line)

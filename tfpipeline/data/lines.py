@@ -1,0 +1,123 @@
+"""Lines of text files in any encoding, numbered as editors number them."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Union, cast
+
+from tfpipeline.data.records import read_error
+from tfpipeline.errors import UserError
+
+_PIECE = 1 << 16
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_NULS = 0.25  # share of bytes 0 from which on a file is UTF-16
+# Tried in this order on a file that is not in the encoding that it should be in: the stricter ones first.
+_LIKELY = ("utf-8", "gb18030", "big5", "shift_jis", "euc_kr", "cp1252", "cp1251")
+_ADVICE = "name the right one in data.encoding (or --encoding), or save the file as UTF-8"
+
+
+def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
+    """The lines of a file with their line ends, without a byte-order mark.
+
+    Lines end at LF only, or at CR in a file that has none (in its first 64 KiB). Unlike text mode it splits at no
+    other character (U+2028, a lone CR), so the numbers are those of editors.
+
+    Raises:
+        UserError: the file cannot be read, or is not in that encoding; names the line.
+    """
+    encoding = codecs.lookup(encoding).name.removesuffix("-sig")
+    try:
+        with path.open("rb", buffering=_PIECE) as opened:
+            file = cast(io.BufferedReader, opened)
+            start = file.peek(_PIECE)
+            found = _by_its_look(start)
+            if found is not None and found != encoding and not encoding.startswith(("utf-16", "utf-32")):
+                raise UserError(
+                    f"{path}:1: the file is {found.upper()}, not {encoding.upper()}; set data.encoding (or --encoding) to "
+                    f"{found}, or save the file as UTF-8"
+                )
+            lines = _decoded(file, start, path, encoding)
+            for number, line in enumerate(lines):
+                yield line.removeprefix("\ufeff") if number == 0 else line
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
+def _by_its_look(start: bytes) -> str | None:
+    """The encoding that a file begins like, where that can be told: by a mark, or by the zeros of UTF-16."""
+    for mark, name in _MARKS.items():
+        if start.startswith(mark):
+            return name
+    if start[:1000].count(0) <= _NULS * len(start[:1000]):
+        return None
+    return "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
+
+
+def _decoded(file: io.BufferedReader, start: bytes, path: Path, encoding: str) -> Iterator[str]:
+    if "\n".encode(encoding) != b"\n":  # a byte 10 may be a part of any character
+        yield from _split(_wide(file, path, encoding), "\r" if _has_cr_only(start, encoding) else "\n")
+        return
+    ends_with_cr = b"\r" in start and b"\n" not in start
+    lines: Iterable[bytes] = _split(iter(lambda: file.read(_PIECE), b""), b"\r") if ends_with_cr else file
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise _not_decoded(path, number, error, encoding, start, line) from error
+
+
+def _has_cr_only(start: bytes, encoding: str) -> bool:
+    text = start.decode(encoding, "ignore")
+    return "\r" in text and "\n" not in text
+
+
+def _wide(file: io.BufferedReader, path: Path, encoding: str) -> Iterator[str]:
+    """Pieces of a file whose characters have several bytes each, decoded."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line = 1
+    while True:
+        piece, state = file.read(_PIECE), decoder.getstate()
+        try:
+            text = decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            decoder.setstate(state)
+            decoder.errors = "replace"
+            line += decoder.decode(piece, final=not piece).partition("\ufffd")[0].count("\n")
+            raise _not_decoded(path, line, error, encoding) from error
+        line += text.count("\n")
+        if text:
+            yield text
+        if not piece:
+            return
+
+
+def _split(pieces: Iterable[Any], end: Union[str, bytes]) -> Iterator[Any]:
+    """Lines with their ends, of pieces of text or of bytes."""
+    rest: Any = end[:0]
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(end)
+        yield from (line + end for line in lines)
+    if rest:
+        yield rest
+
+
+def _not_decoded(
+    path: Path, line: int, error: UnicodeDecodeError, encoding: str, start: bytes = b"", text: bytes = b""
+) -> UserError:
+    byte = error.object[error.start]
+    sample = start[: start.rfind(b"\n") + 1] + text
+    likely = [name for name in _LIKELY if codecs.lookup(name).name != encoding and _reads(name, sample)]
+    guess = f"it may be {' or '.join(likely)}: " if sample and likely else ""
+    return UserError(f"{path}:{line}: not {encoding.upper()} (byte 0x{byte:02x}); {guess}{_ADVICE}")
+
+
+def _reads(encoding: str, sample: bytes) -> bool:
+    """Whether bytes are text in an encoding, without the control characters of ISO 8859."""
+    try:
+        text = sample.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return not any("\x80" <= character < "\xa0" for character in text)
