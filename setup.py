@@ -36,6 +36,7 @@ TRAIN = [
     "pyarrow>=26.0",
     "transformers>=5.23,<6",  # the reference that a checkpoint's tokenizer is compared with; works without it
 ]
+EXCEL = ["openpyxl>=3.1.5"]
 # The TPU build of TensorFlow is a package of its own, one version behind.
 TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith("tensorflow~"))]
 SERVE = ["tensorflow~=2.21.0", "tensorflow-serving-api~=2.21.0"]
@@ -72,9 +73,10 @@ setup(
     extras_require={
         "train": heavy(TRAIN),
         "tpu": heavy(TPU),
+        "excel": EXCEL,  # reading .xlsx files
         "serve": heavy(SERVE),
         "dev": heavy(DEV),
-        "all": heavy(TRAIN, SERVE, DEV),
+        "all": heavy(TRAIN, EXCEL, SERVE, DEV),
     },
     entry_points={"console_scripts": ["tfpipeline = tfpipeline.cli:main"]},
     classifiers=[

@@ -1,0 +1,118 @@
+"""Excel workbooks: one sheet, its first row the header; needs openpyxl.
+
+Cells are what a CSV file would have of them: whole numbers without a point, others with 15 digits at most, dates and
+times as ISO 8601, TRUE and FALSE, of a formula the value that was saved with it. An error (#N/A) is no value
+(:class:`~tfpipeline.data.records.NoValue`). A record's line is the number of its row, from 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import warnings
+import xml.etree.ElementTree
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfpipeline.console import say
+from tfpipeline.data import tables
+from tfpipeline.data.records import NoValue, Reading, Record, read_error, shortened
+from tfpipeline.errors import UserError, did_you_mean, explain_missing_extra
+
+_WHOLE = 1e15  # below, every whole number has all its digits
+# What openpyxl raises for a file that is none of its own, or damaged.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, xml.etree.ElementTree.ParseError, KeyError, ValueError, TypeError)
+
+
+def read(path: Path, reading: Reading) -> Iterator[Record]:
+    """Yield the rows of a workbook's sheet; see :mod:`tfpipeline.data.readers`. Blank rows are skipped."""
+    with explain_missing_extra():
+        import openpyxl
+
+    try:
+        with path.open("rb") as file:
+            try:
+                with _quiet():
+                    book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            except _DAMAGED as error:
+                raise _damaged(path, error) from error
+            rows = _rows(_sheet(book, path, reading.file.sheet), path)
+            yield from tables.records(path, rows, reading, advice="give each column a name in the header")
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """openpyxl warns of all that it leaves out: formats, drawings, validation; none of it is a cell."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: not an Excel workbook, or a damaged or protected one ({error}); save it as .xlsx again"
+    )
+
+
+def _sheet(book: Any, path: Path, name: str | None) -> Any:
+    names = [sheet.title for sheet in book.worksheets]
+    if not names:
+        raise UserError(f"{path}: the workbook has no sheet of cells; save it again with one")
+    if name is None:
+        if len(names) > 1:
+            others = ", ".join(f'"{shortened(other)}"' for other in names[1:])
+            say(
+                f'{path}: reading the first sheet, "{shortened(names[0])}"; for another one ({others}) set data.sheet (or '
+                "--sheet)"
+            )
+        return book.worksheets[0]
+    if name not in names:
+        raise UserError(f'{path}: there is no sheet "{name}"{did_you_mean(name, names)}')
+    return book.worksheets[names.index(name)]
+
+
+def _rows(sheet: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a sheet from the header on, none narrower than that."""
+    sheet.reset_dimensions()  # many programs write wrong ones, and rows beyond them would be left out
+    rows = enumerate(sheet.iter_rows(), 1)
+    width = 0
+    while True:
+        try:
+            with _quiet():
+                number, row = next(rows, (0, ()))
+                cells = [_text(cell) for cell in row]
+        except _DAMAGED as error:
+            raise _damaged(path, error) from error
+        if not number:
+            return
+        while len(cells) > width and not cells[-1].strip():
+            cells.pop()
+        if width or cells:
+            width = width or len(cells)
+            yield number, cells + [""] * (width - len(cells))
+
+
+def _text(cell: Any) -> str:
+    value = cell.value
+    if value is None:
+        return ""
+    if cell.data_type == "e":
+        return NoValue(value)
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < _WHOLE else f"{value:.15g}"
+    if isinstance(value, datetime.datetime):
+        midnight = value.time() == datetime.time()
+        return value.date().isoformat() if midnight else value.isoformat(" ", "seconds")
+    if isinstance(value, datetime.timedelta):
+        seconds = round(value.total_seconds())
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return value.isoformat() if isinstance(value, datetime.time) else str(value)
