@@ -50,6 +50,8 @@ class Task(abc.ABC):
         offsets: those of the answers that are places in a text, counted in code points -> the text, ``text`` or
             ``text_pair``. A task with some is given the texts and where each token stands in them.
         data_defaults: what columns are called that the run file's ``data`` section does not name (``text``, ``label``).
+        together: the field of an ``Example`` whose equal values a split keeps in one part, such as ``text_pair`` for
+            questions about one context; None where rows stand alone. The run file's ``split.by`` overrides it.
     """
 
     Options: ClassVar[type[Section]]
@@ -58,6 +60,7 @@ class Task(abc.ABC):
     alone: ClassVar[bool] = False
     offsets: Mapping[str, str] = {}
     data_defaults: ClassVar[Mapping[str, str]] = {}
+    together: ClassVar[str | None] = None
 
     def __init__(self, options: Any, learnt: Any = None) -> None:
         self.options, self._learnt = options, learnt
@@ -101,6 +104,7 @@ class Task(abc.ABC):
             folder,
             columns=cls.columns(options),
             prepare=functools.partial(cls.prepared, options),
+            together=cls.together,
         )
 
     @classmethod

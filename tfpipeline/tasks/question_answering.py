@@ -24,7 +24,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tfpipeline.config import Section
 from tfpipeline.data.records import Structure, shortened
-from tfpipeline.errors import UserError
+from tfpipeline.errors import UserError, at_the_ends
 from tfpipeline.tasks import _spans
 from tfpipeline.tasks.base import Task
 
@@ -90,6 +90,7 @@ class QuestionAnswering(Task):
     Options = QuestionAnsweringOptions
     best_metric = "f1"
     alone = True
+    together = "text_pair"  # questions about a context that was trained on are easier than others
     offsets: Mapping[str, str] = dict.fromkeys(("start", "end", "starts", "ends"), "text_pair")
     data_defaults: ClassVar[Mapping[str, str]] = {
         "text": "question",
@@ -384,7 +385,7 @@ def _answer(one: Any, context: str, source: str) -> tuple[int, str]:
             f"{source}: an answer is {_spans.shown(one)}; expected a text that is not empty, and no answer at all "
             "for a question without one"
         )
-    what = f'the answer "{shortened(text)}"'
+    what = f'the answer "{shortened(text)}"{at_the_ends(text)}'
     if start is None:
         start = next(_places(context, text), context.find(text))
         if start < 0:
