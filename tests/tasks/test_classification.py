@@ -134,3 +134,47 @@ def test_a_label_that_training_lacks():
     with pytest.raises(UserError) as caught:
         learnt.targets(examples("cc"))
     assert str(caught.value) == 'rows.csv:2: unknown label "cc", which no training row has; known: aa, bb'
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["1", "0", "1.0"], 'rows.csv:4: the label "1.0" is the same value as "1" (rows.csv:2); use one spelling'),
+        (["true", "0", "1"], 'rows.csv:2: the label "true" is the same value as "1" (rows.csv:4); use'),
+        (["7", "0", "False"], 'rows.csv:4: the label "False" is the same value as "0" (rows.csv:3); use'),
+        (["01", "1", "2"], 'rows.csv:3: the label "1" is the same value as "01" (rows.csv:2); use'),
+        (["a", "b", "a\u200b"], 'rows.csv:4: the label "a\\u200b" differs from "a" (rows.csv:2) only in characters that look alike'),
+        (["café", "b", "cafe\u0301"], 'rows.csv:2: the label "café" differs from "cafe\u0301" (rows.csv:4) only in characters'),
+        (["1", "0", "nan"], 'rows.csv:4: the label "nan" stands among numbers, where it is no value'),
+    ],
+)  # fmt: skip
+def test_one_value_in_two_spellings(labels, message):
+    with pytest.raises(UserError) as caught:
+        Classification.from_examples(ClassificationOptions(), examples(*labels))
+    assert str(caught.value).startswith(message)
+    named = ClassificationOptions(labels=labels)
+    assert Classification.from_examples(named, examples(*labels)).labels == tuple(labels)
+
+
+@pytest.mark.parametrize(
+    "labels", [["true", "false"], ["1.0", "2.0"], ["nan", "deu"], ["new york", "newyork"]]
+)
+def test_values_that_differ(labels):
+    assert Classification.from_examples(ClassificationOptions(), examples(*labels)).labels == tuple(
+        sorted(labels)
+    )
+
+
+def test_the_same_value_is_what_was_meant():
+    learnt = Classification.from_examples(ClassificationOptions(), examples("0", "1", "12"))
+    with pytest.raises(UserError, match=r'unknown label "1\.0", which no training row has; did you mean "1"'):
+        learnt.targets(examples("1.0"))
+
+
+def test_each_row_is_looked_at():
+    options, (row,) = ClassificationOptions(labels=["a", "b"]), examples("a")
+    assert Classification.prepared(options, row) is row
+    for labels, message in ((None, "has no label"), ("c", 'unknown label "c"')):
+        with pytest.raises(UserError, match=message):
+            Classification.prepared(options, examples(labels)[0])
+    assert Classification.prepared(ClassificationOptions(), examples("c")[0]).label == "c"

@@ -123,6 +123,8 @@ def test_columns_of_zeros_and_ones():
             examples("a,b", "b,a"),
             'every training row has the same labels ("a, b"), so there is nothing to learn',
         ),
+        ({}, examples("b", "[1, 1.0]"), 'rows.csv:3: the label "1.0" is the same value as "1" (rows.csv:3)'),
+        ({}, examples("b", '["a", NaN]'), "rows.csv:3: the label NaN is not text; write names only"),
         ({}, examples("a", "[" * 100_000), "rows.csv:3: the labels [[["),
         (
             {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,7 +11,8 @@ from pydantic import Field
 
 from tfpipeline.config import Section
 from tfpipeline.console import say
-from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.data.records import number, shortened
+from tfpipeline.errors import UserError, alike, did_you_mean
 from tfpipeline.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -89,7 +91,17 @@ class LabelCounts:
 def unknown_label(named: Any, example: Example, label: str, known: Sequence[str]) -> str:
     """The sentence for a label that is none of the task's; ``named``: whether the run file names them."""
     why = "" if named else ", which no training row has"
-    return f'{example.source}: unknown label "{label}"{why}{did_you_mean(label, known)}'
+    same = next((other for other in known if _value(other) == _value(label)), None)
+    meant = did_you_mean(label if same is None else same, known)
+    return f'{example.source}: unknown label "{shortened(label)}"{why}{meant}'
+
+
+def require_label(example: Example, named: Sequence[str] | None) -> None:
+    """Raise the sentence for a row without a label, or with one that is none of those that the run file names."""
+    if example.label is None:
+        raise UserError(f"{example.source}: the row has no label; write one or remove the row")
+    if named is not None and example.label not in named:
+        raise UserError(unknown_label(named, example, example.label, named))
 
 
 def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) -> None:
@@ -115,16 +127,37 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
             f'no training row has the label "{absent[0]}" of {field}; remove it or add rows for it'
         )
     # Two spellings of one label would silently become two classes; who means them so can say so.
-    seen: dict[str, str] = {}
+    seen: dict[Any, str] = {}
     for label in labels if field is None else ():
-        other = seen.setdefault(" ".join(label.casefold().split()), label)
+        other = seen.setdefault(_value(label), label)
         if other != label:
             raise UserError(
-                f'{counts.first[label]}: the label "{label}" differs from "{other}" ({counts.first[other]}) only in case or '
-                "white space; use one spelling, or name both in task.labels if they are different labels"
+                f'{counts.first[label]}: the label "{shortened(label)}" {_differs(label, other, counts.first[other])}; use one '
+                "spelling, or name both in task.labels if they are different labels"
+            )
+        if label.casefold() == "nan" and all(_value(one)[0] for one in labels if one != label):
+            raise UserError(
+                f'{counts.first[label]}: the label "{label}" stands among numbers, where it is no value; write a number or remove '
+                "the row, or name all labels in task.labels if it is one"
             )
     lonely = [label for label in labels if counts.rows[label] == 1]
     if lonely:
         shown = ", ".join(f'"{label}" ({counts.first[label]})' for label in lonely[:_SHOWN])
         more = f" and {len(lonely) - _SHOWN} more" if len(lonely) > _SHOWN else ""
         say(f"warning: only one training row has the label {shown}{more}: too few to learn from")
+
+
+def _value(label: str) -> tuple[bool, Any]:
+    """What labels share that are one value written in several ways, and whether it is a number, as true and false are."""
+    value = {"true": 1.0, "false": 0.0}.get(label.casefold(), number(label))
+    return (False, alike(label)) if math.isnan(value) else (True, value)
+
+
+def _differs(label: str, other: str, source: str) -> str:
+    """How a label differs from another one of the same value, in words."""
+    named = f'"{shortened(other)}" ({source})'
+    if _value(label)[0]:
+        return f"is the same value as {named}"
+    seen = " ".join(label.casefold().split()) == " ".join(other.casefold().split())
+    what = "case or white space" if seen else "characters that look alike or cannot be seen"
+    return f"differs from {named} only in {what}"

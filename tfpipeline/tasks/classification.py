@@ -15,7 +15,14 @@ from pydantic import Field
 
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import write_text
-from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels, unknown_label
+from tfpipeline.tasks._pooled import (
+    LabelCounts,
+    PooledOptions,
+    PooledTask,
+    check_labels,
+    require_label,
+    unknown_label,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -59,6 +66,11 @@ class Classification(PooledTask):
         self.labels = tuple(labels)
         self.outputs = len(self.labels)
         self._index = {label: index for index, label in enumerate(self.labels)}
+
+    @classmethod
+    def prepared(cls, options: ClassificationOptions, example: Example) -> Example:
+        require_label(example, options.labels)
+        return example
 
     @classmethod
     def from_examples(cls, options: ClassificationOptions, examples: Sequence[Example]) -> Classification:
@@ -109,11 +121,11 @@ class Classification(PooledTask):
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         indices = np.empty(len(examples), np.int32)
         for row, example in enumerate(examples):
-            if example.label is None:
-                raise UserError(f"{example.source}: the row has no label")
-            if example.label not in self._index:
-                raise UserError(unknown_label(self.options.labels, example, example.label, self.labels))
-            indices[row] = self._index[example.label]
+            require_label(example, None)
+            label = str(example.label)
+            if label not in self._index:
+                raise UserError(unknown_label(self.options.labels, example, label, self.labels))
+            indices[row] = self._index[label]
         return {"label": indices}
 
     def weights(self, examples: Sequence[Example], *, training: bool) -> np.ndarray:

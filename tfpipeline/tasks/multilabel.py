@@ -17,8 +17,9 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from tfpipeline.data.readers.jsonl import clean
-from tfpipeline.data.records import shortened
+from tfpipeline.data.records import NoValue, shortened
 from tfpipeline.errors import UserError
+from tfpipeline.tasks import _spans
 from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels, unknown_label
 
 if TYPE_CHECKING:
@@ -104,6 +105,13 @@ class MultiLabel(PooledTask):
     @classmethod
     def strata(cls, options: MultiLabelOptions, example: Example) -> Collection[Hashable]:
         return _labels(options, example)
+
+    @classmethod
+    def prepared(cls, options: MultiLabelOptions, example: Example) -> Example:
+        for label in _labels(options, example):
+            if options.labels is not None and label not in options.labels:
+                raise UserError(unknown_label(options.labels, example, label, options.labels))
+        return example
 
     @classmethod
     def from_examples(cls, options: MultiLabelOptions, examples: Sequence[Example]) -> MultiLabel:
@@ -266,7 +274,7 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
     else:
         try:
             # A label that looks like a number is one that is called so.
-            found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+            found = json.loads(text, parse_int=str, parse_float=str, parse_constant=NoValue)
         except (ValueError, RecursionError) as error:
             error = error if isinstance(error, ValueError) else ValueError("nested too deeply")
             raise UserError(
@@ -274,9 +282,9 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
                 f'["a", "b"], or with "{options.separator}" between them'
             ) from error
         for label in found:
-            if not isinstance(label, str):
+            if not isinstance(label, str) or isinstance(label, NoValue):
                 raise UserError(
-                    f"{example.source}: the label {json.dumps(label)[:40]} is not text; write names only"
+                    f"{example.source}: the label {_spans.shown(label)} is not text; write names only"
                 )
     stripped = (clean(label).strip() for label in found)
     return list(dict.fromkeys(label for label in stripped if label))
@@ -286,7 +294,7 @@ def _is_given(example: Example, column: str) -> bool:
     cell = example.columns[column].strip().lower()
     if cell not in _GIVEN:
         raise UserError(
-            f'{example.source}: the column "{column}" holds "{example.columns[column]}"; expected 0 or 1'
+            f'{example.source}: the column "{column}" holds "{shortened(example.columns[column])}"; expected 0 or 1'
         )
     return _GIVEN[cell]
 

@@ -19,7 +19,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.tasks.base import Task
 
 if TYPE_CHECKING:
-    from tfpipeline.data import Example, Rows
+    from tfpipeline.data import Example
     from tfpipeline.data.options import DataOptions
 
 
@@ -66,22 +66,9 @@ class Pair(Task):
 
     @classmethod
     def prepared(cls, options: PairOptions, example: Example) -> Example:
+        if not (example.text_pair or "").strip():
+            raise UserError(f"{example.source}: the row has no second text; complete it or remove it")
         return _answer(options).prepared(options.answer, example)
-
-    @classmethod
-    def load_splits(
-        cls, options: PairOptions, data: DataOptions, folder: Path | None = None
-    ) -> dict[str, Rows]:
-        splits = super().load_splits(options, data, folder)
-        for rows in splits.values():
-            _require_pairs(rows)
-        return splits
-
-    @classmethod
-    def read(cls, options: PairOptions, data: DataOptions, path: str | Path) -> Rows:
-        rows = super().read(options, data, path)
-        _require_pairs(rows)
-        return rows
 
     @classmethod
     def from_examples(cls, options: PairOptions, examples: Sequence[Example]) -> Task:
@@ -90,12 +77,6 @@ class Pair(Task):
     @classmethod
     def load(cls, options: PairOptions, directory: Path) -> Task:
         return _answer(options).load(options.answer, directory)
-
-
-def _require_pairs(rows: Rows) -> None:
-    for example in rows:
-        if not (example.text_pair or "").strip():
-            raise UserError(f"{example.source}: the row has no second text; complete it or remove it")
 
 
 def _answer(options: PairOptions) -> type[Task]:

@@ -59,6 +59,11 @@ class Regression(PooledTask):
         return ()  # numbers are no classes: the split is random
 
     @classmethod
+    def prepared(cls, options: RegressionOptions, example: Example) -> Example:
+        _value(example)
+        return example
+
+    @classmethod
     def from_examples(cls, options: RegressionOptions, examples: Sequence[Example]) -> Regression:
         values = _values(examples)
         weights = np.fromiter((example.weight for example in examples), np.float64, len(examples))
@@ -152,17 +157,21 @@ class Regression(PooledTask):
 
 def _values(examples: Sequence[Example]) -> np.ndarray:
     """The rows' numbers, float64 [N], each within what 32 bits hold."""
-    values = np.empty(len(examples))
-    for row, example in enumerate(examples):
-        if example.label is None:
-            raise UserError(f"{example.source}: the row has no number in the label column")
-        value = number(example.label)
-        if not abs(value) <= _LARGEST:  # also when it is NaN
-            raise UserError(
-                f'{example.source}: the label "{shortened(example.label)}" is no finite number (32 bits); correct the row or remove it'
-            )
-        values[row] = value
-    return values
+    return np.fromiter(map(_value, examples), np.float64, len(examples))
+
+
+def _value(example: Example) -> float:
+    """A row's number."""
+    if example.label is None:
+        raise UserError(
+            f"{example.source}: the row has no number in the label column; write one or remove the row"
+        )
+    value = number(example.label)
+    if not abs(value) <= _LARGEST:  # also when it is NaN
+        raise UserError(
+            f'{example.source}: the label "{shortened(example.label)}" is no finite number (32 bits); correct the row or remove it'
+        )
+    return value
 
 
 TASK: type[Any] = Regression
