@@ -24,6 +24,7 @@ from tfpipeline.errors import UserError, explain_missing_extra
 
 if TYPE_CHECKING:
     from tfpipeline.data import Record
+    from tfpipeline.data.records import FileOptions
 
 app = typer.Typer(
     name="tfpipeline",
@@ -41,6 +42,13 @@ _SETTINGS = typer.Option(
     metavar="KEY=VALUE",
     help="For a checkpoint: what its files do not say, e.g. data.text=review, text.max_length=128.",
 )
+_ENCODING = typer.Option(
+    None, "--encoding", help="Encoding of a text file: utf-8, utf-16, cp1252, gb18030 ..."
+)
+_DELIMITER = typer.Option(
+    None, "--delimiter", help='Character between the cells of a .csv or .tsv file, e.g. ";".'
+)
+_SHEET = typer.Option(None, "--sheet", help="Sheet of an .xlsx file; by default the first.")
 
 
 def _version(asked: bool) -> None:
@@ -127,18 +135,23 @@ def train(
         from tfpipeline.training.supervise import supervise as keep_running
 
         raise typer.Exit(keep_running([word for word in sys.argv[1:] if word != "--supervise"]))
+    with explain_missing_extra():
+        from tfpipeline.training.rows import read_new_rows, read_rows
+
+        # Workers meet before they read, or the first would wait for the slowest disk.
+        rows = read_rows(run_config) if dry_run else read_new_rows(run_config) if cluster is None else None
     _tensorflow()
     if dry_run:
         from tfpipeline.training.planning import plan
 
-        print(plan(run_config, cluster).text())
+        print(plan(run_config, cluster, rows).text())
         return
     from tfpipeline.training.interruption import Interrupted, WorkersLost
     from tfpipeline.training.loop import train as run
     from tfpipeline.training.supervise import TRY_AGAIN
 
     try:
-        run(run_config, cluster=cluster, wait=wait)
+        run(run_config, cluster=cluster, wait=wait, rows=rows)
     except Interrupted as stopped:
         print(str(stopped), file=sys.stderr)
         raise typer.Exit(130) from None
@@ -158,8 +171,17 @@ def evaluate(
         help="The folder to write the report into; by default the run's own. A checkpoint's is written only with it.",
     ),
     overrides: Optional[list[str]] = _SETTINGS,
+    encoding: Optional[str] = _ENCODING,
+    delimiter: Optional[str] = _DELIMITER,
+    sheet: Optional[str] = _SHEET,
 ) -> None:
     """Report a run before and after fine-tuning, beside a baseline."""
+    with explain_missing_extra():
+        from tfpipeline.data.records import file_options
+        from tfpipeline.training.rows import read_more_rows
+
+        reading = file_options(encoding=encoding, delimiter=delimiter, sheet=sheet)
+        rows = None if data is None else read_more_rows(run_directory, data, reading)
     _tensorflow()
     from tfpipeline.evaluation import evaluate as run
 
@@ -170,6 +192,8 @@ def evaluate(
         overrides=[*map(_said, overrides or [])],
         to=to,
         show=print,
+        reading=reading,
+        rows=rows,
     )
     if to is not None and report.path is None:
         raise typer.Exit(2)
@@ -217,13 +241,17 @@ def predict(
     inputs: Optional[list[Path]] = typer.Option(
         None,
         "--input",
-        help="A .txt file (a text a line), .csv, .tsv, .jsonl, .parquet, .conll, .conllu or .json (SQuAD); may be repeated.",
+        help="A .txt file (a text a line), .csv, .tsv, .xlsx, .jsonl, .parquet, .conll, .conllu or .json (SQuAD); may be "
+        "repeated.",
     ),
     column: str = typer.Option("text", help="The text column of a file that has columns."),
     pair_column: Optional[str] = typer.Option(None, help="The second text's column, for models of pairs."),
     separator: str = typer.Option(
         " ", help='What joins the tokens of cells that are lists of them; "" for Chinese.'
     ),
+    encoding: Optional[str] = _ENCODING,
+    delimiter: Optional[str] = _DELIMITER,
+    sheet: Optional[str] = _SHEET,
     pair: Optional[str] = typer.Option(
         None, help="The second text of all texts that come from no file: a context, for questions."
     ),
@@ -261,14 +289,11 @@ def predict(
             "--pair-column is for the rows of files; give the second text of texts that come from no file with --pair alone"
         )
     from tfpipeline import predictors
+    from tfpipeline.data.records import FileOptions, file_options
 
-    rows = _rows(
-        texts or [],
-        inputs or [],
-        [column, *([pair_column] if pair_column else [])],
-        separator,
-        _said(pair or ""),
-    )
+    reading = FileOptions(**file_options(encoding=encoding, delimiter=delimiter, sheet=sheet))
+    columns = [column, *([pair_column] if pair_column else [])]
+    rows = _rows(texts or [], inputs or [], columns, reading, separator, _said(pair or ""))
     has_pairs = bool(pair_column) or pair is not None
     escape = not _is_utf8(sys.stdout.encoding)
     if target is not None:
@@ -286,7 +311,7 @@ def predict(
 
 
 def _rows(
-    texts: list[str], files: list[Path], columns: list[str], separator: str, pair: str
+    texts: list[str], files: list[Path], columns: list[str], reading: FileOptions, separator: str, pair: str
 ) -> Iterator[tuple[str, str]]:
     if texts:
         yield from ((_said(text), pair) for text in texts)
@@ -300,22 +325,23 @@ def _rows(
         from tfpipeline.data import read_records
 
         for file in files:
-            for record in read_records(file, columns):
+            for record in read_records(file, columns, reading):
                 first, *second = (_text_of(record, column, separator) for column in columns)
                 yield first, second[0] if second else ""
 
 
 def _text_of(record: Record, column: str, separator: str) -> str:
     """The text of a cell; tokens are joined, as they are in training."""
-    from tfpipeline.data.records import Structure, shortened
+    from tfpipeline.data.records import Structure, require_value, shortened
 
     cell = record.columns[column]
+    require_value(cell, column, record.source)
     if not isinstance(cell, Structure):
         return cell
     tokens = json.loads(cell)
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise UserError(
-            f'{record.source}: the column "{column}" holds {shortened(cell)}; expected a text, or a list of tokens'
+            f'{record.source}: the column "{shortened(column)}" holds {shortened(cell)}; expected a text, or a list of tokens'
         )
     return separator.join(tokens)
 

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tfpipeline.files import require_writable
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.opening import open_run
+from tfpipeline.training.rows import check_targets
 from tfpipeline.training.run import Run
 
 MISTAKES = 20  # listed in the report
@@ -34,6 +35,8 @@ def evaluate(
     overrides: Sequence[str] = (),
     to: AnyPath | None = None,
     show: Callable[[str], object] | None = None,
+    reading: Mapping[str, str] = {},
+    rows: Rows | None = None,
 ) -> Report:
     """Compare a run's model before and after fine-tuning, or score a fine-tuned checkpoint as it is.
 
@@ -49,6 +52,8 @@ def evaluate(
         to: the folder to write the report into, made if it is not there; by default a run's own directory. A
             checkpoint's directory is left alone, so that without ``to`` its report is not written.
         show: called with the report's text as soon as the scores are known.
+        reading: of the data file, ``encoding``, ``delimiter`` or ``sheet``, where they are not the run's.
+        rows: those of the data file, where they were read already.
     Returns:
         The report; its ``path`` says where it was written.
     Raises:
@@ -58,7 +63,7 @@ def evaluate(
     if folder is not None:
         require_writable(folder)
     run = run if isinstance(run, Run) else open_run(run, overrides)
-    report = compare(run, data, baseline=baseline)
+    report = compare(run, data, baseline=baseline, reading=reading, rows=rows)
     if show is not None:
         show(report.text())
     folder = folder or run.reports
@@ -74,7 +79,14 @@ def evaluate(
     return dataclasses.replace(report, path=path)
 
 
-def compare(run: Run, data: AnyPath | None = None, *, baseline: bool = True) -> Report:
+def compare(
+    run: Run,
+    data: AnyPath | None = None,
+    *,
+    baseline: bool = True,
+    reading: Mapping[str, str] = {},
+    rows: Rows | None = None,
+) -> Report:
     """The report of :func:`evaluate`, which is not shown, written or drawn yet."""
     if not run.has_weights("best"):
         raise UserError(
@@ -91,8 +103,11 @@ def compare(run: Run, data: AnyPath | None = None, *, baseline: bool = True) -> 
         split = "test" if run.has_split("test") else "validation"
         examples, name = run.examples(split), f"{split} rows"
     else:
-        examples = tasks.find(options.name).read(options, run.config.data, paths.local(data))
-        name = str(data)
+        if rows is None:
+            columns = run.config.data.model_copy(update=dict(reading))
+            rows = tasks.find(options.name).read(options, columns, paths.local(data))
+            check_targets(task, [rows])
+        examples, name = rows, str(data)
     targets = task.targets(examples)
     weights = task.weights(examples, training=False)
     seen = seen_note(run.examples("train"), examples) if run.has_split("train") else None

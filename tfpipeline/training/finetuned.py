@@ -11,7 +11,8 @@ from tfpipeline.errors import UserError
 from tfpipeline.models import BertConfig, TextModel
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions, WordPieceTokenizer
-from tfpipeline.training.run import Run, check_positions, most_tokens, policy, tokenizer_options
+from tfpipeline.training.rows import most_tokens
+from tfpipeline.training.run import Run, check_positions, policy, tokenizer_options
 from tfpipeline.training.run_config import RunConfig
 
 

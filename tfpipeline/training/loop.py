@@ -31,6 +31,7 @@ from tfpipeline.training.interruption import Interrupted, WorkersLost, interrupt
 from tfpipeline.training.lock import training_alone
 from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.optimizer import build_optimizer, learning_rate_at
+from tfpipeline.training.rows import TrainingRows
 from tfpipeline.training.run import Run, policy
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.scoring import require_metric
@@ -53,6 +54,7 @@ def train(
     cluster: Cluster | None = None,
     wait: float = MEETING_SECONDS,
     data: Mapping[str, tf.data.Dataset] | None = None,
+    rows: TrainingRows | None = None,
 ) -> Run:
     """Train a run to its end, from where it stands.
 
@@ -67,6 +69,7 @@ def train(
         wait: seconds to wait for the other workers.
         data: datasets of one's own, "train" and perhaps "validation" and "test", in place of the run file's files; see
             :func:`tfpipeline.training.datasets.write_datasets`. They are read once, into ``OUTPUT.data``.
+        rows: those of the run file's data files, where they were read already.
     Raises:
         UserError: something the user gave can't be used, or the disk is full; earlier checkpoints stay.
         Interrupted: Ctrl-C or SIGTERM; the step was finished and saved.
@@ -100,7 +103,9 @@ def train(
         # Before the rows are read: a batch that does not divide is a word in the run file.
         batch_size = global_batch_size(run_config.training, strategy.num_replicas_in_sync)
         run = (
-            take_settings(run, run_config) if run is not None else lay_out_run(path, run_config, wanted.check)
+            take_settings(run, run_config)
+            if run is not None
+            else lay_out_run(path, run_config, wanted.check, rows)
         )
         state = State(**saved) if saved else State()
         Trainer(run, strategy, batch_size, state, wanted, cluster, mirror).fit()

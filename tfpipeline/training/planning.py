@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpipeline import checkpoints, tasks
+from tfpipeline import checkpoints
 from tfpipeline.data import epoch_batches
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
 from tfpipeline.models.windows import Windows
@@ -21,11 +21,10 @@ from tfpipeline.training.batching import choose_widths, global_batch_size
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.optimizer import build_optimizer
+from tfpipeline.training.rows import TrainingRows, most_tokens, read_rows
 from tfpipeline.training.run import (
     encoder_config,
     lay_out,
-    learn_task,
-    most_tokens,
     policy,
     tokenizer_options,
     windows,
@@ -98,12 +97,19 @@ class Plan:
         return "\n".join(f"{name:<11} {line}" for name, line in lines.items())
 
 
-def plan(run_file: RunFile, cluster: Cluster | None = None, *, overrides: Sequence[str] = ()) -> Plan:
+def plan(
+    run_file: RunFile,
+    cluster: Cluster | None = None,
+    rows: TrainingRows | None = None,
+    *,
+    overrides: Sequence[str] = (),
+) -> Plan:
     """Look at everything a training needs, and write nothing.
 
     Args:
         run_file, overrides: as :func:`tfpipeline.training.train` takes them.
         cluster: the workers of a training over several machines.
+        rows: those of the run file's data files; by default they are read now.
     Raises:
         UserError: as the training itself would.
     """
@@ -121,9 +127,8 @@ def plan(run_file: RunFile, cluster: Cluster | None = None, *, overrides: Sequen
     callbacks = Callbacks(options.callbacks)
     checkpoint = checkpoints.load(run_config.checkpoint)
     checkpoints.check_tokenizer(checkpoint)
-    task_options: Any = run_config.task
-    splits = tasks.find(task_options.name).load_splits(task_options, run_config.data)
-    task = learn_task(run_config, splits)
+    rows = rows or read_rows(run_config)
+    splits, task = rows.splits, rows.task
     config = encoder_config(run_config, checkpoint)
     if options.best_metric is not None or len(callbacks):
         with tempfile.TemporaryDirectory() as scratch:

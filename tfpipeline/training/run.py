@@ -40,14 +40,13 @@ from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, lo
 from tfpipeline.training import sources
 from tfpipeline.training.description import as_html, run_facts
 from tfpipeline.training.lock import LOCK_FILE
+from tfpipeline.training.rows import CONFIG_FILE, learn_task
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.step import INPUTS
 from tfpipeline.training.store import CheckpointStore
 
 SPLITS = ("train", "validation", "test")
-CONFIG_FILE = "config.yaml"
 Texts = Sequence[str] | Sequence[bytes]
-_PIECE = 4096  # rows
 _PACKAGES = ("tfpipeline", "keras", "numpy", "scikit-learn")
 
 
@@ -283,6 +282,7 @@ def create_run(
     splits: Mapping[str, Sequence[Example]],
     path: Path | None = None,
     check: Callable[[Run], None] = lambda run: None,
+    task: tasks.Task | None = None,
 ) -> Run:
     """Lay out a new run directory, everything but its weights; whole or not at all.
 
@@ -292,11 +292,12 @@ def create_run(
         splits: the rows.
         path: the directory; by default the run file's ``output``.
         check: looks at the run before it is there; where it raises, nothing stays.
+        task: learnt from the rows; by default it is learnt now.
 
     Raises:
         UserError: a row can't be used, or the directory can't be written.
     """
-    task = learn_task(run_config, splits)
+    task = task or learn_task(run_config, splits)
     path = path or Path(run_config.output)
     with atomic_directory(path, carry=[LOCK_FILE]) as temporary:
         check(lay_out(run_config, checkpoint, task, splits, temporary))
@@ -326,29 +327,6 @@ def lay_out(
     sources.save(path, run_config)
     (path / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")
     return Run(path)
-
-
-def learn_task(run_config: RunConfig, splits: Mapping[str, Sequence[Example]]) -> tasks.Task:
-    """The task with what the training rows say of it; each row's label was looked at.
-
-    Args:
-        run_config: the run file as resolved.
-        splits: the rows; those of "train" are learnt from.
-    Raises:
-        UserError: a row can't be used.
-    """
-    options: Any = run_config.task
-    task = tasks.find(options.name).from_examples(options, splits["train"])
-    for examples in splits.values():
-        # An unknown label is found now, not after the first epoch. Piece by piece: targets may be all words of a text.
-        for start in range(0, len(examples), _PIECE):
-            task.targets(examples[start : start + _PIECE])
-    return task.within(most_tokens(run_config))
-
-
-def most_tokens(run_config: RunConfig) -> int:
-    """The most tokens of a row that are read, special ones counted."""
-    return run_config.text.truncation.longest(run_config.data.text_pair is not None)
 
 
 def encoder_config(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> BertConfig:

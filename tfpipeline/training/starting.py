@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfpipeline import checkpoints, config, tasks
+from tfpipeline import checkpoints, config
 from tfpipeline.console import say
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
@@ -18,7 +18,8 @@ from tfpipeline.training.datasets import SPLITS, write_datasets
 from tfpipeline.training.lock import holds_nothing_else
 from tfpipeline.training.mirror import Mirror
 from tfpipeline.training.resuming import changes, check_settings, goes_on
-from tfpipeline.training.run import CONFIG_FILE, Run, create_run, is_run
+from tfpipeline.training.rows import CONFIG_FILE, TrainingRows, read_rows
+from tfpipeline.training.run import Run, create_run, is_run
 from tfpipeline.training.run_config import RunConfig
 
 
@@ -71,10 +72,11 @@ def take_settings(run: Run, run_config: RunConfig) -> Run:
     return Run(run.path)
 
 
-def lay_out_run(path: Path, run_config: RunConfig, check: Callable[[Run], None]) -> Run:
-    """A new run, from the run file's checkpoint and data; see :func:`create_run`."""
+def lay_out_run(
+    path: Path, run_config: RunConfig, check: Callable[[Run], None], rows: TrainingRows | None = None
+) -> Run:
+    """A new run, from the run file's checkpoint and its rows, which are read now if they were not before."""
     checkpoint = checkpoints.load(run_config.checkpoint)
     checkpoints.check_tokenizer(checkpoint)
-    options: Any = run_config.task
-    splits = tasks.find(options.name).load_splits(options, run_config.data, path.parent)
-    return create_run(run_config, checkpoint, splits, path, check)
+    rows = rows or read_rows(run_config, path)
+    return create_run(run_config, checkpoint, rows.splits, path, check, rows.task)
