@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.training import faults
+from tfpipeline.data import read_data_file
 from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
 from tfpipeline.training import train
@@ -49,6 +50,13 @@ def test_pairs_weights_and_numbers(tmp_path):
         {"text": "a", "other": "c", "label": "3", "w": "0.5"},
         {"text": "b", "other": "d", "label": "4", "w": "2.0"},
     ]
+
+
+def test_nan_is_no_value(tmp_path):
+    dataset = tf.data.Dataset.from_tensor_slices((["a", "b"], [1.0, float("nan")]))
+    files = write_datasets({"train": dataset}, tmp_path, DataOptions(train="x"))
+    with pytest.raises(UserError, match=r'jsonl:2: the column "label" holds NaN, which is no value'):
+        read_data_file(files["train"], DataOptions(train="x"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -51,7 +52,7 @@ def write_datasets(
     }
 
 
-def _write(rows: Iterable[Mapping[str, str]], folder: Path, split: str) -> Path:
+def _write(rows: Iterable[Mapping[str, str | float]], folder: Path, split: str) -> Path:
     digest = hashlib.sha256()
     with temporary_folder(folder / split) as beside:
         temporary = beside / "rows"
@@ -69,7 +70,7 @@ def _write(rows: Iterable[Mapping[str, str]], folder: Path, split: str) -> Path:
         return path
 
 
-def _rows(dataset: tf.data.Dataset, split: str, options: DataOptions) -> Iterator[dict[str, str]]:
+def _rows(dataset: tf.data.Dataset, split: str, options: DataOptions) -> Iterator[dict[str, str | float]]:
     for number, element in enumerate(dataset):
         columns = _columns(element, split, options)
         sizes = {name: np.shape(column) for name, column in columns.items()}
@@ -106,7 +107,9 @@ def _columns(element: Any, split: str, options: DataOptions) -> dict[str, np.nda
     return {name: np.asarray(tensor) for name, tensor in element.items()}
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> str | float:
+    """A cell as JSON has it: NaN and the infinities as such, which are no values there; all else as text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return value if isinstance(value, str) else str(value.item() if hasattr(value, "item") else value)
+    value = value.item() if hasattr(value, "item") else value
+    return value if isinstance(value, float) and not math.isfinite(value) else str(value)

@@ -37,7 +37,7 @@ def with_datasets(
     """The run file with files of the datasets' rows in its ``data`` section."""
     output = Path(run_config.output) if mirror is None else mirror.local
     files = write_datasets(data, output.with_name(f"{output.name}.data"), run_config.data)
-    changed = {split: files.get(split) for split in SPLITS}
+    changed = {**{split: files.get(split) for split in SPLITS}, "encoding": "utf-8"}
     return run_config.model_copy(update={"data": run_config.data.model_copy(update=changed)})
 
 
