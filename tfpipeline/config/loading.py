@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from tfpipeline import paths
 from tfpipeline.config.section import Section
 from tfpipeline.config.source import Place, parse_value, read_file, to_yaml
-from tfpipeline.errors import UserError, nearest
+from tfpipeline.errors import UserError, nearest, visible
 from tfpipeline.paths import AnyPath
 
 Schema = TypeVar("Schema", bound=Section)
@@ -306,4 +306,4 @@ def _name(place: Place) -> str:
     text = ""
     for key in place:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
-    return text
+    return visible(text)
