@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
 import json
 import os
 import sys
@@ -296,6 +297,9 @@ def predict(
     rows = _rows(texts or [], inputs or [], columns, reading, separator, _said(pair or ""))
     has_pairs = bool(pair_column) or pair is not None
     escape = not _is_utf8(sys.stdout.encoding)
+    if inputs:  # a file that can't be read is named before a model is loaded
+        first = list(itertools.islice(rows, 1))
+        rows = itertools.chain(first, rows)
     if target is not None:
         options = {"signature": signature, "version": model_version, "timeout": timeout}
         predictor: predictors.Predictor = predictors.ServerPredictor(target, str(model), **options)
@@ -335,7 +339,7 @@ def _text_of(record: Record, column: str, separator: str) -> str:
     from tfpipeline.data.records import Structure, require_value, shortened
 
     cell = record.columns[column]
-    require_value(cell, column, record.source)
+    require_value(record, column)
     if not isinstance(cell, Structure):
         return cell
     tokens = json.loads(cell)

@@ -148,9 +148,10 @@ def test_too_few_rows(tmp_path):
     with pytest.raises(UserError, match=r"x\.csv: none of its 1 rows is left for the validation part"):
         load_splits(DataOptions(train=path))
     path = write(tmp_path / "y.csv", [("a", "g"), ("b", "g")], ("text", "author"))
-    options = DataOptions(train=path, label=None, group="author", split=SplitOptions(by="group"))
-    with pytest.raises(UserError, match="none of its 1 groups is left for the validation part"):
-        load_splits(options)
+    for split in (SplitOptions(by="group"), SplitOptions()):  # which is the same where data.group is named
+        options = DataOptions(train=path, label=None, group="author", split=split)
+        with pytest.raises(UserError, match="none of its 1 groups is left for the validation part"):
+            load_splits(options)
 
 
 def test_weights_that_are_all_zero(tmp_path):

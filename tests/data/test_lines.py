@@ -102,6 +102,8 @@ ADVICE = "name the right one in data.encoding (or --encoding), or save the file 
     [
         ("ok\nl'été, à\n".encode("cp1252"), "utf-8", f"x.txt:2: not UTF-8 (byte 0xe9); it may be cp1252 or cp1251: {ADVICE}"),
         ("好\n这家店很好，真的\n".encode("gb18030"), "utf-8", "x.txt:1: not UTF-8 (byte 0xba); it may be gb18030 or "),
+        ("a\nfür uns\n".encode("cp1252"), "utf-8", f"x.txt:2: not UTF-8 (byte 0xfc); it may be cp1252 or cp1251: {ADVICE}"),
+        ("這家店很好\n".encode("big5"), "utf-8", "x.txt:1: not UTF-8 (byte 0xb3); it may be gb18030 or big5 or "),
         ("ok\nпривет\n".encode(), "ascii", "x.txt:2: not ASCII (byte 0xd0); it may be utf-8 or "),
         (b"a\n\x81\n", "cp1252", "x.txt:2: not CP1252 (byte 0x81); "),
         ("a\nb\nc\n".encode("utf-16-le") + b"\x00\xd8\x00\x00", "utf-16-le", f"x.txt:4: not UTF-16-LE (byte 0x00); {ADVICE}"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Union, cast
@@ -16,6 +18,9 @@ _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UT
 _NULS = 0.25  # share of bytes 0 from which on a file is UTF-16
 # Tried in this order on a file that is not in the encoding that it should be in: the stricter ones first.
 _LIKELY = ("utf-8", "gb18030", "big5", "shift_jis", "euc_kr", "cp1252", "cp1251")
+_OF_PAIRS = ("gb18030", "big5", "shift_jis", "euc_kr")
+_HIGH = re.compile(rb"[\x80-\xff]+")
+_ALONE = 0.75  # share of bytes above 127 that stand alone, from which on they are letters of Europe
 _ADVICE = "name the right one in data.encoding (or --encoding), or save the file as UTF-8"
 
 
@@ -40,8 +45,9 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
                     f"{found}, or save the file as UTF-8"
                 )
             lines = _decoded(file, start, path, encoding)
-            for number, line in enumerate(lines):
-                yield line.removeprefix("\ufeff") if number == 0 else line
+            for first in itertools.islice(lines, 1):
+                yield first.removeprefix("\ufeff")
+            yield from lines
     except OSError as error:
         raise read_error(path, error) from error
 
@@ -109,7 +115,13 @@ def _not_decoded(
 ) -> UserError:
     byte = error.object[error.start]
     sample = start[: start.rfind(b"\n") + 1] + text
-    likely = [name for name in _LIKELY if codecs.lookup(name).name != encoding and _reads(name, sample)]
+    runs = _HIGH.findall(sample)
+    alone = sum(len(run) == 1 for run in runs) > _ALONE * len(runs)
+    likely = [
+        name
+        for name in _LIKELY
+        if codecs.lookup(name).name != encoding and _reads(name, sample) and not (alone and name in _OF_PAIRS)
+    ]
     guess = f"it may be {' or '.join(likely)}: " if sample and likely else ""
     return UserError(f"{path}:{line}: not {encoding.upper()} (byte 0x{byte:02x}); {guess}{_ADVICE}")
 

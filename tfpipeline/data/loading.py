@@ -113,6 +113,8 @@ class _File:
             roles["label"] = None
         targets = plan.columns or ()
         named = [*(name for name in roles.values() if name is not None), *targets]
+        # A weight that is none has a sentence of its own.
+        valued = [name for name in named if name != roles["weight"] or name in targets]
         spool = Spool(plan.folder)
         self.labels = _Labels()
         groups = {role: array("Q") for role in plan.together}
@@ -120,6 +122,8 @@ class _File:
         blank, first, before = 0, "", errors.count
         for record in read_records(path, named, options.file_options, errors.add):
             try:
+                for name in valued:
+                    require_value(record, name)
                 example = _example(record, roles, targets)
                 if plan.prepare is not None:
                     example = plan.prepare(example)
@@ -283,9 +287,6 @@ def _key(*texts: str) -> int:
 
 def _example(record: Record, roles: Mapping[str, Optional[str]], targets: Sequence[str]) -> Example:
     cells = record.columns
-    for role, name in [*roles.items(), *(("label", name) for name in targets)]:
-        if name is not None and role != "weight":  # whose own sentence is better
-            require_value(cells[name], name, record.source)
     value = {role: None if name is None else cells[name] for role, name in roles.items()}
     used = set(roles.values()) - set(targets)
     label, group = value["label"], value["group"]

@@ -158,11 +158,11 @@ def require(wanted: Sequence[str], columns: Iterable[str], source: str, hint: st
             )
 
 
-def require_value(cell: str, column: str, source: str) -> None:
+def require_value(record: Record, column: str) -> None:
     """Raise the sentence for a cell that is no value; an empty one is all right."""
-    if isinstance(cell, NoValue):
+    if isinstance(record.columns[column], NoValue):
         raise UserError(
-            f'{source}: the column "{shortened(column)}" holds {cell}, which is no value; write one, leave it empty (null) if there '
+            f'{record.source}: the column "{shortened(column)}" holds {record.columns[column]}, which is no value; write one, leave it empty (null) if there '
             "is none, or remove the row"
         )
 

@@ -32,6 +32,7 @@ def records(
     check_header(header, f"{path}:{line}", reading.required)
     named = [(place, name) for place, name in enumerate(header) if name.strip()]
     unnamed = [place for place, name in enumerate(header) if not name.strip()]
+    file = str(path)
     blank, unread = _Counted(), _Counted()
     for line, cells in rows:
         if len(cells) > 1 and not any(map(str.strip, cells)):
@@ -41,9 +42,10 @@ def records(
                 UserError(f"{path}:{line}: {len(cells)} cells where the header has {len(header)}; {advice}")
             )
         else:
-            if any(cells[place].strip() for place in unnamed):
+            if unnamed and any(cells[place].strip() for place in unnamed):
                 unread.add(line)
-            yield Record({name: cells[place] for place, name in named}, str(path), line)
+            columns = {name: cells[place] for place, name in named} if unnamed else dict(zip(header, cells))
+            yield Record(columns, file, line)
     if blank.count:
         say(f"{path}: {blank.rows('blank')} left out, the first in line {blank.first}")
     if unread.count:
