@@ -72,17 +72,17 @@ def test_a_tab_can_be_typed(tmp_path, written):
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        ({"encoding": "utf9"}, 'encoding: "utf9" is no encoding of text; common ones are utf-8, utf-16'),
-        ({"encoding": "base64"}, 'encoding: "base64" is no encoding of text'),
-        ({"delimiter": ";;"}, 'delimiter: must be one character, such as ";"'),
-        ({"delimiter": '"'}, "delimiter: must be one character"),
+        ({"encoding": "utf9"}, 'encoding "utf9": no such encoding of text; common ones are utf-8, utf-16'),
+        ({"encoding": "base64"}, 'encoding "base64": no such encoding of text'),
+        ({"delimiter": ";;"}, 'delimiter ";;": must be one character, such as ";"'),
+        ({"delimiter": '"'}, 'delimiter """: must be one character'),
     ],
 )
 def test_options_that_cannot_be(given, found):
     with pytest.raises(UserError) as caught:
         file_options(**given)
     assert str(caught.value).startswith(found)
-    with pytest.raises(ValueError, match=r"no encoding|one character"):
+    with pytest.raises(ValueError, match=r"no such encoding|one character"):
         DataOptions(train="x.csv", **given)
 
 

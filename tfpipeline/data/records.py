@@ -80,9 +80,7 @@ def check_encoding(name: str) -> str:
         "a".encode(name)  # refuses codecs that are of no text, such as base64
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):  # a NUL in the name
-        raise ValueError(
-            f'"{visible(name)}" is no encoding of text; common ones are {", ".join(_ENCODINGS)}'
-        ) from None
+        raise ValueError(f"no such encoding of text; common ones are {', '.join(_ENCODINGS)}") from None
     return name
 
 
@@ -113,7 +111,7 @@ def file_options(
         try:
             found[name] = checks[name](found[name])
         except ValueError as error:
-            raise UserError(f"{name}: {error}") from error
+            raise UserError(f'{name} "{visible(found[name])}": {error}') from error
     return found
 
 
