@@ -203,7 +203,9 @@ def load_splits(
     Raises:
         UserError: as :func:`read_data_file`; or no rows are left for training or validation.
     """
-    roles = [role for role in dict.fromkeys(("group", together)) if role and getattr(options, role)]
+    roles = [role for role in ("group", together) if role is not None and getattr(options, role)]
+    if together is not None and options.group == getattr(options, together):
+        roles = roles[:1]
     plan = _Plan(options, columns, strata or _own_label, roles, folder, prepare, RowErrors())
     paths = {name: getattr(options, name) for name in ("validation", "test")}
     files = {name: _File(path, plan) for name, path in {"train": options.train, **paths}.items() if path}
