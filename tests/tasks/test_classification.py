@@ -107,8 +107,8 @@ def test_one_label_in_two_spellings():
     with pytest.raises(UserError) as caught:
         Classification.from_examples(ClassificationOptions(), examples("Good", "bad", "good"))
     assert str(caught.value) == (
-        'rows.csv:4: the label "good" differs from "Good" (rows.csv:2) in case or white space only; write them alike, or '
-        "name both in task.labels if they are meant so"
+        'rows.csv:4: the label "good" differs from "Good" (rows.csv:2) only in case or white space; use one '
+        "spelling, or name both in task.labels if they are different labels"
     )
     options = ClassificationOptions(labels=["Good", "bad", "good"])
     assert Classification.from_examples(options, examples("Good", "bad", "good")).labels == (
@@ -126,7 +126,7 @@ def test_labels_with_line_breaks(label):
 
 def test_a_label_of_one_row_is_said(capfd):
     Classification.from_examples(ClassificationOptions(), examples("a", "b", "a"))
-    assert 'warning: one training row only has the label "b" (rows.csv:3)' in capfd.readouterr().err
+    assert 'warning: only one training row has the label "b" (rows.csv:3)' in capfd.readouterr().err
 
 
 def test_a_label_that_training_lacks():

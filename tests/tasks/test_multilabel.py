@@ -106,7 +106,7 @@ def test_columns_of_zeros_and_ones():
         (
             {},
             examples("Sport,news", "sport"),
-            'rows.csv:3: the label "sport" differs from "Sport" (rows.csv:2) in case or white space only',
+            'rows.csv:3: the label "sport" differs from "Sport" (rows.csv:2) only in case or white space',
         ),
         ({"labels": ["a", "b"]}, examples("a", "A"), 'no training row has the label "b" of task.labels'),
         ({"labels": ["a"]}, examples("a", "aa"), 'rows.csv:3: unknown label "aa"'),
@@ -141,7 +141,7 @@ def test_bad_labels(options, rows, sentence):
 
 def test_a_label_of_one_row_is_said(capfd):
     MultiLabel.from_examples(MultiLabelOptions(), examples("a,b", "a"))
-    assert 'warning: one training row only has the label "b" (rows.csv:2)' in capfd.readouterr().err
+    assert 'warning: only one training row has the label "b" (rows.csv:2)' in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module", params=["one_device", "mirrored"])

@@ -1047,7 +1047,7 @@ def test_the_report_says_what_there_was_no_room_for():
         ({"labels": ["PER", "LOC"]}, [("a", "B-PER")], 'no training row has the label "LOC" of task.labels'),
         ({"labels": ["PER"]}, [("a b", "B-PER B-PERS")], 'rows.csv:2: unknown label "PERS"; did you mean "PER"'),
         ({"labels": ["PER", "PER"]}, [("a", "B-PER")], 'task.labels names "PER" twice'),
-        ({}, [("a b", "B-PER B-per")], 'rows.csv:2: the label "per" differs from "PER" (rows.csv:2) in case'),
+        ({}, [("a b", "B-PER B-per")], 'rows.csv:2: the label "per" differs from "PER" (rows.csv:2) only in case'),
         ({"scheme": "plain"}, [("a b", "1 1.0")], 'rows.csv:2: the label "1.0" is the same value as "1" (rows.csv:2)'),
         ({}, [("a b", "B-PER B-PE\u200bR")], 'rows.csv:2: the label "PE\\u200bR" differs from "PER" (rows.csv:2) only in characters that'),
         ({}, [("a b", ["B- PER", "O"])], "rows.csv:2: the label ' PER' is empty or has white space around it"),

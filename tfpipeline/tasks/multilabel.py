@@ -283,9 +283,8 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
             ) from error
         for label in found:
             if not isinstance(label, str) or isinstance(label, NoValue):
-                raise UserError(
-                    f"{example.source}: the label {_spans.shown(label)} is not text; write names only"
-                )
+                shown = label if isinstance(label, NoValue) else _spans.shown(label)
+                raise UserError(f"{example.source}: the label {shown} is not text; write names only")
     stripped = (clean(label).strip() for label in found)
     return list(dict.fromkeys(label for label in stripped if label))
 
