@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfpipeline import config, tasks
+from tfpipeline import config, paths, tasks
 from tfpipeline.data import Example, Rows
 from tfpipeline.data.row_errors import RowErrors
 from tfpipeline.errors import UserError
@@ -51,9 +51,9 @@ def read_new_rows(run_config: RunConfig) -> TrainingRows | None:
     What stands in the way of a run, or of its checkpoint, is said by what trains it, sooner than large files are read.
     """
     output, checkpoint = run_config.output, run_config.checkpoint
-    if "://" in output or ("://" not in checkpoint and not Path(checkpoint).expanduser().exists()):
+    if "://" in output or ("://" not in checkpoint and not paths.local(checkpoint).exists()):
         return None
-    path = Path(output)
+    path = paths.local(output)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         return None
     return read_rows(run_config, path)
@@ -69,7 +69,7 @@ def read_more_rows(run: str | Path, data: str | Path, reading: Mapping[str, str]
     Raises:
         UserError: as :func:`read_rows`.
     """
-    path = Path(run)
+    path = paths.local(run)
     if not (path / CONFIG_FILE).is_file():
         return None
     run_config = config.load(path / CONFIG_FILE, RunConfig)
