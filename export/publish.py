@@ -89,7 +89,7 @@ def export_run(
         rows, difference = _check_parity(run, module, model, temporary, bar)
         version = _publish(temporary, to, identity)
     say(
-        f"{version}: answers {rows} {'held-out rows' if run.has_split('validation') else 'texts'} as the trained model does (largest difference {difference:.1e}), "
+        f"{version}: matches the trained model on {rows} {'held-out rows' if run.has_split('validation') else 'texts'} (largest difference {difference:.1e}), "
         "in a process without this package"
     )
     return version

@@ -41,7 +41,7 @@ _SETTINGS = typer.Option(
     None,
     "--set",
     metavar="KEY=VALUE",
-    help="For a checkpoint: what its files do not say, e.g. data.text=review, text.max_length=128.",
+    help="For a checkpoint: settings that its files do not contain, e.g. data.text=review, text.max_length=128.",
 )
 _ENCODING = typer.Option(
     None, "--encoding", help="Encoding of a text file: utf-8, utf-16, cp1252, gb18030 ..."
@@ -72,21 +72,20 @@ def convert(
     source: str = typer.Argument(
         help="A checkpoint: a directory, a file in one, a zip or tar, hf://org/name, or gs://bucket/folder."
     ),
-    dest: Optional[Path] = typer.Argument(
-        None, help="The directory to write; with --check it may be left out."
-    ),
+    dest: Optional[Path] = typer.Argument(None, help="The directory to write; optional with --check."),
     to: str = typer.Option("google", help="The format to write: google or huggingface."),
     overwrite: bool = typer.Option(False, help="Replace DEST if it is there."),
     check: bool = typer.Option(
         False,
         "--check",
-        help="Print every tensor with its shape and checksum, what was left out, and PyTorch's answer.",
+        help="Print every tensor with its shape and checksum, and what was left out; compare token ids and, with PyTorch, "
+        "hidden states with transformers.",
     ),
-    gelu: Optional[str] = typer.Option(None, help="erf or tanh, where the files' own word is wrong."),
-    positions: Optional[int] = typer.Option(None, help="Extend the model to so many positions."),
-    add_tokens: Optional[Path] = typer.Option(None, help="A file of tokens, one a line, to append."),
+    gelu: Optional[str] = typer.Option(None, help="erf or tanh, to override the files."),
+    positions: Optional[int] = typer.Option(None, help="Extend the model to this many positions."),
+    add_tokens: Optional[Path] = typer.Option(None, help="A file of tokens to append, one per line."),
 ) -> None:
-    """Write a BERT checkpoint in another format; the format read is recognised from its files."""
+    """Convert a BERT checkpoint to another format. The source format is recognised from its files."""
     if dest is None and not check:
         raise UserError("say where to write: tfpipeline convert SOURCE DEST; or only look, with --check")
     _tensorflow()
@@ -113,15 +112,15 @@ def train(
     workers: Optional[str] = typer.Option(
         None,
         metavar="HOST:PORT,...",
-        help="All machines of a training, the same list on each; by default TF_CONFIG's.",
+        help="All workers, the same list on each machine; default: those of TF_CONFIG.",
     ),
-    index: Optional[int] = typer.Option(None, help="Which of --workers this one is, from 0."),
+    index: Optional[int] = typer.Option(None, help="The index of this machine in --workers, starting at 0."),
     wait: float = typer.Option(60.0, min=1, help="Seconds to wait for the other workers."),
     supervise: bool = typer.Option(
-        False, "--supervise", help="Start again from the last checkpoint when a worker is lost or killed."
+        False, "--supervise", help="Restart from the last checkpoint when a worker is lost or killed."
     ),
 ) -> None:
-    """Fine-tune a checkpoint as a run file says; run again to go on where it stopped."""
+    """Fine-tune a checkpoint as described in a run file. Run the same command again to resume."""
     with explain_missing_extra():  # the run file is checked before TensorFlow is loaded
         from tfpipeline.training.cluster import find_cluster
         from tfpipeline.training.run_file import read_run_file
@@ -165,18 +164,18 @@ def train(
 @app.command()
 def evaluate(
     run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
-    data: Optional[Path] = typer.Option(None, help="A data file; by default the run's own test rows."),
+    data: Optional[Path] = typer.Option(None, help="A data file; default: the run's own test rows."),
     baseline: bool = typer.Option(True, help="Also train a cheap baseline on the same rows."),
     to: Optional[Path] = typer.Option(
         None,
-        help="The folder to write the report into; by default the run's own. A checkpoint's is written only with it.",
+        help="The folder to write the report to; default: the run directory. Without it, the report of a checkpoint is only printed.",
     ),
     overrides: Optional[list[str]] = _SETTINGS,
     encoding: Optional[str] = _ENCODING,
     delimiter: Optional[str] = _DELIMITER,
     sheet: Optional[str] = _SHEET,
 ) -> None:
-    """Report a run before and after fine-tuning, beside a baseline."""
+    """Score a run before and after fine-tuning, next to a baseline."""
     with explain_missing_extra():
         from tfpipeline.data.records import file_options
         from tfpipeline.training.rows import read_more_rows
@@ -219,12 +218,12 @@ def export(
 @app.command()
 def serve(
     model_directory: Path = typer.Argument(help="The model's directory, e.g. models/sentiment."),
-    name: Optional[str] = typer.Option(None, help="The model's name; by default the directory's."),
+    name: Optional[str] = typer.Option(None, help="The model's name; default: the name of the directory."),
     host: str = typer.Option("127.0.0.1", help="The address to listen on."),
     port: int = typer.Option(8500, help="The gRPC port."),
     server_binary: Optional[Path] = typer.Option(
         None,
-        help="tensorflow_model_server; by default the one on the PATH, else the embedded development server.",
+        help="tensorflow_model_server; default: the one on the PATH, else the embedded development server.",
     ),
 ) -> None:
     """Serve a model with TensorFlow Serving, or with the embedded development server (same API)."""
@@ -237,24 +236,27 @@ def serve(
 @app.command()
 def predict(
     texts: Optional[list[str]] = typer.Argument(
-        None, metavar="[TEXT]...", help="Texts; by default standard input, a text a line."
+        None, metavar="[TEXT]...", help="Texts; default: standard input, one text per line."
     ),
     inputs: Optional[list[Path]] = typer.Option(
         None,
         "--input",
-        help="A .txt file (a text a line), .csv, .tsv, .xlsx, .jsonl, .parquet, .conll, .conllu or .json (SQuAD); may be "
+        help="A .txt file (one text per line), .csv, .tsv, .xlsx, .jsonl, .parquet, .conll, .conllu or .json (SQuAD); may be "
         "repeated.",
     ),
-    column: str = typer.Option("text", help="The text column of a file that has columns."),
-    pair_column: Optional[str] = typer.Option(None, help="The second text's column, for models of pairs."),
+    column: str = typer.Option("text", help="The text column of the file."),
+    pair_column: Optional[str] = typer.Option(
+        None, help="The column of the second text, for models of text pairs."
+    ),
     separator: str = typer.Option(
-        " ", help='What joins the tokens of cells that are lists of them; "" for Chinese.'
+        " ", help='Joins the tokens of cells that are lists of tokens; "" for Chinese.'
     ),
     encoding: Optional[str] = _ENCODING,
     delimiter: Optional[str] = _DELIMITER,
     sheet: Optional[str] = _SHEET,
     pair: Optional[str] = typer.Option(
-        None, help="The second text of all texts that come from no file: a context, for questions."
+        None,
+        help="The second text for all texts that are not read from a file, e.g. the context of questions.",
     ),
     target: Optional[str] = typer.Option(None, help="HOST:PORT of a server."),
     model: Optional[str] = typer.Option(None, help="The model's name on the server."),
@@ -263,15 +265,15 @@ def predict(
         "--from",
         help="Instead of a server: a run, a SavedModel, a directory of versions, or a fine-tuned checkpoint.",
     ),
-    signature: str = typer.Option("serving_default", help="The signature to ask."),
-    model_version: Optional[int] = typer.Option(None, help="The version to ask; by default the newest."),
-    timeout: float = typer.Option(10.0, help="Seconds to wait for a server's answer to a batch."),
-    batch_size: int = typer.Option(32, min=1, help="Texts in a request."),
+    signature: str = typer.Option("serving_default", help="The signature to call."),
+    model_version: Optional[int] = typer.Option(None, help="The model version; default: the newest."),
+    timeout: float = typer.Option(10.0, help="Seconds to wait for the server's response to a batch."),
+    batch_size: int = typer.Option(32, min=1, help="Texts per request."),
 ) -> None:
-    """Answer texts, one JSON line each, asking a server, a SavedModel or a run."""
+    """Print a prediction for each text, one JSON line each, from a server, a SavedModel or a run."""
     if (target is None) == (source is None):
         raise UserError(
-            "say who answers: either --target HOST:PORT --model NAME, or --from PATH (a run or a SavedModel)"
+            "choose a model: --target HOST:PORT --model NAME, or --from PATH (a run, a SavedModel or a checkpoint)"
         )
     if target is not None and model is None:
         raise UserError("--target needs the model's name: --model NAME")

@@ -154,7 +154,7 @@ def test_no_run(tfpipeline, tmp_path, command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["text"], "say who answers: either --target HOST:PORT --model NAME, or --from PATH"),
+        (["text"], "choose a model: --target HOST:PORT --model NAME, or --from PATH"),
         (["--target", "a:1", "text"], "--target needs the model's name: --model NAME"),
         (["--from", "nowhere", "text"], "nowhere: no such directory"),
         (["--from", ".", "text"], "is neither a run"),

@@ -167,7 +167,7 @@ def test_one_error(tmp_path, line, reason):
         (b"# nothing\n", "run.yaml:1: the file is empty"),
         (b"\n- 1\n", "run.yaml:2: the file is a list"),
         (b"hello\n", "run.yaml:1: the file is a single value"),
-        (b"output: x\ntraining:\n  epochs: 1\n  epochs: 2\n", 'run.yaml:4: "epochs" stands here again (first in line 3)'),
+        (b"output: x\ntraining:\n  epochs: 1\n  epochs: 2\n", 'run.yaml:4: "epochs" is repeated (first in line 3)'),
         (b"output: x\n1: 2\n", "run.yaml:2: a field's name must be text"),
         (b"output: x\na: !!python/object:os.system 1\n", "run.yaml:2: a value of the type !!python/object:os.system"),
         (b"output: x\na: &a [*a]\n", "run.yaml:2: an alias refers to the value it stands in"),

@@ -1385,15 +1385,15 @@ def test_answers_that_are_cut_off_are_counted(tmp_path, capsys):
     head = {"max_length": 20, "long": "head"}
     training(tmp_path / "a", rows, head, weights=[1, 1, 0, 1, 1, 2])
     said = (
-        f"warning: 3 of 4 targets of the training rows are not among their tokens, the first in {tmp_path}/a/train.jsonl:4; "
-        "they were cut off, or the tokenizer drops their characters: set text.long to windows to have more of a text read\n"
+        f"warning: 3 of 4 targets in the training rows are missing from the tokens, the first in {tmp_path}/a/train.jsonl:4: "
+        "they were truncated, or the tokenizer drops their characters; set text.long to windows to read more of each text\n"
     )
     assert said in capsys.readouterr().err
     training(tmp_path / "b", [*rows[:3], *rows[4:]], WINDOWS)
-    assert "targets of the training rows" not in capsys.readouterr().err
+    assert "targets in the training rows" not in capsys.readouterr().err
     training(tmp_path / "c", rows, {**WINDOWS, "max_windows": 2})
-    assert "train.jsonl:3; they were cut off" in (err := capsys.readouterr().err)
-    assert "characters: raise text.max_windows to have more of a text read\n" in err
+    assert "train.jsonl:3: they were truncated" in (err := capsys.readouterr().err)
+    assert "characters; raise text.max_windows to read more of each text\n" in err
 
 
 def test_many_rows_are_counted_in_parts(tmp_path, capsys, monkeypatch):
@@ -1401,7 +1401,7 @@ def test_many_rows_are_counted_in_parts(tmp_path, capsys, monkeypatch):
     near, far = (QUESTION, NEAR, [(8, "film")]), (QUESTION, FAR, [(len(FAR) - 4, "film")])
     training(tmp_path, [near, near, near, far, near, far, far], {"max_length": 20, "long": "head"})
     assert "warning: 3 of 7 targets" in (err := capsys.readouterr().err)
-    assert "train.jsonl:4; " in err
+    assert "train.jsonl:4: " in err
 
 
 @pytest.mark.parametrize("no_answer", [True, False])
@@ -1410,8 +1410,8 @@ def test_without_any_answer_left_nothing_is_trained(tmp_path, no_answer):
     with pytest.raises(UserError) as caught:
         training(tmp_path, rows, {"max_length": 20, "long": "head"}, {"no_answer": no_answer})
     assert str(caught.value) == (
-        f"none of the 3 targets of the training rows is among their tokens, the first in {tmp_path}/train.jsonl:1; they were "
-        "cut off, or the tokenizer drops their characters: set text.long to windows to have more of a text read"
+        f"none of the 3 targets in the training rows is left in the tokens, the first in {tmp_path}/train.jsonl:1: they were "
+        "truncated, or the tokenizer drops their characters; set text.long to windows to read more of each text"
     )
 
 

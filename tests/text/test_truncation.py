@@ -264,26 +264,26 @@ def test_options_that_are_not_used_change_no_identity():
 def test_what_is_said_of_rows_that_are_cut():
     assert Truncation(64).note(0, 841) is None
     assert Truncation(64).note(12, 841) == (
-        "12 of 841 rows have more tokens than text.max_length (64) holds: cut to the head"
+        "12 of 841 rows exceed text.max_length (64) and were truncated (text.long: head)"
     )
     assert (
         Truncation(64, "head_tail")
         .note(12, 841)
-        .endswith("cut to the head and the tail (0.75 of what is kept)")
+        .endswith("(text.long: head_tail, 0.75 of the tokens from the end)")
     )
     assert (
         Truncation(64, "windows", overlap=8)
         .note(1, 2, pair=True)
         .endswith(
-            "windows of text.max_length (64) hold: what lies behind them is cut, and of their first texts what lies behind "
-            "30 tokens"
+            "exceed 8 windows (text.max_windows) of text.max_length (64) and were truncated (text.long: windows; first texts "
+            "keep at most 30 tokens)"
         )
     )
     bounded = Truncation(64, "windows", overlap=8, max_first_text=9)
-    assert bounded.note(1, 2, pair=True).endswith("and of their first texts what lies behind 9 tokens")
+    assert bounded.note(1, 2, pair=True).endswith("; first texts keep at most 9 tokens)")
     assert Truncation(64, "windows", overlap=8).note(1, 2, "training rows") == (
-        "1 of 2 training rows have more tokens than text.max_windows (8) windows of text.max_length (64) hold: "
-        "what lies behind them is cut"
+        "1 of 2 training rows exceed 8 windows (text.max_windows) of text.max_length (64) and were truncated "
+        "(text.long: windows)"
     )
 
 

@@ -71,7 +71,7 @@ def test_reports_say_what_was_cut(runs, reports):
     for long in ("head", "head_tail"):
         (note,) = reports[long].notes
         assert note.startswith(
-            "60 of 60 rows have more tokens than text.max_length (12) holds: cut to the head"
+            "60 of 60 rows exceed text.max_length (12) and were truncated (text.long: head"
         )
         assert note in reports[long].text()
         assert f"\n{note}\n" in (runs[long].path / "report.md").read_text("utf-8")
@@ -85,8 +85,8 @@ def test_training_says_what_is_cut(tmp_path, capsys):
     cut = sum(len(example.text.split()) + 2 > 12 + 10 for example in run.examples("train"))
     assert 0 < cut < 216
     assert (
-        f"{cut} of 216 training rows have more tokens than text.max_windows (2) windows of text.max_length (12) hold: "
-        "what lies behind them is cut\n"
+        f"{cut} of 216 training rows exceed 2 windows (text.max_windows) of text.max_length (12) and were truncated "
+        "(text.long: windows)\n"
     ) in capsys.readouterr().err
 
 
@@ -188,9 +188,9 @@ def test_a_plan_says_what_is_cut(tmp_path, monkeypatch):
 
     run_config = run_file(tmp_path, "head_tail")
     found = plan(run_config)
-    assert "; 216 of 216 training rows have more tokens than text.max_length (12) holds: " in found.text()
+    assert "; 216 of 216 training rows exceed text.max_length (12) and were truncated " in found.text()
     monkeypatch.setattr(planning, "_SAMPLED", 50)
-    assert "; 50 of 50 sampled training rows have more tokens than" in plan(run_config).text()
+    assert "; 50 of 50 sampled training rows exceed text.max_length" in plan(run_config).text()
 
 
 @pytest.mark.parametrize("changes", [{"xla": True}, {"widths": [12, 33, 61]}])

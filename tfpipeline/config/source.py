@@ -148,7 +148,7 @@ def _check(
                 )
             if key.value in seen:
                 raise UserError(
-                    f'{where}:{at}: "{key.value}" stands here again (first in line {seen[key.value]}); keep one'
+                    f'{where}:{at}: "{key.value}" is repeated (first in line {seen[key.value]}); remove one'
                 )
             seen[key.value] = at
             _check(value, (*place, key.value), at, lines, where, above)

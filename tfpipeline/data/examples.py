@@ -31,7 +31,7 @@ class Example:
         text_pair: the second text, for tasks about two.
         label: without the white space around it; None where the cell is blank or the run file names no column.
         weight: at least 0, finite.
-        group: what must not stand in two parts of a split.
+        group: a group ID; the rows of one group stay in one split.
         columns: the row's other cells by column name, those that a task reads more than one label from among them.
         file: where the row comes from, as the user named it.
         line: of that file, from 1.

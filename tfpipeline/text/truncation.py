@@ -1,4 +1,4 @@
-"""What becomes of a text that is longer than the model reads; no framework is imported.
+"""How texts that are longer than the model reads are handled; no framework is imported.
 
 The arithmetic of windows is here for both who need it: the tokenizer leaves a text as long as its windows hold, the
 model cuts them (`models/windows.py`). It takes integers and tensors alike.
@@ -135,16 +135,16 @@ class Truncation:
         if not cut:
             return None
         size = f"text.max_length ({self.max_length})"
-        holds, how = {
-            "head": (f"{size} holds", "cut to the head"),
-            "head_tail": (f"{size} holds", f"cut to the head and the tail ({self.tail:g} of what is kept)"),
+        first = f"; first texts keep at most {self.first_text} tokens" if pair else ""
+        limit, how = {
+            "head": (size, "text.long: head"),
+            "head_tail": (size, f"text.long: head_tail, {self.tail:g} of the tokens from the end"),
             "windows": (
-                f"text.max_windows ({self.max_windows}) windows of {size} hold",
-                "what lies behind them is cut"
-                + (f", and of their first texts what lies behind {self.first_text} tokens" if pair else ""),
+                f"{self.max_windows} windows (text.max_windows) of {size}",
+                f"text.long: windows{first}",
             ),
         }[self.long]
-        return f"{cut} of {rows} {what} have more tokens than {holds}: {how}"
+        return f"{cut} of {rows} {what} exceed {limit} and were truncated ({how})"
 
 
 def step(prefix: Any, max_length: Any, overlap: Any) -> Any:

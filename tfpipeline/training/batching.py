@@ -76,12 +76,12 @@ def _count_targets(run: Run, examples: Sequence[Example], cache: TokenCache, row
         return
     long = "raise text.max_windows" if run.truncation.windows else "set text.long to windows"
     why = (
-        f"the first in {first}; they were cut off, or the tokenizer drops their characters: {long} to have more of a text "
-        "read"
+        f"the first in {first}: they were truncated, or the tokenizer drops their characters; {long} to read more of each "
+        "text"
     )
     if lost == wanted:
-        raise UserError(f"none of the {wanted} targets of the training rows is among their tokens, {why}")
-    say(f"warning: {lost} of {wanted} targets of the training rows are not among their tokens, {why}")
+        raise UserError(f"none of the {wanted} targets in the training rows is left in the tokens, {why}")
+    say(f"warning: {lost} of {wanted} targets in the training rows are missing from the tokens, {why}")
 
 
 @dataclass(frozen=True)

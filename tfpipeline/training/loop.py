@@ -210,7 +210,7 @@ class Trainer:
         rows, replicas = len(self.train_split.weights), self.strategy.num_replicas_in_sync
         say(
             f"training on {rows} rows, validating on {len(self.validation_split.weights)}: {self.total_steps} steps "
-            f"({self.steps_per_epoch} an epoch), batch {self.batching.batch_size} on {replicas} replica(s) "
+            f"({self.steps_per_epoch} per epoch), batch {self.batching.batch_size} on {replicas} replica(s) "
             f"({type(self.strategy).__name__}), {options.precision}, {self.model.count_params():,} parameters"
         )
         if state.step:

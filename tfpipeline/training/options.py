@@ -21,30 +21,34 @@ class OptimizerOptions(Section):
         description="AdamW (arXiv:1711.05101), SGD with momentum, Adafactor (arXiv:1804.04235), "
         "LAMB (arXiv:1904.00962) or Lion (arXiv:2302.06675).",
     )
-    beta_1: Optional[float] = Field(None, ge=0, lt=1, description="Of adamw, lamb, lion; null: Keras's.")
-    beta_2: Optional[float] = Field(None, ge=0, lt=1, description="Of adamw, lamb, lion; null: Keras's.")
-    epsilon: Optional[float] = Field(None, gt=0, description="Of adamw, lamb; null: 1e-8 and 1e-6.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd.")
-    nesterov: bool = Field(False, description="Of sgd.")
+    beta_1: Optional[float] = Field(
+        None, ge=0, lt=1, description="adamw, lamb and lion only; null: Keras's default."
+    )
+    beta_2: Optional[float] = Field(
+        None, ge=0, lt=1, description="adamw, lamb and lion only; null: Keras's default."
+    )
+    epsilon: Optional[float] = Field(None, gt=0, description="adamw and lamb only; null: 1e-8 and 1e-6.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only.")
+    nesterov: bool = Field(False, description="sgd only.")
 
 
 class ScheduleOptions(Section):
     """How the learning rate goes over the steps, from its peak ``training.learning_rate``."""
 
     name: Literal["linear", "cosine", "polynomial", "constant"] = Field(
-        "linear", description="The way down after the warm-up; constant stays at the peak."
+        "linear", description="Decay after the warm-up; constant stays at the peak."
     )
-    power: float = Field(2.0, gt=0, description="Of polynomial.")
-    end: float = Field(0.0, ge=0, lt=1, description="Share of the peak that is left at the last step.")
+    power: float = Field(2.0, gt=0, description="polynomial only: the exponent.")
+    end: float = Field(0.0, ge=0, lt=1, description="Learning rate at the last step, as a share of the peak.")
 
 
 class CallbackOptions(Section):
     """One Keras callback of the run."""
 
     name: str = Field(
-        description="A class of keras.callbacks (CSVLogger), or any other by its path (wandb.integration.keras.WandbMetricsLogger)."
+        description="A class of keras.callbacks (CSVLogger), or the import path of another class (wandb.integration.keras.WandbMetricsLogger)."
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the class.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the class.")
 
     @field_validator("options")
     @classmethod
@@ -70,45 +74,49 @@ class TrainingOptions(Section):
         "--workers and --index); a TPU. auto: TF_CONFIG's machines, else a TPU, else all GPUs, else one device.",
     )
     tpu: str = Field(
-        "local", description="Of strategy tpu: local (Colab, a TPU VM), or a TPU's name or address."
+        "local", description="strategy tpu only: local (Colab, a TPU VM), or a TPU's name or address."
     )
     precision: Literal["float32", "tensorfloat32", "mixed_bfloat16", "mixed_float16", "float64"] = Field(
         "float32",
-        description="tensorfloat32: float32 whose matrix products NVIDIA GPUs round to 10 bits; mixed_bfloat16 is faster on "
-        "CPUs with AVX512-BF16, GPUs and TPUs; mixed_float16, with loss scaling, on older GPUs.",
+        description="tensorfloat32: float32, except that NVIDIA GPUs round the inputs of matrix products to 10 bits; "
+        "mixed_bfloat16 is faster on CPUs with AVX512-BF16, GPUs and TPUs; mixed_float16, with loss scaling, is for older GPUs.",
     )
     xla: Optional[bool] = Field(
-        None, description="Compile the step with XLA: batches are padded to few widths; null: on a TPU only."
+        None,
+        description="Compile the training step with XLA; batches are then padded to a few widths; null: on a TPU only.",
     )
     steps_per_call: int = Field(
         1,
         ge=1,
-        description="Steps that the device does before it returns to Python: for TPUs and small models.",
+        description="Training steps that the device runs before it returns to Python; useful for TPUs and small models.",
     )
 
     # How long.
     epochs: int = Field(3, ge=1, description="Passes over the training rows.")
     steps: Optional[int] = Field(
-        None, ge=1, description="Steps in all, instead of epochs; null: epochs count."
+        None, ge=1, description="Total number of steps, instead of epochs; null: set by epochs."
     )
 
     # Batches.
     batch_size: int = Field(32, ge=1, description="Examples in a batch; see batch_size_per.")
     batch_size_per: Literal["global", "replica"] = Field(
-        "global", description="Whether batch_size counts a step's examples on all replicas, or on each."
+        "global",
+        description="Whether batch_size is the number of examples on all replicas together, or on each replica.",
     )
     accumulation: int = Field(
         1,
         ge=1,
-        description="Parts a batch is computed in, one after another: less memory, the same result.",
+        description="Gradient accumulation: a batch is computed in this many parts, with less memory and the same result.",
     )
     window: int = Field(
-        1024, ge=1, description="Examples sorted by length together before batches are cut: less padding."
+        1024,
+        ge=1,
+        description="Shuffled examples are sorted by length within windows of this many, so that batches need less padding.",
     )
     widths: Optional[list[int]] = Field(
         None,
         min_length=1,
-        description="The only widths batches are padded to; null: multiples of 8, or with XLA quarters of text.max_length.",
+        description="Batches are padded to one of these widths, in tokens; null: multiples of 8, or with XLA quarters of text.max_length.",
     )
 
     # The optimizer.
@@ -118,62 +126,71 @@ class TrainingOptions(Section):
     warmup: Union[int, float] = Field(
         0.1,
         ge=0,
-        description="Steps over which the rate rises from 0: a whole number of them, or a share of all below 1.",
+        description="Steps over which the learning rate rises from 0: a number of steps, or below 1 a share of all steps.",
     )
-    weight_decay: float = Field(0.01, ge=0, description="Decoupled; never on biases and LayerNorm.")
+    weight_decay: float = Field(
+        0.01, ge=0, description="Decoupled weight decay; never applied to biases and LayerNorm."
+    )
     layer_decay: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="Each encoder layer's learning rate is the next higher one's times this (arXiv:1801.06146, section 3.2).",
+        description="Each encoder layer's learning rate is that of the layer above times this factor (arXiv:1801.06146, section 3.2).",
     )
     clip_norm: Optional[float] = Field(
-        1.0, gt=0, description="Global norm of the whole batch's gradient; null: none."
+        1.0,
+        gt=0,
+        description="Clip the global norm of the batch's gradient to this value; null: no clipping.",
     )
 
     # What is trained.
     freeze: list[str] = Field(
         default_factory=list,
-        description="What stays as it is: all (the whole encoder), embeddings, first:6 (the embeddings and the first 6 "
-        "layers), re:PATTERN (variables whose path the regular expression finds).",
+        description="What is not trained: all (the whole encoder), embeddings, first:6 (the embeddings and the first 6 layers), "
+        "re:PATTERN (variables whose path matches the regular expression).",
     )
     gradual_unfreezing: bool = Field(
         False,
-        description="The first epoch trains the head, each further one a layer more, from the top (arXiv:1801.06146).",
+        description="The first epoch trains only the head; each further epoch unfreezes one more layer, from the top (arXiv:1801.06146).",
     )
     dropout: Optional[float] = Field(
         None,
         ge=0,
         lt=1,
-        description="Dropout of the encoder, hidden and attention; null: the checkpoint's own.",
+        description="Dropout rate of the encoder, for hidden states and attention; null: the checkpoint's own.",
     )
 
     # Looking and keeping.
     evaluate_every: Optional[int] = Field(
-        None, ge=1, description="Validate every so many steps, besides each epoch's end; null: only there."
+        None, ge=1, description="Also validate every so many steps; null: only at the end of each epoch."
     )
     best_metric: Optional[str] = Field(
-        None, description="Validation metric that picks the best checkpoint; null: the task's own."
+        None, description="Validation metric that selects the best checkpoint; null: the task's default."
     )
     early_stopping: Optional[int] = Field(
-        None, ge=1, description="Stop after so many validations without a better best_metric; null: never."
+        None,
+        ge=1,
+        description="Stop after this many validations without an improvement of best_metric; null: never.",
     )
     save_every: Optional[int] = Field(
-        None, ge=1, description="Also save a checkpoint every so many steps; null: at validations only."
+        None, ge=1, description="Also save a checkpoint every so many steps; null: only at validations."
     )
     keep: int = Field(1, ge=1, description="How many of the last checkpoints are kept, besides the best.")
     keep_optimizer: bool = Field(
         False,
-        description="Keep the optimizer's state when the run has ended (with adamw twice the size of the weights): then "
-        "it can be extended.",
+        description="Keep the optimizer's state after the run has finished (for adamw twice the size of the weights), so that the "
+        "run can be extended.",
     )
     tensorboard: bool = Field(True, description="Write the run's tensorboard/ folder.")
-    log_every: int = Field(10, ge=1, description="Steps between two looks at the loss.")
+    log_every: int = Field(10, ge=1, description="Report the loss every so many steps.")
     callbacks: list[CallbackOptions] = Field(
         default_factory=list, description="Keras callbacks, called as Keras's fit calls them."
     )
     seed: int = Field(
-        0, ge=0, lt=2**31, description="Of the head's first weights, the order of rows and dropout."
+        0,
+        ge=0,
+        lt=2**31,
+        description="Random seed for the head's initial weights, the order of rows and dropout.",
     )
 
     @field_validator("warmup")
@@ -198,7 +215,7 @@ class TrainingOptions(Section):
     def _known(cls, value: list[str]) -> list[str]:
         for word in value:
             if not _FREEZE.fullmatch(word):
-                raise ValueError(f'"{word}" is none of: none, all, embeddings, first:N, re:PATTERN')
+                raise ValueError(f'"{word}" is not one of: none, all, embeddings, first:N, re:PATTERN')
             if word.startswith("re:"):
                 try:
                     re.compile(word[3:])

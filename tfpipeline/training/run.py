@@ -131,7 +131,7 @@ class Run:
 
     @property
     def truncation(self) -> Truncation:
-        """What becomes of long texts in training, evaluation and export."""
+        """How long texts are handled in training, evaluation and export."""
         return self.config.text.truncation
 
     @property
@@ -197,7 +197,7 @@ class Run:
     ) -> dict[str, np.ndarray]:
         """Token ids of a batch of texts as NumPy arrays, int32 [B, T], with offsets if the task reads them.
 
-        ``max_length`` takes the place of ``text.max_length``; what becomes of longer texts is the run's choice.
+        ``max_length`` takes the place of ``text.max_length``; longer texts are handled as the run does.
         """
         truncation = self.truncation
         if max_length is not None:
