@@ -147,6 +147,16 @@ def changed_copy(source, folder, config, tensors=lambda raw: raw):
     return folder
 
 
+def test_what_was_decided_of_the_files_is_printed(source, tmp_path, capfd):
+    """Also where it is not converted: what a head means must not be a silent guess."""
+    copy = changed_copy(source, tmp_path / "copy", {"architectures": None})
+    open_run(copy)
+    printed = capfd.readouterr().err
+    notes = checkpoints.load(copy).notes
+    assert any("architectures" in note for note in notes)
+    assert [f"note: {copy}: {note}" for note in notes] == printed.splitlines()
+
+
 def test_a_classifier_of_several_labels(source, tmp_path):
     """transformers' problem_type multi_label_classification: a sigmoid each, given from 0.5 on."""
     copy = changed_copy(source, tmp_path / "copy", {"problem_type": "multi_label_classification"})
@@ -831,6 +841,4 @@ def test_heads_of_pre_training_serve_no_task(source, tmp_path, heads):
     copy = changed_copy(source, tmp_path / "copy", {"architectures": ["BertForPreTraining"]}, tensors)
     with pytest.raises(UserError) as caught:
         open_run(copy)
-    assert f"its only heads are those of {' and '.join(heads)}, which no task serves; train one" in str(
-        caught.value
-    )
+    assert f"has heads only for {' and '.join(heads)}, which no task supports; fine-tune it first" in str(caught.value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfpipeline.console import say
 from tfpipeline.errors import UserError
 from tfpipeline.models import neutral
 from tfpipeline.models.config import BertConfig
@@ -101,6 +102,12 @@ class Checkpoint:
             and _equal(self.tensors, other.tensors)
             and _equal(self.heads, other.heads)
         )
+
+
+def say_notes(checkpoint: Checkpoint) -> None:
+    """Print what was decided where the checkpoint's files leave room; for everything that uses a checkpoint."""
+    for note in checkpoint.notes:
+        say(f"note: {checkpoint.said or checkpoint.source}: {note}")
 
 
 def _equal(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:

@@ -39,6 +39,7 @@ class FineTunedCheckpoint(Run):
         self._checkpoint = checkpoint or checkpoints.load(source)
         self.path = self._checkpoint.source
         self.name = str(source)
+        checkpoints.say_notes(self._checkpoint)
         self._task = tasks.of_checkpoint(self._checkpoint)
         settings = {
             "checkpoint": self.name,

@@ -126,6 +126,7 @@ def plan(
     batch_size = global_batch_size(options, replicas)
     callbacks = Callbacks(options.callbacks)
     checkpoint = checkpoints.load(run_config.checkpoint)
+    checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)
     rows = rows or read_rows(run_config)
     splits, task = rows.splits, rows.task

@@ -77,6 +77,7 @@ def lay_out_run(
 ) -> Run:
     """A new run, from the run file's checkpoint and its rows, which are read now if they were not before."""
     checkpoint = checkpoints.load(run_config.checkpoint)
+    checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)
     rows = rows or read_rows(run_config, path)
     return create_run(run_config, checkpoint, rows.splits, path, check, rows.task)
