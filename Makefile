@@ -16,8 +16,9 @@ $(VENV)/.installed: setup.py
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.vader_tweets.demo
 
+# Two workers; each takes neighbouring tests, which share what they train.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Long fault tests; a short form of each is in `make test`.
 soak: $(VENV)/.installed

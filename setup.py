@@ -42,6 +42,7 @@ TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith
 SERVE = ["tensorflow~=2.21.0", "tensorflow-serving-api~=2.21.0"]
 DEV = [
     "pytest>=9.1",
+    "pytest-xdist>=3.8",  # tests run on two cores
     "hypothesis>=6.170",
     "regex>=2026.11.19",  # the properties of Unicode 18, and another implementation of its UAX #29
     "tf_keras~=2.21.0",  # Keras 2, for bert4keras, which reads what we write

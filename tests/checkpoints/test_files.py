@@ -10,8 +10,7 @@ import pytest
 from tests import tiny
 from tests.checkpoints.test_google import CONFIG, NAMES, numbered, write_with_tensorflow_1
 from tfpipeline import checkpoints
-from tfpipeline.data.readers import json as json_reader
-from tfpipeline.data.readers import jsonl
+from tfpipeline.data import read_records
 
 
 def mark(path):
@@ -41,10 +40,10 @@ def test_a_byte_order_mark_before_json(tmp_path, name):
 
 def test_a_byte_order_mark_before_data(tmp_path):
     row = {"text": "a", "label": "b"}
-    for reader, path, text in (
-        (json_reader, tmp_path / "rows.json", json.dumps([row])),
-        (jsonl, tmp_path / "rows.jsonl", json.dumps(row)),
+    for path, text in (
+        (tmp_path / "rows.json", json.dumps([row])),
+        (tmp_path / "rows.jsonl", json.dumps(row)),
     ):
         path.write_text(text)
         mark(path)
-        assert [record.columns for record in reader.read(path)] == [row]
+        assert [record.columns for record in read_records(path)] == [row]

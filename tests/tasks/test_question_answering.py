@@ -354,7 +354,7 @@ def test_lists_and_objects_are_no_texts(tmp_path, column, value, shown):
             (
                 {"no_answer": False, "no_answer_threshold": threshold},
                 {},
-                f"run.yaml  task: no_answer_threshold is {threshold}, but no_answer is false, so that there is always an answer; "
+                f"  task: no_answer_threshold is {threshold}, but no_answer is false, so that there is always an answer; "
                 "remove one of them",
             )
             for threshold in ("tuned", 0.3)

@@ -841,4 +841,6 @@ def test_heads_of_pre_training_serve_no_task(source, tmp_path, heads):
     copy = changed_copy(source, tmp_path / "copy", {"architectures": ["BertForPreTraining"]}, tensors)
     with pytest.raises(UserError) as caught:
         open_run(copy)
-    assert f"has heads only for {' and '.join(heads)}, which no task supports; fine-tune it first" in str(caught.value)
+    assert f"has heads only for {' and '.join(heads)}, which no task supports; fine-tune it first" in str(
+        caught.value
+    )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what the table below loads on first use, for type checkers 
     from tfpipeline.models.text_model import TextModel as TextModel
     from tfpipeline.models.token_heads import SpanHead as SpanHead
     from tfpipeline.models.token_heads import TaggingHead as TaggingHead
+    from tfpipeline.models.windows import Windows as Windows
 
 use_tensorflow_backend()  # before anything here imports Keras
 

@@ -61,7 +61,7 @@ def _here(path: AnyPath) -> AnyPath:
     return path
 
 
-def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) -> keras.Model:
+def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) -> TextModel:
     """A model as an ordinary ``keras.Model``, with its ``tokenizer``.
 
         model = tfpipeline.load("models/minilm")
@@ -77,7 +77,7 @@ def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) 
             own (``keras.config.set_dtype_policy``); a ``.keras`` file has its own.
     Returns:
         Of a run or a fine-tuned checkpoint the encoder with its head, and the task as ``model.task``; of a pre-trained
-        checkpoint the encoder alone: a :class:`tfpipeline.models.TextModel` without a head.
+        checkpoint the encoder alone. A ``.keras`` file gives the model that was saved, which may be one of your own.
     Raises:
         UserError: there is no such thing, or it has no such weights (yet).
     """
