@@ -24,10 +24,10 @@ class SplitOptions(Section):
     )
     by: Optional[Literal["stratified", "group", "random"]] = Field(
         None,
-        description="stratified: each label in the same proportion in every part; group: no group (data.group) in two "
-        "parts; random: neither; null: group if data.group is named, by context in question answering, else stratified.",
+        description="stratified: each label has the same proportion in every split; group: a group (data.group) stays in one "
+        "split; random: neither; null: group if data.group is named, by context in question answering, else stratified.",
     )
-    seed: int = Field(0, ge=0, description="Another seed is another split.")
+    seed: int = Field(0, ge=0, description="Random seed of the split.")
 
     @model_validator(mode="after")
     def _leave_training_rows(self) -> SplitOptions:
@@ -50,9 +50,9 @@ class DataOptions(Section):
         None, description="File of the test rows; null: a share of the training rows, see split."
     )
     text: str = Field("text", description="Column of the text.")
-    text_pair: Optional[str] = Field(None, description="Column of the second text, for tasks about two.")
+    text_pair: Optional[str] = Field(None, description="Column of the second text, for tasks on text pairs.")
     label: Optional[str] = Field(
-        "label", description="Column of the label; null: the task needs none or names its own."
+        "label", description="Column of the label; null: the task needs no label or names its columns itself."
     )
     weight: Optional[str] = Field(
         None, description="Column of the rows' weights in loss and metrics; null: all 1."
