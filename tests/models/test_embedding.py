@@ -92,6 +92,12 @@ def test_a_text_in_windows(model, checkpoint):
     ("arguments", "sentence"),
     [
         (["good food"], "texts is one string; embed takes a list of them: ['good food']"),
+        ([None], "texts is NoneType; embed takes a list of texts"),
+        ([{"text": ["a"]}], "texts is dict; embed takes a list of texts, of a table one column"),
+        (
+            [["a", "b\ud800"]],
+            "texts[1] holds the lone surrogate U+D800, which is no character; read the text with the right encoding",
+        ),
         ([["good", None]], "texts[1] is None; it must be a string"),
         ([["a"], ["b", "c"]], "embed got 1 texts and 2 in text_pair; each text needs one"),
         ([["a"], None, {"pooling": "max"}], "pooling is 'max'; known: mean, cls, pooler"),
@@ -105,6 +111,12 @@ def test_what_cannot_be(model, arguments, sentence):
     with pytest.raises(UserError) as caught:
         model.embed(texts, pair, **(options or {}))
     assert str(caught.value) == sentence
+
+
+def test_numbers_of_numpy(model):
+    texts = ["good food", "a very bad film"]
+    found = model.embed(texts, max_length=np.int32(4), batch_size=np.int64(1))
+    np.testing.assert_array_equal(found, model.embed(texts, max_length=4, batch_size=1))
 
 
 def test_models_that_cannot_embed(checkpoint, tmp_path):

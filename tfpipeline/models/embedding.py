@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Optional, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tfpipeline.models.text_model import TextModel
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+_LONE = re.compile("[\ud800-\udfff]")
 _PIECE = 4096  # texts that are tokenised, and sorted by length, at a time
 
 
@@ -62,7 +64,7 @@ def embed(
         raise UserError(f"pooling is {pooling!r}{did_you_mean(str(pooling), get_args(Pooling))}")
     if pooling == "pooler" and model.encoder.pooler is None:
         raise UserError("pooling is pooler, but the checkpoint has no pooler; choose mean or cls")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+    if not _is_count(batch_size, 1):
         raise UserError(f"batch_size is {batch_size!r}; it must be a whole number of at least 1")
     truncation = _truncation(model, max_length, pair=pairs is not None)
     run = _compiled(model, pooling)
@@ -97,11 +99,28 @@ def _tokenizer(model: TextModel) -> Any:
 def _list_of_texts(texts: Any, name: str) -> list[str]:
     if isinstance(texts, (str, bytes)):
         raise UserError(f"{name} is one string; embed takes a list of them: [{texts[:20]!r}]")
+    # A walk through a mapping or a table gives its names, not its texts.
+    if isinstance(texts, (Mapping, Set)) or hasattr(texts, "columns"):
+        raise UserError(
+            f"{name} is {type(texts).__name__}; embed takes a list of texts, of a table one column"
+        )
+    if not isinstance(texts, Iterable) or getattr(texts, "ndim", 1) == 0:
+        raise UserError(f"{name} is {type(texts).__name__}; embed takes a list of texts")
     found = list(texts)
     for index, text in enumerate(found):
         if not isinstance(text, str):
             raise UserError(f"{name}[{index}] is {text!r}; it must be a string")
+        if not text.isascii() and (lone := _LONE.search(text)):
+            raise UserError(
+                f"{name}[{index}] holds the lone surrogate U+{ord(lone[0]):04X}, which is no character; read the text with the "
+                "right encoding"
+            )
     return found
+
+
+def _is_count(value: Any, least: int) -> bool:
+    """Whether it is a whole number, NumPy's too, of at least this."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
 
 
 def _truncation(model: TextModel, max_length: Optional[int], *, pair: bool) -> Truncation:
@@ -110,11 +129,11 @@ def _truncation(model: TextModel, max_length: Optional[int], *, pair: bool) -> T
     if max_length is None:
         return model.truncation or Truncation(positions)
     least = 3 if pair else 2
-    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < least:
+    if not _is_count(max_length, least):
         raise UserError(f"max_length is {max_length!r}; it must be a whole number of at least {least}")
     if model.windows is None and max_length > positions:
         raise UserError(f"max_length is {max_length}, but the model has only {positions} positions")
-    return Truncation(max_length)
+    return Truncation(int(max_length))
 
 
 def _compiled(model: TextModel, pooling: Pooling) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
