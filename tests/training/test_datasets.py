@@ -62,6 +62,9 @@ def test_nan_is_no_value(tmp_path):
 @pytest.mark.parametrize(
     ("datasets", "message"),
     [
+        (5, r'data is int; give a dict of datasets: \{"train": \.\.\.\}'),
+        (tf.data.Dataset.from_tensors(("a", "x")).repeat(), "data is .*; give a dict of datasets"),
+        ({1: 1}, "the datasets are called 1;"),
         ({"training": 1}, 'the datasets are called training; give "train"'),
         ({"train": tf.data.Dataset.from_tensors("a")}, "elements of the type .*; expected dicts of columns"),
         (

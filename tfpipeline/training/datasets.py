@@ -40,10 +40,14 @@ def write_datasets(
     Raises:
         UserError: an element is of another form, or the disk is full.
     """
-    unknown = sorted(set(datasets) - set(SPLITS))
+    if not isinstance(datasets, Mapping):
+        raise UserError(
+            f'data is {type(datasets).__name__}; give a dict of datasets: {{"train": ...}}, perhaps with "validation" and "test"'
+        )
+    unknown = sorted(map(str, set(datasets) - set(SPLITS)))
     if unknown or "train" not in datasets:
         raise UserError(
-            f'data: the datasets are called {", ".join(datasets) or "nothing"}; give "train", and perhaps "validation" '
+            f'data: the datasets are called {", ".join(map(str, datasets)) or "nothing"}; give "train", and perhaps "validation" '
             'and "test"'
         )
     return {
