@@ -65,6 +65,19 @@ def test_files_of_keras_that_cannot_be_read(tmp_path):
     assert sentence(path, precision="float64") == f"{path} has a precision of its own; leave out precision"
 
 
+@pytest.mark.parametrize("precision", ["fp16", 16, ["float32"]])
+def test_a_precision_that_keras_does_not_know(source, precision):
+    with pytest.raises(UserError, match=r"precision is .*; it must be a dtype policy of Keras"):
+        tfpipeline.load(source, precision=precision)
+
+
+def test_only_runs_have_several_weights(source, tmp_path):
+    saved = tmp_path / "model.keras"  # it is refused before it is looked for
+    for path, what in ((source, "a checkpoint"), (saved, "a model that Keras has saved")):
+        with pytest.raises(UserError, match=f'is {what}: it has no "last" weights, only its own'):
+            tfpipeline.load(path, weights="last")
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match="no such run directory"):
         tfpipeline.load(tmp_path / "absent")

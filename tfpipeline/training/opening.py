@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -81,10 +82,12 @@ def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) 
     Raises:
         UserError: there is no such thing, or it has no such weights (yet).
     """
+    _check_precision(precision)
     path = _here(path)
     if is_run(path):
         opened = Run(path)
     elif str(path).endswith(".keras"):
+        _only_best(weights, f"{path} is a model that Keras has saved")
         return _saved(path, precision)
     elif _is_checkpoint(path):
         checkpoint = checkpoints.load(path)
@@ -100,10 +103,27 @@ def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) 
     return model
 
 
+def _check_precision(precision: Any) -> None:
+    """Refuse what is no dtype policy of Keras, before anything is read."""
+    if precision is None or precision == "tensorfloat32":
+        return
+    try:
+        keras.dtype_policies.get(precision)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"precision is {precision!r}; it must be a dtype policy of Keras, such as float32, mixed_bfloat16 or mixed_float16"
+        ) from error
+
+
+def _only_best(weights: str, what: str) -> None:
+    """Only a run has several weights."""
+    if weights != "best":
+        raise UserError(f'{what}: it has no "{weights}" weights, only its own')
+
+
 def _encoder(checkpoint: checkpoints.Checkpoint, path: AnyPath, weights: str, precision: str) -> TextModel:
     """A pre-trained checkpoint's encoder."""
-    if weights != "best":
-        raise UserError(f'{path} is a checkpoint: it has no "{weights}" weights, only its own')
+    _only_best(weights, f"{path} is a checkpoint")
     with policy(precision):
         encoder = checkpoint.encoder()
         return TextModel(encoder, tokenizer=WordPieceTokenizer(checkpoint.vocabulary, checkpoint.tokenizer))
