@@ -11,6 +11,7 @@ import pytest
 from tests import tiny
 from tfpipeline import text
 from tfpipeline.checkpoints import Checkpoint
+from tfpipeline.checkpoints.checkpoint import check_vocabulary
 from tfpipeline.checkpoints.tokenizer_files import read_tokenizer
 from tfpipeline.checkpoints.tokenizer_parity import carries_tokenizer, hard_texts, tokenizer_report
 from tfpipeline.errors import UserError
@@ -317,3 +318,27 @@ def test_what_editors_leave_in_a_vocabulary(tmp_path):
     assert any("match nothing, as in transformers; the first is line 6" in note for note in found.notes)
     (source / "vocab.txt").write_bytes("".join(f"{token}\n" for token in tiny.VOCABULARY).encode("utf-16"))
     assert "vocab.txt is UTF-16; save it as UTF-8" in refused(source)
+
+
+def test_the_file_is_named_that_does_not_fit(tmp_path):
+    def sentence(files, rows):
+        folder = write(tmp_path / "source", files)
+        notes = []
+        vocabulary, options = read_tokenizer(folder, notes, rows=rows)
+        config = BertConfig(**tiny.SHAPE, vocab_size=rows, max_position_embeddings=9, type_vocab_size=2, hidden_act="relu", layer_norm_eps=1e-12)  # fmt: skip
+        with pytest.raises(UserError) as caught:
+            check_vocabulary(vocabulary, options, config, folder / "vocab.txt")
+        return str(caught.value).replace(f"{folder}/", "")
+
+    use = "use the vocabulary the checkpoint came with"
+    assert (
+        sentence({"vocab.txt": None}, V + 1)
+        == f"vocab.txt has {V} tokens, but the model's vocab_size is {V + 1}; {use}"
+    )
+    added = f"vocab.txt has {V} tokens, and the other tokenizer files in {tmp_path}/source add 2, but the model's vocab_size is"
+    assert sentence({"added_tokens.json": ADDED}, V + 1) == f"{added} {V + 1}; {use}"
+    assert sentence({"added_tokens.json": ADDED}, V) == (
+        f"{added} {V}; take out the added ones, or use the weights of the model that was extended for them"
+    )
+    (tmp_path / "source" / "vocab.txt").unlink()
+    assert sentence({"tokenizer.json": FAST}, V + 1).startswith(f"tokenizer.json has {V + 2} tokens, but")

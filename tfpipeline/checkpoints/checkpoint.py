@@ -14,7 +14,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.models import neutral
 from tfpipeline.models.config import BertConfig
 from tfpipeline.text import TokenizerOptions
-from tfpipeline.text.vocabulary import special_ids, token_ids
+from tfpipeline.text.vocabulary import load_vocabulary, special_ids, token_ids
 
 if TYPE_CHECKING:
     from tfpipeline.models import BertEncoder
@@ -133,9 +133,20 @@ def check_vocabulary(
         return []
     if count < rows and rows % PADDED_TO == 0 and rows - count < _MOST_PADDING:
         return [f"the embeddings have {rows} rows for {count} tokens: padded to a multiple of {PADDED_TO}"]
-    raise UserError(
-        f"{where} has {count} tokens, but the model's vocab_size is {rows}; use the vocabulary the checkpoint came with"
-    )
+    raise UserError(_other_size(count, rows, where))
+
+
+def _other_size(count: int, rows: int, where: Path) -> str:
+    """The sentence for a vocabulary and a model that do not fit; which file has the tokens is looked up."""
+    folder, fast = where.parent, where.with_name("tokenizer.json")
+    said = f"{where if where.exists() or not fast.exists() else fast} has {count} tokens"
+    advice = "use the vocabulary the checkpoint came with"
+    own = len(load_vocabulary(where)) if where.exists() else count
+    if own < count:
+        said = f"{where} has {own} tokens, and the other tokenizer files in {folder} add {count - own}"
+    if own == rows < count:
+        advice = "take out the added ones, or use the weights of the model that was extended for them"
+    return f"{said}, but the model's vocab_size is {rows}; {advice}"
 
 
 def check_labels(names: Any, count: int, where: Path) -> tuple[str, ...]:
