@@ -242,6 +242,11 @@ def test_layers_can_be_reached_by_name(checkpoint):
     assert [layer.name for layer in model.layers] == ["encoder", "head"]
     assert [layer.name for layer in encoder.layers] == ["embeddings", "layer_0", "layer_1", "pooler"]
     assert encoder.layer_1 is encoder.blocks[1] is encoder.get_layer("layer_1")
+    assert encoder.get_layer(index=0) is encoder.embeddings
+    assert encoder.get_layer(index=-1) is encoder.layers[-1]
+    for arguments in ({}, {"name": "layer_1", "index": 1}, {"index": 9}):
+        with pytest.raises(ValueError, match=r"either a name or an index|no layer at 9"):
+            encoder.get_layer(**arguments)
     assert "layer_1" in dir(encoder)
     with pytest.raises(AttributeError):
         encoder.layer_2  # noqa: B018

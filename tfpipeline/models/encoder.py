@@ -143,17 +143,22 @@ class BertEncoder(keras.layers.Layer):
         pooler = [] if self.pooler is None else [self.pooler]
         return [self.embeddings, *self.blocks, *pooler]
 
-    def get_layer(self, name: str) -> keras.layers.Layer:
-        """The part of that name, as :meth:`keras.Model.get_layer` gives those of a model.
+    def get_layer(self, name: Optional[str] = None, index: Optional[int] = None) -> keras.layers.Layer:
+        """The part of that name, or at that place, as :meth:`keras.Model.get_layer` gives those of a model.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is none, or neither or both were given.
         """
+        if (name is None) == (index is None):
+            raise ValueError("give either a name or an index")
+        if index is not None and -len(self.layers) <= index < len(self.layers):
+            return self.layers[index]
         for layer in self.layers:
             if layer.name == name:
                 return layer
         known = ", ".join(layer.name for layer in self.layers)
-        raise ValueError(f"the encoder has no layer {name!r}; its layers are {known}")
+        wanted = repr(name) if index is None else f"at {index}"
+        raise ValueError(f"the encoder has no layer {wanted}; its layers are {known}")
 
     def build(self, inputs_shape: Any = None) -> None:
         shape = (None, None, self.config.hidden_size)
