@@ -64,7 +64,7 @@ def _by_its_look(start: bytes) -> str | None:
 
 def _decoded(file: io.BufferedReader, start: bytes, path: Path, encoding: str) -> Iterator[str]:
     if "\n".encode(encoding) != b"\n":  # a byte 10 may be a part of any character
-        yield from _split(_wide(file, path, encoding), "\r" if _has_cr_only(start, encoding) else "\n")
+        yield from _split(_wide(file, path, encoding, start), "\r" if _has_cr_only(start, encoding) else "\n")
         return
     ends_with_cr = b"\r" in start and b"\n" not in start
     lines: Iterable[bytes] = _split(iter(lambda: file.read(_PIECE), b""), b"\r") if ends_with_cr else file
@@ -80,7 +80,7 @@ def _has_cr_only(start: bytes, encoding: str) -> bool:
     return "\r" in text and "\n" not in text
 
 
-def _wide(file: io.BufferedReader, path: Path, encoding: str) -> Iterator[str]:
+def _wide(file: io.BufferedReader, path: Path, encoding: str, start: bytes) -> Iterator[str]:
     """Pieces of a file whose characters have several bytes each, decoded."""
     decoder = codecs.getincrementaldecoder(encoding)()
     line = 1
@@ -88,7 +88,9 @@ def _wide(file: io.BufferedReader, path: Path, encoding: str) -> Iterator[str]:
         piece, state = file.read(_PIECE), decoder.getstate()
         try:
             text = decoder.decode(piece, final=not piece)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            if _lacks_mark(encoding, start) or not isinstance(error, UnicodeDecodeError):
+                raise _without_mark(path, encoding, start) from error
             decoder.setstate(state)
             decoder.errors = "replace"
             line += decoder.decode(piece, final=not piece).partition("\ufffd")[0].count("\n")
@@ -108,6 +110,20 @@ def _split(pieces: Iterable[Any], end: Union[str, bytes]) -> Iterator[Any]:
         yield from (line + end for line in lines)
     if rest:
         yield rest
+
+
+def _lacks_mark(encoding: str, start: bytes) -> bool:
+    """Whether an encoding is told by its mark, UTF-16 or UTF-32, and a file has none: Python guesses, or refuses."""
+    mark = {"utf-16": codecs.BOM_UTF16_LE, "utf-32": codecs.BOM_UTF32_LE}.get(encoding)
+    return mark is not None and not start.startswith((mark, mark[::-1]))
+
+
+def _without_mark(path: Path, encoding: str, start: bytes) -> UserError:
+    sample = start[: start.rfind(b"\n") + 1] or start
+    likely = _by_its_look(start) or next((name for name in _LIKELY if _reads(name, sample)), None)
+    guess = f"it may be {likely}: " if likely else ""
+    why = " (no byte-order mark)" if _lacks_mark(encoding, start) else ""
+    return UserError(f"{path}:1: not {encoding.upper()}{why}; {guess}{_ADVICE}")
 
 
 def _not_decoded(
