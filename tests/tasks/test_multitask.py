@@ -143,6 +143,11 @@ def test_a_row_of_gaps_alone_is_left_out(capfd):
     )
 
 
+def test_a_heads_options_are_called_as_they_are_in_the_run_file():
+    with pytest.raises(UserError, match=r"or name both in task\.heads\.mood\.labels if"):
+        Multitask.from_examples(options(), rows(("1", "1"), ("1.0", "2"), ("0", "3")))
+
+
 def test_errors_of_other_rows_name_the_head():
     task = Multitask.from_examples(options(), ROWS)
     with pytest.raises(UserError) as caught:

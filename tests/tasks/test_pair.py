@@ -91,3 +91,17 @@ def test_both_texts_are_read(tmp_path):
             predictor.predict(["the food"])
     sentence = "the run takes text, text_pair, but was given text; give the second text with --pair, or name its column with --pair-column"
     assert str(caught.value) == sentence
+
+
+def test_the_answers_options_are_called_as_they_are_in_the_run_file():
+    examples = rows(("a", "b", "1"), ("c", "d", "1.0"), ("e", "f", "0"))
+    with pytest.raises(UserError, match=r"or name both in task\.answer\.labels if") as caught:
+        Pair.from_examples(PairOptions(), examples)
+    assert "task.labels" not in str(caught.value)
+    with pytest.raises(UserError, match=r'no training row has the label "2" of task\.answer\.labels'):
+        Pair.from_examples(
+            resolved(
+                {"name": "pair", "answer": {"name": "classification", "labels": ["1", "1.0", "0", "2"]}}
+            ),
+            examples,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HEAD = "sequence_classifier"
 _SHOWN = 5  # labels in a warning
+_OWN_OPTIONS = re.compile(r"(?<![\w.])task\.(labels|columns)\b")
 _SINGLE, _REGRESSION = "single_label_classification", "regression"
 
 
@@ -145,6 +147,11 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
         shown = ", ".join(f'"{label}" ({counts.first[label]})' for label in lonely[:_SHOWN])
         more = f" and {len(lonely) - _SHOWN} more" if len(lonely) > _SHOWN else ""
         say(f"warning: only one training row has the label {shown}{more}: too few to learn from")
+
+
+def in_section(sentence: str, section: str) -> str:
+    """A task's sentence, with its options called as they are where the task is a part of another one."""
+    return _OWN_OPTIONS.sub(lambda found: f"{section}.{found[1]}", sentence)
 
 
 def _value(label: str) -> tuple[bool, Any]:

@@ -25,6 +25,7 @@ from tfpipeline.config import Section, section_by_name
 from tfpipeline.console import say
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.tasks._pooled import in_section
 from tfpipeline.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -447,11 +448,11 @@ def _is_filled(part: type[Task], own: Any, row: Example) -> bool:
 
 @contextlib.contextmanager
 def _told(name: str) -> Iterator[None]:
-    """Say which head an error is about."""
+    """Say which head an error is about, and where its options stand."""
     try:
         yield
     except UserError as error:
-        raise UserError(f'head "{name}": {error}') from error
+        raise UserError(f'head "{name}": {in_section(str(error), f"task.heads.{name}")}') from error
 
 
 TASK: type[Any] = Multitask

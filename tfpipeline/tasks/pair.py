@@ -16,6 +16,7 @@ from pydantic import Field, SerializeAsAny, field_validator
 from tfpipeline import tasks
 from tfpipeline.config import Section
 from tfpipeline.errors import UserError
+from tfpipeline.tasks._pooled import in_section
 from tfpipeline.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ class Pair(Task):
 
     @classmethod
     def from_examples(cls, options: PairOptions, examples: Sequence[Example]) -> Task:
-        return _answer(options).from_examples(options.answer, examples)
+        try:
+            return _answer(options).from_examples(options.answer, examples)
+        except UserError as error:
+            raise UserError(in_section(str(error), "task.answer")) from error
 
     @classmethod
     def load(cls, options: PairOptions, directory: Path) -> Task:
