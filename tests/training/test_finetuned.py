@@ -226,7 +226,7 @@ def test_a_regression(source, tmp_path):
     [
         (
             {"architectures": ["BertModel"]},
-            "is a pre-trained encoder without a task head; fine-tune it first",
+            "copy is a pre-trained encoder without a task head; fine-tune it first",
         ),
         (
             {"problem_type": "token_counting"},

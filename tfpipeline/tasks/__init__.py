@@ -102,4 +102,6 @@ def of_checkpoint(checkpoint: Checkpoint) -> Task:
         if heads
         else "is a pre-trained encoder without a task head"
     )
-    raise UserError(f"{checkpoint} {has}; fine-tune it first: tfpipeline train RUN_FILE")
+    raise UserError(
+        f"{checkpoint.said or checkpoint.source} {has}; fine-tune it first: tfpipeline train RUN_FILE"
+    )
