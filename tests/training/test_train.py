@@ -100,6 +100,17 @@ def test_killed_and_resumed_is_uninterrupted(tiny_run, tmp_path):
     assert same(weights(undisturbed.path), weights(train(run_config).path))
 
 
+def test_a_validation_within_an_epoch_names_that_epoch(tiny_run, capsys):
+    train(tiny_run(epochs=2, evaluate_every=5))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "train loss" in line]
+    assert [line.partition(":")[0] for line in lines] == [
+        "epoch 1, step 5",
+        "epoch 1, step 7",
+        "epoch 2, step 10",
+        "epoch 2, step 14",
+    ]
+
+
 def test_a_finished_run_keeps_its_weights_and_is_left_alone(tiny_run, capsys):
     run_config = tiny_run(epochs=1)
     run = train(run_config)

@@ -356,7 +356,7 @@ class Trainer:
         entry = {"epoch": state.epoch, "step": state.step, "train_loss": loss, **scores}
         better = state.validated(entry, self.metric, lower=is_lower_better(self.run, self.metric))
         say(
-            f"epoch {state.epoch}, step {state.step}: train loss {loss:.4f}, validation "
+            f"epoch {-(-state.step // self.steps_per_epoch)}, step {state.step}: train loss {loss:.4f}, validation "
             f"loss {scores['loss']:.4f}, {self.metric} {scores[self.metric]:.4f}{' (best so far)' if better else ''}"
         )
         self.callbacks.on_test_end({**scores, "step": state.step})
