@@ -238,7 +238,7 @@ def _check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> Non
     advice = (
         "give the second text with --pair, or name its column with --pair-column"
         if pairs
-        else "leave --pair-column out"
+        else "leave out the second text (text_pair; --pair or --pair-column)"
     )
     raise UserError(
         f"the {what} takes {', '.join(sorted(wanted))}, but was given {', '.join(given)}; {advice}"

@@ -73,6 +73,15 @@ def far(got, want):
 # Training.
 
 
+@pytest.mark.parametrize(
+    ("inputs", "found"),
+    [(np.zeros((1, 3), np.int32), "EagerTensor"), ({"ids": np.zeros((1, 3), np.int32)}, "a dict of ids")],
+)
+def test_what_are_no_inputs(checkpoint, inputs, found):
+    with pytest.raises(TypeError, match=f"takes a dict of input_ids, .* gives it; found {found}"):
+        TextModel(checkpoint.encoder())(inputs)
+
+
 @pytest.mark.parametrize("head", ["none", "classification", "crf", "span", "group"])
 def test_training_in_eager_mode_drops(checkpoint, tokens, head):
     model = TextModel(checkpoint.encoder(), HEADS[head]())

@@ -267,6 +267,10 @@ def test_what_is_no_callback(given, message):
             ),
             'between two validations there is only "loss" to monitor, not "val_loss"',
         ),
+        (
+            named("ModelCheckpoint", filepath="x.h5"),
+            r"a model saved whole as \.h5 cannot be loaded again; choose a file name that ends in \.keras",
+        ),
     ],
 )
 def test_what_a_run_does_not_give(laid_out, callback, message):

@@ -87,6 +87,11 @@ class TextModel(keras.Model):
             The head's outputs; of a row in several windows, made one as its ``merges`` say, pooled by default.
             Without a head those of the encoder, tokens where they stand in the row.
         """
+        if not isinstance(inputs, Mapping) or "input_ids" not in inputs:
+            found = f"a dict of {', '.join(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
+            raise TypeError(
+                f"the model takes a dict of {', '.join(INPUTS)}, as model.tokenizer(texts) gives it; found {found}"
+            )
         if not training:
             noise = None
         elif noise is None:

@@ -89,6 +89,10 @@ class WordPieceTokenizer(tf.Module):
         with tf.device(HOST):
             self._build(ids, special)
 
+    def __repr__(self) -> str:
+        case = "uncased" if self.options.lowercase else "cased"
+        return f"{type(self).__name__}({self.vocabulary_size} tokens, {case})"
+
     @property
     def vocabulary(self) -> tuple[str, ...]:
         """The tokens in the order of their ids."""

@@ -118,6 +118,12 @@ def _meant(word: str, known: list[str]) -> str:
 
 def _check_saving(callback: Any, name: str, run: Run) -> None:
     """Save the smallest model of the run's kind: what Keras can't write of it, it can't of the whole one."""
+    if Path(callback.filepath).suffix in (".h5", ".hdf5"):
+        # Keras writes it, and then cannot load it: that format does not say which package a class is of.
+        raise UserError(
+            f"{name}: a model saved whole as {Path(callback.filepath).suffix} cannot be loaded again; choose a file name "
+            "that ends in .keras, or save_weights_only: true and one that ends in .weights.h5"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         try:
             smallest_model(run).save(Path(scratch) / f"model{Path(callback.filepath).suffix}")
