@@ -8,24 +8,17 @@ interrupted, 75 another worker of the training is gone.
 
 from __future__ import annotations
 
-import codecs
-import io
 import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import typer
 
-from tfpipeline import __version__
+from tfpipeline import __version__, terminal
 from tfpipeline.errors import UserError, explain_missing_extra
-
-if TYPE_CHECKING:
-    from tfpipeline.data import Record
-    from tfpipeline.data.records import FileOptions
 
 app = typer.Typer(
     name="tfpipeline",
@@ -125,7 +118,7 @@ def train(
         from tfpipeline.training.cluster import find_cluster
         from tfpipeline.training.run_file import read_run_file
 
-        run_config = read_run_file(run_file, [*map(_said, overrides or [])])
+        run_config = read_run_file(run_file, [*map(terminal.typed, overrides or [])])
         cluster = find_cluster(workers.split(",") if workers else (), index)
         from tfpipeline.training.lock import check_free
 
@@ -189,7 +182,7 @@ def evaluate(
         run_directory,
         data,
         baseline=baseline,
-        overrides=[*map(_said, overrides or [])],
+        overrides=[*map(terminal.typed, overrides or [])],
         to=to,
         show=print,
         reading=reading,
@@ -212,7 +205,7 @@ def export(
     _tensorflow()
     from tfpipeline.export import export_run as run
 
-    print(run(run_directory, to, weights=weights, overrides=[*map(_said, overrides or [])]))
+    print(run(run_directory, to, weights=weights, overrides=[*map(terminal.typed, overrides or [])]))
 
 
 @app.command()
@@ -291,14 +284,16 @@ def predict(
         raise UserError(
             "--pair-column is for the rows of files; give the second text of texts that come from no file with --pair alone"
         )
-    from tfpipeline import predictors
+    from tfpipeline import prediction_inputs, predictors
     from tfpipeline.data.records import FileOptions, file_options
 
     reading = FileOptions(**file_options(encoding=encoding, delimiter=delimiter, sheet=sheet))
     columns = [column, *([pair_column] if pair_column else [])]
-    rows = _rows(texts or [], inputs or [], columns, reading, separator, _said(pair or ""))
+    rows = prediction_inputs.read(
+        texts or [], inputs or [], columns, reading, separator, terminal.typed(pair or "")
+    )
     has_pairs = bool(pair_column) or pair is not None
-    escape = not _is_utf8(sys.stdout.encoding)
+    escape = not terminal.is_utf8(sys.stdout.encoding)
     if inputs:  # a file that can't be read is named before a model is loaded
         first = list(itertools.islice(rows, 1))
         rows = itertools.chain(first, rows)
@@ -308,59 +303,12 @@ def predict(
     else:
         predictor = predictors.open_local(str(source), signature)
     with predictor:
-        for batch in _batches(rows, batch_size):
+        for batch in prediction_inputs.batches(rows, batch_size):
             pairs = [second for _, second in batch]
             answers = predictor.predict([text for text, _ in batch], pairs if has_pairs else None)
             for (text, second), answer in zip(batch, answers):
                 given = {"text": text, **({"text_pair": second} if has_pairs else {})}
                 print(json.dumps({**given, **answer.to_dict()}, ensure_ascii=escape), flush=True)
-
-
-def _rows(
-    texts: list[str], files: list[Path], columns: list[str], reading: FileOptions, separator: str, pair: str
-) -> Iterator[tuple[str, str]]:
-    if texts:
-        yield from ((_said(text), pair) for text in texts)
-    elif not files:
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            # Bytes that are no text are refused where those of an argument are, which Python decodes in this way.
-            encoding = "utf-8" if _is_ascii(sys.stdin.encoding) else sys.stdin.encoding
-            sys.stdin.reconfigure(encoding=encoding, errors="surrogateescape")
-        yield from ((line.rstrip("\r\n"), pair) for line in sys.stdin)
-    else:
-        from tfpipeline.data import read_records
-
-        for file in files:
-            for record in read_records(file, columns, reading):
-                first, *second = (_text_of(record, column, separator) for column in columns)
-                yield first, second[0] if second else ""
-
-
-def _text_of(record: Record, column: str, separator: str) -> str:
-    """The text of a cell; tokens are joined, as they are in training."""
-    from tfpipeline.data.records import Structure, require_value, shortened
-
-    cell = record.columns[column]
-    require_value(record, column)
-    if not isinstance(cell, Structure):
-        return cell
-    tokens = json.loads(cell)
-    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-        raise UserError(
-            f'{record.source}: the column "{shortened(column)}" holds {shortened(cell)}; expected a text, or a list of tokens'
-        )
-    return separator.join(tokens)
-
-
-def _batches(rows: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    batch: list[tuple[str, str]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _tensorflow() -> Any:
@@ -372,32 +320,11 @@ def _tensorflow() -> Any:
         return import_tensorflow()
 
 
-def _is_utf8(encoding: str) -> bool:
-    return codecs.lookup(encoding).name == "utf-8"
-
-
-def _is_ascii(encoding: str) -> bool:
-    return codecs.lookup(encoding).name == "ascii"
-
-
-def _said(argument: str) -> str:
-    """An argument as it was typed: a locale of ASCII only (LC_ALL=C) leaves Python without a word for its bytes."""
-    if not _is_ascii(sys.getfilesystemencoding()):
-        return argument
-    return os.fsencode(argument).decode("utf-8", "surrogateescape")
-
-
-def _escape_what_cannot_be_shown() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def main() -> None:
     """The ``tfpipeline`` command."""
     from tfpipeline.serving.client import ClientError
 
-    _escape_what_cannot_be_shown()
+    terminal.escape_what_cannot_be_shown()
     try:
         with explain_missing_extra():
             app(prog_name="tfpipeline")
@@ -405,7 +332,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except UnicodeEncodeError as error:  # what is printed is escaped; this is a file's name
-        if _is_utf8(sys.getfilesystemencoding()):
+        if terminal.is_utf8(sys.getfilesystemencoding()):
             raise
         print(
             f"error: the name {error.object!r} cannot be given to this system, whose file names are "

@@ -27,6 +27,7 @@ _EXTRA_OF = {
     "pydantic": "train",
     "yaml": "train",
     "pyarrow": "train",
+    "transformers": "train",
     "openpyxl": "excel",
     "tensorflow_serving": "serve",
 }
