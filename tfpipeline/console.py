@@ -27,6 +27,11 @@ def say(message: str) -> None:
     _console.print(message, markup=False, soft_wrap=True)
 
 
+def plural(count: float, one: str, many: Optional[str] = None) -> str:
+    """The form of a word that goes with a number: ``row`` with 1, else ``rows``, or ``many`` where that is irregular."""
+    return one if count == 1 else f"{one}s" if many is None else many
+
+
 @contextlib.contextmanager
 def notice(message: str) -> Iterator[None]:
     """Show a line while something runs that cannot say how far it is, on a terminal only; then take it away."""

@@ -44,7 +44,7 @@ def sentence(path, required=()):
 ROWS = [
     {"text": "a \"quote\", é\r\n\u2028\x00 😀", "label": True, "n": 2**63 - 1, "w": 1.0, "many": [1, 2.5, None], "of": {"k": "é", "l": ["\n"]}},
     {"text": "", "label": False, "n": -1, "w": 0.1 + 0.2, "many": [], "of": {"k": None, "l": []}},
-    {"text": " \t", "label": None, "n": None, "w": None, "many": None, "of": None},
+    {"text": " \t", "label": False, "n": None, "w": None, "many": None, "of": None},
     {"text": "null", "label": True, "n": 0, "w": 1e-300, "many": [-0.0, 1e22], "of": {"k": "\\", "l": None}},
     {"text": "x" * 1_000_000, "label": True, "n": 1, "w": math.nan, "many": [math.inf], "of": {"k": "", "l": ["", None]}},
 ]  # fmt: skip
@@ -72,7 +72,7 @@ def test_reads_what_the_jsonl_reader_reads(tmp_path, dictionary):
         1,
     )  # fmt: skip
     assert found[1][0]["w"] == "0.30000000000000004"
-    assert found[2] == ({"text": " \t", "label": "", "n": "", "w": "", "many": "", "of": ""}, 3)
+    assert found[2] == ({"text": " \t", "label": "false", "n": "", "w": "", "many": "", "of": ""}, 3)
     assert (found[4][0]["w"], found[4][0]["many"]) == ("NaN", "[Infinity]")
 
 

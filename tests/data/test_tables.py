@@ -1,4 +1,4 @@
-"""What spreadsheets leave in files with a header: blank rows, columns without a name, other delimiters."""
+"""What spreadsheets leave in files with a header: columns without a name, other delimiters."""
 
 from __future__ import annotations
 
@@ -22,25 +22,6 @@ def write(path, header, rows):
 
 
 FORMATS = ["csv", "tsv", "xlsx"]
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_blank_rows_are_left_out_and_counted(tmp_path, name, capfd):
-    rows = [["a", "1", "x"], ["", "", ""], ["b", "2", ""], [" ", "", "\u00a0"], ["", "", ""]]
-    path = write(tmp_path / f"x.{name}", ["text", "label", "more"], rows)
-    found = [(dict(record.columns), record.line) for record in read_records(path)]
-    assert found == [
-        ({"text": "a", "label": "1", "more": "x"}, 2),
-        ({"text": "b", "label": "2", "more": ""}, 4),
-    ]
-    said = " ".join(capfd.readouterr().err.split())
-    assert said == f"{path}: 3 blank rows were left out, the first in line 3"
-
-
-def test_a_blank_cell_of_the_only_column_is_a_row(tmp_path, capfd):
-    (tmp_path / "x.csv").write_text('text\na\n""\n')
-    assert [record.columns["text"] for record in read_records(tmp_path / "x.csv")] == ["a", ""]
-    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tfpipeline.console import say
+from tfpipeline.data.blank_rows import BlankRows
 from tfpipeline.data.records import Reading, Record, require, shortened
 from tfpipeline.errors import UserError
 
@@ -33,11 +34,11 @@ def records(
     named = [(place, name) for place, name in enumerate(header) if name.strip()]
     unnamed = [place for place, name in enumerate(header) if not name.strip()]
     file = str(path)
-    blank, unread = _Counted(), _Counted()
+    blank, unread = BlankRows(path), _Counted()
     for line, cells in rows:
-        if len(cells) > 1 and not any(map(str.strip, cells)):
-            blank.add(line)
-        elif len(cells) != len(header):
+        if (len(cells) > 1 or len(header) > 1) and blank.count_if_blank(cells, f"line {line}"):
+            continue
+        if len(cells) != len(header):
             reading.bad_row(
                 UserError(f"{path}:{line}: {len(cells)} cells where the header has {len(header)}; {advice}")
             )
@@ -46,8 +47,7 @@ def records(
                 unread.add(line)
             columns = {name: cells[place] for place, name in named} if unnamed else dict(zip(header, cells))
             yield Record(columns, file, line)
-    if blank.count:
-        say(f"{path}: {blank.rows('blank')} left out, the first in line {blank.first}")
+    blank.tell()
     if unread.count:
         say(
             f"warning: {path}: {unread.count} row(s) have text in columns without a name, which is not read, the first in line "
@@ -64,9 +64,6 @@ class _Counted:
     def add(self, line: int) -> None:
         self.count += 1
         self.first = self.first or line
-
-    def rows(self, kind: str) -> str:
-        return f"1 {kind} row was" if self.count == 1 else f"{self.count} {kind} rows were"
 
 
 def check_header(header: Sequence[str], source: str, required: Sequence[str]) -> None:

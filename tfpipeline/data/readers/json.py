@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfpipeline.data.blank_rows import BlankRows
 from tfpipeline.data.lines import read_lines
-from tfpipeline.data.readers.jsonl import cell, clean
+from tfpipeline.data.readers.jsonl import cell, clean, has_one_column
 from tfpipeline.data.records import NoValue, Number, Reading, Record, require, shortened
 from tfpipeline.errors import UserError
 
@@ -38,18 +39,23 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
         rows = _questions(_Object(document, path, ""))
     else:
         raise UserError(f'{path}: neither a list of objects nor an object with "data"; {_FORM}')
+    blank, first = BlankRows(path), True
     number = 0
     for number, (place, columns) in enumerate(rows, 1):
+        if not has_one_column(columns, reading) and blank.count_if_blank(columns.values(), place):
+            continue
         try:
             require(reading.required, columns, f"{path}: {place}")
         except UserError as error:
-            if number == 1:  # nor will the others be any better
+            if first:  # nor will the others be any better
                 raise
             reading.bad_row(error)
         else:
             yield Record(columns, str(path), number, place)
+        first = False
     if not number:
         raise UserError(f"{path}: there are no rows; expected a list of objects, or questions: {_FORM}")
+    blank.tell()
 
 
 def _parse(path: Path, encoding: str) -> Any:

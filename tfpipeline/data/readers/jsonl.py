@@ -8,35 +8,48 @@ A lone surrogate (half of an escaped pair), which no UTF-8 text can hold, become
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfpipeline.data.blank_rows import BlankRows
 from tfpipeline.data.lines import read_lines
 from tfpipeline.data.records import NoValue, Number, Reading, Record, Structure, require, shortened
 from tfpipeline.errors import UserError
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
-    """Yield the rows of a JSON lines file; see :mod:`tfpipeline.data.readers`. Blank lines are skipped."""
-    empty = True
+    """Yield the rows of a JSON lines file; see :mod:`tfpipeline.data.readers`. Blank lines are skipped, blank rows counted."""
+    blank = BlankRows(path)
+    empty = first = True
     for number, text in enumerate(read_lines(path, reading.file.encoding), 1):
         if not text.strip():
             continue
+        empty = False
         source = f"{path}:{number}"
         try:
             row = _parse(text, source)
             columns = {clean(key): cell(value) for key, value in row.items()}
+            if not has_one_column(columns, reading) and blank.count_if_blank(
+                columns.values(), f"line {number}"
+            ):
+                continue
             require(reading.required, columns, source)
         except UserError as error:
-            if empty:  # nor will the others be any better
+            if first:  # nor will the others be any better
                 raise
             reading.bad_row(error)
         else:
             yield Record(columns, str(path), number)
-        empty = False
+        first = False
     if empty:
         raise UserError(f"{path}:1: the file is empty; expected a JSON object a line")
+    blank.tell()
+
+
+def has_one_column(columns: Mapping[str, str], reading: Reading) -> bool:
+    """Whether an object has one column and no other is required; then an empty cell is an empty text."""
+    return len(columns) == 1 and columns.keys() >= set(reading.required)
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:

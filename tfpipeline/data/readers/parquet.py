@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfpipeline.data.blank_rows import BlankRows
 from tfpipeline.data.readers.jsonl import cell
 from tfpipeline.data.records import NoValue, Number, Reading, Record, read_error, shortened
 from tfpipeline.data.tables import check_header
@@ -37,7 +38,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
         file = path.open("rb")
     except OSError as error:
         raise read_error(path, error) from error
-    row = 0
+    row, blank = 0, BlankRows(path)
     try:
         with file:
             table = pyarrow.parquet.ParquetFile(
@@ -56,7 +57,10 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
                 ]
                 for cells in zip(*columns):
                     row += 1
+                    if len(names) > 1 and blank.count_if_blank(cells, f"row {row}"):
+                        continue
                     yield Record(dict(zip(names, cells)), str(path), row)
+            blank.tell()
     # What pyarrow raises for a damaged file; its messages can have several lines.
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
