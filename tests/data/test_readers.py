@@ -76,8 +76,8 @@ def test_txt_is_a_row_a_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "start"),
     [
-        ("x.csv", "text,label\na,b\nc\n", "x.csv:3: 1 cells where the header has 2; put a cell"),
-        ("x.csv", 'text,label\n"a\n\n",b\nc,d,e\n', "x.csv:5: 3 cells where the header has 2"),
+        ("x.csv", "text,label\na,b\nc\n", "x.csv:3: 1 cell where the header has 2; add what is missing; an empty cell needs its delimiter"),
+        ("x.csv", 'text,label\n"a\n\n",b\nc,d,e\n', "x.csv:5: 3 cells where the header has 2; put a cell"),
         ("x.csv", 'text,label\na,b\n"open,c\nd,e\n', "x.csv:3: broken row (unexpected end of data)"),
         ("x.csv", 'text,label\n"a"b,c\n', "x.csv:2: broken row"),
         ("x.csv", "text,text\n", 'x.csv:1: two columns are called "text"'),

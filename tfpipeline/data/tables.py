@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tfpipeline.console import say
+from tfpipeline.console import plural, say
 from tfpipeline.data.blank_rows import BlankRows
 from tfpipeline.data.records import Reading, Record, require, shortened
 from tfpipeline.errors import UserError
@@ -15,44 +15,94 @@ _DELIMITERS = {";": ";", "\t": "tab", "|": "|", ",": ","}
 
 
 def records(
-    path: Path, rows: Iterable[tuple[int, Sequence[str]]], reading: Reading, *, advice: str
+    path: Path,
+    rows: Iterable[tuple[int, Sequence[str]]],
+    reading: Reading,
+    *,
+    too_many: str,
+    too_few: str = "",
 ) -> Iterator[Record]:
     """The records of a table; its first row is the header.
 
-    Columns without a name are left out, and so are rows without anything in them: a spreadsheet saves as many of both
-    as were ever touched. The latter are counted, as are rows with something in the former.
+    Columns without a name are left out, empty cells behind the header's last one, and rows without anything in them: a
+    spreadsheet saves as many of each as were ever touched. Blank rows are counted, as are rows with something in a column
+    without a name. A first column without a name that holds whole numbers only is an index, as pandas writes it.
 
     Args:
         path: the file.
         rows: of each its line and its cells.
         reading: how the file is read.
-        advice: what to do about a row that has not as many cells as the header.
+        too_many: what to do about a row with something behind the header's last cell.
+        too_few: what to do about a row that ends before the header's last name; rows of a grid do not.
     """
     rows = iter(rows)
     line, header = next(rows, (1, ()))
     check_header(header, f"{path}:{line}", reading.required)
     named = [(place, name) for place, name in enumerate(header) if name.strip()]
-    unnamed = [place for place, name in enumerate(header) if not name.strip()]
+    width = named[-1][0] + 1 if named else 0
     file = str(path)
-    blank, unread = BlankRows(path), _Counted()
+    blank, unnamed = BlankRows(path), _Unnamed(header)
     for line, cells in rows:
-        if (len(cells) > 1 or len(header) > 1) and blank.count_if_blank(cells, f"line {line}"):
+        numbers = unnamed.has_number(cells)
+        # An empty cell of the only column is a row: an empty text.
+        only = len(cells) - numbers == len(header) - numbers == 1
+        if not only and blank.count_if_blank(cells[numbers:], f"line {line}"):
             continue
-        if len(cells) != len(header):
-            reading.bad_row(
-                UserError(f"{path}:{line}: {len(cells)} cells where the header has {len(header)}; {advice}")
-            )
+        if len(cells) < width or any(map(str.strip, cells[len(header) :])):
+            count = f"{len(cells)} {plural(len(cells), 'cell')} where the header has {len(header)}"
+            advice = too_few if len(cells) < width else too_many
+            reading.bad_row(UserError(f"{path}:{line}: {count}; {advice}"))
+            continue
+        if unnamed:
+            unnamed.add(cells, line)
+            yield Record({name: cells[place] for place, name in named}, file, line)
         else:
-            if unnamed and any(cells[place].strip() for place in unnamed):
-                unread.add(line)
-            columns = {name: cells[place] for place, name in named} if unnamed else dict(zip(header, cells))
-            yield Record(columns, file, line)
+            yield Record(dict(zip(header, cells)), file, line)
     blank.tell()
-    if unread.count:
-        say(
-            f"warning: {path}: {unread.count} row(s) have text in columns without a name, which is not read, the first in line "
-            f"{unread.first}; give the columns names, or put texts with commas in quotes"
-        )
+    unnamed.tell(path)
+
+
+class _Unnamed:
+    """The columns without a name. What stands in them is not read, which is worth a word where it is not an index."""
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self._places = [place for place, name in enumerate(header) if not name.strip()]
+        self._is_first = len(header) > 1 and not header[0].strip()
+        self._indexed = self._is_first  # until the first column holds something else than whole numbers
+        self._any, self._behind, self._numbers = _Counted(), _Counted(), _Counted()
+
+    def __bool__(self) -> bool:
+        return bool(self._places)
+
+    def has_number(self, cells: Sequence[str]) -> bool:
+        """Whether a row begins with a cell that may be one of an index."""
+        return self._is_first and bool(cells) and cells[0].isascii() and cells[0].isdecimal()
+
+    def add(self, cells: Sequence[str], line: int) -> None:
+        """Look at a row."""
+        filled = [place for place in self._places if place < len(cells) and cells[place].strip()]
+        if not filled:
+            return
+        self._any.add(line)
+        if filled != [0]:
+            self._behind.add(line)
+        if filled[0] == 0:
+            self._numbers.add(line)
+            self._indexed = self._indexed and self.has_number(cells)
+
+    def tell(self, path: Path) -> None:
+        """Say what was not read."""
+        indexed = self._indexed and self._numbers.count
+        if indexed:
+            say(f"{path}: the first column has no name and holds whole numbers: an index, which is not read")
+        unread = self._behind if indexed else self._any
+        if unread.count:
+            rows = f"{unread.count} {plural(unread.count, 'row has', 'rows have')}"
+            first = plural(unread.count, "in", "the first in")
+            say(
+                f"warning: {path}: {rows} text in columns without a name, which is not read, {first} line {unread.first}; "
+                "give the columns names, or put texts with commas in quotes"
+            )
 
 
 class _Counted:

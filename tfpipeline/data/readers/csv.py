@@ -18,13 +18,14 @@ from tfpipeline.errors import UserError
 _ADVICE = (
     "put a cell that holds a comma, a quote or a line break in double quotes, and double the quotes in it"
 )
+_TOO_FEW = "add what is missing; an empty cell needs its delimiter, and a cell with a line break needs quotes"
 _ENDS = 'a carriage return alone ends no row here; save the file again as "CSV UTF-8", or put the cell that holds it in quotes'
 _MAX_CELL = min(sys.maxsize, 2**31 - 1)  # Python's default is 131,072 characters; a C long must hold it
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield the rows of a CSV file; see :mod:`tfpipeline.data.readers`. Blank lines are skipped."""
-    yield from tables.records(path, _rows(path, reading.file), reading, advice=_ADVICE)
+    yield from tables.records(path, _rows(path, reading.file), reading, too_many=_ADVICE, too_few=_TOO_FEW)
 
 
 def _rows(path: Path, options: FileOptions) -> Iterator[tuple[int, list[str]]]:

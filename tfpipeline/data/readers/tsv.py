@@ -13,7 +13,8 @@ from tfpipeline.data import tables
 from tfpipeline.data.lines import read_lines
 from tfpipeline.data.records import Reading, Record
 
-_ADVICE = "a TSV cell can hold no tab and no line break, use CSV for texts that do"
+_TOO_MANY = "a TSV cell can hold no tab, use CSV for texts that do"
+_TOO_FEW = "add what is missing; an empty cell needs its tab, and texts with line breaks need CSV"
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
@@ -22,4 +23,4 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
     lines = enumerate(read_lines(path, reading.file.encoding), 1)
     rows = ((line, text.rstrip("\r\n").split(delimiter)) for line, text in lines)
     rows = ((line, cells) for line, cells in rows if cells != [""])
-    yield from tables.records(path, rows, reading, advice=_ADVICE)
+    yield from tables.records(path, rows, reading, too_many=_TOO_MANY, too_few=_TOO_FEW)

@@ -40,7 +40,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
             except _DAMAGED as error:
                 raise _damaged(path, error) from error
             rows = _rows(_sheet(book, path, reading.file.sheet), path)
-            yield from tables.records(path, rows, reading, advice="give each column a name in the header")
+            yield from tables.records(path, rows, reading, too_many="give each column a name in the header")
     except OSError as error:
         raise read_error(path, error) from error
 
