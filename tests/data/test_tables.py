@@ -111,7 +111,7 @@ def test_another_delimiter_is_guessed(tmp_path, delimiter, named):
     with pytest.raises(UserError) as caught:
         list(read_records(tmp_path / "x.csv", ["text"]))
     assert str(caught.value).endswith(
-        f'; if "{named}" stands between the cells, set data.delimiter to it (or --delimiter)'
+        f'; if "{named}" stands between the cells, name it in data.delimiter (with evaluate or predict: --delimiter)'
     )
 
 

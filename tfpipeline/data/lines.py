@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Union, cast
 
-from tfpipeline.data.records import read_error
+from tfpipeline.data.records import option, read_error
 from tfpipeline.errors import UserError
 
 _PIECE = 1 << 16
@@ -21,7 +21,7 @@ _LIKELY = ("utf-8", "gb18030", "big5", "shift_jis", "euc_kr", "cp1252", "cp1251"
 _OF_PAIRS = ("gb18030", "big5", "shift_jis", "euc_kr")
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _ALONE = 0.75  # share of bytes above 127 that stand alone, from which on they are letters of Europe
-_ADVICE = "name the right one in data.encoding (or --encoding), or save the file as UTF-8"
+_ADVICE = f"name the right one in {option('encoding')}, or save the file as UTF-8"
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
@@ -41,8 +41,8 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
             found = _by_its_look(start)
             if found is not None and found != encoding and not encoding.startswith(("utf-16", "utf-32")):
                 raise UserError(
-                    f"{path}:1: the file is {found.upper()}, not {encoding.upper()}; set data.encoding (or --encoding) to "
-                    f"{found}, or save the file as UTF-8"
+                    f"{path}:1: the file is {found.upper()}, not {encoding.upper()}; name {found} in "
+                    f"{option('encoding')}, or save the file as UTF-8"
                 )
             lines = _decoded(file, start, path, encoding)
             for first in itertools.islice(lines, 1):

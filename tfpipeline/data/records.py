@@ -70,6 +70,11 @@ class FileOptions:
     sheet: Optional[str] = None
 
 
+def option(name: str) -> str:
+    """What one of :class:`FileOptions` is called in advice that every command gives: ``train`` has the run file's only."""
+    return f"data.{name} (with evaluate or predict: --{name})"
+
+
 def check_encoding(name: str) -> str:
     """The name of an encoding, as it is.
 

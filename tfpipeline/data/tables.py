@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tfpipeline.console import plural, say
 from tfpipeline.data.blank_rows import BlankRows
-from tfpipeline.data.records import Reading, Record, require, shortened
+from tfpipeline.data.records import Reading, Record, option, require, shortened
 from tfpipeline.errors import UserError
 
 _DELIMITERS = {";": ";", "\t": "tab", "|": "|", ",": ","}
@@ -134,4 +134,4 @@ def _other_delimiter(header: Sequence[str]) -> str:
     found = max(_DELIMITERS, key=header[0].count)
     if found not in header[0]:
         return ""
-    return f'; if "{_DELIMITERS[found]}" stands between the cells, set data.delimiter to it (or --delimiter)'
+    return f'; if "{_DELIMITERS[found]}" stands between the cells, name it in {option("delimiter")}'

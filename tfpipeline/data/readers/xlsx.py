@@ -19,7 +19,7 @@ from typing import Any
 
 from tfpipeline.console import say
 from tfpipeline.data import tables
-from tfpipeline.data.records import NoValue, Reading, Record, read_error, shortened
+from tfpipeline.data.records import NoValue, Reading, Record, option, read_error, shortened
 from tfpipeline.errors import UserError, did_you_mean, explain_missing_extra
 
 _WHOLE = 1e15  # below, every whole number has all its digits
@@ -67,8 +67,7 @@ def _sheet(book: Any, path: Path, name: str | None) -> Any:
         if len(names) > 1:
             others = ", ".join(f'"{shortened(other)}"' for other in names[1:])
             say(
-                f'{path}: reading the first sheet, "{shortened(names[0])}"; for another one ({others}) set data.sheet (or '
-                "--sheet)"
+                f'{path}: reading the first sheet, "{shortened(names[0])}"; name another one ({others}) in {option("sheet")}'
             )
         return book.worksheets[0]
     if name not in names:
