@@ -135,6 +135,20 @@ def test_who_meant_the_folder_of_the_run_file_is_told_so(tmp_path, monkeypatch):
     assert read_run_file(path, ["data.train=sub/rows.csv"]).output == "run"
 
 
+def test_a_run_directory_is_no_run_file(tmp_path):
+    run = tmp_path / "my run"
+    run.mkdir()
+    with pytest.raises(UserError, match=r"my run is a directory; give the path of a run file \(YAML\)$"):
+        read_run_file(run)
+    (run / "config.yaml").touch()
+    with pytest.raises(UserError) as caught:
+        read_run_file(str(run))
+    assert str(caught.value) == (
+        f"{run} is a run directory, and a run file is expected; its own is {run}/config.yaml: to resume the run, "
+        f"tfpipeline train '{run}/config.yaml'"
+    )
+
+
 def test_all_that_is_missing_is_named_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:

@@ -189,7 +189,7 @@ def test_unreadable_file(tmp_path, data, sentence):
 def test_missing_file_and_directory(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*none\.yaml: No such file"):
         config.load(tmp_path / "none.yaml", Run)
-    with pytest.raises(UserError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(UserError, match=r"^.* is a directory; give the path of a run file \(YAML\)$"):
         config.load(tmp_path, Run)
 
 

@@ -61,6 +61,8 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[Place, int]]:
     """
     try:
         data = path.read_bytes()
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a directory; give the path of a run file (YAML)") from error
     except OSError as error:
         raise UserError(
             f"cannot read {path}: {error.strerror or error}; check the path of the run file"

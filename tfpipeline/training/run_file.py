@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
@@ -31,6 +32,7 @@ def read_run_file(run_file: RunFile, overrides: Sequence[str] = (), *, own_data:
     """
     if isinstance(run_file, (str, os.PathLike)):
         written_in: Path | None = paths.local(run_file)
+        _refuse_run(written_in)
         run_config = config.load(run_file, RunConfig, overrides)
     else:
         written_in = None
@@ -49,6 +51,16 @@ def read_run_file(run_file: RunFile, overrides: Sequence[str] = (), *, own_data:
     if not _has_run(run_config.output):
         _require_sources(run_config, written_in, own_data=own_data)
     return run_config
+
+
+def _refuse_run(path: Path) -> None:
+    """Raise the sentence for a run directory in the place of a run file."""
+    own = path / "config.yaml"
+    if own.is_file():
+        command = shlex.join(["tfpipeline", "train", str(own)])
+        raise UserError(
+            f"{path} is a run directory, and a run file is expected; its own is {own}: to resume the run, {command}"
+        )
 
 
 def _has_run(output: str) -> bool:
