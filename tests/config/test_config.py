@@ -233,6 +233,30 @@ def test_wrong_override_is_named(tmp_path, override, line):
     assert found == ["run.yaml has 1 error; correct:", line]
 
 
+@pytest.mark.parametrize(
+    ("override", "advice"),
+    [
+        ("labels=[x, y]", "; write task={name: sorter, labels: [x, y]}"),
+        ("labels.0=x", "; write task={name: sorter, labels: ...}"),
+        ("name=measurer", "; write task=measurer"),
+        ("scale=2", ""),  # a sorter has none
+    ],
+)
+def test_an_override_inside_a_name_in_the_place_of_its_section(tmp_path, override, advice):
+    found = errors(tmp_path, "output: x\ntask: sorter\n", f"task.{override}")
+    assert found[1] == f"--set task.{override}  task is a single value in the run file, not a section{advice}"
+
+
+def test_an_override_inside_a_head_that_is_a_name():
+    settings = {"output": "x", "task": {"name": "multitask", "heads": {"topic": "classification"}}}
+    with pytest.raises(UserError) as caught:
+        config.resolve(settings, RunConfig, ["task.heads.topic.labels=[a, b]"], source="settings")
+    assert str(caught.value).splitlines()[1] == (
+        "  --set task.heads.topic.labels=[a, b]  task.heads.topic is a single value in the run file, not a section; write "
+        "task.heads.topic={name: classification, labels: [a, b]}"
+    )
+
+
 def test_fields_that_contradict(tmp_path):
     text = "output: x\ntraining: {epochs: 7, dropout: 0.5}\n"
     assert errors(tmp_path, text)[1:] == ["run.yaml:2  training: no dropout in 7 epochs"]

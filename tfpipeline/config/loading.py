@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -67,7 +68,7 @@ def _resolve(
 ) -> Schema:
     problems: list[str] = []
     for override in _listed(overrides):
-        problem = _apply(override, raw, origins)
+        problem = _apply(override, raw, origins, schema)
         if problem:
             problems.append(f"--set {override}  {problem}")
     config = None
@@ -123,7 +124,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _apply(override: str, raw: dict[str, Any], origins: dict[Place, str]) -> str | None:
+def _apply(
+    override: str, raw: dict[str, Any], origins: dict[Place, str], schema: type[Section]
+) -> str | None:
     """Set one value in ``raw``; the answer is what is wrong with the override, or None."""
     name, equals, text = override.partition("=")
     keys = name.strip().split(".")
@@ -141,7 +144,8 @@ def _apply(override: str, raw: dict[str, Any], origins: dict[Place, str]) -> str
                 )
             step = int(key)
         elif not isinstance(here, dict):
-            return f"{_name(place)} is a single value in the run file, not a section"
+            advice = _written_out(place, here, keys[depth:], text, raw, schema)
+            return f"{_name(place)} is a single value in the run file, not a section{advice}"
         place = (*place, step)
         if depth == len(keys) - 1:
             here[step] = value
@@ -153,6 +157,21 @@ def _apply(override: str, raw: dict[str, Any], origins: dict[Place, str]) -> str
         del origins[known]
     origins[place] = f"--set {override}"
     return None
+
+
+def _written_out(
+    place: Place, value: Any, keys: Sequence[str], text: str, raw: dict[str, Any], schema: type[Section]
+) -> str:
+    """What to write in the place of a section's name alone, its short form; nothing where it is none."""
+    if not isinstance(value, str):
+        return ""
+    whole = copy.deepcopy(raw)
+    _value(whole, place[:-1])[place[-1]] = {"name": value}
+    if (*place, keys[0]) not in set(_fields(schema, whole)):
+        return ""
+    if keys == ["name"]:
+        return f"; write {_name(place)}={text}"
+    return f"; write {_name(place)}={{name: {value}, {keys[0]}: {text if len(keys) == 1 else '...'}}}"
 
 
 def _describe_all(
