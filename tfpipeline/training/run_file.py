@@ -31,8 +31,9 @@ def read_run_file(run_file: RunFile, overrides: Sequence[str] = (), *, own_data:
         UserError: the settings have errors, or a run that is not there yet names sources that are not there.
     """
     if isinstance(run_file, (str, os.PathLike)):
-        written_in: Path | None = paths.local(run_file)
-        _refuse_run(written_in)
+        path = paths.local(run_file)
+        _refuse_run(path)
+        written_in: Path | None = path
         run_config = config.load(run_file, RunConfig, overrides)
     else:
         written_in = None
