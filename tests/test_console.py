@@ -7,7 +7,7 @@ import time
 import pytest
 from rich.console import Console
 
-from tfpipeline.console import PLAIN_SECONDS, duration, progress
+from tfpipeline.console import PLAIN_SECONDS, duration, plural, progress
 
 
 class Clock:
@@ -33,6 +33,13 @@ def test_without_a_terminal_a_line_now_and_then():
         "training: 80/100 (80 %), 20 s, loss 0.5",
         "training: 100/100 (100 %), 25 s, loss 0.5",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "rows were"), (1, "row was"), (2, "rows were"), (0.5, "rows were")]
+)
+def test_words_agree_with_their_number(count, words):
+    assert f"{plural(count, 'row')} {plural(count, 'was', 'were')}" == words
 
 
 def test_short_work_prints_nothing():

@@ -236,8 +236,16 @@ def test_what_may_be_either_is_a_token_and_said(tmp_path, capfd):
     data = "# Heading\nOslo LOC\n\n# LOC\nRome LOC\n"
     assert [columns["text"] for columns, _ in rows(tmp_path, data)] == ["# Oslo", "# Rome"]
     assert (
-        'x.conll: 1 line(s) that begin with "#" have 2 columns and are read as tokens, with tags that no other token has, the '
-        'first is line 1 ("# Heading"); remove them if they are comments'
+        'x.conll: 1 line that begins with "#" has 2 columns and is read as a token, with tags that no other token has, in '
+        'line 1 ("# Heading"); remove it if it is a comment'
+    ) in said(capfd)
+
+
+def test_several_that_may_be_either(tmp_path, capfd):
+    rows(tmp_path, "# Heading\nOslo LOC\n\n# Other\nRome LOC\n")
+    assert (
+        'x.conll: 2 lines that begin with "#" have 2 columns and are read as tokens, with tags that no other token has, the '
+        'first in line 1 ("# Heading"); remove them if they are comments'
     ) in said(capfd)
 
 

@@ -145,12 +145,12 @@ def test_rows_without_weight(tmp_path):
 
 def test_too_few_rows(tmp_path):
     path = write(tmp_path / "x.csv", [("a", "b")])
-    with pytest.raises(UserError, match=r"x\.csv: none of its 1 rows is left for the validation part"):
+    with pytest.raises(UserError, match=r"x\.csv: of its 1 row none is left for the validation part"):
         load_splits(DataOptions(train=path))
     path = write(tmp_path / "y.csv", [("a", "g"), ("b", "g")], ("text", "author"))
     for split in (SplitOptions(by="group"), SplitOptions()):  # which is the same where data.group is named
         options = DataOptions(train=path, label=None, group="author", split=split)
-        with pytest.raises(UserError, match="none of its 1 groups is left for the validation part"):
+        with pytest.raises(UserError, match="of its 1 group none is left for the validation part"):
             load_splits(options)
 
 

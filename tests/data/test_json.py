@@ -231,7 +231,7 @@ def test_where_a_row_stands(tmp_path, capsys):
     assert [row.source for row in rows] == [f"{path}: [0]", f"{path}: [1]"]
     write_examples(tmp_path / "kept.jsonl", rows)
     assert read_examples(tmp_path / "kept.jsonl") == rows
-    assert f"{path}: 1 row has no text, the first in [1]; kept" in capsys.readouterr().err
+    assert f"{path}: 1 row has no text, in [1]; kept as an empty text" in capsys.readouterr().err
 
 
 def test_missing_column_of_a_list(tmp_path):

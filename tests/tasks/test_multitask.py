@@ -133,7 +133,7 @@ def test_a_row_of_gaps_alone_is_left_out(capfd):
     task = Multitask.from_examples(options(), found)
     said = capfd.readouterr().err
     assert (
-        "warning: 1 of 5 training rows have a label for none of the heads (mood, stars), the first is rows.csv:2"
+        "warning: 1 of 5 training rows has a label for none of the heads (mood, stars), rows.csv:2; it is left out"
         in said
     )
     assert (

@@ -1030,7 +1030,7 @@ def test_the_report_says_what_there_was_no_room_for():
         tag = "B-PER" if what == "entities" else "X"
         logits[..., own.tags.index(tag)] = 9
         answers, targets = answers_of(own, tokens, texts, logits), own.targets(rows)
-        said_ = f"In 1 rows the {what} after the first 2 are not predicted (task.max_entities)"
+        said_ = f"In 1 row the {what} after the first 2 are not predicted (task.max_entities)"
         assert own.report(answers, targets, np.ones(2)).splitlines()[-1] == said_
         assert said_ not in own.report(answers, targets, np.array([0, 1]))
         assert own.metrics(answers, targets, np.ones(2))["token_accuracy"] == 3 / 4

@@ -139,11 +139,11 @@ CLUSTER = {"worker": ["a:1", "b:2"]}
         (json.dumps({"cluster": CLUSTER}), 'TF_CONFIG needs "cluster" and "task"'),
         (
             json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": 2}}),
-            r"TF_CONFIG names worker 2, but its cluster has only 2 worker\(s\)",
+            r"TF_CONFIG names worker 2, but its cluster has only 2 workers",
         ),
         (
             json.dumps({"cluster": CLUSTER, "task": {"type": "chief", "index": 0}}),
-            r"TF_CONFIG names the task .*chief.*, but its cluster has only 2 worker\(s\)",
+            r"TF_CONFIG names the task .*chief.*, but its cluster has only 2 workers",
         ),
         (
             json.dumps({"cluster": {**CLUSTER, "ps": ["c:3"]}, "task": {"type": "worker", "index": 0}}),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Optional, Union
 
 import numpy as np
 
-from tfpipeline.console import say
+from tfpipeline.console import plural, say
 from tfpipeline.data.examples import Example, Rows, Spool
 from tfpipeline.data.readers import read_records
 from tfpipeline.data.records import Record, number, require_value, shortened
@@ -145,8 +145,8 @@ class _File:
         if not len(self.rows) and errors.count == before:
             raise UserError(f"{path}: the file has no rows; expected at least one")
         if blank:
-            rows = "1 row has" if blank == 1 else f"{blank} rows have"
-            say(f"warning: {path}: {rows} no text, the first in {first}; kept as empty texts")
+            rows = f"{blank} {plural(blank, 'row has', 'rows have')} no text, {plural(blank, 'in', 'the first in')} {first}"
+            say(f"warning: {path}: {rows}; kept as {plural(blank, 'an empty text', 'empty texts')}")
 
 
 def read_data_file(
@@ -229,9 +229,9 @@ def load_splits(
         splits[name], counts[name] = files[name].rows, files[name].counts
     for name in splits:
         if not len(splits[name]) and (name == "train" or fractions[name]):
-            found = f"{len(file.rows)} rows" if by != "group" else f"{len(np.unique(groups))} groups"
+            count, unit = (len(np.unique(groups)), "group") if by == "group" else (len(file.rows), "row")
             raise UserError(
-                f"{options.train}: none of its {found} is left for the {name} part; add rows, change data.split, "
+                f"{options.train}: of its {count} {plural(count, unit)} none is left for the {name} part; add rows, change data.split, "
                 f"or name files in data.validation and data.test"
             )
     for name, counted in counts.items():
@@ -246,13 +246,13 @@ def load_splits(
             known, asked = keys["train"][parts["train"]], keys[name] if own else keys["train"][parts[name]]
             shared = int(np.isin(asked, known).sum())
             if shared:
-                what, advice = "have a text that is also in the training rows", ""
+                what, advice = "a text that is also in the training rows", ""
                 if role is not None:
                     column = shortened(getattr(options, role))
-                    what = f"have the {column} of a training row"
+                    what = f"the {column} of a training row"
                     advice = f"; {_TOGETHER if own else _BY if split.by else _OTHERS.format(column)}"
                 say(
-                    f"warning: {shared} of {len(asked)} {name} rows {what}, so {name} scores will be optimistic{advice}"
+                    f"warning: {shared} of {len(asked)} {name} rows {plural(shared, 'has', 'have')} {what}, so {name} scores will be optimistic{advice}"
                 )
     return splits
 

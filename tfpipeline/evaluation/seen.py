@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tfpipeline.console import plural
 from tfpipeline.data import Example, text_key
 
 _NAMED = 3
@@ -28,4 +29,4 @@ def seen_note(train: Iterable[Example], scored: Sequence[Example]) -> str | None
         return None
     named = [scored[row].source for row in seen[:_NAMED].tolist()]
     first = f"{', '.join(named)}{', ...' if len(seen) > len(named) else ''}"
-    return f"{len(seen)} of {len(scored)} rows have a text that was trained on ({first}); scores will be optimistic"
+    return f"{len(seen)} of {len(scored)} rows {plural(len(seen), 'has', 'have')} a text that was trained on ({first}); scores will be optimistic"

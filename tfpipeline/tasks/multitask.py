@@ -22,7 +22,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from tfpipeline import tasks
 from tfpipeline.config import Section, section_by_name
-from tfpipeline.console import say
+from tfpipeline.console import plural, say
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.tasks._pooled import in_section
@@ -162,8 +162,8 @@ class Multitask(Task):
         if len(empty):
             heads, first = ", ".join(options.heads), examples[int(empty[0])].source
             say(
-                f"warning: {len(empty)} of {len(examples)} training rows have a label for none of the heads ({heads}), the "
-                f"first is {first}; they are left out"
+                f"warning: {len(empty)} of {len(examples)} training rows {plural(len(empty), 'has', 'have')} a label for none of the "
+                f"heads ({heads}), {plural(len(empty), '', 'the first is ')}{first}; {plural(len(empty), 'it is', 'they are')} left out"
             )
         parts = {}
         for name, part, own in _parts(options):
@@ -312,7 +312,7 @@ class Multitask(Task):
             table = part.report(
                 _take(_of(name, answers), rows), _take(_of(name, targets), rows), weights[rows]
             )
-            parts.append(f"{name} ({len(rows)} rows)\n\n{table}")
+            parts.append(f"{name} ({len(rows)} {plural(len(rows), 'row')})\n\n{table}")
         return "\n".join(parts)
 
     def baseline(

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tfpipeline.config import Section
-from tfpipeline.console import say
+from tfpipeline.console import plural, say
 from tfpipeline.data.records import shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans, _word_starts
@@ -569,7 +569,7 @@ class Tagging(Task):
         if not cut:
             return report
         what = "entities" if self.entities else "words"
-        return f"{report}\nIn {cut} rows the {what} after the first {most} are not predicted (task.max_entities)\n"
+        return f"{report}\nIn {cut} {plural(cut, 'row')} the {what} after the first {most} are not predicted (task.max_entities)\n"
 
     def baseline(
         self, train: Sequence[Example], test: Sequence[Example]

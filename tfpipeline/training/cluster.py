@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfpipeline.console import plural
 from tfpipeline.errors import UserError
 
 MEETING_SECONDS = 60.0
@@ -105,7 +106,7 @@ def find_cluster(
 
 
 def _jobs(jobs: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{len(addresses)} {name}(s)" for name, addresses in jobs.items())
+    return ", ".join(f"{len(addresses)} {plural(len(addresses), name)}" for name, addresses in jobs.items())
 
 
 def _checked(workers: list[Any], index: int, where: str, where_index: str) -> Cluster:
@@ -118,7 +119,7 @@ def _checked(workers: list[Any], index: int, where: str, where_index: str) -> Cl
         raise UserError(f'{where} names "{twice}" twice; each worker has an address of its own')
     if not 0 <= index < len(workers):
         raise UserError(
-            f"{where_index} is {index}, but {where} has {len(workers)} workers; count from 0 to {len(workers) - 1}"
+            f"{where_index} is {index}, but {where} has {len(workers)} {plural(len(workers), 'worker')}; count from 0 to {len(workers) - 1}"
         )
     return Cluster(tuple(workers), index)
 

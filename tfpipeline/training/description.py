@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfpipeline.console import duration
+from tfpipeline.console import duration, plural
 from tfpipeline.errors import UserError
 from tfpipeline.training.state import State
 
@@ -57,7 +57,7 @@ def run_facts(run: Run) -> dict[str, str]:
         if "last" not in index:
             return {**facts, "state": "not trained yet"}
         state = State(**run.store.state("last"))
-        facts["state"] = state.finished or f"not finished, {state.step} steps done"
+        facts["state"] = state.finished or f"not finished, {state.step} {plural(state.step, 'step')} done"
         if state.best is not None:
             metric = options.best_metric or run.task.best_metric
             facts["best"] = f"best {metric} {state.best:.4f} on validation, after step {state.best_step}"

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline import checkpoints, config
-from tfpipeline.console import Step, progress, say
+from tfpipeline.console import Step, plural, progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
 from tfpipeline.training import freezing, sources, workers
@@ -209,9 +209,10 @@ class Trainer:
         options, state = self.options, self.state
         rows, replicas = len(self.train_split.weights), self.strategy.num_replicas_in_sync
         say(
-            f"training on {rows} rows, validating on {len(self.validation_split.weights)}: {self.total_steps} steps "
-            f"({self.steps_per_epoch} per epoch), batch {self.batching.batch_size} on {replicas} replica(s) "
-            f"({type(self.strategy).__name__}), {options.precision}, {self.model.count_params():,} parameters"
+            f"training on {rows} {plural(rows, 'row')}, validating on {len(self.validation_split.weights)}: "
+            f"{self.total_steps} {plural(self.total_steps, 'step')} ({self.steps_per_epoch} per epoch), "
+            f"batch {self.batching.batch_size} on {replicas} {plural(replicas, 'replica')} ({type(self.strategy).__name__}), "
+            f"{options.precision}, {self.model.count_params():,} parameters"
         )
         if state.step:
             say(f"resuming at step {state.step} of {self.total_steps}")

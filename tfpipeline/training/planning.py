@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfpipeline import checkpoints
+from tfpipeline.console import plural
 from tfpipeline.data import epoch_batches
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
 from tfpipeline.models.windows import Windows
@@ -86,9 +87,9 @@ class Plan:
         lines = {
             "rows": f"{splits}; {self.mean_tokens:.1f} tokens a row, at most {self.longest}",
             "parameters": f"{self.parameters:,}, of which {self.trained:,} are trained",
-            "batch": f"{self.batch_size} on {self.replicas} replica(s) ({self.strategy}){parts}, {self.precision}; "
+            "batch": f"{self.batch_size} on {self.replicas} {plural(self.replicas, 'replica')} ({self.strategy}){parts}, {self.precision}; "
             f"{self.fed:.2f} tokens fed for each real one",
-            "steps": f"{self.total_steps:,} ({self.steps_per_epoch:,} an epoch, {epochs:.4g} epochs), {self.warmup:,} of "
+            "steps": f"{self.total_steps:,} ({self.steps_per_epoch:,} an epoch, {epochs:.4g} {plural(epochs, 'epoch')}), {self.warmup:,} of "
             f"them warm-up; {self.optimizer}, learning rate {self.learning_rate:g}, {self.schedule}",
             "memory": f"about {_size(total)} on each device: weights {_size(self.weights)}, gradients "
             f"{_size(self.gradients)}, optimizer {_size(self.slots)}, activations about {_size(self.activations)}",

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tfpipeline.console import say
+from tfpipeline.console import plural, say
 from tfpipeline.data.lines import read_lines
 from tfpipeline.data.records import Reading, Record, Structure, require, shortened
 from tfpipeline.errors import UserError
@@ -150,9 +150,15 @@ class _Hashes:
         odd = [one for one in self._unsure if one[2] not in self._tags]
         if odd and len(self._tags) < _KNOWN:
             line, text, _ = odd[0]
+            lines = plural(
+                len(odd), '1 line that begins with "#" has', f'{len(odd)} lines that begin with "#" have'
+            )
+            read = plural(len(odd), "is read as a token", "are read as tokens")
+            first = plural(len(odd), "in line", "the first in line")
+            them = plural(len(odd), "it if it is a comment", "them if they are comments")
             say(
-                f'warning: {self._path}: {len(odd)} line(s) that begin with "#" have {self._width} columns and are read as tokens, with '
-                f'tags that no other token has, the first is line {line} ("{shortened(text)}"); remove them if they are comments'
+                f"warning: {self._path}: {lines} {self._width} columns and {read}, with tags that no other token "
+                f'has, {first} {line} ("{shortened(text)}"); remove {them}'
             )
 
 
