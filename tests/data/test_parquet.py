@@ -249,5 +249,5 @@ def test_without_pyarrow_the_extra_is_named(tmp_path):
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("this needs pyarrow, which is not installed")
-    assert done.stdout.rstrip().endswith("pip install 'tfpipeline[train]'")
+    assert done.stdout.startswith("pyarrow is not installed; install the `train` extra")
+    assert done.stdout.rstrip().endswith("[train]'")
