@@ -315,7 +315,11 @@ def test_what_editors_leave_in_a_vocabulary(tmp_path):
     (source / "vocab.txt").write_text("".join(f"{token}\n" for token in [*tiny.SPECIAL, "a ", "b"]))
     found = read(source, rows=7)
     assert found.vocabulary[5] == "a "
-    assert any("match nothing, as in transformers; the first is line 6" in note for note in found.notes)
+    assert any(
+        "1 token of vocab.txt begins or ends with blanks and matches nothing, as in transformers, in line 6"
+        in note
+        for note in found.notes
+    )
     (source / "vocab.txt").write_bytes("".join(f"{token}\n" for token in tiny.VOCABULARY).encode("utf-16"))
     assert "vocab.txt is UTF-16; save it as UTF-8" in refused(source)
 

@@ -275,14 +275,14 @@ def test_what_is_said_of_rows_that_are_cut():
         Truncation(64, "windows", overlap=8)
         .note(1, 2, pair=True)
         .endswith(
-            "exceed 8 windows (text.max_windows) of text.max_length (64) and were truncated (text.long: windows; first texts "
+            "exceeds 8 windows (text.max_windows) of text.max_length (64) and was truncated (text.long: windows; first texts "
             "keep at most 30 tokens)"
         )
     )
     bounded = Truncation(64, "windows", overlap=8, max_first_text=9)
     assert bounded.note(1, 2, pair=True).endswith("; first texts keep at most 9 tokens)")
     assert Truncation(64, "windows", overlap=8).note(1, 2, "training rows") == (
-        "1 of 2 training rows exceed 8 windows (text.max_windows) of text.max_length (64) and were truncated "
+        "1 of 2 training rows exceeds 8 windows (text.max_windows) of text.max_length (64) and was truncated "
         "(text.long: windows)"
     )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, Optional
 
+from tfpipeline.console import plural
+
 Long = Literal["head", "head_tail", "windows"]
 Pool = Literal["mean", "max"]
 
@@ -144,7 +146,7 @@ class Truncation:
                 f"text.long: windows{first}",
             ),
         }[self.long]
-        return f"{cut} of {rows} {what} exceed {limit} and were truncated ({how})"
+        return f"{cut} of {rows} {what} {plural(cut, 'exceeds', 'exceed')} {limit} and {plural(cut, 'was', 'were')} truncated ({how})"
 
 
 def step(prefix: Any, max_length: Any, overlap: Any) -> Any:

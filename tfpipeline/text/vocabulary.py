@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Union
 
 from tfpipeline import paths
+from tfpipeline.console import plural
 from tfpipeline.errors import UserError
 from tfpipeline.text.options import TokenizerOptions
 
@@ -71,11 +72,15 @@ def read_vocabulary(path: Union[str, Path]) -> tuple[tuple[str, ...], list[str]]
     blanks = [line for line, token in enumerate(tokens, 1) if token != token.strip(_BLANKS)]
     if any(_SPECIAL.fullmatch(tokens[line - 1]) for line in blanks):
         tokens = [token.strip(_BLANKS) for token in tokens]
-        notes.append(f"{len(blanks)} lines of {path.name} begin or end with blanks, which were cut off")
+        notes.append(
+            f"{len(blanks)} {plural(len(blanks), 'line')} of {path.name} {plural(len(blanks), 'begins or ends', 'begin or end')} with "
+            "blanks, which were cut off"
+        )
     elif blanks:
         notes.append(
-            f"{len(blanks)} tokens of {path.name} begin or end with blanks and match nothing, as in transformers; the "
-            f"first is line {blanks[0]}"
+            f"{len(blanks)} {plural(len(blanks), 'token')} of {path.name} {plural(len(blanks), 'begins or ends', 'begin or end')} with "
+            f"blanks and {plural(len(blanks), 'matches', 'match')} nothing, as in transformers, {plural(len(blanks), 'in', 'the first in')} "
+            f"line {blanks[0]}"
         )
     return tuple(tokens), notes
 
