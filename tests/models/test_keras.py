@@ -24,7 +24,7 @@ from tfpipeline.models import (
 )
 from tfpipeline.models.encoder import Embeddings
 from tfpipeline.models.layers import Dense, Dropout, EncoderBlock, LayerNorm, SelfAttention
-from tfpipeline.text import Truncation, WordPieceTokenizer
+from tfpipeline.text import AddedToken, TokenizerOptions, Truncation, WordPieceTokenizer
 
 # Keras 3.15 itself, with NumPy 2, when it reads a file.
 pytestmark = pytest.mark.filterwarnings(
@@ -192,6 +192,16 @@ def test_saved_and_loaded(checkpoint, tokenizer, tokens, head, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     cloned.load_weights(tmp_path / "model.weights.h5")
     assert_same(cloned(tokens), model(tokens))
+
+
+def test_added_tokens_are_saved(checkpoint):
+    """Their ids are part of the options."""
+    options = TokenizerOptions(
+        added_tokens=(AddedToken("film", special=False), AddedToken("bad", normalized=True, special=False))
+    )
+    model = TextModel(checkpoint.encoder(), tokenizer=WordPieceTokenizer(tiny.VOCABULARY, options))
+    again = TextModel.from_config(model.get_config())
+    assert again.tokenizer.options == options
 
 
 def test_what_is_frozen_and_the_precision_are_saved(checkpoint, tmp_path):

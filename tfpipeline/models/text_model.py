@@ -195,7 +195,10 @@ class TextModel(keras.Model):
             "truncation": None if truncation is None else dataclasses.asdict(truncation),
             "tokenizer": None
             if tokenizer is None
-            else {"vocabulary": list(tokenizer.vocabulary), "options": tokenizer.options.to_dict()},
+            else {
+                "vocabulary": list(tokenizer.vocabulary),
+                "options": tokenizer.options.to_dict(tokenizer.vocabulary),
+            },
         }
 
     @classmethod
