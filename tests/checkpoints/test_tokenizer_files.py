@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import string
 
 import pytest
 
@@ -12,11 +13,11 @@ from tests import tiny
 from tfpipeline import text
 from tfpipeline.checkpoints import Checkpoint
 from tfpipeline.checkpoints.checkpoint import check_vocabulary
-from tfpipeline.checkpoints.tokenizer_files import read_tokenizer
+from tfpipeline.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from tfpipeline.checkpoints.tokenizer_parity import carries_tokenizer, hard_texts, tokenizer_report
 from tfpipeline.errors import UserError
 from tfpipeline.models.config import BertConfig
-from tfpipeline.text import AddedToken, WordPieceTokenizer
+from tfpipeline.text import AddedToken, TokenizerOptions, WordPieceTokenizer, load_vocabulary
 
 V = len(tiny.VOCABULARY)
 WORD, SPECIAL = "<e0>", "[E1]"
@@ -182,26 +183,112 @@ def test_added_tokens_are_written_and_read_by_transformers(tmp_path):
     from tfpipeline import checkpoints
 
     added = (
-        AddedToken("Film", single_word=True, normalized=False, special=False),
-        AddedToken(WORD, normalized=True, lstrip=True, special=False),
+        AddedToken("Film", single_word=True, normalized=False, special=False, in_vocabulary=False),
+        AddedToken(WORD, normalized=True, lstrip=True, special=False, in_vocabulary=False),
+        AddedToken(SPECIAL, in_vocabulary=False),
     )
     source = tiny.write_checkpoint(tmp_path / "source", vocab_size=V + 3)
-    decoder = {
-        **{str(V + number): dataclasses.asdict(token) for number, token in enumerate(added)},
-        str(V + 2): FIXED,
-    }
+    decoder = {str(V + number): token.to_dict() for number, token in enumerate(added)}
     config = {**CASE, "added_tokens_decoder": decoder}
     (source / "tokenizer_config.json").write_text(json.dumps(config))
     found = checkpoints.load(source)
     assert (found.tokenizer.added_tokens, found.tokenizer.special_tokens) == (added, (SPECIAL,))
     for to in ("huggingface", "google"):
         checkpoints.convert(source, tmp_path / to, to=to)
+        assert load_vocabulary(tmp_path / to) == tuple(tiny.VOCABULARY)
         assert checkpoints.load(tmp_path / to).equals(found)
         theirs = BertTokenizerFast.from_pretrained(tmp_path / to)
         texts = [*hard_texts(found), "a Film, Films <E0> [E1]"]
         want = theirs(texts, add_special_tokens=False)["input_ids"]
         assert ids_of(found, *texts) == want
         assert {V, V + 1, V + 2} <= set(want[-1])
+
+    # New words and pieces are of the vocabulary, behind tokens that are not.
+    longer = checkpoints.extend(found, tokens=("nice", "##e0"))
+    assert longer.tokenizer.outside_vocabulary == ("Film", WORD, SPECIAL)
+    nice, piece, a = V + 3, V + 4, tiny.VOCABULARY.index("a")
+    assert ids_of(longer, "nice film ae0") == [[nice, tiny.VOCABULARY.index("film"), a, piece]]
+    notes = write_tokenizer(tmp_path, longer.vocabulary, longer.tokenizer)
+    assert notes == [
+        "transformers finds the added tokens Film, <e0>, [E1] within words as well: their ids need them to stand in vocab.txt"
+    ]
+    again = read(tmp_path, rows=V + 5)
+    assert (again.vocabulary, again.tokenizer) == (longer.vocabulary, longer.tokenizer)
+    assert (
+        "not compared with transformers' fast tokenizer: it takes the added tokens Film"
+        in tokenizer_report(again)
+    )
+    assert BertTokenizerFast.from_pretrained(tmp_path).convert_tokens_to_ids([WORD, "nice"]) == [V + 1, nice]
+
+
+# Every word can be spelt with these.
+SIGNS = string.ascii_lowercase + string.digits
+LETTERS = [*tiny.SPECIAL, *SIGNS, *(f"##{sign}" for sign in SIGNS)]
+L = len(LETTERS)
+
+
+def spelt(word):
+    return [LETTERS.index(("##" if place else "") + sign) for place, sign in enumerate(word)]
+
+
+@pytest.mark.parametrize(
+    ("token", "text", "want"),
+    [
+        ({"content": "##ing", "special": False}, "going ##ing", [*spelt("going"), L]),
+        ({"content": "covid", "special": False, "single_word": True}, "covidiot covid", [*spelt("covidiot"), L]),
+        ({"content": "covid19", "special": True}, "COVID19 covid19", [*spelt("covid19"), L]),
+        ({"content": "covid", "special": False, "normalized": False}, "Covid covid", [*spelt("covid"), L]),
+    ],
+)  # fmt: skip
+def test_an_added_token_is_no_piece_of_words(token, text, want, tmp_path):
+    """One that is not in the WordPiece vocabulary is found as it was added, and never else, wherever it is written to."""
+    from transformers import BertTokenizerFast
+
+    config = {"added_tokens_decoder": {str(L): token}, "tokenizer_class": "BertTokenizer"}
+    source = write(tmp_path / "source", {"vocab.txt": None, "tokenizer_config.json": config}, LETTERS)
+    found = read(source, rows=L + 1)
+    assert ids_of(found, text) == [want]
+    assert BertTokenizerFast.from_pretrained(source)(text, add_special_tokens=False)["input_ids"] == want
+    assert "fast tokenizer" in tokenizer_report(found)
+
+    options = found.tokenizer
+    assert options.outside_vocabulary == (token["content"],)
+    assert TokenizerOptions.from_dict(json.loads(json.dumps(options.to_dict(found.vocabulary)))) == options
+    for name in ("once", "twice"):
+        (tmp_path / name).mkdir()
+        assert write_tokenizer(tmp_path / name, found.vocabulary, options) == []
+        assert load_vocabulary(tmp_path / name) == tuple(LETTERS)
+        theirs = BertTokenizerFast.from_pretrained(tmp_path / name)
+        assert theirs(text, add_special_tokens=False)["input_ids"] == want
+        again = read(tmp_path / name, rows=L + 1)
+        assert (again.vocabulary, again.tokenizer) == (found.vocabulary, options)
+
+    pieces = (dataclasses.replace(options.added_tokens[0], in_vocabulary=True),)
+    wrong = dataclasses.replace(found, tokenizer=dataclasses.replace(options, added_tokens=pieces))
+    with pytest.raises(UserError, match="tfpipeline cannot read this tokenizer: report it"):
+        tokenizer_report(wrong)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_an_added_token_of_the_vocabulary_stays_a_piece(fast, tmp_path):
+    """Where vocab.txt and tokenizer.json differ in it, tokenizer.json says, as in transformers."""
+    config = {"added_tokens_decoder": {str(L): {"content": "##ing", "special": False}}}
+    files = {"vocab.txt": None, "tokenizer_config.json": config}
+    if fast:
+        model = {**FAST["model"], "vocab": {token: number for number, token in enumerate(LETTERS)}}
+        files["tokenizer.json"] = {**FAST, "model": model, "added_tokens": [*STANDARD, {"id": L, **NORMAL, "content": "##ing"}]}  # fmt: skip
+    found = read(write(tmp_path / "source", files, [*LETTERS, "##ing"]), rows=L + 1)
+    assert ids_of(found, "going") == [spelt("going") if fast else [*spelt("go"), L]]
+    assert "fast tokenizer" in tokenizer_report(found)
+
+
+def test_a_vocabulary_with_a_token_twice_is_written_whole(tmp_path):
+    """transformers counts its different tokens, and would give an added one the id of another."""
+    options = TokenizerOptions(added_tokens=(AddedToken("covid", in_vocabulary=False),))
+    vocabulary = (*LETTERS, "a", "covid")
+    assert "transformers finds the added tokens covid" in write_tokenizer(tmp_path, vocabulary, options)[0]
+    assert load_vocabulary(tmp_path) == vocabulary
+    assert read(tmp_path, rows=L + 2).tokenizer.outside_vocabulary == ("covid",)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +365,9 @@ def test_a_wrong_reading_is_found(tmp_path):
         "accents": dataclasses.replace(found.tokenizer, strip_accents=False),
         "chinese": dataclasses.replace(found.tokenizer, tokenize_chinese_chars=False),
         "no added": dataclasses.replace(found.tokenizer, added_tokens=()),
-        "no special": dataclasses.replace(found.tokenizer, special_tokens=()),
+        "no special": dataclasses.replace(
+            found.tokenizer, special_tokens=(), added_tokens=found.tokenizer.added_tokens[:1]
+        ),
         "whole words": dataclasses.replace(
             found.tokenizer, added_tokens=(AddedToken(WORD, normalized=True, single_word=True),)
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -67,7 +68,7 @@ def added(request):
     ("lowercase", "many"), [(True, False), (False, False), (True, True)], ids=["uncased", "cased", "many"]
 )
 def test_ids_are_those_of_the_fast_tokenizer(added, lowercase, many, monkeypatch):
-    """So many that they are looked for by a table, or few."""
+    """So many that they are looked for by a table, or few; in the vocabulary, or (if many) outside of it."""
     if many:
         monkeypatch.setattr(markers, "MOST_PATTERN", 0)
         monkeypatch.setattr(normalizer, "MOST_PATTERN", 0)
@@ -77,14 +78,18 @@ def test_ids_are_those_of_the_fast_tokenizer(added, lowercase, many, monkeypatch
     new = [token.content for token in added if token.content not in [*SPECIAL, *WORDS]]
     vocabulary = [*SPECIAL, *WORDS, *new]
     reference = BertTokenizerFast(
-        vocab={token: i for i, token in enumerate(vocabulary)}, do_lower_case=lowercase
+        vocab={token: i for i, token in enumerate([*SPECIAL, *WORDS] if many else vocabulary)},
+        do_lower_case=lowercase,
     )
     for token in added:
         flags = ("normalized", "single_word", "lstrip", "rstrip", "special")
         reference.add_tokens(
             [tokenizers.AddedToken(token.content, **{flag: getattr(token, flag) for flag in flags})]
         )
-    ours = WordPieceTokenizer(vocabulary, TokenizerOptions(lowercase=lowercase, added_tokens=tuple(added)))
+    tokens = tuple(
+        dataclasses.replace(token, in_vocabulary=not (many and token.content in new)) for token in added
+    )
+    ours = WordPieceTokenizer(vocabulary, TokenizerOptions(lowercase=lowercase, added_tokens=tokens))
     some = [*FRAGMENTS, *texts(3000, seed=len(added)), "ab foo bar x b 1"]
     got = ours.tokenize(some).to_list()
     want = reference(some, add_special_tokens=False, return_offsets_mapping=True)

@@ -84,6 +84,11 @@ def test_tokens_of_older_files():
         ),
         ({"added_tokens_decoder": {"9": {"content": ""}}}, "an added token is empty"),
         ({"added_tokens_decoder": {"9": "x"}}, "an added token is 'x'; each must be a mapping with content"),
+        (
+            {"outside_vocabulary": ["x"]},
+            "outside_vocabulary names 'x', which is not an added token; take it out",
+        ),
+        ({"outside_vocabulary": {"x": 1}}, "outside_vocabulary is {'x': 1}; it must be a list of tokens"),
         ({"added_tokens_decoder": ["x"]}, "added_tokens_decoder is ['x']; it must be a mapping"),
     ],
 )
@@ -116,6 +121,12 @@ def test_added_tokens_keep_their_options():
     )
     vocabulary = ["word", "<m>", "<url>", "<end>"]
     assert TokenizerOptions.from_dict(options.to_dict(vocabulary)) == options
+
+
+def test_the_unknown_token_is_of_the_vocabulary():
+    """Without it transformers' WordPiece vocabulary does not work."""
+    options = TokenizerOptions.from_dict({"outside_vocabulary": ["[UNK]", "[MASK]"]})
+    assert options.added_tokens == (AddedToken("[MASK]", in_vocabulary=False),)
 
 
 def test_special_tokens_must_be_a_list():

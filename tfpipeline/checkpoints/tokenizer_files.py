@@ -13,7 +13,8 @@ these files, of which any may be missing:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from tfpipeline.checkpoints.added_tokens import (
     TOKENIZER,
     AddedTokens,
 )
-from tfpipeline.checkpoints.files import TOKENIZER_CONFIG, VOCABULARY, read_json
+from tfpipeline.checkpoints.files import TOKENIZER_CONFIG, VOCABULARY, read_json, write_vocabulary
 from tfpipeline.errors import UserError
-from tfpipeline.text import TokenizerOptions, infer_lowercase
-from tfpipeline.text.vocabulary import read_vocabulary
+from tfpipeline.text import AddedToken, TokenizerOptions, infer_lowercase
+from tfpipeline.text.options import OUTSIDE
+from tfpipeline.text.vocabulary import read_vocabulary, token_ids
 
 _FLAGS = {
     "do_lower_case": "lowercase",
@@ -60,7 +62,8 @@ def read_tokenizer(
     normalizer = kinds.read_pipeline(fast, directory / TOKENIZER) if fast else {}
     base = _read_base(directory, fast, notes)
     added = AddedTokens(directory, files)
-    merged = _merged(files, added)
+    # Where there are both, transformers takes the vocabulary of tokenizer.json.
+    merged = _merged(files, added, set(fast["model"]["vocab"] if fast else base))
     merged.update(_flags(config, normalizer, kind, TOKENIZER_CONFIG in files, base, notes))
     source = next((name for name in (TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, TOKENIZER) if name in files), "")
     options = TokenizerOptions.from_dict(merged, source=str(directory / (source or VOCABULARY)))
@@ -113,8 +116,16 @@ def _vocabulary(ids: Mapping[str, Any], path: Path) -> list[str]:
     return [tokens[number] for number in range(len(tokens))]
 
 
-def _merged(files: Mapping[str, Mapping[str, Any]], added: AddedTokens) -> dict[str, Any]:
-    """All that the files say, as one ``tokenizer_config.json``."""
+def _merged(
+    files: Mapping[str, Mapping[str, Any]], added: AddedTokens, pieces: Collection[str]
+) -> dict[str, Any]:
+    """All that the files say, as one ``tokenizer_config.json``.
+
+    Args:
+        files: by name.
+        added: tokens and their ids.
+        pieces: the WordPiece vocabulary; an added token that is not in it is found as an added token only.
+    """
     config, names = files.get(TOKENIZER_CONFIG, {}), files.get(SPECIAL_TOKENS_MAP, {})
     # transformers reads the map only where the configuration has no added tokens, and then it counts.
     merged = {**names, **config} if config.get("added_tokens_decoder") else {**config, **names}
@@ -138,10 +149,13 @@ def _merged(files: Mapping[str, Mapping[str, Any]], added: AddedTokens) -> dict[
     for token, number in sorted(added.ids.items(), key=lambda item: item[1]):
         is_special = token in contents
         if token in added.options:
-            options[str(number)] = dataclasses.asdict(added.options[token])
+            options[str(number)] = added.options[token].to_dict()
         elif not is_special:  # special ones are as they are named
             options[str(number)] = {"content": token, "special": False, "normalized": True}
     merged["added_tokens_decoder"] = options
+    outside = [token for token in added.ids if token not in pieces]
+    said = config.get(OUTSIDE, [])
+    merged[OUTSIDE] = [*outside, *said] if isinstance(said, list) else said
     return merged
 
 
@@ -181,7 +195,10 @@ def _flags(
 def _with_new_ids(
     vocabulary: tuple[str, ...], options: TokenizerOptions, rows: int, notes: list[str]
 ) -> tuple[tuple[str, ...], TokenizerOptions]:
-    """Special tokens that no file gives an id get the next ones, as far as the embeddings have rows for them."""
+    """Special tokens that no file gives an id get the next ones, as far as the embeddings have rows for them.
+
+    They are added tokens then, not of the WordPiece vocabulary. Added tokens are sorted by id.
+    """
     there = set(vocabulary)
     new = [token for token in options.special_tokens if token not in there]
     taken, left = new[: max(0, rows - len(vocabulary))], new[max(0, rows - len(vocabulary)) :]
@@ -198,4 +215,45 @@ def _with_new_ids(
             special_tokens=tuple(token for token in options.special_tokens if token not in left),
             added_tokens=tuple(token for token in options.added_tokens if token.content not in left),
         )
-    return (*vocabulary, *taken), options
+    added = {token.content: token for token in options.added_tokens}
+    for token in taken:
+        added[token] = dataclasses.replace(added.get(token, AddedToken(token)), in_vocabulary=False)
+    vocabulary = (*vocabulary, *taken)
+    ids = token_ids(vocabulary)
+    tokens = sorted(added.values(), key=lambda token: ids.get(token.content, len(ids)))
+    return vocabulary, dataclasses.replace(options, added_tokens=tuple(tokens))
+
+
+def write_tokenizer(directory: Path, vocabulary: Sequence[str], options: TokenizerOptions) -> list[str]:
+    """Write ``vocab.txt`` and ``tokenizer_config.json``, as transformers reads them; returns notes.
+
+    Added tokens outside the WordPiece vocabulary are left out at the end of ``vocab.txt``, as transformers would take them
+    for pieces of words; it gives them the ids that follow. Where other tokens come after them, or a token stands twice,
+    only a whole ``vocab.txt`` keeps the ids.
+
+    Raises:
+        UserError: a token cannot be a line of ``vocab.txt``.
+    """
+    outside = set(options.outside_vocabulary)
+    count = len(vocabulary)
+    while count and vocabulary[count - 1] in outside:
+        count -= 1
+    if len(set(vocabulary[:count])) < count:  # transformers counts the different ones
+        count = len(vocabulary)
+    write_vocabulary(directory / VOCABULARY, vocabulary[:count])
+    (directory / TOKENIZER_CONFIG).write_text(
+        json.dumps(options.to_dict(vocabulary), indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+    kept = pieces_in_file(vocabulary[:count], options)
+    if not kept:
+        return []
+    return [
+        f"transformers finds the added tokens {', '.join(kept)} within words as well: their ids need them to stand in "
+        f"{VOCABULARY}"
+    ]
+
+
+def pieces_in_file(tokens: Sequence[str], options: TokenizerOptions) -> list[str]:
+    """Of the tokens of a ``vocab.txt``, those that are outside the WordPiece vocabulary; transformers cannot know that."""
+    outside = set(options.outside_vocabulary)
+    return [token for token in tokens if token in outside]

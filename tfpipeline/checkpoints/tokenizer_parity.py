@@ -15,10 +15,10 @@ from typing import Any
 from tfpipeline.checkpoints.added_tokens import FILES, SPECIAL_TOKENS_MAP, TOKENIZER
 from tfpipeline.checkpoints.checkpoint import Checkpoint
 from tfpipeline.checkpoints.files import TOKENIZER_CONFIG, VOCABULARY, read_json, write_vocabulary
+from tfpipeline.checkpoints.tokenizer_files import pieces_in_file, write_tokenizer
 from tfpipeline.checkpoints.tokenizer_kinds import is_generic
 from tfpipeline.console import say
 from tfpipeline.errors import UserError
-from tfpipeline.text.options import TokenizerOptions
 from tfpipeline.text.vocabulary import load_vocabulary
 
 # What tokenizers have differed in: scripts, accents, case, white space, control characters, marks, signs, long words.
@@ -30,8 +30,9 @@ FRAGMENTS = (
     "€ £ ¥ © ® ™", "∑ ≠ ≤ ∞ √", "。、！？「」", "$100 + 5% = x^2 ~ `y` | z", "x" * 99, "x" * 101, "é" * 101, "中" * 30, "the" * 40, "…" * 5, "",
 )  # fmt: skip
 _NOT_COMPARED = "ids of texts not compared with transformers' fast tokenizer"
-# Texts that are mixed of these, and made of the vocabulary's tokens; those of them that are varied; tokens added.
-_SEED, _MIXED, _SAMPLED, _VARIED, _ADDED = 0, 150, 120, 20, 60
+# Texts that are mixed of these, and made of the vocabulary's tokens; those of them that are varied; added tokens, and
+# the words that each is joined with.
+_SEED, _MIXED, _SAMPLED, _VARIED, _ADDED, _JOINED = 0, 150, 120, 20, 60, 2
 
 
 def tokenizer_report(checkpoint: Checkpoint) -> str:
@@ -80,13 +81,21 @@ def hard_texts(checkpoint: Checkpoint) -> list[str]:
         for text in (f"a {token} b", f"a{token}b", f"{token}{token}", f"({token.swapcase()}).", f"x\n{token}")
     ]
     words = [word for token in checkpoint.vocabulary if (word := token.removeprefix("##"))]
+    touching = [_touching(token, rng.choice(words)) for token in some for _ in range(_JOINED)]
     sampled = [rng.sample(words, min(len(words), 8)) for _ in range(_SAMPLED)]
     inserted = [*FRAGMENTS, *some, *(" " for _ in FRAGMENTS)]
     mixed = ["".join(rng.choices(inserted, k=rng.randint(2, 8))) for _ in range(_MIXED)]
     joined = [rng.choice(("", " ", "-")).join(rng.sample(row, len(row))) for row in sampled]
     cased = [" ".join(row).title() for row in sampled[:_VARIED]]
     accented = [" ".join(f"{word[0]}\u0301{word[1:]}" for word in row) for row in sampled[:_VARIED]]
-    return [*FRAGMENTS, *around, *mixed, *joined, *cased, *accented]
+    return [*FRAGMENTS, *around, *touching, *mixed, *joined, *cased, *accented]
+
+
+def _touching(token: str, word: str) -> str:
+    """An added token as a part of words: one that is not in the WordPiece vocabulary is none."""
+    piece = token.removeprefix("##")
+    forms = (piece, f"{word}{piece}", f"{piece}{word}")
+    return " ".join(cased for form in forms for cased in (form, form.upper(), form.capitalize()))
 
 
 def _compare(
@@ -105,8 +114,9 @@ def _compare(
         text, got, want = different[0]
         raise UserError(
             f"{checkpoint.said or checkpoint.source}: {len(different)} of {len(texts)} texts get other ids here than from "
-            f"{whose} fast tokenizer in transformers; the first is {text!r}: {got} here, {want} there; the tokenizer's "
-            "files do not say the same, or it is one that cannot be read: copy them again from where the checkpoint came from"
+            f"{whose} fast tokenizer in transformers; the first is {text!r}: {got} here, {want} there. If the tokenizer's "
+            "files are as they were published, tfpipeline cannot read this tokenizer: report it, with the files; otherwise "
+            "copy them again"
         )
 
 
@@ -123,12 +133,24 @@ def _reference(checkpoint: Checkpoint) -> Iterator[tuple[Any, str]]:
         config = read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).exists() else {}
         generic = is_generic(config.get("tokenizer_class")) and (folder / TOKENIZER).exists()
         kind = PreTrainedTokenizerFast if generic else BertTokenizerFast
-        problem = ""
+        problem = _beyond_transformers(checkpoint, folder)
+        if problem:
+            yield None, problem
+            return
         try:
             reference = kind.from_pretrained(folder, local_files_only=True, **({} if generic else options))
         except Exception as error:  # noqa: BLE001 - of any kind: those of Rust are plain exceptions
             reference, problem = None, f"it cannot read the files ({type(error).__name__}: {error})"
         yield reference, problem
+
+
+def _beyond_transformers(checkpoint: Checkpoint, folder: Path) -> str:
+    """Why it cannot find the tokens that the files mean; "" where it can."""
+    path = folder / VOCABULARY
+    kept = pieces_in_file(load_vocabulary(path), checkpoint.tokenizer) if path.exists() else []
+    if not kept or (folder / TOKENIZER).exists():
+        return ""
+    return f"it takes the added tokens {', '.join(kept)} for pieces of words, as they stand in {VOCABULARY}"
 
 
 def _copied(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
@@ -172,9 +194,7 @@ def _renamed(names: dict[str, Any]) -> dict[str, Any]:
 
 def _made(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     """Files made of the vocabulary and our options."""
-    write_vocabulary(folder / VOCABULARY, checkpoint.vocabulary)
-    options: TokenizerOptions = checkpoint.tokenizer
-    (folder / TOKENIZER_CONFIG).write_text(json.dumps(options.to_dict(checkpoint.vocabulary)), "utf-8")
+    write_tokenizer(folder, checkpoint.vocabulary, checkpoint.tokenizer)
     return {}
 
 

@@ -24,6 +24,8 @@ _KEYS = {
 }
 _STANDARD_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _ADDED_TOKENS = "added_tokens_decoder"
+# A key of our own, which transformers passes over: it tells these tokens by their absence from vocab.txt.
+OUTSIDE = "outside_vocabulary"
 _FLAGS = {"lowercase": (bool,), "strip_accents": (bool, type(None)), "tokenize_chinese_chars": (bool,)}
 
 
@@ -38,6 +40,8 @@ class AddedToken:
         single_word: it only counts where no letter, digit, mark or underscore touches it.
         lstrip, rstrip: it takes the white space beside it with it; no token changes by that.
         special: transformers leaves it out of decoded text; here only written again.
+        in_vocabulary: it is also a word or a piece of the WordPiece vocabulary. One that is not, as a token is that
+            transformers' ``add_tokens`` appended, is found as an added token only: it never stands for a part of a word.
     """
 
     content: str
@@ -46,6 +50,7 @@ class AddedToken:
     lstrip: bool = False
     rstrip: bool = False
     special: bool = True
+    in_vocabulary: bool = True
 
     @property
     def is_plain(self) -> bool:
@@ -76,6 +81,12 @@ class AddedToken:
                     f'added token "{value["content"]}": {flag} is {flags[flag]!r}; it must be true or false'
                 )
         return cls(value["content"], **flags)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As transformers writes it; ``in_vocabulary`` is no part of that."""
+        values = dataclasses.asdict(self)
+        del values["in_vocabulary"]
+        return values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +154,11 @@ class TokenizerOptions:
         tokens = {token: AddedToken(token) for token in self.all_special_tokens}
         return tuple({**tokens, **{token.content: token for token in self.added_tokens}}.values())
 
+    @property
+    def outside_vocabulary(self) -> tuple[str, ...]:
+        """The added tokens that are no words or pieces of the WordPiece vocabulary; they have ids all the same."""
+        return tuple(token.content for token in self.added_tokens if not token.in_vocabulary)
+
     def to_dict(self, vocabulary: Sequence[str] = ()) -> dict[str, Any]:
         """The options under the keys of ``tokenizer_config.json``; :meth:`from_dict` reads them back.
 
@@ -155,9 +171,9 @@ class TokenizerOptions:
         values["additional_special_tokens"] = list(self.special_tokens)
         if self.added_tokens:
             ids = {token: number for number, token in enumerate(vocabulary)}
-            values[_ADDED_TOKENS] = {
-                str(ids[token.content]): dataclasses.asdict(token) for token in self.added_tokens
-            }
+            values[_ADDED_TOKENS] = {str(ids[token.content]): token.to_dict() for token in self.added_tokens}
+        if self.outside_vocabulary:
+            values[OUTSIDE] = list(self.outside_vocabulary)
         return {**values, "tokenizer_class": "BertTokenizer"}
 
     @classmethod
@@ -215,8 +231,22 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
     values["special_tokens"] = tuple(
         token for token in dict.fromkeys(names) if token is None or token not in standard
     )
+    for token in _outside(config):
+        # Without the unknown token transformers' WordPiece vocabulary would not work.
+        if token == values.get("unk_token", TokenizerOptions.unk_token):
+            continue
+        if token not in added and token not in standard and token not in values["special_tokens"]:
+            raise UserError(f"{OUTSIDE} names {token!r}, which is not an added token; take it out")
+        added[token] = dataclasses.replace(added.get(token, AddedToken(token)), in_vocabulary=False)
     values["added_tokens"] = tuple(token for token in added.values() if not token.is_plain)
     return values
+
+
+def _outside(config: Mapping[str, Any]) -> list[str]:
+    tokens = config.get(OUTSIDE) or []
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise UserError(f"{OUTSIDE} is {tokens!r}; it must be a list of tokens")
+    return tokens
 
 
 def _listed(key: str, value: Any) -> list[Any]:

@@ -116,7 +116,9 @@ class WordPieceTokenizer(tf.Module):
         def reachable(token: str) -> bool:
             return impossible.isdisjoint(map(ord, token)) or (len(token) == 1 and ord(token) in isolated)
 
-        starts, continuations = prefix_tables(ids, reachable)
+        outside = set(options.outside_vocabulary)
+        pieces = {token: number for token, number in ids.items() if token not in outside}
+        starts, continuations = prefix_tables(pieces, reachable)
         for token, marker in markers.tokens.items():
             key = marker.encode("utf-8")
             starts[key] = len(key) << 32 | special[token]

@@ -28,16 +28,14 @@ from tfpipeline.checkpoints.checkpoint import (
     config_from,
 )
 from tfpipeline.checkpoints.files import (
-    TOKENIZER_CONFIG,
     VOCABULARY,
     is_keras_object,
     read_json,
     require_fields,
-    write_vocabulary,
 )
 from tfpipeline.checkpoints.formats import huggingface
 from tfpipeline.checkpoints.table import Ignored, Placed, Table, Tensor, labels_of, lazy
-from tfpipeline.checkpoints.tokenizer_files import read_tokenizer
+from tfpipeline.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
 from tfpipeline.models.config import BertConfig
@@ -215,10 +213,7 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     if checkpoint.problem_type is not None:
         values["problem_type"] = checkpoint.problem_type
     (directory / CONFIG).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    write_vocabulary(directory / VOCABULARY, checkpoint.vocabulary)
-    (directory / TOKENIZER_CONFIG).write_text(
-        json.dumps(checkpoint.tokenizer.to_dict(checkpoint.vocabulary), indent=2) + "\n", "utf-8"
-    )
+    notes += write_tokenizer(directory, checkpoint.vocabulary, checkpoint.tokenizer)
     placed = TABLE.place(config, checkpoint.head_names, len(checkpoint.labels))
     placed.sort(key=lambda tensor: tensor.theirs)
     try:

@@ -24,15 +24,13 @@ from tfpipeline.checkpoints.checkpoint import (
     config_from,
 )
 from tfpipeline.checkpoints.files import (
-    TOKENIZER_CONFIG,
     VOCABULARY,
     is_keras_object,
     read_json,
     require_fields,
-    write_vocabulary,
 )
 from tfpipeline.checkpoints.table import Ignored, Table, Tensor, labels_of, lazy
-from tfpipeline.checkpoints.tokenizer_files import read_tokenizer
+from tfpipeline.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from tfpipeline.checkpoints.weights import Weights, open_safetensors, open_shards, open_state_dict
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
@@ -266,11 +264,7 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     }
     values = _config_values(checkpoint, kind)
     (directory / CONFIG).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    write_vocabulary(directory / VOCABULARY, checkpoint.vocabulary)
-    (directory / TOKENIZER_CONFIG).write_text(
-        json.dumps(checkpoint.tokenizer.to_dict(checkpoint.vocabulary), indent=2, ensure_ascii=False) + "\n",
-        "utf-8",
-    )
+    notes += write_tokenizer(directory, checkpoint.vocabulary, checkpoint.tokenizer)
     try:
         save_file(tensors, directory / SAFETENSORS, {"format": "pt"})
     except SafetensorError as error:
