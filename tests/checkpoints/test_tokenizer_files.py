@@ -142,7 +142,7 @@ def test_added_tokens_in_every_layout(layout, tmp_path):
 
 def test_what_the_installed_transformers_writes(tmp_path):
     import tokenizers
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
     (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in tiny.VOCABULARY))
     theirs = BertTokenizerFast.from_pretrained(tmp_path, do_lower_case=False)
@@ -153,6 +153,70 @@ def test_what_the_installed_transformers_writes(tmp_path):
     assert found.vocabulary[V:] == tuple(theirs.convert_ids_to_tokens(range(V, len(theirs))))
     assert not found.tokenizer.lowercase
     assert "fast tokenizer" in tokenizer_report(found)
+    PreTrainedTokenizerFast.from_pretrained(tmp_path / "source").save_pretrained(tmp_path / "generic")
+    config = json.loads((tmp_path / "generic" / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] != "BertTokenizer"
+    again = read(tmp_path / "generic", rows=V + 4)
+    assert (again.vocabulary, again.tokenizer) == (found.vocabulary, found.tokenizer)
+
+
+TEMPLATE = FAST["post_processor"]
+BERTS = {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
+PROCESSORS = {
+    "a template": TEMPLATE,
+    "another name": {**TEMPLATE, "special_tokens": {name: {**token, "id": name, "tokens": ["x"]} for name, token in TEMPLATE["special_tokens"].items()}},
+    "BERT's": BERTS,
+    "a sequence of one": {"type": "Sequence", "processors": [TEMPLATE]},
+    "of none": {"type": "Sequence", "processors": []},
+    "swapped": {**BERTS, "sep": ["[CLS]", 2], "cls": ["[SEP]", 3]},
+    "RoBERTa's": {**BERTS, "type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": False},
+    "no end of a text": {**TEMPLATE, "single": TEMPLATE["single"][:2]},
+    "no end of a pair": {**TEMPLATE, "pair": TEMPLATE["pair"][:4]},
+    "all types 0": {**TEMPLATE, "pair": [*TEMPLATE["pair"][:3], {"Sequence": {"id": "B", "type_id": 0}}, TEMPLATE["pair"][4]]},
+    "texts swapped": {**TEMPLATE, "pair": [TEMPLATE["pair"][place] for place in (0, 3, 2, 1, 4)]},
+    "other ids": {**TEMPLATE, "special_tokens": {**TEMPLATE["special_tokens"], "[CLS]": {"id": "[CLS]", "ids": [4], "tokens": ["[MASK]"]}}},
+    "offsets only": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+    "none": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("processor", PROCESSORS.values(), ids=PROCESSORS)
+def test_special_tokens_around_texts(processor, tmp_path):
+    """A post-processor is read where it gives what ours gives, for a text and for a pair."""
+    import tokenizers
+
+    fast = {**FAST, "post_processor": processor}
+    config = {**NAMES, **EXTRA, "tokenizer_class": "PreTrainedTokenizerFast"}
+    source = write(tmp_path / "source", {"tokenizer.json": fast, "tokenizer_config.json": config})
+    theirs = tokenizers.Tokenizer.from_str(json.dumps(fast))
+    text, pair = theirs.encode("good"), theirs.encode("good", "a")
+    good, a = (tiny.VOCABULARY.index(token) for token in ("good", "a"))
+    ours = ([2, good, 3], [0, 0, 0], [2, good, 3, a, 3], [0, 0, 0, 1, 1])
+    if (text.ids, text.type_ids, pair.ids, pair.type_ids) == ours:
+        assert read(source).vocabulary[V] == WORD
+    elif processor is None:
+        assert "has no post_processor, so it does not put [CLS] and [SEP] around texts" in refused(source)
+        config["tokenizer_class"] = "BertTokenizer"  # has its own
+        found = read(write(source, {"tokenizer_config.json": config}))
+        assert "fast tokenizer" in tokenizer_report(found)
+    else:
+        message = refused(source)
+        assert f"its post_processor ({processor['type']}) does not give [CLS] A [SEP] for a text" in message
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        7,
+        {},
+        {"type": "BertProcessing"},
+        {**TEMPLATE, "pair": ["[CLS]:0"]},
+        {**TEMPLATE, "special_tokens": None},
+    ],
+)
+def test_a_broken_post_processor(processor, tmp_path):
+    source = write(tmp_path / "source", {"tokenizer.json": {**FAST, "post_processor": processor}})
+    assert "does not give [CLS] A [SEP] for a text and [CLS] A [SEP] B [SEP] for a pair" in refused(source)
 
 
 def test_a_special_token_without_an_id(tmp_path):
@@ -308,6 +372,7 @@ def test_a_vocabulary_with_a_token_twice_is_written_whole(tmp_path):
         ({"tokenizer.json": {**FAST, "model": {**FAST["model"], "type": "Unigram"}}}, "is not a WordPiece tokenizer (its model is Unigram)"),
         ({"tokenizer.json": {**FAST, "model": {**FAST["model"], "continuing_subword_prefix": "@@"}}}, "its model.continuing_subword_prefix is @@"),
         ({"tokenizer.json": {**FAST, "model": {**FAST["model"], "max_input_chars_per_word": 200}}}, "its model.max_input_chars_per_word is 200"),
+        ({"tokenizer.json": {**FAST, "model": {**FAST["model"], "unk_token": "[MASK]"}}, "special_tokens_map.json": NAMES, "added_tokens.json": ADDED}, "its model.unk_token is '[MASK]', but the other tokenizer files say '[UNK]'"),
         ({"added_tokens.json": {"<x>": V + 1}}, f'gives the added token "<x>" the id {V + 1}, but no file has a token {V}'),
         ({"added_tokens.json": {"<x>": 3}}, 'gives the added token "<x>" the id 3, which is that of "[SEP]"'),
         ({"added_tokens.json": {"good": V}}, f'gives the added token "good" the id {V}, but the vocabulary 5'),

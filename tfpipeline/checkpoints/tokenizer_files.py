@@ -70,7 +70,10 @@ def read_tokenizer(
     vocabulary = added.extend(base)
     while len(vocabulary) > rows and vocabulary[-1] == "":
         vocabulary.pop()  # lines at the end of the file, which match nothing
-    return _with_new_ids(tuple(vocabulary), options, rows, notes)
+    tokens, options = _with_new_ids(tuple(vocabulary), options, rows, notes)
+    if fast:
+        kinds.refuse_other_frames(fast, directory / TOKENIZER, kind, tokens, options)
+    return tokens, options
 
 
 def _read_base(directory: Path, fast: Mapping[str, Any], notes: list[str]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Which tokenizers are BERT's WordPiece: by class, by options, by their pipeline, by the look of their vocabulary."""
+"""Which tokenizers are BERT's WordPiece: by class, by options, by their pipeline, by the look of their vocabulary.
+
+Source of what a pipeline's post-processor gives: tokenizers, ``processors/template.rs``, ``bert.rs`` and ``roberta.rs``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 
 from tfpipeline.checkpoints.files import VOCABULARY
 from tfpipeline.errors import UserError
+from tfpipeline.text import TokenizerOptions
+from tfpipeline.text.vocabulary import token_ids
 
 # transformers' classes that are BERT's tokenizer by another name, without "Fast".
 _BERTS = {
@@ -117,10 +122,78 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     return normalizer if isinstance(normalizer, dict) else {}
 
 
+def refuse_other_frames(
+    fast: Mapping[str, Any], path: Path, kind: str, vocabulary: Sequence[str], options: TokenizerOptions
+) -> None:
+    """Hold the special tokens that a ``tokenizer.json`` puts around texts, and for unknown words, against ours.
+
+    A file without a post-processor leaves them to the class: BERT's classes have their own, those for all tokenizers none.
+    One that is there counts for all classes. transformers 5 takes it for the latter only, transformers 4 for all.
+
+    Raises:
+        UserError: they differ.
+    """
+    unknown = fast["model"].get("unk_token", options.unk_token)
+    if unknown != options.unk_token:
+        raise UserError(
+            f"{path}: its model.unk_token is {unknown!r}, but the other tokenizer files say {options.unk_token!r}; take away "
+            "the file that is not the checkpoint's"
+        )
+    processor = fast.get("post_processor")
+    if processor is None and not is_generic(kind):
+        return
+    ids = token_ids(vocabulary)
+    cls, sep = [ids[options.cls_token]], [ids[options.sep_token]]
+    single = [(cls, 0), ("A", 0), (sep, 0)]
+    ours = (single, [*single, ("B", 1), (sep, 1)])
+    if _frames(processor) == ours:
+        return
+    around = f"{options.cls_token} A {options.sep_token}"
+    said = f"{path}: its post_processor ({_type(processor)}) does not give {around} for a text and {around} B {options.sep_token} for a pair, with types 0 and 1, as BERT's tokenizer does"
+    if processor is None:
+        said = f"{path} has no post_processor, so it does not put {options.cls_token} and {options.sep_token} around texts as BERT's tokenizer does"
+    raise UserError(f"{said}; only checkpoints with BERT's own tokenizer can be read")
+
+
+def _frames(processor: Any) -> tuple[Any, Any] | None:
+    """What a post-processor makes of a text A, and of a pair A and B: each part's ids, or its text, and its type.
+
+    None for one that is not known, or is broken. RobertaProcessing is never that of BERT: it puts two [SEP] between
+    the texts of a pair.
+    """
+    try:
+        if processor["type"] == "Sequence":
+            (only,) = processor["processors"]
+            return _frames(only)
+        if processor["type"] == "BertProcessing":
+            cls, sep = [processor["cls"][1]], [processor["sep"][1]]
+            single = [(cls, 0), ("A", 0), (sep, 0)]
+            return single, [*single, ("B", 1), (sep, 1)]
+        if processor["type"] == "TemplateProcessing":
+            ids = {name: token["ids"] for name, token in processor["special_tokens"].items()}
+            single, pair = ([_piece(piece, ids) for piece in processor[name]] for name in ("single", "pair"))
+            return single, pair
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+        return None
+    return None
+
+
+def _piece(piece: Mapping[str, Any], ids: Mapping[str, list[int]]) -> tuple[Any, int]:
+    """A part of a template: the ids of a special token, or the name of a text; and its type."""
+    ((kind, part),) = piece.items()
+    return (ids[part["id"]] if kind == "SpecialToken" else part["id"]), part["type_id"]
+
+
 def _type(part: Any, missing: str = "") -> str:
     """The type of a part of a pipeline; of a sequence of one, that one's."""
     if isinstance(part, dict) and part.get("type") == "Sequence":
-        parts = part.get("normalizers") or part.get("pretokenizers") or part.get("decoders") or []
+        parts = (
+            part.get("normalizers")
+            or part.get("pretokenizers")
+            or part.get("decoders")
+            or part.get("processors")
+            or []
+        )
         return _type(parts[0]) if len(parts) == 1 else "Sequence"
     return str(part.get("type")) if isinstance(part, dict) else missing if part is None else repr(part)
 
