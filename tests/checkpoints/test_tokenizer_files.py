@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import string
 
@@ -226,6 +227,7 @@ def test_a_special_token_without_an_id(tmp_path):
     )  # fmt: skip
     found = read(source)
     assert found.vocabulary == (*tiny.VOCABULARY, "</s>", SPECIAL)
+    assert found.tokenizer.outside_vocabulary == ("</s>", SPECIAL)
     assert f"special tokens without an id got the next ones, from {V} on: </s>, [E1]" in found.notes
     assert "fast tokenizer" in tokenizer_report(found)
     found = read(source, rows=V)
@@ -331,6 +333,22 @@ def test_an_added_token_is_no_piece_of_words(token, text, want, tmp_path):
     wrong = dataclasses.replace(found, tokenizer=dataclasses.replace(options, added_tokens=pieces))
     with pytest.raises(UserError, match="tfpipeline cannot read this tokenizer: report it"):
         tokenizer_report(wrong)
+
+
+def test_added_tokens_are_joined_with_words():
+    """Also those of a vocabulary so large that no sample has them."""
+    words = [
+        "".join(three)
+        for three in itertools.product(string.ascii_lowercase, repeat=3)
+        if three != tuple("ing")
+    ]
+    options = TokenizerOptions(added_tokens=(AddedToken("##ing", in_vocabulary=False),))
+    vocabulary = (*tiny.SPECIAL, *words, "##ing")
+    texts = hard_texts(Checkpoint(None, "", None, vocabulary, options, {}))
+    found = {word for text in texts for word in text.split() if len(word) == 6}
+    for ending in ("ing", "ING"):
+        assert any(word.endswith(ending) and word[:3].lower() in words for word in found)
+    assert any(word.startswith("Ing") for word in found)
 
 
 @pytest.mark.parametrize("fast", [False, True])

@@ -149,9 +149,15 @@ def refuse_other_frames(
     if _frames(processor) == ours:
         return
     around = f"{options.cls_token} A {options.sep_token}"
-    said = f"{path}: its post_processor ({_type(processor)}) does not give {around} for a text and {around} B {options.sep_token} for a pair, with types 0 and 1, as BERT's tokenizer does"
+    said = (
+        f"{path}: its post_processor ({_type(processor)}) does not give {around} for a text and {around} B "
+        f"{options.sep_token} for a pair, with types 0 and 1, as BERT's tokenizer does"
+    )
     if processor is None:
-        said = f"{path} has no post_processor, so it does not put {options.cls_token} and {options.sep_token} around texts as BERT's tokenizer does"
+        said = (
+            f"{path} has no post_processor, so it does not put {options.cls_token} and {options.sep_token} around texts as "
+            "BERT's tokenizer does"
+        )
     raise UserError(f"{said}; only checkpoints with BERT's own tokenizer can be read")
 
 
