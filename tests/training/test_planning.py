@@ -12,7 +12,7 @@ from tfpipeline.training.planning import Plan, plan
 
 
 def test_it_says_what_the_training_then_does(tiny_run):
-    run_config = tiny_run(train=200, epochs=3, warmup=5, freeze="first:1", log_every=1)
+    run_config = tiny_run(train=200, epochs=3, warmup=5, freeze="first:1", log_every=1, keep_optimizer=True)
     found = plan(run_config)
     run = train(run_config)
     state = run.store.state("last")
