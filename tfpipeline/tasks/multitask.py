@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import itertools
 import re
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -251,19 +251,19 @@ class Multitask(Task):
     def answers(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        return {
-            f"{name}/{answer}": tensor
-            for name, part in self.parts.items()
-            for answer, tensor in part.answers(_of(name, outputs), inputs).items()
-        }
+        return self._named(lambda name, part: part.answers(_of(name, outputs), inputs))
 
     def scored_answers(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
+        return self._named(lambda name, part: part.scored_answers(_of(name, outputs), inputs))
+
+    def _named(self, answers_of: Callable[[str, Task], Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """Each head's answers, called ``HEAD/NAME``."""
         return {
             f"{name}/{answer}": tensor
             for name, part in self.parts.items()
-            for answer, tensor in part.scored_answers(_of(name, outputs), inputs).items()
+            for answer, tensor in answers_of(name, part).items()
         }
 
     def tune(
