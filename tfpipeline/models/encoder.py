@@ -20,7 +20,7 @@ from tfpipeline.models.layers import (
     NoiseSource,
     kernel_initializer,
 )
-from tfpipeline.models.serialization import config_of, freeze, serializable
+from tfpipeline.models.serialization import EncoderPart, config_of, freeze, serializable
 
 _PLACES_PER_BLOCK = 3
 _PADDING = -1e9  # added to the score of a padded position: exp() of it is 0 in every dtype, and it is finite,
@@ -28,7 +28,7 @@ _PADDING = -1e9  # added to the score of a padded position: exp() of it is 0 in 
 
 
 @serializable
-class Embeddings(keras.layers.Layer):
+class Embeddings(EncoderPart):
     """Word, position and token-type embeddings, summed, normalised, dropped."""
 
     def __init__(
@@ -84,15 +84,6 @@ class Embeddings(keras.layers.Layer):
     def compute_output_shape(self, ids_shape: Any) -> Any:
         """[B, T, H] for ids of [B, T]."""
         return (*ids_shape, self.config.hidden_size)
-
-    def get_config(self) -> dict[str, Any]:
-        """Keras's own serialisation."""
-        return {**super().get_config(), **config_of(self, "config", "place", "spread")}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Embeddings:
-        """The inverse of :meth:`get_config`."""
-        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
 
 
 @serializable

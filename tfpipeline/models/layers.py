@@ -13,7 +13,7 @@ from keras import ops
 
 from tfpipeline.models import kernels
 from tfpipeline.models.config import BertConfig
-from tfpipeline.models.serialization import config_of, serializable
+from tfpipeline.models.serialization import EncoderPart, config_of, serializable
 
 _ACTIVATIONS: dict[str, Callable[[Any, bool], Any]] = {
     "gelu_erf": kernels.gelu_erf,
@@ -177,7 +177,7 @@ class Dense(keras.layers.Layer):
 
 
 @serializable
-class SelfAttention(keras.layers.Layer):
+class SelfAttention(EncoderPart):
     """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
 
     Query, key and value come from one matrix product with a kernel of [H, 3 * H], read as [H, (3 N D)].
@@ -244,18 +244,9 @@ class SelfAttention(keras.layers.Layer):
         """That of the input."""
         return shape
 
-    def get_config(self) -> dict[str, Any]:
-        """Keras's own serialisation."""
-        return {**super().get_config(), **config_of(self, "config", "place", "spread")}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> SelfAttention:
-        """The inverse of :meth:`get_config`."""
-        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
-
 
 @serializable
-class EncoderBlock(keras.layers.Layer):
+class EncoderBlock(EncoderPart):
     """A post-LayerNorm transformer block, as in BERT (Devlin et al. 2019, arXiv:1810.04805)."""
 
     def __init__(
@@ -302,12 +293,3 @@ class EncoderBlock(keras.layers.Layer):
     def compute_output_shape(self, shape: Any) -> Any:
         """That of the input."""
         return shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Keras's own serialisation."""
-        return {**super().get_config(), **config_of(self, "config", "place", "spread")}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> EncoderBlock:
-        """The inverse of :meth:`get_config`."""
-        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})

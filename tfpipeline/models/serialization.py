@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Optional, TypeVar
 
 import keras
 
@@ -23,6 +23,23 @@ def config_of(layer: Any, *names: str) -> dict[str, Any]:
     return {
         name: value.to_dict() if isinstance(value, BertConfig) else value for name, value in values.items()
     }
+
+
+class EncoderPart(keras.layers.Layer):
+    """A part of the encoder that is made of the architecture, its place in the network and the spread of its weights."""
+
+    config: BertConfig
+    place: int
+    spread: Optional[float]
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), **config_of(self, "config", "place", "spread")}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> EncoderPart:
+        """The inverse of :meth:`get_config`."""
+        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
 
 
 def freeze(layer: keras.layers.Layer) -> None:
