@@ -259,7 +259,8 @@ def test_other_precisions_learn(tiny_run, precision):
 )
 def test_labels_that_cannot_be_used(tmp_path, label, rows, message):
     path = tiny.write_run_file(tmp_path)
-    tiny.write_csv(tmp_path / "train.csv", rows)
+    for name in ("train.csv", "test.csv"):
+        tiny.write_csv(tmp_path / name, rows)
     overrides = [f"task.labels={json.dumps(label)}"] if label else []
     with pytest.raises(UserError, match=message):
         train(config.load(path, RunConfig, overrides))

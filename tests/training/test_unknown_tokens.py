@@ -13,6 +13,7 @@ from tfpipeline.predictors import RunPredictor
 from tfpipeline.training import batching, loop
 from tfpipeline.training.planning import plan
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.starting import lay_out_run
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(settings, tmp_path_factory):
-    return loop._create(tmp_path_factory.mktemp("run") / "run", settings, lambda run: None)
+    return lay_out_run(tmp_path_factory.mktemp("run") / "run", settings, lambda run: None)
 
 
 def test_every_place_says_it(settings, run, monkeypatch):
