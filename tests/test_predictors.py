@@ -141,6 +141,9 @@ TOKENS = [
     (3, "texts is int; give a list of texts"),
     (np.array("x"), "texts is ndarray; give a list of texts"),
     (["a", None], r"texts\[1\] is None \(NoneType\), not a text"),
+    ({"text": ["a"]}, "texts is dict; give a list of texts, of a table one column"),
+    ({"a", "b"}, "texts is set; give a list of texts, of a table one column"),
+    (["a", "b\ud800"], r"texts\[1\] holds the lone surrogate U\+D800, which is no character"),
     (["a", float("nan")], r"texts\[1\] is nan \(float\), not a text"),
     (np.array([1, 2]), r"texts\[0\] is .*1.* \(int64\), not a text"),
 ]

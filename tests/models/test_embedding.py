@@ -91,14 +91,14 @@ def test_a_text_in_windows(model, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["good food"], "texts is one string; embed takes a list of them: ['good food']"),
+        (["good food"], "texts is one string; embed takes a list of texts: ['good food']"),
         ([None], "texts is NoneType; embed takes a list of texts"),
         ([{"text": ["a"]}], "texts is dict; embed takes a list of texts, of a table one column"),
         (
             [["a", "b\ud800"]],
             "texts[1] holds the lone surrogate U+D800, which is no character; read the text with the right encoding",
         ),
-        ([["good", None]], "texts[1] is None; it must be a string"),
+        ([["good", None]], "texts[1] is None (NoneType), not a text"),
         ([["a"], ["b", "c"]], "embed got 1 texts and 2 in text_pair; each text needs one"),
         ([["a"], None, {"pooling": "max"}], "pooling is 'max'; known: mean, cls, pooler"),
         ([["a"], None, {"batch_size": 0}], "batch_size is 0; it must be a whole number of at least 1"),

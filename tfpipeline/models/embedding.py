@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, get_args
 
 import numpy as np
@@ -13,12 +12,13 @@ from tfpipeline.models import kernels
 from tfpipeline.models.heads import Pooling, mean_pool
 from tfpipeline.models.layers import at_least_float32
 from tfpipeline.text import Truncation
+from tfpipeline.text.graphs import list_of_texts
 
 if TYPE_CHECKING:
     from tfpipeline.models.text_model import TextModel
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
-_LONE = re.compile("[\ud800-\udfff]")
+_ASK = "embed takes a list of texts"
 _PIECE = 4096  # texts that are tokenised, and sorted by length, at a time
 
 
@@ -56,8 +56,8 @@ def embed(
         UserError: the model has no tokenizer, or an argument can't be.
     """
     tokenizer = _tokenizer(model)
-    texts = _list_of_texts(texts, "texts")
-    pairs = None if text_pair is None else _list_of_texts(text_pair, "text_pair")
+    texts = list_of_texts(texts, "texts", _ASK)
+    pairs = None if text_pair is None else list_of_texts(text_pair, "text_pair", _ASK)
     if pairs is not None and len(pairs) != len(texts):
         raise UserError(f"embed got {len(texts)} texts and {len(pairs)} in text_pair; each text needs one")
     if pooling not in get_args(Pooling):
@@ -94,28 +94,6 @@ def _tokenizer(model: TextModel) -> Any:
             "this model has no tokenizer; load it with tfpipeline.load, or give it one: TextModel(..., tokenizer=...)"
         )
     return model.tokenizer
-
-
-def _list_of_texts(texts: Any, name: str) -> list[str]:
-    if isinstance(texts, (str, bytes)):
-        raise UserError(f"{name} is one string; embed takes a list of them: [{texts[:20]!r}]")
-    # A walk through a mapping or a table gives its names, not its texts.
-    if isinstance(texts, (Mapping, Set)) or hasattr(texts, "columns"):
-        raise UserError(
-            f"{name} is {type(texts).__name__}; embed takes a list of texts, of a table one column"
-        )
-    if not isinstance(texts, Iterable) or getattr(texts, "ndim", 1) == 0:
-        raise UserError(f"{name} is {type(texts).__name__}; embed takes a list of texts")
-    found = list(texts)
-    for index, text in enumerate(found):
-        if not isinstance(text, str):
-            raise UserError(f"{name}[{index}] is {text!r}; it must be a string")
-        if not text.isascii() and (lone := _LONE.search(text)):
-            raise UserError(
-                f"{name}[{index}] holds the lone surrogate U+{ord(lone[0]):04X}, which is no character; read the text with the "
-                "right encoding"
-            )
-    return found
 
 
 def _is_count(value: Any, least: int) -> bool:

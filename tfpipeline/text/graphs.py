@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ import tensorflow as tf
 from tfpipeline.errors import UserError
 
 HOST = "/CPU:0"
+_LONE = re.compile("[\ud800-\udfff]")
 
 
 def strings(texts: Any, name: str) -> Any:
@@ -23,19 +25,40 @@ def strings(texts: Any, name: str) -> Any:
         UserError: one text instead of several, or something among them that is no text.
     """
     if not tf.is_tensor(texts):
-        if isinstance(texts, (str, bytes)):
-            raise UserError(f"{name} is one string; give a list of texts: [{texts[:40]!r}]")
-        try:
-            rows = list(texts)
-        except TypeError as error:
-            raise UserError(f"{name} is {type(texts).__name__}; give a list of texts") from error
-        for row, text in enumerate(rows):
-            if not isinstance(text, (str, bytes)):
-                raise UserError(f"{name}[{row}] is {text!r} ({type(text).__name__}), not a text")
+        rows = list_of_texts(texts, name)
         texts = tf.constant(rows, tf.string, [len(rows)])
     if texts.dtype != tf.string or texts.shape.rank not in (None, 1):
         raise UserError(f"{name} is a tensor {texts.dtype.name} {texts.shape}; expected string [B]")
     return texts
+
+
+def list_of_texts(texts: Any, name: str, ask: str = "give a list of texts") -> list[Any]:
+    """Texts from a list, an array or whatever else can be walked over.
+
+    Args:
+        texts: str and bytes.
+        name: of the argument.
+        ask: what is asked for, in the errors.
+    Raises:
+        UserError: one text instead of several, a mapping or a table, or something among them that is no text.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise UserError(f"{name} is one string; {ask}: [{texts[:40]!r}]")
+    # A walk through a mapping or a table gives its names, not its texts.
+    if isinstance(texts, (Mapping, Set)) or hasattr(texts, "columns"):
+        raise UserError(f"{name} is {type(texts).__name__}; {ask}, of a table one column")
+    if not isinstance(texts, Iterable) or getattr(texts, "ndim", 1) == 0:
+        raise UserError(f"{name} is {type(texts).__name__}; {ask}")
+    rows = list(texts)
+    for row, text in enumerate(rows):
+        if not isinstance(text, (str, bytes)):
+            raise UserError(f"{name}[{row}] is {text!r} ({type(text).__name__}), not a text")
+        if isinstance(text, str) and not text.isascii() and (lone := _LONE.search(text)):
+            raise UserError(
+                f"{name}[{row}] holds the lone surrogate U+{ord(lone[0]):04X}, which is no character; read the text with the "
+                "right encoding"
+            )
+    return rows
 
 
 def graph(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
