@@ -95,7 +95,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
             tokens = {own: inputs[two][own] for own in INPUTS}
             model = TextModel(checkpoint.encoder(), task.head(checkpoint.config, seed=0))
             encode = tf.function(functools.partial(model, training=False))
-            decode = tf.function(task.answers)
+            decode = tf.function(task.predictions)
             outputs = encode(tokens)
             ways = {"model": reading(encode, tokens), "decoding": reading(decode, outputs, inputs[two])}
             measured = side_by_side(ways, range(chosen.rounds + 1), baseline="model")

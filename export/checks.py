@@ -130,13 +130,13 @@ def _answer(folder: Path, signature: str) -> dict[str, np.ndarray]:
 def largest_difference(
     expected: Mapping[str, np.ndarray],
     found: Mapping[str, np.ndarray],
-    close_calls: np.ndarray | None = None,
+    near_ties: np.ndarray | None = None,
 ) -> float:
     """The largest difference between floats, of an output with values above 1 as a share of its largest one.
 
     Args:
         expected, found: name -> [N, ...].
-        close_calls: bool [N], rows whose strings and integers hang on a rounding (``Task.close_calls``): there they
+        near_ties: bool [N], rows whose strings and integers hang on a rounding (``Task.near_ties``): there they
             may differ, and where they do, so may floats, which are those of another word; by default nowhere.
     Raises:
         ExportError: outputs are missing, or a shape, a string or an integer differs, or floats differ by
@@ -152,7 +152,7 @@ def largest_difference(
     for name in [name for name in expected if name not in floats]:
         want, got = expected[name], found[name]
         differs = (want != got).reshape(len(want), -1).any(-1)
-        wrong = differs if close_calls is None else differs & ~close_calls
+        wrong = differs if near_ties is None else differs & ~near_ties
         if wrong.any():
             row = int(wrong.argmax())
             raise ExportError(f"output {name}, row {row}: {got[row]!r} instead of {want[row]!r}")

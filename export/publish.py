@@ -153,7 +153,7 @@ def _check_parity(
     if run.config.data.text_pair is not None:
         pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples)]
     answers = run.answer(model, texts, pairs)
-    close_calls = run.task.close_calls(answers, 2 * checks.TOLERANCE)
+    near_ties = run.task.near_ties(answers, 2 * checks.TOLERANCE)
     text_inputs: dict[str, Any] = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
     asked = dict.fromkeys(module.functions, text_inputs)
     if TOKENS in asked:
@@ -164,7 +164,7 @@ def _check_parity(
     differences = []
     for signature, found in checks.answers_of_fresh_process(saved_model, asked).items():
         expected = _in_unit_of(run, signature, answers, text_inputs)
-        differences.append(checks.largest_difference(expected, found, close_calls))
+        differences.append(checks.largest_difference(expected, found, near_ties))
     bar.advance(1, "checked")
     return len(texts), max(differences)
 
@@ -198,7 +198,7 @@ def _identity(run: Run, model: Any) -> str:
     options = run.config.task.model_dump(mode="json")
     digest.update(
         json.dumps(
-            [run.text_identity, run.truncation.identity(), options, run.task.learnt()], sort_keys=True
+            [run.text_identity, run.truncation.identity(), options, run.task.fitted], sort_keys=True
         ).encode()
     )
     return digest.hexdigest()

@@ -66,14 +66,14 @@ class ServingModule(tf.Module):
                 inputs["text"], inputs.get("text_pair"), truncation=truncation, offsets=bool(task.offsets)
             )
             outputs = model({name: encoded[name] for name in INPUTS}, training=False)
-            return in_unit(task, unit, task.answers(outputs, {**encoded, **inputs}), inputs)
+            return in_unit(task, unit, task.predictions(outputs, {**encoded, **inputs}), inputs)
 
         def from_tokens(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             input_ids = inputs["input_ids"]
             mask = tf.sequence_mask(inputs["lengths"], tf.shape(input_ids)[1], tf.int32)
             types = inputs.get("token_type_ids", tf.zeros_like(input_ids))
             encoded = {"input_ids": input_ids, "token_type_ids": types, "attention_mask": mask}
-            return task.answers(model(encoded, training=False), encoded)
+            return task.predictions(model(encoded, training=False), encoded)
 
         self.functions = {
             name: _signature(functools.partial(from_text, unit), texts)

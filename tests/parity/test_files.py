@@ -102,7 +102,7 @@ def test_a_classifier_answers_as_theirs_does(tmp_path):
     got = run.model()(tokens)["logits"]
     assert logits.std() > 0.1
     np.testing.assert_allclose(got, logits.numpy(), rtol=0, atol=2e-5)
-    answers = run.task.answers({"logits": got}, tokens)
+    answers = run.task.predictions({"logits": got}, tokens)
     assert [label.decode() for label in answers["label"].numpy()] == ["xyz"[i] for i in logits.argmax(-1)]
 
 

@@ -67,7 +67,7 @@ class Trained:
 
 def graph(run: Run, model: Any) -> Any:
     """What is asked -> the finished answers."""
-    return lambda inputs: run.task.answers(model({name: inputs[name] for name in INPUTS}), inputs)
+    return lambda inputs: run.task.predictions(model({name: inputs[name] for name in INPUTS}), inputs)
 
 
 def sample(path: Path) -> dict[str, Any]:
@@ -121,8 +121,8 @@ def check_records_round_trip(trained: Trained, folder: Path) -> None:
     """What a run keeps of a task is all of it."""
     run = trained.run
     again = Run(run.path)
-    assert again.task.learnt() == run.task.learnt()
-    assert json.loads(json.dumps(again.task.learnt())) == again.task.learnt()
+    assert again.task.fitted == run.task.fitted
+    assert json.loads(json.dumps(again.task.fitted)) == again.task.fitted
     for split in ("train", "validation"):
         examples = list(run.examples(split))
         write_examples(folder / "rows.jsonl", examples)
@@ -133,8 +133,8 @@ def check_records_round_trip(trained: Trained, folder: Path) -> None:
             np.testing.assert_array_equal(want[name], got[name])
         assert run.task.weights(examples, training=True).shape == (len(examples),)
     options: Any = run.config.task
-    learnt = tasks.find(options.name).from_examples(options, run.examples("train")).learnt()
-    assert learnt == run.task.learnt()
+    fitted = tasks.find(options.name).from_examples(options, run.examples("train")).fitted
+    assert fitted == run.task.fitted
 
 
 def check_batch_is_singles(trained: Trained) -> None:

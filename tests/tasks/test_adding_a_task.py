@@ -67,7 +67,7 @@ def test_its_loss_and_answers_by_hand(package):
     outputs = {"logits": tf.constant([[np.log(3.0), -np.log(3.0)]], tf.float32)}  # above 1: 3/4, above 2: 1/4
     loss = task.loss(outputs, {"grade": tf.constant([2])})
     np.testing.assert_allclose(loss, [-2 * np.log(0.75)], rtol=1e-6)
-    answers = task.answers(outputs, {})
+    answers = task.predictions(outputs, {})
     assert (answers["grade"].numpy(), answers["expected"].numpy()) == ([2], [pytest.approx(2.0)])
     with pytest.raises(UserError, match=r"rows.csv:7: the grade 4 is none of 1, 2, 3"):
         task.targets([Example("x", label="4", file="rows.csv", line=7)])

@@ -32,7 +32,8 @@ def test_label_smoothing_by_hand():
 
 def test_answers():
     answers = {
-        name: tensor.numpy() for name, tensor in task().answers({"logits": tf.constant(LOGITS)}, {}).items()
+        name: tensor.numpy()
+        for name, tensor in task().predictions({"logits": tf.constant(LOGITS)}, {}).items()
     }
     assert answers["label"].tolist() == [b"a", b"c"]
     assert answers["classes"].tolist() == [[b"a", b"b", b"c"]] * 2
@@ -43,7 +44,9 @@ def test_answers():
 def test_two_labels_are_ranked_where_32_bits_are_saturated():
     own = Classification(ClassificationOptions(), ["a", "b"])
     logits = tf.constant([[20, -3], [20, -2], [20, -1], [0, 1]], tf.float32)
-    answers = {name: tensor.numpy() for name, tensor in own.scored_answers({"logits": logits}, {}).items()}
+    answers = {
+        name: tensor.numpy() for name, tensor in own.scored_predictions({"logits": logits}, {}).items()
+    }
     assert answers.keys() == {"probabilities"}  # the names of many labels beside each row would be much
     assert own.metrics(answers, {"label": np.array([0, 0, 1, 1])}, np.ones(4))["roc_auc"] == 1
 
@@ -100,7 +103,7 @@ def test_the_baseline_keeps_the_order_of_labels():
 
 def test_nearly_equal_probabilities_are_close_calls():
     answers = {"probabilities": np.array([[0.3, 0.3, 0.4], [0.1, 0.45, 0.45]])}
-    assert task().close_calls(answers, 2e-5).tolist() == [False, True]
+    assert task().near_ties(answers, 2e-5).tolist() == [False, True]
 
 
 def test_one_label_in_two_spellings():
@@ -173,8 +176,8 @@ def test_the_same_value_is_what_was_meant():
 
 def test_each_row_is_looked_at():
     options, (row,) = ClassificationOptions(labels=["a", "b"]), examples("a")
-    assert Classification.prepared(options, row) is row
+    assert Classification.preprocess(options, row) is row
     for labels, message in ((None, "has no label"), ("c", 'unknown label "c"')):
         with pytest.raises(UserError, match=message):
-            Classification.prepared(options, examples(labels)[0])
-    assert Classification.prepared(ClassificationOptions(), examples("c")[0]).label == "c"
+            Classification.preprocess(options, examples(labels)[0])
+    assert Classification.preprocess(ClassificationOptions(), examples("c")[0]).label == "c"

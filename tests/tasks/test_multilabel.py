@@ -45,18 +45,26 @@ def test_loss_by_hand():
 
 
 def test_answers():
-    answers = {name: tensor.numpy() for name, tensor in task().answers(outputs((0.8, 0.5, 0.2)), {}).items()}
+    answers = {
+        name: tensor.numpy() for name, tensor in task().predictions(outputs((0.8, 0.5, 0.2)), {}).items()
+    }
     assert answers["labels"].tolist() == [[b"b", b"c", b""], [b"c", b"", b""]]
     assert answers["classes"].tolist() == [[b"a", b"b", b"c"]] * 2
     np.testing.assert_allclose(answers["scores"], [[0.75, 0.5, 0.25], [0.2, 0.2, 0.2]], rtol=1e-6)
-    assert task().answers(outputs((0.5, 0.6, 0.2)), {})["labels"].numpy().tolist()[0] == [b"a", b"c", b""]
-    assert task().answers(outputs((0.1, 0.1, 0.1)), {})["labels"].numpy().tolist()[0] == [b"a", b"b", b"c"]
-    assert task().answers(outputs((0.9, 0.9, 0.9)), {})["labels"].numpy().tolist() == [[b"", b"", b""]] * 2
+    assert task().predictions(outputs((0.5, 0.6, 0.2)), {})["labels"].numpy().tolist()[0] == [b"a", b"c", b""]
+    assert task().predictions(outputs((0.1, 0.1, 0.1)), {})["labels"].numpy().tolist()[0] == [
+        b"a",
+        b"b",
+        b"c",
+    ]
+    assert (
+        task().predictions(outputs((0.9, 0.9, 0.9)), {})["labels"].numpy().tolist() == [[b"", b"", b""]] * 2
+    )
 
 
 def test_what_is_scored_has_no_names_and_tells_saturated_scores_apart():
     logits = np.array([[20, -30, 0], [25, -20, 0]], np.float32)
-    found = task().scored_answers({"logits": tf.constant(logits), "thresholds": tf.fill([2, 3], 0.5)}, {})
+    found = task().scored_predictions({"logits": tf.constant(logits), "thresholds": tf.fill([2, 3], 0.5)}, {})
     answers = {name: tensor.numpy() for name, tensor in found.items()}
     assert answers.keys() == {"scores", "thresholds", "logits"}
     assert (answers["scores"][:, 0] == 1).all()
@@ -198,4 +206,4 @@ def test_scores_on_a_threshold_are_close_calls():
         "scores": np.array([[0.5, 0.9], [0.500005, 0.1], [0.2, 0.7]], np.float32),
         "thresholds": np.array([[0.4, 0.6], [0.5, 0.6], [0.1, 0.7]], np.float32),
     }
-    assert task().close_calls(answers, 2e-5).tolist() == [False, True, True]
+    assert task().near_ties(answers, 2e-5).tolist() == [False, True, True]

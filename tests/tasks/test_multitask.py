@@ -38,7 +38,7 @@ ROWS = rows(("good", "1"), ("bad", ""), ("", "3"), ("good", ""))
 
 def test_gaps_train_nothing():
     task = Multitask.from_examples(options(weights={"stars": 0.5}), ROWS)
-    assert task.learnt() == {"mood": ["bad", "good"], "stars": {"mean": 2.0, "scale": 1.0}}
+    assert task.fitted == {"mood": ["bad", "good"], "stars": {"mean": 2.0, "scale": 1.0}}
     targets = task.targets(ROWS)
     assert targets["mood/share"].tolist() == [1, 1, 0, 1]
     assert targets["stars/share"].tolist() == [1, 0, 1, 0]

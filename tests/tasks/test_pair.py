@@ -30,7 +30,7 @@ def test_the_answer_is_another_tasks(tmp_path):
     task = Pair.from_examples(options, examples)
     assert type(task) is Regression
     task.save(tmp_path)
-    assert Pair.load(options, tmp_path).learnt() == task.learnt()
+    assert Pair.load(options, tmp_path).fitted == task.fitted
     assert type(Pair.from_examples(PairOptions(), rows(("a", "b", "x"), ("c", "d", "y")))) is Classification
     section = {"name": "pair", "answer": {"name": "multilabel", "columns": ["x", "y"]}}
     assert Pair.columns(resolved(section)) == ["x", "y"]

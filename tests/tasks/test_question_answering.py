@@ -50,7 +50,7 @@ def row(context, *answers, question="the film"):
     """A row as it is kept, of answers (start, text)."""
     cell = {"text": [text for _, text in answers], "answer_start": [start for start, _ in answers]}
     raw = Example(question, context, json.dumps(cell), file="rows.csv", line=2)
-    return QuestionAnswering.prepared(QuestionAnsweringOptions(), raw)
+    return QuestionAnswering.preprocess(QuestionAnsweringOptions(), raw)
 
 
 def task(no_answer=True, **options):
@@ -385,7 +385,7 @@ def test_settings_that_make_no_sense(section, data, sentence):
 
 def test_a_context_is_needed():
     with pytest.raises(UserError, match=r"^rows.csv:2: the row has no context; complete it or remove it$"):
-        QuestionAnswering.prepared(QuestionAnsweringOptions(), Example("q", file="rows.csv", line=2))
+        QuestionAnswering.preprocess(QuestionAnsweringOptions(), Example("q", file="rows.csv", line=2))
     with pytest.raises(UserError, match="no training row has an answer; check the column of the answers"):
         QuestionAnswering.from_examples(QuestionAnsweringOptions(), [row(CONTEXT)] * 3)
 
@@ -400,7 +400,7 @@ def test_whether_there_may_be_no_answer_is_learnt():
     ]:
         learnt = QuestionAnswering.from_examples(QuestionAnsweringOptions(no_answer=option), rows)
         assert learnt.may_be_none is want
-        assert learnt.learnt() == {"no_answer": want}
+        assert learnt.fitted == {"no_answer": want}
 
 
 # Targets of tokens.
@@ -674,7 +674,9 @@ def spans_by_hand(batch, index, outputs, options, may_be_none):
 def decode(asked, outputs, batch):
     inputs = {**batch, "text": np.array([b"the film"] * len(CONTEXTS), object)}
     inputs["text_pair"] = np.array([context.encode() for context in CONTEXTS], object)
-    return {name: tensor.numpy() for name, tensor in asked.answers(tensors(outputs), tensors(inputs)).items()}
+    return {
+        name: tensor.numpy() for name, tensor in asked.predictions(tensors(outputs), tensors(inputs)).items()
+    }
 
 
 def check_decoded(batch, outputs, asked):
@@ -820,7 +822,7 @@ def decode_long(tokenizer, context, truncation, asked, seed=0, scale=5.0):
         "threshold": np.ones(rows, np.float32),
     }
     inputs = {**encoded, "text": tf.constant(["film"]), "text_pair": tf.constant([context])}
-    found = asked.answers(tensors(outputs), tensors(inputs))
+    found = asked.predictions(tensors(outputs), tensors(inputs))
     return {name: tensor.numpy()[0] for name, tensor in found.items()}, encoded["offsets"].numpy()[
         0, 3:-1
     ].tolist()
@@ -887,7 +889,7 @@ def test_no_letter_is_without_a_token(tokenizer):
 def test_no_rows_have_no_answers(batch):
     none_of_it = {name: array[:0] for name, array in batch.items()}
     inputs = {**tensors(none_of_it), "text": tf.zeros([0], tf.string), "text_pair": tf.zeros([0], tf.string)}
-    found = task().answers(tensors(random_outputs(none_of_it, 0)), inputs)
+    found = task().predictions(tensors(random_outputs(none_of_it, 0)), inputs)
     assert {tuple(tensor.shape) for tensor in found.values()} == {(0,), (0, 5)}
 
 
@@ -902,7 +904,7 @@ def test_bytes_that_are_not_utf8_are_cut_out_as_they_are(tokenizer):
         span[0, 3 + places.index([start, end])] = 20
         outputs = {"span": span, "none": np.zeros((1, 2), np.float32), "threshold": np.ones(1, np.float32)}
         inputs = {**encoded, "text": tf.constant(["x"]), "text_pair": tf.constant(raw)}
-        found = task().answers(tensors(outputs), inputs)
+        found = task().predictions(tensors(outputs), inputs)
         assert (found["start"].numpy()[0], found["end"].numpy()[0]) == (start, end)
         assert found["answer"].numpy()[0].decode("utf-8", "replace") == text[start:end]
 
@@ -986,7 +988,7 @@ def test_ties_and_answers_on_the_threshold_are_close_calls():
     no_answer = np.array([0.2, 0.2, 0.2, 0.500005, 0.2, 1.0, 0.2, 0.2], np.float32)
     answered = {"scores": scores, "starts": np.zeros_like(ends), "ends": ends}
     answered.update(no_answer=no_answer, threshold=np.full(8, 0.5, np.float32))
-    assert task().close_calls(answered, 2e-5).tolist() == [False, True, True, True, False, False, False, True]
+    assert task().near_ties(answered, 2e-5).tolist() == [False, True, True, True, False, False, False, True]
 
 
 @settings(max_examples=25)
@@ -1007,7 +1009,7 @@ def test_what_is_no_close_call_does_not_hang_on_rounding(batch, span, none, seed
     }
     found = decode(asked, outputs, batch)
     again = decode(asked, {**shaken, "threshold": outputs["threshold"]}, batch)
-    firm = ~asked.close_calls(found, 2e-5)
+    firm = ~asked.near_ties(found, 2e-5)
     assert firm[2]
     for name in ("answer", "start", "end", "answers", "starts", "ends"):
         np.testing.assert_array_equal(found[name][firm], again[name][firm], err_msg=name)

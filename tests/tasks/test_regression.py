@@ -18,9 +18,9 @@ def task(**options):
 
 
 def test_numbers_are_learnt_in_deviations_from_the_mean():
-    assert task().learnt() == {"mean": 20.0, "scale": 10.0}
+    assert task().fitted == {"mean": 20.0, "scale": 10.0}
     outputs = {"logits": tf.constant([[0.0], [-1.5]])}
-    assert task().answers(outputs, {})["value"].numpy().tolist() == [20.0, 5.0]
+    assert task().predictions(outputs, {})["value"].numpy().tolist() == [20.0, 5.0]
     # 30 is one deviation above the mean: the errors are 1 and -2.5.
     losses = task().loss(outputs, {"value": tf.constant([30.0, 30.0])})
     np.testing.assert_allclose(losses, [1.0, 6.25])
@@ -28,7 +28,7 @@ def test_numbers_are_learnt_in_deviations_from_the_mean():
 
 def test_rows_of_no_weight_set_no_scale():
     rows = [*examples("10", "30"), Example("x", label="1e30", weight=0.0)]
-    assert Regression.from_examples(RegressionOptions(), rows).learnt() == {"mean": 20.0, "scale": 10.0}
+    assert Regression.from_examples(RegressionOptions(), rows).fitted == {"mean": 20.0, "scale": 10.0}
 
 
 def test_huber_by_hand():
@@ -47,7 +47,7 @@ def test_the_unit_does_not_matter():
         rtol=1e-6,
     )
     np.testing.assert_allclose(
-        cents.answers(outputs, {})["value"], 100 * task().answers(outputs, {})["value"], rtol=1e-6
+        cents.predictions(outputs, {})["value"], 100 * task().predictions(outputs, {})["value"], rtol=1e-6
     )
 
 

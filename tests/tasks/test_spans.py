@@ -40,7 +40,7 @@ def jsonl(folder, *rows):
 def prepared(text, label, **options):
     """A row as it is kept: its text, and what is kept of its label."""
     given_ = label if label is None or isinstance(label, str) else json.dumps(label)
-    row = Tagging.prepared(
+    row = Tagging.preprocess(
         TaggingOptions(**options), Example(text, label=given_, file="rows.csv", line=7, weight=2.0, group="g")
     )
     assert (row.source, row.weight, row.group) == ("rows.csv:7", 2.0, "g")

@@ -54,7 +54,7 @@ def row(text, label, line=2, pair=None, **options):
     label = label if isinstance(label, str) else json.dumps(label)
     text = text if isinstance(text, str) else json.dumps(text)
     example = Example(text, text_pair=pair, label=label, file="rows.csv", line=line)
-    return Tagging.prepared(TaggingOptions(**options), example)
+    return Tagging.preprocess(TaggingOptions(**options), example)
 
 
 PIECES = ["ann", "##a", "##berg", "berg", "in", "rio", "good", "##ly", *"().-/'", "王", "小", "明", "在"]
@@ -417,11 +417,11 @@ def answers_of(own, tokens, texts, logits, transitions=None):
         outputs["transitions"] = tf.constant(np.broadcast_to(transitions, (len(texts), *transitions.shape)))
     inputs = {**tokens, "text": tf.constant(texts, tf.string, [len(texts)])}
     inputs = {name: tf.constant(array) for name, array in inputs.items()}
-    return {name: tensor.numpy() for name, tensor in own.answers(outputs, inputs).items()}
+    return {name: tensor.numpy() for name, tensor in own.predictions(outputs, inputs).items()}
 
 
 def check_answers(own, tokens, texts, logits, transitions=None):
-    most = own.learnt()["max_entities"]
+    most = own.fitted["max_entities"]
     found = answers_of(own, tokens, texts, logits, transitions)
     assert {name: values.dtype for name, values in found.items()} == {
         **dict.fromkeys(("types", "texts"), np.dtype(object)),
@@ -554,11 +554,11 @@ def test_tags_that_the_scheme_makes_equal_are_close_calls():
     logits[0, 1, own.tags.index("I-PER")] = np.log(6)
     found = answers_of(own, tokens, ["Anna"], logits)
     assert found["margin"].tolist() == [0]
-    assert own.close_calls(found, 2e-5).tolist() == [True]
+    assert own.near_ties(found, 2e-5).tolist() == [True]
     logits[0, 1, own.tags.index("B-LOC")] = 1e-2
     found = answers_of(own, tokens, ["Anna"], logits)
     np.testing.assert_allclose(found["margin"], [1 - np.exp(-1e-2)], rtol=1e-3)
-    assert own.close_calls(found, 2e-5).tolist() == [False]
+    assert own.near_ties(found, 2e-5).tolist() == [False]
 
 
 def test_no_entity_reaches_over_what_was_left_out():
@@ -934,7 +934,7 @@ def test_the_baseline_answers_in_the_same_form():
 
 def test_close_calls_are_told_by_the_margin():
     answers = {"margin": np.array([0.3, 1e-6, 0, 1], np.float32)}
-    assert task().close_calls(answers, 1e-5).tolist() == [False, True, True, False]
+    assert task().near_ties(answers, 1e-5).tolist() == [False, True, True, False]
 
 
 # What is learnt of the training rows.
@@ -942,18 +942,18 @@ def test_close_calls_are_told_by_the_margin():
 
 def test_tags_and_room_are_learnt():
     rows = [row("a b c", [[0, 1, "PER"], [2, 3, "LOC"]]), row("a " * 20, [[2 * n, 2 * n + 1, "PER"] for n in range(20)]), row("a", [[0, 1, "LOC"]])]  # fmt: skip
-    assert Tagging.from_examples(TaggingOptions(), rows).learnt() == {
+    assert Tagging.from_examples(TaggingOptions(), rows).fitted == {
         "tags": ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"],
         "max_entities": 40,
     }
     options = TaggingOptions(scheme="bioes", labels=["PER", "LOC"])
-    assert Tagging.from_examples(options, rows[::2] * 2).learnt() == {
+    assert Tagging.from_examples(options, rows[::2] * 2).fitted == {
         "tags": ["O", *(f"{prefix}-{kind}" for kind in ("PER", "LOC") for prefix in "BIES")],
         "max_entities": 16,
     }
     plain = TaggingOptions(scheme="plain", max_entities=5)
     rows = [row("a b", "V N", scheme="plain")] * 2
-    assert Tagging.from_examples(plain, rows).learnt() == {"tags": ["N", "V"], "max_entities": 5}
+    assert Tagging.from_examples(plain, rows).fitted == {"tags": ["N", "V"], "max_entities": 5}
 
 
 def test_rows_with_more_entities_than_room_are_said(capfd):
@@ -1131,31 +1131,32 @@ def test_a_checkpoint_that_cuts_chinese_into_words():
 def test_room_of_a_checkpoint():
     """A tag for each word needs as many answers as are read; in windows, more than the model has positions."""
     for read in (100, 300, 4000):
-        assert foreign("NOUN", "VERB").within(read).learnt()["max_entities"] == read - 2
-    assert foreign("B-PER", "I-PER", "O").within(300).learnt()["max_entities"] == 128
-    assert foreign("B-PER", "I-PER", "O").within(100).learnt()["max_entities"] == 98
+        assert foreign("NOUN", "VERB").limit_length(read).fitted["max_entities"] == read - 2
+    assert foreign("B-PER", "I-PER", "O").limit_length(300).fitted["max_entities"] == 128
+    assert foreign("B-PER", "I-PER", "O").limit_length(100).fitted["max_entities"] == 98
 
 
 def test_no_more_room_than_words_are_read():
     book = row("a " * 5000, "X " * 4999 + "Y", scheme="plain")
     own = Tagging.from_examples(TaggingOptions(scheme="plain"), [book])
-    assert own.within(128).learnt()["max_entities"] == 126
-    assert own.within(128).tags == own.tags
+    assert own.limit_length(128).fitted["max_entities"] == 126
+    assert own.limit_length(128).tags == own.tags
     own = Tagging.from_examples(TaggingOptions(scheme="plain", max_entities=500), [book])
-    assert own.within(128).learnt()["max_entities"] == 500
+    assert own.limit_length(128).fitted["max_entities"] == 500
     assert (
-        Tagging.from_examples(TaggingOptions(), [row("a", "B-X")]).within(128).learnt()["max_entities"] == 16
+        Tagging.from_examples(TaggingOptions(), [row("a", "B-X")]).limit_length(128).fitted["max_entities"]
+        == 16
     )
 
 
 def test_other_options_for_a_checkpoint():
     own = foreign("O", "B-PER", "I-PER")
-    assert own.learnt()["max_entities"] == 128
+    assert own.fitted["max_entities"] == 128
     options = own.options.model_copy(update={"max_entities": 300, "words": "whitespace"})
     other = own.with_options(options)
-    assert other.learnt() == {"tags": ["O", "B-PER", "I-PER"], "max_entities": 300}
+    assert other.fitted == {"tags": ["O", "B-PER", "I-PER"], "max_entities": 300}
     assert other.options.words == "whitespace"
-    assert own.with_options(own.options).learnt() == own.learnt()
+    assert own.with_options(own.options).fitted == own.fitted
 
 
 def test_a_label_column_is_needed():
@@ -1196,7 +1197,7 @@ def several(heads=HEADS, **more):
         Example(text, columns={"mood": mood, "slots": slots}, file="rows.csv", line=line)
         for line, (text, mood, slots) in enumerate(cells, 2)
     ]
-    rows = [Multitask.prepared(options, example) for example in rows]
+    rows = [Multitask.preprocess(options, example) for example in rows]
     return Multitask.from_examples(options, rows), rows
 
 
@@ -1251,14 +1252,14 @@ def test_a_head_among_others():
     outputs["slots/transitions"] = tf.zeros_like(outputs["slots/transitions"])
     outputs["mood/logits"] = tf.constant(30 * np.eye(2)[[1, 0, 1, 0, 0, 0]], tf.float32)
     inputs = {**tokens, "text": np.array([text.encode() for text in texts], object)}
-    found = own.answers(outputs, {name: tf.constant(array) for name, array in inputs.items()})
+    found = own.predictions(outputs, {name: tf.constant(array) for name, array in inputs.items()})
     answers = {name: tensor.numpy() for name, tensor in found.items()}
     assert answers["slots/texts"][0, :3].tolist() == [b"Anna", b"Rio", b""]
     weights = own.weights(rows, training=False)
     scores = own.metrics(answers, targets, weights)
     assert scores["slots/f1"] == scores["mood/accuracy"] == scores["mean"] == 1
     assert "slots (5 rows)" in own.report(answers, targets, weights)
-    assert own.close_calls(answers, 1e-5).shape == (6,)
+    assert own.near_ties(answers, 1e-5).shape == (6,)
     name, answers = own.baseline(rows, rows)
     assert "the most frequent tag of each word" in name
     assert own.metrics(answers, targets, weights)["slots/token_accuracy"] == 1
@@ -1280,7 +1281,7 @@ def test_bad_rows_of_a_head(text, slots, said_):
     own, _ = several()
     example = Example(text, columns={"mood": "good", "slots": slots}, file="rows.csv", line=2)
     with pytest.raises(UserError) as caught:
-        Multitask.prepared(own.options, example)
+        Multitask.preprocess(own.options, example)
     assert str(caught.value).startswith(said_)
 
 
@@ -1419,7 +1420,7 @@ def test_answers_are_in_the_callers_own_places(predictors):
 def test_long_texts_are_answered(run, predictors):
     """1 MB in one text, then in one word; words that only a later window reads; an entity that what is read ends within."""
     readable = run.truncation.longest(pair=False) - 2
-    most = run.task.learnt()["max_entities"]
+    most = run.task.fitted["max_entities"]
     texts = ["good " * 200_000, "x" * 1_000_000, "the " * (readable - 1) + "bad x y"]
     if run.truncation.windows:
         texts.append("é the " * 8 + "bad")

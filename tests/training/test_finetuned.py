@@ -65,7 +65,7 @@ def test_answers_by_every_way(source, tmp_path):
 def test_loaded_as_an_ordinary_model(source):
     model = tfpipeline.load(source)
     tokens = model.tokenizer(TEXTS, max_length=40)
-    answers = model.task.answers(model(tokens), tokens)
+    answers = model.task.predictions(model(tokens), tokens)
     want = expected(source, open_run(source), TEXTS)
     np.testing.assert_allclose(answers["probabilities"], want, rtol=0, atol=1e-5)
     states = model.encoder(model.tokenizer(TEXTS[:1]))["sequence_output"]
@@ -96,7 +96,7 @@ def test_the_google_format_carries_it_too(source, tmp_path):
     checkpoints.convert(source, tmp_path / "google", to="google")
     run = open_run(tmp_path / "google")
     tokens = run.encode(TEXTS, None, 40)
-    answers = run.task.answers(run.model()(tokens), tokens)
+    answers = run.task.predictions(run.model()(tokens), tokens)
     np.testing.assert_allclose(answers["probabilities"], expected(source, run, TEXTS), rtol=0, atol=1e-5)
 
 
@@ -797,7 +797,7 @@ def test_loaded_as_an_ordinary_model_with_places(source, tmp_path):
     copy = tagger(source, tmp_path / "copy", BIO)
     model = tfpipeline.load(copy)
     tokens = model.tokenizer(SENTENCES, max_length=40, offsets=True)
-    answers = model.task.answers(model(tokens), {**tokens, "text": tf.constant(SENTENCES)})
+    answers = model.task.predictions(model(tokens), {**tokens, "text": tf.constant(SENTENCES)})
     run = open_run(copy)
     for name, want in run.answer(run.model(), SENTENCES).items():
         np.testing.assert_array_equal(answers[name], want)

@@ -76,7 +76,7 @@ def part_schema(raw: Any) -> type[Section] | None:
     if not isinstance(raw, dict):
         return None
     name = str(raw.get("name", DEFAULT))
-    if find(name).alone:
+    if find(name).top_level_only:
         raise UserError(f"the task {name} can be the whole of a run only, not a part of another task")
     return find(name).Options
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tfpipeline.data.options import DataOptions
     from tfpipeline.models import BertConfig
 
-LEARNT_FILE = "task.json"
+FITTED_FILE = "task.json"
 
 
 class Task(abc.ABC):
@@ -40,13 +40,15 @@ class Task(abc.ABC):
 
     Args:
         options: of the run file's ``task`` section.
-        learnt: what :meth:`from_examples` learnt, as JSON has it.
+        fitted: what :meth:`from_examples` learnt, as JSON has it.
 
     Attributes:
+        options: as given.
+        fitted: as given; two tasks with equal options and an equal ``fitted`` answer alike.
         Options: the pydantic model of the run file's ``task`` section.
         best_metric: the metric that picks the best checkpoint unless the run file names another.
         lower_is_better: names of this task's metrics for which less is better (``loss`` always is).
-        alone: whether it must be the whole task of a run, not a part of another one (``pair``, ``multitask``).
+        top_level_only: whether it must be the whole task of a run, not a part of another one (``pair``, ``multitask``).
         offsets: those of the answers that are places in a text, counted in code points -> the text, ``text`` or
             ``text_pair``. A task with some is given the texts and where each token stands in them.
         data_defaults: what columns are called that the run file's ``data`` section does not name (``text``, ``label``).
@@ -57,13 +59,13 @@ class Task(abc.ABC):
     Options: ClassVar[type[Section]]
     best_metric: str
     lower_is_better: frozenset[str] = frozenset()
-    alone: ClassVar[bool] = False
+    top_level_only: ClassVar[bool] = False
     offsets: Mapping[str, str] = {}
     data_defaults: ClassVar[Mapping[str, str]] = {}
     together: ClassVar[str | None] = None
 
-    def __init__(self, options: Any, learnt: Any = None) -> None:
-        self.options, self._learnt = options, learnt
+    def __init__(self, options: Any, fitted: Any = None) -> None:
+        self.options, self.fitted = options, fitted
 
     # What it asks of the data files; known from the options alone.
 
@@ -86,7 +88,7 @@ class Task(abc.ABC):
         return () if example.label is None else (example.label,)
 
     @classmethod
-    def prepared(cls, options: Any, example: Example) -> Example:
+    def preprocess(cls, options: Any, example: Example) -> Example:
         """A row as it is kept, made of what the data file has.
 
         Raises:
@@ -103,14 +105,14 @@ class Task(abc.ABC):
             strata,
             folder,
             columns=cls.columns(options),
-            prepare=functools.partial(cls.prepared, options),
+            prepare=functools.partial(cls.preprocess, options),
             together=cls.together,
         )
 
     @classmethod
     def read(cls, options: Any, data: DataOptions, path: str | Path) -> Rows:
         """The rows of one file; see :func:`tfpipeline.data.read_data_file`."""
-        prepare = functools.partial(cls.prepared, options)
+        prepare = functools.partial(cls.preprocess, options)
         return read_data_file(path, data, cls.columns(options), prepare=prepare)
 
     # What is learnt from the training rows (label names), and where a run keeps it.
@@ -124,17 +126,13 @@ class Task(abc.ABC):
             UserError: the rows can't train it (one class only, say).
         """
 
-    def within(self, tokens: int) -> Task:
+    def limit_length(self, tokens: int) -> Task:
         """The same task for a model that reads at most so many tokens of a row, special ones counted."""
         return self
 
-    def learnt(self) -> Any:
-        """What ``from_examples`` learnt, as JSON has it: two tasks of equal options and this answer alike."""
-        return self._learnt
-
     def save(self, directory: Path) -> None:
         """Write what ``from_examples`` learnt into a run directory."""
-        write_text(directory / LEARNT_FILE, json.dumps(self._learnt, indent=1) + "\n")
+        write_text(directory / FITTED_FILE, json.dumps(self.fitted, indent=1) + "\n")
 
     @classmethod
     def load(cls, options: Any, directory: Path) -> Task:
@@ -143,7 +141,7 @@ class Task(abc.ABC):
         Raises:
             UserError: it can't be read.
         """
-        path = directory / LEARNT_FILE
+        path = directory / FITTED_FILE
         try:
             return cls(options, json.loads(path.read_text("utf-8-sig")))
         except (OSError, ValueError) as error:
@@ -167,7 +165,7 @@ class Task(abc.ABC):
 
     def with_options(self, options: Any) -> Task:
         """The same task with other options, of a checkpoint that it :meth:`serves`."""
-        return type(self)(options, self.learnt())
+        return type(self)(options, self.fitted)
 
     def head_variables(self, head: Any) -> dict[str, Any]:
         """Neutral name (``models.neutral.HEADS``) -> the head's variable that it is read into."""
@@ -200,7 +198,7 @@ class Task(abc.ABC):
         """
         return {}
 
-    def found_targets(self, examples: Sequence[Example], tokens: Mapping[str, np.ndarray]) -> np.ndarray:
+    def count_kept_targets(self, examples: Sequence[Example], tokens: Mapping[str, np.ndarray]) -> np.ndarray:
         """How many of a row's targets are to be among its tokens, and how many of them are: integers, [B, 2].
 
         Asked of the training rows, before the first step: what is cut off teaches nothing, so it is warned about, and if no
@@ -240,7 +238,7 @@ class Task(abc.ABC):
     # Answers out.
 
     @abc.abstractmethod
-    def answers(
+    def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """The finished answer, in the graph: named tensors, batch first, string or 32-bit.
@@ -255,15 +253,15 @@ class Task(abc.ABC):
                 [B] and perhaps ``text_pair``.
         """
 
-    def scored_answers(
+    def scored_predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """What ``tune``, ``metrics``, ``report``, ``mistakes`` and ``figures`` are given; by default :meth:`answers`.
+        """What ``tune``, ``metrics``, ``report``, ``mistakes`` and ``figures`` are given; by default :meth:`predictions`.
 
         A task leaves out what they do not read (the names of a thousand classes beside each row), and adds what tells
-        rows apart whose probabilities of 32 bits are alike. Arguments as of :meth:`answers`; in the graph, too.
+        rows apart whose probabilities of 32 bits are alike. Arguments as of :meth:`predictions`; in the graph, too.
         """
-        return self.answers(outputs, inputs)
+        return self.predictions(outputs, inputs)
 
     def tune(
         self,
@@ -288,7 +286,7 @@ class Task(abc.ABC):
     def metrics(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
     ) -> dict[str, float]:
-        """Named scores over a data set; ``answers`` as :meth:`scored_answers` gives them, each [N, ...]."""
+        """Named scores over a data set; ``answers`` as :meth:`scored_predictions` gives them, each [N, ...]."""
 
     def report(
         self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
@@ -310,7 +308,7 @@ class Task(abc.ABC):
         """Rows answered wrongly, worst first: (row, expected, predicted); empty where that means nothing."""
         return []
 
-    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+    def near_ties(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
         """Rows, bool [N], whose words another rounding may change: two numbers that decide are as near as that."""
         return np.zeros(len(next(iter(answers.values()))), bool)
 

@@ -68,7 +68,7 @@ class Classification(PooledTask):
         self._index = {label: index for index, label in enumerate(self.labels)}
 
     @classmethod
-    def prepared(cls, options: ClassificationOptions, example: Example) -> Example:
+    def preprocess(cls, options: ClassificationOptions, example: Example) -> Example:
         require_label(example, options.labels)
         return example
 
@@ -151,12 +151,12 @@ class Classification(PooledTask):
         smoothing = self.options.label_smoothing
         return -(1 - smoothing) * picked - smoothing * tf.reduce_mean(log_probabilities, axis=-1)
 
-    def answers(
+    def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
 
-        probabilities = self.scored_answers(outputs, inputs)["probabilities"]
+        probabilities = self.scored_predictions(outputs, inputs)["probabilities"]
         classes = tf.constant(self.labels)
         return {
             "label": tf.gather(classes, tf.argmax(probabilities, axis=-1)),
@@ -164,7 +164,7 @@ class Classification(PooledTask):
             "probabilities": probabilities,
         }
 
-    def scored_answers(
+    def scored_predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
@@ -212,7 +212,7 @@ class Classification(PooledTask):
         worst_first = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")]
         return [(int(row), self.labels[truth[row]], self.labels[picked[row]]) for row in worst_first]
 
-    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+    def near_ties(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
         second, first = np.sort(answers["probabilities"], axis=-1)[:, -2:].T
         return first - second <= tolerance
 

@@ -107,7 +107,7 @@ class MultiLabel(PooledTask):
         return _labels(options, example)
 
     @classmethod
-    def prepared(cls, options: MultiLabelOptions, example: Example) -> Example:
+    def preprocess(cls, options: MultiLabelOptions, example: Example) -> Example:
         for label in _labels(options, example):
             if options.labels is not None and label not in options.labels:
                 raise UserError(unknown_label(options.labels, example, label, options.labels))
@@ -164,12 +164,12 @@ class MultiLabel(PooledTask):
         wanted = tf.cast(targets["labels"], logits.dtype)
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits), axis=-1)
 
-    def answers(
+    def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
 
-        scored = self.scored_answers(outputs, inputs)
+        scored = self.scored_predictions(outputs, inputs)
         scores, thresholds = scored["scores"], scored["thresholds"]
         classes = tf.constant(self.labels)
         given = scores >= thresholds
@@ -183,7 +183,7 @@ class MultiLabel(PooledTask):
             "thresholds": thresholds,
         }
 
-    def scored_answers(
+    def scored_predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
@@ -257,7 +257,7 @@ class MultiLabel(PooledTask):
         worst_first = wrong[np.argsort(-surest, kind="stable")][:_MISTAKES]
         return [(int(row), self._named(truth[row]), self._named(given[row])) for row in worst_first]
 
-    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+    def near_ties(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
         return (np.abs(answers["scores"] - answers["thresholds"]) <= tolerance).any(-1)
 
     def _named(self, given: np.ndarray) -> str:

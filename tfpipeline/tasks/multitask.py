@@ -97,10 +97,10 @@ class Multitask(Task):
 
     Options = MultitaskOptions
     best_metric = MEAN
-    alone = True
+    top_level_only = True
 
     def __init__(self, options: MultitaskOptions, parts: Mapping[str, Task]) -> None:
-        super().__init__(options, {name: part.learnt() for name, part in parts.items()})
+        super().__init__(options, {name: part.fitted for name, part in parts.items()})
         self.parts = dict(parts)
         self.lower_is_better = frozenset(
             f"{name}/{metric}" for name, part in self.parts.items() for metric in part.lower_is_better
@@ -140,14 +140,14 @@ class Multitask(Task):
         return found
 
     @classmethod
-    def prepared(cls, options: MultitaskOptions, example: Example) -> Example:
+    def preprocess(cls, options: MultitaskOptions, example: Example) -> Example:
         columns = dict(example.columns)
         for name, part, own in _parts(options):
             row = _for_head(options, name, example)
             if not _is_filled(part, own, row):
                 continue
             with _told(name):
-                kept = part.prepared(own, row)
+                kept = part.preprocess(own, row)
                 if kept.text != example.text:
                     raise UserError(
                         f"{example.source}: the text is a list of tokens, which the other heads can't read; name a column of text"
@@ -176,8 +176,10 @@ class Multitask(Task):
                 parts[name] = part.from_examples(own, rows)
         return cls(options, parts)
 
-    def within(self, tokens: int) -> Multitask:
-        return type(self)(self.options, {name: part.within(tokens) for name, part in self.parts.items()})
+    def limit_length(self, tokens: int) -> Multitask:
+        return type(self)(
+            self.options, {name: part.limit_length(tokens) for name, part in self.parts.items()}
+        )
 
     def save(self, directory: Path) -> None:
         for name, part in self.parts.items():
@@ -248,15 +250,15 @@ class Multitask(Task):
             total += self.options.weights.get(name, 1.0) * counted
         return total
 
-    def answers(
+    def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        return self._named(lambda name, part: part.answers(_of(name, outputs), inputs))
+        return self._named(lambda name, part: part.predictions(_of(name, outputs), inputs))
 
-    def scored_answers(
+    def scored_predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        return self._named(lambda name, part: part.scored_answers(_of(name, outputs), inputs))
+        return self._named(lambda name, part: part.scored_predictions(_of(name, outputs), inputs))
 
     def _named(self, answers_of: Callable[[str, Task], Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
         """Each head's answers, called ``HEAD/NAME``."""
@@ -340,8 +342,8 @@ class Multitask(Task):
         turns = itertools.zip_longest(*by_head)
         return [mistake for turn in turns for mistake in turn if mistake is not None]
 
-    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
-        calls = [part.close_calls(_of(name, answers), tolerance) for name, part in self.parts.items()]
+    def near_ties(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+        calls = [part.near_ties(_of(name, answers), tolerance) for name, part in self.parts.items()]
         return np.any(calls, axis=0)
 
     def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Pair(Task):
     """Makes the answer's own task; it is never an instance itself."""
 
     Options = PairOptions
-    alone = True
+    top_level_only = True
 
     @classmethod
     def check(cls, options: PairOptions, data: DataOptions) -> None:
@@ -66,10 +66,10 @@ class Pair(Task):
         return _answer(options).strata(options.answer, example)
 
     @classmethod
-    def prepared(cls, options: PairOptions, example: Example) -> Example:
+    def preprocess(cls, options: PairOptions, example: Example) -> Example:
         if not (example.text_pair or "").strip():
             raise UserError(f"{example.source}: the row has no second text; complete it or remove it")
-        return _answer(options).prepared(options.answer, example)
+        return _answer(options).preprocess(options.answer, example)
 
     @classmethod
     def from_examples(cls, options: PairOptions, examples: Sequence[Example]) -> Task:

@@ -84,12 +84,12 @@ class QuestionAnswering(Task):
 
     Args:
         options: of the run file.
-        learnt: ``no_answer``, whether there may be none.
+        fitted: ``no_answer``, whether there may be none.
     """
 
     Options = QuestionAnsweringOptions
     best_metric = "f1"
-    alone = True
+    top_level_only = True
     together = "text_pair"  # questions about a context that was trained on are easier than others
     offsets: Mapping[str, str] = dict.fromkeys(("start", "end", "starts", "ends"), "text_pair")
     data_defaults: ClassVar[Mapping[str, str]] = {
@@ -98,9 +98,9 @@ class QuestionAnswering(Task):
         "label": "answers",
     }
 
-    def __init__(self, options: QuestionAnsweringOptions, learnt: Mapping[str, Any]) -> None:
-        super().__init__(options, dict(learnt))
-        self.may_be_none = bool(learnt["no_answer"])
+    def __init__(self, options: QuestionAnsweringOptions, fitted: Mapping[str, Any]) -> None:
+        super().__init__(options, dict(fitted))
+        self.may_be_none = bool(fitted["no_answer"])
 
     @classmethod
     def check(cls, options: QuestionAnsweringOptions, data: DataOptions) -> None:
@@ -112,7 +112,7 @@ class QuestionAnswering(Task):
             )
 
     @classmethod
-    def prepared(cls, options: QuestionAnsweringOptions, example: Example) -> Example:
+    def preprocess(cls, options: QuestionAnsweringOptions, example: Example) -> Example:
         """The same row with its label as JSON: ``answers`` [[start, text], ...], none where there is none."""
         for what, text in (("question", example.text), ("context", example.text_pair)):
             if isinstance(text, Structure):
@@ -191,7 +191,7 @@ class QuestionAnswering(Task):
                     found[row, inside[-1]] |= _LAST
         return {"answer": found}
 
-    def found_targets(self, examples: Sequence[Example], tokens: Mapping[str, np.ndarray]) -> np.ndarray:
+    def count_kept_targets(self, examples: Sequence[Example], tokens: Mapping[str, np.ndarray]) -> np.ndarray:
         """Of the first answer, which is what a row trains on."""
         given = [bool(_kept(example)) for example in examples]
         return np.stack([given, (tokens["answer"] > 0).any(axis=1)], axis=1).astype(np.int64)
@@ -239,7 +239,7 @@ class QuestionAnswering(Task):
         logs = tf.nn.log_softmax(tf.concat([none[:, None], span], axis=1), axis=1)
         return logs[:, 1:], logs[:, 0]
 
-    def answers(
+    def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
@@ -342,7 +342,7 @@ class QuestionAnswering(Task):
         wrong.sort(key=lambda row: -answers["score"][row])
         return [(row, " / ".join(targets["gold"][row]) or "none", given[row] or "none") for row in wrong]
 
-    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+    def near_ties(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
         close = np.abs(answers["no_answer"] - answers["threshold"]) <= tolerance
         scores = answers["scores"]
         first, second = scores[:, :-1], scores[:, 1:]
@@ -414,7 +414,7 @@ def _places(context: str, text: str) -> Iterator[int]:
 
 
 def _kept(example: Example) -> list[tuple[int, str]]:
-    """What :meth:`QuestionAnswering.prepared` found."""
+    """What :meth:`QuestionAnswering.preprocess` found."""
     return [(start, text) for start, text in json.loads(example.label or "{}").get("answers", [])]
 
 

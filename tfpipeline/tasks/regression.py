@@ -50,16 +50,16 @@ class Regression(PooledTask):
     problem_type = "regression"
     outputs = 1
 
-    def __init__(self, options: RegressionOptions, learnt: Mapping[str, float]) -> None:
-        super().__init__(options, dict(learnt))
-        self.mean, self.scale = learnt["mean"], learnt["scale"]
+    def __init__(self, options: RegressionOptions, fitted: Mapping[str, float]) -> None:
+        super().__init__(options, dict(fitted))
+        self.mean, self.scale = fitted["mean"], fitted["scale"]
 
     @classmethod
     def strata(cls, options: RegressionOptions, example: Example) -> Collection[Hashable]:
         return ()  # numbers are no classes: the split is random
 
     @classmethod
-    def prepared(cls, options: RegressionOptions, example: Example) -> Example:
+    def preprocess(cls, options: RegressionOptions, example: Example) -> Example:
         _value(example)
         return example
 
@@ -103,7 +103,7 @@ class Regression(PooledTask):
         delta = self.options.delta
         return tf.where(error <= delta, 0.5 * error * error, delta * (error - 0.5 * delta))
 
-    def answers(
+    def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf

@@ -52,7 +52,7 @@ _MISSED = ""  # what a word counts as that was cut off, with the scheme plain
 _PREFIXED = {"bio": "BI", "bioes": "BIES"}
 _MAX_ENTITIES = 128  # of a checkpoint that comes without rows
 _LEAST_ENTITIES = 16
-_AS_MANY_AS_READ = 2**31 - 1  # until it is known how many that are: Tagging.within
+_AS_MANY_AS_READ = 2**31 - 1  # until it is known how many that are: Tagging.limit_length
 _SPECIAL = 2  # [CLS] and [SEP]
 _SHOWN = 8
 
@@ -113,15 +113,15 @@ class Tagging(Task):
 
     Args:
         options: of the run file.
-        learnt: ``tags``, in the order of the head's outputs, and ``max_entities``.
+        fitted: ``tags``, in the order of the head's outputs, and ``max_entities``.
     """
 
     Options = TaggingOptions
     offsets: Mapping[str, str] = {"starts": "text", "ends": "text"}
 
-    def __init__(self, options: TaggingOptions, learnt: Mapping[str, Any]) -> None:
-        super().__init__(options, dict(learnt))
-        self.tags = tuple(learnt["tags"])
+    def __init__(self, options: TaggingOptions, fitted: Mapping[str, Any]) -> None:
+        super().__init__(options, dict(fitted))
+        self.tags = tuple(fitted["tags"])
         self.best_metric = "token_accuracy" if options.scheme == "plain" else "f1"
         parts = [self._parts(tag) for tag in self.tags]
         self._types = tuple(dict.fromkeys(kind for _, kind in parts if kind is not None))
@@ -148,7 +148,7 @@ class Tagging(Task):
             raise ValueError("data.label is null, but tagging learns from tags; name their column")
 
     @classmethod
-    def prepared(cls, options: TaggingOptions, example: Example) -> Example:
+    def preprocess(cls, options: TaggingOptions, example: Example) -> Example:
         """The same row with its label as JSON: ``spans`` [[start, end, type], ...], and the words if they are known."""
         if example.label is None:
             raise UserError(
@@ -272,16 +272,16 @@ class Tagging(Task):
         most = _AS_MANY_AS_READ if scheme == "plain" else _MAX_ENTITIES
         return cls(options, {"tags": list(tags), "max_entities": most})
 
-    def within(self, tokens: int) -> Tagging:
+    def limit_length(self, tokens: int) -> Tagging:
         if self.options.max_entities is not None:
             return self
         # Not a word more than is read: a training row may be a whole book, and every answer has this room.
-        most = min(self._learnt["max_entities"], max(tokens - _SPECIAL, 1))
-        return type(self)(self.options, {**self._learnt, "max_entities": most})
+        most = min(self.fitted["max_entities"], max(tokens - _SPECIAL, 1))
+        return type(self)(self.options, {**self.fitted, "max_entities": most})
 
     def with_options(self, options: TaggingOptions) -> Tagging:
-        most = options.max_entities or self._learnt["max_entities"]
-        return type(self)(options, {**self._learnt, "max_entities": most})
+        most = options.max_entities or self.fitted["max_entities"]
+        return type(self)(options, {**self.fitted, "max_entities": most})
 
     def head_variables(self, head: Any) -> dict[str, Any]:
         return {f"{_HEAD}/kernel": head.dense.kernel, f"{_HEAD}/bias": head.dense.bias}
@@ -381,7 +381,7 @@ class Tagging(Task):
         count = tf.reduce_sum(tf.cast(mask, total.dtype), axis=1)
         return total / tf.maximum(count, 1.0)
 
-    def answers(
+    def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
@@ -528,7 +528,7 @@ class Tagging(Task):
         rows = tf.shape(tags)[0]
         counts = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, rows)
         place = tf.range(size) - tf.gather(tf.cumsum(counts, exclusive=True), owner)
-        most = self._learnt["max_entities"]
+        most = self.fitted["max_entities"]
         kept = tf.where(place < most)[:, 0]
         slots = tf.stack([tf.gather(owner, kept), tf.gather(place, kept)], axis=-1)
 
@@ -607,7 +607,7 @@ class Tagging(Task):
 
         return [(row, said(truth[row], shown), said(answered[row], shown)) for _, row, shown in wrong]
 
-    def close_calls(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+    def near_ties(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
         return np.asarray(answers["margin"] <= tolerance)
 
     def _sequences(
@@ -665,7 +665,7 @@ def _flat(where: Any, like: Any) -> Any:
 
 
 def _as_answers(found: Sequence[Sequence[Span]]) -> dict[str, np.ndarray]:
-    """Entities of rows as :meth:`Tagging.answers` gives them, without scores."""
+    """Entities of rows as :meth:`Tagging.predictions` gives them, without scores."""
     most = max((len(row) for row in found), default=0)
     answers = {
         "types": np.full((len(found), most), "", object),

@@ -43,7 +43,7 @@ class Split:
         cache = run.token_cache(name, examples)
         for note in run.notes_on(cache, "training rows") if name == "train" else ():
             say(note)
-        if name == "train" and type(run.task).found_targets is not Task.found_targets:
+        if name == "train" and type(run.task).count_kept_targets is not Task.count_kept_targets:
             _count_targets(run, examples, cache, np.flatnonzero(weights > 0))
         return cls(examples, cache, targets, weights)
 
@@ -67,7 +67,7 @@ def _count_targets(run: Run, examples: Sequence[Example], cache: TokenCache, row
     for start in range(0, len(rows), _COUNTED_ROWS):
         some = rows[start : start + _COUNTED_ROWS]
         own = [examples[int(row)] for row in some]
-        counts = run.task.found_targets(own, cache.batch(some))
+        counts = run.task.count_kept_targets(own, cache.batch(some))
         missing = counts[:, 0] - counts[:, 1]
         wanted, lost = wanted + int(counts[:, 0].sum()), lost + int(missing.sum())
         if lost and not first:

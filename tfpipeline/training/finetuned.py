@@ -56,7 +56,7 @@ class FineTunedCheckpoint(Run):
                 raise UserError(
                     f"task.{field} of {self.name} is what its head was trained for; leave it as it is"
                 )
-        self._task = self._task.with_options(options).within(most_tokens(self._config))
+        self._task = self._task.with_options(options).limit_length(most_tokens(self._config))
 
     @functools.cached_property
     def config(self) -> RunConfig:

@@ -24,7 +24,7 @@ class Answers:
     """What a model says of N rows.
 
     Attributes:
-        answers: the task's ``scored_answers``, each [N, ...].
+        answers: the task's ``scored_predictions``, each [N, ...].
         losses: float32 [N].
     """
 
@@ -88,7 +88,7 @@ class Inference:
         # Answers may be strings, which no accelerator knows.
         @tf.function(reduce_retracing=True, autograph=False)
         def answer(outputs: dict[str, tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return task.scored_answers(outputs, inputs)
+            return task.scored_predictions(outputs, inputs)
 
         self._forward, self._answer, self._reads = forward, answer, bool(task.offsets)
         self._strings: dict[bytes, bytes] = {}

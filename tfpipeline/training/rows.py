@@ -92,7 +92,7 @@ def learn_task(run_config: RunConfig, splits: Mapping[str, Sequence[Example]]) -
     options: Any = run_config.task
     task = tasks.find(options.name).from_examples(options, splits["train"])
     check_targets(task, splits.values())
-    return task.within(most_tokens(run_config))
+    return task.limit_length(most_tokens(run_config))
 
 
 def check_targets(task: tasks.Task, parts: Iterable[Sequence[Example]]) -> None:

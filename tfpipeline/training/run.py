@@ -190,7 +190,7 @@ class Run:
         """What targets of single tokens depend on besides the rows."""
         if not self._has_token_targets:
             return ""
-        return json.dumps([self.config.task.model_dump(mode="json"), self.task.learnt()])
+        return json.dumps([self.config.task.model_dump(mode="json"), self.task.fitted])
 
     def encode(
         self, texts: Texts, text_pair: Texts | None = None, max_length: int | None = None
@@ -231,7 +231,7 @@ class Run:
         outputs = model({name: tokens[name] for name in INPUTS}, training=False)
         asked = {"text": texts, **({} if text_pair is None else {"text_pair": text_pair})}
         strings = {name: tf.constant(list(some), tf.string, [len(some)]) for name, some in asked.items()}
-        answers = self.task.answers(outputs, {**tokens, **strings})
+        answers = self.task.predictions(outputs, {**tokens, **strings})
         return {name: tensor.numpy() for name, tensor in answers.items()}
 
     @property
