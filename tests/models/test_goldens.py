@@ -38,7 +38,7 @@ def tiny_difference(name, **wrong):
     directory = cases.GOLDENS / f"tiny_{name}"
     checkpoint = checkpoints.load(directory)
     config = dataclasses.replace(checkpoint.config, **wrong)
-    encoder = BertEncoder(config, blank=True)
+    encoder = BertEncoder(config, uninitialized=True)
     tensors = dict(checkpoint.tensors)
     encoder.assign(tensors if "num_attention_heads" not in wrong else regrouped(tensors, config))
     inputs = cases.inputs_of(config.max_position_embeddings, config.vocab_size, config.type_vocab_size)

@@ -36,7 +36,7 @@ CASES = {
     "attention_with_dropout": (
         HEADS,
         lambda *heads, training: kernels.attention(
-            *heads, BIAS, rate=0.3, noise=NOISE, place=1, training=training
+            *heads, BIAS, rate=0.3, noise=NOISE, site=1, training=training
         ),
     ),
 }
@@ -71,7 +71,7 @@ def test_attention_drops_and_scales():
     query = tf.zeros([64, 4, 32, 2])
     ones = tf.ones([64, 4, 32, 2])
     kept = kernels.attention(
-        query, query, ones, tf.zeros([64, 1, 1, 32]), rate=0.25, noise=NOISE, place=0, training=True
+        query, query, ones, tf.zeros([64, 1, 1, 32]), rate=0.25, noise=NOISE, site=0, training=True
     ).numpy()[..., 0]
     shares = np.unique(np.round(kept * 32 * 0.75, 3))
     np.testing.assert_allclose(shares, np.round(shares), atol=2e-3)  # so many of 32 weights were kept

@@ -87,7 +87,7 @@ class Checkpoint:
         """
         from tfpipeline.models import BertEncoder
 
-        encoder = BertEncoder(config or self.config, blank=True)
+        encoder = BertEncoder(config or self.config, uninitialized=True)
         encoder.assign(self.tensors)
         return encoder
 

@@ -22,7 +22,7 @@ from tfpipeline.models.layers import (
 )
 from tfpipeline.models.serialization import EncoderPart, config_of, freeze, serializable
 
-_PLACES_PER_BLOCK = 3
+_SITES_PER_BLOCK = 3
 _PADDING = -1e9  # added to the score of a padded position: exp() of it is 0 in every dtype, and it is finite,
 #                  so that a row of nothing but padding gives numbers, not NaN
 
@@ -34,16 +34,16 @@ class Embeddings(EncoderPart):
     def __init__(
         self,
         config: BertConfig,
-        place: int,
-        spread: Optional[float],
+        site: int,
+        stddev: Optional[float],
         source: Optional[NoiseSource] = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.config, self.place, self.spread = config, place, spread
+        self.config, self.site, self.stddev = config, site, stddev
         policy, rate = self.dtype_policy, config.hidden_dropout_prob
         self.norm = LayerNorm(config.layer_norm_eps, name="norm", dtype=policy)
-        self.dropout = Dropout(rate, place, source or NoiseSource(), name="dropout", dtype=policy)
+        self.dropout = Dropout(rate, site, source or NoiseSource(), name="dropout", dtype=policy)
 
     def build(self, ids_shape: Any = (None, None)) -> None:
         config = self.config
@@ -57,7 +57,7 @@ class Embeddings(EncoderPart):
             weight = self.add_weight(
                 name=name,
                 shape=(rows, config.hidden_size),
-                initializer=kernel_initializer(self.spread),
+                initializer=kernel_initializer(self.stddev),
                 autocast=False,
             )
             setattr(self, name, weight)
@@ -99,23 +99,29 @@ class BertEncoder(keras.layers.Layer):
 
     Args:
         config: the architecture.
-        blank: leave the weights unset instead of drawing them at random: for :meth:`assign` right after, as
+        uninitialized: leave the weights unset instead of drawing them at random: for :meth:`assign` right after, as
             drawing takes longer than reading a checkpoint.
         seed: of the dropout masks of calls that bring no ``noise``.
     """
 
     def __init__(
-        self, config: BertConfig, *, blank: bool = False, seed: int = 0, name: str = "encoder", **options: Any
+        self,
+        config: BertConfig,
+        *,
+        uninitialized: bool = False,
+        seed: int = 0,
+        name: str = "encoder",
+        **options: Any,
     ) -> None:
         super().__init__(name=name, **options)
         self.config = config
         self._source = source = NoiseSource(seed)
         policy = self.dtype_policy
-        spread = None if blank else config.initializer_range
-        self.embeddings = Embeddings(config, 0, spread, source, name="embeddings", dtype=policy)
+        stddev = None if uninitialized else config.initializer_range
+        self.embeddings = Embeddings(config, 0, stddev, source, name="embeddings", dtype=policy)
         self.blocks = [
             EncoderBlock(
-                config, 1 + _PLACES_PER_BLOCK * index, spread, source, name=f"layer_{index}", dtype=policy
+                config, 1 + _SITES_PER_BLOCK * index, stddev, source, name=f"layer_{index}", dtype=policy
             )
             for index in range(config.num_hidden_layers)
         ]
@@ -123,7 +129,7 @@ class BertEncoder(keras.layers.Layer):
             setattr(self, block.name, block)  # to be reached as `encoder.layer_3`
         self.pooler = None
         if config.pooler:
-            self.pooler = Dense(config.hidden_size, spread, name="pooler", dtype=policy)
+            self.pooler = Dense(config.hidden_size, stddev, name="pooler", dtype=policy)
         # At once, not at the first call: everything the variables' shapes need is in the configuration.
         self.build({"input_ids": (None, None)})
         freeze(self)
@@ -135,7 +141,7 @@ class BertEncoder(keras.layers.Layer):
         return [self.embeddings, *self.blocks, *pooler]
 
     def get_layer(self, name: Optional[str] = None, index: Optional[int] = None) -> keras.layers.Layer:
-        """The part of that name, or at that place, as :meth:`keras.Model.get_layer` gives those of a model.
+        """The part of that name, or at that index, as :meth:`keras.Model.get_layer` gives those of a model.
 
         Raises:
             ValueError: there is none, or neither or both were given.
@@ -159,11 +165,6 @@ class BertEncoder(keras.layers.Layer):
         if self.pooler is not None:
             self.pooler.build(shape[1:])
         self.built = True
-
-    @property
-    def places(self) -> int:
-        """Dropout places used; a head's own start here."""
-        return 1 + _PLACES_PER_BLOCK * len(self.blocks)
 
     def call(
         self, inputs: Mapping[str, Any], training: Optional[bool] = None, noise: Optional[Noise] = None

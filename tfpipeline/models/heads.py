@@ -16,7 +16,7 @@ from tfpipeline.models.windows import Merge
 
 Pooling = Literal["mean", "cls", "pooler"]
 
-HEAD_PLACE = 60_000  # dropout places of heads start here, far above those of any encoder
+HEAD_SITE = 60_000  # dropout sites of heads start here, far above those of any encoder
 
 
 def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
@@ -50,9 +50,7 @@ class Head(keras.layers.Layer):
     def __init__(self, *, dropout: float, seed: int, name: str, **options: Any) -> None:
         super().__init__(name=name, **options)
         self.rate, self.seed = dropout, seed
-        self.dropout = Dropout(
-            dropout, HEAD_PLACE, NoiseSource(seed), name="dropout", dtype=self.dtype_policy
-        )
+        self.dropout = Dropout(dropout, HEAD_SITE, NoiseSource(seed), name="dropout", dtype=self.dtype_policy)
 
     def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
         """Shapes of the outputs, given those of the encoder's."""

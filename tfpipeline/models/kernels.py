@@ -47,17 +47,17 @@ class Noise:
         return cls(*parts)
 
 
-def dropout(x: tf.Tensor, rate: float, noise: Noise, place: int) -> tf.Tensor:
+def dropout(x: tf.Tensor, rate: float, noise: Noise, site: int) -> tf.Tensor:
     """Set elements of ``x`` to 0 with probability ``rate``, and scale up the rest by :func:`dropout_scale`.
 
     Args:
         x: [B, ...], any float dtype, B examples.
         rate: at least 0, below 1.
         noise: see :class:`Noise`.
-        place: a number of its own for each place in the network where elements are dropped.
+        site: a number of its own for each site in the network where elements are dropped.
     Source: Srivastava et al. 2014, JMLR 15; Philox: Salmon et al. 2011, doi 10.1145/2063384.2063405.
     """
-    return drop(x * dropout_scale(rate), rate, noise, place)
+    return drop(x * dropout_scale(rate), rate, noise, site)
 
 
 def dropout_scale(rate: float) -> float:
@@ -70,7 +70,7 @@ def _dropped(rate: float) -> int:
     return round(rate * 65536)
 
 
-def drop(x: tf.Tensor, rate: float, noise: Noise, place: int) -> tf.Tensor:
+def drop(x: tf.Tensor, rate: float, noise: Noise, site: int) -> tf.Tensor:
     """:func:`dropout` without scaling: for a large tensor whose scale can go into a smaller factor."""
     dropped = _dropped(rate)
     if dropped == 0:
@@ -80,8 +80,8 @@ def drop(x: tf.Tensor, rate: float, noise: Noise, place: int) -> tf.Tensor:
     # Whole blocks an example, so that an example's numbers start at a counter known from its index alone.
     blocks = (elements + _ELEMENTS_PER_BLOCK - 1) // _ELEMENTS_PER_BLOCK
     start = tf.cast(noise.first_example, tf.int64) * blocks
-    # The key tells runs and places apart, the upper half of the counter tells steps apart.
-    key = tf.cast(noise.seed, tf.int64) * 65536 + place
+    # The key tells runs and sites apart, the upper half of the counter tells steps apart.
+    key = tf.cast(noise.seed, tf.int64) * 65536 + site
     counter = tf.stack([start, tf.cast(noise.step, tf.int64)])
     random = tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=tf.stack([examples, blocks * (_ELEMENTS_PER_BLOCK // 2)]),
@@ -187,7 +187,7 @@ def attention(
     *,
     rate: float = 0.0,
     noise: Noise | None = None,
-    place: int = 0,
+    site: int = 0,
     training: bool = False,
 ) -> tf.Tensor:
     """``softmax(query @ key.T + bias) @ value`` (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1).
@@ -197,7 +197,7 @@ def attention(
         key, value: [B, N, T, D].
         bias: [B, 1, 1, T], added to the scores, float32 at least.
         rate: share of the weights that is dropped when there is ``noise``.
-        noise, place: see :func:`dropout`.
+        noise, site: see :func:`dropout`.
         training: with a gradient by hand. Its sum over a row of weights times their gradients is that over the
             D numbers of the output times theirs (Dao et al. 2022, arXiv:2205.14135, appendix B.2), so
             that it makes three passes over the [T, T] weights where automatic differentiation makes five.
@@ -210,7 +210,7 @@ def attention(
         weights = tf.cast(tf.nn.softmax(tf.cast(scores, bias.dtype) + bias), scores.dtype)
         if noise is None or not _dropped(rate):
             return tf.matmul(weights, value), weights, weights, value
-        dropped = drop(weights, rate, noise, place)
+        dropped = drop(weights, rate, noise, site)
         # The scale goes into the smaller factor.
         value = value * dropout_scale(rate)
         return tf.matmul(dropped, value), weights, dropped, value

@@ -24,12 +24,12 @@ _ACTIVATIONS: dict[str, Callable[[Any, bool], Any]] = {
 }
 
 
-def kernel_initializer(spread: Optional[float], seed: Optional[int] = None) -> Any:
-    """A new initializer for one weight: BERT's truncated normal; where ``spread`` is None, whatever memory holds.
+def kernel_initializer(stddev: Optional[float], seed: Optional[int] = None) -> Any:
+    """A new initializer for one weight: BERT's truncated normal; where ``stddev`` is None, whatever memory holds.
 
     New for each weight: a Keras initializer draws the same numbers every time it is called.
     """
-    return kernels.unset if spread is None else keras.initializers.TruncatedNormal(stddev=spread, seed=seed)
+    return kernels.unset if stddev is None else keras.initializers.TruncatedNormal(stddev=stddev, seed=seed)
 
 
 def at_least_float32(x: Any) -> Any:
@@ -78,14 +78,14 @@ class Dropout(keras.layers.Layer):
 
     Args:
         rate: share of elements set to 0 in training.
-        place: a number that no other dropout of the model has.
+        site: a number that no other dropout of the model has.
         source: of noise, for calls that bring none; by default one of its own.
     """
 
-    def __init__(self, rate: float, place: int, source: Optional[NoiseSource] = None, **options: Any) -> None:
+    def __init__(self, rate: float, site: int, source: Optional[NoiseSource] = None, **options: Any) -> None:
         super().__init__(**options)
         self.rate = rate
-        self.place = place
+        self.site = site
         self._source = source or NoiseSource()
 
     def call(self, x: Any, noise: Optional[kernels.Noise] = None, training: Optional[bool] = None) -> Any:
@@ -93,7 +93,7 @@ class Dropout(keras.layers.Layer):
         if not self.rate:
             return x
         noise = self._source.noise(training, noise)
-        return x if noise is None else kernels.dropout(x, self.rate, noise, self.place)
+        return x if noise is None else kernels.dropout(x, self.rate, noise, self.site)
 
     def compute_output_shape(self, shape: Any) -> Any:
         """That of the input."""
@@ -101,7 +101,7 @@ class Dropout(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        return {**super().get_config(), **config_of(self, "rate", "place")}
+        return {**super().get_config(), **config_of(self, "rate", "site")}
 
 
 @serializable
@@ -143,16 +143,16 @@ class Dense(keras.layers.Layer):
 
     Args:
         units: size of the last axis of the result.
-        spread: standard deviation of the kernel's first weights; None to leave them unset.
+        stddev: standard deviation of the kernel's first weights; None to leave them unset.
         seed: of these.
     """
 
     def __init__(
-        self, units: int, spread: Optional[float], seed: Optional[int] = None, **options: Any
+        self, units: int, stddev: Optional[float], seed: Optional[int] = None, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.units, self.spread, self.seed = units, spread, seed
-        self.initializer = kernel_initializer(spread, seed)
+        self.units, self.stddev, self.seed = units, stddev, seed
+        self.initializer = kernel_initializer(stddev, seed)
 
     def build(self, shape: Any) -> None:
         self.kernel = self.add_weight(
@@ -173,7 +173,7 @@ class Dense(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        return {**super().get_config(), **config_of(self, "units", "spread", "seed")}
+        return {**super().get_config(), **config_of(self, "units", "stddev", "seed")}
 
 
 @serializable
@@ -186,19 +186,19 @@ class SelfAttention(EncoderPart):
     def __init__(
         self,
         config: BertConfig,
-        place: int,
-        spread: Optional[float],
+        site: int,
+        stddev: Optional[float],
         source: Optional[NoiseSource] = None,
         **options: Any,
     ) -> None:
         # Cast to float16, the padding's bias would be -inf, and a text of nothing but padding NaN.
         super().__init__(autocast=False, **options)
-        self.config, self.spread, self._source = config, spread, source or NoiseSource()
+        self.config, self.stddev, self._source = config, stddev, source or NoiseSource()
         self.heads, self.head_size = config.num_attention_heads, config.head_size
         hidden = config.hidden_size
-        self.qkv = Dense(3 * hidden, spread, name="qkv", dtype=self.dtype_policy)
-        self.output_dense = Dense(hidden, spread, name="output", dtype=self.dtype_policy)
-        self.rate, self.place = config.attention_probs_dropout_prob, place
+        self.qkv = Dense(3 * hidden, stddev, name="qkv", dtype=self.dtype_policy)
+        self.output_dense = Dense(hidden, stddev, name="output", dtype=self.dtype_policy)
+        self.rate, self.site = config.attention_probs_dropout_prob, site
 
     def build(self, shape: Any) -> None:
         self.qkv.build(shape)
@@ -229,7 +229,7 @@ class SelfAttention(EncoderPart):
             bias,
             rate=self.rate,
             noise=noise,
-            place=self.place,
+            site=self.site,
             training=bool(training),
         )
         context = ops.transpose(context, (0, 2, 1, 3))  # [B, T, N, D]
@@ -252,21 +252,21 @@ class EncoderBlock(EncoderPart):
     def __init__(
         self,
         config: BertConfig,
-        place: int,
-        spread: Optional[float],
+        site: int,
+        stddev: Optional[float],
         source: Optional[NoiseSource] = None,
         **options: Any,
     ) -> None:
         super().__init__(autocast=False, **options)  # as in SelfAttention
-        self.config, self.place, self.spread = config, place, spread
+        self.config, self.site, self.stddev = config, site, stddev
         self._source = source = source or NoiseSource()
         policy, epsilon, rate = self.dtype_policy, config.layer_norm_eps, config.hidden_dropout_prob
-        self.attention = SelfAttention(config, place, spread, source, name="attention", dtype=policy)
-        self.attention_dropout = Dropout(rate, place + 1, source, name="attention_dropout", dtype=policy)
+        self.attention = SelfAttention(config, site, stddev, source, name="attention", dtype=policy)
+        self.attention_dropout = Dropout(rate, site + 1, source, name="attention_dropout", dtype=policy)
         self.attention_norm = LayerNorm(epsilon, name="attention_norm", dtype=policy)
-        self.inner = Dense(config.intermediate_size, spread, name="inner", dtype=policy)
-        self.outer = Dense(config.hidden_size, spread, name="outer", dtype=policy)
-        self.output_dropout = Dropout(rate, place + 2, source, name="output_dropout", dtype=policy)
+        self.inner = Dense(config.intermediate_size, stddev, name="inner", dtype=policy)
+        self.outer = Dense(config.hidden_size, stddev, name="outer", dtype=policy)
+        self.output_dropout = Dropout(rate, site + 2, source, name="output_dropout", dtype=policy)
         self.output_norm = LayerNorm(epsilon, name="output_norm", dtype=policy)
         self.activation = _ACTIVATIONS[config.hidden_act]
 

@@ -26,15 +26,15 @@ def config_of(layer: Any, *names: str) -> dict[str, Any]:
 
 
 class EncoderPart(keras.layers.Layer):
-    """A part of the encoder that is made of the architecture, its place in the network and the spread of its weights."""
+    """A part of an encoder, made from the configuration, its dropout site and the stddev of its first weights."""
 
     config: BertConfig
-    place: int
-    spread: Optional[float]
+    site: int
+    stddev: Optional[float]
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        return {**super().get_config(), **config_of(self, "config", "place", "spread")}
+        return {**super().get_config(), **config_of(self, "config", "site", "stddev")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> EncoderPart:

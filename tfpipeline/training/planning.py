@@ -144,7 +144,7 @@ def plan(
     steps_per_epoch = -(-len(splits["train"]) // batch_size)
     total_steps = options.steps or steps_per_epoch * options.epochs
     with policy(options.precision):
-        model = TextModel(BertEncoder(config, blank=True), task.head(config, seed=options.seed))
+        model = TextModel(BertEncoder(config, uninitialized=True), task.head(config, seed=options.seed))
         phases = freezing.phases(model, options)
         trained = freezing.union(phases)
         optimizer = build_optimizer(options, model, total_steps, trained)
