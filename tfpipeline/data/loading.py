@@ -15,7 +15,7 @@ import numpy as np
 from tfpipeline.console import plural, say
 from tfpipeline.data.examples import Example, Rows, Spool
 from tfpipeline.data.readers import read_records
-from tfpipeline.data.records import Record, number, require_value, shortened
+from tfpipeline.data.records import Record, parse_float, require_value, shortened
 from tfpipeline.data.row_errors import RowErrors
 from tfpipeline.data.splits import split_rows
 from tfpipeline.errors import UserError
@@ -308,7 +308,7 @@ def _example(record: Record, roles: Mapping[str, Optional[str]], targets: Sequen
 
 
 def _weight(cell: str, record: Record, column: str) -> float:
-    weight = number(cell)
+    weight = parse_float(cell)
     if not (math.isfinite(weight) and weight >= 0):
         reason = "a weight is a number of at least 0"
     elif weight > _LARGEST_WEIGHT or 0 < weight < _SMALLEST_WEIGHT:

@@ -170,7 +170,7 @@ def require_value(record: Record, column: str) -> None:
         )
 
 
-def number(cell: str) -> float:
+def parse_float(cell: str) -> float:
     """The number that a cell holds, in ASCII and without Python's underscores; NaN where it holds none."""
     try:
         return float(cell) if cell.isascii() and "_" not in cell else math.nan

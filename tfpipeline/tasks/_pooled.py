@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tfpipeline.config import Section
 from tfpipeline.console import say
-from tfpipeline.data.records import number, shortened
+from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError, alike, did_you_mean
 from tfpipeline.tasks.base import Task
 
@@ -156,7 +156,7 @@ def in_section(sentence: str, section: str) -> str:
 
 def _value(label: str) -> tuple[bool, Any]:
     """What labels share that are one value written in several ways, and whether it is a number, as true and false are."""
-    value = {"true": 1.0, "false": 0.0}.get(label.casefold(), number(label))
+    value = {"true": 1.0, "false": 0.0}.get(label.casefold(), parse_float(label))
     return (False, alike(label)) if math.isnan(value) else (True, value)
 
 

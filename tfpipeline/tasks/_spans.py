@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tfpipeline.data.readers.jsonl import clean
+from tfpipeline.data.readers.jsonl import replace_surrogates
 from tfpipeline.data.records import shortened
 from tfpipeline.errors import UserError
 
@@ -23,7 +23,7 @@ def parse(cell: str, source: str, what: str, number: Any = None) -> Any:
     """
     try:
         found = json.loads(cell, parse_int=number, parse_float=number, parse_constant=number)
-        return _cleaned(found) if "\\u" in cell else found
+        return _replaced(found) if "\\u" in cell else found
     except (ValueError, RecursionError) as error:
         reason = error if isinstance(error, ValueError) else "nested too deeply"
         raise UserError(f"{source}: {shortened(cell)} is not JSON ({reason}); expected {what}") from error
@@ -72,9 +72,9 @@ def parts_a_character(text: str, place: int) -> bool:
     return 0 < place < len(text) and not character_starts(text)[place]
 
 
-def _cleaned(value: Any) -> Any:
+def _replaced(value: Any) -> Any:
     if isinstance(value, list):
-        return [_cleaned(item) for item in value]
+        return [_replaced(item) for item in value]
     if isinstance(value, dict):
-        return {clean(key): _cleaned(item) for key, item in value.items()}
-    return clean(value) if isinstance(value, str) else value
+        return {replace_surrogates(key): _replaced(item) for key, item in value.items()}
+    return replace_surrogates(value) if isinstance(value, str) else value

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, Union
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from tfpipeline.data.readers.jsonl import clean
+from tfpipeline.data.readers.jsonl import replace_surrogates
 from tfpipeline.data.records import NoValue, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
@@ -285,7 +285,7 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
             if not isinstance(label, str) or isinstance(label, NoValue):
                 shown = label if isinstance(label, NoValue) else _spans.shown(label)
                 raise UserError(f"{example.source}: the label {shown} is not text; write names only")
-    stripped = (clean(label).strip() for label in found)
+    stripped = (replace_surrogates(label).strip() for label in found)
     return list(dict.fromkeys(label for label in stripped if label))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from tfpipeline.data.records import number, shortened
+from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks._pooled import PooledOptions, PooledTask
 
@@ -166,7 +166,7 @@ def _value(example: Example) -> float:
         raise UserError(
             f"{example.source}: the row has no number in the label column; write one or remove the row"
         )
-    value = number(example.label)
+    value = parse_float(example.label)
     if not abs(value) <= _LARGEST:  # also when it is NaN
         raise UserError(
             f'{example.source}: the label "{shortened(example.label)}" is no finite number (32 bits); correct the row or remove it'

@@ -20,7 +20,7 @@ from typing import Any
 
 from tfpipeline.data.blank_rows import BlankRows
 from tfpipeline.data.lines import read_lines
-from tfpipeline.data.readers.jsonl import cell, clean, has_one_column
+from tfpipeline.data.readers.jsonl import cell, has_one_column, replace_surrogates
 from tfpipeline.data.records import NoValue, Number, Reading, Record, require, shortened
 from tfpipeline.errors import UserError
 
@@ -77,7 +77,7 @@ def _objects(document: list[Any], path: Path) -> Iterator[tuple[str, dict[str, s
     for number, row in enumerate(document):
         if not isinstance(row, dict):
             raise UserError(f'{path}: [{number}] is not an object; write each row as {{"text": "..."}}')
-        yield f"[{number}]", {clean(key): cell(value) for key, value in row.items()}
+        yield f"[{number}]", {replace_surrogates(key): cell(value) for key, value in row.items()}
 
 
 def _questions(document: _Object) -> Iterator[tuple[str, dict[str, str]]]:
@@ -136,7 +136,7 @@ class _Object:
         value = self._required(name)
         if not isinstance(value, str) or isinstance(value, Number):
             raise self._mistyped(name, "a text")
-        return clean(value)
+        return replace_surrogates(value)
 
     def name(self, name: str) -> str:
         """A text or a number; empty where it is null or not there."""

@@ -29,7 +29,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
         source = f"{path}:{number}"
         try:
             row = _parse(text, source)
-            columns = {clean(key): cell(value) for key, value in row.items()}
+            columns = {replace_surrogates(key): cell(value) for key, value in row.items()}
             if not has_one_column(columns, reading) and blank.count_if_blank(
                 columns.values(), f"line {number}"
             ):
@@ -74,8 +74,8 @@ def cell(value: Any) -> str:
     if isinstance(value, NoValue):
         return value
     if isinstance(value, (list, dict)):
-        return Structure(clean(_dump(value)))
-    return clean(str(value) if isinstance(value, str) else _dump(value))
+        return Structure(replace_surrogates(_dump(value)))
+    return replace_surrogates(str(value) if isinstance(value, str) else _dump(value))
 
 
 def _dump(value: Any) -> str:
@@ -87,8 +87,8 @@ def _dump(value: Any) -> str:
     return str(value) if isinstance(value, Number) else json.dumps(value, ensure_ascii=False)
 
 
-def clean(text: str) -> str:
-    """Halves of escaped pairs become U+FFFD: no UTF-8 text can hold them."""
+def replace_surrogates(text: str) -> str:
+    """Replace each lone surrogate (half of an escaped pair) with U+FFFD: no UTF-8 text can hold one."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
