@@ -110,7 +110,7 @@ def write_run_file(folder: Path, train: int = 120, test: int = 30, **changes) ->
         "data": {"train": str(folder / "train.csv"), "test": str(folder / "test.csv")},
         "text": {"max_length": 24},
         "task": {"name": "classification"},
-        "training": {"epochs": 3, "batch_size": 16, "window": 32, "learning_rate": 0.01, **changes},
+        "training": {"epochs": 3, "batch_size": 16, "bucket_window": 32, "learning_rate": 0.01, **changes},
     }
     path = folder / "run.yaml"
     path.write_text(json.dumps(settings))  # JSON is YAML

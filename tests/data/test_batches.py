@@ -12,7 +12,7 @@ lengths_lists = st.lists(st.integers(1, 200), max_size=120).map(lambda lengths: 
 
 @given(lengths=lengths_lists, size=st.integers(1, 17), window=st.integers(1, 64), epoch=st.integers(0, 5))
 def test_an_epoch_holds_every_row_once(lengths, size, window, epoch):
-    batches = epoch_batches(lengths, size, window=window, seed=3, epoch=epoch)
+    batches = epoch_batches(lengths, size, bucket_window=window, seed=3, epoch=epoch)
     assert sorted(np.concatenate([*batches, np.arange(0)]).tolist()) == list(range(len(lengths)))
     assert len(batches) == -(-len(lengths) // size)
     assert sorted(map(len, batches), reverse=True)[:-1] == [size] * (len(batches) - 1 if batches else 0)
@@ -22,7 +22,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
     lengths = np.random.default_rng(0).integers(1, 100, 500)
 
     def joined(seed, epoch):
-        return np.concatenate(epoch_batches(lengths, 16, window=64, seed=seed, epoch=epoch))
+        return np.concatenate(epoch_batches(lengths, 16, bucket_window=64, seed=seed, epoch=epoch))
 
     assert (joined(1, 2) == joined(1, 2)).all()
     for seed, epoch in ((1, 3), (2, 2), (2, 1)):
@@ -52,8 +52,8 @@ def test_little_padding_at_log_normal_lengths(window, most):
         widths = [-(-lengths[batch].max() // 8) * 8 * len(batch) for batch in batches]
         return sum(widths) / lengths.sum()
 
-    assert fed(epoch_batches(lengths, 32, window=window)) <= most
-    assert fed(epoch_batches(lengths, 32, window=32)) > 1.8  # what sorting saves
+    assert fed(epoch_batches(lengths, 32, bucket_window=window)) <= most
+    assert fed(epoch_batches(lengths, 32, bucket_window=32)) > 1.8  # what sorting saves
     assert fed(evaluation_batches(lengths, 32)) <= 1.15
 
 

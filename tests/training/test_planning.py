@@ -39,7 +39,7 @@ def test_it_says_what_the_training_then_does(tiny_run):
 
 def test_tokens_fed_by_hand(tmp_path):
     """Texts of 3 to 14 tokens in batches of 4 of one window: each batch is padded to a multiple of 8."""
-    path = tiny.write_run_file(tmp_path, batch_size=4, window=1024)
+    path = tiny.write_run_file(tmp_path, batch_size=4, bucket_window=1024)
     words = [["good", "bad"][index % 2] + " the" * (index % 12) for index in range(24)]
     tiny.write_csv(
         tmp_path / "train.csv", [(text, ["x", "y"][index % 2]) for index, text in enumerate(words)]

@@ -55,7 +55,9 @@ def test_of_another_task_its_name_is_enough():
 
 
 def test_long_lists_of_changes_are_cut():
-    new = settings({"batch_size": 1, "window": 1, "seed": 9, "dropout": 0.5, "xla": True, "clip_norm": 9})
+    new = settings(
+        {"batch_size": 1, "bucket_window": 1, "seed": 9, "dropout": 0.5, "xla": True, "clip_norm": 9}
+    )
     assert refusal(settings(), new).count(" was ") == 6  # "was started" and five of them
     assert "; and 1 more; put them back" in refusal(settings(), new)
 
@@ -155,3 +157,10 @@ def test_epochs_do_not_matter_where_steps_count():
 )  # fmt: skip
 def test_who_has_steps_left_after_its_end(saved, options, wanted):
     assert goes_on(saved, settings(options).training) is wanted
+
+
+def test_the_former_name_of_the_bucket_window_is_answered_with_the_new_one():
+    with pytest.raises(
+        UserError, match=r'training\.window: unknown field; did you mean "training\.bucket_window"'
+    ):
+        settings({"window": 64})

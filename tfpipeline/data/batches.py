@@ -11,11 +11,11 @@ from typing import Union, overload
 
 import numpy as np
 
-WINDOW = 1024
+BUCKET_WINDOW = 1024
 
 
 def epoch_batches(
-    lengths: np.ndarray, batch_size: int, *, window: int = WINDOW, seed: int = 0, epoch: int = 0
+    lengths: np.ndarray, batch_size: int, *, bucket_window: int = BUCKET_WINDOW, seed: int = 0, epoch: int = 0
 ) -> Sequence[np.ndarray]:
     """The batches of one epoch of training, each made when it is asked for.
 
@@ -27,22 +27,24 @@ def epoch_batches(
     Args:
         lengths: tokens of each row, integer [N].
         batch_size: rows in a batch.
-        window: rows sorted together; rounded up to whole batches.
+        bucket_window: rows sorted together; rounded up to whole batches.
         seed: of the run.
         epoch: from 0; each has an order of its own.
     Returns:
         Row numbers, int64 [B] each.
     """
-    return _Epoch(lengths, batch_size, window, np.random.default_rng([seed, epoch]))
+    return _Epoch(lengths, batch_size, bucket_window, np.random.default_rng([seed, epoch]))
 
 
 class _Epoch(Sequence[np.ndarray]):
     """Of ten million rows two numbers are in memory, not 300,000 arrays."""
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, window: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, lengths: np.ndarray, batch_size: int, bucket_window: int, rng: np.random.Generator
+    ) -> None:
         self._lengths, self._batch_size = lengths, batch_size
         self._rows = rng.permutation(len(lengths))
-        self._per_window = -(-window // batch_size)
+        self._per_window = -(-bucket_window // batch_size)
         self._batches = rng.permutation(-(-len(lengths) // batch_size))
 
     def __len__(self) -> int:

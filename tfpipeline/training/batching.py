@@ -134,7 +134,7 @@ class Batching:
             order = epoch_batches(
                 self.split.cache.lengths,
                 self.batch_size,
-                window=options.window,
+                bucket_window=options.bucket_window,
                 seed=options.seed,
                 epoch=epoch,
             )

@@ -108,10 +108,10 @@ class TrainingOptions(Section):
         ge=1,
         description="Gradient accumulation: a batch is computed in this many parts, with less memory and the same result.",
     )
-    window: int = Field(
+    bucket_window: int = Field(
         1024,
         ge=1,
-        description="Shuffled examples are sorted by length within windows of this many, so that batches need less padding.",
+        description="Length bucketing: the shuffled examples are sorted by length within windows of this many, to reduce padding.",
     )
     widths: Optional[list[int]] = Field(
         None,

@@ -155,7 +155,7 @@ def plan(
         mean_tokens=float(lengths.mean()),
         longest=int(lengths.max()),
         notes=notes,
-        fed=_fed(lengths, batch_size, options.window, batches),
+        fed=_fed(lengths, batch_size, options.bucket_window, batches),
         parameters=model.count_params(),
         trained=_count(trained),
         steps_per_epoch=steps_per_epoch,
@@ -246,8 +246,8 @@ class _Widths:
         return (1, width) if self.cut is None else (self.cut.count(width), self.cut.width(width))
 
 
-def _fed(lengths: np.ndarray, batch_size: int, window: int, widths: _Widths) -> float:
-    batches = epoch_batches(lengths, batch_size, window=window)
+def _fed(lengths: np.ndarray, batch_size: int, bucket_window: int, widths: _Widths) -> float:
+    batches = epoch_batches(lengths, batch_size, bucket_window=bucket_window)
     fed = sum(len(batch) * math.prod(widths.windows(int(lengths[batch].max()))) for batch in batches)
     return float(fed / lengths.sum())
 
