@@ -29,7 +29,7 @@ from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.training import Run, train
 from tfpipeline.training.scoring import score_names
-from tfpipeline.training.step import INPUTS, for_the_loss
+from tfpipeline.training.step import INPUTS, numeric_targets
 
 SAMPLES = Path(__file__).with_name("samples")
 ROWS = 60
@@ -161,7 +161,11 @@ def check_losses(trained: Trained) -> None:
     examples = list(run.examples("train"))
     pairs = [example.text_pair for example in examples] if trained.text_pair is not None else None
     tokens = run.encode([example.text for example in examples], pairs, run.config.text.max_length)
-    found = {**for_the_loss(run.task.targets(examples)), **run.task.token_targets(examples, tokens), **tokens}
+    found = {
+        **numeric_targets(run.task.targets(examples)),
+        **run.task.token_targets(examples, tokens),
+        **tokens,
+    }
     targets = {name: tf.constant(array) for name, array in found.items()}
     model = run.model("initial")
     with tf.GradientTape() as tape:

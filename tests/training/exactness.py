@@ -92,14 +92,14 @@ def main(
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     from tfpipeline import checkpoints
-    from tfpipeline.training.cluster import find_cluster, meet
+    from tfpipeline.training.cluster import find_cluster, rendezvous
     from tfpipeline.training.options import TrainingOptions
     from tfpipeline.training.strategy import build_strategy
 
     strategies = {}
     if place == "two_processes":
         cluster = find_cluster(addresses.split(","), int(index))
-        meet(cluster, "the same")
+        rendezvous(cluster, "the same")
         strategies["two_processes"] = build_strategy("multi_worker", TrainingOptions(), cluster)
     else:
         strategies["one_device"] = build_strategy("one_device", TrainingOptions())

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
+from tfpipeline.errors import UserError
 from tfpipeline.training.state import State
 
 
@@ -24,7 +25,7 @@ def test_of_equally_good_ones_the_least_loss_is_the_best(metric, sign):
     best = take_in(state, [(sign * value, loss) for value, loss in scores], metric, lower=sign < 0)
     assert best == [True, True, True, False, False, False]
     assert (state.best, state.best_step, state.best_epoch) == (sign * 0.7, 3, 3)
-    assert state.waited == 4  # since the second: a lower loss alone is no better metric
+    assert state.validations_since_best == 4  # since the second: a lower loss alone is no better metric
 
 
 def test_a_resumed_run_knows_the_loss_of_its_best():
@@ -32,10 +33,21 @@ def test_a_resumed_run_knows_the_loss_of_its_best():
     take_in(state, [(0.5, 1.0), (0.4, 0.2)], "accuracy", lower=False)
     again = State(**asdict(state))
     assert take_in(again, [(0.5, 1.0), (0.5, 0.9)], "accuracy", lower=False) == [False, True]
-    assert (again.best_step, again.waited) == (4, 3)
+    assert (again.best_step, again.validations_since_best) == (4, 3)
 
 
 def test_a_loss_that_picks_the_best_breaks_no_ties():
     state = State()
     assert take_in(state, [(2.0, 2.0), (1.0, 1.0), (1.0, 1.0)], "loss", lower=True) == [True, True, False]
-    assert state.waited == 1
+    assert state.validations_since_best == 1
+
+
+def test_the_state_of_another_version_is_refused():
+    saved = asdict(State(step=3))
+    assert State.from_saved(saved, "runs/x") == State(step=3)
+    saved["waited"] = saved.pop("validations_since_best")
+    with pytest.raises(
+        UserError,
+        match=r"^runs/x was trained by another version .* differs in: validations_since_best, waited\)",
+    ):
+        State.from_saved(saved, "runs/x")

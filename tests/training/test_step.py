@@ -18,7 +18,7 @@ from tfpipeline.tasks.classification import Classification, ClassificationOption
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.run import policy
-from tfpipeline.training.step import WEIGHTS, build_train_step, fill_up
+from tfpipeline.training.step import WEIGHTS, TrainStep, pad_batch
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def batch(rows=5, width=9, seed=0, classes=3):
     }
 
 
-def setup(checkpoint, strategy=None, dropout=0.1, make=build_train_step, precision="float64", **options):
+def setup(checkpoint, strategy=None, dropout=0.1, make=TrainStep, precision="float64", **options):
     """A fresh model, in float64 by default, and its training step."""
     strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
     options = TrainingOptions(precision=precision, **{"learning_rate": 0.01, "warmup": 0.0, **options})
@@ -96,7 +96,7 @@ def test_the_loss_is_the_weighted_mean_of_the_cross_entropies(checkpoint):
     task = Classification(options, ["a", "b", "c"])
 
     def smoothed(strategy, model, _, *rest):
-        return build_train_step(strategy, model, task, *rest)
+        return TrainStep(strategy, model, task, *rest)
 
     model, step = setup(checkpoint, dropout=0.0, make=smoothed)
     given = batch()
@@ -119,7 +119,7 @@ def test_clipping_scales_the_whole_gradient(checkpoint):
         optimizer = keras.optimizers.SGD(1.0)
         optimizer.build(model.trainable_variables)
     before = [variable.numpy() for variable in model.trainable_variables]
-    step = build_train_step(tf.distribute.OneDeviceStrategy("/cpu:0"), model, task, optimizer, options)
+    step = TrainStep(tf.distribute.OneDeviceStrategy("/cpu:0"), model, task, optimizer, options)
     norm = float(step(batch(), 0)["gradient_norm"])
     assert norm > 0.1  # there was something to clip
     moved = [variable.numpy() - old for variable, old in zip(model.trainable_variables, before, strict=True)]
@@ -143,11 +143,11 @@ def test_weight_decay_spares_biases_and_layer_norm(checkpoint):
 
 
 def test_filling_up_repeats_a_row_of_no_weight():
-    filled = fill_up(batch(rows=5), 4)
+    filled = pad_batch(batch(rows=5), 4)
     assert {len(array) for array in filled.values()} == {8}
     assert filled[WEIGHTS][5:].tolist() == [0, 0, 0]
     np.testing.assert_array_equal(filled["input_ids"][5:], np.repeat(filled["input_ids"][:1], 3, 0))
-    assert fill_up(batch(rows=4), 4)["input_ids"].shape[0] == 4
+    assert pad_batch(batch(rows=4), 4)["input_ids"].shape[0] == 4
 
 
 def test_dropout_depends_on_the_step_and_the_seed(checkpoint):

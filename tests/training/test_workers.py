@@ -14,7 +14,7 @@ from tests import tiny
 from tests.training import faults
 from tests.training.test_exactness import free_ports
 from tfpipeline.errors import UserError
-from tfpipeline.training.cluster import Cluster, find_cluster, meet
+from tfpipeline.training.cluster import Cluster, find_cluster, rendezvous
 
 OPTIONS = {"train": 120, "epochs": 6, "save_every": 2, "strategy": "multi_worker"}
 
@@ -104,7 +104,7 @@ def test_workers_of_different_runs_are_told_apart():
 
     def come(index, identity):
         try:
-            meet(Cluster(workers, index), identity, seconds=10)
+            rendezvous(Cluster(workers, index), identity, seconds=10)
         except UserError as error:
             messages.append(str(error))
 
@@ -126,7 +126,7 @@ def test_a_port_that_is_taken_is_named():
         port = taken.getsockname()[1]
         workers = (f"127.0.0.1:{port}", "127.0.0.1:9")
         with pytest.raises(UserError, match=f"port {port} of this worker .* can't be used"):
-            meet(Cluster(workers, 0), "x", seconds=2)
+            rendezvous(Cluster(workers, 0), "x", seconds=2)
 
 
 CLUSTER = {"worker": ["a:1", "b:2"]}

@@ -13,7 +13,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.tasks import Task
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.run import Run
-from tfpipeline.training.step import WEIGHTS, for_the_loss
+from tfpipeline.training.step import WEIGHTS, numeric_targets
 
 _COUNTED_ROWS = 512  # looked at together
 _WIDTHS = 4  # for compiled steps: each width is compiled, and a quarter of the longest wastes little
@@ -51,7 +51,7 @@ class Split:
         """Rows as the training step takes them."""
         return {
             **self.cache.batch(rows, width=width),
-            **{name: array[rows] for name, array in for_the_loss(self.targets).items()},
+            **{name: array[rows] for name, array in numeric_targets(self.targets).items()},
             WEIGHTS: self.weights[rows],
         }
 

@@ -1,7 +1,7 @@
 """The workers of one training over several machines: who they are, and whether all are there. No TensorFlow.
 
 TensorFlow waits an hour for a worker that never comes, holding Python's lock, so that nothing can interrupt it.
-So the workers meet here first, over sockets of their own on the very addresses that TensorFlow uses afterwards:
+So the workers connect to the chief here first, over sockets of their own on the very addresses that TensorFlow uses afterwards:
 whoever is missing is named within a minute, and workers that were given different runs or data are told apart
 before anything is trained.
 """
@@ -20,7 +20,7 @@ from typing import Any
 from tfpipeline.console import plural
 from tfpipeline.errors import UserError
 
-MEETING_SECONDS = 60.0
+RENDEZVOUS_SECONDS = 60.0
 _RETRY_SECONDS = 0.2
 _MESSAGE_LIMIT = 1 << 20
 
@@ -124,44 +124,44 @@ def _checked(workers: list[Any], index: int, where: str, where_index: str) -> Cl
     return Cluster(tuple(workers), index)
 
 
-def meet(
+def rendezvous(
     cluster: Cluster,
     identity: str,
-    news: Callable[[], Any] = lambda: None,
+    chief_payload: Callable[[], Any] = lambda: None,
     *,
-    seconds: float = MEETING_SECONDS,
+    seconds: float = RENDEZVOUS_SECONDS,
 ) -> Any:
     """Wait until all workers are there; they must have come for the same training.
 
     Args:
         cluster: the workers.
         identity: what all must agree on, one line a matter (``"data: 1f3a"``); the first that differs is named.
-        news: called on the chief; what it returns goes to all, as JSON.
+        chief_payload: called on the chief; what it returns is sent to all workers, as JSON.
         seconds: how long to wait.
     Returns:
-        The chief's news.
+        The chief's payload.
     Raises:
         UserError: somebody did not come, came for something else, or this worker's address is taken.
     """
     deadline = time.monotonic() + seconds
     return (
-        _receive(cluster, identity, news, deadline)
+        _receive(cluster, identity, chief_payload, deadline)
         if cluster.is_chief
         else _report(cluster, identity, deadline)
     )
 
 
-def _receive(cluster: Cluster, identity: str, news: Callable[[], Any], deadline: float) -> Any:
-    """The chief's part: take in the others, then tell all of them at once that they may begin."""
+def _receive(cluster: Cluster, identity: str, chief_payload: Callable[[], Any], deadline: float) -> Any:
+    """The chief's side: accept all other workers, then send all of them the payload at once."""
     waiting = {index: address for index, address in enumerate(cluster.workers) if index}
-    said = news()
+    payload = chief_payload()
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen(cluster.workers[0]))
-        guests: dict[int, socket.socket] = {}
-        while waiting.keys() - guests.keys():
+        connections: dict[int, socket.socket] = {}
+        while waiting.keys() - connections.keys():
             left = deadline - time.monotonic()
             missing = ", ".join(
-                f"{index} ({waiting[index]})" for index in sorted(waiting.keys() - guests.keys())
+                f"{index} ({waiting[index]})" for index in sorted(waiting.keys() - connections.keys())
             )
             if left <= 0:
                 raise UserError(
@@ -169,12 +169,12 @@ def _receive(cluster: Cluster, identity: str, news: Callable[[], Any], deadline:
                 )
             listener.settimeout(left)
             try:
-                guest, _ = listener.accept()
+                connection, _ = listener.accept()
             except TimeoutError:
                 continue
-            stack.enter_context(guest)
-            guest.settimeout(max(1.0, deadline - time.monotonic()))
-            hello = _read(guest)
+            stack.enter_context(connection)
+            connection.settimeout(max(1.0, deadline - time.monotonic()))
+            hello = _read(connection)
             if hello is None or hello.get("index") not in waiting:
                 continue  # a port scanner, or a health check
             problem = _difference(identity, str(hello.get("identity")), hello["index"])
@@ -184,17 +184,17 @@ def _receive(cluster: Cluster, identity: str, news: Callable[[], Any], deadline:
                     f"than the chief ({', '.join(cluster.workers)}); give all the same list"
                 )
             if problem:
-                for other in [*guests.values(), guest]:
+                for other in [*connections.values(), connection]:
                     _write(other, {"problem": problem})
                 raise UserError(problem)
-            guests[hello["index"]] = guest  # one that comes again has lost its first connection
-        for guest in guests.values():
-            _write(guest, {"news": said})
-    return said
+            connections[hello["index"]] = connection  # one that comes again has lost its first connection
+        for connection in connections.values():
+            _write(connection, {"payload": payload})
+    return payload
 
 
 def _report(cluster: Cluster, identity: str, deadline: float) -> Any:
-    """Everyone else's part: go to the chief, and wait for its word."""
+    """The side of every other worker: connect to the chief, and wait for its payload."""
     chief = cluster.workers[0]
     hello = {"index": cluster.index, "identity": identity, "workers": list(cluster.workers)}
     # Its own port is tried as well: TensorFlow would say of a taken one that a server could not be started.
@@ -214,8 +214,8 @@ def _report(cluster: Cluster, identity: str, deadline: float) -> Any:
                 answer = _read(to_chief)
                 if answer is not None and "problem" in answer:
                     raise UserError(str(answer["problem"]))
-                if answer is not None and "news" in answer:
-                    return answer["news"]
+                if answer is not None and "payload" in answer:
+                    return answer["payload"]
             time.sleep(_RETRY_SECONDS)
 
 

@@ -56,7 +56,7 @@ def run_facts(run: Run) -> dict[str, str]:
         index = run.store.index()
         if "last" not in index:
             return {**facts, "state": "not trained yet"}
-        state = State(**run.store.state("last"))
+        state = State.from_saved(run.store.state("last"), run.path)
         facts["state"] = state.finished or f"not finished, {state.step} {plural(state.step, 'step')} done"
         if state.best is not None:
             metric = options.best_metric or run.task.best_metric

@@ -14,7 +14,7 @@ from tfpipeline.console import progress
 from tfpipeline.data import Example, TokenCache, evaluation_batches
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import Task
-from tfpipeline.training.step import INPUTS, WEIGHTS, fill_up, for_the_loss, slice_rows
+from tfpipeline.training.step import INPUTS, WEIGHTS, numeric_targets, pad_batch, slice_rows
 
 OFFSETS = ("offsets", "word_starts")  # what a tokenizer says besides, to tasks that read it
 
@@ -136,10 +136,10 @@ class Inference:
             width = next(width for width in self._widths if width >= longest)
         batch = {
             **cache.batch(rows, width=width),
-            **{name: array[rows] for name, array in for_the_loss(targets).items()},
+            **{name: array[rows] for name, array in numeric_targets(targets).items()},
             WEIGHTS: np.ones(len(rows), np.float32),
         }
-        batch = fill_up(batch, self._replicas, self.batch_size if self._widths else 0)
+        batch = pad_batch(batch, self._replicas, self.batch_size if self._widths else 0)
         outputs, losses = self._forward({name: tf.constant(array) for name, array in batch.items()})
         inputs: dict[str, Any] = {name: batch[name] for name in INPUTS}
         if self._reads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import threading
@@ -24,7 +25,7 @@ from tfpipeline.training.batching import Batching, Group, Split, choose_widths, 
 from tfpipeline.training.callback_calls import CallbackCalls
 from tfpipeline.training.callback_checks import is_lower_better
 from tfpipeline.training.callbacks import Callbacks
-from tfpipeline.training.cluster import MEETING_SECONDS, Cluster, find_cluster, meet
+from tfpipeline.training.cluster import RENDEZVOUS_SECONDS, Cluster, find_cluster, rendezvous
 from tfpipeline.training.description import ending
 from tfpipeline.training.inference import Answers, Inference
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
@@ -37,7 +38,7 @@ from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.scoring import require_metric
 from tfpipeline.training.starting import find_run, lay_out_run, run_directory, take_settings, with_datasets
 from tfpipeline.training.state import State
-from tfpipeline.training.step import WEIGHTS, TrainStep, build_train_step
+from tfpipeline.training.step import WEIGHTS, TrainStep
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
 from tfpipeline.training.tensorboard import TensorBoardWriter
 
@@ -52,7 +53,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
     *,
     cluster: Cluster | None = None,
-    wait: float = MEETING_SECONDS,
+    wait: float = RENDEZVOUS_SECONDS,
     data: Mapping[str, tf.data.Dataset] | None = None,
     rows: TrainingRows | None = None,
 ) -> Run:
@@ -95,7 +96,7 @@ def train(
             same = (
                 f"run file: {config.dump(run_config)!r}\n{sources.identity(sources.fingerprints(run_config))}"
             )
-            saved = meet(cluster, same, lambda: saved, seconds=wait)
+            saved = rendezvous(cluster, same, lambda: saved, seconds=wait)
         if run is not None and saved and saved["finished"]:
             return _finished(run, saved)
         # Before any tensor: devices can't be configured any more once they have started.
@@ -107,7 +108,7 @@ def train(
             if run is not None
             else lay_out_run(path, run_config, wanted.check, rows)
         )
-        state = State(**saved) if saved else State()
+        state = State.from_saved(saved, path) if saved else State()
         Trainer(run, strategy, batch_size, state, wanted, cluster, mirror).fit()
     return run
 
@@ -165,7 +166,7 @@ class Trainer:
                 run.store.restore_model("last", self.model)
                 run.store.restore_optimizer(self.optimizer)
         if cluster is not None:
-            with workers.losing("nothing was trained yet"):
+            with workers.report_lost_workers("nothing was trained yet"):
                 workers.share(strategy, [*self.model.variables, *self.optimizer.variables])
         self.model.optimizer = self.optimizer  # where Keras callbacks look for the learning rate
         # For those that save the model.
@@ -193,7 +194,7 @@ class Trainer:
         phase = min(epoch, len(self.phases) - 1)
         if phase != self._phase:
             self._phase = phase
-            self.step = build_train_step(
+            self.step = TrainStep(
                 self.strategy,
                 self.model,
                 self.run.task,
@@ -217,7 +218,7 @@ class Trainer:
         if state.step:
             say(f"resuming at step {state.step} of {self.total_steps}")
         self.model.stop_training = False
-        with interruptible() as asked, self._losing():
+        with interruptible() as asked, self._lost_workers_reported():
             self.callbacks.begin(state, self.run.store.callback_arrays() if self.writes else {})
             try:
                 while not state.finished:
@@ -235,9 +236,9 @@ class Trainer:
         where = str(self.run.path) if self.mirror is None else self.mirror.remote
         say(ending(state, self.metric, where) if self.writes else f"{state.finished}; the chief has the run")
 
-    def _losing(self) -> Any:
+    def _lost_workers_reported(self) -> contextlib.AbstractContextManager[None]:
         last = f"the last checkpoint is in {self.run.path}"
-        return workers.losing(last) if self.cluster is not None else _nothing()
+        return workers.report_lost_workers(last) if self.cluster is not None else contextlib.nullcontext()
 
     def _epoch(self, asked: threading.Event) -> None:
         state, options = self.state, self.options
@@ -361,8 +362,10 @@ class Trainer:
             f"loss {scores['loss']:.4f}, {self.metric} {scores[self.metric]:.4f}{' (best so far)' if better else ''}"
         )
         self.callbacks.on_test_end({**scores, "step": state.step})
-        if options.early_stopping and state.waited >= options.early_stopping:
-            state.finished = f"stopped early: {state.waited} validations without a better {self.metric}"
+        if options.early_stopping and state.validations_since_best >= options.early_stopping:
+            state.finished = (
+                f"stopped early: {state.validations_since_best} validations without a better {self.metric}"
+            )
         at_end = state.position == 0 or state.step == self.total_steps
         if not at_end:
             self._save(["last", "best"] if better else ["last"])
@@ -450,9 +453,3 @@ def _rates(logs: Mapping[str, Any]) -> str:
         f", {logs['examples_per_second']:.0f} examples/s, learning rate {logs['learning_rate']:.2e}, "
         f"{logs['tokens_per_second']:.0f} tokens/s"
     )
-
-
-class _nothing:  # noqa: N801 - contextlib.nullcontext, typed for a with statement of two kinds
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...

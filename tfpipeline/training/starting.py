@@ -21,6 +21,7 @@ from tfpipeline.training.resuming import changes, check_settings, goes_on
 from tfpipeline.training.rows import CONFIG_FILE, TrainingRows, read_rows
 from tfpipeline.training.run import Run, create_run, is_run
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.state import State
 
 
 def run_directory(run_config: RunConfig, cluster: Cluster | None, mirror: Mirror | None) -> Path:
@@ -55,6 +56,8 @@ def find_run(path: Path, run_config: RunConfig) -> tuple[Run | None, dict[str, A
         return None, None
     run = Run(path)
     saved = run.store.state("last") if "last" in run.store.index() else None
+    if saved:
+        State.from_saved(saved, path)
     check_settings(path, run.config, run_config, saved, has_optimizer=run.store.has_optimizer())
     sources.check(path, run_config)
     if saved and goes_on(saved, run_config.training):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from tfpipeline.errors import UserError
+from tfpipeline.paths import AnyPath
 
 
 @dataclass
@@ -18,11 +22,27 @@ class State:
     best: float | None = None
     best_epoch: int | None = None  # epochs done at the best validation
     best_step: int | None = None
-    waited: int = 0  # validations since the metric was last better
+    validations_since_best: int = 0  # whose metric was no better
     history: list[dict[str, float]] = field(default_factory=list)  # one entry a validation
     callbacks: list[dict[str, Any]] = field(default_factory=list)  # see callback_state
     finished: str | None = None  # why training ended
     seconds: float = 0.0  # that it took, of all processes that worked on it
+
+    @classmethod
+    def from_saved(cls, saved: Mapping[str, Any], run: AnyPath) -> State:
+        """The state that a checkpoint of the run directory ``run`` holds.
+
+        Raises:
+            UserError: another version of tfpipeline wrote it.
+        """
+        names = {one.name for one in fields(cls)}
+        if saved.keys() != names:
+            other = ", ".join(sorted(saved.keys() ^ names))
+            raise UserError(
+                f"{run} was trained by another version of tfpipeline (the state of its checkpoints differs in: "
+                f"{other}); finish it with that version, or train it again in another folder"
+            )
+        return cls(**saved)
 
     @property
     def train_loss(self) -> float | None:
@@ -44,7 +64,7 @@ class State:
         better = self.best is None or (value < self.best if lower else value > self.best)
         ahead = better or (value == self.best and loss < self._best_loss())
         self.history.append(entry)
-        self.waited = 0 if better else self.waited + 1
+        self.validations_since_best = 0 if better else self.validations_since_best + 1
         if ahead:
             self.best, self.best_epoch, self.best_step = value, int(entry["epoch"]), int(entry["step"])
         return ahead

@@ -28,7 +28,7 @@ Batch = Mapping[str, np.ndarray]
 Tensors = dict[str, tf.Tensor]
 
 
-def fill_up(batch: Batch, multiple: int, size: int = 0) -> dict[str, np.ndarray]:
+def pad_batch(batch: Batch, multiple: int, size: int = 0) -> dict[str, np.ndarray]:
     """Repeat the first example with weight 0 until the batch divides by ``multiple`` and has ``size`` examples."""
     rows = len(batch[WEIGHTS])
     extra = max(size, rows + -rows % multiple) - rows
@@ -39,7 +39,7 @@ def fill_up(batch: Batch, multiple: int, size: int = 0) -> dict[str, np.ndarray]
     return filled
 
 
-def for_the_loss(targets: Batch) -> dict[str, np.ndarray]:
+def numeric_targets(targets: Batch) -> dict[str, np.ndarray]:
     """Those of a task's targets that are numbers; objects are for its metrics alone."""
     return {name: array for name, array in targets.items() if array.dtype != object}
 
@@ -104,7 +104,7 @@ class TrainStep:
         Returns:
             ``loss`` and ``gradient_norm``, [K], and ``stop``, [K]: how many processes want to.
         """
-        filled = [fill_up(batch, self._replicas * self._parts) for batch in batches]
+        filled = [pad_batch(batch, self._replicas * self._parts) for batch in batches]
         stacked = {name: self._as_loss(np.stack([batch[name] for batch in filled])) for name in filled[0]}
         # One trace for every batch size and width, or one for each where shapes must be known.
         shapes = {
@@ -230,20 +230,6 @@ def loss_scale(optimizer: keras.optimizers.Optimizer) -> Any:
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer.dynamic_scale.value
     return 1.0
-
-
-def build_train_step(
-    strategy: tf.distribute.Strategy,
-    model: keras.Model,
-    task: Task,
-    optimizer: keras.optimizers.Optimizer,
-    options: TrainingOptions,
-    variables: Sequence[keras.Variable] | None = None,
-    *,
-    static: bool = False,
-) -> TrainStep:
-    """The function that trains on one global batch; see :class:`TrainStep`."""
-    return TrainStep(strategy, model, task, optimizer, options, variables, static=static)
 
 
 def slice_rows(tensor: tf.Tensor, start: Any, size: Any) -> tf.Tensor:

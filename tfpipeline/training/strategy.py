@@ -15,7 +15,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from tfpipeline.errors import UserError
-from tfpipeline.training.cluster import MEETING_SECONDS, Cluster
+from tfpipeline.training.cluster import RENDEZVOUS_SECONDS, Cluster
 from tfpipeline.training.options import TrainingOptions
 
 _LOST_SECONDS = 30  # without a sign of life a worker counts as gone
@@ -143,7 +143,7 @@ def _bound_waiting(cluster: Cluster) -> None:
     context.context().configure_coordination_service(
         service_type="standalone",
         service_leader="/job:worker/replica:0/task:0",
-        cluster_register_timeout_in_ms=int(MEETING_SECONDS * 1000),
+        cluster_register_timeout_in_ms=int(RENDEZVOUS_SECONDS * 1000),
         heartbeat_timeout_in_ms=_LOST_SECONDS * 1000,
         shutdown_barrier_timeout_in_ms=_LOST_SECONDS * 1000,
         coordinated_jobs=[
@@ -184,7 +184,7 @@ def _check_reachable(address: str) -> None:
     """Raise OSError when nothing listens there: TensorFlow itself would wait without an end."""
     host, _, port = address.removeprefix("grpc://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=MEETING_SECONDS / 2).close()
+        socket.create_connection((host, int(port)), timeout=RENDEZVOUS_SECONDS / 2).close()
 
 
 def _first_line(error: BaseException) -> str:

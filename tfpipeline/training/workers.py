@@ -77,7 +77,7 @@ def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tenso
 
 
 @contextmanager
-def losing(what: str) -> Iterator[None]:
+def report_lost_workers(what: str) -> Iterator[None]:
     """Turn TensorFlow's errors about a worker that is gone into :class:`WorkersLost`."""
     try:
         yield
