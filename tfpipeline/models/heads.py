@@ -226,9 +226,9 @@ class HeadGroup(keras.layers.Layer):
         return self._of_heads("merges")
 
     @property
-    def least_learning_rates(self) -> dict[str, float]:
+    def min_learning_rates(self) -> dict[str, float]:
         """Below which the learning rate of the heads' variables is not set."""
-        return self._of_heads("least_learning_rates")
+        return self._of_heads("min_learning_rates")
 
     def _of_heads(self, attribute: str) -> dict[str, Any]:
         """What the heads say of their outputs or variables, under the names that these have here; a head may say nothing."""

@@ -25,13 +25,13 @@ class TokenHead(Head):
 
     Attributes:
         merges: how the outputs of windows become those of a row; see :class:`tfpipeline.models.windows.Windows`.
-        least_learning_rates: below which the learning rate of some variables is not set, by their names; see
+        min_learning_rates: below which the learning rate of some variables is not set, by their names; see
             :func:`tfpipeline.training.optimizer.head_factors`.
     """
 
     uses_pooler: ClassVar[bool] = False
     merges: ClassVar[Mapping[str, Merge]] = {}
-    least_learning_rates: ClassVar[Mapping[str, float]] = {}
+    min_learning_rates: ClassVar[Mapping[str, float]] = {}
 
     def __init__(
         self, size: int, *, dropout: float = 0.1, seed: int = 0, name: str = "head", **options: Any
@@ -67,7 +67,7 @@ class TaggingHead(TokenHead):
 
     merges: ClassVar[Mapping[str, Merge]] = {"logits": "tokens"}
     # Transitions start at 0 and have to reach the size of logits; at a rate for trained weights, 3e-5, they would not.
-    least_learning_rates: ClassVar[Mapping[str, float]] = {"transitions": 3e-3}
+    min_learning_rates: ClassVar[Mapping[str, float]] = {"transitions": 3e-3}
 
     def __init__(self, size: int, *, crf: bool = False, **options: Any) -> None:
         super().__init__(size, **options)

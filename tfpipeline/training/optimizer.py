@@ -240,14 +240,14 @@ def layer_factors(model: TextModel, decay: float) -> dict[str, float]:
 
 
 def head_factors(model: TextModel, learning_rate: float) -> dict[str, float]:
-    """What a run's learning rate is multiplied by for variables whose head asks for more (``least_learning_rates``).
+    """What a run's learning rate is multiplied by for variables whose head asks for more (``min_learning_rates``).
 
     Returns:
         Factors of at least 1 by the path of the variable.
     """
     return {
         variable.path: max(1.0, least / learning_rate)
-        for name, least in getattr(model.head, "least_learning_rates", {}).items()
+        for name, least in getattr(model.head, "min_learning_rates", {}).items()
         for variable in model.head.trainable_variables
         if variable.path.endswith(f"/{name}")
     }
