@@ -106,7 +106,7 @@ def test_an_archive_is_the_folder_in_it(kind, top, checkpoint, tmp_path, tempora
     else:
         write_tar(path, checkpoint, TARS[kind], top or ".")
     located = sources.locate(path, is_checkpoint)
-    assert (located.name, located.said) == ("", str(path))
+    assert (located.name, located.display_name) == ("", str(path))
     assert located.directory.relative_to(located.keep.path) == Path(top)
     for file in checkpoint.iterdir():
         assert (located.directory / file.name).read_bytes() == file.read_bytes()

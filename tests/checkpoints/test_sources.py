@@ -21,7 +21,7 @@ import tensorflow as tf
 from tests import tiny
 from tests.checkpoints.hub_server import COMMIT, Hub, serve
 from tfpipeline.checkpoints import remote, sources
-from tfpipeline.checkpoints.selection import needed
+from tfpipeline.checkpoints.selection import select_files
 from tfpipeline.checkpoints.temporary import TemporaryFolder
 from tfpipeline.errors import UserError
 
@@ -54,16 +54,16 @@ CKPT = ["bert_model.ckpt.data-00000-of-00001", "bert_model.ckpt.index"]
     ],
 )  # fmt: skip
 def test_one_kind_of_weights_and_what_belongs_to_it(there, wanted):
-    assert sorted(needed(there, where="x")) == sorted(set(wanted))
+    assert sorted(select_files(there, where="x")) == sorted(set(wanted))
 
 
 def test_shards_are_taken_if_all_are_there():
     shards = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
     index = "model.safetensors.index.json"
-    assert needed([*shards, index], where="x") == [index, *shards]
-    assert needed([*shards[:2], index, "pytorch_model.bin"], where="x") == ["pytorch_model.bin"]
-    assert needed([shards[0], shards[2], index], where="x") == []
-    assert needed(shards, where="x") == []
+    assert select_files([*shards, index], where="x") == [index, *shards]
+    assert select_files([*shards[:2], index, "pytorch_model.bin"], where="x") == ["pytorch_model.bin"]
+    assert select_files([shards[0], shards[2], index], where="x") == []
+    assert select_files(shards, where="x") == []
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_the_weights_that_are_asked_for(asked, wanted):
         "model.ckpt-9.index",
         "model.ckpt-99.index",
     ]
-    assert needed(there, asked, where="x") == ["config.json", wanted]
+    assert select_files(there, asked, where="x") == ["config.json", wanted]
 
 
 def test_several_checkpoints_and_none_asked_for():
     there = ["bert_config.json", "model.ckpt-9.index", "model.ckpt-99.index"]
     with pytest.raises(UserError, match=r"x holds several checkpoints \(model.ckpt-9, model.ckpt-99\)"):
-        needed(there, where="x")
+        select_files(there, where="x")
 
 
 # --- here ---
@@ -137,7 +137,7 @@ from pathlib import Path
 for source in sys.argv[1:]:
     try:
         located = sources.locate(Path(source) if "#" in source else source)
-        print(json.dumps({"directory": str(located.directory), "name": located.name, "said": located.said}))
+        print(json.dumps({"directory": str(located.directory), "name": located.name, "display_name": located.display_name}))
     except UserError as error:
         print(json.dumps({"error": str(error)}))
     print(json.dumps("tensorflow" in sys.modules))
@@ -199,7 +199,7 @@ def test_what_a_checkpoint_needs_is_fetched_once_and_used_offline(hub, files, tm
     given = ["hf://org/name", "hf://org/name@v1", f"hf://org/name@{COMMIT}", "hf://bare", "hf://org/name/"]
     answers, printed = ask(hub, tmp_path, *given)
     assert printed == ""
-    assert [answer["said"] for answer in answers] == given
+    assert [answer["display_name"] for answer in answers] == given
     assert len({answers[at]["directory"] for at in (0, 1, 2, 4)}) == 1
     for answer in answers:
         found = {file.name: file.read_bytes() for file in Path(answer["directory"]).iterdir()}
@@ -352,7 +352,7 @@ def test_a_folder_far_away(given, temporary):
     files = {name: name.encode() for name in (*GOOGLE, *CKPT, "bert_model.ckpt.meta", "other.txt")}
     where = put("ram://bucket/uncased", files)
     located = sources.locate(where + given)
-    assert (located.name, located.said) == (given.strip("/"), where + given)
+    assert (located.name, located.display_name) == (given.strip("/"), where + given)
     assert held(located) == {*GOOGLE, *CKPT}
     assert all((located.directory / name).read_bytes() == name.encode() for name in held(located))
     assert list(temporary.glob("*/files")) == [located.directory]
@@ -363,7 +363,7 @@ def test_a_folder_far_away(given, temporary):
 
 def test_a_path_object_of_a_place_far_away(temporary):
     where = put("ram://bucket/path", dict.fromkeys([*GOOGLE, *CKPT], b"x"))
-    assert sources.locate(Path(where)).said == where
+    assert sources.locate(Path(where)).display_name == where
 
 
 def test_a_preset_far_away(temporary):

@@ -77,31 +77,31 @@ def is_archive(path: Path) -> bool:
     return head.startswith((_EMPTY_ZIP, *_DECOMPRESSED)) or _is_tar_header(head)
 
 
-def unpack(path: Path, folder: Path, *, said: str = "") -> None:
+def unpack(path: Path, folder: Path, *, display_name: str = "") -> None:
     """Unpack an archive into an empty folder.
 
     Args:
         path: a file that :func:`is_archive`.
         folder: it may hold a part when this fails; remove it.
-        said: what the user knows the archive by; its path by default.
+        display_name: what the user knows the archive by; its path by default.
     Raises:
         UserError: the archive is damaged, holds what has no place in one (a path that leaves it, a link, a device,
             a name twice, an encrypted member) or unpacks to far too much, or the disk is full.
     """
     try:
         with path.open("rb") as raw:
-            _unpack(said or str(path), raw, folder)
+            _unpack(display_name or str(path), raw, folder)
     except OSError as error:  # of opening: all others are explained where they happen
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
 
 
-def checkpoint_folder(folder: Path, recognise: Callable[[Path], bool], *, said: str) -> Path:
+def checkpoint_folder(folder: Path, recognise: Callable[[Path], bool], *, display_name: str) -> Path:
     """The folder of an unpacked archive that holds its checkpoint.
 
     Args:
         folder: where the archive was unpacked.
         recognise: whether a folder holds a checkpoint.
-        said: the archive, for the message.
+        display_name: the archive, for the message.
     Returns:
         The one that is recognised; what is recognised inside it (a part of a pipeline) does not count.
     Raises:
@@ -119,7 +119,9 @@ def checkpoint_folder(folder: Path, recognise: Callable[[Path], bool], *, said: 
         return found[0]
     if found:
         several = ", ".join(one.relative_to(folder).as_posix() for one in found)
-        raise UserError(f"{said} holds several checkpoints ({several}); unpack it and give the folder of one")
+        raise UserError(
+            f"{display_name} holds several checkpoints ({several}); unpack it and give the folder of one"
+        )
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     listed = (
         ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -127,7 +129,7 @@ def checkpoint_folder(folder: Path, recognise: Callable[[Path], bool], *, said: 
         else "no files"
     )
     raise UserError(
-        f"{said} holds no checkpoint that is known here, but {listed}; give one that holds a whole checkpoint"
+        f"{display_name} holds no checkpoint that is known here, but {listed}; give one that holds a whole checkpoint"
     )
 
 
@@ -155,14 +157,14 @@ class _Damaged(Exception):
 class _Budget:
     """How much may still be unpacked."""
 
-    def __init__(self, said: str, size: int) -> None:
-        self._said = said
+    def __init__(self, display_name: str, size: int) -> None:
+        self._display_name = display_name
         self._left = MOST_RATIO * size + MOST_BYTES_MORE
 
     def check(self, size: int, name: str) -> None:
         """Raise the sentence if ``size`` bytes more are too many."""
         if size > self._left:
-            at = f"{_shown(name)} of {self._said}" if name else self._said
+            at = f"{_shown(name)} of {self._display_name}" if name else self._display_name
             raise UserError(
                 f"{at} unpacks to more than {MOST_RATIO} times the archive's size, as weights never do; it is damaged "
                 "or a decompression bomb, get it from where it came from"
@@ -173,20 +175,22 @@ class _Budget:
         self._left -= size
 
 
-def _unpack(said: str, raw: IO[bytes], folder: Path) -> None:
+def _unpack(display_name: str, raw: IO[bytes], folder: Path) -> None:
     size = os.fstat(raw.fileno()).st_size
     head = raw.read(_BLOCK)
     raw.seek(0)
-    budget = _Budget(said, size)
+    budget = _Budget(display_name, size)
     if head.startswith((_ZIP, _EMPTY_ZIP)):
         members = _zip_members(raw, budget)
     else:
-        members = _tar_members(said, raw, head, _Budget(said, size))  # with headers and padding
+        members = _tar_members(
+            display_name, raw, head, _Budget(display_name, size)
+        )  # with headers and padding
     files: set[PurePosixPath] = set()
     shown = current = ""
     done = 0.0
     try:
-        with contextlib.closing(members), progress(f"unpacking {said} (MB)", size / 1e6) as bar:
+        with contextlib.closing(members), progress(f"unpacking {display_name} (MB)", size / 1e6) as bar:
 
             def advance() -> None:
                 nonlocal done
@@ -199,30 +203,32 @@ def _unpack(said: str, raw: IO[bytes], folder: Path) -> None:
                 current, shown = member.name, _shown(member.name)
                 if number == MOST_MEMBERS:
                     raise UserError(
-                        f"{said} holds more than {MOST_MEMBERS} members; a checkpoint is a few files, give an archive of "
+                        f"{display_name} holds more than {MOST_MEMBERS} members; a checkpoint is a few files, give an archive of "
                         "one"
                     )
-                place = _place(member, said)
+                place = _place(member, display_name)
                 if _is_litter(place):
                     continue
                 if place in files or any(parent in files for parent in place.parents):
-                    raise UserError(f"{shown} is in {said} twice; pack the checkpoint again")
+                    raise UserError(f"{shown} is in {display_name} twice; pack the checkpoint again")
                 target = folder.joinpath(*place.parts)
                 if member.kind == "folder":
-                    _make_folder(target, shown, said, folder)
+                    _make_folder(target, shown, display_name, folder)
                     continue
                 if target.is_dir():
-                    raise UserError(f"{shown} is in {said} twice; pack the checkpoint again")
+                    raise UserError(f"{shown} is in {display_name} twice; pack the checkpoint again")
                 files.add(place)
-                _make_folder(target.parent, shown, said, folder)
+                _make_folder(target.parent, shown, display_name, folder)
                 budget.check(member.size, current)
-                _copy(member, target, f"{shown} of {said}", folder, budget, advance)
+                _copy(member, target, f"{shown} of {display_name}", folder, budget, advance)
     except _Damaged as error:
-        raise UserError(f"{said} is truncated or damaged{_at(shown)} ({error}); get it again") from error
+        raise UserError(
+            f"{display_name} is truncated or damaged{_at(shown)} ({error}); get it again"
+        ) from error
     except _DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise UserError(
-            f"{said} is truncated or damaged{_at(shown)} ({_shown(reason)}); get it again"
+            f"{display_name} is truncated or damaged{_at(shown)} ({_shown(reason)}); get it again"
         ) from error
 
 
@@ -255,8 +261,8 @@ def _storing(what: str, folder: Path) -> Iterator[None]:
         raise store_error(what, folder, error) from error
 
 
-def _make_folder(target: Path, shown: str, said: str, folder: Path) -> None:
-    with _storing(f"{shown} of {said}", folder):
+def _make_folder(target: Path, shown: str, display_name: str, folder: Path) -> None:
+    with _storing(f"{shown} of {display_name}", folder):
         target.mkdir(parents=True, exist_ok=True)
 
 
@@ -270,7 +276,7 @@ def _shown(name: str) -> str:
     return name if len(name) <= 100 else f"{name[:97]}..."
 
 
-def _place(member: _Member, said: str) -> PurePosixPath:
+def _place(member: _Member, display_name: str) -> PurePosixPath:
     """Where a member belongs, relative to the folder; ``.`` is the folder itself.
 
     Raises:
@@ -295,7 +301,7 @@ def _place(member: _Member, said: str) -> PurePosixPath:
     else:
         return place
     raise UserError(
-        f"{_shown(name)} of {said} {wrong}; nothing was unpacked, pack the checkpoint's files alone"
+        f"{_shown(name)} of {display_name} {wrong}; nothing was unpacked, pack the checkpoint's files alone"
     )
 
 
@@ -372,12 +378,16 @@ class _Counted:
         return data
 
 
-def _tar_members(said: str, raw: IO[bytes], head: bytes, budget: _Budget) -> Generator[_Member, None, None]:
+def _tar_members(
+    display_name: str, raw: IO[bytes], head: bytes, budget: _Budget
+) -> Generator[_Member, None, None]:
     opened = [make(raw) for magic, make in _DECOMPRESSED.items() if head.startswith(magic)]
     stream = opened[0] if opened else raw
     first = stream.read(_BLOCK)
     if opened and len(first) == _BLOCK and not _is_tar_header(first):
-        raise UserError(f"{said} is compressed, but holds no tar; give an archive of the checkpoint's folder")
+        raise UserError(
+            f"{display_name} is compressed, but holds no tar; give an archive of the checkpoint's folder"
+        )
     stream.seek(0)
     counted = _Counted(stream, budget)
     with tarfile.open(

@@ -58,7 +58,9 @@ class Checkpoint:
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     own_tokenizer: bool = False
-    said: str = ""  # the source as the user named it, where that is not a folder: an archive, a hub id
+    display_name: str = (
+        ""  # the source as the user named it, where that is not a folder: an archive, a hub id
+    )
     keep: object = None  # what the lazy tensors need to live, such as a temporary folder
 
     def __str__(self) -> str:
@@ -67,7 +69,7 @@ class Checkpoint:
         heads = f", heads {' and '.join(self.head_names)}" if self.head_names else ""
         labels = f" ({', '.join(self.labels)})" if self.labels else ""
         return (
-            f"{self.said or self.source} ({self.format}): {len(self.tensors)} tensors, {config.num_hidden_layers} layers, hidden "
+            f"{self.display_name or self.source} ({self.format}): {len(self.tensors)} tensors, {config.num_hidden_layers} layers, hidden "
             f"size {config.hidden_size}, {config.num_attention_heads} heads, {len(self.vocabulary)} tokens, "
             f"{'uncased' if self.tokenizer.lowercase else 'cased'}{heads}{labels}"
         )
@@ -107,7 +109,7 @@ class Checkpoint:
 def say_notes(checkpoint: Checkpoint) -> None:
     """Print what was decided where the checkpoint's files leave room; for everything that uses a checkpoint."""
     for note in checkpoint.notes:
-        say(f"note: {checkpoint.said or checkpoint.source}: {note}")
+        say(f"note: {checkpoint.display_name or checkpoint.source}: {note}")
 
 
 def _equal(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
@@ -139,14 +141,14 @@ def check_vocabulary(
 def _other_size(count: int, rows: int, where: Path) -> str:
     """The sentence for a vocabulary and a model that do not fit; which file has the tokens is looked up."""
     folder, fast = where.parent, where.with_name("tokenizer.json")
-    said = f"{where if where.exists() or not fast.exists() else fast} has {count} tokens"
+    sentence = f"{where if where.exists() or not fast.exists() else fast} has {count} tokens"
     advice = "use the vocabulary the checkpoint came with"
     own = len(load_vocabulary(where)) if where.exists() else count
     if own < count:
-        said = f"{where} has {own} tokens, and the other tokenizer files in {folder} add {count - own}"
+        sentence = f"{where} has {own} tokens, and the other tokenizer files in {folder} add {count - own}"
     if own == rows < count:
         advice = "take out the added ones, or use the weights of the model that was extended for them"
-    return f"{said}, but the model's vocab_size is {rows}; {advice}"
+    return f"{sentence}, but the model's vocab_size is {rows}; {advice}"
 
 
 def check_labels(names: Any, count: int, where: Path) -> tuple[str, ...]:

@@ -69,15 +69,17 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
     if not candidates:
         check_checkpoint(source, unread=True)
         known = "; ".join(f"{name}: {formats.find(name).FILES}" for name in formats.names())
-        raise UserError(f"{found.said} holds no checkpoint that is known here; needed are, for {known}")
+        raise UserError(
+            f"{found.display_name} holds no checkpoint that is known here; needed are, for {known}"
+        )
     if len(candidates) > 1:
         several = " and ".join(formats.name_of(module) for module in candidates)
         raise UserError(
-            f"{found.said} holds checkpoints in several formats ({several}); name the weights' file to read"
+            f"{found.display_name} holds checkpoints in several formats ({several}); name the weights' file to read"
         )
     checkpoint: Checkpoint = candidates[0].read(found.directory, found.name)
-    if found.said != str(found.directory):
-        checkpoint = dataclasses.replace(checkpoint, keep=found.keep, said=found.said)
+    if found.display_name != str(found.directory):
+        checkpoint = dataclasses.replace(checkpoint, keep=found.keep, display_name=found.display_name)
     if checkpoint.config.type_vocab_size == 1:
         note = "type_vocab_size is 1: the second text of a pair has token type 0, as the first one has"
         checkpoint = dataclasses.replace(checkpoint, notes=[*checkpoint.notes, note])
@@ -154,7 +156,7 @@ def write(
         raise UserError(
             f"{dest} is there and does not hold this model in the format {to}; choose another folder, or --overwrite"
         )
-    source = Path(checkpoint.said or checkpoint.source)
+    source = Path(checkpoint.display_name or checkpoint.source)
     if there and dest.resolve() in source.resolve().parents:
         raise UserError(f"{source} lies in {dest}, which --overwrite would delete; choose another folder")
     try:

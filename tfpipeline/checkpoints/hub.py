@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfpipeline.checkpoints.selection import needed
+from tfpipeline.checkpoints.selection import select_files
 from tfpipeline.console import Step, progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_error
@@ -51,7 +51,7 @@ def fetch(source: str) -> Path:
         except (HTTPError, OSError, ValueError) as error:  # no network, no answer, one that is not JSON
             return _cached(source, repository, revision, error)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-        files = needed(sizes, where=source)
+        files = select_files(sizes, where=source)
         if not files:
             raise UserError(
                 f"{source} holds no weights of a kind that is known here; needed is model.safetensors, "
@@ -91,7 +91,7 @@ def _cached(source: str, repository: str, revision: str | None, why: Exception) 
     except LocalEntryNotFoundError as error:
         raise _unreachable(source, why) from error
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    if not needed(names, where=source):
+    if not select_files(names, where=source):
         raise _unreachable(source, why)
     if not constants.is_offline_mode():
         say(f"{source}: {_short(why)}; using the copy in the cache, {folder}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfpipeline.checkpoints.selection import needed
+from tfpipeline.checkpoints.selection import select_files
 from tfpipeline.checkpoints.temporary import store_error
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError
@@ -45,7 +45,7 @@ def fetch(source: str, folder: Path) -> str:
     with _impatient():
         path = source.rstrip("/")
         where, name, names = _list(tf, source, path)
-        files = [name] if name.endswith(_ARCHIVES) else needed(names, name, where=where)
+        files = [name] if name.endswith(_ARCHIVES) else select_files(names, name, where=where)
         if not files:
             raise UserError(
                 f"{where} holds no weights of a kind that is known here; give the folder that holds a checkpoint's files"

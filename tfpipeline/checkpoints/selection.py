@@ -20,7 +20,7 @@ _KERAS_ASSETS = "assets/tokenizer/"
 _PREFIX = "bert_model.ckpt"
 
 
-def needed(names: Iterable[str], asked: str = "", *, where: str) -> list[str]:
+def select_files(names: Iterable[str], asked: str = "", *, where: str) -> list[str]:
     """The files to fetch; none when there are no weights of a known kind.
 
     Where there are several kinds of weights, they hold the same and one is enough: the first of safetensors,

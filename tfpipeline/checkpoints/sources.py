@@ -22,13 +22,13 @@ class Located:
         directory: the folder that holds them.
         name: the file, or the prefix of a TensorFlow checkpoint, that the user named; "" when it was a folder.
         keep: holds a temporary folder alive, which is removed when this is collected; None when there is none.
-        said: the source as the user wrote it.
+        display_name: the source as the user wrote it.
     """
 
     directory: Path
     name: str
     keep: object | None
-    said: str
+    display_name: str
 
 
 def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> Located:
@@ -42,21 +42,21 @@ def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> 
     Raises:
         UserError: nothing is there, or it cannot be read, fetched or unpacked.
     """
-    said = _said(source)
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", said)
+    display_name = _display_name(source)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", display_name)
     if scheme and scheme[1] == hub.SCHEME:
-        return Located(hub.fetch(said), "", None, said)
+        return Located(hub.fetch(display_name), "", None, display_name)
     if scheme and scheme[1] != "file":
         keep = TemporaryFolder()
         try:
-            name = remote.fetch(said, keep.path)
+            name = remote.fetch(display_name, keep.path)
             if (keep.path / name).is_file() and archives.is_archive(keep.path / name):
-                return _unpacked(keep.path / name, said, recognise)
+                return _unpacked(keep.path / name, display_name, recognise)
         except BaseException:
             keep.remove()
             raise
-        return Located(keep.path, name, keep, said)
-    given = Path(said.removeprefix("file://"))
+        return Located(keep.path, name, keep, display_name)
+    given = Path(display_name.removeprefix("file://"))
     try:
         directory = given if given.is_dir() else given.parent
         there = given.exists() or given.with_name(f"{given.name}.index").exists()
@@ -66,27 +66,27 @@ def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> 
     if not there:
         raise UserError(f"{source}: no such checkpoint; give the directory that holds its files")
     if is_file and archives.is_archive(given):
-        return _unpacked(given, said, recognise)
-    return Located(directory, "" if given == directory else given.name, None, said)
+        return _unpacked(given, display_name, recognise)
+    return Located(directory, "" if given == directory else given.name, None, display_name)
 
 
-def _said(source: AnyPath) -> str:
-    said = paths.expand(source)
-    far = re.fullmatch(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", said)
+def _display_name(source: AnyPath) -> str:
+    display_name = paths.expand(source)
+    far = re.fullmatch(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", display_name)
     if isinstance(source, Path) and far and not source.exists():  # a Path makes one slash of two
         return f"{far[1]}://{far[2]}"
-    return said
+    return display_name
 
 
-def _unpacked(path: Path, said: str, recognise: Callable[[Path], bool] | None) -> Located:
+def _unpacked(path: Path, display_name: str, recognise: Callable[[Path], bool] | None) -> Located:
     keep = TemporaryFolder()
     try:
-        archives.unpack(path, keep.path, said=said)
-        directory = archives.checkpoint_folder(keep.path, recognise or _any_format, said=said)
+        archives.unpack(path, keep.path, display_name=display_name)
+        directory = archives.checkpoint_folder(keep.path, recognise or _any_format, display_name=display_name)
     except BaseException:
         keep.remove()
         raise
-    return Located(directory, "", keep, said)
+    return Located(directory, "", keep, display_name)
 
 
 def _any_format(directory: Path) -> bool:

@@ -45,7 +45,7 @@ class Ignored:
 
 
 @dataclasses.dataclass(frozen=True)
-class Placed:
+class TensorMapping:
     """A tensor of one model: both names, both shapes, and the way to and fro."""
 
     ours: str
@@ -81,7 +81,7 @@ class Table:
     tensors: Sequence[Tensor]
     ignored: Sequence[Ignored]
 
-    def place(self, config: BertConfig, heads: Collection[str] = (), labels: int = 0) -> list[Placed]:
+    def place(self, config: BertConfig, heads: Collection[str] = (), labels: int = 0) -> list[TensorMapping]:
         """The tensors of an encoder of this configuration and of these heads; ``labels`` of a classifier."""
         sizes = neutral.sizes(config, labels)
         placed = []
@@ -91,7 +91,7 @@ class Table:
                 continue
             theirs = neutral.expand(row.theirs, config)
             for ours, name in zip(neutral.expand(row.ours, config), theirs):
-                placed.append(Placed(ours, name, neutral.axes(row.ours), row.axes, sizes))
+                placed.append(TensorMapping(ours, name, neutral.axes(row.ours), row.axes, sizes))
         return placed
 
     def heads(self) -> list[str]:
@@ -117,7 +117,7 @@ class Table:
 
     def match(
         self, config: BertConfig, found: Mapping[str, Shape], where: str, heads: Collection[str] = ()
-    ) -> tuple[list[Placed], dict[str, str]]:
+    ) -> tuple[list[TensorMapping], dict[str, str]]:
         """Pair a file's tensors with a model's.
 
         Args:
@@ -160,7 +160,7 @@ class LazyTensors(Mapping[str, np.ndarray]):
         theirs: neutral name -> the file's.
     """
 
-    def __init__(self, placed: Sequence[Placed], read: Callable[[str], np.ndarray]) -> None:
+    def __init__(self, placed: Sequence[TensorMapping], read: Callable[[str], np.ndarray]) -> None:
         self._placed = {tensor.ours: tensor for tensor in placed}
         self._read = read
         self.shapes = {tensor.ours: tensor.our_shape for tensor in placed}
@@ -202,14 +202,16 @@ class Replaced(Mapping[str, np.ndarray]):
         return len(self.shapes)
 
 
-def lazy(placed: Sequence[Placed], read: Callable[[str], np.ndarray]) -> tuple[LazyTensors, LazyTensors]:
+def lazy(
+    placed: Sequence[TensorMapping], read: Callable[[str], np.ndarray]
+) -> tuple[LazyTensors, LazyTensors]:
     """The encoder's tensors and the heads'."""
     encoder = [tensor for tensor in placed if neutral.head_of(tensor.ours) is None]
     heads = [tensor for tensor in placed if neutral.head_of(tensor.ours) is not None]
     return LazyTensors(encoder, read), LazyTensors(heads, read)
 
 
-def labels_of(placed: Sequence[Placed]) -> int:
+def labels_of(placed: Sequence[TensorMapping]) -> int:
     """How many labels the classifier among these tensors has; 0 without one."""
     return next(
         (tensor.sizes["C"] for tensor in placed if neutral.head_of(tensor.ours) in neutral.CLASSIFIERS), 0

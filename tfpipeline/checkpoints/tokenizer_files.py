@@ -89,8 +89,8 @@ def _read_base(directory: Path, fast: Mapping[str, Any], notes: list[str]) -> li
         vocabulary = _vocabulary(fast["model"]["vocab"], fast_path)
         kinds.refuse_marks(vocabulary, fast_path)
         return vocabulary
-    tokens, said = read_vocabulary(path)
-    notes += said
+    tokens, found_notes = read_vocabulary(path)
+    notes += found_notes
     kinds.refuse_marks(tokens, path)
     theirs = {number: token for token, number in fast["model"]["vocab"].items()} if fast else {}
     if not all(isinstance(number, int) for number in theirs):
@@ -157,8 +157,8 @@ def _merged(
             options[str(number)] = {"content": token, "special": False, "normalized": True}
     merged["added_tokens_decoder"] = options
     outside = [token for token in added.ids if token not in pieces]
-    said = config.get(OUTSIDE, [])
-    merged[OUTSIDE] = [*outside, *said] if isinstance(said, list) else said
+    listed = config.get(OUTSIDE, [])
+    merged[OUTSIDE] = [*outside, *listed] if isinstance(listed, list) else listed
     return merged
 
 
@@ -172,15 +172,15 @@ def _flags(
 ) -> dict[str, Any]:
     """How text is normalised, under ``tokenizer_config.json``'s keys."""
     silent = {key: normalizer[theirs] for key, theirs in _FLAGS.items() if theirs in normalizer}
-    said = {key: config[key] for key in _FLAGS if key in config}
+    explicit = {key: config[key] for key in _FLAGS if key in config}
     if kinds.is_generic(kind) and silent:
         return silent
-    used = [key for key in silent if key not in said]
+    used = [key for key in silent if key not in explicit]
     if used and not has_config:
         notes.append(f"no {TOKENIZER_CONFIG}; the tokenizer's options are those of {TOKENIZER}")
     elif used:
         notes.append(f"{', '.join(used)}: those of {TOKENIZER}, as {TOKENIZER_CONFIG} does not say")
-    flags = {**silent, **said}
+    flags = {**silent, **explicit}
     if "do_lower_case" not in flags:
         lowercase = infer_lowercase(vocabulary)
         if not has_config:

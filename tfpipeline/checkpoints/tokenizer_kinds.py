@@ -97,8 +97,8 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
         or "merges" in model
     ):
         kind = model.get("type") if isinstance(model, dict) else None
-        said = f" (its model is {kind})" if kind and kind != "WordPiece" else ""
-        raise UserError(f"{path} is not a WordPiece tokenizer{said}; BERT's vocabulary is one")
+        model_kind = f" (its model is {kind})" if kind and kind != "WordPiece" else ""
+        raise UserError(f"{path} is not a WordPiece tokenizer{model_kind}; BERT's vocabulary is one")
     normalizer: Any = fast.get("normalizer")
     wrong = {
         "model.continuing_subword_prefix": model.get("continuing_subword_prefix", "##") != "##",
@@ -114,9 +114,9 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
         part: Any = fast
         for key in found[0].split("."):
             part = part.get(key)
-        said = _type(part) if isinstance(part, dict) else part
+        actual = _type(part) if isinstance(part, dict) else part
         raise UserError(
-            f"{path}: its {found[0]} is {said}, not that of BERT's tokenizer; only checkpoints with BERT's own tokenizer "
+            f"{path}: its {found[0]} is {actual}, not that of BERT's tokenizer; only checkpoints with BERT's own tokenizer "
             "can be read"
         )
     return normalizer if isinstance(normalizer, dict) else {}
@@ -149,16 +149,16 @@ def refuse_other_frames(
     if _frames(processor) == ours:
         return
     around = f"{options.cls_token} A {options.sep_token}"
-    said = (
+    sentence = (
         f"{path}: its post_processor ({_type(processor)}) does not give {around} for a text and {around} B "
         f"{options.sep_token} for a pair, with types 0 and 1, as BERT's tokenizer does"
     )
     if processor is None:
-        said = (
+        sentence = (
             f"{path} has no post_processor, so it does not put {options.cls_token} and {options.sep_token} around texts as "
             "BERT's tokenizer does"
         )
-    raise UserError(f"{said}; only checkpoints with BERT's own tokenizer can be read")
+    raise UserError(f"{sentence}; only checkpoints with BERT's own tokenizer can be read")
 
 
 def _frames(processor: Any) -> tuple[Any, Any] | None:

@@ -113,7 +113,7 @@ def _compare(
     if different:
         text, got, want = different[0]
         raise UserError(
-            f"{checkpoint.said or checkpoint.source}: {len(different)} of {len(texts)} texts get other ids here than from "
+            f"{checkpoint.display_name or checkpoint.source}: {len(different)} of {len(texts)} texts get other ids here than from "
             f"{whose} fast tokenizer in transformers; the first is {text!r}: {got} here, {want} there. If the tokenizer's "
             "files are as they were published, tfpipeline cannot read this tokenizer: report it, with the files; otherwise "
             "copy them again"
@@ -164,12 +164,12 @@ def _copied(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
             (folder / name).write_text(json.dumps(values), "utf-8")
     if (source / VOCABULARY).exists():  # without what an editor has left in it
         write_vocabulary(folder / VOCABULARY, load_vocabulary(source / VOCABULARY))
-    said = read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).exists() else {}
+    explicit = read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).exists() else {}
     options = checkpoint.tokenizer.to_dict(checkpoint.vocabulary)
     return {
         key: options[key]
         for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
-        if key not in said
+        if key not in explicit
     }
 
 

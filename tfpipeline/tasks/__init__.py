@@ -103,5 +103,5 @@ def of_checkpoint(checkpoint: Checkpoint) -> Task:
         else "is a pre-trained encoder without a task head"
     )
     raise UserError(
-        f"{checkpoint.said or checkpoint.source} {has}; fine-tune it first: tfpipeline train RUN_FILE"
+        f"{checkpoint.display_name or checkpoint.source} {has}; fine-tune it first: tfpipeline train RUN_FILE"
     )

@@ -34,7 +34,7 @@ from tfpipeline.checkpoints.files import (
     require_fields,
 )
 from tfpipeline.checkpoints.formats import huggingface
-from tfpipeline.checkpoints.table import Ignored, Placed, Table, Tensor, labels_of, lazy
+from tfpipeline.checkpoints.table import Ignored, Table, Tensor, TensorMapping, labels_of, lazy
 from tfpipeline.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
@@ -261,7 +261,7 @@ def _heads(values: dict[str, Any], path: Path) -> list[str]:
 
 
 def _labels(
-    values: dict[str, Any], path: Path, placed: Sequence[Placed], notes: list[str]
+    values: dict[str, Any], path: Path, placed: Sequence[TensorMapping], notes: list[str]
 ) -> tuple[str, ...]:
     count = labels_of(placed)
     if count and "labels" not in values:

@@ -126,8 +126,8 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     vocabulary_path = next((directory / one for one in _VOCABULARIES if (directory / one).exists()), None)
     if vocabulary_path is None:
         raise UserError(f"{directory} has no {_VOCABULARIES[0]}; save the tokenizer into the preset too")
-    vocabulary, said = read_vocabulary(vocabulary_path)
-    notes += said
+    vocabulary, found_notes = read_vocabulary(vocabulary_path)
+    notes += found_notes
     kinds.refuse_marks(vocabulary, vocabulary_path)
     tokenizer = _tokenizer(directory, vocabulary, notes)
     notes += check_vocabulary(vocabulary, tokenizer, config, vocabulary_path)
