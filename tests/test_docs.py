@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from docs import generate
+from docs import generate, generate_api
 from tfpipeline import config
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.run_config import RunConfig
@@ -17,6 +17,22 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_page_of_the_run_file_is_that_of_the_schemas():
     assert generate.PAGE.read_text("utf-8") == generate.page(), "renew it: python -m docs.generate"
+
+
+def test_the_api_page_is_that_of_the_docstrings():
+    assert generate_api.PAGE.read_text("utf-8") == generate_api.page(), "renew it: python -m docs.generate_api"
+
+
+def test_the_api_page_has_every_function_with_its_arguments_and_errors():
+    from tfpipeline.serving import client
+
+    text = generate_api.PAGE.read_text("utf-8")
+    headings = set(re.findall(r"^### `(\w+)`$", text, re.MULTILINE))
+    assert {"convert", "train", "evaluate", "export_run", "serve", "predict", "load"} <= headings
+    assert {name for name in client.__all__ if isinstance(getattr(client, name), type)} <= headings
+    convert = text.split("### `convert`")[1].split("### ")[0]
+    assert "    overwrite: bool = False,\n" in convert
+    assert "\n**Raises**\n\n- `UserError`: " in convert
 
 
 def test_every_run_file_shown_can_be_read(tmp_path):
