@@ -49,6 +49,7 @@ DEV = [
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "import-linter>=2.16,<3",
+    "griffelib>=2.4",  # reads docstrings for docs/api.md
     "types-PyYAML>=6.0.12",
 ]
 

@@ -50,6 +50,12 @@ def test_every_run_file_shown_can_be_read(tmp_path):
         assert config.load(path, RunConfig).training.learning_rate == 3e-5
 
 
+def test_the_run_file_of_the_tutorial_can_be_read(tmp_path):
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "run.yaml").write_text(shown)
+    assert config.load(tmp_path / "run.yaml", RunConfig).output == "tutorial/run"
+
+
 def test_every_run_file_shipped_can_be_read():
     shipped = sorted(ROOT.glob("examples/*/run.yaml"))
     assert shipped
@@ -76,7 +82,7 @@ def test_every_command_of_the_readme_exists():
     known = set(get_command(app).commands)
     text = "".join(
         (ROOT / page).read_text("utf-8")
-        for page in ("README.md", "docs/checkpoints.md", "docs/distributed.md")
+        for page in ("README.md", "docs/checkpoints.md", "docs/distributed.md", "docs/tutorial.md")
     )
     assert {"convert", "train", "evaluate", "export", "serve", "predict"} <= known
     assert set(re.findall(r"\$ tfpipeline (\w+)", text)) <= known
