@@ -114,7 +114,7 @@ def _docstring(definition: Any) -> Iterator[str]:
         if kind == "text":
             yield from (_markdown(section.value), "")
         elif kind in ("parameters", "attributes", "other parameters"):
-            yield from (f"**{ {'parameters': 'Args'}.get(kind, kind.capitalize())}**", "")
+            yield from (f"**{ {'parameters': 'Args'}.get(kind, kind.capitalize()) }**", "")
             yield from (f"- `{item.name}`: {_one_line(item.description)}" for item in section.value)
             yield ""
         elif kind in ("returns", "yields"):

@@ -20,7 +20,9 @@ def test_the_page_of_the_run_file_is_that_of_the_schemas():
 
 
 def test_the_api_page_is_that_of_the_docstrings():
-    assert generate_api.PAGE.read_text("utf-8") == generate_api.page(), "renew it: python -m docs.generate_api"
+    assert generate_api.PAGE.read_text("utf-8") == generate_api.page(), (
+        "renew it: python -m docs.generate_api"
+    )
 
 
 def test_the_api_page_has_every_function_with_its_arguments_and_errors():
