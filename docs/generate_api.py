@@ -56,7 +56,7 @@ def _locate(package: Any, module: str, name: str) -> Any:
 
 
 def _entry(definition: Any, name: str) -> Iterator[str]:
-    if definition is None or definition.docstring is None:
+    if definition is None:
         return
     kind = "class " if definition.is_class else ""
     yield from (f"### `{name}`", "", "```python", f"{kind}{name}{_signature(definition)}", "```", "")
@@ -105,6 +105,8 @@ def _is_method(definition: Any) -> bool:
 
 
 def _docstring(definition: Any) -> Iterator[str]:
+    if definition.docstring is None:
+        return
     # griffe wants an empty line above a section.
     text = re.sub(r"\n(?=(Args|Attributes|Returns|Yields|Raises):\n)", "\n\n", definition.docstring.value)
     options: Any = {"returns_multiple_items": False, "returns_named_value": False, "warnings": False}
