@@ -13,6 +13,8 @@ from typing import Any
 
 import griffe
 
+from tfpipeline.runtime import import_tensorflow
+
 PAGE = Path(__file__).with_name("api.md")
 
 _INTRODUCTION = """\
@@ -37,6 +39,7 @@ _MODULES = {
 
 def page() -> str:
     """The whole page."""
+    import_tensorflow()  # without its start-up lines
     package = griffe.load("tfpipeline", resolve_aliases=False, docstring_parser="google")
     lines = [_INTRODUCTION]
     for module, introduction in _MODULES.items():

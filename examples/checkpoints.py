@@ -23,9 +23,11 @@ def checkpoint(name: str) -> Path:
         UserError: the weights cannot be fetched, or the folder cannot be written.
     """
     import tfpipeline
+    from tfpipeline.runtime import import_tensorflow
 
     folder = FOLDER / name
     if not folder.is_dir():
+        import_tensorflow()  # without its start-up lines
         tfpipeline.convert(SOURCES[name](), folder, to="google")
     return folder
 
