@@ -27,7 +27,7 @@ BATCH, TOKENS = 32, 64
 
 def sample_task(name: str, folder: Path) -> tuple[Any, bool]:
     """A task as its sample's rows define it, and whether it is about two texts."""
-    from tfpipeline import config, tasks
+    from tfpipeline import config
     from tfpipeline.training.run_config import RunConfig
 
     given = yaml.safe_load((SAMPLES / f"{name}.yaml").read_text("utf-8"))
@@ -41,8 +41,8 @@ def sample_task(name: str, folder: Path) -> tuple[Any, bool]:
         "data": {"train": str(path), **given.get("data", {})},
     }
     run_config = config.resolve(settings, RunConfig, source=name)
-    kind, options = tasks.find(name), run_config.task
-    task = kind.from_examples(options, kind.read(options, run_config.data, path))
+    options = run_config.task
+    task = options.fit(options.read(run_config.data, path))
     return task, run_config.data.text_pair is not None
 
 

@@ -39,7 +39,6 @@ def rows(labels: int, count: int, part: str) -> Iterator[str]:
 
 def laid_out(task: str, labels: int, count: int, folder: Path) -> Any:
     """A run whose weights no step has changed."""
-    from tfpipeline import tasks
     from tfpipeline.text import TokenizerOptions
     from tfpipeline.training.run import create_run
     from tfpipeline.training.run_config import RunConfig
@@ -59,7 +58,7 @@ def laid_out(task: str, labels: int, count: int, folder: Path) -> Any:
     options = TokenizerOptions()
     letters = "abcdefghijklmnopqrstuvwxyz0123456789_"
     checkpoint = random_checkpoint(vocabulary_of([2 * letters], options), options, hidden=32, positions=24)
-    splits = tasks.find(task).load_splits(config.task, config.data, folder)
+    splits = config.task.load_splits(config.data, folder)
     run = create_run(config, checkpoint, splits)
     model = run.build_model(checkpoint.encoder(run.bert_config))
     run.store.save(["initial", "last", "best"], 0, model, None, {})

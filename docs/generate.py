@@ -33,7 +33,7 @@ def page() -> str:
     """The whole page."""
     parts = [_INTRODUCTION, *_section(RunConfig, "")]
     for name in tasks.names():
-        parts += _section(tasks.find(name).Options, "task", f"`task` with `name: {name}`")
+        parts += _section(tasks.find(name), "task", f"`task` with `name: {name}`")
     return "\n".join(parts) + "\n"
 
 

@@ -153,7 +153,7 @@ def _check_parity(
     if run.config.data.text_pair is not None:
         pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples)]
     answers = run.answer(model, texts, pairs)
-    near_ties = run.task.near_ties(answers, 2 * checks.TOLERANCE)
+    near_ties = run.task.scorer.near_ties(answers, 2 * checks.TOLERANCE)
     text_inputs: dict[str, Any] = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
     asked = dict.fromkeys(module.functions, text_inputs)
     if TOKENS in asked:

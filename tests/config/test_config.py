@@ -310,25 +310,20 @@ def test_imports_no_tensorflow():
 
 COLUMNS = ("text", "text_pair", "label")
 OWN_TASK = """
-from tfpipeline.config import Section
-from tfpipeline.tasks.question_answering import QuestionAnswering
+from tfpipeline.tasks import TaskOptions
 
 
-class Options(Section):
-    name: str = "{name}"
-
-
-class Own(QuestionAnswering):
-    Options = Options
+class Options(TaskOptions):
     data_defaults = {{"label": "grade"}}
 
-    @classmethod
-    def check(cls, options, data):
+    name: str = "{name}"
+
+    def check(self, data):
         if data.weight == "no":
             raise ValueError("Weights are not for this task")
 
 
-TASK = Own
+OPTIONS = Options
 """
 
 

@@ -6,7 +6,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tfpipeline import tasks
 from tfpipeline.data import read_data_file, read_examples, read_records, write_examples
 from tfpipeline.data.options import DataOptions
 from tfpipeline.data.readers.json import _FORM
@@ -224,7 +223,7 @@ def test_where_a_row_stands(tmp_path, capsys):
         assert record.source == f"{path}: {place}"
         options = DataOptions(train=str(path), text="question", text_pair="context", label="answers")
         with pytest.raises(UserError) as caught:
-            tasks.find("question_answering").read(QuestionAnsweringOptions(), options, path)
+            QuestionAnsweringOptions().read(options, path)
         assert str(caught.value).startswith(f'{path}: {place}: the answer "south" is not at 3 of the context')
     path.write_text(json.dumps([{"text": "a"}, {"text": " "}]))
     rows = read_data_file(path, DataOptions(train=str(path), label=None))

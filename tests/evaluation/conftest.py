@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests import tiny
-from tfpipeline import checkpoints, config, tasks
+from tfpipeline import checkpoints, config
 from tfpipeline.training.run import create_run
 from tfpipeline.training.run_config import RunConfig
 
@@ -16,7 +16,7 @@ def untrained(tmp_path):
     shared = [(f" {train[row][0].upper()}", train[row][1]) for row in (0, 1, 2)]
     tiny.write_csv(tmp_path / "test.csv", [*test, *shared])
     run_config = config.load(path, RunConfig)
-    splits = tasks.find("classification").load_splits(run_config.task, run_config.data)
+    splits = run_config.task.load_splits(run_config.data)
     checkpoint = checkpoints.load(run_config.checkpoint)
     run = create_run(run_config, checkpoint, splits)
     model = run.build_model(checkpoint.encoder(run.bert_config))

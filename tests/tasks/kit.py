@@ -8,26 +8,32 @@ odd: {column: cell}: what is written into other columns of rows whose text is an
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import yaml
 
 from tests import tiny
 from tfpipeline import tasks
-from tfpipeline.data import read_examples, write_examples
+from tfpipeline.data import Example, read_examples, write_examples
+from tfpipeline.data.examples import Lines
 from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
 from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.training import Run, train
+from tfpipeline.training.batching import Batching
+from tfpipeline.training.rows import read_targets
 from tfpipeline.training.scoring import score_names
 from tfpipeline.training.step import INPUTS, numeric_targets
 
@@ -40,12 +46,13 @@ ODD = ["", "  ", "good " * 4_000, "😀 ﬁ é 你好", "[MASK] [SEP] x", "\u000
 
 @dataclass
 class Trained:
-    """A task's run, its export, and texts to ask."""
+    """A task's run, its export, and texts to ask; and how often each row was parsed before the first step."""
 
     run: Run
     exported: Path
     texts: list[str]
     text_pair: list[str] | None
+    parsed: Mapping[bytes, int]
 
     @property
     def asked(self) -> dict[str, np.ndarray]:
@@ -111,10 +118,41 @@ def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **t
 
 
 def build(folder: Path, given: Mapping[str, Any]) -> Trained:
-    run = train(write_run_file(folder, given))
+    with counted_parsing() as parsed:
+        run = train(write_run_file(folder, given))
     texts = [*ODD, *(text for text, _ in tiny.texts(TEXTS - len(ODD), seed=5))]
     pairs = [*reversed(texts)] if run.config.data.text_pair is not None else None
-    return Trained(run, export_run(run, folder / "models" / "sample"), texts, pairs)
+    return Trained(run, export_run(run, folder / "models" / "sample"), texts, pairs, parsed)
+
+
+@contextlib.contextmanager
+def counted_parsing() -> Iterator[Counter[bytes]]:
+    """Counts how often each row is parsed before the first step, as if there were more rows than are kept parsed."""
+    counts: Counter[bytes] = Counter()
+    example, groups = Lines.example, Batching.groups
+
+    def counted(lines: Lines, number: int) -> Example:
+        counts[lines.line(number)] += 1
+        return example(lines, number)
+
+    def first_step(*given: Any) -> Any:
+        patch.setattr(Lines, "example", example)
+        return groups(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tfpipeline.data.examples.KEPT_BYTES", 0)
+        patch.setattr(Lines, "example", counted)
+        patch.setattr(Batching, "groups", first_step)
+        yield counts
+
+
+def check_rows_are_parsed_twice_at_most(trained: Trained) -> None:
+    """Between the data file and the first step: once to fit the task or check the row, once to tokenise it."""
+    rows = sum(len(trained.run.examples(split)) for split in ("train", "validation"))
+    assert len(trained.parsed) == rows
+    times = Counter(trained.parsed.values())
+    assert set(times) == {2, 3}
+    assert times[3] == 8  # which TensorBoard shows
 
 
 def check_records_round_trip(trained: Trained, folder: Path) -> None:
@@ -131,9 +169,9 @@ def check_records_round_trip(trained: Trained, folder: Path) -> None:
         for name in want:
             assert len(want[name]) == len(examples)
             np.testing.assert_array_equal(want[name], got[name])
-        assert run.task.weights(examples, training=True).shape == (len(examples),)
+        assert read_targets(run.task, examples, training=True)[1].shape == (len(examples),)
     options: Any = run.config.task
-    fitted = tasks.find(options.name).from_examples(options, run.examples("train")).fitted
+    fitted = options.fit(run.examples("train")).fitted
     assert fitted == run.task.fitted
 
 
@@ -189,12 +227,12 @@ def check_scores(trained: Trained) -> None:
     """Metrics, report and baseline agree on what answers look like."""
     run = trained.run
     report = evaluate(run)
-    assert report.metric == run.task.best_metric
+    assert report.metric == run.task.scorer.best_metric
     for entry in report.entries:
         assert np.isfinite(list(entry.scores.values())).all()
-        assert run.task.best_metric in entry.scores
+        assert run.task.scorer.best_metric in entry.scores
         assert entry.table.strip()
-    assert run.task.lower_is_better <= set(report.entries[-1].scores)
+    assert run.task.scorer.lower_is_better <= set(report.entries[-1].scores)
     assert report.text()
     assert (run.path / "report.md").exists()
 

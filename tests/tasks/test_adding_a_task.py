@@ -47,13 +47,14 @@ def trained(package, tmp_path_factory):
     return kit.build(tmp_path_factory.mktemp("run"), {**yaml.safe_load(block("yaml")), "rows": ROWS})
 
 
-def test_it_is_about_sixty_lines():
+def test_it_is_about_forty_lines():
     lines = [line for line in block("python").splitlines() if line.strip()]
-    assert 45 <= len(lines) <= 65
+    assert 35 <= len(lines) <= 45
 
 
 def test_it_holds_the_contract(trained, tmp_path):
     kit.check_records_round_trip(trained, tmp_path)
+    kit.check_rows_are_parsed_twice_at_most(trained)
     kit.check_batch_is_singles(trained)
     kit.check_losses(trained)
     kit.check_scores(trained)
@@ -63,7 +64,7 @@ def test_it_holds_the_contract(trained, tmp_path):
 def test_its_loss_and_answers_by_hand(package):
     import tensorflow as tf
 
-    task = tasks.find("my_tasks.ordinal")(tasks.find("my_tasks.ordinal").Options(grades=3))
+    task = tasks.find("my_tasks.ordinal")(grades=3).fit([])
     outputs = {"logits": tf.constant([[np.log(3.0), -np.log(3.0)]], tf.float32)}  # above 1: 3/4, above 2: 1/4
     loss = task.loss(outputs, {"grade": tf.constant([2])})
     np.testing.assert_allclose(loss, [-2 * np.log(0.75)], rtol=1e-6)

@@ -15,6 +15,6 @@ def test_every_task_is_measured(tmp_path, capsys):
     checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint")
     decode.main(["--checkpoint", str(checkpoint), "--rounds", "1", "--tokens", "8"])
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert [line["task"] for line in found] == tasks.names()
+    assert [line["task"] for line in found] == list(tasks.names())
     for line in found:
         assert line["share"] == pytest.approx(line["milliseconds"] / line["model_milliseconds"], rel=0.02)

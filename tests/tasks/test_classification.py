@@ -48,21 +48,19 @@ def test_two_labels_are_ranked_where_32_bits_are_saturated():
         name: tensor.numpy() for name, tensor in own.scored_predictions({"logits": logits}, {}).items()
     }
     assert answers.keys() == {"probabilities"}  # the names of many labels beside each row would be much
-    assert own.metrics(answers, {"label": np.array([0, 0, 1, 1])}, np.ones(4))["roc_auc"] == 1
+    assert own.scorer.metrics(answers, {"label": np.array([0, 0, 1, 1])}, np.ones(4))["roc_auc"] == 1
 
 
 def test_labels_are_learnt_sorted_and_kept(tmp_path):
-    learnt = Classification.from_examples(ClassificationOptions(), examples("b", "a", "b", "ü"))
+    learnt = ClassificationOptions().fit(examples("b", "a", "b", "ü"))
     assert learnt.labels == ("a", "b", "ü")
     learnt.save(tmp_path)
-    assert Classification.load(ClassificationOptions(), tmp_path).labels == ("a", "b", "ü")
+    assert ClassificationOptions().load(tmp_path).labels == ("a", "b", "ü")
     assert learnt.targets(examples("ü", "a"))["label"].tolist() == [2, 0]
 
 
 def test_given_labels_keep_their_order():
-    assert Classification.from_examples(
-        ClassificationOptions(labels=["b", "a"]), examples("a", "b")
-    ).labels == ("b", "a")
+    assert ClassificationOptions(labels=["b", "a"]).fit(examples("a", "b")).labels == ("b", "a")
 
 
 @pytest.mark.parametrize(
@@ -81,12 +79,12 @@ def test_given_labels_keep_their_order():
 )
 def test_bad_labels(labels, rows, message):
     with pytest.raises(UserError, match=message):
-        Classification.from_examples(ClassificationOptions(labels=labels), examples(*rows))
+        ClassificationOptions(labels=labels).fit(examples(*rows))
 
 
 def test_mistakes_worst_first():
     answers = {"probabilities": np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]])}
-    found = Classification(ClassificationOptions(), ["a", "b"]).mistakes(
+    found = Classification(ClassificationOptions(), ["a", "b"]).scorer.mistakes(
         answers, {"label": np.array([1, 1, 1])}
     )
     assert found == [(1, "b", "a"), (0, "b", "a")]
@@ -94,7 +92,7 @@ def test_mistakes_worst_first():
 
 def test_the_baseline_keeps_the_order_of_labels():
     train = [Example(text, label=label) for text, label in [("good day", "b"), ("bad day", "a")] * 5]
-    name, answers = Classification(ClassificationOptions(), ["b", "a"]).baseline(
+    name, answers = Classification(ClassificationOptions(), ["b", "a"]).scorer.baseline(
         train, [Example("good good"), Example("bad")]
     )
     assert name == "TF-IDF + logistic regression"
@@ -103,18 +101,18 @@ def test_the_baseline_keeps_the_order_of_labels():
 
 def test_nearly_equal_probabilities_are_close_calls():
     answers = {"probabilities": np.array([[0.3, 0.3, 0.4], [0.1, 0.45, 0.45]])}
-    assert task().near_ties(answers, 2e-5).tolist() == [False, True]
+    assert task().scorer.near_ties(answers, 2e-5).tolist() == [False, True]
 
 
 def test_one_label_in_two_spellings():
     with pytest.raises(UserError) as caught:
-        Classification.from_examples(ClassificationOptions(), examples("Good", "bad", "good"))
+        ClassificationOptions().fit(examples("Good", "bad", "good"))
     assert str(caught.value) == (
         'rows.csv:4: the label "good" differs from "Good" (rows.csv:2) only in case or white space; use one '
         "spelling, or name both in task.labels if they are different labels"
     )
     options = ClassificationOptions(labels=["Good", "bad", "good"])
-    assert Classification.from_examples(options, examples("Good", "bad", "good")).labels == (
+    assert options.fit(examples("Good", "bad", "good")).labels == (
         "Good",
         "bad",
         "good",
@@ -124,16 +122,16 @@ def test_one_label_in_two_spellings():
 @pytest.mark.parametrize("label", ["a\nb", "a\rb", "a\u2028b", "a\x85b"])
 def test_labels_with_line_breaks(label):
     with pytest.raises(UserError, match=r"rows.csv:2: the label .* a line break in it; rename it"):
-        Classification.from_examples(ClassificationOptions(), examples(label, "c"))
+        ClassificationOptions().fit(examples(label, "c"))
 
 
 def test_a_label_of_one_row_is_said(capfd):
-    Classification.from_examples(ClassificationOptions(), examples("a", "b", "a"))
+    ClassificationOptions().fit(examples("a", "b", "a"))
     assert 'warning: only one training row has the label "b" (rows.csv:3)' in capfd.readouterr().err
 
 
 def test_a_label_that_training_lacks():
-    learnt = Classification.from_examples(ClassificationOptions(), examples("aa", "bb", "aa", "bb"))
+    learnt = ClassificationOptions().fit(examples("aa", "bb", "aa", "bb"))
     with pytest.raises(UserError) as caught:
         learnt.targets(examples("cc"))
     assert str(caught.value) == 'rows.csv:2: unknown label "cc", which no training row has; known: aa, bb'
@@ -153,31 +151,29 @@ def test_a_label_that_training_lacks():
 )  # fmt: skip
 def test_one_value_in_two_spellings(labels, message):
     with pytest.raises(UserError) as caught:
-        Classification.from_examples(ClassificationOptions(), examples(*labels))
+        ClassificationOptions().fit(examples(*labels))
     assert str(caught.value).startswith(message)
     named = ClassificationOptions(labels=labels)
-    assert Classification.from_examples(named, examples(*labels)).labels == tuple(labels)
+    assert named.fit(examples(*labels)).labels == tuple(labels)
 
 
 @pytest.mark.parametrize(
     "labels", [["true", "false"], ["1.0", "2.0"], ["nan", "deu"], ["new york", "newyork"]]
 )
 def test_values_that_differ(labels):
-    assert Classification.from_examples(ClassificationOptions(), examples(*labels)).labels == tuple(
-        sorted(labels)
-    )
+    assert ClassificationOptions().fit(examples(*labels)).labels == tuple(sorted(labels))
 
 
 def test_the_same_value_is_what_was_meant():
-    learnt = Classification.from_examples(ClassificationOptions(), examples("0", "1", "12"))
+    learnt = ClassificationOptions().fit(examples("0", "1", "12"))
     with pytest.raises(UserError, match=r'unknown label "1\.0", which no training row has; did you mean "1"'):
         learnt.targets(examples("1.0"))
 
 
 def test_each_row_is_looked_at():
     options, (row,) = ClassificationOptions(labels=["a", "b"]), examples("a")
-    assert Classification.preprocess(options, row) is row
+    assert options.preprocess(row) is row
     for labels, message in ((None, "has no label"), ("c", 'unknown label "c"')):
         with pytest.raises(UserError, match=message):
-            Classification.preprocess(options, examples(labels)[0])
-    assert Classification.preprocess(ClassificationOptions(), examples("c")[0]).label == "c"
+            options.preprocess(examples(labels)[0])
+    assert ClassificationOptions().preprocess(examples("c")[0]).label == "c"

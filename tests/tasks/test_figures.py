@@ -66,7 +66,7 @@ def test_a_plot_has_40_labels_at_most(labels, tmp_path):
     truth = np.arange(labels)
     answered = np.where(truth % 2 == 0, truth, truth - 1)  # each odd one is taken for its neighbour
     answers = {"probabilities": np.eye(labels, dtype=np.float32)[answered]}
-    figure = own.figures(answers, {"label": truth})["confusion"]
+    figure = own.scorer.figures(answers, {"label": truth})["confusion"]
     ticks, cells = drawn(figure, tmp_path)
     assert ticks == [f"label {index}" for index in range(40)]
     assert len(cells) == 40

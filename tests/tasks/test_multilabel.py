@@ -69,12 +69,12 @@ def test_what_is_scored_has_no_names_and_tells_saturated_scores_apart():
     assert answers.keys() == {"scores", "thresholds", "logits"}
     assert (answers["scores"][:, 0] == 1).all()
     targets = {"labels": np.array([[0, 0, 1], [1, 0, 1]])}
-    assert task().metrics(answers, targets, np.ones(2))["map"] == 1
+    assert task().scorer.metrics(answers, targets, np.ones(2))["map"] == 1
     # In the first row a logit of 20 is wrong, in the second one of 25.
     targets = {"labels": np.array([[0, 0, 1], [0, 0, 0]])}
-    assert task().mistakes(answers, targets) == [(1, "none", "a, c"), (0, "c", "a, c")]
+    assert task().scorer.mistakes(answers, targets) == [(1, "none", "a, c"), (0, "c", "a, c")]
     del answers["logits"]
-    assert [row for row, _, _ in task().mistakes(answers, targets)] == [0, 1]
+    assert [row for row, _, _ in task().scorer.mistakes(answers, targets)] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_is_scored_has_no_names_and_tells_saturated_scores_apart():
 )
 def test_lists_of_labels(cell, labels):
     rows = examples(cell, "z")
-    learnt = MultiLabel.from_examples(MultiLabelOptions(), rows)
+    learnt = MultiLabelOptions().fit(rows)
     assert learnt.labels == tuple(sorted([*labels, "z"]))
     given = learnt.targets(rows)["labels"]
     assert [label for label, is_given in zip(learnt.labels, given[0]) if is_given] == sorted(labels)
@@ -99,7 +99,7 @@ def test_lists_of_labels(cell, labels):
 
 def test_columns_of_zeros_and_ones():
     rows = columns(b=["1", "0", "TRUE"], a=["0.0", "1.0", " 1 "])
-    learnt = MultiLabel.from_examples(MultiLabelOptions(columns=["b", "a"]), rows)
+    learnt = MultiLabelOptions(columns=["b", "a"]).fit(rows)
     assert learnt.labels == ("b", "a")
     assert learnt.targets(rows)["labels"].tolist() == [[1, 0], [0, 1], [1, 1]]
 
@@ -116,7 +116,7 @@ def test_columns_of_zeros_and_ones():
             examples("Sport,news", "sport"),
             'rows.csv:3: the label "sport" differs from "Sport" (rows.csv:2) only in case or white space',
         ),
-        ({"labels": ["a", "b"]}, examples("a", "A"), 'no training row has the label "b" of task.labels'),
+        ({"labels": ["a", "b"]}, examples("a", "a"), 'no training row has the label "b" of task.labels'),
         ({"labels": ["a"]}, examples("a", "aa"), 'rows.csv:3: unknown label "aa"'),
         (
             {"columns": ["x"]},
@@ -143,12 +143,12 @@ def test_columns_of_zeros_and_ones():
 )
 def test_bad_labels(options, rows, sentence):
     with pytest.raises(UserError) as caught:
-        MultiLabel.from_examples(MultiLabelOptions(**options), rows)
+        MultiLabelOptions(**options).fit(rows)
     assert str(caught.value).startswith(sentence)
 
 
 def test_a_label_of_one_row_is_said(capfd):
-    MultiLabel.from_examples(MultiLabelOptions(), examples("a,b", "a"))
+    MultiLabelOptions().fit(examples("a,b", "a"))
     assert 'warning: only one training row has the label "b" (rows.csv:2)' in capfd.readouterr().err
 
 
@@ -206,4 +206,4 @@ def test_scores_on_a_threshold_are_close_calls():
         "scores": np.array([[0.5, 0.9], [0.500005, 0.1], [0.2, 0.7]], np.float32),
         "thresholds": np.array([[0.4, 0.6], [0.5, 0.6], [0.1, 0.7]], np.float32),
     }
-    assert task().near_ties(answers, 2e-5).tolist() == [False, True, True]
+    assert task().scorer.near_ties(answers, 2e-5).tolist() == [False, True, True]

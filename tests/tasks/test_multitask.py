@@ -10,8 +10,8 @@ from tests.tasks import kit
 from tfpipeline import config
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
-from tfpipeline.tasks.multitask import Multitask
 from tfpipeline.training import RunConfig, train
+from tfpipeline.training.rows import read_targets
 
 HEADS = {"mood": {"name": "classification"}, "stars": {"name": "regression"}}
 
@@ -37,7 +37,7 @@ ROWS = rows(("good", "1"), ("bad", ""), ("", "3"), ("good", ""))
 
 
 def test_gaps_train_nothing():
-    task = Multitask.from_examples(options(weights={"stars": 0.5}), ROWS)
+    task = options(weights={"stars": 0.5}).fit(ROWS)
     assert task.fitted == {"mood": ["bad", "good"], "stars": {"mean": 2.0, "scale": 1.0}}
     targets = task.targets(ROWS)
     assert targets["mood/share"].tolist() == [1, 1, 0, 1]
@@ -56,7 +56,7 @@ def test_gaps_train_nothing():
 
 
 def test_a_gap_gives_no_gradient():
-    task = Multitask.from_examples(options(), ROWS)
+    task = options().fit(ROWS)
     targets = {name: tf.constant(array) for name, array in task.targets(ROWS).items()}
     logits = tf.Variable(np.ones((4, 2), np.float32))
     stars = tf.Variable(np.full((4, 1), 1e30, np.float32))
@@ -71,34 +71,37 @@ def test_a_gap_gives_no_gradient():
 def test_classes_are_balanced_within_their_head():
     heads = {"mood": {"name": "classification", "class_weights": "balanced"}, "stars": "regression"}
     rows_ = [dataclasses.replace(row, weight=weight) for row, weight in zip(ROWS, (2.0, 1.0, 1.0, 0.0))]
-    task = Multitask.from_examples(options(heads), rows_)
+    task = options(heads).fit(rows_)
     # good weighs 2, bad 1, so a row of good counts 3/4 and one of bad 3/2; rows' own weights are the loop's.
-    assert task.targets(rows_, training=True)["mood/share"].tolist() == [0.75, 1.5, 0, 0]
-    assert task.targets(rows_)["mood/share"].tolist() == [1, 1, 0, 1]
-    assert task.weights(rows_, training=True).tolist() == [2, 1, 1, 0]
+    targets, weights = read_targets(task, rows_, training=True)
+    assert targets["mood/share"].tolist() == [0.75, 1.5, 0, 0]
+    assert weights.tolist() == [2, 1, 1, 0]
+    targets, weights = read_targets(task, rows_)
+    assert targets["mood/share"].tolist() == [1, 1, 0, 1]
+    assert weights.tolist() == [2, 1, 1, 0]
 
 
 def test_scores_are_the_heads_own():
-    task = Multitask.from_examples(options(), ROWS)
+    task = options().fit(ROWS)
     answers = {
         "mood/probabilities": np.array([[0.2, 0.8], [0.4, 0.6], [0.5, 0.5], [0.1, 0.9]]),
         "stars/value": np.array([1.0, 0.0, 3.0, 0.0]),
     }
-    scores = task.metrics(answers, task.targets(ROWS), np.ones(4))
+    scores = task.scorer.metrics(answers, task.targets(ROWS), np.ones(4))
     assert scores["mood/accuracy"] == pytest.approx(2 / 3)
     assert (scores["stars/pearson"], scores["stars/rmse"]) == (pytest.approx(1.0), 0.0)
     assert scores["mean"] == pytest.approx((2 / 3 + 1) / 2)
-    assert task.lower_is_better == {"mood/expected_calibration_error", "stars/rmse", "stars/mae"}
-    report = task.report(answers, task.targets(ROWS), np.ones(4))
+    assert task.scorer.lower_is_better == {"mood/expected_calibration_error", "stars/rmse", "stars/mae"}
+    report = task.scorer.report(answers, task.targets(ROWS), np.ones(4))
     assert "mood (3 rows)" in report
     assert "stars (2 rows)" in report
-    assert task.mistakes(answers, task.targets(ROWS))[0] == (1, "mood: bad", "good")
+    assert task.scorer.mistakes(answers, task.targets(ROWS))[0] == (1, "mood: bad", "good")
     # Rows that fill one head only are scored for that one.
-    only = task.metrics(answers, {**task.targets(ROWS), "stars/share": np.zeros(4)}, np.ones(4))
+    only = task.scorer.metrics(answers, {**task.targets(ROWS), "stars/share": np.zeros(4)}, np.ones(4))
     assert "stars/pearson" not in only
     assert only["mean"] == only["mood/accuracy"]
     with pytest.raises(UserError, match="nothing to score: no row has a label for one of the heads"):
-        task.metrics(answers, task.targets(ROWS), np.zeros(4))
+        task.scorer.metrics(answers, task.targets(ROWS), np.zeros(4))
 
 
 @pytest.mark.parametrize(
@@ -124,32 +127,29 @@ def test_scores_are_the_heads_own():
 )
 def test_bad_rows(changes, examples, sentence):
     with pytest.raises(UserError) as caught:
-        Multitask.from_examples(options(**changes), examples)
+        options(**changes).fit(examples)
     assert str(caught.value).startswith(sentence)
 
 
 def test_a_row_of_gaps_alone_is_left_out(capfd):
     found = [*ROWS, *rows(("", " "))]
-    task = Multitask.from_examples(options(), found)
+    task = options().fit(found)
     said = capfd.readouterr().err
     assert (
         "warning: 1 of 5 training rows has a label for none of the heads (mood, stars), rows.csv:2; it is left out"
         in said
     )
-    assert (
-        task.weights(found, training=True).tolist()
-        == task.weights(found, training=False).tolist()
-        == [1, 1, 1, 1, 0]
-    )
+    for training in (True, False):
+        assert read_targets(task, found, training=training)[1].tolist() == [1, 1, 1, 1, 0]
 
 
 def test_a_heads_options_are_called_as_they_are_in_the_run_file():
     with pytest.raises(UserError, match=r"or name both in task\.heads\.mood\.labels if"):
-        Multitask.from_examples(options(), rows(("1", "1"), ("1.0", "2"), ("0", "3")))
+        options().fit(rows(("1", "1"), ("1.0", "2"), ("0", "3")))
 
 
 def test_errors_of_other_rows_name_the_head():
-    task = Multitask.from_examples(options(), ROWS)
+    task = options().fit(ROWS)
     with pytest.raises(UserError) as caught:
         task.targets(rows(("", "x")))
     assert str(caught.value).startswith('head "stars": rows.csv:2: the label "x" is no finite number')

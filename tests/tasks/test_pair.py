@@ -8,7 +8,7 @@ from tfpipeline.data import Example
 from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
 from tfpipeline.tasks.classification import Classification
-from tfpipeline.tasks.pair import Pair, PairOptions
+from tfpipeline.tasks.pair import PairOptions
 from tfpipeline.tasks.regression import Regression
 from tfpipeline.training import RunConfig, train
 
@@ -27,14 +27,14 @@ def resolved(task, **data):
 def test_the_answer_is_another_tasks(tmp_path):
     options = resolved({"name": "pair", "answer": "regression"})
     examples = rows(("a", "b", "1"), ("c", "d", "2"))
-    task = Pair.from_examples(options, examples)
+    task = options.fit(examples)
     assert type(task) is Regression
     task.save(tmp_path)
-    assert Pair.load(options, tmp_path).fitted == task.fitted
-    assert type(Pair.from_examples(PairOptions(), rows(("a", "b", "x"), ("c", "d", "y")))) is Classification
+    assert options.load(tmp_path).fitted == task.fitted
+    assert type(PairOptions().fit(rows(("a", "b", "x"), ("c", "d", "y")))) is Classification
     section = {"name": "pair", "answer": {"name": "multilabel", "columns": ["x", "y"]}}
-    assert Pair.columns(resolved(section)) == ["x", "y"]
-    assert tasks.find("pair") is Pair
+    assert resolved(section).target_columns() == ["x", "y"]
+    assert tasks.find("pair") is PairOptions
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_a_row_without_a_second_text(tmp_path, second):
     whole.write_text("text,second,label\n" + "a,b,x\nc,d,y\n" * 10)
     path.write_text(f"text,second,label\na,b,x\nc,{second},y\n")
     data = DataOptions(train=str(whole), validation=str(path), text_pair="second")
-    for read in (Pair.load_splits, lambda *given: Pair.read(*given, path)):
+    for read in (PairOptions().load_splits, lambda data: PairOptions().read(data, path)):
         with pytest.raises(
             UserError, match=r"rows.csv:3: the row has no second text; complete it or remove it$"
         ):
-            read(PairOptions(), data)
+            read(data)
 
 
 def test_both_texts_are_read(tmp_path):
@@ -96,12 +96,9 @@ def test_both_texts_are_read(tmp_path):
 def test_the_answers_options_are_called_as_they_are_in_the_run_file():
     examples = rows(("a", "b", "1"), ("c", "d", "1.0"), ("e", "f", "0"))
     with pytest.raises(UserError, match=r"or name both in task\.answer\.labels if") as caught:
-        Pair.from_examples(PairOptions(), examples)
+        PairOptions().fit(examples)
     assert "task.labels" not in str(caught.value)
     with pytest.raises(UserError, match=r'no training row has the label "2" of task\.answer\.labels'):
-        Pair.from_examples(
-            resolved(
-                {"name": "pair", "answer": {"name": "classification", "labels": ["1", "1.0", "0", "2"]}}
-            ),
-            examples,
-        )
+        resolved(
+            {"name": "pair", "answer": {"name": "classification", "labels": ["1", "1.0", "0", "2"]}}
+        ).fit(examples)

@@ -24,7 +24,7 @@ from tests import tiny
 from tests.tasks import kit
 from tests.text.characters import edges
 from tests.training.test_train import At, interrupt
-from tfpipeline import checkpoints, config, tasks
+from tfpipeline import checkpoints, config
 from tfpipeline.data import Example
 from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
@@ -40,6 +40,7 @@ from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
 from tfpipeline.training import Interrupted, Run, RunConfig, batching, train
 from tfpipeline.training.batching import Split
 from tfpipeline.training.inference import Inference
+from tfpipeline.training.rows import read_targets
 from tfpipeline.training.run import create_run, policy
 
 CONTEXT = "the food was good , and very bad film"
@@ -50,7 +51,7 @@ def row(context, *answers, question="the film"):
     """A row as it is kept, of answers (start, text)."""
     cell = {"text": [text for _, text in answers], "answer_start": [start for start, _ in answers]}
     raw = Example(question, context, json.dumps(cell), file="rows.csv", line=2)
-    return QuestionAnswering.preprocess(QuestionAnsweringOptions(), raw)
+    return QuestionAnsweringOptions().preprocess(raw)
 
 
 def task(no_answer=True, **options):
@@ -130,9 +131,7 @@ def write(path, form):
 
 def read(path, options=None, **data):
     options = options or QuestionAnsweringOptions()
-    return tasks.find("question_answering").read(
-        options, DataOptions(**{"train": str(path), **SQUAD, **data}), path
-    )
+    return options.read(DataOptions(**{"train": str(path), **SQUAD, **data}), path)
 
 
 def kept(rows):
@@ -151,7 +150,7 @@ def test_every_form_gives_the_same_rows(tmp_path, form):
     assert task().targets(rows, training=True) == {}
     # What is prepared once is as it was when it is read again.
     assert [json.loads(one.label) for one in rows[:1]] == [{"answers": [[13, "good"]]}]
-    assert [QuestionAnswering.strata(QuestionAnsweringOptions(), one) for one in rows] == [
+    assert [QuestionAnsweringOptions().strata(one) for one in rows] == [
         ("answer",), ("answer",), ("none",), ("answer",), ("none",)
     ]  # fmt: skip
 
@@ -201,7 +200,7 @@ def test_other_columns_and_weights(tmp_path):
     path.write_text("q,passage,a,w\nx,so good,good,2\ny,so bad,,0.5\n")
     rows = read(path, text="q", text_pair="passage", label="a", weight="w")
     assert kept(rows) == [("x", "so good", [(3, "good")]), ("y", "so bad", [])]
-    assert task().weights(rows, training=True).tolist() == [2, 0.5]
+    assert read_targets(task(), rows, training=True)[1].tolist() == [2, 0.5]
 
 
 def answers(*texts, starts=None):
@@ -385,9 +384,9 @@ def test_settings_that_make_no_sense(section, data, sentence):
 
 def test_a_context_is_needed():
     with pytest.raises(UserError, match=r"^rows.csv:2: the row has no context; complete it or remove it$"):
-        QuestionAnswering.preprocess(QuestionAnsweringOptions(), Example("q", file="rows.csv", line=2))
+        QuestionAnsweringOptions().preprocess(Example("q", file="rows.csv", line=2))
     with pytest.raises(UserError, match="no training row has an answer; check the column of the answers"):
-        QuestionAnswering.from_examples(QuestionAnsweringOptions(), [row(CONTEXT)] * 3)
+        QuestionAnsweringOptions().fit([row(CONTEXT)] * 3)
 
 
 def test_whether_there_may_be_no_answer_is_learnt():
@@ -398,7 +397,7 @@ def test_whether_there_may_be_no_answer_is_learnt():
         (True, [some, some], True),
         (False, [some, none], False),
     ]:
-        learnt = QuestionAnswering.from_examples(QuestionAnsweringOptions(no_answer=option), rows)
+        learnt = QuestionAnsweringOptions(no_answer=option).fit(rows)
         assert learnt.may_be_none is want
         assert learnt.fitted == {"no_answer": want}
 
@@ -944,16 +943,16 @@ def test_metrics_are_the_official_ones_of_the_decoded_answers():
     truth = gold(("good film.", "y"), ("é",), (), ("food",))
     weights = np.array([1, 2, 1, 0.5], np.float32)
     texts = ["the Good film", "bad é", "", ""]
-    assert task().metrics(answered, truth, weights) == official.compute(
+    assert task().scorer.metrics(answered, truth, weights) == official.compute(
         texts, truth["gold"].tolist(), weights
     )
-    scores = task().metrics(answered, truth, weights)
+    scores = task().scorer.metrics(answered, truth, weights)
     # Exact: the first and the third; F1 of the second is 2/3.
     assert scores["exact_match"] == pytest.approx(2 / 4.5)
     assert scores["f1"] == pytest.approx((1 + 2 * 2 / 3 + 1) / 4.5)
     assert scores["no_answer_accuracy"] == 1
     assert scores["has_answer_f1"] == pytest.approx((1 + 4 / 3) / 3.5)
-    table = task().report(answered, truth, weights)
+    table = task().scorer.report(answered, truth, weights)
     assert table == official.report(texts, truth["gold"].tolist(), weights)
     assert "0.4444" in table
 
@@ -961,12 +960,12 @@ def test_metrics_are_the_official_ones_of_the_decoded_answers():
 def test_mistakes_are_the_surest_first():
     answered = decoded("good", "food", "bad", "é", no_answer=[0, 0, 0.9, 0], scores=[0.9, 0.2, 0.7, 0.4])
     truth = gold(("good",), ("film", "the film"), ("bad",), ())
-    assert task().mistakes(answered, truth) == [
+    assert task().scorer.mistakes(answered, truth) == [
         (2, "bad", "none"),
         (3, "none", "é"),
         (1, "film / the film", "food"),
     ]
-    assert task().mistakes(decoded("The good!"), gold(("good",))) == []
+    assert task().scorer.mistakes(decoded("The good!"), gold(("good",))) == []
 
 
 def test_ties_and_answers_on_the_threshold_are_close_calls():
@@ -988,7 +987,16 @@ def test_ties_and_answers_on_the_threshold_are_close_calls():
     no_answer = np.array([0.2, 0.2, 0.2, 0.500005, 0.2, 1.0, 0.2, 0.2], np.float32)
     answered = {"scores": scores, "starts": np.zeros_like(ends), "ends": ends}
     answered.update(no_answer=no_answer, threshold=np.full(8, 0.5, np.float32))
-    assert task().near_ties(answered, 2e-5).tolist() == [False, True, True, True, False, False, False, True]
+    assert task().scorer.near_ties(answered, 2e-5).tolist() == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 @settings(max_examples=25)
@@ -1009,7 +1017,7 @@ def test_what_is_no_close_call_does_not_hang_on_rounding(batch, span, none, seed
     }
     found = decode(asked, outputs, batch)
     again = decode(asked, {**shaken, "threshold": outputs["threshold"]}, batch)
-    firm = ~asked.near_ties(found, 2e-5)
+    firm = ~asked.scorer.near_ties(found, 2e-5)
     assert firm[2]
     for name in ("answer", "start", "end", "answers", "starts", "ends"):
         np.testing.assert_array_equal(found[name][firm], again[name][firm], err_msg=name)
@@ -1029,7 +1037,7 @@ def test_tuned_answers_are_those_of_the_graph_with_that_threshold(batch, scale, 
     truth = gold(*[() if random.random() < 0.5 or not text else (text,) for text in best])
     weights = random.uniform(0.5, 2, len(best)).astype(np.float32)
     head = SimpleNamespace(threshold=tf.Variable(np.float32(before)))
-    tuned = asked.tune(head, found, truth, weights)
+    tuned = asked.scorer.tune(head, found, truth, weights)
 
     want = official.tune_threshold(best, found["no_answer"], truth["gold"].tolist(), weights)
     assert head.threshold.numpy() == np.float32(want)
@@ -1046,7 +1054,7 @@ def test_tuned_answers_are_those_of_the_graph_with_that_threshold(batch, scale, 
     np.testing.assert_allclose(tuned["score"][known], graph["score"][known], rtol=1e-4, atol=1e-30)
     assert ((tuned["score"] >= 0) & (tuned["score"] <= 1)).all()
     # And no other threshold would have been better.
-    scores = asked.metrics(tuned, truth, weights)
+    scores = asked.scorer.metrics(tuned, truth, weights)
     for other in np.linspace(0, 1, 21):
         texts = ["" if none > other else text for none, text in zip(found["no_answer"], best)]
         assert official.compute(texts, truth["gold"].tolist(), weights)["f1"] <= scores["f1"] + 1e-6
@@ -1058,13 +1066,13 @@ def test_a_threshold_by_hand():
     truth, asked = gold(("good",), ()), task(no_answer_threshold="tuned")
     for weights, threshold, want in (([3, 1], 0.9, [b"good", b"food"]), ([1, 3], 0.35, [b"", b""])):
         head = SimpleNamespace(threshold=tf.Variable(0.5))
-        tuned = asked.tune(head, answered, truth, np.array(weights, np.float32))
+        tuned = asked.scorer.tune(head, answered, truth, np.array(weights, np.float32))
         assert head.threshold.numpy() == pytest.approx(threshold)
         assert tuned["answer"].tolist() == want
         assert tuned["start"].tolist() == [0, 0] if want[0] else [-1, -1]
     # A probability that is 1 within rounding beside a part that was answered all the same.
     answered = decoded("good", no_answer=[1.0], threshold=1.0, scores=[0.5])
-    tuned = asked.tune(
+    tuned = asked.scorer.tune(
         SimpleNamespace(threshold=tf.Variable(1.0)), answered, gold(()), np.ones(1, np.float32)
     )
     assert (tuned["answer"].tolist(), tuned["score"].tolist()) == ([b""], [1])
@@ -1075,7 +1083,7 @@ def test_a_threshold_is_tuned_only_where_it_is_asked_for(batch):
     head = SimpleNamespace(threshold=tf.Variable(0.25))
     truth, weights = gold(*[("x",)] * 5), np.ones(5, np.float32)
     for asked in (task(), task(no_answer_threshold=0.3), task(False, no_answer_threshold="tuned")):
-        assert asked.tune(head, found, truth, weights) is found
+        assert asked.scorer.tune(head, found, truth, weights) is found
     assert head.threshold.numpy() == 0.25
 
 
@@ -1365,7 +1373,7 @@ def training(folder, rows, text, section=None, weights=None):
     """Lay out a run on such rows, and read its training split."""
     options = run_file(folder, text, section, rows=8)
     write_rows(folder / "train.jsonl", rows)
-    splits = dict(QuestionAnswering.load_splits(options.task, options.data))
+    splits = dict(options.task.load_splits(options.data))
     if weights is not None:
         splits["train"] = [
             dataclasses.replace(one, weight=weight) for one, weight in zip(splits["train"], weights)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
-from tfpipeline.tasks.regression import Regression, RegressionOptions
+from tfpipeline.tasks.regression import RegressionOptions
 
 
 def examples(*labels):
@@ -14,7 +14,7 @@ def examples(*labels):
 
 
 def task(**options):
-    return Regression.from_examples(RegressionOptions(**options), examples("10", "30", "10", "30"))
+    return RegressionOptions(**options).fit(examples("10", "30", "10", "30"))
 
 
 def test_numbers_are_learnt_in_deviations_from_the_mean():
@@ -28,7 +28,7 @@ def test_numbers_are_learnt_in_deviations_from_the_mean():
 
 def test_rows_of_no_weight_set_no_scale():
     rows = [*examples("10", "30"), Example("x", label="1e30", weight=0.0)]
-    assert Regression.from_examples(RegressionOptions(), rows).fitted == {"mean": 20.0, "scale": 10.0}
+    assert RegressionOptions().fit(rows).fitted == {"mean": 20.0, "scale": 10.0}
 
 
 def test_huber_by_hand():
@@ -39,7 +39,7 @@ def test_huber_by_hand():
 
 def test_the_unit_does_not_matter():
     """Euros or cents: the same loss, answers a hundred times as large."""
-    cents = Regression.from_examples(RegressionOptions(), examples("1000", "3000", "1000", "3000"))
+    cents = RegressionOptions().fit(examples("1000", "3000", "1000", "3000"))
     outputs = {"logits": tf.constant([[0.3], [-1.5]])}
     np.testing.assert_allclose(
         cents.loss(outputs, {"value": tf.constant([1700.0, -200.0])}),
@@ -71,28 +71,28 @@ def test_the_unit_does_not_matter():
 )
 def test_bad_numbers(labels, sentence):
     with pytest.raises(UserError) as caught:
-        Regression.from_examples(RegressionOptions(), examples(*labels))
+        RegressionOptions().fit(examples(*labels))
     assert str(caught.value).startswith(sentence)
 
 
 def test_the_worst_first():
     answers, targets = {"value": np.array([1.0, 5.0, 2.5])}, {"value": np.array([1.5, 1.0, 2.5])}
-    assert task().mistakes(answers, targets) == [(1, "1", "5"), (0, "1.5", "1"), (2, "2.5", "2.5")]
+    assert task().scorer.mistakes(answers, targets) == [(1, "1", "5"), (0, "1.5", "1"), (2, "2.5", "2.5")]
 
 
 def test_scores_and_baseline():
     train = examples(*["1", "9"] * 6)
     train = [Example("very good" if row.label == "9" else "very bad", label=row.label) for row in train]
     test = [Example("good", label="9"), Example("bad", label="1"), Example("good good", label="8")]
-    learnt = Regression.from_examples(RegressionOptions(), train)
-    name, answers = learnt.baseline(train, test)
+    learnt = RegressionOptions().fit(train)
+    name, answers = learnt.scorer.baseline(train, test)
     assert name == "TF-IDF + ridge regression"
     assert answers["value"].dtype == np.float32
-    scores = learnt.metrics(answers, learnt.targets(test), np.ones(3, np.float32))
+    scores = learnt.scorer.metrics(answers, learnt.targets(test), np.ones(3, np.float32))
     assert scores["pearson"] > 0.9
-    assert learnt.lower_is_better <= scores.keys()
+    assert learnt.scorer.lower_is_better <= scores.keys()
     values = np.array([1.0, 2.0, 6.0])
-    scores = learnt.metrics(
+    scores = learnt.scorer.metrics(
         {"value": values}, {"value": np.array([1.0, 4.0, 4.0])}, np.array([1.0, 1.0, 2.0])
     )
     # Errors 0, -2, 2, the last one twice.

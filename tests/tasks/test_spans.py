@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.text.characters import edges
-from tfpipeline import tasks
 from tfpipeline.data import Example, read_examples, write_examples
 from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
-from tfpipeline.tasks.tagging import Tagging, TaggingOptions
+from tfpipeline.tasks.tagging import TaggingOptions
 
 TEXT = "Ada Lovelace in London"
 ENTITIES = [[0, 12, "PER"], [16, 22, "LOC"]]
@@ -27,7 +26,7 @@ ENTITIES = [[0, 12, "PER"], [16, 22, "LOC"]]
 def read(path, label="tags", text="text", **options):
     """The rows of a file, and the JSON that is kept of their labels."""
     data = DataOptions(train=str(path), text=text, label=label)
-    rows = list(tasks.find("tagging").read(TaggingOptions(**options), data, path))
+    rows = list(TaggingOptions(**options).read(data, path))
     return rows, [json.loads(row.label) for row in rows]
 
 
@@ -40,8 +39,8 @@ def jsonl(folder, *rows):
 def prepared(text, label, **options):
     """A row as it is kept: its text, and what is kept of its label."""
     given_ = label if label is None or isinstance(label, str) else json.dumps(label)
-    row = Tagging.preprocess(
-        TaggingOptions(**options), Example(text, label=given_, file="rows.csv", line=7, weight=2.0, group="g")
+    row = TaggingOptions(**options).preprocess(
+        Example(text, label=given_, file="rows.csv", line=7, weight=2.0, group="g")
     )
     assert (row.source, row.weight, row.group) == ("rows.csv:7", 2.0, "g")
     return row.text, json.loads(row.label)
@@ -333,12 +332,12 @@ def test_mended_rows_are_counted_in_one_warning(tmp_path, capfd):
     ]
     found, _ = read(jsonl(tmp_path, *rows))
     assert capfd.readouterr().err == ""
-    Tagging.from_examples(TaggingOptions(), found)
+    TaggingOptions().fit(found)
     said = " ".join(capfd.readouterr().err.split())
     assert "warning: 3 training rows continue an entity that has not begun" in said
     assert re.search(r"the first is \S*rows.jsonl:2;", said)
     assert said.count("warning") == 1
-    Tagging.from_examples(TaggingOptions(), [found[0], found[0], found[3], found[3]])
+    TaggingOptions().fit([found[0], found[0], found[3], found[3]])
     assert capfd.readouterr().err == ""
 
 
@@ -362,7 +361,7 @@ def test_labels_of_a_row_do_not_change_from_process_to_process():
     code = (
         "import json; from tfpipeline.data import Example; from tfpipeline.tasks.tagging import Tagging, TaggingOptions\n"
         "spans = [[n, n + 1, f't{n % 7}'] for n in range(20)]\n"
-        "print(list(Tagging.strata(TaggingOptions(), Example('x' * 20, label=json.dumps({'spans': spans})))))"
+        "print(list(TaggingOptions().strata(Example('x' * 20, label=json.dumps({'spans': spans})))))"
     )
     found = {
         subprocess.run(

@@ -28,10 +28,10 @@ from tfpipeline.export import export_run
 from tfpipeline.models import TaggingHead, TextModel
 from tfpipeline.models.windows import Windows
 from tfpipeline.predictors import open_local
-from tfpipeline.tasks.multitask import Multitask
 from tfpipeline.tasks.tagging import Tagging, TaggingOptions
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
 from tfpipeline.training import RunConfig, train
+from tfpipeline.training.rows import read_targets
 from tfpipeline.training.run import policy
 from tfpipeline.training.step import INPUTS
 
@@ -54,7 +54,7 @@ def row(text, label, line=2, pair=None, **options):
     label = label if isinstance(label, str) else json.dumps(label)
     text = text if isinstance(text, str) else json.dumps(text)
     example = Example(text, text_pair=pair, label=label, file="rows.csv", line=line)
-    return Tagging.preprocess(TaggingOptions(**options), example)
+    return TaggingOptions(**options).preprocess(example)
 
 
 PIECES = ["ann", "##a", "##berg", "berg", "in", "rio", "good", "##ly", *"().-/'", "王", "小", "明", "在"]
@@ -554,11 +554,11 @@ def test_tags_that_the_scheme_makes_equal_are_close_calls():
     logits[0, 1, own.tags.index("I-PER")] = np.log(6)
     found = answers_of(own, tokens, ["Anna"], logits)
     assert found["margin"].tolist() == [0]
-    assert own.near_ties(found, 2e-5).tolist() == [True]
+    assert own.scorer.near_ties(found, 2e-5).tolist() == [True]
     logits[0, 1, own.tags.index("B-LOC")] = 1e-2
     found = answers_of(own, tokens, ["Anna"], logits)
     np.testing.assert_allclose(found["margin"], [1 - np.exp(-1e-2)], rtol=1e-3)
-    assert own.near_ties(found, 2e-5).tolist() == [False]
+    assert own.scorer.near_ties(found, 2e-5).tolist() == [False]
 
 
 def test_no_entity_reaches_over_what_was_left_out():
@@ -763,7 +763,7 @@ def test_perfect_answers_score_1(rows, scheme, sub_words, words, crf, cased):
     kinds = ("LOC", "PER") if scheme != "plain" else sorted({tag for _, tags in rows for tag in tags}) or "x"
     own = task(kinds, most=50, **options)
     truth = own.targets(examples)
-    scores = own.metrics(perfect(own, examples, cased), truth, np.ones(len(rows)))
+    scores = own.scorer.metrics(perfect(own, examples, cased), truth, np.ones(len(rows)))
     assert scores["token_accuracy"] == 1
     if scheme != "plain":
         assert scores["f1"] == scores["macro_f1"] == 1
@@ -782,7 +782,7 @@ def test_perfect_answers_to_rows_of_entities_score_1(rows, cased):
             text += word
         examples.append(row(text, [one for one in entities if text[one[0]] != "\u0301"]))
     own = task(most=50)
-    scores = own.metrics(perfect(own, examples, cased), own.targets(examples), np.ones(len(rows)))
+    scores = own.scorer.metrics(perfect(own, examples, cased), own.targets(examples), np.ones(len(rows)))
     assert (scores["f1"], scores["token_accuracy"]) == (1.0, 1.0)
 
 
@@ -842,12 +842,12 @@ def test_what_is_cut_off_is_missed():
     examples = [row("Anna Berg in Rio", [[0, 9, "PER"], [13, 16, "LOC"]])]
     own = task()
     answers = perfect(own, examples, max_length=6)  # [CLS] ann ##a berg in [SEP]
-    scores = own.metrics(answers, own.targets(examples), np.ones(1))
+    scores = own.scorer.metrics(answers, own.targets(examples), np.ones(1))
     assert (scores["precision"], scores["recall"], scores["token_accuracy"]) == (1, 1 / 2, 3 / 4)
     assert (scores["f1/PER"], scores["f1/LOC"]) == (1, 0)
-    assert own.mistakes(answers, own.targets(examples)) == [(0, "4:B-LOC", "4:O")]
+    assert own.scorer.mistakes(answers, own.targets(examples)) == [(0, "4:B-LOC", "4:O")]
     # In the middle of an entity: what is left of it is another one.
-    scores = own.metrics(perfect(own, examples, max_length=4), own.targets(examples), np.ones(1))
+    scores = own.scorer.metrics(perfect(own, examples, max_length=4), own.targets(examples), np.ones(1))
     assert (scores["precision"], scores["recall"], scores["token_accuracy"]) == (0, 0, 2 / 4)
 
 
@@ -856,8 +856,8 @@ def test_a_tag_called_dash_is_not_what_is_answered_to_missed_words():
     examples = [row("Rio - in -", ["N", "-", "P", "-"], **options)]
     own = task(("-", "N", "P"), **options)
     answers = perfect(own, examples, max_length=4)
-    assert own.metrics(answers, own.targets(examples), np.ones(1))["token_accuracy"] == 2 / 4
-    ((number, want, got),) = own.mistakes(answers, own.targets(examples))
+    assert own.scorer.metrics(answers, own.targets(examples), np.ones(1))["token_accuracy"] == 2 / 4
+    ((number, want, got),) = own.scorer.mistakes(answers, own.targets(examples))
     assert (number, want) == (0, "3:P 4:-")
     assert got != want
 
@@ -878,23 +878,23 @@ def test_scores_by_hand():
     own = task()
     truth = own.targets(examples)
     assert truth["words"][0] == ((0, 4, "B-PER"), (5, 9, "I-PER"), (10, 12, "O"), (13, 16, "B-LOC"))
-    scores = own.metrics(answers, truth, np.array([2.0, 1.0, 0.0]))
+    scores = own.scorer.metrics(answers, truth, np.array([2.0, 1.0, 0.0]))
     assert scores["precision"] == scores["recall"] == 1 / 3
     assert scores["token_accuracy"] == 3 / 5
     assert scores["f1/LOC"] == pytest.approx(2 / 3)
-    with_all = own.metrics(answers, truth, np.ones(3))
+    with_all = own.scorer.metrics(answers, truth, np.ones(3))
     assert with_all["precision"] == 1 / 4
-    assert own.mistakes(answers, truth) == [
+    assert own.scorer.mistakes(answers, truth) == [
         (0, "2:I-PER", "2:O"),
         (1, "1:B-PER", "1:B-LOC"),
         (2, "1:O", "1:B-PER"),
     ]
-    report = own.report(answers, truth, np.array([2.0, 1.0, 0.0]))
+    report = own.scorer.report(answers, truth, np.array([2.0, 1.0, 0.0]))
     assert re.search(r"PER +0.0000 +0.0000 +0.0000 +2", report)
     assert "token accuracy 0.6000" in report
     # More than there is room for: the others are not known.
     more = {**answers, "count": np.array([7, 1, 1], np.int32)}
-    assert own.metrics(more, truth, np.ones(3)) == with_all
+    assert own.scorer.metrics(more, truth, np.ones(3)) == with_all
 
 
 def test_targets_are_made_for_the_metrics_alone():
@@ -911,30 +911,30 @@ def test_the_baseline_answers_in_the_same_form():
         row("Anna Berg", [[0, 9, "PER"]]),
         row("in x", []),
     ]
-    own = Tagging.from_examples(TaggingOptions(), [*rows, *rows])
+    own = TaggingOptions().fit([*rows, *rows])
     asked = [row("Rio Anna Berg y Berg", [[0, 3, "LOC"], [4, 13, "PER"]]), row("", []), row("in", [])]
-    name, answers = own.baseline(rows, asked)
+    name, answers = own.scorer.baseline(rows, asked)
     assert name == "the most frequent tag of each word"
     # "Rio" as rio, "y" as most words are; Berg is I-PER, so the last one is an entity that it begins.
     assert answers["types"].tolist() == [["LOC", "PER", "PER"], [""] * 3, [""] * 3]
     assert answers["starts"].tolist() == [[0, 4, 16], [0] * 3, [0] * 3]
     assert answers["ends"].tolist() == [[3, 13, 20], [0] * 3, [0] * 3]
     assert answers["count"].tolist() == [3, 0, 0]
-    scores = own.metrics(answers, own.targets(asked), np.ones(3))
+    scores = own.scorer.metrics(answers, own.targets(asked), np.ones(3))
     assert (scores["precision"], scores["recall"]) == (2 / 3, 1)
-    nothing = own.baseline(rows, [row("in in", [])])[1]
+    nothing = own.scorer.baseline(rows, [row("in in", [])])[1]
     assert nothing["starts"].shape == (1, 0)
-    assert own.metrics(nothing, own.targets([row("in in", [])]), np.ones(1))["token_accuracy"] == 1
+    assert own.scorer.metrics(nothing, own.targets([row("in in", [])]), np.ones(1))["token_accuracy"] == 1
     options = {"scheme": "plain"}
     rows = [row("a b", "X Y", **options), row("b c", "Y X", **options)]
-    plain = Tagging.from_examples(TaggingOptions(**options), [*rows, *rows])
-    _, answers = plain.baseline(rows, [row("c b z", "X X X", **options)])
+    plain = TaggingOptions(**options).fit([*rows, *rows])
+    _, answers = plain.scorer.baseline(rows, [row("c b z", "X X X", **options)])
     assert answers["types"].tolist() == [["X", "Y", "X"]]
 
 
 def test_close_calls_are_told_by_the_margin():
     answers = {"margin": np.array([0.3, 1e-6, 0, 1], np.float32)}
-    assert task().near_ties(answers, 1e-5).tolist() == [False, True, True, False]
+    assert task().scorer.near_ties(answers, 1e-5).tolist() == [False, True, True, False]
 
 
 # What is learnt of the training rows.
@@ -942,29 +942,29 @@ def test_close_calls_are_told_by_the_margin():
 
 def test_tags_and_room_are_learnt():
     rows = [row("a b c", [[0, 1, "PER"], [2, 3, "LOC"]]), row("a " * 20, [[2 * n, 2 * n + 1, "PER"] for n in range(20)]), row("a", [[0, 1, "LOC"]])]  # fmt: skip
-    assert Tagging.from_examples(TaggingOptions(), rows).fitted == {
+    assert TaggingOptions().fit(rows).fitted == {
         "tags": ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"],
         "max_entities": 40,
     }
     options = TaggingOptions(scheme="bioes", labels=["PER", "LOC"])
-    assert Tagging.from_examples(options, rows[::2] * 2).fitted == {
+    assert options.fit(rows[::2] * 2).fitted == {
         "tags": ["O", *(f"{prefix}-{kind}" for kind in ("PER", "LOC") for prefix in "BIES")],
         "max_entities": 16,
     }
     plain = TaggingOptions(scheme="plain", max_entities=5)
     rows = [row("a b", "V N", scheme="plain")] * 2
-    assert Tagging.from_examples(plain, rows).fitted == {"tags": ["N", "V"], "max_entities": 5}
+    assert plain.fit(rows).fitted == {"tags": ["N", "V"], "max_entities": 5}
 
 
 def test_rows_with_more_entities_than_room_are_said(capfd):
     rows = [row("a b c", [[0, 1, "P"], [2, 3, "P"]])] * 2
-    Tagging.from_examples(TaggingOptions(max_entities=1), rows)
+    TaggingOptions(max_entities=1).fit(rows)
     said_ = " ".join(capfd.readouterr().err.split())
     assert (
         "warning: a training row has 2 entities, task.max_entities is 1: those behind are not answered"
         in said_
     )
-    Tagging.from_examples(TaggingOptions(max_entities=2), rows)
+    TaggingOptions(max_entities=2).fit(rows)
     assert capfd.readouterr().err == ""
 
 
@@ -988,7 +988,7 @@ def test_rows_with_more_entities_than_room_are_said(capfd):
 def test_entities_within_words_are_said(capfd, text, label, separator, whitespace, punctuation):
     for words, count in (("whitespace", whitespace), ("punctuation", punctuation)):
         options = TaggingOptions(words=words, separator=separator)
-        Tagging.from_examples(options, [row("b", "B-Y"), row(text, label, line=3, separator=separator)])
+        options.fit([row("b", "B-Y"), row(text, label, line=3, separator=separator)])
         found = " ".join(capfd.readouterr().err.split())
         warning = f"warning: {count} entities of the training rows begin or end within a word, the first of them in rows.csv:3"
         assert (warning in found) == (count > 0), found
@@ -1014,8 +1014,8 @@ def test_labels_are_types(label):
 
 def test_types_that_do_not_occur_have_a_score():
     own, rows = task(("LOC", "PER")), [row("a", "B-PER")]
-    answers = own.baseline(rows, rows)[1]
-    scores = own.metrics(answers, own.targets(rows), np.ones(1))
+    answers = own.scorer.baseline(rows, rows)[1]
+    scores = own.scorer.metrics(answers, own.targets(rows), np.ones(1))
     assert (scores["f1/PER"], scores["f1/LOC"], scores["macro_f1"]) == (1, 0, 1)
 
 
@@ -1030,9 +1030,9 @@ def test_the_report_says_what_there_was_no_room_for():
         logits[..., own.tags.index(tag)] = 9
         answers, targets = answers_of(own, tokens, texts, logits), own.targets(rows)
         said_ = f"In 1 row the {what} after the first 2 are not predicted (task.max_entities)"
-        assert own.report(answers, targets, np.ones(2)).splitlines()[-1] == said_
-        assert said_ not in own.report(answers, targets, np.array([0, 1]))
-        assert own.metrics(answers, targets, np.ones(2))["token_accuracy"] == 3 / 4
+        assert own.scorer.report(answers, targets, np.ones(2)).splitlines()[-1] == said_
+        assert said_ not in own.scorer.report(answers, targets, np.array([0, 1]))
+        assert own.scorer.metrics(answers, targets, np.ones(2))["token_accuracy"] == 3 / 4
 
 
 @pytest.mark.parametrize(
@@ -1053,7 +1053,7 @@ def test_the_report_says_what_there_was_no_room_for():
 )  # fmt: skip
 def test_rows_that_train_nothing(options, rows, said_):
     with pytest.raises(UserError) as caught:
-        Tagging.from_examples(TaggingOptions(**options), [row(*one, **options) for one in rows])
+        TaggingOptions(**options).fit([row(*one, **options) for one in rows])
     assert str(caught.value).startswith(said_)
 
 
@@ -1125,7 +1125,7 @@ def test_a_checkpoint_that_cuts_chinese_into_words():
     assert found["texts"][0, :4].tolist() == [b"a b c", b"d", b"e", b""]
     assert set(found["types"][0, :3]) == {b"_"}
     rows = [row("a b c d e", "B M E S S", **dict(own.options))]
-    assert own.metrics(found, own.targets(rows), np.ones(1))["f1"] == 1
+    assert own.scorer.metrics(found, own.targets(rows), np.ones(1))["f1"] == 1
 
 
 def test_room_of_a_checkpoint():
@@ -1138,15 +1138,12 @@ def test_room_of_a_checkpoint():
 
 def test_no_more_room_than_words_are_read():
     book = row("a " * 5000, "X " * 4999 + "Y", scheme="plain")
-    own = Tagging.from_examples(TaggingOptions(scheme="plain"), [book])
+    own = TaggingOptions(scheme="plain").fit([book])
     assert own.limit_length(128).fitted["max_entities"] == 126
     assert own.limit_length(128).tags == own.tags
-    own = Tagging.from_examples(TaggingOptions(scheme="plain", max_entities=500), [book])
+    own = TaggingOptions(scheme="plain", max_entities=500).fit([book])
     assert own.limit_length(128).fitted["max_entities"] == 500
-    assert (
-        Tagging.from_examples(TaggingOptions(), [row("a", "B-X")]).limit_length(128).fitted["max_entities"]
-        == 16
-    )
+    assert TaggingOptions().fit([row("a", "B-X")]).limit_length(128).fitted["max_entities"] == 16
 
 
 def test_other_options_for_a_checkpoint():
@@ -1197,15 +1194,15 @@ def several(heads=HEADS, **more):
         Example(text, columns={"mood": mood, "slots": slots}, file="rows.csv", line=line)
         for line, (text, mood, slots) in enumerate(cells, 2)
     ]
-    rows = [Multitask.preprocess(options, example) for example in rows]
-    return Multitask.from_examples(options, rows), rows
+    rows = [options.preprocess(example) for example in rows]
+    return options.fit(rows), rows
 
 
 def test_a_head_among_others():
     own, rows = several()
     slots = own.parts["slots"]
     assert own.offsets == {"slots/starts": "text", "slots/ends": "text"}
-    assert [list(Multitask.strata(own.options, one)) for one in rows][::3] == [
+    assert [list(own.options.strata(one)) for one in rows][::3] == [
         [("mood", "good"), ("slots", "PER"), ("slots", "LOC")],
         [("slots", "PER")],
     ]
@@ -1255,14 +1252,14 @@ def test_a_head_among_others():
     found = own.predictions(outputs, {name: tf.constant(array) for name, array in inputs.items()})
     answers = {name: tensor.numpy() for name, tensor in found.items()}
     assert answers["slots/texts"][0, :3].tolist() == [b"Anna", b"Rio", b""]
-    weights = own.weights(rows, training=False)
-    scores = own.metrics(answers, targets, weights)
+    weights = read_targets(own, rows)[1]
+    scores = own.scorer.metrics(answers, targets, weights)
     assert scores["slots/f1"] == scores["mood/accuracy"] == scores["mean"] == 1
-    assert "slots (5 rows)" in own.report(answers, targets, weights)
-    assert own.near_ties(answers, 1e-5).shape == (6,)
-    name, answers = own.baseline(rows, rows)
+    assert "slots (5 rows)" in own.scorer.report(answers, targets, weights)
+    assert own.scorer.near_ties(answers, 1e-5).shape == (6,)
+    name, answers = own.scorer.baseline(rows, rows)
     assert "the most frequent tag of each word" in name
-    assert own.metrics(answers, targets, weights)["slots/token_accuracy"] == 1
+    assert own.scorer.metrics(answers, targets, weights)["slots/token_accuracy"] == 1
 
 
 @pytest.mark.parametrize(
@@ -1281,7 +1278,7 @@ def test_bad_rows_of_a_head(text, slots, said_):
     own, _ = several()
     example = Example(text, columns={"mood": "good", "slots": slots}, file="rows.csv", line=2)
     with pytest.raises(UserError) as caught:
-        Multitask.preprocess(own.options, example)
+        own.options.preprocess(example)
     assert str(caught.value).startswith(said_)
 
 
@@ -1390,7 +1387,7 @@ def predictors(run, tmp_path_factory):
 def test_what_can_be_learnt_is_learnt(run):
     assert run.store.state("best")["history"][-1]["f1"] == 1
     report = evaluate(run)
-    assert run.task.best_metric == "f1"
+    assert run.task.scorer.best_metric == "f1"
     scores = report.entries[-1].scores
     assert scores["f1"] == scores["f1/MOOD"] == scores["f1/THING"] == scores["token_accuracy"] == 1
     assert "MOOD" in report.text()

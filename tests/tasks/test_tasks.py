@@ -11,16 +11,14 @@ import pytest
 
 from tests.tasks import kit
 from tfpipeline import tasks
-from tfpipeline.config import Section
 from tfpipeline.errors import UserError
 
 
 @pytest.mark.parametrize("name", tasks.names())
 def test_a_task_is_found_by_its_name(name):
-    task = tasks.find(name)
-    assert issubclass(task, tasks.Task)
-    assert issubclass(task.Options, Section)
-    assert task.Options.model_fields["name"].default == name
+    options = tasks.find(name)
+    assert issubclass(options, tasks.TaskOptions)
+    assert options.model_fields["name"].default == name
 
 
 @pytest.mark.parametrize("name", tasks.names())
@@ -43,6 +41,10 @@ def trained(request, tmp_path_factory):
 
 def test_records_round_trip(trained, tmp_path):
     kit.check_records_round_trip(trained, tmp_path)
+
+
+def test_rows_are_parsed_twice_at_most(trained):
+    kit.check_rows_are_parsed_twice_at_most(trained)
 
 
 def test_a_batch_is_its_texts_one_by_one(trained):

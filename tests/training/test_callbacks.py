@@ -11,7 +11,7 @@ import pytest
 from tests import tiny
 from tests.training import faults
 from tests.training.test_train import interrupt
-from tfpipeline import checkpoints, config, tasks
+from tfpipeline import checkpoints, config
 from tfpipeline.errors import UserError
 from tfpipeline.training import Interrupted, RunConfig, plan, scoring, train
 from tfpipeline.training.callbacks import Callbacks, unwrapped
@@ -53,7 +53,7 @@ def named(name, **options):
 @pytest.fixture(scope="module")
 def run_and_names(tmp_path_factory):
     run_config = config.load(tiny.write_run_file(tmp_path_factory.mktemp("callbacks")), RunConfig)
-    splits = tasks.find("classification").load_splits(run_config.task, run_config.data)
+    splits = run_config.task.load_splits(run_config.data)
     run = create_run(run_config, checkpoints.load(run_config.checkpoint), splits)
     return run, score_names(run)
 

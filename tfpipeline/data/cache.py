@@ -1,6 +1,6 @@
 """Token ids of a data set, made once in large batches and read from disk by memory mapping.
 
-Flat files and a description; rows lie in the order they were encoded in, which is by length:
+Flat files and a description; rows lie in the order they were encoded in, which is by length within each piece of the rows:
 
     tokens.int32    the ids of all rows, padding left out
     types.uint8     their token types
@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Protocol, Union
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tfpipeline.data.examples import Example
 
 FORMAT = 4
+PIECE_ROWS, PIECE_CHARACTERS = 32_768, 32_000_000  # in memory at a time, and sorted by length together
 ENCODE_ROWS = 2048  # a call of the tokenizer costs milliseconds however few texts it gets
 ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into memory
 _RELEASE_ROWS = (
@@ -59,6 +60,9 @@ class Align(Protocol):
     def __call__(
         self, examples: Sequence[Example], encoded: Mapping[str, np.ndarray], /
     ) -> Mapping[str, np.ndarray]: ...
+
+
+See = Callable[[Sequence["Example"]], None]
 
 
 class TokenCache:
@@ -101,6 +105,7 @@ class TokenCache:
         max_length: int,
         fingerprint: str,
         align: Optional[Align] = None,
+        see: Optional[See] = None,
     ) -> TokenCache:
         """Open the cache in ``directory``, making it first unless it is there for the same texts and tokenizer.
 
@@ -112,23 +117,27 @@ class TokenCache:
             fingerprint: what the tokens depend on besides the texts: the vocabulary, the tokenizer's options, what
                 becomes of long texts; with ``align`` also on what its columns depend on besides the rows.
             align: gives further columns.
+            see: is given the rows, piece by piece and in their order, each once: what else is to be read of them
+                costs no further walk over their file.
         Raises:
             UserError: the disk is full or the directory cannot be written.
         """
         directory = Path(directory)
-        identity = _identity(examples, max_length, fingerprint, targets=align is not None)
-
-        def fits() -> bool:
-            card = _read_card(directory)
-            return card is not None and bool(card["fingerprint"] == identity)
-
-        if not fits():
-            with temporary_folder(directory) as folder:
-                made = folder / directory.name
-                made.mkdir()
-                _write(made, examples, encode, align, max_length, identity)
-                if not fits():  # else somebody else has made the same one
-                    publish(made, directory, replace=True)
+        made_of = _Identity(examples, max_length, fingerprint, targets=align is not None)
+        if _read_card(directory) is not None:
+            for piece in _pieces(examples):
+                made_of.add(piece)
+                if see is not None:
+                    see(piece)
+            if _is_made_of(directory, made_of.hexdigest()):
+                return cls(directory)
+            made_of, see = _Identity(examples, max_length, fingerprint, targets=align is not None), None
+        with temporary_folder(directory) as folder:
+            made = folder / directory.name
+            made.mkdir()
+            _write(made, examples, encode, align, max_length, made_of, see)
+            if not _is_made_of(directory, made_of.hexdigest()):  # else somebody else has made the same one
+                publish(made, directory, replace=True)
         return cls(directory)
 
     def __len__(self) -> int:
@@ -187,9 +196,10 @@ def _write(
     encode: Encode,
     align: Optional[Align],
     max_length: int,
-    identity: str,
+    made_of: _Identity,
+    see: Optional[See],
 ) -> None:
-    pairs = bool(examples) and examples[0].text_pair is not None
+    pairs = False
     rows = np.zeros((len(examples), 2), np.int64)
     total = cut = unknown = 0
     columns: dict[str, list[int]] = {}
@@ -203,31 +213,41 @@ def _write(
 
         tokens, types = opened(_TOKENS), opened(_TYPES)
         further: dict[str, Any] = {}
-        for batch in _encoding_batches(examples):
-            texts = [examples[row].text for row in batch]
-            second = [examples[row].text_pair or "" for row in batch] if pairs else None
-            encoded = encode(texts, second, max_length)
-            mask = np.asarray(encoded["attention_mask"], bool)
-            lengths = mask.sum(-1)
-            rows[batch, 0] = total + np.cumsum(lengths) - lengths
-            rows[batch, 1] = lengths
-            total += int(lengths.sum())
-            cut += int(np.count_nonzero(encoded.get("cut", 0)))
-            unknown += int(np.sum(encoded.get("unknown", 0)))
-            tokens.write(np.asarray(encoded["input_ids"])[mask].astype(np.int32).tobytes())
-            types.write(np.asarray(encoded["token_type_ids"])[mask].astype(np.uint8).tobytes())
-            more = {name: array for name, array in encoded.items() if name not in _OWN}
-            if align is not None:
-                more.update(align([examples[row] for row in batch], encoded))
-            for name, array in more.items():
-                if name not in further:
-                    further[name], columns[name] = opened(_file_of(len(columns))), list(np.shape(array)[2:])
-                further[name].write(_integers(name, array)[mask].astype(np.int32).tobytes())
-            step.advance(len(batch))
+        first = 0
+        for piece in _pieces(examples):
+            made_of.add(piece)
+            if see is not None:
+                see(piece)
+            pairs = piece[0].text_pair is not None
+            for batch in _encoding_batches(piece):
+                texts = [piece[row].text for row in batch]
+                second = [piece[row].text_pair or "" for row in batch] if pairs else None
+                encoded = encode(texts, second, max_length)
+                mask = np.asarray(encoded["attention_mask"], bool)
+                lengths = mask.sum(-1)
+                rows[first + batch, 0] = total + np.cumsum(lengths) - lengths
+                rows[first + batch, 1] = lengths
+                total += int(lengths.sum())
+                cut += int(np.count_nonzero(encoded.get("cut", 0)))
+                unknown += int(np.sum(encoded.get("unknown", 0)))
+                tokens.write(np.asarray(encoded["input_ids"])[mask].astype(np.int32).tobytes())
+                types.write(np.asarray(encoded["token_type_ids"])[mask].astype(np.uint8).tobytes())
+                more = {name: array for name, array in encoded.items() if name not in _OWN}
+                if align is not None:
+                    more.update(align([piece[row] for row in batch], encoded))
+                for name, array in more.items():
+                    if name not in further:
+                        further[name], columns[name] = (
+                            opened(_file_of(len(columns))),
+                            list(np.shape(array)[2:]),
+                        )
+                    further[name].write(_integers(name, array)[mask].astype(np.int32).tobytes())
+                step.advance(len(batch))
+            first += len(piece)
     rows.tofile(directory / _ROWS)
     card = {
         "format": FORMAT,
-        "fingerprint": identity,
+        "fingerprint": made_of.hexdigest(),
         "max_length": max_length,
         "rows": len(examples),
         "tokens": total,
@@ -264,18 +284,49 @@ def _encoding_batches(examples: Sequence[Example]) -> Iterator[np.ndarray]:
         start += rows
 
 
-def _identity(examples: Sequence[Example], max_length: int, fingerprint: str, *, targets: bool) -> str:
-    """sha256 of all that the tokens, and perhaps their targets, depend on."""
-    digest = hashlib.sha256(json.dumps([FORMAT, max_length, fingerprint, len(examples)]).encode())
+class _Identity:
+    """sha256 of all that the tokens, and perhaps their targets, depend on; arguments as of :meth:`TokenCache.build`."""
+
+    def __init__(
+        self, examples: Sequence[Example], max_length: int, fingerprint: str, *, targets: bool
+    ) -> None:
+        self._digest = hashlib.sha256(json.dumps([FORMAT, max_length, fingerprint, len(examples)]).encode())
+        self._targets = targets
+
+    def add(self, examples: Sequence[Example]) -> None:
+        """The next rows."""
+        digest = self._digest
+        for example in examples:
+            if self._targets:
+                row = [example.label, example.weight, example.group, dict(example.columns)]
+                digest.update(json.dumps(row).encode() + b"\n")
+            for text in (example.text, example.text_pair):
+                data = b"" if text is None else text.encode("utf-8", "surrogatepass")
+                # Lengths first: "ab", "c" is not "a", "bc", and no pair is not an empty one.
+                digest.update((-1 if text is None else len(data)).to_bytes(8, "little", signed=True) + data)
+
+    def hexdigest(self) -> str:
+        """Of the rows so far."""
+        return self._digest.hexdigest()
+
+
+def _pieces(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    """Rows in their order, as many at a time as memory holds; each is read once."""
+    piece: list[Example] = []
+    characters = 0
     for example in examples:
-        if targets:
-            row = [example.label, example.weight, example.group, dict(example.columns)]
-            digest.update(json.dumps(row).encode() + b"\n")
-        for text in (example.text, example.text_pair):
-            data = b"" if text is None else text.encode("utf-8", "surrogatepass")
-            # Lengths first: "ab", "c" is not "a", "bc", and no pair is not an empty one.
-            digest.update((-1 if text is None else len(data)).to_bytes(8, "little", signed=True) + data)
-    return digest.hexdigest()
+        piece.append(example)
+        characters += len(example.text) + len(example.text_pair or "")
+        if len(piece) == PIECE_ROWS or characters >= PIECE_CHARACTERS:
+            yield piece
+            piece, characters = [], 0
+    if piece:
+        yield piece
+
+
+def _is_made_of(directory: Path, identity: str) -> bool:
+    card = _read_card(directory)
+    return card is not None and bool(card["fingerprint"] == identity)
 
 
 def _read_card(directory: Path) -> Optional[dict[str, Any]]:

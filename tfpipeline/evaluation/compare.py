@@ -9,9 +9,8 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from tfpipeline import paths, tasks
+from tfpipeline import paths
 from tfpipeline.console import say
 from tfpipeline.data import Rows, TokenCache
 from tfpipeline.errors import UserError
@@ -21,7 +20,7 @@ from tfpipeline.files import require_writable
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.opening import open_run
-from tfpipeline.training.rows import check_targets
+from tfpipeline.training.rows import check_targets, read_targets
 from tfpipeline.training.run import Run
 
 MISTAKES = 20  # listed in the report
@@ -92,8 +91,7 @@ def compare(
         raise UserError(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
-    task = run.task
-    options: Any = run.config.task
+    task, scorer = run.task, run.task.scorer
     if data is None and not run.has_split("validation"):
         raise UserError(
             f"{run.name} is a checkpoint without rows of its own; name a file of rows with --data"
@@ -105,24 +103,27 @@ def compare(
     else:
         if rows is None:
             columns = run.config.data.model_copy(update=dict(reading))
-            rows = tasks.find(options.name).read(options, columns, paths.local(data))
+            rows = run.config.task.read(columns, paths.local(data))
             check_targets(task, [rows])
         examples, name = rows, str(data)
-    targets = task.targets(examples)
-    weights = task.weights(examples, training=False)
+    targets, weights = read_targets(task, examples)
     seen = seen_note(run.examples("train"), examples) if run.has_split("train") else None
     if seen is not None and split is None:
         say(f"warning: {name}: {seen}")
 
     entries = []
     if baseline and run.has_split("train"):
-        found = task.baseline(run.examples("train"), examples)
-        if found is not None:
-            title, answers = found
+        cheap = scorer.baseline(run.examples("train"), examples)
+        if cheap is not None:
+            title, predictions = cheap
             entries.append(
-                Entry(title, task.metrics(answers, targets, weights), task.report(answers, targets, weights))
+                Entry(
+                    title,
+                    scorer.metrics(predictions, targets, weights),
+                    scorer.report(predictions, targets, weights),
+                )
             )
-            del found, answers
+            del cheap, predictions
     model = run.model(run.stages[0][0])
     infer = Inference(model, task)
     with _tokens(run, split, examples) as cache:
@@ -130,18 +131,18 @@ def compare(
             run.set_weights(weights_name, model)
             result = infer(examples, cache, targets, title)
             scores = result.scores(task, targets, weights)
-            entries.append(Entry(title, scores, task.report(result.answers, targets, weights)))
+            entries.append(Entry(title, scores, scorer.report(result.answers, targets, weights)))
         notes = run.notes_on(cache)
     return Report(
         data=name,
         rows=len(examples),
-        metric=run.config.training.best_metric or task.best_metric,
+        metric=run.config.training.best_metric or scorer.best_metric,
         entries=entries,
         mistakes=[
             (examples[row].joined_text, want, got)
-            for row, want, got in task.mistakes(result.answers, targets)[:MISTAKES]
+            for row, want, got in scorer.mistakes(result.answers, targets)[:MISTAKES]
         ],
-        draw=functools.partial(task.figures, result.answers, targets),
+        draw=functools.partial(scorer.figures, result.answers, targets),
         notes=[*notes, *([seen] if seen else [])],
     )
 

@@ -1,73 +1,87 @@
 """Tasks: what a model is trained to answer. One module a task; its file name is its name.
 
-``find("classification")`` imports ``tfpipeline/tasks/classification.py`` and returns its task class; nothing
-is registered, and no other task is imported. A name with a dot, ``find("our_company.tasks.stars")``, is a module of
-somebody's own. How to write one: docs/adding-a-task.md.
+``find("classification")`` imports ``tfpipeline/tasks/classification.py`` and returns its options, which make the task.
+Nothing is registered, and no other task is imported. A name with a dot, ``find("our_company.tasks.stars")``, is a module
+of somebody's own. How to write one: docs/adding-a-task.md.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from typing import Any
 
 from tfpipeline.checkpoints.checkpoint import Checkpoint
-from tfpipeline.config import Section
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.runtime import use_tensorflow_backend
-from tfpipeline.tasks.base import Task
+from tfpipeline.tasks.base import Arrays, Scorer, Task
+from tfpipeline.tasks.options import Fitter, TaskOptions
 
 use_tensorflow_backend()  # before anything here imports Keras
 
-__all__ = ["Task", "find", "names", "of_checkpoint", "part_schema", "serving"]
+__all__ = [
+    "Arrays",
+    "Fitter",
+    "Scorer",
+    "Task",
+    "TaskOptions",
+    "find",
+    "names",
+    "of_checkpoint",
+    "part_schema",
+    "serving",
+]
 
 DEFAULT = "classification"  # of a section without a name
-_NOT_TASKS = {"base"}
+_NOT_TASKS = {"base", "options"}
 
 
-def names() -> list[str]:
+@functools.cache
+def names() -> tuple[str, ...]:
     """The names of all tasks here, sorted."""
     modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in modules if name not in _NOT_TASKS and not name.startswith("_"))
+    return tuple(sorted(name for name in modules if name not in _NOT_TASKS and not name.startswith("_")))
 
 
-def find(name: str) -> type[Task]:
-    """The task class of that name.
+def find(name: str) -> type[TaskOptions]:
+    """The options of the task of that name.
 
     Args:
-        name: of a module here, or, with a dot in it, of any module that holds a ``TASK``.
+        name: of a module here, or, with a dot in it, of any module that names its options ``OPTIONS``.
     Raises:
         UserError: there is no such task.
     """
     if "." in name:
-        return _theirs(name)
+        return _import_options(name)
     if name not in names():
         raise UserError(f'unknown task "{name}"{did_you_mean(name, names())}')
-    task: type[Task] = importlib.import_module(f"tfpipeline.tasks.{name}").TASK
-    return task
+    options: type[TaskOptions] = importlib.import_module(f"tfpipeline.tasks.{name}").OPTIONS
+    return options
 
 
-def _theirs(name: str) -> type[Task]:
+def _import_options(name: str) -> type[TaskOptions]:
+    """The options that a module outside of this package names."""
     if not all(part.isidentifier() for part in name.split(".")):
         raise UserError(f'unknown task "{name}": not the name of a module')
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # Not a module that theirs needs: that is for its author to see.
+        # A module that this one needs is for its author to see.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise UserError(
             f'unknown task "{name}": there is no module {error.name}; install it, or put its folder into PYTHONPATH'
         ) from error
-    task = getattr(module, "TASK", None)
-    if not (isinstance(task, type) and issubclass(task, Task)):
+    options = getattr(module, "OPTIONS", None)
+    if not (isinstance(options, type) and issubclass(options, TaskOptions)):
         raise UserError(
-            f"the module {name} holds no task; a task's module has a TASK, see docs/adding-a-task.md"
+            f"the module {name} holds no task; a task's module names its options OPTIONS, see docs/adding-a-task.md"
         )
-    return task
+    return options
 
 
-def part_schema(raw: Any) -> type[Section] | None:
+def part_schema(raw: Any) -> type[TaskOptions] | None:
     """The schema of a section that is a task within another task, as a run file has it; None if it is no section.
 
     Raises:
@@ -76,14 +90,15 @@ def part_schema(raw: Any) -> type[Section] | None:
     if not isinstance(raw, dict):
         return None
     name = str(raw.get("name", DEFAULT))
-    if find(name).top_level_only:
+    options = find(name)
+    if options.top_level_only:
         raise UserError(f"the task {name} can be the whole of a run only, not a part of another task")
-    return find(name).Options
+    return options
 
 
-def serving(checkpoint: Checkpoint) -> type[Task] | None:
-    """The task class that serves a checkpoint's head; None if no task does."""
-    return next((task for task in map(find, names()) if task.serves(checkpoint)), None)
+def serving(checkpoint: Checkpoint) -> type[TaskOptions] | None:
+    """The options of the task that serves a checkpoint's head; None if no task does."""
+    return next((options for options in map(find, names()) if options.serves(checkpoint)), None)
 
 
 def of_checkpoint(checkpoint: Checkpoint) -> Task:
@@ -92,9 +107,9 @@ def of_checkpoint(checkpoint: Checkpoint) -> Task:
     Raises:
         UserError: it has none that a task serves.
     """
-    task = serving(checkpoint)
-    if task is not None:
-        return task.from_checkpoint(checkpoint)
+    options = serving(checkpoint)
+    if options is not None:
+        return options.from_checkpoint(checkpoint)
     heads = " and ".join(checkpoint.head_names)
     means = f" for {checkpoint.problem_type}" if checkpoint.problem_type else ""
     has = (

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tfpipeline.config import Section
 from tfpipeline.console import say
 from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError, alike, did_you_mean
 from tfpipeline.tasks.base import Task
+from tfpipeline.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
     import keras
@@ -25,37 +24,23 @@ if TYPE_CHECKING:
 
 _HEAD = "sequence_classifier"
 _SHOWN = 5  # labels in a warning
-_OWN_OPTIONS = re.compile(r"(?<![\w.])task\.(labels|columns)\b")
 _SINGLE, _REGRESSION = "single_label_classification", "regression"
 
 
-class PooledOptions(Section):
-    """Options of every task on a pooled text; a subclass gives ``name`` its own value."""
+class PooledOptions(TaskOptions):
+    """Options of every task on a pooled text; a subclass gives ``name`` its own value.
 
-    name: str
+    Attributes:
+        problem_type: what transformers calls this task, where a checkpoint's classifier says what it is for.
+    """
+
+    problem_type: ClassVar[str]
+
     pooling: Literal["mean", "cls", "pooler"] = Field(
         "mean",
         description="Input of the head: the mean of the real tokens, the [CLS] token, or BERT's pooler.",
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
-
-
-class PooledTask(Task):
-    """A dense layer on one vector a text.
-
-    Attributes:
-        problem_type: what transformers calls this task, where a checkpoint's classifier says what it is for.
-        outputs: how many numbers the head gives for a text.
-    """
-
-    problem_type: ClassVar[str]
-    outputs: int
-
-    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
-        from tfpipeline.models import ClassificationHead
-
-        options = self.options
-        return ClassificationHead(self.outputs, pooling=options.pooling, dropout=options.dropout, seed=seed)
 
     @classmethod
     def serves(cls, checkpoint: Checkpoint) -> bool:
@@ -72,6 +57,22 @@ class PooledTask(Task):
             raise UserError(
                 f"{checkpoint} has no pooler, which its classifier reads; copy the whole checkpoint"
             )
+
+
+class PooledTask(Task):
+    """A dense layer on one vector a text.
+
+    Attributes:
+        outputs: how many numbers the head gives for a text.
+    """
+
+    outputs: int
+
+    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+        from tfpipeline.models import ClassificationHead
+
+        options = self.options
+        return ClassificationHead(self.outputs, pooling=options.pooling, dropout=options.dropout, seed=seed)
 
     def head_variables(self, head: Any) -> dict[str, Any]:
         return {f"{_HEAD}/kernel": head.dense.kernel, f"{_HEAD}/bias": head.dense.bias}
@@ -129,9 +130,9 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
             f'no training row has the label "{absent[0]}" of {field}; remove it or add rows for it'
         )
     # Two spellings of one label would silently become two classes; who means them so can say so.
-    seen: dict[Any, str] = {}
+    spellings: dict[Any, str] = {}
     for label in labels if field is None else ():
-        other = seen.setdefault(_value(label), label)
+        other = spellings.setdefault(_value(label), label)
         if other != label:
             raise UserError(
                 f'{counts.first[label]}: the label "{shortened(label)}" {_differs(label, other, counts.first[other])}; use one '
@@ -149,11 +150,6 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
         say(f"warning: only one training row has the label {shown}{more}: too few to learn from")
 
 
-def in_section(sentence: str, section: str) -> str:
-    """A task's sentence, with its options called as they are where the task is a part of another one."""
-    return _OWN_OPTIONS.sub(lambda found: f"{section}.{found[1]}", sentence)
-
-
 def _value(label: str) -> tuple[bool, Any]:
     """What labels share that are one value written in several ways, and whether it is a number, as true and false are."""
     value = {"true": 1.0, "false": 0.0}.get(label.casefold(), parse_float(label))
@@ -165,6 +161,6 @@ def _differs(label: str, other: str, source: str) -> str:
     named = f'"{shortened(other)}" ({source})'
     if _value(label)[0]:
         return f"is the same value as {named}"
-    seen = " ".join(label.casefold().split()) == " ".join(other.casefold().split())
-    what = "case or white space" if seen else "characters that look alike or cannot be seen"
+    visibly = " ".join(label.casefold().split()) == " ".join(other.casefold().split())
+    what = "case or white space" if visibly else "characters that look alike or cannot be seen"
     return f"differs from {named} only in {what}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Optional, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +23,8 @@ from tfpipeline.tasks._pooled import (
     require_label,
     unknown_label,
 )
+from tfpipeline.tasks.base import Arrays, Scorer
+from tfpipeline.tasks.options import Fitter
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -33,107 +35,92 @@ if TYPE_CHECKING:
 LABELS_FILE = "labels.txt"
 
 
-class ClassificationOptions(PooledOptions):
-    """The ``task`` section of a run file for classification."""
+class ClassificationScorer(Scorer):
+    """Scores labels."""
 
-    name: Literal["classification"] = "classification"
-    labels: Optional[list[str]] = Field(
-        None, min_length=2, description="The labels, in order; default: those in the training rows, sorted."
-    )
-    label_smoothing: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Share of each target's probability that is spread evenly over all labels.",
-    )
-    class_weights: Union[Literal["balanced"], dict[str, float], None] = Field(
-        None,
-        description="Weight of each label's rows in the training loss: {label: weight}, 1 for labels not named; balanced: "
-        "rows / (labels * rows of the label), as in scikit-learn, so that every label counts equally.",
-    )
+    task: Classification
+    best_metric = "accuracy"
+    lower_is_better = frozenset({"expected_calibration_error"})
+
+    def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
+        from tfpipeline.metrics import classification
+
+        return classification.compute(
+            targets["label"], predictions["probabilities"], weights=weights, labels=self.task.labels
+        )
+
+    def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
+        from tfpipeline.metrics import classification
+
+        return classification.report(
+            targets["label"], predictions["probabilities"], weights=weights, labels=self.task.labels
+        )
+
+    def baseline(
+        self, train: Sequence[Example], test: Sequence[Example]
+    ) -> tuple[str, dict[str, np.ndarray]] | None:
+        from tfpipeline.metrics.baseline import linear_model, tfidf_baseline
+
+        probabilities, classes = tfidf_baseline(
+            [example.joined_text for example in train],
+            [str(example.label) for example in train],
+            [example.joined_text for example in test],
+        )
+        ordered = np.zeros((len(test), len(self.task.labels)))
+        ordered[:, [self.task.index[label] for label in classes]] = probabilities
+        return linear_model(len(self.task.labels)), {"probabilities": ordered}
+
+    def mistakes(self, predictions: Arrays, targets: Arrays) -> list[tuple[int, str, str]]:
+        probabilities, truth = predictions["probabilities"], targets["label"]
+        picked = probabilities.argmax(-1)
+        wrong = np.flatnonzero(picked != truth)
+        worst_first = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")]
+        return [
+            (int(row), self.task.labels[truth[row]], self.task.labels[picked[row]]) for row in worst_first
+        ]
+
+    def near_ties(self, predictions: Arrays, tolerance: float) -> np.ndarray:
+        second, first = np.sort(predictions["probabilities"], axis=-1)[:, -2:].T
+        return first - second <= tolerance
+
+    def figures(self, predictions: Arrays, targets: Arrays) -> dict[str, Any]:
+        from tfpipeline.metrics.classification import confusion_matrix
+        from tfpipeline.tasks import _figures
+
+        counts = confusion_matrix(targets["label"], predictions["probabilities"], labels=self.task.labels)
+        return {"confusion": _figures.confusion(counts, self.task.labels)}
 
 
 class Classification(PooledTask):
     """Labels from texts; see the module."""
 
-    Options = ClassificationOptions
-    best_metric = "accuracy"
-    lower_is_better = frozenset({"expected_calibration_error"})
-    problem_type = "single_label_classification"
+    options: ClassificationOptions
+    scorer_class = ClassificationScorer
 
     def __init__(self, options: ClassificationOptions, labels: Sequence[str]) -> None:
         super().__init__(options, list(labels))
         self.labels = tuple(labels)
         self.outputs = len(self.labels)
-        self._index = {label: index for index, label in enumerate(self.labels)}
-
-    @classmethod
-    def preprocess(cls, options: ClassificationOptions, example: Example) -> Example:
-        require_label(example, options.labels)
-        return example
-
-    @classmethod
-    def from_examples(cls, options: ClassificationOptions, examples: Sequence[Example]) -> Classification:
-        counts = LabelCounts()
-        for example in examples:
-            if example.label is not None:
-                counts.add(example.label, example)
-        labels = options.labels or sorted(counts.rows)
-        if len(labels) < 2:
-            found = f'only the label "{labels[0]}"' if labels else "no label"
-            raise UserError(f"the training rows have {found}; a classifier needs at least two")
-        check_labels(labels, counts, "task.labels" if options.labels else None)
-        if isinstance(options.class_weights, dict):
-            for label, weight in options.class_weights.items():
-                if label not in labels:
-                    raise UserError(
-                        f'task.class_weights names the unknown label "{label}"{did_you_mean(label, labels)}'
-                    )
-                if weight < 0:
-                    raise UserError(
-                        f'task.class_weights: "{label}" has the weight {weight}; it must be at least 0'
-                    )
-        task = cls(options, labels)
-        task.targets(examples)
-        return task
+        self.index = {label: index for index, label in enumerate(self.labels)}
 
     def save(self, directory: Path) -> None:
         write_text(directory / LABELS_FILE, "".join(f"{label}\n" for label in self.labels))
-
-    @classmethod
-    def load(cls, options: ClassificationOptions, directory: Path) -> Classification:
-        path = directory / LABELS_FILE
-        try:
-            return cls(options, path.read_text("utf-8").splitlines())
-        except OSError as error:
-            raise UserError(
-                f"cannot read {path}: {error.strerror}; is {directory} a run directory?"
-            ) from error
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> Classification:
-        cls.require_pooler(checkpoint)
-        if len(checkpoint.labels) < 2:
-            raise UserError(f"{checkpoint} is a classifier of one label, which has nothing to tell apart")
-        options = ClassificationOptions(labels=list(checkpoint.labels), pooling="pooler")
-        return cls(options, checkpoint.labels)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         indices = np.empty(len(examples), np.int32)
         for row, example in enumerate(examples):
             require_label(example, None)
             label = str(example.label)
-            if label not in self._index:
+            if label not in self.index:
                 raise UserError(unknown_label(self.options.labels, example, label, self.labels))
-            indices[row] = self._index[label]
+            indices[row] = self.index[label]
         return {"label": indices}
 
-    def weights(self, examples: Sequence[Example], *, training: bool) -> np.ndarray:
-        weights = super().weights(examples, training=training)
+    def for_training(self, targets: Arrays, weights: np.ndarray) -> tuple[Arrays, np.ndarray]:
         wanted = self.options.class_weights
-        if not training or wanted is None:
-            return weights
-        indices = self.targets(examples)["label"]
+        if wanted is None:
+            return targets, weights
+        indices = targets["label"]
         if wanted == "balanced":
             sums = np.bincount(indices, weights, len(self.labels))
             of_class = np.divide(
@@ -141,7 +128,7 @@ class Classification(PooledTask):
             )
         else:
             of_class = np.array([wanted.get(label, 1.0) for label in self.labels])
-        return np.asarray(weights * of_class[indices])
+        return targets, np.asarray(weights * of_class[indices])
 
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
         import tensorflow as tf
@@ -171,57 +158,81 @@ class Classification(PooledTask):
 
         return {"probabilities": tf.nn.softmax(tf.cast(outputs["logits"], tf.float32))}
 
-    def metrics(
-        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
-    ) -> dict[str, float]:
-        from tfpipeline.metrics import classification
 
-        return classification.compute(
-            targets["label"], answers["probabilities"], weights=weights, labels=self.labels
-        )
+class ClassificationOptions(PooledOptions):
+    """The ``task`` section of a run file for classification."""
 
-    def report(
-        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
-    ) -> str:
-        from tfpipeline.metrics import classification
+    problem_type: ClassVar[str] = "single_label_classification"
 
-        return classification.report(
-            targets["label"], answers["probabilities"], weights=weights, labels=self.labels
-        )
+    name: Literal["classification"] = "classification"
+    labels: Optional[list[str]] = Field(
+        None, min_length=2, description="The labels, in order; default: those in the training rows, sorted."
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of each target's probability that is spread evenly over all labels.",
+    )
+    class_weights: Union[Literal["balanced"], dict[str, float], None] = Field(
+        None,
+        description="Weight of each label's rows in the training loss: {label: weight}, 1 for labels not named; balanced: "
+        "rows / (labels * rows of the label), as in scikit-learn, so that every label counts equally.",
+    )
 
-    def baseline(
-        self, train: Sequence[Example], test: Sequence[Example]
-    ) -> tuple[str, dict[str, np.ndarray]] | None:
-        from tfpipeline.metrics.baseline import linear_model, tfidf_baseline
+    def preprocess(self, example: Example) -> Example:
+        require_label(example, self.labels)
+        return example
 
-        probabilities, classes = tfidf_baseline(
-            [example.joined_text for example in train],
-            [str(example.label) for example in train],
-            [example.joined_text for example in test],
-        )
-        ordered = np.zeros((len(test), len(self.labels)))
-        ordered[:, [self._index[label] for label in classes]] = probabilities
-        return linear_model(len(self.labels)), {"probabilities": ordered}
+    def fitter(self) -> Fitter:
+        return _ClassificationFitter(self)
 
-    def mistakes(
-        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
-    ) -> list[tuple[int, str, str]]:
-        probabilities, truth = answers["probabilities"], targets["label"]
-        picked = probabilities.argmax(-1)
-        wrong = np.flatnonzero(picked != truth)
-        worst_first = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")]
-        return [(int(row), self.labels[truth[row]], self.labels[picked[row]]) for row in worst_first]
+    def load(self, directory: Path) -> Classification:
+        path = directory / LABELS_FILE
+        try:
+            return Classification(self, path.read_text("utf-8").splitlines())
+        except OSError as error:
+            raise UserError(
+                f"cannot read {path}: {error.strerror}; is {directory} a run directory?"
+            ) from error
 
-    def near_ties(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
-        second, first = np.sort(answers["probabilities"], axis=-1)[:, -2:].T
-        return first - second <= tolerance
-
-    def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        from tfpipeline.metrics.classification import confusion_matrix
-        from tfpipeline.tasks import _figures
-
-        counts = confusion_matrix(targets["label"], answers["probabilities"], labels=self.labels)
-        return {"confusion": _figures.confusion(counts, self.labels)}
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Classification:
+        cls.require_pooler(checkpoint)
+        if len(checkpoint.labels) < 2:
+            raise UserError(f"{checkpoint} is a classifier of one label, which has nothing to tell apart")
+        options = cls(labels=list(checkpoint.labels), pooling="pooler")
+        return Classification(options, checkpoint.labels)
 
 
-TASK: type[Any] = Classification
+class _ClassificationFitter(Fitter):
+    """Collects the labels."""
+
+    def __init__(self, options: ClassificationOptions) -> None:
+        self._options, self._counts = options, LabelCounts()
+
+    def add(self, example: Example) -> None:
+        require_label(example, self._options.labels)
+        self._counts.add(str(example.label), example)
+
+    def finish(self) -> Classification:
+        options, counts = self._options, self._counts
+        labels = options.labels or sorted(counts.rows)
+        if len(labels) < 2:
+            present = f'only the label "{labels[0]}"' if labels else "no label"
+            raise UserError(f"the training rows have {present}; a classifier needs at least two")
+        check_labels(labels, counts, "task.labels" if options.labels else None)
+        if isinstance(options.class_weights, dict):
+            for label, weight in options.class_weights.items():
+                if label not in labels:
+                    raise UserError(
+                        f'task.class_weights names the unknown label "{label}"{did_you_mean(label, labels)}'
+                    )
+                if weight < 0:
+                    raise UserError(
+                        f'task.class_weights: "{label}" has the weight {weight}; it must be at least 0'
+                    )
+        return Classification(options, labels)
+
+
+OPTIONS = ClassificationOptions

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Optional, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -21,6 +21,8 @@ from tfpipeline.data.records import NoValue, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
 from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels, unknown_label
+from tfpipeline.tasks.base import Arrays, Scorer
+from tfpipeline.tasks.options import Fitter
 
 if TYPE_CHECKING:
     import keras
@@ -37,107 +39,94 @@ _MISTAKES = (
 _GIVEN = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
-class MultiLabelOptions(PooledOptions):
-    """The ``task`` section of a run file for several labels a text."""
+class MultiLabelScorer(Scorer):
+    """Scores sets of labels, and chooses their thresholds."""
 
-    name: Literal["multilabel"] = "multilabel"
-    labels: Optional[list[str]] = Field(
-        None, min_length=1, description="The labels, in order; default: those in the training rows, sorted."
-    )
-    columns: Optional[list[str]] = Field(
-        None,
-        min_length=1,
-        description="Columns of 0 and 1, one per label, named after it; null: data.label holds a list of labels per row.",
-    )
-    separator: str = Field(
-        ",",
-        min_length=1,
-        description="Separates the labels of a list that is not JSON; a blank cell is an empty list.",
-    )
-    threshold: Union[Literal["tuned"], float] = Field(
-        "tuned",
-        description="A label is predicted if its score reaches this threshold; tuned: one per label, chosen for the best F1 on the validation rows.",
-    )
+    task: MultiLabel
+    best_metric = "macro_f1"
+    lower_is_better = frozenset({"hamming_loss"})
 
-    @field_validator("threshold")
-    @classmethod
-    def _between(cls, value: Union[str, float]) -> Union[str, float]:
-        if isinstance(value, float) and not 0 < value < 1:
-            raise ValueError("must lie between 0 and 1")
-        return value
+    def tune(
+        self,
+        head: Any,
+        predictions: Arrays,
+        targets: Arrays,
+        weights: np.ndarray,
+    ) -> Arrays:
+        if self.task.options.threshold != "tuned":
+            return predictions
+        from tfpipeline.metrics.multilabel import tune_thresholds
 
-    @model_validator(mode="after")
-    def _one_source(self) -> MultiLabelOptions:
-        if self.columns is not None and self.labels is not None:
-            raise ValueError("labels and columns both name the labels; keep one")
-        return self
+        thresholds = tune_thresholds(targets["labels"], predictions["scores"], weights)
+        head.thresholds.assign(thresholds)
+        return {**predictions, "thresholds": np.broadcast_to(thresholds, predictions["scores"].shape)}
+
+    def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
+        from tfpipeline.metrics import multilabel
+
+        return multilabel.compute(
+            targets["labels"],
+            predictions["scores"],
+            predictions["thresholds"][0],
+            weights,
+            labels=self.task.labels,
+            logits=predictions.get("logits"),
+        )
+
+    def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
+        from tfpipeline.metrics import multilabel
+
+        return multilabel.report(
+            targets["labels"],
+            predictions["scores"],
+            predictions["thresholds"][0],
+            weights,
+            labels=self.task.labels,
+        )
+
+    def baseline(
+        self, train: Sequence[Example], test: Sequence[Example]
+    ) -> tuple[str, dict[str, np.ndarray]] | None:
+        from tfpipeline.metrics.baseline import linear_model, tfidf_multilabel
+
+        scores = tfidf_multilabel(
+            [example.joined_text for example in train],
+            self.task.targets(train)["labels"],
+            [example.joined_text for example in test],
+        )
+        return linear_model(len(self.task.labels)), {
+            "scores": scores,
+            "thresholds": np.full(scores.shape, 0.5, np.float32),
+        }
+
+    def mistakes(self, predictions: Arrays, targets: Arrays) -> list[tuple[int, str, str]]:
+        given, truth = predictions["scores"] >= predictions["thresholds"], targets["labels"] > 0
+        wrong = np.flatnonzero((given != truth).any(-1))
+        if "logits" in predictions:  # tell very sure mistakes apart, the scores of which are all 0 or 1
+            surest = np.where(truth, -predictions["logits"], predictions["logits"])[wrong].max(-1)
+        else:
+            surest = np.abs(predictions["scores"] - truth)[wrong].max(-1)
+        worst_first = wrong[np.argsort(-surest, kind="stable")][:_MISTAKES]
+        return [(int(row), self._named(truth[row]), self._named(given[row])) for row in worst_first]
+
+    def near_ties(self, predictions: Arrays, tolerance: float) -> np.ndarray:
+        return (np.abs(predictions["scores"] - predictions["thresholds"]) <= tolerance).any(-1)
+
+    def _named(self, given: np.ndarray) -> str:
+        return ", ".join(self.task.labels[index] for index in np.flatnonzero(given)) or "none"
 
 
 class MultiLabel(PooledTask):
     """Sets of labels from texts; see the module."""
 
-    Options = MultiLabelOptions
-    best_metric = "macro_f1"
-    lower_is_better = frozenset({"hamming_loss"})
-    problem_type = "multi_label_classification"
+    options: MultiLabelOptions
+    scorer_class = MultiLabelScorer
 
     def __init__(self, options: MultiLabelOptions, labels: Sequence[str]) -> None:
         super().__init__(options, list(labels))
         self.labels = tuple(labels)
         self.outputs = len(self.labels)
         self._index = {label: index for index, label in enumerate(self.labels)}
-
-    @classmethod
-    def check(cls, options: MultiLabelOptions, data: DataOptions) -> None:
-        if options.columns is None and data.label is None:
-            raise ValueError("task.columns and data.label are both null; name the column(s) of the labels")
-        used = data.inputs
-        for column in options.columns or ():
-            if column in used:
-                raise ValueError(
-                    f'task.columns names "{column}", which is data.{used[column]}; name the labels only'
-                )
-
-    @classmethod
-    def columns(cls, options: MultiLabelOptions) -> Sequence[str] | None:
-        return options.columns
-
-    @classmethod
-    def strata(cls, options: MultiLabelOptions, example: Example) -> Collection[Hashable]:
-        return _labels(options, example)
-
-    @classmethod
-    def preprocess(cls, options: MultiLabelOptions, example: Example) -> Example:
-        for label in _labels(options, example):
-            if options.labels is not None and label not in options.labels:
-                raise UserError(unknown_label(options.labels, example, label, options.labels))
-        return example
-
-    @classmethod
-    def from_examples(cls, options: MultiLabelOptions, examples: Sequence[Example]) -> MultiLabel:
-        counts = LabelCounts()
-        for example in examples:
-            for label in _labels(options, example):
-                counts.add(label, example)
-        labels = options.labels or options.columns or sorted(counts.rows)
-        if not labels:
-            raise UserError("no training row has a label; check the column of the labels")
-        field = "task.labels" if options.labels else "task.columns" if options.columns else None
-        check_labels(labels, counts, field)
-        if all(counts.rows[label] == len(examples) for label in labels):
-            raise UserError(
-                f'every training row has the same labels ("{", ".join(labels)}"), so there is nothing to learn; add rows without them'
-            )
-        task = cls(options, labels)
-        task.targets(examples)
-        return task
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> MultiLabel:
-        cls.require_pooler(checkpoint)
-        # transformers gives a label from 0.5 on.
-        options = MultiLabelOptions(labels=list(checkpoint.labels), pooling="pooler", threshold=0.5)
-        return cls(options, checkpoint.labels)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         given = np.zeros((len(examples), len(self.labels)), np.int8)
@@ -192,76 +181,111 @@ class MultiLabel(PooledTask):
         thresholds = tf.cast(outputs["thresholds"], tf.float32)
         return {"scores": tf.nn.sigmoid(logits), "thresholds": thresholds, "logits": logits}
 
-    def tune(
-        self,
-        head: Any,
-        answers: Mapping[str, np.ndarray],
-        targets: Mapping[str, np.ndarray],
-        weights: np.ndarray,
-    ) -> Mapping[str, np.ndarray]:
-        if self.options.threshold != "tuned":
-            return answers
-        from tfpipeline.metrics.multilabel import tune_thresholds
 
-        thresholds = tune_thresholds(targets["labels"], answers["scores"], weights)
-        head.thresholds.assign(thresholds)
-        return {**answers, "thresholds": np.broadcast_to(thresholds, answers["scores"].shape)}
+class MultiLabelOptions(PooledOptions):
+    """The ``task`` section of a run file for several labels a text."""
 
-    def metrics(
-        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
-    ) -> dict[str, float]:
-        from tfpipeline.metrics import multilabel
+    problem_type: ClassVar[str] = "multi_label_classification"
+    task_class = MultiLabel
 
-        return multilabel.compute(
-            targets["labels"],
-            answers["scores"],
-            answers["thresholds"][0],
-            weights,
-            labels=self.labels,
-            logits=answers.get("logits"),
-        )
+    name: Literal["multilabel"] = "multilabel"
+    labels: Optional[list[str]] = Field(
+        None, min_length=1, description="The labels, in order; default: those in the training rows, sorted."
+    )
+    columns: Optional[list[str]] = Field(
+        None,
+        min_length=1,
+        description="Columns of 0 and 1, one per label, named after it; null: data.label holds a list of labels per row.",
+    )
+    separator: str = Field(
+        ",",
+        min_length=1,
+        description="Separates the labels of a list that is not JSON; a blank cell is an empty list.",
+    )
+    threshold: Union[Literal["tuned"], float] = Field(
+        "tuned",
+        description="A label is predicted if its score reaches this threshold; tuned: one per label, chosen for the best F1 on the validation rows.",
+    )
 
-    def report(
-        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
-    ) -> str:
-        from tfpipeline.metrics import multilabel
+    @field_validator("threshold")
+    @classmethod
+    def _between(cls, value: Union[str, float]) -> Union[str, float]:
+        if isinstance(value, float) and not 0 < value < 1:
+            raise ValueError("must lie between 0 and 1")
+        return value
 
-        return multilabel.report(
-            targets["labels"], answers["scores"], answers["thresholds"][0], weights, labels=self.labels
-        )
+    @model_validator(mode="after")
+    def _one_source(self) -> MultiLabelOptions:
+        if self.columns is not None and self.labels is not None:
+            raise ValueError("labels and columns both name the labels; keep one")
+        return self
 
-    def baseline(
-        self, train: Sequence[Example], test: Sequence[Example]
-    ) -> tuple[str, dict[str, np.ndarray]] | None:
-        from tfpipeline.metrics.baseline import linear_model, tfidf_multilabel
+    def check(self, data: DataOptions) -> None:
+        if self.columns is None and data.label is None:
+            raise ValueError("task.columns and data.label are both null; name the column(s) of the labels")
+        used = data.inputs
+        for column in self.columns or ():
+            if column in used:
+                raise ValueError(
+                    f'task.columns names "{column}", which is data.{used[column]}; name the labels only'
+                )
 
-        scores = tfidf_multilabel(
-            [example.joined_text for example in train],
-            self.targets(train)["labels"],
-            [example.joined_text for example in test],
-        )
-        return linear_model(len(self.labels)), {
-            "scores": scores,
-            "thresholds": np.full(scores.shape, 0.5, np.float32),
-        }
+    def target_columns(self) -> Sequence[str] | None:
+        return self.columns
 
-    def mistakes(
-        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
-    ) -> list[tuple[int, str, str]]:
-        given, truth = answers["scores"] >= answers["thresholds"], targets["labels"] > 0
-        wrong = np.flatnonzero((given != truth).any(-1))
-        if "logits" in answers:  # tell very sure mistakes apart, the scores of which are all 0 or 1
-            surest = np.where(truth, -answers["logits"], answers["logits"])[wrong].max(-1)
-        else:
-            surest = np.abs(answers["scores"] - truth)[wrong].max(-1)
-        worst_first = wrong[np.argsort(-surest, kind="stable")][:_MISTAKES]
-        return [(int(row), self._named(truth[row]), self._named(given[row])) for row in worst_first]
+    def strata(self, example: Example) -> Collection[Hashable]:
+        return _labels(self, example)
 
-    def near_ties(self, answers: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
-        return (np.abs(answers["scores"] - answers["thresholds"]) <= tolerance).any(-1)
+    def preprocess(self, example: Example) -> Example:
+        self.check_row(example)
+        return example
 
-    def _named(self, given: np.ndarray) -> str:
-        return ", ".join(self.labels[index] for index in np.flatnonzero(given)) or "none"
+    def check_row(self, example: Example) -> list[str]:
+        """A row's labels, if they are those that the run file names.
+
+        Raises:
+            UserError: they are not, or the row has no list of labels.
+        """
+        labels = _labels(self, example)
+        for label in labels:
+            if self.labels is not None and label not in self.labels:
+                raise UserError(unknown_label(self.labels, example, label, self.labels))
+        return labels
+
+    def fitter(self) -> Fitter:
+        return _MultiLabelFitter(self)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> MultiLabel:
+        cls.require_pooler(checkpoint)
+        # transformers gives a label from 0.5 on.
+        options = cls(labels=list(checkpoint.labels), pooling="pooler", threshold=0.5)
+        return MultiLabel(options, checkpoint.labels)
+
+
+class _MultiLabelFitter(Fitter):
+    """Collects the labels."""
+
+    def __init__(self, options: MultiLabelOptions) -> None:
+        self._options, self._counts, self._rows = options, LabelCounts(), 0
+
+    def add(self, example: Example) -> None:
+        for label in self._options.check_row(example):
+            self._counts.add(label, example)
+        self._rows += 1
+
+    def finish(self) -> MultiLabel:
+        options, counts = self._options, self._counts
+        labels = options.labels or options.columns or sorted(counts.rows)
+        if not labels:
+            raise UserError("no training row has a label; check the column of the labels")
+        field = "task.labels" if options.labels else "task.columns" if options.columns else None
+        check_labels(labels, counts, field)
+        if all(counts.rows[label] == self._rows for label in labels):
+            raise UserError(
+                f'every training row has the same labels ("{", ".join(labels)}"), so there is nothing to learn; add rows without them'
+            )
+        return MultiLabel(options, labels)
 
 
 def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
@@ -298,4 +322,4 @@ def _is_given(example: Example, column: str) -> bool:
     return _GIVEN[cell]
 
 
-TASK: type[Any] = MultiLabel
+OPTIONS = MultiLabelOptions

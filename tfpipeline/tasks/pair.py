@@ -9,27 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator
 
 from tfpipeline import tasks
-from tfpipeline.config import Section
 from tfpipeline.errors import UserError
-from tfpipeline.tasks._pooled import in_section
-from tfpipeline.tasks.base import Task
+from tfpipeline.tasks._parts import PartFitter
+from tfpipeline.tasks.options import Fitter, TaskOptions
 
 if TYPE_CHECKING:
+    from tfpipeline.config import Section
     from tfpipeline.data import Example
     from tfpipeline.data.options import DataOptions
+    from tfpipeline.tasks.base import Task
 
 
-class PairOptions(Section):
-    """The ``task`` section of a run file for pairs of texts."""
+class PairOptions(TaskOptions):
+    """The ``task`` section of a run file for pairs of texts; the task is made by the options of the answer."""
+
+    top_level_only: ClassVar[bool] = True
 
     name: Literal["pair"] = "pair"
-    answer: SerializeAsAny[Section] = Field(
-        default_factory=lambda: tasks.find("classification").Options(),
+    answer: SerializeAsAny[TaskOptions] = Field(
+        default_factory=lambda: tasks.find("classification").model_validate({}),
         description="The task to solve for the two texts: `classification`, `regression`, `multilabel`, or its section with options.",
     )
 
@@ -39,53 +42,32 @@ class PairOptions(Section):
 
     @field_validator("answer", mode="before")
     @classmethod
-    def _named(cls, value: Any) -> Any:
+    def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-
-class Pair(Task):
-    """Makes the answer's own task; it is never an instance itself."""
-
-    Options = PairOptions
-    top_level_only = True
-
-    @classmethod
-    def check(cls, options: PairOptions, data: DataOptions) -> None:
+    def check(self, data: DataOptions) -> None:
         if data.text_pair is None:
             raise ValueError(
                 "data.text_pair is null, but the task pair reads two texts; name the second one's column"
             )
-        _answer(options).check(options.answer, data)
+        self.answer.check(data)
 
-    @classmethod
-    def columns(cls, options: PairOptions) -> Sequence[str] | None:
-        return _answer(options).columns(options.answer)
+    def target_columns(self) -> Sequence[str] | None:
+        return self.answer.target_columns()
 
-    @classmethod
-    def strata(cls, options: PairOptions, example: Example) -> Collection[Hashable]:
-        return _answer(options).strata(options.answer, example)
-
-    @classmethod
-    def preprocess(cls, options: PairOptions, example: Example) -> Example:
+    def preprocess(self, example: Example) -> Example:
         if not (example.text_pair or "").strip():
             raise UserError(f"{example.source}: the row has no second text; complete it or remove it")
-        return _answer(options).preprocess(options.answer, example)
+        return self.answer.preprocess(example)
 
-    @classmethod
-    def from_examples(cls, options: PairOptions, examples: Sequence[Example]) -> Task:
-        try:
-            return _answer(options).from_examples(options.answer, examples)
-        except UserError as error:
-            raise UserError(in_section(str(error), "task.answer")) from error
+    def strata(self, example: Example) -> Collection[Hashable]:
+        return self.answer.strata(example)
 
-    @classmethod
-    def load(cls, options: PairOptions, directory: Path) -> Task:
-        return _answer(options).load(options.answer, directory)
+    def fitter(self) -> Fitter:
+        return PartFitter(self.answer, "task.answer")
+
+    def load(self, directory: Path) -> Task:
+        return self.answer.load(directory)
 
 
-def _answer(options: PairOptions) -> type[Task]:
-    answer: Any = options.answer
-    return tasks.find(answer.name)
-
-
-TASK: type[Any] = Pair
+OPTIONS = PairOptions

@@ -8,8 +8,9 @@ Served answer: ``value`` float32 [B].
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +18,8 @@ from pydantic import Field
 from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks._pooled import PooledOptions, PooledTask
+from tfpipeline.tasks.base import Arrays, Scorer
+from tfpipeline.tasks.options import Fitter
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -29,65 +32,62 @@ _STEPS = 100  # steps of 32-bit answers within a standard deviation, at least
 _MISTAKES = 100  # every row is a little wrong: these are the worst
 
 
-class RegressionOptions(PooledOptions):
-    """The ``task`` section of a run file for regression."""
+class RegressionScorer(Scorer):
+    """Scores numbers."""
 
-    name: Literal["regression"] = "regression"
-    loss: Literal["mse", "huber"] = Field(
-        "mse", description="Mean squared error, or the Huber loss, which is less sensitive to outliers."
-    )
-    delta: float = Field(
-        1.0, gt=0, description="huber only: the error, in standard deviations, from which the loss is linear."
-    )
+    task: Regression
+    best_metric = "pearson"
+    lower_is_better = frozenset({"rmse", "mae"})
+
+    def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
+        from tfpipeline.metrics import regression
+
+        return regression.compute(targets["value"], predictions["value"], weights)
+
+    def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
+        from tfpipeline.metrics import regression
+
+        return regression.report(targets["value"], predictions["value"], weights)
+
+    def baseline(
+        self, train: Sequence[Example], test: Sequence[Example]
+    ) -> tuple[str, dict[str, np.ndarray]] | None:
+        from tfpipeline.metrics.baseline import tfidf_ridge
+
+        values = tfidf_ridge(
+            [example.joined_text for example in train],
+            _values(train),
+            [example.joined_text for example in test],
+        )
+        return "TF-IDF + ridge regression", {"value": values.astype(np.float32)}
+
+    def mistakes(self, predictions: Arrays, targets: Arrays) -> list[tuple[int, str, str]]:
+        values, truth = predictions["value"], targets["value"]
+        worst_first = np.argsort(-np.abs(values - truth), kind="stable")[:_MISTAKES]
+        return [(int(row), f"{truth[row]:g}", f"{values[row]:.4g}") for row in worst_first]
+
+    def figures(self, predictions: Arrays, targets: Arrays) -> dict[str, Any]:
+        from matplotlib.figure import Figure
+
+        values, truth = predictions["value"], targets["value"]
+        figure = Figure(figsize=(5, 5))
+        axes = figure.subplots()
+        axes.scatter(truth, values, s=4, alpha=0.4)
+        axes.axline((float(truth.mean()),) * 2, slope=1, color="grey", linewidth=1)
+        axes.set(xlabel="expected", ylabel="predicted")
+        return {"scatter": figure}
 
 
 class Regression(PooledTask):
     """Numbers from texts; see the module."""
 
-    Options = RegressionOptions
-    best_metric = "pearson"
-    lower_is_better = frozenset({"rmse", "mae"})
-    problem_type = "regression"
+    options: RegressionOptions
+    scorer_class = RegressionScorer
     outputs = 1
 
     def __init__(self, options: RegressionOptions, fitted: Mapping[str, float]) -> None:
         super().__init__(options, dict(fitted))
         self.mean, self.scale = fitted["mean"], fitted["scale"]
-
-    @classmethod
-    def strata(cls, options: RegressionOptions, example: Example) -> Collection[Hashable]:
-        return ()  # numbers are no classes: the split is random
-
-    @classmethod
-    def preprocess(cls, options: RegressionOptions, example: Example) -> Example:
-        _value(example)
-        return example
-
-    @classmethod
-    def from_examples(cls, options: RegressionOptions, examples: Sequence[Example]) -> Regression:
-        values = _values(examples)
-        weights = np.fromiter((example.weight for example in examples), np.float64, len(examples))
-        mean = float(np.average(values, weights=weights))
-        scale = float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
-        if not scale > 0:
-            raise UserError(
-                f"all training rows have the value {mean:g}; a regression needs at least two different ones"
-            )
-        if np.spacing(np.float32(abs(mean))) > scale / _STEPS:
-            raise UserError(
-                f"the training rows' numbers lie within {scale:.3g} of {mean:.10g}, closer together than answers of 32 bits "
-                "can tell; subtract a constant from the label column"
-            )
-        return cls(options, {"mean": mean, "scale": scale})
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> Regression:
-        cls.require_pooler(checkpoint)
-        if len(checkpoint.labels) != 1:
-            raise UserError(
-                f"{checkpoint} is a regression of {len(checkpoint.labels)} numbers; one of a single number can be used"
-            )
-        return cls(RegressionOptions(pooling="pooler"), {"mean": 0.0, "scale": 1.0})
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         return {"value": _values(examples).astype(np.float32)}
@@ -110,49 +110,66 @@ class Regression(PooledTask):
 
         return {"value": tf.cast(outputs["logits"][:, 0], tf.float32) * self.scale + self.mean}
 
-    def metrics(
-        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
-    ) -> dict[str, float]:
-        from tfpipeline.metrics import regression
 
-        return regression.compute(targets["value"], answers["value"], weights)
+class RegressionOptions(PooledOptions):
+    """The ``task`` section of a run file for regression."""
 
-    def report(
-        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weights: np.ndarray
-    ) -> str:
-        from tfpipeline.metrics import regression
+    problem_type: ClassVar[str] = "regression"
+    task_class = Regression
 
-        return regression.report(targets["value"], answers["value"], weights)
+    name: Literal["regression"] = "regression"
+    loss: Literal["mse", "huber"] = Field(
+        "mse", description="Mean squared error, or the Huber loss, which is less sensitive to outliers."
+    )
+    delta: float = Field(
+        1.0, gt=0, description="huber only: the error, in standard deviations, from which the loss is linear."
+    )
 
-    def baseline(
-        self, train: Sequence[Example], test: Sequence[Example]
-    ) -> tuple[str, dict[str, np.ndarray]] | None:
-        from tfpipeline.metrics.baseline import tfidf_ridge
+    def strata(self, example: Example) -> Collection[Hashable]:
+        return ()  # numbers are no classes: the split is random
 
-        values = tfidf_ridge(
-            [example.joined_text for example in train],
-            _values(train),
-            [example.joined_text for example in test],
-        )
-        return "TF-IDF + ridge regression", {"value": values.astype(np.float32)}
+    def preprocess(self, example: Example) -> Example:
+        _value(example)
+        return example
 
-    def mistakes(
-        self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
-    ) -> list[tuple[int, str, str]]:
-        values, truth = answers["value"], targets["value"]
-        worst_first = np.argsort(-np.abs(values - truth), kind="stable")[:_MISTAKES]
-        return [(int(row), f"{truth[row]:g}", f"{values[row]:.4g}") for row in worst_first]
+    def fitter(self) -> Fitter:
+        return _RegressionFitter(self)
 
-    def figures(self, answers: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        from matplotlib.figure import Figure
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Regression:
+        cls.require_pooler(checkpoint)
+        if len(checkpoint.labels) != 1:
+            raise UserError(
+                f"{checkpoint} is a regression of {len(checkpoint.labels)} numbers; one of a single number can be used"
+            )
+        return Regression(cls(pooling="pooler"), {"mean": 0.0, "scale": 1.0})
 
-        values, truth = answers["value"], targets["value"]
-        figure = Figure(figsize=(5, 5))
-        axes = figure.subplots()
-        axes.scatter(truth, values, s=4, alpha=0.4)
-        axes.axline((float(truth.mean()),) * 2, slope=1, color="grey", linewidth=1)
-        axes.set(xlabel="expected", ylabel="predicted")
-        return {"scatter": figure}
+
+class _RegressionFitter(Fitter):
+    """Collects the numbers and their weights, 16 bytes a row."""
+
+    def __init__(self, options: RegressionOptions) -> None:
+        self._options = options
+        self._values, self._weights = array("d"), array("d")
+
+    def add(self, example: Example) -> None:
+        self._values.append(_value(example))
+        self._weights.append(example.weight)
+
+    def finish(self) -> Regression:
+        values, weights = np.frombuffer(self._values), np.frombuffer(self._weights)
+        mean = float(np.average(values, weights=weights))
+        scale = float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
+        if not scale > 0:
+            raise UserError(
+                f"all training rows have the value {mean:g}; a regression needs at least two different ones"
+            )
+        if np.spacing(np.float32(abs(mean))) > scale / _STEPS:
+            raise UserError(
+                f"the training rows' numbers lie within {scale:.3g} of {mean:.10g}, closer together than answers of 32 bits "
+                "can tell; subtract a constant from the label column"
+            )
+        return Regression(self._options, {"mean": mean, "scale": scale})
 
 
 def _values(examples: Sequence[Example]) -> np.ndarray:
@@ -174,4 +191,4 @@ def _value(example: Example) -> float:
     return value
 
 
-TASK: type[Any] = Regression
+OPTIONS = RegressionOptions

@@ -10,8 +10,9 @@ import numpy as np
 from tfpipeline.console import say
 from tfpipeline.data import Example, TokenCache, epoch_batches
 from tfpipeline.errors import UserError
-from tfpipeline.tasks import Task
+from tfpipeline.tasks import Arrays
 from tfpipeline.training.options import TrainingOptions
+from tfpipeline.training.rows import TargetReader
 from tfpipeline.training.run import Run
 from tfpipeline.training.step import WEIGHTS, numeric_targets
 
@@ -25,7 +26,7 @@ class Split:
 
     examples: Sequence[Example]
     cache: TokenCache
-    targets: dict[str, np.ndarray]
+    targets: Arrays
     weights: np.ndarray
 
     @classmethod
@@ -38,14 +39,15 @@ class Split:
             UserError: no training row has a target left.
         """
         examples = run.examples(name)
-        weights = run.task.weights(examples, training=name == "train")
-        targets = run.task.targets(examples, training=name == "train")
-        cache = run.token_cache(name, examples)
+        reader = TargetReader(run.task, training=name == "train")
+        cache = run.token_cache(name, examples, reader.add)
+        targets, weights = reader.finish()
         for note in run.notes_on(cache, "training rows") if name == "train" else ():
             say(note)
-        if name == "train" and type(run.task).count_kept_targets is not Task.count_kept_targets:
-            _count_targets(run, examples, cache, np.flatnonzero(weights > 0))
-        return cls(examples, cache, targets, weights)
+        split = cls(examples, cache, targets, weights)
+        if name == "train" and run.task.has_token_targets:
+            split._count_targets(run)
+        return split
 
     def batch(self, rows: np.ndarray, width: int | None = None) -> dict[str, np.ndarray]:
         """Rows as the training step takes them."""
@@ -55,33 +57,35 @@ class Split:
             WEIGHTS: self.weights[rows],
         }
 
+    def _count_targets(self, run: Run) -> None:
+        """Warn of targets that are not among the tokens of their rows, among the rows that count.
 
-def _count_targets(run: Run, examples: Sequence[Example], cache: TokenCache, rows: np.ndarray) -> None:
-    """Warn of targets that are not among the tokens of their rows.
-
-    Args:
-        rows: those that count.
-    """
-    wanted = lost = 0
-    first = ""
-    for start in range(0, len(rows), _COUNTED_ROWS):
-        some = rows[start : start + _COUNTED_ROWS]
-        own = [examples[int(row)] for row in some]
-        counts = run.task.count_kept_targets(own, cache.batch(some))
-        missing = counts[:, 0] - counts[:, 1]
-        wanted, lost = wanted + int(counts[:, 0].sum()), lost + int(missing.sum())
-        if lost and not first:
-            first = own[int(np.argmax(missing > 0))].source
-    if not lost:
-        return
-    long = "raise text.max_windows" if run.truncation.windows else "set text.long to windows"
-    why = (
-        f"the first in {first}: they were truncated, or the tokenizer drops their characters; {long} to read more of each "
-        "text"
-    )
-    if lost == wanted:
-        raise UserError(f"none of the {wanted} targets in the training rows is left in the tokens, {why}")
-    say(f"warning: {lost} of {wanted} targets in the training rows are missing from the tokens, {why}")
+        Raises:
+            UserError: none is left.
+        """
+        given = lost = 0
+        first = ""
+        rows = np.flatnonzero(self.weights > 0)
+        for start in range(0, len(rows), _COUNTED_ROWS):
+            some = rows[start : start + _COUNTED_ROWS]
+            own = {name: array[some] for name, array in self.targets.items()}
+            counts = run.task.count_kept_targets(own, self.cache.batch(some))
+            if counts is None:
+                return
+            missing = counts[:, 0] - counts[:, 1]
+            given, lost = given + int(counts[:, 0].sum()), lost + int(missing.sum())
+            if lost and not first:
+                first = self.examples[int(some[np.argmax(missing > 0)])].source
+        if not lost:
+            return
+        long = "raise text.max_windows" if run.truncation.windows else "set text.long to windows"
+        why = (
+            f"the first in {first}: they were truncated, or the tokenizer drops their characters; {long} to read more of "
+            "each text"
+        )
+        if lost == given:
+            raise UserError(f"none of the {given} targets in the training rows is left in the tokens, {why}")
+        say(f"warning: {lost} of {given} targets in the training rows are missing from the tokens, {why}")
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def check_callback(callback: Any, name: str, run: Run, names: ScoreNames) -> Non
 def is_lower_better(run: Run, metric: str) -> bool:
     """Whether less of a metric is better; ``val_`` may stand before its name."""
     metric = metric.removeprefix("val_")
-    return metric == "loss" or metric in run.task.lower_is_better
+    return metric == "loss" or metric in run.task.scorer.lower_is_better
 
 
 def _check_monitor(callback: Any, name: str, names: ScoreNames, by_batch: bool) -> None:

@@ -59,7 +59,7 @@ def run_facts(run: Run) -> dict[str, str]:
         state = State.from_saved(run.store.state("last"), run.path)
         facts["state"] = state.finished or f"not finished, {state.step} {plural(state.step, 'step')} done"
         if state.best is not None:
-            metric = options.best_metric or run.task.best_metric
+            metric = options.best_metric or run.task.scorer.best_metric
             facts["best"] = f"best {metric} {state.best:.4f} on validation, after step {state.best_step}"
         facts["weights"] = ", ".join(role for role in ("initial", "last", "best") if role in index)
         if (run.path / "report.md").exists():

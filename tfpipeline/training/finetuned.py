@@ -95,7 +95,7 @@ class FineTunedCheckpoint(Run):
     def _facts(self) -> dict[str, str]:
         return {
             "path": str(self.path),
-            "task": self._config.task.name,  # type: ignore[attr-defined]
+            "task": self._config.task.name,
             "state": f"a fine-tuned checkpoint ({self._checkpoint.format})",
             "longest text": f"{self._config.text.max_length} tokens",
         }

@@ -39,7 +39,7 @@ class Answers:
             )
         return {
             "loss": float(np.average(self.losses, weights=weights)),
-            **task.metrics(self.answers, targets, weights),
+            **task.scorer.metrics(self.answers, targets, weights),
         }
 
 

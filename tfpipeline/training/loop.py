@@ -145,7 +145,7 @@ class Trainer:
         self.mirror = mirror
         options = self.options = run.config.training
         self.writes = cluster is None or cluster.is_chief
-        self.metric = options.best_metric or run.task.best_metric
+        self.metric = options.best_metric or run.task.scorer.best_metric
         static = has_static_shapes(strategy, options)
         beyond = run.truncation.widths(run.has_pairs)
         widths = choose_widths(options, run.config.text.max_length, static=static, beyond=beyond)
@@ -400,7 +400,7 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
         found = self.infer(split.examples, split.cache, split.targets, "validation")
-        tuned = self.run.task.tune(self.model.head, found.answers, split.targets, split.weights)
+        tuned = self.run.task.scorer.tune(self.model.head, found.answers, split.targets, split.weights)
         return Answers(tuned, found.losses).scores(self.run.task, split.targets, split.weights)
 
     def _stops(self, asked: threading.Event) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from tfpipeline import config, paths, tasks
 from tfpipeline.data import Example, Rows
 from tfpipeline.data.row_errors import RowErrors
 from tfpipeline.errors import UserError
+from tfpipeline.tasks import Arrays
 from tfpipeline.training.run_config import RunConfig
 
 CONFIG_FILE = "config.yaml"  # of a run directory
@@ -39,9 +42,8 @@ def read_rows(run_config: RunConfig, output: Path | None = None) -> TrainingRows
     Raises:
         UserError: a file can't be read; or rows that can't be used, the first ten of them.
     """
-    options: Any = run_config.task
     folder = None if output is None else _nearest(output)
-    splits = tasks.find(options.name).load_splits(options, run_config.data, folder)
+    splits = run_config.task.load_splits(run_config.data, folder)
     return TrainingRows(splits, learn_task(run_config, splits))
 
 
@@ -73,46 +75,49 @@ def read_more_rows(run: str | Path, data: str | Path, reading: Mapping[str, str]
     if not (path / CONFIG_FILE).is_file():
         return None
     run_config = config.load(path / CONFIG_FILE, RunConfig)
-    options: Any = run_config.task
-    kind = tasks.find(options.name)
-    rows = kind.read(options, run_config.data.model_copy(update=dict(reading)), data)
-    check_targets(kind.load(options, path), [rows])
+    rows = run_config.task.read(run_config.data.model_copy(update=dict(reading)), data)
+    check_targets(run_config.task.load(path), [rows])
     return rows
 
 
 def learn_task(run_config: RunConfig, splits: Mapping[str, Sequence[Example]]) -> tasks.Task:
-    """The task with what the training rows say of it; each row's label was looked at.
+    """The task, fitted to the training rows; each row's target was looked at. Rows are read once.
 
     Args:
         run_config: the run file as resolved.
-        splits: the rows; those of "train" are learnt from.
-    Raises:
-        UserError: rows can't be used, the first ten of them.
-    """
-    options: Any = run_config.task
-    task = tasks.find(options.name).from_examples(options, splits["train"])
-    check_targets(task, splits.values())
-    return task.limit_length(most_tokens(run_config))
-
-
-def check_targets(task: tasks.Task, parts: Iterable[Sequence[Example]]) -> None:
-    """Look at every row's target: an unknown label is found now, not after the first epoch.
-
+        splits: the rows; the task is fitted to those of "train".
     Raises:
         UserError: rows can't be used, the first ten of them.
     """
     errors = RowErrors()
+    task = run_config.task.fit(splits["train"], errors)
+    check_targets(task, (rows for name, rows in splits.items() if name != "train"), errors)
+    return task.limit_length(most_tokens(run_config))
+
+
+def check_targets(
+    task: tasks.Task, parts: Iterable[Sequence[Example]], errors: RowErrors | None = None
+) -> None:
+    """Look at every row's target: an unknown label is found now, not after the first epoch.
+
+    Args:
+        task: the task.
+        parts: rows, of which each is read once.
+        errors: those of other rows, which are raised with these.
+    Raises:
+        UserError: rows can't be used, the first ten of them.
+    """
+    errors = RowErrors() if errors is None else errors
     for examples in parts:
         # Piece by piece: targets may be all words of a text.
-        for start in range(0, len(examples), _PIECE):
-            piece = examples[start : start + _PIECE]
+        for piece in _pieces(examples):
             try:
                 task.targets(piece)
             except UserError:
                 known = errors.count
-                for row in range(len(piece)):
+                for row in piece:
                     try:
-                        task.targets(piece[row : row + 1])
+                        task.targets([row])
                     except UserError as error:
                         errors.add(error)
                 if errors.count == known:  # the rows are to blame together only
@@ -120,9 +125,56 @@ def check_targets(task: tasks.Task, parts: Iterable[Sequence[Example]]) -> None:
     errors.check()
 
 
+class TargetReader:
+    """Collects the targets and weights of a data set, whose rows it sees once, piece by piece.
+
+    Args:
+        task: the task.
+        training: whether the rows are trained on, or scored.
+    """
+
+    def __init__(self, task: tasks.Task, *, training: bool) -> None:
+        self._task, self._training = task, training
+        self._targets: dict[str, list[np.ndarray]] = {}
+        self._weights = array("d")
+
+    def add(self, examples: Sequence[Example]) -> None:
+        """The next rows.
+
+        Raises:
+            UserError: a row's target can't be used; names its file and line.
+        """
+        for name, values in self._task.targets(examples, training=self._training).items():
+            self._targets.setdefault(name, []).append(values)
+        self._weights.extend(example.weight for example in examples)
+
+    def finish(self) -> tuple[Arrays, np.ndarray]:
+        """Of all rows the targets, each [N, ...], and how much each row counts, float64 [N]."""
+        targets: Arrays = {name: np.concatenate(pieces) for name, pieces in self._targets.items()}
+        self._targets.clear()
+        weights = self._task.weights(targets, np.array(self._weights))
+        return self._task.for_training(targets, weights) if self._training else (targets, weights)
+
+
+def read_targets(
+    task: tasks.Task, examples: Sequence[Example], *, training: bool = False
+) -> tuple[Arrays, np.ndarray]:
+    """The targets and weights of a data set, its rows read once; see :class:`TargetReader`."""
+    reader = TargetReader(task, training=training)
+    for piece in _pieces(examples):
+        reader.add(piece)
+    return reader.finish()
+
+
 def most_tokens(run_config: RunConfig) -> int:
     """The most tokens of a row that are read, special ones counted."""
     return run_config.text.truncation.longest(run_config.data.text_pair is not None)
+
+
+def _pieces(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
+    """Rows, so many at a time, each of them parsed once."""
+    for start in range(0, len(examples), _PIECE):
+        yield list(examples[start : start + _PIECE])
 
 
 def _nearest(path: Path) -> Path:

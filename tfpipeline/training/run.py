@@ -31,6 +31,7 @@ import tensorflow as tf  # whose distribution is tensorflow or tensorflow-tpu
 
 from tfpipeline import checkpoints, config, paths, tasks
 from tfpipeline.data import Example, Rows, TokenCache, read_examples, write_examples
+from tfpipeline.data.cache import See
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_directory
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
@@ -92,8 +93,7 @@ class Run:
     @functools.cached_property
     def task(self) -> tasks.Task:
         """The task, with what it learnt from the training rows."""
-        options: Any = self.config.task
-        return tasks.find(options.name).load(options, self.path)
+        return self.config.task.load(self.path)
 
     @functools.cached_property
     def bert_config(self) -> BertConfig:
@@ -166,29 +166,26 @@ class Run:
         """The rows of a split, in their order."""
         return read_examples(self._rows(split))
 
-    def token_cache(self, split: str, examples: Sequence[Example]) -> TokenCache:
-        """The tokens of a split; made now if they are not there yet."""
-        return self.tokens(examples, self.path / "cache" / split)
+    def token_cache(self, split: str, examples: Sequence[Example], see: See | None = None) -> TokenCache:
+        """The tokens of a split; made now if they are not there yet. ``see`` as of :meth:`TokenCache.build`."""
+        return self.tokens(examples, self.path / "cache" / split, see)
 
-    def tokens(self, examples: Sequence[Example], directory: Path) -> TokenCache:
-        """The tokens of any rows, kept in ``directory``."""
+    def tokens(self, examples: Sequence[Example], directory: Path, see: See | None = None) -> TokenCache:
+        """The tokens of any rows, kept in ``directory``. ``see`` as of :meth:`TokenCache.build`."""
         return TokenCache.build(
             directory,
             examples,
             encode=lambda texts, text_pair, _: self._tokenize(texts, text_pair, self.truncation, count=True),
             max_length=self.truncation.longest(self.has_pairs),
             fingerprint=f"{self.text_identity}{json.dumps(self.truncation.identity())}{self._targets_identity}",
-            align=self.task.token_targets if self._has_token_targets else None,
+            align=self.task.token_targets if self.task.has_token_targets else None,
+            see=see,
         )
-
-    @property
-    def _has_token_targets(self) -> bool:
-        return type(self.task).token_targets is not tasks.Task.token_targets
 
     @property
     def _targets_identity(self) -> str:
         """What targets of single tokens depend on besides the rows."""
-        if not self._has_token_targets:
+        if not self.task.has_token_targets:
             return ""
         return json.dumps([self.config.task.model_dump(mode="json"), self.task.fitted])
 

@@ -74,7 +74,7 @@ class RunConfig(Section):
     output: PathText = Field(description="The run directory.")
     data: DataOptions
     text: TextOptions = TextOptions()
-    task: SerializeAsAny[Section] = Field(
+    task: SerializeAsAny[tasks.TaskOptions] = Field(
         description="`name` selects the task; the other fields are its options."
     )
     training: TrainingOptions = TrainingOptions()
@@ -83,7 +83,7 @@ class RunConfig(Section):
     def section_schema(cls, field: str, raw: Any) -> type[Section] | None:
         """The schema of a section that its own ``name`` key picks; None for all others."""
         if field == "task" and isinstance(raw, dict):
-            return tasks.find(str(raw.get("name", tasks.DEFAULT))).Options
+            return tasks.find(str(raw.get("name", tasks.DEFAULT)))
         return None
 
     @model_validator(mode="before")
@@ -93,10 +93,10 @@ class RunConfig(Section):
         if not isinstance(raw, dict) or not all(isinstance(raw.get(name), dict) for name in ("data", "task")):
             return raw
         try:
-            task = tasks.find(str(raw["task"].get("name", tasks.DEFAULT)))
+            options = tasks.find(str(raw["task"].get("name", tasks.DEFAULT)))
         except UserError:
             return raw  # which is reported where the section is looked at
-        return {**raw, "data": {**task.data_defaults, **raw["data"]}}
+        return {**raw, "data": {**options.data_defaults, **raw["data"]}}
 
     @field_validator("text")
     @classmethod
@@ -107,6 +107,5 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _task_fits_data(self) -> RunConfig:
-        options: Any = self.task
-        tasks.find(options.name).check(options, self.data)
+        self.task.check(self.data)
         return self

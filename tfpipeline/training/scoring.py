@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.models import BertEncoder, TextModel
 from tfpipeline.training.inference import Inference
+from tfpipeline.training.rows import read_targets
 from tfpipeline.training.run import Run, policy, windows
 
 NO_SCORES = ("epoch", "step", "train_loss")  # of an entry of a run's history
@@ -25,7 +26,7 @@ class ScoreNames:
         self._found: list[str] | None = None
 
     def __contains__(self, name: object) -> bool:
-        return name in ("loss", self._run.task.best_metric) or name in self._all()
+        return name in ("loss", self._run.task.scorer.best_metric) or name in self._all()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())
@@ -60,10 +61,10 @@ def score_names(run: Run) -> list[str]:
         run: as :class:`ScoreNames` has it.
     """
     examples = run.examples("validation")
-    targets = run.task.targets(examples)
+    targets, weights = read_targets(run.task, examples)
     cache = run.token_cache("validation", examples)
     found = Inference(smallest_model(run), run.task)(examples, cache, targets, "names of the scores")
-    return list(found.scores(run.task, targets, run.task.weights(examples, training=False)))
+    return list(found.scores(run.task, targets, weights))
 
 
 def smallest_model(run: Run) -> TextModel:

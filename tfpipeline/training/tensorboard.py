@@ -71,7 +71,7 @@ class TensorBoardWriter(keras.callbacks.Callback):
         from tensorboard.plugins.hparams import api
 
         with self._writers["train"].as_default(step=0):
-            tf.summary.text("sample", _sample(self._run, self._run.examples("train")[:_SAMPLE]))
+            tf.summary.text("sample", _sample(self._run, list(self._run.examples("train")[:_SAMPLE])))
         with self._writers["validation"].as_default(step=0):
             api.hparams(hparams(self._run))
         for writer in self._writers.values():
@@ -104,7 +104,7 @@ def _sample(run: Run, examples: Sequence[Example]) -> str:
     encoded = run.encode([example.text for example in examples], pairs if has_pairs else None)
     vocabulary = load_vocabulary(run.path / "vocab.txt")
     lines = ["| row | label | text | tokens |", "|---|---|---|---|"]
-    columns = run.task.columns(run.task.options) or ()
+    columns = run.config.task.target_columns() or ()
     for index, example in enumerate(examples):
         ids = encoded["input_ids"][index][encoded["attention_mask"][index] > 0]
         tokens = " ".join(vocabulary[token] for token in ids)

@@ -49,7 +49,7 @@ def prefix_and_type(tag: str) -> tuple[str, str | None] | None:
 
 
 def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: str) -> Example:
-    """A row with a tag for each token, its label as :func:`kept_of` reads it, without its other cells.
+    """A row with a tag for each token, its label as :func:`kept_row` reads it, without its other cells.
 
     Args:
         example: the row.
@@ -98,7 +98,7 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
 
 
 def from_entities(example: Example, found: Sequence[Any]) -> Example:
-    """A row with a list of its entities, its label as :func:`kept_of` reads it, without its other cells.
+    """A row with a list of its entities, its label as :func:`kept_row` reads it, without its other cells.
 
     Raises:
         UserError: an entity is none, is not in the text, or overlaps another one.
@@ -198,7 +198,7 @@ def _dumped(spans: Sequence[Span], words: Words | None, mended: bool) -> str:
     return json.dumps(kept, ensure_ascii=False)
 
 
-def kept_of(example: Example) -> tuple[list[Span], Words | None, bool]:
+def kept_row(example: Example) -> tuple[list[Span], Words | None, bool]:
     """What a row is kept with: entities, words and whether their tags were not quite right."""
     kept = json.loads(example.label or "{}")
     return kept.get("spans", []), kept.get("words"), kept.get("mended", False)
@@ -217,7 +217,7 @@ def is_of_one_word(before: str, behind: str) -> bool:
     return not re.search(f"[\\W_{_CHARACTERS}]", before + behind)
 
 
-def seen(text: str, words: Words, *, all_of_them: bool) -> Words:
+def visible_words(text: str, words: Words, *, all_of_them: bool) -> Words:
     """Words from the first character on that a token may begin with; those that have none are left out or as they are."""
     if text.isascii() and text.isprintable():
         return words

@@ -1,0 +1,144 @@
+"""The task of several heads: each head's rows to its own task, and all of it put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfpipeline.tasks._parts import errors_of_part
+from tfpipeline.tasks.base import Arrays, Task
+from tfpipeline.tasks.multitask.rows import HeadRows, split_rows
+from tfpipeline.tasks.multitask.scorer import SHARE, MultitaskScorer, labelled_rows, of_head, take
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from tfpipeline.data import Example
+    from tfpipeline.models import BertConfig
+    from tfpipeline.tasks.multitask.options import MultitaskOptions
+
+
+def part_place(name: str) -> tuple[str, str]:
+    """Where a head's options stand in the run file, and what its errors begin with."""
+    return f"task.heads.{name}", f'head "{name}": '
+
+
+class Multitask(Task):
+    """Several tasks of one text; see the package.
+
+    Args:
+        options: of the run file.
+        parts: head -> its task.
+    """
+
+    options: MultitaskOptions
+    scorer_class = MultitaskScorer
+
+    def __init__(self, options: MultitaskOptions, parts: Mapping[str, Task]) -> None:
+        super().__init__(options, {name: part.fitted for name, part in parts.items()})
+        self.parts = dict(parts)
+        self.has_token_targets = any(part.has_token_targets for part in self.parts.values())
+        self.offsets = {
+            f"{name}/{answer}": text
+            for name, part in self.parts.items()
+            for answer, text in part.offsets.items()
+        }
+
+    def save(self, directory: Path) -> None:
+        for name, part in self.parts.items():
+            folder = directory / "heads" / name
+            folder.mkdir(parents=True)
+            part.save(folder)
+
+    def limit_length(self, tokens: int) -> Multitask:
+        return type(self)(
+            self.options, {name: part.limit_length(tokens) for name, part in self.parts.items()}
+        )
+
+    def _split(self, examples: Sequence[Example]) -> Mapping[str, HeadRows]:
+        return split_rows(self.options.head_columns, examples)
+
+    def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
+        """The heads' own, and each head's ``share``: 1 of a row that has a label for it, 0 of a gap."""
+        targets: dict[str, np.ndarray] = {}
+        for name, rows in self._split(examples).items():
+            share = np.zeros(len(examples))
+            share[rows.numbers] = 1.0
+            targets[f"{name}/{SHARE}"] = share
+            with errors_of_part(*part_place(name)):
+                own = self.parts[name].targets(rows.examples, training=training)
+            for target, values in own.items():
+                targets[f"{name}/{target}"] = rows.spread(values, len(examples))
+        return targets
+
+    def token_targets(self, examples: Sequence[Example], tokens: Arrays) -> Arrays:
+        targets: dict[str, np.ndarray] = {}
+        for name, rows in self._split(examples).items():
+            own = self.parts[name].token_targets(rows.examples, take(tokens, rows.numbers))
+            for target, values in own.items():
+                targets[f"{name}/{target}"] = rows.spread(values, len(examples))
+        return targets
+
+    def weights(self, targets: Arrays, weights: np.ndarray) -> np.ndarray:
+        return weights * np.any([targets[f"{name}/{SHARE}"] > 0 for name in self.parts], axis=0)
+
+    def for_training(self, targets: Arrays, weights: np.ndarray) -> tuple[Arrays, np.ndarray]:
+        """A head's ``share`` is what its task makes of a row's weight (balanced classes), over the weight itself."""
+        changed = dict(targets)
+        for name, part in self.parts.items():
+            rows = labelled_rows(name, targets)
+            before = weights[rows]
+            own, after = part.for_training(take(of_head(name, targets), rows), before)
+            for target, values in own.items():
+                array = np.array(targets[f"{name}/{target}"])
+                array[rows] = values
+                changed[f"{name}/{target}"] = array
+            changed[f"{name}/{SHARE}"] = np.zeros(len(weights))
+            changed[f"{name}/{SHARE}"][rows] = np.divide(
+                after, before, out=np.zeros_like(before), where=before > 0
+            )
+        return changed, weights
+
+    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+        from tfpipeline.models import HeadGroup
+
+        return HeadGroup(
+            {name: part.head(config, seed + index) for index, (name, part) in enumerate(self.parts.items())}
+        )
+
+    def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        import tensorflow as tf
+
+        total: Any = 0.0
+        tokens = {name: tensor for name, tensor in targets.items() if "/" not in name}
+        for name, part in self.parts.items():
+            losses = part.loss(of_head(name, outputs), {**tokens, **of_head(name, targets)})
+            share = tf.cast(targets[f"{name}/{SHARE}"], losses.dtype)
+            # Of a gap the target is a filler; where, as 0 times a loss that is not finite is not 0.
+            counted = tf.where(share > 0, losses, 0.0) * share
+            total += self.options.weights.get(name, 1.0) * counted
+        return total
+
+    def predictions(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        return self._of_all_heads(lambda name, part: part.predictions(of_head(name, outputs), inputs))
+
+    def scored_predictions(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        return self._of_all_heads(lambda name, part: part.scored_predictions(of_head(name, outputs), inputs))
+
+    def _of_all_heads(
+        self, predictions_of: Callable[[str, Task], Mapping[str, tf.Tensor]]
+    ) -> dict[str, tf.Tensor]:
+        """Each head's predictions, called ``HEAD/NAME``."""
+        return {
+            f"{name}/{key}": tensor
+            for name, part in self.parts.items()
+            for key, tensor in predictions_of(name, part).items()
+        }

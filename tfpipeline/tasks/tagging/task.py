@@ -1,0 +1,212 @@
+"""The task of tagging words: targets of tokens, loss, and decoding in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfpipeline.errors import UserError
+from tfpipeline.tasks._pooled import unknown_label
+from tfpipeline.tasks.base import Arrays, Task
+from tfpipeline.tasks.tagging import words
+from tfpipeline.tasks.tagging.decoding import entities, is_text
+from tfpipeline.tasks.tagging.rows import Span, kept_row, visible_words, words_of
+from tfpipeline.tasks.tagging.scheme import Scheme
+from tfpipeline.tasks.tagging.scorer import TaggingScorer
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from tfpipeline.data import Example
+    from tfpipeline.models import BertConfig
+    from tfpipeline.tasks.tagging.options import TaggingOptions
+
+HEAD = "token_classifier"  # of checkpoints
+_SPECIAL = 2  # [CLS] and [SEP]
+
+
+class Tagging(Task):
+    """Tags from texts; see the package.
+
+    Args:
+        options: of the run file.
+        fitted: ``tags``, in the order of the head's outputs, and ``max_entities``.
+
+    Attributes:
+        tags: in the order of the head's outputs.
+        scheme: what they say.
+    """
+
+    options: TaggingOptions
+    scorer_class = TaggingScorer
+    offsets: Mapping[str, str] = {"starts": "text", "ends": "text"}
+    has_token_targets = True
+
+    def __init__(self, options: TaggingOptions, fitted: Mapping[str, Any]) -> None:
+        super().__init__(options, dict(fitted))
+        self.tags = tuple(fitted["tags"])
+        self.scheme = Scheme(options.scheme, self.tags)
+
+    def limit_length(self, tokens: int) -> Tagging:
+        if self.options.max_entities is not None:
+            return self
+        # Not a word more than is read: a training row may be a whole book, and every answer has this room.
+        most = min(self.fitted["max_entities"], max(tokens - _SPECIAL, 1))
+        return type(self)(self.options, {**self.fitted, "max_entities": most})
+
+    def with_options(self, options: TaggingOptions) -> Tagging:
+        most = options.max_entities or self.fitted["max_entities"]
+        return type(self)(options, {**self.fitted, "max_entities": most})
+
+    def head_variables(self, head: Any) -> dict[str, Any]:
+        return {f"{HEAD}/kernel": head.dense.kernel, f"{HEAD}/bias": head.dense.bias}
+
+    def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
+        """``words``: of each row its words as (start, end, tag), the tags in BIO or plain; for the metrics."""
+        if training:
+            return {}
+        tagged = np.empty(len(examples), object)
+        for row, example in enumerate(examples):
+            spans, given, _ = kept_row(example)
+            for _, _, kind in spans:
+                if kind not in self.scheme.types:
+                    raise UserError(unknown_label(self.options.labels, example, kind, self.scheme.types))
+            if given is None:
+                places = words_of(example.text, spans)
+            else:
+                places = visible_words(example.text, given, all_of_them=not self.scheme.entities)
+            tagged[row] = tuple(
+                (*place, tag) for place, tag in zip(places, self.scheme.word_tags(places, spans))
+            )
+        return {"words": tagged}
+
+    def token_targets(self, examples: Sequence[Example], tokens: Arrays) -> Arrays:
+        """``tags``: of each token that learns one its number from 1 on, 0 of the others."""
+        tags = np.zeros(tokens["input_ids"].shape, np.int32)
+        for row, example in enumerate(examples):
+            spans, _, _ = kept_row(example)
+            own = {name: array[row] for name, array in tokens.items()}
+            real = is_text(own)
+            begins = (
+                (own["word_starts"] > 0) & real & words.begins_a_character(example.text, own["offsets"], real)
+            )
+            if self.options.words == "whitespace":
+                begins &= words.behind_space(example.text, own["offsets"], real)
+            tags[row] = self._token_tags(own["offsets"], real, begins, spans)
+        return {"tags": tags}
+
+    def _token_tags(
+        self, offsets: np.ndarray, real: np.ndarray, begins: np.ndarray, spans: Sequence[Span]
+    ) -> np.ndarray:
+        """int32 [T], of one row."""
+        tags = np.zeros(len(real), np.int32)
+        starts = np.array([start for start, _, _ in spans], np.int64)
+        first = np.flatnonzero(begins)
+        # Which span each word's first token begins in; -1 in none.
+        number = np.searchsorted(starts, offsets[first, 0], side="right") - 1
+        ends = np.array([0, *(end for _, end, _ in spans)], np.int64)
+        number[offsets[first, 0] >= ends[number + 1]] = -1
+        every = self.options.sub_words == "all"
+        learns = np.flatnonzero(real if every else begins)
+        word = np.cumsum(begins)[learns] - 1
+        there = word >= 0
+        learns, span = learns[there], number[word[there]]
+        for position, token in enumerate(learns):
+            at = int(span[position])
+            before = position > 0 and span[position - 1] == at
+            behind = position + 1 < len(span) and span[position + 1] == at
+            kind = None if at < 0 else spans[at][2]
+            # A plain tag that a word lacks is not learnt.
+            tags[token] = 1 + self.scheme.number(kind, before, behind)
+        return tags
+
+    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+        from tfpipeline.models import TaggingHead
+
+        return TaggingHead(len(self.tags), crf=self.options.crf, dropout=self.options.dropout, seed=seed)
+
+    def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        import tensorflow as tf
+
+        logits = outputs["logits"]
+        mask = targets["tags"] > 0
+        tags = tf.maximum(targets["tags"] - 1, 0)
+        if self.options.crf:
+            from tfpipeline.models import crf
+
+            transitions = self._transitions(outputs)
+            total = crf.log_partition(logits, mask, transitions) - crf.sequence_score(
+                logits, tags, mask, transitions
+            )
+        else:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tags, logits)
+            total = tf.reduce_sum(tf.where(mask, losses, 0.0), axis=1)
+        count = tf.reduce_sum(tf.cast(mask, total.dtype), axis=1)
+        return total / tf.maximum(count, 1.0)
+
+    def predictions(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        from tfpipeline.text.code_points import CodePoints
+
+        logits = tf.cast(outputs["logits"], tf.float32)
+        texts = CodePoints(inputs["text"])
+        real = is_text(inputs)
+        begins = (inputs["word_starts"] > 0) & real
+        begins &= words.begins_a_character_in_graph(texts, inputs["offsets"])
+        if self.options.words == "whitespace":
+            begins &= words.behind_space_in_graph(texts, inputs["offsets"], real)
+        tags, probabilities, lead = self._decoded(
+            logits, real if self.options.sub_words == "all" else begins, outputs
+        )
+        best = tf.gather(probabilities, tags, batch_dims=2)
+        # Words' tags may be sure each and the sequence not, where the scheme leaves a choice between two of them.
+        margin = -tf.math.expm1(-tf.reduce_min(tf.where(begins, lead, float("inf")), axis=1))
+        most = self.fitted["max_entities"]
+        named = entities(self.scheme, most, tags, best, real, begins, inputs["offsets"], texts)
+        return {**named, "margin": margin}
+
+    def _decoded(
+        self, logits: tf.Tensor, positions: tf.Tensor, outputs: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The tags int32 [B, T]; every tag's probability [B, T, C]; the tags' lead over all sequences with another one [B, T].
+
+        A lead is a difference of logarithms of probabilities, 0 or more.
+        """
+        import tensorflow as tf
+
+        from tfpipeline.models import crf
+
+        constrained = self.options.constrained and self.scheme.entities
+        if not self.options.crf:
+            probabilities = tf.nn.softmax(logits)
+            if not constrained:
+                tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
+                chosen = tf.one_hot(tags, len(self.tags), on_value=True, off_value=False)
+                others = tf.reduce_max(tf.where(chosen, float("-inf"), logits), axis=-1)
+                return tags, probabilities, tf.reduce_max(logits, axis=-1) - others
+            tags, _, lead = crf.viterbi(tf.nn.log_softmax(logits), positions, self.scheme.allowed())
+            return tags, probabilities, lead
+        transitions = self._transitions({"transitions": tf.cast(outputs["transitions"], tf.float32)})
+        if constrained:
+            allowed = self.scheme.allowed()
+            transitions = crf.Transitions(
+                *(getattr(transitions, part) + getattr(allowed, part) for part in ("between", "start", "end"))
+            )
+        tags, _, lead = crf.viterbi(logits, positions, transitions)
+        return tags, crf.marginals(logits, positions, transitions), lead
+
+    def _transitions(self, outputs: Mapping[str, tf.Tensor]) -> Any:
+        import tensorflow as tf
+
+        from tfpipeline.models.crf import Transitions
+
+        size = len(self.tags)
+        # The same for every row; there may be no row.
+        found = tf.reduce_sum(outputs["transitions"][:1], axis=0)
+        return Transitions(found[:size], found[size], found[size + 1])
