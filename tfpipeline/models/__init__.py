@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # what the table below loads on first use, for type checkers 
     from tfpipeline.models.config import ACTIVATIONS as ACTIVATIONS
     from tfpipeline.models.config import BertConfig as BertConfig
     from tfpipeline.models.encoder import BertEncoder as BertEncoder
+    from tfpipeline.models.head import Head as Head
     from tfpipeline.models.heads import ClassificationHead as ClassificationHead
     from tfpipeline.models.heads import HeadGroup as HeadGroup
     from tfpipeline.models.heads import MultiLabelHead as MultiLabelHead
@@ -29,6 +30,7 @@ __getattr__, __dir__, __all__ = attach(
         "BertConfig": "tfpipeline.models.config",
         "BertEncoder": "tfpipeline.models.encoder",
         "ClassificationHead": "tfpipeline.models.heads",
+        "Head": "tfpipeline.models.head",
         "HeadGroup": "tfpipeline.models.heads",
         "MultiLabelHead": "tfpipeline.models.heads",
         "Noise": "tfpipeline.models.kernels",

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tfpipeline.models.head import describe_head
+
 
 def line(model: Any) -> str:
     """A :class:`TextModel` in one line."""
@@ -36,7 +38,7 @@ def _facts(model: Any) -> Iterable[tuple[str, str]]:
             f"{encoder.num_hidden_layers} layers, hidden size {encoder.hidden_size}, "
             f"{encoder.num_attention_heads} heads, {encoder.max_position_embeddings} positions",
         )
-    yield "head", "none" if model.head is None else _head(model.head)
+    yield "head", "none" if model.head is None else describe_head(model.head)
     trained, all_ = _count(model.trainable_variables), _count(model.weights)
     yield "parameters", f"{all_:,}" + (f" ({trained:,} trainable)" if trained < all_ else "")
     yield "dtype", str(model.encoder.dtype_policy.name)
@@ -51,14 +53,6 @@ def _facts(model: Any) -> Iterable[tuple[str, str]]:
     else:
         case = "uncased" if model.tokenizer.options.lowercase else "cased"
         yield "tokenizer", f"{model.tokenizer.vocabulary_size:,} tokens, {case}"
-
-
-def _head(head: Any) -> str:
-    parts = getattr(head, "heads", None)
-    if isinstance(parts, dict):
-        return ", ".join(f"{name}: {_head(part)}" for name, part in parts.items())
-    size = getattr(head, "num_labels", getattr(head, "size", None))
-    return type(head).__name__ + ("" if size is None else f" ({size} outputs)")
 
 
 def _count(variables: Iterable[Any]) -> int:

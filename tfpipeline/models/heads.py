@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Literal, Optional
+from collections.abc import Mapping
+from typing import Any, Literal, Optional
 
 import keras
 from keras import ops
 
 from tfpipeline.errors import UserError
+from tfpipeline.models.head import (
+    DropoutHead,
+    Head,
+    as_head,
+    build_head,
+    describe_head,
+    noise_for,
+    number_dropouts,
+)
 from tfpipeline.models.kernels import Noise
-from tfpipeline.models.layers import Dense, Dropout, NoiseSource, at_least_float32
+from tfpipeline.models.layers import Dense, at_least_float32
 from tfpipeline.models.serialization import config_of, freeze, serializable
 from tfpipeline.models.windows import Merge
 
 Pooling = Literal["mean", "cls", "pooler"]
-
-HEAD_SITE = 60_000  # dropout sites of heads start here, far above those of any encoder
 
 
 def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
@@ -34,47 +41,8 @@ def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
     return ops.sum(wide * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
 
 
-class Head(keras.layers.Layer):
-    """What heads share: a layer called as ``head(encoder_outputs, attention_mask)``, whose outputs are a dict.
-
-    Args:
-        dropout: rate, in training.
-        seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
-
-    Attributes:
-        float32_outputs: names of outputs that are float32 under every policy.
-    """
-
-    float32_outputs: ClassVar[Collection[str]] = ()
-
-    def __init__(self, *, dropout: float, seed: int, name: str, **options: Any) -> None:
-        super().__init__(name=name, **options)
-        self.rate, self.seed = dropout, seed
-        self.dropout = Dropout(dropout, HEAD_SITE, NoiseSource(seed), name="dropout", dtype=self.dtype_policy)
-
-    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
-        """Shapes of the outputs, given those of the encoder's."""
-        raise NotImplementedError
-
-    def compute_output_spec(self, encoded: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
-        """Symbolic outputs, of float32 at least whatever the policy."""
-        shapes = self.compute_output_shape({name: tensor.shape for name, tensor in encoded.items()})
-        wide = "float64" if self.compute_dtype == "float64" else "float32"
-        return {
-            name: keras.KerasTensor(shape, "float32" if name in self.float32_outputs else wide)
-            for name, shape in shapes.items()
-        }
-
-    def get_build_config(self) -> None:
-        """None: whoever holds the head builds it, so that its variables have the paths they have there."""
-
-    def get_config(self) -> dict[str, Any]:
-        """Keras's own serialisation."""
-        return {**super().get_config(), "dropout": self.rate, "seed": self.seed}
-
-
 @serializable
-class ClassificationHead(Head):
+class ClassificationHead(DropoutHead):
     """Dropout and one dense layer on a pooled text; with one output it is that of a regression.
 
     Args:
@@ -99,9 +67,14 @@ class ClassificationHead(Head):
         self.dense = Dense(num_labels, 0.02, seed=seed, name="dense", dtype=self.dtype_policy)
 
     @property
-    def uses_pooler(self) -> bool:
+    def uses_pooler(self) -> bool:  # type: ignore[override]
         """Whether ``pooled_output`` is read."""
         return self.pooling == "pooler"
+
+    @property
+    def description(self) -> str:
+        """The head in a few words, for the model's ``repr``."""
+        return f"{type(self).__name__} ({self.num_labels} outputs)"
 
     def build(self, shapes: Mapping[str, Any]) -> None:
         if self.uses_pooler and "pooled_output" not in shapes:
@@ -197,18 +170,19 @@ class MultiLabelHead(ClassificationHead):
 
 
 @serializable
-class HeadGroup(keras.layers.Layer):
+class HeadGroup(Head):
     """Several heads on one encoder.
 
     Args:
         heads: name -> head; their outputs are called ``NAME/OUTPUT``.
     """
 
-    def __init__(self, heads: Mapping[str, keras.layers.Layer], name: str = "head", **options: Any) -> None:
-        super().__init__(name=name, **options)
-        self.heads = dict(heads)
-        for own, head in self.heads.items():
-            head.name = own  # variables are told apart by their paths
+    def __init__(self, heads: Mapping[str, keras.layers.Layer], **options: Any) -> None:
+        super().__init__(**options)
+        self.heads = {name: as_head(head) for name, head in heads.items()}
+        for name, head in self.heads.items():
+            head.name = name  # variables are told apart by their paths
+        number_dropouts(self)
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
@@ -216,31 +190,47 @@ class HeadGroup(keras.layers.Layer):
         return list(self.heads.values())
 
     @property
-    def uses_pooler(self) -> bool:
-        """Whether ``pooled_output`` is read."""
+    def uses_pooler(self) -> bool:  # type: ignore[override]
+        """Whether a head reads ``pooled_output``."""
         return any(head.uses_pooler for head in self.heads.values())
 
     @property
-    def merges(self) -> dict[str, Merge]:
+    def merges(self) -> dict[str, Merge]:  # type: ignore[override]
         """How the heads' outputs of windows become those of their rows."""
-        return self._of_heads("merges")
+        return self._by_name("merges")
 
     @property
-    def min_learning_rates(self) -> dict[str, float]:
-        """Below which the learning rate of the heads' variables is not set."""
-        return self._of_heads("min_learning_rates")
+    def min_learning_rates(self) -> dict[str, float]:  # type: ignore[override]
+        """The lowest learning rates of the heads' variables."""
+        return self._by_name("min_learning_rates")
 
-    def _of_heads(self, attribute: str) -> dict[str, Any]:
-        """What the heads say of their outputs or variables, under the names that these have here; a head may say nothing."""
+    def _by_name(self, attribute: str) -> dict[str, Any]:
+        """A mapping of each head, under the names that its outputs or variables have here."""
         return {
             f"{name}/{own}": value
             for name, head in self.heads.items()
-            for own, value in getattr(head, attribute, {}).items()
+            for own, value in getattr(head, attribute).items()
         }
+
+    @property
+    def binds_embeddings(self) -> bool:  # type: ignore[override]
+        """Whether a head shares the encoder's word embeddings."""
+        return any(head.binds_embeddings for head in self.heads.values())
+
+    def bind_embeddings(self, word: keras.Variable) -> None:
+        """Share the encoder's word embeddings with the heads that want them; see :meth:`Head.bind_embeddings`."""
+        for head in self.heads.values():
+            if head.binds_embeddings:
+                head.bind_embeddings(word)
+
+    @property
+    def description(self) -> str:
+        """The heads in a few words each."""
+        return ", ".join(f"{name}: {describe_head(head)}" for name, head in self.heads.items())
 
     def build(self, shapes: Mapping[str, Any]) -> None:
         for head in self.heads.values():
-            head.build(shapes)
+            build_head(head, shapes)
         self.built = True
         freeze(self)
 
@@ -271,11 +261,8 @@ class HeadGroup(keras.layers.Layer):
         return {
             f"{name}/{output}": tensor
             for name, head in self.heads.items()
-            for output, tensor in head(encoded, attention_mask, noise=noise).items()
+            for output, tensor in head(encoded, attention_mask, **noise_for(head, noise)).items()
         }
-
-    def get_build_config(self) -> None:
-        """None, as of its heads."""
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -18,6 +17,7 @@ from tfpipeline.models import (
 )
 from tfpipeline.models.embedding import INPUTS, embed
 from tfpipeline.models.encoder import BertEncoder
+from tfpipeline.models.head import as_head, build_head, noise_for, number_dropouts
 from tfpipeline.models.heads import Pooling
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import drawn_noise
@@ -34,8 +34,8 @@ class TextModel(keras.Model):
 
     Args:
         encoder: the encoder.
-        head: a layer called as ``head(encoder_outputs, attention_mask)``, and with ``noise=`` if it takes one; returns a
-            dict. Its ``uses_pooler``, if it has one, says whether it reads ``pooled_output``.
+        head: a :class:`tfpipeline.models.head.Head`, or an ordinary Keras layer that is called as
+            ``head(encoder_outputs, attention_mask)`` and returns a dict; for such a layer the defaults of ``Head`` hold.
         windows: how rows are cut that are longer than one window; None for a model that reads rows whole.
         tokenizer: that of the encoder's vocabulary, for :meth:`embed`; it is saved with the model.
         truncation: how :meth:`embed` cuts long texts; by default to the head, at the encoder's positions.
@@ -53,19 +53,20 @@ class TextModel(keras.Model):
     ) -> None:
         super().__init__(name=name, **options)
         self.encoder = encoder
-        self.head: Any = head
+        self.head: Any = None if head is None else as_head(head)
         self.windows = windows
         self.tokenizer = tokenizer
         self.truncation = truncation
         # Only for calls with training=True that bring no noise of their own (Keras's fit); a run's own loop
         # makes every mask a function of the step.
         self.seed_generator = keras.random.SeedGenerator(0, name="seed_generator")
-        if head is not None and not head.built:
-            head.build(encoder.compute_output_shape({"input_ids": (None, None)}))
-        if encoder.pooler is not None and not getattr(head, "uses_pooler", True):
+        if self.head is not None:
+            number_dropouts(self.head)
+            if self.head.binds_embeddings:
+                self.head.bind_embeddings(encoder.embeddings.word)
+            build_head(self.head, encoder.compute_output_shape({"input_ids": (None, None)}))
+        if encoder.pooler is not None and self.head is not None and not self.head.uses_pooler:
             encoder.pooler.trainable = False  # it gets no gradient, so weight decay must not shrink it
-        parameters = {} if head is None else inspect.signature(head.call).parameters
-        self._head_takes_noise = "noise" in parameters
         self.built = True
         freeze(self)
 
@@ -107,9 +108,7 @@ class TextModel(keras.Model):
         """
         return self._run(inputs, None, None)
 
-    def _run(
-        self, inputs: Mapping[str, Any], noise: Optional[Noise], head: Optional[keras.layers.Layer]
-    ) -> dict[str, Any]:
+    def _run(self, inputs: Mapping[str, Any], noise: Optional[Noise], head: Any) -> dict[str, Any]:
         mask = inputs.get("attention_mask")
         mask = ops.ones_like(inputs["input_ids"]) if mask is None else mask
         width = inputs["input_ids"].shape[1]
@@ -121,9 +120,7 @@ class TextModel(keras.Model):
         cut, found, noise = self.windows.split(whole, noise)
         outputs = self._of_windows(cut, cut["attention_mask"], noise, head)
         width = ops.shape(whole["input_ids"])[1]
-        merges: Mapping[str, Merge] | None = getattr(head, "merges", None)
-        if head is None:
-            merges = {"sequence_output": "tokens"}
+        merges: Mapping[str, Merge] = {"sequence_output": "tokens"} if head is None else head.merges
         return self.windows.merge(outputs, found, width, merges)
 
     def _of_windows(
@@ -131,15 +128,11 @@ class TextModel(keras.Model):
         inputs: Mapping[str, Any],
         mask: Any,
         noise: Optional[Noise],
-        head: Optional[keras.layers.Layer],
+        head: Any,
     ) -> dict[str, Any]:
         """Of rows that the encoder reads whole."""
         outputs: dict[str, Any] = self.encoder(inputs, noise=noise)
-        return outputs if head is None else head(outputs, mask, **self._noise_for_head(noise))
-
-    def _noise_for_head(self, noise: Optional[Noise]) -> dict[str, Any]:
-        """A head of somebody's own may have Keras's dropout, and take no ``noise``."""
-        return {"noise": noise} if self._head_takes_noise else {}
+        return outputs if head is None else head(outputs, mask, **noise_for(head, noise))
 
     def embed(
         self,

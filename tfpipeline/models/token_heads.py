@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Optional
+from typing import Any, Optional
 
 import keras
 from keras import ops
 
-from tfpipeline.models.heads import Head
+from tfpipeline.models.head import DropoutHead
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import Dense, at_least_float32
 from tfpipeline.models.serialization import config_of, freeze, serializable
 from tfpipeline.models.windows import Merge
 
 
-class TokenHead(Head):
+class TokenHead(DropoutHead):
     """Dropout and one dense layer on every token.
 
     Args:
         size: outputs of a token.
         dropout: rate, in training.
         seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
-
-    Attributes:
-        merges: how the outputs of windows become those of a row; see :class:`tfpipeline.models.windows.Windows`.
-        min_learning_rates: below which the learning rate of some variables is not set, by their names; see
-            :func:`tfpipeline.training.optimizer.head_factors`.
     """
 
-    uses_pooler: ClassVar[bool] = False
-    merges: ClassVar[Mapping[str, Merge]] = {}
-    min_learning_rates: ClassVar[Mapping[str, float]] = {}
+    uses_pooler = False
 
     def __init__(
         self, size: int, *, dropout: float = 0.1, seed: int = 0, name: str = "head", **options: Any
@@ -39,6 +32,11 @@ class TokenHead(Head):
         super().__init__(dropout=dropout, seed=seed, name=name, **options)
         self.size = size
         self.dense = Dense(size, 0.02, seed=seed, name="dense", dtype=self.dtype_policy)
+
+    @property
+    def description(self) -> str:
+        """The head in a few words, for the model's ``repr``."""
+        return f"{type(self).__name__} ({self.size} outputs)"
 
     def build(self, shapes: Mapping[str, Any]) -> None:
         self.dense.build((None, None, shapes["sequence_output"][-1]))
@@ -65,9 +63,9 @@ class TaggingHead(TokenHead):
         others: as :class:`TokenHead`.
     """
 
-    merges: ClassVar[Mapping[str, Merge]] = {"logits": "tokens"}
-    # Transitions start at 0 and have to reach the size of logits; at a rate for trained weights, 3e-5, they would not.
-    min_learning_rates: ClassVar[Mapping[str, float]] = {"transitions": 3e-3}
+    merges: Mapping[str, Merge] = {"logits": "tokens"}
+    # Transitions start at 0 and must become as large as logits; a learning rate of 3e-5 is too low for that.
+    min_learning_rates: Mapping[str, float] = {"transitions": 3e-3}
 
     def __init__(self, size: int, *, crf: bool = False, **options: Any) -> None:
         super().__init__(size, **options)
@@ -126,7 +124,7 @@ class SpanHead(TokenHead):
         others: as :class:`TokenHead`.
     """
 
-    merges: ClassVar[Mapping[str, Merge]] = {"span": "tokens", "none": "least"}
+    merges: Mapping[str, Merge] = {"span": "tokens", "none": "least"}
     float32_outputs = ("threshold",)
 
     def __init__(self, size: int = 2, *, threshold: float = 0.5, **options: Any) -> None:

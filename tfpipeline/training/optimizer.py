@@ -247,7 +247,7 @@ def head_factors(model: TextModel, learning_rate: float) -> dict[str, float]:
     """
     return {
         variable.path: max(1.0, least / learning_rate)
-        for name, least in getattr(model.head, "min_learning_rates", {}).items()
+        for name, least in model.head.min_learning_rates.items()
         for variable in model.head.trainable_variables
         if variable.path.endswith(f"/{name}")
     }

@@ -1,0 +1,232 @@
+"""What a head is: the layer on top of the encoder, and what the rest of the package reads from it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, ClassVar, Optional
+
+import keras
+from keras import ops
+
+from tfpipeline import _keras_internals
+from tfpipeline.errors import UserError
+from tfpipeline.models.kernels import Noise
+from tfpipeline.models.layers import Dropout, NoiseSource
+from tfpipeline.models.windows import Merge
+
+HEAD_SITE = 60_000  # dropout sites of heads start here, far above those of any encoder
+
+_ORDINARY = (
+    "a head is called as head(encoder_outputs, attention_mask) and returns a dict of tensors, "
+    "as tfpipeline.models.Head does"
+)
+
+
+class Head(keras.layers.Layer):
+    """A layer called as ``head(encoder_outputs, attention_mask)`` that returns a dict of tensors, the batch first.
+
+    A head of your own derives from this class, has ``build`` and ``call``, and says in class attributes or properties
+    where it differs from the defaults below. Training, windows, export and ``multitask`` read nothing else of a head.
+
+    Attributes:
+        uses_pooler: whether ``pooled_output`` is read. If not, the encoder's pooler is frozen: it has no gradient, and
+            weight decay would shrink it.
+        merges: how the outputs of windows become those of their row, by output; what is not named is pooled. See
+            :class:`tfpipeline.models.windows.Windows`.
+        min_learning_rates: the lowest learning rate of a variable, by the variable's name; see
+            :func:`tfpipeline.training.optimizer.head_factors`.
+        float32_outputs: names of outputs that are float32 under every policy.
+        binds_embeddings: whether the head shares the encoder's word embeddings. :class:`TextModel` then calls
+            :meth:`bind_embeddings` before it builds the head, and ``call`` may read :attr:`embedding_matrix`.
+    """
+
+    uses_pooler: bool = True
+    merges: Mapping[str, Merge] = {}
+    min_learning_rates: Mapping[str, float] = {}
+    float32_outputs: ClassVar[Collection[str]] = ()
+    binds_embeddings: bool = False
+
+    def __init__(self, *, name: str = "head", **options: Any) -> None:
+        super().__init__(name=name, **options)
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether ``call`` has a parameter ``noise``, which a training step gives (see :class:`Noise`)."""
+        return _takes_noise(self)
+
+    @property
+    def description(self) -> str:
+        """The head in a few words, for the model's ``repr``."""
+        return type(self).__name__
+
+    def bind_embeddings(self, word: keras.Variable) -> None:
+        """Share the encoder's word embeddings.
+
+        The matrix stays a variable of the encoder: it is trained, frozen and saved there, once. Its gradient is the sum
+        of both uses.
+
+        Args:
+            word: [V, H].
+        Raises:
+            UserError: the head is bound to another encoder already.
+        """
+        if self.__dict__.get("_word", word) is not word:
+            raise UserError(
+                f"the head {self.name} is bound to the word embeddings of another encoder; make a head of its own for "
+                "each encoder"
+            )
+        self.__dict__["_word"] = word  # past Keras's tracking, which would make it a variable of the head
+
+    @property
+    def embedding_matrix(self) -> Any:
+        """The encoder's word embeddings, [V, H], in the head's compute dtype.
+
+        Raises:
+            UserError: the head is not bound.
+        """
+        word = self.__dict__.get("_word")
+        if word is None:
+            raise UserError(
+                f"the head {self.name} is not bound to word embeddings; set binds_embeddings = True in its class, and "
+                "call it in a TextModel"
+            )
+        return ops.cast(ops.convert_to_tensor(word), self.compute_dtype)
+
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of the outputs, given those of the encoder's."""
+        encoded = {name: keras.KerasTensor(shape, self.compute_dtype) for name, shape in shapes.items()}
+        mask = keras.KerasTensor(shapes["sequence_output"][:2], "int32")
+        outputs = keras.layers.Layer.compute_output_spec(self, encoded, mask)
+        return {name: tensor.shape for name, tensor in outputs.items()}
+
+    def get_build_config(self) -> None:
+        """None: whoever holds the head builds it, so that its variables have the paths they have there."""
+
+
+class DropoutHead(Head):
+    """A head with a dropout in front of its weights, whose outputs are float32 at least.
+
+    Args:
+        dropout: rate, in training.
+        seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
+    """
+
+    def __init__(self, *, dropout: float, seed: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.rate, self.seed = dropout, seed
+        self.dropout = Dropout(dropout, HEAD_SITE, NoiseSource(seed), name="dropout", dtype=self.dtype_policy)
+
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of the outputs, given those of the encoder's."""
+        raise NotImplementedError
+
+    def compute_output_spec(self, encoded: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        """Symbolic outputs, of float32 at least whatever the policy."""
+        shapes = self.compute_output_shape({name: tensor.shape for name, tensor in encoded.items()})
+        wide = "float64" if self.compute_dtype == "float64" else "float32"
+        return {
+            name: keras.KerasTensor(shape, "float32" if name in self.float32_outputs else wide)
+            for name, shape in shapes.items()
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation."""
+        return {**super().get_config(), "dropout": self.rate, "seed": self.seed}
+
+
+def as_head(layer: Any) -> Any:
+    """An ordinary Keras layer with the attributes that the package reads from heads; a :class:`Head` as it is.
+
+    What the layer does not say is as :class:`Head` has it. Names that Keras numbered are made independent of what else
+    was built in the process, as a run's checkpoints store variables by path.
+
+    Raises:
+        UserError: it is no layer.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        raise UserError(f"the head is of type {type(layer).__name__}, not a Keras layer; {_ORDINARY}")
+    if not isinstance(layer, Head):
+        if not layer.built:
+            layer.name = "head"
+        for name in ("uses_pooler", "merges", "min_learning_rates", "binds_embeddings"):
+            if not hasattr(layer, name):
+                setattr(layer, name, getattr(Head, name))
+        layer.takes_noise = _takes_noise(layer)
+    if not layer.built:
+        _number_by_order(layer)
+    return layer
+
+
+def build_head(head: Any, shapes: Mapping[str, Any]) -> None:
+    """Make a head's variables.
+
+    An ordinary layer need not have a ``build`` of its own: it is called once with symbols, which builds its parts.
+
+    Args:
+        head: of :func:`as_head`.
+        shapes: of the encoder's outputs.
+    Raises:
+        UserError: an ordinary layer cannot be called as a head.
+    """
+    if isinstance(head, Head):
+        if not head.built:
+            head.build(shapes)
+        return
+    own = type(head).build
+    if not head.built and own is not keras.layers.Layer.build and len(inspect.signature(own).parameters) == 2:
+        head.build(shapes)
+    encoded = {name: keras.KerasTensor(shape, head.compute_dtype) for name, shape in shapes.items()}
+    mask = keras.KerasTensor(shapes["sequence_output"][:2], "int32")
+    refused = f"the Keras layer {type(head).__name__} does not work as a head"
+    try:
+        outputs = head(encoded, mask)
+    # What Keras raises for arguments of a form that the layer does not take.
+    except (TypeError, ValueError, AttributeError, LookupError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(f"{refused} ({reason}); {_ORDINARY}") from error
+    if not isinstance(outputs, Mapping):
+        raise UserError(f"{refused} (it returned {type(outputs).__name__}, not a dict); {_ORDINARY}")
+
+
+def noise_for(head: Any, noise: Optional[Noise]) -> dict[str, Any]:
+    """The argument ``noise`` of a head's call; none for a layer that has Keras's own dropout."""
+    return {"noise": noise} if head.takes_noise else {}
+
+
+def describe_head(head: keras.layers.Layer) -> str:
+    """A head, or an ordinary layer in its place, in a few words."""
+    return head.description if isinstance(head, Head) else type(head).__name__
+
+
+def number_dropouts(head: keras.layers.Layer) -> None:
+    """Give each dropout of a head a site of its own, from ``HEAD_SITE`` on, in the order of the head's parts."""
+    dropouts = {id(part): part for part in _parts(head) if isinstance(part, Dropout)}
+    for number, dropout in enumerate(dropouts.values()):
+        dropout.site = HEAD_SITE + number
+
+
+def _parts(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    for part in _keras_internals.sublayers(layer):
+        yield part
+        yield from _parts(part)
+
+
+def _takes_noise(layer: keras.layers.Layer) -> bool:
+    return "noise" in inspect.signature(layer.call).parameters
+
+
+def _number_by_order(layer: keras.layers.Layer) -> None:
+    """Number parts that Keras named after their classes (``dense_7``) by their order among their siblings."""
+    counts: Counter[str] = Counter()
+    for part in _keras_internals.sublayers(layer):
+        words = re.sub(
+            r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(part).__name__)
+        )
+        base = words.lower()
+        if re.fullmatch(rf"{base}(_\d+)?", part.name):
+            part.name = f"{base}_{counts[base]}" if counts[base] else base
+            counts[base] += 1
+        _number_by_order(part)
