@@ -176,12 +176,13 @@ def build_head(head: Any, shapes: Mapping[str, Any]) -> None:
             head.build(shapes)
         return
     own = type(head).build
-    if not head.built and own is not keras.layers.Layer.build and len(inspect.signature(own).parameters) == 2:
-        head.build(shapes)
+    takes_shapes = own is not keras.layers.Layer.build and len(inspect.signature(own).parameters) == 2
     encoded = {name: keras.KerasTensor(shape, head.compute_dtype) for name, shape in shapes.items()}
     mask = keras.KerasTensor(shapes["sequence_output"][:2], "int32")
     refused = f"the Keras layer {type(head).__name__} does not work as a head"
     try:
+        if takes_shapes and not head.built:
+            head.build(shapes)
         outputs = head(encoded, mask)
     # What Keras raises for arguments of a form that the layer does not take.
     except (TypeError, ValueError, AttributeError, LookupError, NotImplementedError) as error:
@@ -189,6 +190,12 @@ def build_head(head: Any, shapes: Mapping[str, Any]) -> None:
         raise UserError(f"{refused} ({reason}); {_ORDINARY}") from error
     if not isinstance(outputs, Mapping):
         raise UserError(f"{refused} (it returned {type(outputs).__name__}, not a dict); {_ORDINARY}")
+
+
+def head_config(head: keras.layers.Layer) -> dict[str, Any]:
+    """A head as Keras serialises it, without the shapes that it was built with: whoever holds it builds it again."""
+    config = keras.saving.serialize_keras_object(head)
+    return {name: value for name, value in config.items() if name != "build_config"}
 
 
 def noise_for(head: Any, noise: Optional[Noise]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tfpipeline.models.head import (
     as_head,
     build_head,
     describe_head,
+    head_config,
     noise_for,
     number_dropouts,
 )
@@ -266,7 +267,7 @@ class HeadGroup(Head):
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        heads = {name: keras.saving.serialize_keras_object(head) for name, head in self.heads.items()}
+        heads = {name: head_config(head) for name, head in self.heads.items()}
         return {**super().get_config(), "heads": heads}
 
     @classmethod

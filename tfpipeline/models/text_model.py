@@ -17,7 +17,7 @@ from tfpipeline.models import (
 )
 from tfpipeline.models.embedding import INPUTS, embed
 from tfpipeline.models.encoder import BertEncoder
-from tfpipeline.models.head import as_head, build_head, noise_for, number_dropouts
+from tfpipeline.models.head import as_head, build_head, head_config, noise_for, number_dropouts
 from tfpipeline.models.heads import Pooling
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import drawn_noise
@@ -183,7 +183,7 @@ class TextModel(keras.Model):
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "head": keras.saving.serialize_keras_object(self.head),
+            "head": None if self.head is None else head_config(self.head),
             "windows": None if windows is None else windows.get_config(),
             "truncation": None if truncation is None else dataclasses.asdict(truncation),
             "tokenizer": None
