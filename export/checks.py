@@ -32,9 +32,9 @@ class ExportError(UserError):
 
 def operations(saved_model: Path) -> set[str]:
     """The names of all operations in a SavedModel, those of its functions included."""
-    from tensorflow.core.protobuf import saved_model_pb2
+    from tfpipeline._tensorflow_internals import SavedModel
 
-    proto = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
+    proto = SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
     names: set[str] = set()
     for meta_graph in proto.meta_graphs:
         names.update(node.op for node in meta_graph.graph_def.node)
@@ -45,9 +45,9 @@ def operations(saved_model: Path) -> set[str]:
 
 def must_compile(saved_model: Path) -> bool:
     """Whether a function of the SavedModel asks for XLA (``jit_compile=True``)."""
-    from tensorflow.core.protobuf import saved_model_pb2
+    from tfpipeline._tensorflow_internals import SavedModel
 
-    proto = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
+    proto = SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
     return any(
         function.attr["_XlaMustCompile"].b
         for meta_graph in proto.meta_graphs

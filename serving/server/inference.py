@@ -10,8 +10,8 @@ from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import types_pb2
 
+from tfpipeline._tensorflow_internals import types
 from tfpipeline.serving.server.saved_model import DEFAULT_SIGNATURE
 from tfpipeline.serving.server.status import invalid_argument, unimplemented
 
@@ -193,7 +193,7 @@ def check_tasks(tasks: Sequence[Any], signatures: Mapping[str, Any]) -> tuple[li
 def _dtype(array: np.ndarray) -> str:
     if array.dtype.kind == "O":
         return "DT_STRING"
-    return str(types_pb2.DataType.Name(tf.as_dtype(array.dtype).as_datatype_enum))
+    return str(types.DataType.Name(tf.as_dtype(array.dtype).as_datatype_enum))
 
 
 def _shape(array: np.ndarray) -> str:

@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 
+from tfpipeline._tensorflow_internals import run_session, session_handle
 from tfpipeline.serving.server.model_dir import has_saved_model
 from tfpipeline.serving.server.status import (
     StatusError,
@@ -68,7 +69,7 @@ class SavedModel:
         fetch = [self._handle(name) for name in fetches]
         try:
             # Session.run() checks dtypes and shapes in Python, more strictly than the server and in other words.
-            values = self._session._call_tf_sessionrun(None, feed, fetch, [], None)
+            values = run_session(self._session, feed, fetch)
         except tf.errors.OpError as error:
             raise from_number(error.error_code, error.message) from error
         return [as_array(value) for value in values]
@@ -91,7 +92,7 @@ class SavedModel:
                     f"any data, pass '{name}' as an argument to the 'target_node_names' argument of the "
                     "Session::Run API."
                 ) from error
-            handle = self._handles[name] = tensor._as_tf_output()
+            handle = self._handles[name] = session_handle(tensor)
         return handle
 
 

@@ -11,26 +11,27 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import tensor_pb2, types_pb2
+
+from tfpipeline._tensorflow_internals import TensorProto, types
 
 # Fields of TensorProto whose packed values on the wire are the array's own bytes (little endian):
 # field number -> what the array is viewed as. Parsing those bytes is many times faster than a list.
 _RAW: dict[int, tuple[int, np.dtype]] = {
-    types_pb2.DT_FLOAT: (5, np.dtype("<f4")),
-    types_pb2.DT_DOUBLE: (6, np.dtype("<f8")),
-    types_pb2.DT_COMPLEX64: (9, np.dtype("<c8")),
-    types_pb2.DT_COMPLEX128: (12, np.dtype("<c16")),
+    types.DT_FLOAT: (5, np.dtype("<f4")),
+    types.DT_DOUBLE: (6, np.dtype("<f8")),
+    types.DT_COMPLEX64: (9, np.dtype("<c8")),
+    types.DT_COMPLEX128: (12, np.dtype("<c16")),
 }
 _LISTS: dict[int, str] = {
-    types_pb2.DT_INT64: "int64_val",
-    types_pb2.DT_BOOL: "bool_val",
-    types_pb2.DT_UINT32: "uint32_val",
-    types_pb2.DT_UINT64: "uint64_val",
+    types.DT_INT64: "int64_val",
+    types.DT_BOOL: "bool_val",
+    types.DT_UINT32: "uint32_val",
+    types.DT_UINT64: "uint64_val",
 }
-_HALVES = frozenset({types_pb2.DT_HALF, types_pb2.DT_BFLOAT16})
+_HALVES = frozenset({types.DT_HALF, types.DT_BFLOAT16})
 _BYTE_FLOATS = frozenset(
     value
-    for name, value in types_pb2.DataType.items()
+    for name, value in types.DataType.items()
     if name.startswith("DT_FLOAT8") and not name.endswith("_REF")
 )
 
@@ -39,7 +40,7 @@ class TensorParseError(ValueError):
     """The message is not a tensor: its type, its shape and its values do not fit."""
 
 
-def decode(proto: tensor_pb2.TensorProto) -> np.ndarray:
+def decode(proto: TensorProto) -> np.ndarray:
     """A message's array; strings are an object array of bytes.
 
     Raises:
@@ -58,12 +59,12 @@ def as_array(value: Any) -> np.ndarray:
     return np.asarray(value, dtype=object) if isinstance(value, (bytes, str)) else np.asarray(value)
 
 
-def encode(array: np.ndarray, proto: tensor_pb2.TensorProto) -> None:
+def encode(array: np.ndarray, proto: TensorProto) -> None:
     """Fill an empty message with an array, in typed fields.
 
     Source: Tensor::AsProtoField, tensorflow/core/framework/tensor.cc.
     """
-    enum = types_pb2.DT_STRING if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype).as_datatype_enum
+    enum = types.DT_STRING if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype).as_datatype_enum
     proto.dtype = enum
     proto.tensor_shape.SetInParent()  # a scalar has a shape, without dimensions
     for size in array.shape:
@@ -71,7 +72,7 @@ def encode(array: np.ndarray, proto: tensor_pb2.TensorProto) -> None:
     if array.size == 0:
         return
     flat = np.ascontiguousarray(array).ravel()
-    if enum == types_pb2.DT_STRING:
+    if enum == types.DT_STRING:
         proto.string_val.extend([v if isinstance(v, bytes) else str(v).encode() for v in flat.tolist()])
     elif enum in _RAW:
         field, little = _RAW[enum]

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tfpipeline import _keras_internals
 from tfpipeline.errors import UserError
 from tfpipeline.models import TextModel
 from tfpipeline.training.freezing import layer_groups, phases, union
@@ -34,7 +35,7 @@ UNDECAYED = ("bias", "scale", "transitions")
 _INITIAL_LOSS_SCALE = 2.0**15
 
 
-class _ByVariable:
+class _ByVariable(_keras_internals.OptimizerHooks):
     """Mixed into a Keras optimizer: each variable has a learning rate and a decay of its own.
 
     Both are done where the variable is updated. Keras's own decay comes before that for all variables at once,
@@ -88,31 +89,25 @@ class _ByVariable:
         if scheduled > 0:
             self.schedule_factor.assign(wanted / scheduled)
         elif wanted > 0:  # at the first step of a warm-up, and after the last step
-            self.schedule_factor.assign(wanted / self._learning_rate.peak)  # type: ignore[attr-defined]
+            self.schedule_factor.assign(wanted / _keras_internals.schedule_of(self).peak)
 
     def scheduled_rate(self, step: Any) -> Any:
         """The schedule's rate of a step, before the factor."""
-        return self._learning_rate(step)  # type: ignore[attr-defined]
-
-    def _get_current_learning_rate(self) -> Any:
-        return self.learning_rate
+        return _keras_internals.schedule_of(self)(step)
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
         optimizer: Any = super()
-        factor = self._factor_at[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+        factor = self._factor_at[_keras_internals.variable_index(self, variable)]
         if factor != 1:
             learning_rate = learning_rate * factor
         self._decay(variable, learning_rate)
         optimizer.update_step(gradient, variable, learning_rate)
 
     def _decay(self, variable: tf.Variable, learning_rate: Any) -> None:
-        if self.weight_decay and self._use_weight_decay(variable):  # type: ignore[attr-defined]
+        if self.weight_decay and _keras_internals.is_decayed(self, variable):  # type: ignore[attr-defined]
             rate = ops.cast(learning_rate, variable.dtype)
             decay = ops.cast(self.weight_decay, variable.dtype)  # type: ignore[attr-defined]
             variable.assign_sub(variable * (decay * rate))
-
-    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
-        """Nothing: :meth:`update_step` does it."""
 
 
 class AdamW(_ByVariable, keras.optimizers.AdamW):
@@ -123,7 +118,8 @@ class AdamW(_ByVariable, keras.optimizers.AdamW):
     """
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
-        index = self._get_variable_index(variable)
+        index = _keras_internals.variable_index(self, variable)
+        momentum, velocity = _keras_internals.moments(self, index)
         rate = ops.cast(learning_rate, variable.dtype) * self._factor_at[index]
         self._decay(variable, rate)
         steps = ops.cast(self.iterations + 1, variable.dtype)
@@ -131,8 +127,8 @@ class AdamW(_ByVariable, keras.optimizers.AdamW):
         power_1, power_2 = ops.power(beta_1, steps), ops.power(beta_2, steps)
         tf.raw_ops.ResourceApplyAdam(
             var=_resource(variable),
-            m=_resource(self._momentums[index]),
-            v=_resource(self._velocities[index]),
+            m=_resource(momentum),
+            v=_resource(velocity),
             beta1_power=power_1,
             beta2_power=power_2,
             lr=rate,
@@ -185,7 +181,7 @@ class Adafactor(_ByVariable, keras.optimizers.Adafactor):
                     else None
                 )
             whole.append(self.add_variable_from_reference(variable, name="velocity"))
-        self._r, self._c, self._v = rows, columns, whole
+        _keras_internals.set_adafactor_slots(self, rows, columns, whole)
         self._prepare(variables)
 
 

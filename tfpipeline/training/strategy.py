@@ -132,23 +132,11 @@ def _tf_config(cluster: Cluster) -> Iterator[None]:
 
 
 def _bound_waiting(cluster: Cluster) -> None:
-    """Let TensorFlow wait for workers a minute instead of an hour.
+    """Let TensorFlow wait for workers a minute instead of an hour."""
+    from tfpipeline import _tensorflow_internals
 
-    There is no public option; it keeps a configuration that was made before (collective_all_reduce_strategy.py,
-    ``_initialize_multi_worker``).
-    """
-    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
-    from tensorflow.python.eager import context
-
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader="/job:worker/replica:0/task:0",
-        cluster_register_timeout_in_ms=int(RENDEZVOUS_SECONDS * 1000),
-        heartbeat_timeout_in_ms=_LOST_SECONDS * 1000,
-        shutdown_barrier_timeout_in_ms=_LOST_SECONDS * 1000,
-        coordinated_jobs=[
-            coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(cluster.workers))
-        ],
+    _tensorflow_internals.configure_coordination(
+        len(cluster.workers), connect_seconds=RENDEZVOUS_SECONDS, lost_seconds=_LOST_SECONDS
     )
 
 

@@ -120,14 +120,12 @@ def _cell(text: str) -> str:
 
 def _cut(directory: Path, step: int) -> None:
     """Take away what was written after ``step``, and what a killed process left half-written."""
-    from tensorflow.core.util import event_pb2
-
     for path in sorted(directory.glob("*/events.out.tfevents.*")):
         kept: list[bytes] = []
         whole = True
         try:
             for record in tf.data.TFRecordDataset(str(path)):
-                event = event_pb2.Event.FromString(record.numpy())
+                event = tf.compat.v1.Event.FromString(record.numpy())
                 if event.step <= step:
                     kept.append(record.numpy())
                 else:

@@ -195,7 +195,8 @@ class _Objects:
     def parse(cls, graph: Any, prefix: Path) -> _Objects:
         """The tree as it stands in a checkpoint, a serialized ``TrackableObjectGraph``."""
         from google.protobuf.message import DecodeError
-        from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+        from tfpipeline._tensorflow_internals import TrackableObjectGraph
 
         damaged = f"{prefix}: {OBJECT_GRAPH} is damaged; copy the checkpoint again"
         try:

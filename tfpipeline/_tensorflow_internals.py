@@ -1,0 +1,62 @@
+"""Every name that this package uses of TensorFlow and is not part of its public API, in one place.
+
+TensorFlow may change them in any release. ``tests/test_internals.py`` asks each for the behaviour that is relied on here,
+and names the installed version when one is gone. Importing this module imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
+from tensorflow.python.eager import context
+
+SavedModel: Any = saved_model_pb2.SavedModel
+TensorProto: Any = tensor_pb2.TensorProto
+TrackableObjectGraph: Any = trackable_object_graph_pb2.TrackableObjectGraph
+types: Any = types_pb2  # the numbers of dtypes in messages: DT_FLOAT and so on
+
+
+def configure_coordination(workers: int, *, connect_seconds: float, lost_seconds: float) -> None:
+    """Set how long TensorFlow waits for the workers of a training, before a strategy connects to them.
+
+    There is no public option for it. A strategy keeps a configuration that was made before
+    (collective_all_reduce_strategy.py, ``_initialize_multi_worker``).
+
+    Args:
+        workers: how many there are; the first one leads.
+        connect_seconds: how long one may take to come.
+        lost_seconds: how long one may be silent.
+    """
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        cluster_register_timeout_in_ms=int(connect_seconds * 1000),
+        heartbeat_timeout_in_ms=int(lost_seconds * 1000),
+        shutdown_barrier_timeout_in_ms=int(lost_seconds * 1000),
+        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=workers)],
+    )
+
+
+def session_handle(tensor: tf.Tensor) -> Any:
+    """What :func:`run_session` calls a tensor of a graph."""
+    return tensor._as_tf_output()
+
+
+def run_session(
+    session: tf.compat.v1.Session, feeds: Mapping[Any, Any], fetches: Sequence[Any]
+) -> Sequence[Any]:
+    """TensorFlow's C++ ``Session::Run``, without the checks of dtypes and shapes that Python's own does first.
+
+    Args:
+        feeds: handle -> array.
+        fetches: handles.
+    Raises:
+        tf.errors.OpError: C++'s own error.
+    """
+    values: Sequence[Any] = session._call_tf_sessionrun(None, feeds, fetches, [], None)
+    return values
