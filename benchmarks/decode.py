@@ -69,8 +69,8 @@ def main(arguments: Optional[list[str]] = None) -> None:
     tf = import_tensorflow()
     from tfpipeline import checkpoints, tasks
     from tfpipeline.models import TextModel
+    from tfpipeline.models.inputs import encoder_inputs
     from tfpipeline.text import WordPieceTokenizer
-    from tfpipeline.training.step import INPUTS
 
     checkpoint = checkpoints.load(chosen.checkpoint or minilm())
     tokenizer = WordPieceTokenizer(checkpoint.vocabulary, checkpoint.tokenizer)
@@ -92,7 +92,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in tasks.names():
             task, two = sample_task(name, Path(folder))
-            tokens = {own: inputs[two][own] for own in INPUTS}
+            tokens = encoder_inputs(inputs[two])
             model = TextModel(checkpoint.encoder(), task.head(checkpoint.config, seed=0))
             encode = tf.function(functools.partial(model, training=False))
             decode = tf.function(task.predictions)

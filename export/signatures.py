@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.tasks import Task
 from tfpipeline.text import Truncation, WordPieceTokenizer
 from tfpipeline.text.code_points import CodePoints, Unit
-from tfpipeline.training.step import INPUTS
 
 DEFAULT = "serving_default"
 TOKENS = "input_ids"
@@ -65,7 +65,7 @@ class ServingModule(tf.Module):
             encoded = tokenizer(
                 inputs["text"], inputs.get("text_pair"), truncation=truncation, offsets=bool(task.offsets)
             )
-            outputs = model({name: encoded[name] for name in INPUTS}, training=False)
+            outputs = model(encoder_inputs(encoded), training=False)
             return in_unit(task, unit, task.predictions(outputs, {**encoded, **inputs}), inputs)
 
         def from_tokens(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:

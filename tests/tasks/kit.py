@@ -29,13 +29,14 @@ from tfpipeline.data import Example, read_examples, write_examples
 from tfpipeline.data.examples import Lines
 from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
+from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.training import Run, train
 from tfpipeline.training.batching import Batching
 from tfpipeline.training.rows import read_targets
 from tfpipeline.training.scoring import score_names
-from tfpipeline.training.step import INPUTS, numeric_targets
+from tfpipeline.training.step import numeric_targets
 
 SAMPLES = Path(__file__).with_name("samples")
 ROWS = 60
@@ -74,7 +75,7 @@ class Trained:
 
 def graph(run: Run, model: Any) -> Any:
     """What is asked -> the finished answers."""
-    return lambda inputs: run.task.predictions(model({name: inputs[name] for name in INPUTS}), inputs)
+    return lambda inputs: run.task.predictions(model(encoder_inputs(inputs)), inputs)
 
 
 def sample(path: Path) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def check_losses(trained: Trained) -> None:
     targets = {name: tf.constant(array) for name, array in found.items()}
     model = run.model("initial")
     with tf.GradientTape() as tape:
-        outputs = model({name: tokens[name] for name in INPUTS})
+        outputs = model(encoder_inputs(tokens))
         losses = run.task.loss(outputs, targets)
         total = tf.reduce_sum(losses)
     assert losses.shape == (len(examples),)

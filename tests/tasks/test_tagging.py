@@ -26,6 +26,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
 from tfpipeline.models import TaggingHead, TextModel
+from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.models.windows import Windows
 from tfpipeline.predictors import open_local
 from tfpipeline.tasks.tagging import Tagging, TaggingOptions
@@ -33,7 +34,6 @@ from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
 from tfpipeline.training import RunConfig, train
 from tfpipeline.training.rows import read_targets
 from tfpipeline.training.run import policy
-from tfpipeline.training.step import INPUTS
 
 PREFIXES = {"bio": "BI", "bioes": "BIES"}
 
@@ -1310,9 +1310,9 @@ def test_windows_of_a_text_give_the_entities_of_the_whole(tmp_path, pool, crf):
     found = WordPieceTokenizer(tiny.VOCABULARY)(tf.constant(texts), truncation=cut, offsets=True)
     tokens = {name: tensor.numpy() for name, tensor in found.items()}
     assert tokens["input_ids"].shape[1] > 100
-    whole({name: tokens[name] for name in INPUTS})
+    whole(encoder_inputs(tokens))
     head.dense.kernel.assign(random.normal(0, 3, head.dense.kernel.shape))
-    logits = whole({name: tokens[name] for name in INPUTS})["logits"]
+    logits = whole(encoder_inputs(tokens))["logits"]
     head.dense.bias.assign(-np.mean(logits, axis=(0, 1)))  # so that no tag is always the best one
     if crf:
         head.transitions.assign(random.normal(0, 1, head.transitions.shape))
@@ -1320,7 +1320,7 @@ def test_windows_of_a_text_give_the_entities_of_the_whole(tmp_path, pool, crf):
         answers_of(
             own, tokens, texts, outputs["logits"].numpy(), outputs["transitions"].numpy()[0] if crf else None
         )
-        for outputs in (model({name: tokens[name] for name in INPUTS}) for model in (whole, windows))
+        for outputs in (model(encoder_inputs(tokens)) for model in (whole, windows))
     ]
     kit.same(answers[1], answers[0])
     assert answers[0]["count"].max() > 20

@@ -50,7 +50,8 @@ def train(
 ) -> dict[str, np.ndarray]:
     """Weights by path, losses and the outputs on a batch of its own, after 6 steps."""
     from tests.training.test_step import batch, setup, values
-    from tfpipeline.training.step import INPUTS, TrainStep
+    from tfpipeline.models.inputs import encoder_inputs
+    from tfpipeline.training.step import TrainStep
 
     kept: dict[str, Any] = {}
 
@@ -78,7 +79,7 @@ def train(
             group = group[:1]
         losses += [float(loss) for loss in step.many(group, at)["loss"]]
         at += len(group)
-    outputs = model({name: batch(seed=99)[name] for name in INPUTS})["logits"]
+    outputs = model(encoder_inputs(batch(seed=99)))["logits"]
     return {"losses": np.array(losses), "outputs": np.asarray(outputs), **values(model)}
 
 

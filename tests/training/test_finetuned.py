@@ -18,6 +18,7 @@ from tfpipeline import checkpoints, predictors
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
+from tfpipeline.models.inputs import INPUTS
 from tfpipeline.serving.client import predictions
 from tfpipeline.training import open_run
 
@@ -265,7 +266,6 @@ def test_without_a_pooler(source, tmp_path):
         open_run(copy)
 
 
-INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 BIO = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 BIOES = ("O", *(f"{prefix}-{kind}" for kind in ("PER", "LOC") for prefix in "BIES"))
 POS = ("NOUN", "VERB", "ADJ", ".")

@@ -10,6 +10,7 @@ import numpy as np
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.models import kernels
 from tfpipeline.models.heads import Pooling, mean_pool
+from tfpipeline.models.inputs import INPUTS
 from tfpipeline.models.layers import at_least_float32
 from tfpipeline.text import Truncation
 from tfpipeline.text.graphs import list_of_texts
@@ -17,7 +18,6 @@ from tfpipeline.text.graphs import list_of_texts
 if TYPE_CHECKING:
     from tfpipeline.models.text_model import TextModel
 
-INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 _ASK = "embed takes a list of texts"
 _PIECE = 4096  # texts that are tokenised, and sorted by length, at a time
 

@@ -15,10 +15,11 @@ from tfpipeline.models import (
     describe,
     token_heads,  # noqa: F401 - whoever has this class can load a model with any head
 )
-from tfpipeline.models.embedding import INPUTS, embed
+from tfpipeline.models.embedding import embed
 from tfpipeline.models.encoder import BertEncoder
 from tfpipeline.models.head import as_head, build_head, head_config, noise_for, number_dropouts
 from tfpipeline.models.heads import Pooling
+from tfpipeline.models.inputs import INPUTS
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import drawn_noise
 from tfpipeline.models.serialization import freeze, serializable

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from keras import ops
 
 from tfpipeline.models import kernels
+from tfpipeline.models.inputs import INPUTS
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import at_least_float32
 from tfpipeline.text.truncation import Truncation
@@ -96,7 +97,7 @@ class Windows:
             The same of [B * W, T], window w of row b being b * W + w; which of them there are; the noise of these
             windows.
         """
-        ids, types, mask = (inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask"))
+        ids, types, mask = (inputs[name] for name in INPUTS)
         rows, width = ops.shape(ids)[:2]
         lengths = ops.sum(ops.cast(mask, "int32"), axis=1)  # [B]
         least, most = self.cut.prefix(self.pair)

@@ -13,10 +13,9 @@ import tensorflow as tf
 from tfpipeline.console import progress
 from tfpipeline.data import Example, TokenCache, evaluation_batches
 from tfpipeline.errors import UserError
+from tfpipeline.models.inputs import INPUTS, OFFSETS, encoder_inputs
 from tfpipeline.tasks import Task
-from tfpipeline.training.step import INPUTS, WEIGHTS, numeric_targets, pad_batch, slice_rows
-
-OFFSETS = ("offsets", "word_starts")  # what a tokenizer says besides, to tasks that read it
+from tfpipeline.training.step import WEIGHTS, numeric_targets, pad_batch, slice_rows
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Inference:
             local = (tf.shape(batch[WEIGHTS])[0] if rows is None else rows) // replicas
             first = tf.cast(context.replica_id_in_sync_group, tf.int32) * local
             mine = {name: slice_rows(tensor, first, local) for name, tensor in batch.items()}
-            outputs = model({name: mine[name] for name in INPUTS}, training=False)
+            outputs = model(encoder_inputs(mine), training=False)
             return outputs, tf.cast(task.loss(outputs, mine), tf.float32)
 
         @tf.function(reduce_retracing=True, autograph=False)

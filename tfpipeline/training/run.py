@@ -35,6 +35,7 @@ from tfpipeline.data.cache import See
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_directory
 from tfpipeline.models import BertConfig, BertEncoder, TextModel
+from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.models.windows import Windows
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, load_vocabulary, unknown_note
@@ -43,10 +44,8 @@ from tfpipeline.training.description import as_html, run_facts
 from tfpipeline.training.lock import LOCK_FILE
 from tfpipeline.training.rows import CONFIG_FILE, learn_task
 from tfpipeline.training.run_config import RunConfig
-from tfpipeline.training.step import INPUTS
 from tfpipeline.training.store import CheckpointStore
 
-SPLITS = ("train", "validation", "test")
 Texts = Sequence[str] | Sequence[bytes]
 _PACKAGES = ("tfpipeline", "keras", "numpy", "scikit-learn")
 
@@ -225,7 +224,7 @@ class Run:
             Name -> [B, ...].
         """
         tokens = {name: tf.constant(array) for name, array in self.encode(texts, text_pair).items()}
-        outputs = model({name: tokens[name] for name in INPUTS}, training=False)
+        outputs = model(encoder_inputs(tokens), training=False)
         asked = {"text": texts, **({} if text_pair is None else {"text_pair": text_pair})}
         strings = {name: tf.constant(list(some), tf.string, [len(some)]) for name, some in asked.items()}
         answers = self.task.predictions(outputs, {**tokens, **strings})

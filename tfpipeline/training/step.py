@@ -16,12 +16,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.models.kernels import Noise
 from tfpipeline.tasks import Task
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.strategy import is_tpu
 
-INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 WEIGHTS = "example_weights"
 
 Batch = Mapping[str, np.ndarray]
@@ -207,7 +207,7 @@ class TrainStep:
     def _part(self, part: Tensors, step: tf.Tensor, first: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         noise = Noise(seed=self._options.seed, step=step, first_example=first)
         with tf.GradientTape() as tape:
-            outputs = self._model({name: part[name] for name in INPUTS}, training=True, noise=noise)
+            outputs = self._model(encoder_inputs(part), training=True, noise=noise)
             losses = self._task.loss(outputs, part)
             loss = tf.reduce_sum(losses * tf.cast(part[WEIGHTS], losses.dtype))
             scaled = loss * tf.cast(loss_scale(self._optimizer), loss.dtype)

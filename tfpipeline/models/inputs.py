@@ -1,0 +1,26 @@
+"""The names of what a model reads, and of what a tokenizer says besides. Imports no framework.
+
+Everything between texts and a model (the token cache, the training step, predictions, signatures) takes the names from
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+"""The encoder's inputs, each int32 [B, T]."""
+
+OFFSETS = ("offsets", "word_starts")
+"""Where the tokens stand in their texts: int32 [B, T, 2] and [B, T]; read by tasks with ``offsets``, not by the encoder."""
+
+T = TypeVar("T")
+
+
+def encoder_inputs(batch: Mapping[str, T]) -> dict[str, T]:
+    """The encoder's inputs among what is known of a batch (targets, weights, offsets, texts).
+
+    This is the one place that decides what a model is called with.
+    """
+    return {name: batch[name] for name in INPUTS}
