@@ -44,7 +44,7 @@ def _section(schema: type[Section], path: str, title: str = "") -> list[str]:
     for name, field in schema.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Section):
-            if inner is not Section:
+            if inner not in (Section, tasks.TaskOptions):  # whose fields depend on a name
                 below += _section(inner, f"{path}.{name}" if path else name)
                 continue
             kind = "section"

@@ -41,7 +41,8 @@ from tfpipeline.training.step import numeric_targets
 SAMPLES = Path(__file__).with_name("samples")
 ROWS = 60
 TEXTS = 1000
-# One text is longer than any model reads. A megabyte in a cell is read, tokenized and answered in tests of those parts.
+# One text is longer than any model reads. A megabyte in a cell is read, tokenized and answered in tests of
+# those parts.
 ODD = ["", "  ", "good " * 4_000, "😀 ﬁ é 你好", "[MASK] [SEP] x", "\u0000\ufffd", 'a "b",\r\nc\u2028']
 
 
@@ -89,7 +90,9 @@ def text_column(given: Mapping[str, Any]) -> str:
 
 
 def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **training: Any) -> Path:
-    """The sample's rows over and over, each time with other words beside, odd texts among them, and a run file."""
+    """The sample's rows over and over, each time with other words beside, odd texts among them, and a run
+    file.
+    """
     columns, cells = given["rows"]["columns"], given["rows"]["cells"]
     text = columns.index(text_column(given))
     tiny.write_checkpoint(folder / "checkpoint")
@@ -128,7 +131,9 @@ def build(folder: Path, given: Mapping[str, Any]) -> Trained:
 
 @contextlib.contextmanager
 def counted_parsing() -> Iterator[Counter[bytes]]:
-    """Counts how often each row is parsed before the first step, as if there were more rows than are kept parsed."""
+    """Counts how often each row is parsed before the first step, as if there were more rows than are kept
+    parsed.
+    """
     counts: Counter[bytes] = Counter()
     example, groups = Lines.example, Batching.groups
 
@@ -148,7 +153,9 @@ def counted_parsing() -> Iterator[Counter[bytes]]:
 
 
 def check_rows_are_parsed_twice_at_most(trained: Trained) -> None:
-    """Between the data file and the first step: once to fit the task or check the row, once to tokenise it."""
+    """Between the data file and the first step: once to fit the task or check the row, once to tokenise
+    it.
+    """
     rows = sum(len(trained.run.examples(split)) for split in ("train", "validation"))
     assert len(trained.parsed) == rows
     times = Counter(trained.parsed.values())

@@ -44,7 +44,7 @@ from tfpipeline.training.rows import read_targets
 from tfpipeline.training.run import create_run, policy
 
 CONTEXT = "the food was good , and very bad film"
-SQUAD = dict(QuestionAnswering.data_defaults)
+SQUAD = dict(QuestionAnsweringOptions.data_defaults)
 
 
 def row(context, *answers, question="the film"):

@@ -1,12 +1,14 @@
 """Token ids of a data set, made once in large batches and read from disk by memory mapping.
 
-Flat files and a description; rows lie in the order they were encoded in, which is by length within each piece of the rows:
+Flat files and a description; rows lie in the order they were encoded in, which is by length within each piece
+of the rows:
 
     tokens.int32    the ids of all rows, padding left out
     types.uint8     their token types
-    column0.int32   what else there is of each token: where it comes from, its own target; column1.int32 and so on
+    column0.int32   what else there is of each token: where it comes from, its own target; column1.int32 ...
     rows.int64      [N, 2]: where a row starts in the two above, and its length
-    cache.json      how many there are, how many were cut or are unknown, the columns' names, and the fingerprint of what they were made from
+    cache.json      how many there are, how many were cut or are unknown, the columns' names, and the
+                    fingerprint of what they were made from
 """
 
 from __future__ import annotations
@@ -43,10 +45,12 @@ _TOKENS, _TYPES, _ROWS, _CARD = "tokens.int32", "types.uint8", "rows.int64", "ca
 
 
 class Encode(Protocol):
-    """A tokenizer: ``input_ids``, ``token_type_ids`` and ``attention_mask``, integer [B, T], padded on the right.
+    """A tokenizer: ``input_ids``, ``token_type_ids`` and ``attention_mask``, integer [B, T], padded on the
+    right.
 
-    It may also give ``cut`` and ``unknown``, integer [B]: the tokens left out of each row, 0 of one that is whole, and how
-    many of the others the vocabulary does not know. Whatever else it gives is one more integer column, [B, T, ...].
+    It may also give ``cut`` and ``unknown``, integer [B]: the tokens left out of each row, 0 of one that is
+    whole, and how many of the others the vocabulary does not know. Whatever else it gives is one more integer
+    column, [B, T, ...].
     """
 
     def __call__(
@@ -55,7 +59,9 @@ class Encode(Protocol):
 
 
 class Align(Protocol):
-    """Targets of single tokens: integer columns, [B, T, ...], of some rows and what :class:`Encode` gave for them."""
+    """Targets of single tokens: integer columns, [B, T, ...], of some rows and what :class:`Encode` gave for
+    them.
+    """
 
     def __call__(
         self, examples: Sequence[Example], encoded: Mapping[str, np.ndarray], /
@@ -107,18 +113,20 @@ class TokenCache:
         align: Optional[Align] = None,
         see: Optional[See] = None,
     ) -> TokenCache:
-        """Open the cache in ``directory``, making it first unless it is there for the same texts and tokenizer.
+        """Open the cache in ``directory``, making it first unless it is there for the same texts and
+        tokenizer.
 
         Args:
             directory: the cache's own; one that was made from something else is replaced.
             examples: the rows; all have a ``text_pair`` or none.
             encode: the tokenizer.
             max_length: tokens of a row at most.
-            fingerprint: what the tokens depend on besides the texts: the vocabulary, the tokenizer's options, what
-                becomes of long texts; with ``align`` also on what its columns depend on besides the rows.
+            fingerprint: what the tokens depend on besides the texts: the vocabulary, the tokenizer's options,
+                what becomes of long texts; with ``align`` also on what its columns depend on besides the
+                rows.
             align: gives further columns.
-            see: is given the rows, piece by piece and in their order, each once: what else is to be read of them
-                costs no further walk over their file.
+            see: is given the rows, piece by piece and in their order, each once: what else is to be read of
+                them costs no further walk over their file.
         Raises:
             UserError: the disk is full or the directory cannot be written.
         """
@@ -159,8 +167,8 @@ class TokenCache:
             width: T itself instead, at least the longest row.
             size: B to fill up to with empty rows (mask all 0), for one static shape.
         Returns:
-            ``input_ids``, ``token_type_ids`` and ``attention_mask``, int32 [B, T], and the further columns, int32
-            [B, T, ...].
+            ``input_ids``, ``token_type_ids`` and ``attention_mask``, int32 [B, T], and the further columns,
+            int32 [B, T, ...].
         Raises:
             ValueError: ``width`` or ``size`` is too small.
         """
@@ -285,7 +293,9 @@ def _encoding_batches(examples: Sequence[Example]) -> Iterator[np.ndarray]:
 
 
 class _Identity:
-    """sha256 of all that the tokens, and perhaps their targets, depend on; arguments as of :meth:`TokenCache.build`."""
+    """sha256 of all that the tokens, and perhaps their targets, depend on; arguments as of
+    :meth:`TokenCache.build`.
+    """
 
     def __init__(
         self, examples: Sequence[Example], max_length: int, fingerprint: str, *, targets: bool
@@ -351,7 +361,9 @@ def _map(path: Path, dtype: Any) -> np.ndarray:
 
 
 def _release(*arrays: np.ndarray) -> None:
-    """Let go of the pages of mapped files: the system keeps them as long as it has room, the process does not."""
+    """Let go of the pages of mapped files: the system keeps them as long as it has room, the process does
+    not.
+    """
     for array in arrays:
         mapped = getattr(array, "_mmap", None)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows

@@ -1,4 +1,6 @@
-"""Evaluates a run: before fine-tuning, after it, and a cheap baseline trained on the same rows; or a checkpoint."""
+"""Evaluates a run: before fine-tuning, after it, and a cheap baseline trained on the same rows; or a
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,9 @@ def evaluate(
 ) -> Report:
     """Compare a run's model before and after fine-tuning, or score a fine-tuned checkpoint as it is.
 
-    The report is also written: ``report.json``, ``report.md`` and plots, or ``report-NAME.*`` for a file called NAME.
-    The scores come first: they are shown, then saved, then plotted. If they cannot be saved, that is a warning.
+    The report is also written: ``report.json``, ``report.md`` and plots, or ``report-NAME.*`` for a file
+    called NAME. The scores come first: they are shown, then saved, then plotted. If they cannot be saved,
+    that is a warning.
 
     Args:
         run: a run directory, or a checkpoint that someone else fine-tuned.

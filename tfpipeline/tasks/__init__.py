@@ -1,8 +1,8 @@
 """Tasks: what a model is trained to answer. One module a task; its file name is its name.
 
-``find("classification")`` imports ``tfpipeline/tasks/classification.py`` and returns its options, which make the task.
-Nothing is registered, and no other task is imported. A name with a dot, ``find("our_company.tasks.stars")``, is a module
-of somebody's own. How to write one: docs/adding-a-task.md.
+``find("classification")`` imports ``tfpipeline/tasks/classification.py`` and returns its options, which make
+the task. Nothing is registered, and no other task is imported. A name with a dot,
+``find("our_company.tasks.stars")``, is a module of somebody's own. How to write one: docs/adding-a-task.md.
 """
 
 from __future__ import annotations
@@ -71,18 +71,21 @@ def _import_options(name: str) -> type[TaskOptions]:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise UserError(
-            f'unknown task "{name}": there is no module {error.name}; install it, or put its folder into PYTHONPATH'
+            f'unknown task "{name}": there is no module {error.name}; install it, or put its folder into '
+            "PYTHONPATH"
         ) from error
     options = getattr(module, "OPTIONS", None)
     if not (isinstance(options, type) and issubclass(options, TaskOptions)):
         raise UserError(
-            f"the module {name} holds no task; a task's module names its options OPTIONS, see docs/adding-a-task.md"
+            f"the module {name} holds no task; a task's module names its options OPTIONS, see "
+            "docs/adding-a-task.md"
         )
     return options
 
 
 def part_schema(raw: Any) -> type[TaskOptions] | None:
-    """The schema of a section that is a task within another task, as a run file has it; None if it is no section.
+    """The schema of a section that is a task within another task, as a run file has it; None if it is no
+    section.
 
     Raises:
         UserError: there is no such task, or it can only be the whole of a run.

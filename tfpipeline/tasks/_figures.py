@@ -18,8 +18,8 @@ _DARK = 0.5  # from this share on a number is written in white
 def confusion(counts: Any, labels: Sequence[str]) -> Any:
     """A confusion matrix: numbers of rows, coloured by their share of the expected label's rows.
 
-    Of more than 40 labels the most confused ones are drawn. Where no font has a label's characters, labels are numbered,
-    and the figure's own label (``get_label``) says which is which.
+    Of more than 40 labels the most confused ones are drawn. Where no font has a label's characters, labels
+    are numbered, and the figure's own label (``get_label``) says which is which.
 
     Args:
         counts: sparse [C, C], rows by right label, down, and predicted one, across.
@@ -89,7 +89,8 @@ def most_confused(counts: Any, most: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=32)
 def fonts_for(characters: frozenset[str]) -> tuple[str, ...] | None:
-    """Families of installed fonts that have what matplotlib's own lacks of these characters; None where none has it.
+    """Families of installed fonts that have what matplotlib's own lacks of these characters; None where none
+    has it.
 
     Args:
         characters: single ones.

@@ -1,4 +1,6 @@
-"""Tasks within another task (``pair``, ``multitask``): their errors say where their options stand in the run file."""
+"""Tasks within another task (``pair``, ``multitask``): their errors say where their options stand in the run
+file.
+"""
 
 from __future__ import annotations
 

@@ -100,7 +100,9 @@ def unknown_label(named: Any, example: Example, label: str, known: Sequence[str]
 
 
 def require_label(example: Example, named: Sequence[str] | None) -> None:
-    """Raise the sentence for a row without a label, or with one that is none of those that the run file names."""
+    """Raise the sentence for a row without a label, or with one that is none of those that the run file
+    names.
+    """
     if example.label is None:
         raise UserError(f"{example.source}: the row has no label; write one or remove the row")
     if named is not None and example.label not in named:
@@ -122,7 +124,8 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
         if label != label.strip() or len(label.splitlines()) != 1:
             where = field or counts.first[label]
             raise UserError(
-                f"{where}: the label {label[:40]!r} is empty or has white space around it or a line break in it; rename it"
+                f"{where}: the label {label[:40]!r} is empty or has white space around it or a line break in "
+                "it; rename it"
             )
     absent = [label for label in labels if label not in counts.rows]
     if absent:
@@ -135,12 +138,14 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
         other = spellings.setdefault(_value(label), label)
         if other != label:
             raise UserError(
-                f'{counts.first[label]}: the label "{shortened(label)}" {_differs(label, other, counts.first[other])}; use one '
+                f'{counts.first[label]}: the label "{shortened(label)}" '
+                f"{_differs(label, other, counts.first[other])}; use one "
                 "spelling, or name both in task.labels if they are different labels"
             )
         if label.casefold() == "nan" and all(_value(one)[0] for one in labels if one != label):
             raise UserError(
-                f'{counts.first[label]}: the label "{label}" stands among numbers, where it is no value; write a number or remove '
+                f'{counts.first[label]}: the label "{label}" stands among numbers, where it is no value; '
+                "write a number or remove "
                 "the row, or name all labels in task.labels if it is one"
             )
     lonely = [label for label in labels if counts.rows[label] == 1]
@@ -151,7 +156,9 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
 
 
 def _value(label: str) -> tuple[bool, Any]:
-    """What labels share that are one value written in several ways, and whether it is a number, as true and false are."""
+    """What labels share that are one value written in several ways, and whether it is a number, as true and
+    false are.
+    """
     value = {"true": 1.0, "false": 0.0}.get(label.casefold(), parse_float(label))
     return (False, alike(label)) if math.isnan(value) else (True, value)
 

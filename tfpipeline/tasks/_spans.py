@@ -1,4 +1,6 @@
-"""Parts of a text: what data files say of them, checked; shared by the tasks that answer with parts of a text."""
+"""Parts of a text: what data files say of them, checked; shared by the tasks that answer with parts of a
+text.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ def check(text: str, start: Any, end: Any, source: str, what: str) -> None:
             raise UserError(f"{source}: {what} has the {name} {shown(place)}; offsets are whole numbers")
     if not 0 <= start < end <= len(text):
         raise UserError(
-            f"{source}: {what} is from {shown(start)} to {shown(end)}, but the text has {len(text)} characters; offsets count "
+            f"{source}: {what} is from {shown(start)} to {shown(end)}, but the text has {len(text)} "
+            "characters; offsets count "
             "code points, and the end is one past the last"
         )
     for place in (start, end):
@@ -63,7 +66,8 @@ def check(text: str, start: Any, end: Any, source: str, what: str) -> None:
 
 
 def parts_a_character(text: str, place: int) -> bool:
-    """Whether what stands before and behind a place is one character to a reader: a letter and its accent, an emoji.
+    """Whether what stands before and behind a place is one character to a reader: a letter and its accent, an
+    emoji.
 
     What a character is: :mod:`tfpipeline.text.graphemes`, as for answers.
     """

@@ -1,8 +1,8 @@
 """A task, fitted: everything that differs between one kind of question to a text and another.
 
-Training, evaluation, export and serving know these interfaces and no task by name. A task has three parts: its options
-(:class:`~tfpipeline.tasks.options.TaskOptions`), the :class:`Task` itself, and its :class:`Scorer`. At import they need no
-TensorFlow, so that a run file is checked before TensorFlow is loaded.
+Training, evaluation, export and serving know these interfaces and no task by name. A task has three parts:
+its options (:class:`~tfpipeline.tasks.options.TaskOptions`), the :class:`Task` itself, and its
+:class:`Scorer`. At import they need no TensorFlow, so that a run file is checked before TensorFlow is loaded.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ FITTED_FILE = "task.json"
 class Scorer(abc.ABC):
     """What a task's predictions are worth: metrics, and what a report shows.
 
-    ``predictions`` are what :meth:`Task.scored_predictions` gives, ``targets`` what :meth:`Task.targets` gives, and
-    ``weights`` say how much each row counts; all are arrays over the N rows of a data set, each [N, ...].
+    ``predictions`` are what :meth:`Task.scored_predictions` gives, ``targets`` what :meth:`Task.targets`
+    gives, and ``weights`` say how much each row counts; all are arrays over the N rows of a data set, each
+    [N, ...].
 
     Args:
         task: the one that is scored.
@@ -62,7 +63,9 @@ class Scorer(abc.ABC):
     def baseline(
         self, train: Sequence[Example], test: Sequence[Example]
     ) -> tuple[str, dict[str, np.ndarray]] | None:
-        """A cheap model's name and its predictions for ``test``, to compare with; None where there is none."""
+        """A cheap model's name and its predictions for ``test``, to compare with; None where there is
+        none.
+        """
         return None
 
     def mistakes(self, predictions: Arrays, targets: Arrays) -> list[tuple[int, str, str]]:
@@ -70,22 +73,24 @@ class Scorer(abc.ABC):
         return []
 
     def near_ties(self, predictions: Arrays, tolerance: float) -> np.ndarray:
-        """Rows, bool [N], whose strings and integers a rounding may change: two numbers that decide are that near."""
+        """Rows, bool [N], whose strings and integers a rounding may change: two numbers that decide are that
+        near.
+        """
         return np.zeros(len(next(iter(predictions.values()))), bool)
 
     def figures(self, predictions: Arrays, targets: Arrays) -> dict[str, Any]:
         """Plots for the report: name -> ``matplotlib.figure.Figure``.
 
-        A figure's own label (``set_label``), if it has one, is printed below it. Plots are drawn after the scores are
-        saved; one that fails costs a warning.
+        A figure's own label (``set_label``), if it has one, is printed below it. Plots are drawn after the
+        scores are saved; one that fails costs a warning.
         """
         return {}
 
     def tune(self, head: Any, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> Arrays:
         """Choose on validation rows what is not trained (thresholds), before they are scored.
 
-        What is chosen is assigned to variables of ``head`` that are not trainable, so that it is saved, resumed and
-        exported with the weights that it belongs to.
+        What is chosen is assigned to variables of ``head`` that are not trainable, so that it is saved,
+        resumed and exported with the weights that it belongs to.
 
         Returns:
             The predictions as they are with it.
@@ -106,8 +111,8 @@ class Task(abc.ABC):
         options: as given.
         fitted: as given; two tasks with equal options and an equal ``fitted`` answer alike.
         scorer_class: its scorer.
-        offsets: the predictions that are places in a text, counted in code points -> the text, ``text`` or ``text_pair``.
-            A task with some is given the texts, and where each token stands in them.
+        offsets: the predictions that are places in a text, counted in code points -> the text, ``text`` or
+            ``text_pair``. A task with some is given the texts, and where each token stands in them.
         has_token_targets: whether single tokens have targets: :meth:`token_targets`.
     """
 
@@ -157,22 +162,25 @@ class Task(abc.ABC):
         """
 
     def token_targets(self, examples: Sequence[Example], tokens: Arrays) -> Arrays:
-        """What the loss compares single tokens with: named arrays, int32 [B, T, ...]; made once, and kept on disk.
+        """What the loss compares single tokens with: named arrays, int32 [B, T, ...]; made once, and kept on
+        disk.
 
         Asked of a task that says ``has_token_targets``.
 
         Args:
             examples: some rows.
-            tokens: theirs, as the tokenizer gives them: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32
-                [B, T], and of a task with ``offsets`` also ``offsets`` [B, T, 2] and ``word_starts`` [B, T].
+            tokens: theirs, as the tokenizer gives them: ``input_ids``, ``token_type_ids``,
+                ``attention_mask``, int32 [B, T], and of a task with ``offsets`` also ``offsets`` [B, T, 2]
+                and ``word_starts`` [B, T].
         """
         return {}
 
     def count_kept_targets(self, targets: Arrays, tokens: Arrays) -> np.ndarray | None:
         """How many targets each row has, and how many of them are still among its tokens: integers, [B, 2].
 
-        Asked of the training rows of a task that says ``has_token_targets``, before the first step: targets that were
-        cut off are warned about, and if none is left, there is nothing to train on. None: none can be missed.
+        Asked of the training rows of a task that says ``has_token_targets``, before the first step: targets
+        that were cut off are warned about, and if none is left, there is nothing to train on. None: none can
+        be missed.
 
         Args:
             targets: of some rows, as :meth:`targets` gave them for training.
@@ -211,7 +219,8 @@ class Task(abc.ABC):
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The loss of each example, [B], not reduced and not weighted, in the dtype of the outputs.
 
-        ``targets`` holds what ``targets`` and ``token_targets`` gave, and the tokens: ``attention_mask`` and so on.
+        ``targets`` holds what ``targets`` and ``token_targets`` gave, and the tokens: ``attention_mask`` and
+        so on.
         """
 
     # Predictions out.
@@ -222,14 +231,15 @@ class Task(abc.ABC):
     ) -> dict[str, tf.Tensor]:
         """The finished answer, in the graph: named tensors, batch first, string or 32-bit.
 
-        This is what the served model returns, so that no client needs a label file. Every dimension but the first is
+        This is what the served model returns, so that no client needs a label file. Every dimension but the
+        first is
         static: servers put the answers to several callers together.
 
         Args:
             outputs: of the head.
-            inputs: what was asked: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; for a task with
-                ``offsets`` also ``offsets`` [B, T, 2], ``word_starts`` [B, T], and the texts themselves, ``text`` string
-                [B] and perhaps ``text_pair``.
+            inputs: what was asked: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; for a
+                task with ``offsets`` also ``offsets`` [B, T, 2], ``word_starts`` [B, T], and the texts
+                themselves, ``text`` string [B] and perhaps ``text_pair``.
         """
 
     def scored_predictions(
@@ -237,7 +247,8 @@ class Task(abc.ABC):
     ) -> dict[str, tf.Tensor]:
         """What the scorer is given; by default :meth:`predictions`.
 
-        A task leaves out what its scorer does not read (the names of a thousand classes beside each row), and adds what
-        tells rows apart whose probabilities of 32 bits are alike. Arguments as of :meth:`predictions`; in the graph, too.
+        A task leaves out what its scorer does not read (the names of a thousand classes beside each row), and
+        adds what tells rows apart whose probabilities of 32 bits are alike. Arguments as of
+        :meth:`predictions`; in the graph, too.
         """
         return self.predictions(outputs, inputs)

@@ -176,7 +176,8 @@ class ClassificationOptions(PooledOptions):
     )
     class_weights: Union[Literal["balanced"], dict[str, float], None] = Field(
         None,
-        description="Weight of each label's rows in the training loss: {label: weight}, 1 for labels not named; balanced: "
+        description="Weight of each label's rows in the training loss: {label: weight}, 1 for labels not "
+        "named; balanced: "
         "rows / (labels * rows of the label), as in scikit-learn, so that every label counts equally.",
     )
 

@@ -1,10 +1,10 @@
 """Several labels, or none, for a text (or a pair of texts).
 
-Loss: the mean over the labels of binary cross-entropy. A label counts as given from its threshold on; the thresholds
-are chosen at each validation, each so that its label's F1 there is the best, and are weights of the model: the best
-checkpoint has its own.
-Served answer, in the task's order: ``labels`` string [B, C], those given, then "" up to C; ``classes`` string [B, C],
-``scores`` float32 [B, C] and ``thresholds`` float32 [B, C].
+Loss: the mean over the labels of binary cross-entropy. A label counts as given from its threshold on; the
+thresholds are chosen at each validation, each so that its label's F1 there is the best, and are weights of
+the model: the best checkpoint has its own.
+Served answer, in the task's order: ``labels`` string [B, C], those given, then "" up to C; ``classes`` string
+[B, C], ``scores`` float32 [B, C] and ``thresholds`` float32 [B, C].
 """
 
 from __future__ import annotations
@@ -195,7 +195,8 @@ class MultiLabelOptions(PooledOptions):
     columns: Optional[list[str]] = Field(
         None,
         min_length=1,
-        description="Columns of 0 and 1, one per label, named after it; null: data.label holds a list of labels per row.",
+        description="Columns of 0 and 1, one per label, named after it; null: data.label holds a list of "
+        "labels per row.",
     )
     separator: str = Field(
         ",",
@@ -204,7 +205,8 @@ class MultiLabelOptions(PooledOptions):
     )
     threshold: Union[Literal["tuned"], float] = Field(
         "tuned",
-        description="A label is predicted if its score reaches this threshold; tuned: one per label, chosen for the best F1 on the validation rows.",
+        description="A label is predicted if its score reaches this threshold; tuned: one per label, chosen "
+        "for the best F1 on the validation rows.",
     )
 
     @field_validator("threshold")
@@ -283,7 +285,8 @@ class _MultiLabelFitter(Fitter):
         check_labels(labels, counts, field)
         if all(counts.rows[label] == self._rows for label in labels):
             raise UserError(
-                f'every training row has the same labels ("{", ".join(labels)}"), so there is nothing to learn; add rows without them'
+                f'every training row has the same labels ("{", ".join(labels)}"), so there is nothing to '
+                "learn; add rows without them"
             )
         return MultiLabel(options, labels)
 
@@ -317,7 +320,8 @@ def _is_given(example: Example, column: str) -> bool:
     cell = example.columns[column].strip().lower()
     if cell not in _GIVEN:
         raise UserError(
-            f'{example.source}: the column "{column}" holds "{shortened(example.columns[column])}"; expected 0 or 1'
+            f'{example.source}: the column "{column}" holds "{shortened(example.columns[column])}"; expected '
+            "0 or 1"
         )
     return _GIVEN[cell]
 

@@ -1,7 +1,8 @@
 """A task before it has seen a row: its section of the run file, and what follows from that alone.
 
-A task module holds one subclass of :class:`TaskOptions`, named by ``OPTIONS``. It reads, checks and rewrites rows, and fits
-the :class:`~tfpipeline.tasks.base.Task` to the training rows. docs/adding-a-task.md shows one from beginning to end.
+A task module holds one subclass of :class:`TaskOptions`, named by ``OPTIONS``. It reads, checks and rewrites
+rows, and fits the :class:`~tfpipeline.tasks.base.Task` to the training rows. docs/adding-a-task.md shows one
+from beginning to end.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 
 class Fitter(abc.ABC):
-    """Fits a task to training rows, which it sees once, one after another: there may be more than memory holds."""
+    """Fits a task to training rows, which it sees once, one after another: there may be more than memory
+    holds.
+    """
 
     @abc.abstractmethod
     def add(self, example: Example) -> None:
@@ -51,10 +54,13 @@ class TaskOptions(Section):
     Attributes:
         name: of the task: its module's.
         task_class: the task that is made; None where another task's options make it.
-        data_defaults: the columns' names where the run file's ``data`` section gives none (``text``, ``label``).
-        together: the field of an ``Example`` whose equal values a split keeps in one part, such as ``text_pair`` for
-            questions about one context; None where rows are independent. The run file's ``split.by`` overrides it.
-        top_level_only: whether it must be the whole task of a run, not a part of another task (``pair``, ``multitask``).
+        data_defaults: the columns' names where the run file's ``data`` section gives none (``text``,
+            ``label``).
+        together: the field of an ``Example`` whose equal values a split keeps in one part, such as
+            ``text_pair`` for questions about one context; None where rows are independent. The run file's
+            ``split.by`` overrides it.
+        top_level_only: whether it must be the whole task of a run, not a part of another task (``pair``,
+            ``multitask``).
     """
 
     task_class: ClassVar[type[Task] | None] = None
@@ -74,7 +80,9 @@ class TaskOptions(Section):
         """
 
     def target_columns(self) -> Sequence[str] | None:
-        """The columns of the targets, read from ``Example.columns``; None: the one that ``data.label`` names."""
+        """The columns of the targets, read from ``Example.columns``; None: the one that ``data.label``
+        names.
+        """
         return None
 
     # Row by row.
@@ -88,7 +96,9 @@ class TaskOptions(Section):
         return example
 
     def strata(self, example: Example) -> Collection[Hashable]:
-        """A preprocessed row's labels: a split keeps each in proportion, and each that there is in the training rows."""
+        """A preprocessed row's labels: a split keeps each in proportion, and each that there is in the
+        training rows.
+        """
         return () if example.label is None else (example.label,)
 
     def load_splits(self, data: DataOptions, folder: Path | None = None) -> dict[str, Rows]:
@@ -109,7 +119,9 @@ class TaskOptions(Section):
     # From all training rows, a run directory or a checkpoint to the task.
 
     def fitter(self) -> Fitter:
-        """What fits a task to training rows; by default nothing is learnt from them, but their targets are checked."""
+        """What fits a task to training rows; by default nothing is learnt from them, but their targets are
+        checked.
+        """
         return _CheckOnly(self._task_class()(self))
 
     def fit(self, examples: Iterable[Example], errors: RowErrors | None = None) -> Task:
@@ -119,7 +131,8 @@ class TaskOptions(Section):
             examples: the training rows.
             errors: collects those of rows that can't be used; by default they are raised.
         Raises:
-            UserError: rows can't be used, the first ten of them; or all of them together can't train the task.
+            UserError: rows can't be used, the first ten of them; or all of them together can't train the
+                task.
         """
         fitter, own = self.fitter(), RowErrors() if errors is None else errors
         for example in examples:
@@ -156,7 +169,8 @@ class TaskOptions(Section):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Task:
-        """The task of a fine-tuned checkpoint that it :meth:`serves`, with the options that follow from its files.
+        """The task of a fine-tuned checkpoint that it :meth:`serves`, with the options that follow from its
+        files.
 
         Raises:
             UserError: something that its head needs is missing.

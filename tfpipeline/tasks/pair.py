@@ -1,7 +1,9 @@
-"""A judgement of two texts: do they match, does the one follow from the other, does this answer fit this question.
+"""A judgement of two texts: do they match, does the one follow from the other, does this answer fit this
+question.
 
-Both texts go through the encoder together, as ``[CLS] text [SEP] text_pair [SEP]``. What is answered (a label, a
-number, several labels) is another task's, ``task.answer``; this one makes sure that there are two texts.
+Both texts go through the encoder together, as ``[CLS] text [SEP] text_pair [SEP]``. What is answered (a
+label, a number, several labels) is another task's, ``task.answer``; this one makes sure that there are two
+texts.
 Served answer: that task's; ``serving_default`` takes ``text`` and ``text_pair``.
 """
 
@@ -26,14 +28,17 @@ if TYPE_CHECKING:
 
 
 class PairOptions(TaskOptions):
-    """The ``task`` section of a run file for pairs of texts; the task is made by the options of the answer."""
+    """The ``task`` section of a run file for pairs of texts; the task is made by the options of the
+    answer.
+    """
 
     top_level_only: ClassVar[bool] = True
 
     name: Literal["pair"] = "pair"
     answer: SerializeAsAny[TaskOptions] = Field(
         default_factory=lambda: tasks.find("classification").model_validate({}),
-        description="The task to solve for the two texts: `classification`, `regression`, `multilabel`, or its section with options.",
+        description="The task to solve for the two texts: `classification`, `regression`, `multilabel`, or "
+        "its section with options.",
     )
 
     @classmethod

@@ -1,7 +1,8 @@
 """Regression: a number for a text (or a pair of texts).
 
-The model learns the number in standard deviations from the mean of the training rows, so that any unit trains with
-the same learning rate and an untrained head starts at the mean; answers and scores are in the data's own unit.
+The model learns the number in standard deviations from the mean of the training rows, so that any unit trains
+with the same learning rate and an untrained head starts at the mean; answers and scores are in the data's own
+unit.
 Loss: squared error, or Huber's (Huber 1964, doi 10.1214/aoms/1177703732), in standard deviations.
 Served answer: ``value`` float32 [B].
 """
@@ -140,7 +141,8 @@ class RegressionOptions(PooledOptions):
         cls.require_pooler(checkpoint)
         if len(checkpoint.labels) != 1:
             raise UserError(
-                f"{checkpoint} is a regression of {len(checkpoint.labels)} numbers; one of a single number can be used"
+                f"{checkpoint} is a regression of {len(checkpoint.labels)} numbers; one of a single number "
+                "can be used"
             )
         return Regression(cls(pooling="pooler"), {"mean": 0.0, "scale": 1.0})
 
@@ -166,7 +168,8 @@ class _RegressionFitter(Fitter):
             )
         if np.spacing(np.float32(abs(mean))) > scale / _STEPS:
             raise UserError(
-                f"the training rows' numbers lie within {scale:.3g} of {mean:.10g}, closer together than answers of 32 bits "
+                f"the training rows' numbers lie within {scale:.3g} of {mean:.10g}, closer together than "
+                "answers of 32 bits "
                 "can tell; subtract a constant from the label column"
             )
         return Regression(self._options, {"mean": mean, "scale": scale})
@@ -186,7 +189,8 @@ def _value(example: Example) -> float:
     value = parse_float(example.label)
     if not abs(value) <= _LARGEST:  # also when it is NaN
         raise UserError(
-            f'{example.source}: the label "{shortened(example.label)}" is no finite number (32 bits); correct the row or remove it'
+            f'{example.source}: the label "{shortened(example.label)}" is no finite number (32 bits); '
+            "correct the row or remove it"
         )
     return value
 

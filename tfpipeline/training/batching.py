@@ -33,7 +33,8 @@ class Split:
     def of(cls, run: Run, name: str) -> Split:
         """Read a run's split; its tokens are made now if they are not there yet.
 
-        Of training rows it is said how many are cut, and how many targets with them, and how much of them is unknown.
+        Of training rows it is said how many are cut, and how many targets with them, and how much of them is
+        unknown.
 
         Raises:
             UserError: no training row has a target left.
@@ -80,7 +81,8 @@ class Split:
             return
         long = "raise text.max_windows" if run.truncation.windows else "set text.long to windows"
         why = (
-            f"the first in {first}: they were truncated, or the tokenizer drops their characters; {long} to read more of "
+            f"the first in {first}: they were truncated, or the tokenizer drops their characters; {long} to "
+            "read more of "
             "each text"
         )
         if lost == given:
@@ -148,8 +150,8 @@ class Batching:
     def groups(self, epoch: int, position: int, step: int, stops: Sequence[int | None]) -> Iterator[Group]:
         """The rest of an epoch.
 
-        A group ends at multiples of ``steps_per_call`` over the whole run, so that a resumed run cuts the same
-        groups, and at multiples of ``stops``, where something else is to be done between two steps.
+        A group ends at multiples of ``steps_per_call`` over the whole run, so that a resumed run cuts the
+        same groups, and at multiples of ``stops``, where something else is to be done between two steps.
 
         Args:
             epoch: from 0.
@@ -225,7 +227,8 @@ def global_batch_size(options: TrainingOptions, replicas: int) -> int:
     if options.batch_size_per == "replica":
         if options.batch_size % parts:
             raise UserError(
-                f"training.batch_size is {options.batch_size} per replica, which training.accumulation ({parts}) does not "
+                f"training.batch_size is {options.batch_size} per replica, which training.accumulation "
+                f"({parts}) does not "
                 f"divide; set it to {_nearest(options.batch_size, parts)}"
             )
         return options.batch_size * replicas

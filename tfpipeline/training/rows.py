@@ -1,4 +1,6 @@
-"""The rows of a run, read and checked; without TensorFlow, so that a row that can't be used is named before that is loaded."""
+"""The rows of a run, read and checked; without TensorFlow, so that a row that can't be used is named before
+that is loaded.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def read_rows(run_config: RunConfig, output: Path | None = None) -> TrainingRows
 def read_new_rows(run_config: RunConfig) -> TrainingRows | None:
     """The rows of a run that is not there yet; None of one that is, or that can't be begun.
 
-    What stands in the way of a run, or of its checkpoint, is said by what trains it, sooner than large files are read.
+    What stands in the way of a run, or of its checkpoint, is said by what trains it, sooner than large files
+    are read.
     """
     output, checkpoint = run_config.output, run_config.checkpoint
     if "://" in output or ("://" not in checkpoint and not paths.local(checkpoint).exists()):

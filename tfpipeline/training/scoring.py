@@ -15,7 +15,8 @@ NO_SCORES = ("epoch", "step", "train_loss")  # of an entry of a run's history
 
 
 class ScoreNames:
-    """What the scores of a run's validation rows are called; worked out when a name is not one that each run has.
+    """What the scores of a run's validation rows are called; worked out when a name is not one that each run
+    has.
 
     Args:
         run: laid out, with its validation rows; it needs no weights.
@@ -55,7 +56,8 @@ def check_best_metric(run: Run, names: ScoreNames | None = None) -> None:
 def score_names(run: Run) -> list[str]:
     """What the scores of a run's validation rows are called.
 
-    Which there are depends on the task, on what it learnt and on the rows, so the :func:`smallest_model` is scored.
+    Which there are depends on the task, on what it learnt and on the rows, so the :func:`smallest_model` is
+    scored.
 
     Args:
         run: as :class:`ScoreNames` has it.

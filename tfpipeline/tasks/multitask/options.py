@@ -1,4 +1,6 @@
-"""The ``task`` section of a multitask run: its heads, the columns that they read, and the weights of their losses."""
+"""The ``task`` section of a multitask run: its heads, the columns that they read, and the weights of their
+losses.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ class MultitaskOptions(TaskOptions):
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="{head: its label column}; default: the head's name. An empty cell means no label for this head.",
+        description="{head: its label column}; default: the head's name. An empty cell means no label for "
+        "this head.",
     )
     weights: dict[str, float] = Field(
         default_factory=dict, description="{head: weight of its loss}; 1 for heads not named."
@@ -62,7 +65,8 @@ class MultitaskOptions(TaskOptions):
         for name in self.heads:
             if not _NAME.fullmatch(name):
                 raise ValueError(
-                    f'heads: "{name}" is no name of letters, digits and _; rename it, and say in columns what it reads'
+                    f'heads: "{name}" is no name of letters, digits and _; rename it, and say in columns '
+                    "what it reads"
                 )
         for field in ("columns", "weights"):
             for name in getattr(self, field):
@@ -87,7 +91,8 @@ class MultitaskOptions(TaskOptions):
         for head in self.head_columns:
             if head.columns is None and head.column in used:
                 raise ValueError(
-                    f'the head "{head.name}" reads the column "{head.column}", which is data.{used[head.column]}; '
+                    f'the head "{head.name}" reads the column "{head.column}", which is '
+                    f"data.{used[head.column]}; "
                     "name its label in task.columns"
                 )
             head.options.check(data.model_copy(update={"label": head.column}))
@@ -105,7 +110,8 @@ class MultitaskOptions(TaskOptions):
                 kept = head.options.preprocess(row)
                 if kept.text != example.text:
                     raise UserError(
-                        f"{example.source}: the text is a list of tokens, which the other heads can't read; name a column of text"
+                        f"{example.source}: the text is a list of tokens, which the other heads can't read; "
+                        "name a column of text"
                     )
             changed[head.column] = kept.label or ""
         return dataclasses.replace(example, columns={**example.columns, **changed})
@@ -154,7 +160,8 @@ class _MultitaskFitter(Fitter):
         if count:
             heads = ", ".join(self._options.heads)
             say(
-                f"warning: {count} of {self._seen} training rows {plural(count, 'has', 'have')} a label for none of the "
+                f"warning: {count} of {self._seen} training rows {plural(count, 'has', 'have')} a label for "
+                "none of the "
                 f"heads ({heads}), {plural(count, '', 'the first is ')}{self._first_empty}; "
                 f"{plural(count, 'it is', 'they are')} left out"
             )
@@ -162,7 +169,8 @@ class _MultitaskFitter(Fitter):
         for head in self._options.head_columns:
             if not self._rows[head.name]:
                 raise UserError(
-                    f'no training row has a label for the head "{head.name}"; check the column "{head.column}"'
+                    f'no training row has a label for the head "{head.name}"; check the column '
+                    f'"{head.column}"'
                 )
             parts[head.name] = self._parts[head.name].finish()
         return Multitask(self._options, parts)

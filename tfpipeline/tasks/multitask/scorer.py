@@ -34,7 +34,9 @@ class MultitaskScorer(Scorer):
         )
 
     def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
-        """Each head's, and ``mean``: of the heads' own best metrics, those for which less is better subtracted."""
+        """Each head's, and ``mean``: of the heads' own best metrics, those for which less is better
+        subtracted.
+        """
         scores: dict[str, float] = {}
         for name, part, rows in self._scored(predictions, targets, weights):
             own = part.scorer.metrics(*_of_rows(name, rows, predictions, targets), weights[rows])

@@ -87,7 +87,9 @@ class Multitask(Task):
         return weights * np.any([targets[f"{name}/{SHARE}"] > 0 for name in self.parts], axis=0)
 
     def for_training(self, targets: Arrays, weights: np.ndarray) -> tuple[Arrays, np.ndarray]:
-        """A head's ``share`` is what its task makes of a row's weight (balanced classes), over the weight itself."""
+        """A head's ``share`` is what its task makes of a row's weight (balanced classes), over the weight
+        itself.
+        """
         changed = dict(targets)
         for name, part in self.parts.items():
             rows = labelled_rows(name, targets)

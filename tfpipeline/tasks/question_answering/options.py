@@ -35,11 +35,13 @@ class QuestionAnsweringOptions(TaskOptions):
     name: Literal["question_answering"] = "question_answering"
     no_answer: Optional[bool] = Field(
         None,
-        description="Whether the model may predict that there is no answer; default: whether any training row has none.",
+        description="Whether the model may predict that there is no answer; default: whether any training "
+        "row has none.",
     )
     no_answer_threshold: Union[Literal["tuned"], float] = Field(
         EVEN_ODDS,
-        description='"No answer" is predicted if its probability against the best span exceeds this threshold; `tuned`: the '
+        description='"No answer" is predicted if its probability against the best span exceeds this '
+        "threshold; `tuned`: the "
         "threshold with the best F1 on the validation rows, chosen at each validation.",
     )
     max_answer_tokens: int = Field(30, ge=1, le=512, description="Maximum number of tokens in an answer.")
@@ -57,7 +59,8 @@ class QuestionAnsweringOptions(TaskOptions):
     def _threshold_is_used(self) -> QuestionAnsweringOptions:
         if self.no_answer is False and self.no_answer_threshold != EVEN_ODDS:
             raise ValueError(
-                f"no_answer_threshold is {self.no_answer_threshold}, but no_answer is false, so that there is always an "
+                f"no_answer_threshold is {self.no_answer_threshold}, but no_answer is false, so that there "
+                "is always an "
                 "answer; remove one of them"
             )
         return self
@@ -66,7 +69,8 @@ class QuestionAnsweringOptions(TaskOptions):
         if data.text_pair is None or data.label is None:
             missing = "text_pair" if data.text_pair is None else "label"
             raise ValueError(
-                f"data.{missing} is null, but question answering reads a question (data.text), a context (data.text_pair) and "
+                f"data.{missing} is null, but question answering reads a question (data.text), a context "
+                "(data.text_pair) and "
                 "answers (data.label); name its column"
             )
 

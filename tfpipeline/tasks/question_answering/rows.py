@@ -29,7 +29,8 @@ def preprocess(example: Example) -> Example:
     for what, text in (("question", example.text), ("context", example.text_pair)):
         if isinstance(text, Structure):
             raise UserError(
-                f"{example.source}: the {what} is {shortened(text)}, a list or an object; write it as one text"
+                f"{example.source}: the {what} is {shortened(text)}, a list or an object; write it as one "
+                "text"
             )
     answers = [[start, text] for start, text in gold_answers(example)]
     return dataclasses.replace(example, label=json.dumps({"answers": answers}, ensure_ascii=False))
@@ -70,7 +71,8 @@ def _answer(one: Any, context: str, source: str) -> tuple[int, str]:
     text, start = (one.get("text"), one.get("answer_start")) if isinstance(one, dict) else (one, None)
     if not isinstance(text, str) or not text.strip():
         raise UserError(
-            f"{source}: an answer is {_spans.shown(one)}; expected a text that is not empty, and no answer at all "
+            f"{source}: an answer is {_spans.shown(one)}; expected a text that is not empty, and no answer "
+            "at all "
             "for a question without one"
         )
     what = f'the answer "{shortened(text)}"{at_the_ends(text)}'
@@ -86,7 +88,8 @@ def _answer(one: Any, context: str, source: str) -> tuple[int, str]:
         )
         where = "it is nowhere in the context" if nearest < 0 else f"it is at {nearest}"
         raise UserError(
-            f"{source}: {what} is not at {_spans.shown(start)} of the context, {stands}; {where}; offsets count code points from 0"
+            f"{source}: {what} is not at {_spans.shown(start)} of the context, {stands}; {where}; offsets "
+            "count code points from 0"
         )
     _spans.check(context, start, start + len(text) if isinstance(start, int) else None, source, what)
     return start, text

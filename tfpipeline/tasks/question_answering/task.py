@@ -47,12 +47,14 @@ class QuestionAnswering(Task):
         threshold = options.no_answer_threshold
         if threshold == "tuned":
             raise UserError(
-                "task.no_answer_threshold is tuned, but a checkpoint is not trained on, which is when it is chosen; set it to a "
+                "task.no_answer_threshold is tuned, but a checkpoint is not trained on, which is when it is "
+                "chosen; set it to a "
                 "number"
             )
         if threshold != EVEN_ODDS and not options.no_answer:
             raise UserError(
-                f"task.no_answer_threshold is {threshold}, but a checkpoint answers none only if task.no_answer is true; set that "
+                f"task.no_answer_threshold is {threshold}, but a checkpoint answers none only if "
+                "task.no_answer is true; set that "
                 "too"
             )
         return type(self)(options, {"no_answer": bool(options.no_answer)})
@@ -61,7 +63,9 @@ class QuestionAnswering(Task):
         return {f"{HEAD}/kernel": head.dense.kernel, f"{HEAD}/bias": head.dense.bias}
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
-        """``gold``: of each row the texts of its answers; in training ``answered``, int32: whether it has some."""
+        """``gold``: of each row the texts of its answers; in training ``answered``, int32: whether it has
+        some.
+        """
         if training:
             return {"answered": np.array([bool(kept_answers(example)) for example in examples], np.int32)}
         gold = np.empty(len(examples), object)
@@ -70,7 +74,8 @@ class QuestionAnswering(Task):
         return {"gold": gold}
 
     def token_targets(self, examples: Sequence[Example], tokens: Arrays) -> Arrays:
-        """``answer``: 1 of the first token of a row's first answer, 2 of its last one, 3 of its only one; else 0.
+        """``answer``: 1 of the first token of a row's first answer, 2 of its last one, 3 of its only one;
+        else 0.
 
         None of an answer that is not all among the tokens.
         """
@@ -94,7 +99,9 @@ class QuestionAnswering(Task):
 
     @staticmethod
     def _is_whole(example: Example, offsets: np.ndarray, start: int, end: int) -> bool:
-        """Whether an answer's tokens are all there: what is left of it, around and between them, are no words."""
+        """Whether an answer's tokens are all there: what is left of it, around and between them, are no
+        words.
+        """
         context = example.text_pair or ""
         gaps = zip([start, *offsets[:, 1]], [*offsets[:, 0], end])
         return not any(character.isalnum() for left, right in gaps for character in context[left:right])

@@ -46,22 +46,26 @@ class TaggingOptions(TaskOptions):
     name: Literal["tagging"] = "tagging"
     scheme: Literal["bio", "bioes", "plain"] = Field(
         "bio",
-        description="The model's tagging scheme: `bio` (B-PER, I-PER, O) or `bioes` for entities, independent of the scheme "
+        description="The model's tagging scheme: `bio` (B-PER, I-PER, O) or `bioes` for entities, "
+        "independent of the scheme "
         "in the data; `plain` for one tag per word, such as parts of speech.",
     )
     labels: Optional[list[str]] = Field(
         None,
         min_length=1,
-        description="The entity types (for `plain`: the tags), in order; default: those in the training rows, sorted.",
+        description="The entity types (for `plain`: the tags), in order; default: those in the training "
+        "rows, sorted.",
     )
     words: Literal["punctuation", "whitespace"] = Field(
         "punctuation",
-        description="How a text is divided into words, each of which gets one tag: at white space and `punctuation`, as BERT "
+        description="How a text is divided into words, each of which gets one tag: at white space and "
+        "`punctuation`, as BERT "
         "does; or at `whitespace` only.",
     )
     sub_words: Literal["first", "all"] = Field(
         "first",
-        description="Which of a word's tokens are trained on its tag. The prediction is always that of the `first`.",
+        description="Which of a word's tokens are trained on its tag. The prediction is always that of the "
+        "`first`.",
     )
     crf: bool = Field(
         False, description="Add a conditional random field, which also scores pairs of neighbouring tags."
@@ -76,7 +80,8 @@ class TaggingOptions(TaskOptions):
     max_entities: Optional[int] = Field(
         None,
         ge=1,
-        description="Maximum number of entities returned per text (the first ones); default: twice the most in any training "
+        description="Maximum number of entities returned per text (the first ones); default: twice the most "
+        "in any training "
         "row, at least 16, and at most the number of tokens that the model reads.",
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
@@ -86,7 +91,8 @@ class TaggingOptions(TaskOptions):
         tags = [label for label in self.labels or [] if label == OUTSIDE or re.match("[BIESLUM]-", label)]
         if tags and self.scheme != "plain":
             raise ValueError(
-                f"labels: {tags[0]} is a tag; name the types of entities alone, such as PER, as scheme says what tags there are"
+                f"labels: {tags[0]} is a tag; name the types of entities alone, such as PER, as scheme says "
+                "what tags there are"
             )
         return self
 
@@ -95,10 +101,13 @@ class TaggingOptions(TaskOptions):
             raise ValueError("data.label is null, but tagging learns from tags; name their column")
 
     def preprocess(self, example: Example) -> Example:
-        """The same row with its label as JSON: ``spans`` [[start, end, type], ...], and the words if they are known."""
+        """The same row with its label as JSON: ``spans`` [[start, end, type], ...], and the words if they are
+        known.
+        """
         if example.label is None:
             raise UserError(
-                f"{example.source}: the row has no tags; write a tag for each token, or a list of entities ([] for none)"
+                f"{example.source}: the row has no tags; write a tag for each token, or a list of entities "
+                "([] for none)"
             )
         what = 'tags ["B-PER", "O"], or entities [{"start": 0, "end": 4, "type": "PER"}]'
         if example.label.startswith("["):
@@ -112,7 +121,8 @@ class TaggingOptions(TaskOptions):
         for number, one in enumerate(items, 1):
             if one is None or isinstance(one, (int, float)):
                 raise UserError(
-                    f"{example.source}: tag {number} is {_spans.shown(one)}; write the tags' names, such as B-PER (a data set of "
+                    f"{example.source}: tag {number} is {_spans.shown(one)}; write the tags' names, such as "
+                    "B-PER (a data set of "
                     "Hugging Face has them in features[COLUMN].feature.names)"
                 )
         tags = all(isinstance(one, str) for one in items)
@@ -126,7 +136,8 @@ class TaggingOptions(TaskOptions):
             return from_tags(example, items, plain=plain, separator=self.separator)
         if plain:
             raise UserError(
-                f"{example.source}: the row has entities, but task.scheme is plain; set it to bio, or give each word a tag"
+                f"{example.source}: the row has entities, but task.scheme is plain; set it to bio, or give "
+                "each word a tag"
             )
         return from_entities(example, items)
 
@@ -158,7 +169,8 @@ class TaggingOptions(TaskOptions):
         # Of the segmentation of a text into words none is outside: B, M, E, S.
         if None not in prefixes and (OUTSIDE in prefixes or {"B", "E"} <= prefixes):
             scheme = "bioes" if prefixes & {"E", "S"} else "bio"
-        # In the old IOB, B- only parts what follows another one of its type, and the names of tags do not say which it is.
+        # In the old IOB, B- only parts what follows another one of its type, and the names of tags do not say
+        # which it is.
         options = cls.model_validate({"scheme": scheme, "constrained": False})
         most = _AS_MANY_AS_READ if scheme == "plain" else _MAX_ENTITIES
         return Tagging(options, {"tags": list(tags), "max_entities": most})
@@ -206,7 +218,8 @@ class _TaggingFitter(Fitter):
         options = self._options
         if self._mended:
             say(
-                f"warning: {self._mended} training rows continue an entity that has not begun (I- after O or after another "
+                f"warning: {self._mended} training rows continue an entity that has not begun (I- after O or "
+                "after another "
                 f"type), the first is {self._first_mended}; it is read as the entity's beginning"
             )
         if self._parted:
@@ -217,11 +230,13 @@ class _TaggingFitter(Fitter):
                 else "and entities are answered with whole words; check the offsets"
             )
             say(
-                f"warning: {self._parted} {what} of the training rows begin or end within a word, the first of them in "
+                f"warning: {self._parted} {what} of the training rows begin or end within a word, the first "
+                "of them in "
                 f"{self._first_parted}; a word has the tag of its first letter or sign, {how}"
             )
         if options.max_entities is not None and self._most > options.max_entities:
             say(
-                f"warning: a training row has {self._most} entities, task.max_entities is {options.max_entities}: those behind "
+                f"warning: a training row has {self._most} entities, task.max_entities is "
+                f"{options.max_entities}: those behind "
                 "are not answered"
             )

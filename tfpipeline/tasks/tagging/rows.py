@@ -1,7 +1,7 @@
 """Rows of tagged texts: tags of any scheme, or lists of entities, as the one form that a run keeps.
 
-That form is JSON in ``Example.label``: ``spans`` [[start, end, type], ...], ``words`` [[start, end], ...] if the data has them,
-and ``mended`` if their tags were not quite right.
+That form is JSON in ``Example.label``: ``spans`` [[start, end, type], ...], ``words`` [[start, end], ...] if
+the data has them, and ``mended`` if their tags were not quite right.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
 
     Args:
         example: the row.
-        tags: as many as its text has tokens: those of a text that is a list of them, or of its cell ``tokens`` if they
-            stand in the text, else what stands between white space.
+        tags: as many as its text has tokens: those of a text that is a list of them, or of its cell
+            ``tokens`` if they stand in the text, else what stands between white space.
         plain: whether they are no entities' tags.
         separator: what stands between the tokens of a text that is a list of them.
     Raises:
@@ -72,7 +72,8 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
         for number, token in enumerate(tokens, 1):
             if not isinstance(token, str) or not token:
                 raise UserError(
-                    f"{example.source}: token {number} is {_spans.shown(token)}; expected a text that is not empty"
+                    f"{example.source}: token {number} is {_spans.shown(token)}; expected a text that is not "
+                    "empty"
                 )
         text, words = separator.join(tokens), []
         start = 0
@@ -90,7 +91,8 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
         for number, tag in enumerate(tags, 1):
             if prefix_and_type(tag) is None:
                 raise UserError(
-                    f'{example.source}: the tag of token {number}, "{shortened(tag)}", is neither O nor one such as B-PER or I-PER; if each word has a tag '
+                    f'{example.source}: the tag of token {number}, "{shortened(tag)}", is neither O nor one '
+                    "such as B-PER or I-PER; if each word has a tag "
                     "of its own, set task.scheme to plain"
                 )
         spans, mended = entities_of(words, tags)
@@ -106,7 +108,8 @@ def from_entities(example: Example, found: Sequence[Any]) -> Example:
     tokens = list_of_tokens(example.text)
     if tokens is not None and all(isinstance(token, str) for token in tokens):
         raise UserError(
-            f"{example.source}: the text is a list of tokens, but the row has entities; give each token a tag, or entities of "
+            f"{example.source}: the text is a list of tokens, but the row has entities; give each token a "
+            "tag, or entities of "
             "the text as it is written"
         )
     spans: list[Span] = []
@@ -131,14 +134,16 @@ def from_entities(example: Example, found: Sequence[Any]) -> Example:
         _spans.check(example.text, start, end, example.source, what)
         if _word_pattern().search(example.text, start, end) is None:
             raise UserError(
-                f"{example.source}: {what} is {example.text[start:end][:_SHOWN]!a}, which has no letter and no sign; remove it"
+                f"{example.source}: {what} is {example.text[start:end][:_SHOWN]!a}, which has no letter and "
+                "no sign; remove it"
             )
         spans.append((start, end, kind.strip()))
     spans.sort()
     for one, two in zip(spans, spans[1:]):
         if two[0] < one[1]:
             raise UserError(
-                f"{example.source}: the entities {shortened(one[2])} ({one[0]} to {one[1]}) and {shortened(two[2])} ({two[0]} to "
+                f"{example.source}: the entities {shortened(one[2])} ({one[0]} to {one[1]}) and "
+                f"{shortened(two[2])} ({two[0]} to "
                 f"{two[1]}) overlap; keep one of them"
             )
     return dataclasses.replace(example, label=_dumped(spans, None, False), columns={})
@@ -157,7 +162,9 @@ def _places(tokens: Sequence[Any], text: str) -> Words | None:
 
 
 def list_of_tokens(text: str) -> list[Any] | None:
-    """The tokens of a text that is a list of them, as a CoNLL column is; numbers among them as they are written."""
+    """The tokens of a text that is a list of them, as a CoNLL column is; numbers among them as they are
+    written.
+    """
     if not text.startswith("["):
         return None
     try:
@@ -218,7 +225,9 @@ def is_of_one_word(before: str, behind: str) -> bool:
 
 
 def visible_words(text: str, words: Words, *, all_of_them: bool) -> Words:
-    """Words from the first character on that a token may begin with; those that have none are left out or as they are."""
+    """Words from the first character on that a token may begin with; those that have none are left out or as
+    they are.
+    """
     if text.isascii() and text.isprintable():
         return words
     found = []
@@ -263,13 +272,17 @@ def _between_spaces() -> re.Pattern[str]:
 
 @functools.lru_cache(maxsize=1)
 def _silent_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What no token begins with: white space, what BERT drops, and marks that it may strip; the same without marks."""
+    """What no token begins with: white space, what BERT drops, and marks that it may strip; the same without
+    marks.
+    """
     dropped, stripped = _silent_classes()
     return re.compile(f"[\\s{dropped}{stripped}]*"), re.compile(f"[\\s{dropped}]*")
 
 
 def _silent_classes() -> tuple[str, str]:
-    """Of regular expressions: the characters that BERT's cleaning drops, and those that it strips with accents."""
+    """Of regular expressions: the characters that BERT's cleaning drops, and those that it strips with
+    accents.
+    """
     from tfpipeline.text.unicode_tables import mark_edges, removed_points
 
     edges = mark_edges().tolist()

@@ -1,4 +1,6 @@
-"""Tagging schemes: what tags say of words, which tag may follow which, and what tags a list of entities gives."""
+"""Tagging schemes: what tags say of words, which tag may follow which, and what tags a list of entities
+gives.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class Scheme:
         return self._index.get(self.tag(kind, before, behind), -1)
 
     def tag(self, kind: str | None, before: bool, behind: bool) -> str:
-        """The model's tag of a word of a type: is the one before it of the same entity, and the one behind?"""
+        """The model's tag of a word of a type: is the one before it of the same entity, and the one
+        behind?
+        """
         if kind is None:
             return OUTSIDE if self.entities else MISSED
         if not self.entities:

@@ -48,7 +48,11 @@ class TaggingScorer(Scorer):
         if not cut:
             return report
         what = "entities" if self.task.scheme.entities else "words"
-        return f"{report}\nIn {cut} {plural(cut, 'row')} the {what} after the first {most} are not predicted (task.max_entities)\n"
+        rows = plural(cut, "row")
+        return (
+            f"{report}\nIn {cut} {rows} the {what} after the first {most} are not predicted "
+            "(task.max_entities)\n"
+        )
 
     def baseline(
         self, train: Sequence[Example], test: Sequence[Example]

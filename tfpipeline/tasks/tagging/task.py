@@ -65,7 +65,9 @@ class Tagging(Task):
         return {f"{HEAD}/kernel": head.dense.kernel, f"{HEAD}/bias": head.dense.bias}
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
-        """``words``: of each row its words as (start, end, tag), the tags in BIO or plain; for the metrics."""
+        """``words``: of each row its words as (start, end, tag), the tags in BIO or plain; for the
+        metrics.
+        """
         if training:
             return {}
         tagged = np.empty(len(examples), object)
@@ -165,7 +167,8 @@ class Tagging(Task):
             logits, real if self.options.sub_words == "all" else begins, outputs
         )
         best = tf.gather(probabilities, tags, batch_dims=2)
-        # Words' tags may be sure each and the sequence not, where the scheme leaves a choice between two of them.
+        # Words' tags may be sure each and the sequence not, where the scheme leaves a choice between two of
+        # them.
         margin = -tf.math.expm1(-tf.reduce_min(tf.where(begins, lead, float("inf")), axis=1))
         most = self.fitted["max_entities"]
         named = entities(self.scheme, most, tags, best, real, begins, inputs["offsets"], texts)
@@ -174,7 +177,8 @@ class Tagging(Task):
     def _decoded(
         self, logits: tf.Tensor, positions: tf.Tensor, outputs: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The tags int32 [B, T]; every tag's probability [B, T, C]; the tags' lead over all sequences with another one [B, T].
+        """The tags int32 [B, T]; every tag's probability [B, T, C]; the tags' lead over all sequences with
+        another one [B, T].
 
         A lead is a difference of logarithms of probabilities, 0 or more.
         """

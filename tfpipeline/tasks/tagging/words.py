@@ -1,4 +1,6 @@
-"""Which of a text's tokens words begin with, for the tasks that answer with words; each for one row, and in the graph."""
+"""Which of a text's tokens words begin with, for the tasks that answer with words; each for one row, and in
+the graph.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
 def begins_a_character(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
     """Which tokens of a text are none of the character that the one before them ends in, bool [T].
 
-    To a tokenizer that keeps accents, what stands behind a sign or a Chinese character is another word: their marks too.
+    To a tokenizer that keeps accents, what stands behind a sign or a Chinese character is another word: their
+    marks too.
     """
     from tfpipeline.text.graphemes import character_starts
 
@@ -34,7 +37,9 @@ def begins_a_character_in_graph(texts: Any, offsets: tf.Tensor) -> tf.Tensor:
 
 
 def behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Which tokens of a text are its first, or have white space or what was left out before them, bool [T]."""
+    """Which tokens of a text are its first, or have white space or what was left out before them, bool
+    [T].
+    """
     blanks = spaces()
     found = np.ones(len(real), bool)
     for at in np.flatnonzero(real[1:] & real[:-1]) + 1:
