@@ -57,6 +57,7 @@ bench: .venv-bench/.installed .venv-parity/.installed
 	.venv-bench/bin/python -m benchmarks.client
 	.venv-bench/bin/python -m benchmarks.load
 	.venv-bench/bin/python -m benchmarks.data
+	.venv-bench/bin/python -m benchmarks.prepare
 	.venv-bench/bin/python -m benchmarks.decode
 	.venv-bench/bin/python -m benchmarks.report
 	.venv-bench/bin/python -m benchmarks.train

@@ -1,4 +1,4 @@
-"""The benchmark of the decoding runs, for every task; nothing is timed."""
+"""The benchmarks of the tasks run; nothing is timed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import decode
+from benchmarks import decode, prepare
 from tests import tiny
 from tfpipeline import tasks
 
@@ -18,3 +18,10 @@ def test_every_task_is_measured(tmp_path, capsys):
     assert [line["task"] for line in found] == list(tasks.names())
     for line in found:
         assert line["share"] == pytest.approx(line["milliseconds"] / line["model_milliseconds"], rel=0.02)
+
+
+def test_rows_of_several_heads_are_measured(capsys):
+    prepare.main(["--rows", "40", "--rounds", "1"])
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert (line["rows"], line["heads"]) == (40, 3)
+    assert line["ratio"] > 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tests.tasks import kit
 from tfpipeline import config
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
+from tfpipeline.tasks.multitask.rows import HeadColumn
 from tfpipeline.training import RunConfig, train
 from tfpipeline.training.rows import read_targets
 
@@ -102,6 +104,33 @@ def test_scores_are_the_heads_own():
     assert only["mean"] == only["mood/accuracy"]
     with pytest.raises(UserError, match="nothing to score: no row has a label for one of the heads"):
         task.scorer.metrics(answers, task.targets(ROWS), np.zeros(4))
+
+
+def test_the_mean_subtracts_metrics_for_which_less_is_better():
+    task = options().fit(ROWS)
+    predictions = {
+        "mood/probabilities": np.array([[0.2, 0.8], [0.4, 0.6], [0.5, 0.5], [0.1, 0.9]]),
+        "stars/value": np.array([2.0, 0.0, 6.0, 0.0]),
+    }
+    task.parts["stars"].scorer.best_metric = "rmse"
+    scores = task.scorer.metrics(predictions, task.targets(ROWS), np.ones(4))
+    # Wrong by 1 and by 3: the root of 5. Two of three moods are right.
+    assert scores["mean"] == pytest.approx((2 / 3 - 5**0.5) / 2)
+
+
+def test_a_row_is_split_for_its_heads_once(monkeypatch):
+    task = options().fit(ROWS)
+    counts = Counter()
+    row = HeadColumn.row
+
+    def counted(head, example):
+        counts[head.name, example.source] += 1
+        return row(head, example)
+
+    monkeypatch.setattr(HeadColumn, "row", counted)
+    read_targets(task, ROWS, training=True)
+    assert set(counts.values()) == {1}
+    assert len(counts) == 2 * len(ROWS)
 
 
 @pytest.mark.parametrize(

@@ -116,10 +116,10 @@ def _covered(path: str) -> frozenset[int]:
     from matplotlib import font_manager
 
     try:
-        found = frozenset(font_manager.get_font(path).get_charmap())
+        points = frozenset(font_manager.get_font(path).get_charmap())
     except (OSError, RuntimeError):
         return frozenset()
-    return frozenset() if _NO_CHARACTER in found else found
+    return frozenset() if _NO_CHARACTER in points else points
 
 
 def _short(label: str) -> str:

@@ -24,8 +24,8 @@ def parse(cell: str, source: str, what: str, number: Any = None) -> Any:
         UserError: it holds none.
     """
     try:
-        found = json.loads(cell, parse_int=number, parse_float=number, parse_constant=number)
-        return _replaced(found) if "\\u" in cell else found
+        value = json.loads(cell, parse_int=number, parse_float=number, parse_constant=number)
+        return _replaced(value) if "\\u" in cell else value
     except (ValueError, RecursionError) as error:
         reason = error if isinstance(error, ValueError) else "nested too deeply"
         raise UserError(f"{source}: {shortened(cell)} is not JSON ({reason}); expected {what}") from error

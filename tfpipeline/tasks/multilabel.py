@@ -297,22 +297,22 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
         return [column for column in options.columns if _is_given(example, column)]
     text = example.label or ""
     if not text.startswith("["):
-        found = text.split(options.separator)
+        labels = text.split(options.separator)
     else:
         try:
             # A label that looks like a number is one that is called so.
-            found = json.loads(text, parse_int=str, parse_float=str, parse_constant=NoValue)
+            labels = json.loads(text, parse_int=str, parse_float=str, parse_constant=NoValue)
         except (ValueError, RecursionError) as error:
             error = error if isinstance(error, ValueError) else ValueError("nested too deeply")
             raise UserError(
                 f"{example.source}: the labels {shortened(text)} are no JSON list ({error}); write them as "
                 f'["a", "b"], or with "{options.separator}" between them'
             ) from error
-        for label in found:
+        for label in labels:
             if not isinstance(label, str) or isinstance(label, NoValue):
                 shown = label if isinstance(label, NoValue) else _spans.shown(label)
                 raise UserError(f"{example.source}: the label {shown} is not text; write names only")
-    stripped = (replace_surrogates(label).strip() for label in found)
+    stripped = (replace_surrogates(label).strip() for label in labels)
     return list(dict.fromkeys(label for label in stripped if label))
 
 

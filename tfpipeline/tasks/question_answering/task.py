@@ -79,7 +79,7 @@ class QuestionAnswering(Task):
 
         None of an answer that is not all among the tokens.
         """
-        found = np.zeros(tokens["input_ids"].shape, np.int32)
+        answer = np.zeros(tokens["input_ids"].shape, np.int32)
         offsets, context = tokens["offsets"], _is_context(tokens)
         for row, example in enumerate(examples):
             for start, text in kept_answers(example)[:1]:
@@ -88,9 +88,9 @@ class QuestionAnswering(Task):
                     context[row] & (offsets[row, :, 1] > start) & (offsets[row, :, 0] < end)
                 )
                 if len(inside) and self._is_whole(example, offsets[row, inside], start, end):
-                    found[row, inside[0]] |= _FIRST
-                    found[row, inside[-1]] |= _LAST
-        return {"answer": found}
+                    answer[row, inside[0]] |= _FIRST
+                    answer[row, inside[-1]] |= _LAST
+        return {"answer": answer}
 
     def count_kept_targets(self, targets: Arrays, tokens: Arrays) -> np.ndarray:
         """Of the first answer, which is what a row trains on."""
@@ -165,18 +165,18 @@ class QuestionAnswering(Task):
         flat = tf.pad(
             tf.reshape(scores, [rows, width * length]), [[0, 0], [0, best]], constant_values=float("-inf")
         )
-        found, place = tf.math.top_k(flat, best)
-        real = found > float("-inf")
+        values, place = tf.math.top_k(flat, best)
+        real = values > float("-inf")
         place = tf.where(real, place, 0)
         first = place // length
         starts = texts.first(tf.where(real, tf.gather(offsets[:, :, 0], first, batch_dims=1), 0))
         stops = tf.gather(offsets[:, :, 1], first + place % length, batch_dims=1)
         stops = texts.whole(tf.where(real, stops, 0))
-        scores = tf.where(real, tf.exp(found), 0.0)
+        scores = tf.where(real, tf.exp(values), 0.0)
         names = texts.cut(starts, stops)
 
         score_of_none = tf.reduce_sum(none, axis=1)
-        no_answer = tf.sigmoid(score_of_none - found[:, 0]) if self.may_be_none else tf.zeros([rows])
+        no_answer = tf.sigmoid(score_of_none - values[:, 0]) if self.may_be_none else tf.zeros([rows])
         no_answer = tf.where(real[:, 0], no_answer, 1.0)
         threshold = wide["threshold"]
         is_none = (no_answer > threshold) | tf.logical_not(real[:, 0])

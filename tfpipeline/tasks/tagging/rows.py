@@ -99,7 +99,7 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
     return dataclasses.replace(example, text=text, label=_dumped(spans, words, mended), columns={})
 
 
-def from_entities(example: Example, found: Sequence[Any]) -> Example:
+def from_entities(example: Example, entities: Sequence[Any]) -> Example:
     """A row with a list of its entities, its label as :func:`kept_row` reads it, without its other cells.
 
     Raises:
@@ -113,7 +113,7 @@ def from_entities(example: Example, found: Sequence[Any]) -> Example:
             "the text as it is written"
         )
     spans: list[Span] = []
-    for number, entity in enumerate(found, 1):
+    for number, entity in enumerate(entities, 1):
         what = f"entity {number}"
         start: Any
         end: Any
@@ -168,12 +168,12 @@ def list_of_tokens(text: str) -> list[Any] | None:
     if not text.startswith("["):
         return None
     try:
-        found = _spans.parse(text, "", "", Number)
+        items = _spans.parse(text, "", "", Number)
     except UserError:
         return None  # it only begins like one
     # "[1]" is a text, such as that of a footnote, unless it is a list in its file.
-    tokens = not found or isinstance(text, Structure) or any(type(token) is str for token in found)
-    return [str(token) if isinstance(token, Number) else token for token in found] if tokens else None
+    tokens = not items or isinstance(text, Structure) or any(type(token) is str for token in items)
+    return [str(token) if isinstance(token, Number) else token for token in items] if tokens else None
 
 
 def entities_of(words: Words, tags: Sequence[str]) -> tuple[list[Span], bool]:
@@ -230,16 +230,16 @@ def visible_words(text: str, words: Words, *, all_of_them: bool) -> Words:
     """
     if text.isascii() and text.isprintable():
         return words
-    found = []
+    visible = []
     for start, end in words:
         # A mark begins a token only if accents are kept, and then its word's token reaches on to the letter.
         ends = (_end(pattern, text, start, end) for pattern in _silent_patterns())
         first = next((at for at in ends if at < end), end)
         if first < end:
-            found.append((first, end))
+            visible.append((first, end))
         elif all_of_them:
-            found.append((start, end))
-    return found
+            visible.append((start, end))
+    return visible
 
 
 def _end(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
@@ -292,7 +292,7 @@ def _silent_classes() -> tuple[str, str]:
 
 def _class_of(points: Iterable[int]) -> str:
     """Rising code points as ranges, for within the brackets of a regular expression."""
-    found = np.fromiter(points, np.int64)
-    gaps = np.flatnonzero(np.diff(found) > 1)
-    first, last = found[np.r_[0, gaps + 1]].tolist(), found[np.r_[gaps, len(found) - 1]].tolist()
+    codes = np.fromiter(points, np.int64)
+    gaps = np.flatnonzero(np.diff(codes) > 1)
+    first, last = codes[np.r_[0, gaps + 1]].tolist(), codes[np.r_[gaps, len(codes) - 1]].tolist()
     return "".join(f"\\U{one:08x}-\\U{two:08x}" for one, two in zip(first, last))

@@ -100,12 +100,12 @@ class Scheme:
         for start, _ in words:
             while at < len(spans) and spans[at][1] <= start:
                 at += 1
-            found = at if at < len(spans) and spans[at][0] <= start else -1
-            if found < 0:
+            span = at if at < len(spans) and spans[at][0] <= start else -1
+            if span < 0:
                 tags.append(OUTSIDE if self.entities else MISSED)
             elif not self.entities:
-                tags.append(spans[found][2])
+                tags.append(spans[span][2])
             else:
-                tags.append(f"{'I' if found == before else 'B'}-{spans[found][2]}")
-            before = found
+                tags.append(f"{'I' if span == before else 'B'}-{spans[span][2]}")
+            before = span
         return tags

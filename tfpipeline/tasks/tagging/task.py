@@ -212,5 +212,5 @@ class Tagging(Task):
 
         size = len(self.tags)
         # The same for every row; there may be no row.
-        found = tf.reduce_sum(outputs["transitions"][:1], axis=0)
-        return Transitions(found[:size], found[size], found[size + 1])
+        scores = tf.reduce_sum(outputs["transitions"][:1], axis=0)
+        return Transitions(scores[:size], scores[size], scores[size + 1])

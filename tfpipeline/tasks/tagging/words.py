@@ -21,12 +21,12 @@ def begins_a_character(text: str, offsets: np.ndarray, real: np.ndarray) -> np.n
     """
     from tfpipeline.text.graphemes import character_starts
 
-    found = np.ones(len(real), bool)
+    begins = np.ones(len(real), bool)
     starts = np.flatnonzero(character_starts(text))
     at = np.flatnonzero(real[1:] & real[:-1]) + 1
     first = starts[np.searchsorted(starts, offsets[at, 0], side="right") - 1]
-    found[at] = first >= offsets[at - 1, 1]
-    return found
+    begins[at] = first >= offsets[at - 1, 1]
+    return begins
 
 
 def begins_a_character_in_graph(texts: Any, offsets: tf.Tensor) -> tf.Tensor:
@@ -41,11 +41,11 @@ def behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray
     [T].
     """
     blanks = spaces()
-    found = np.ones(len(real), bool)
+    begins = np.ones(len(real), bool)
     for at in np.flatnonzero(real[1:] & real[:-1]) + 1:
         between = text[offsets[at - 1, 1] : offsets[at, 0]]
-        found[at] = not blanks.isdisjoint(between) or any(map(str.isalnum, between))
-    return found
+        begins[at] = not blanks.isdisjoint(between) or any(map(str.isalnum, between))
+    return begins
 
 
 def behind_space_in_graph(texts: Any, offsets: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
