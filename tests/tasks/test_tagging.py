@@ -1059,8 +1059,8 @@ def test_rows_that_train_nothing(options, rows, said_):
 
 def foreign(*labels):
     checkpoint = types.SimpleNamespace(labels=labels, head_names=("token_classifier",))
-    assert Tagging.serves(checkpoint)
-    return Tagging.from_checkpoint(checkpoint)
+    assert TaggingOptions.serves(checkpoint)
+    return TaggingOptions.from_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -1431,4 +1431,4 @@ def test_long_texts_are_answered(run, predictors):
 
 
 def test_a_task_is_found_by_its_name():
-    assert tasks.find("tagging") is Tagging
+    assert tasks.find("tagging") is TaggingOptions
