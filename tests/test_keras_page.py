@@ -34,6 +34,7 @@ def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert changed == {"layer_1"}, changed  # the others are frozen
     assert names["logits"].shape == (16, 2)
     assert names["vectors"].shape == (1, 16)
+    assert names["scores"].shape == (1, 4, names["encoder"].config.vocab_size)
     assert isinstance(names["again"], keras.Model)
     printed = capsys.readouterr().out
     assert "<TextModel text_model: encoder 2 layers" in printed

@@ -140,7 +140,7 @@ class ReturnsATensor(keras.layers.Layer):
     [
         (
             lambda: keras.layers.Dense(3),
-            r"the Keras layer Dense does not work as a head \(.+\); a head is called as",
+            r"the Keras layer Dense does not work as a head; a head is called as",
         ),
         (
             lambda: keras.layers.LSTM(3),

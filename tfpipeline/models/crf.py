@@ -1,14 +1,14 @@
 """A linear-chain conditional random field: a sequence's tags, scored together.
 
-A sequence of tags scores the sum of its emissions (how well each tag fits its position, from the network) and of its
-transitions (how well neighbouring tags fit each other, learned). Lafferty et al. 2001, ICML; on a network's
-emissions Collobert et al. 2011, arXiv:1103.0398, section 3.2.2.
+The score of a tag sequence is the sum of its emissions (how well each tag fits its position; from the network) and its
+transitions (how well neighbouring tags fit each other; learned). Source: Lafferty et al. 2001, ICML; with a network's
+emissions: Collobert et al. 2011, arXiv:1103.0398, section 3.2.2.
 
-B rows, T positions, C tags. A mask says which positions are a row's sequence, any of them: one that is not (special
-tokens, padding, all parts of a word but one) changes nothing, its neighbours are each other's. Everything is computed
-in the dtype of the emissions, in float32 at least. A tag or a transition is forbidden by a large negative number or by
--inf, which is taken as -1e30: sums and differences of such numbers are not NaN. Rows that no allowed sequence fits
-score that low too.
+B rows, T positions, C tags. A mask selects the positions of each row's sequence; they need not be adjacent. Positions
+outside it (special tokens, padding, all parts of a word but one) have no effect: the selected positions on both sides
+of them are neighbours. Everything is computed in the dtype of the emissions, float32 at least. A large negative number
+or -inf forbids a tag or a transition. -inf is replaced by -1e30, so that sums and differences are not NaN. A row without
+an allowed sequence has a score that low.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _FORBIDDEN = -1e30
 
 @dataclasses.dataclass(frozen=True)
 class Transitions:
-    """What tags score because of where they stand, tensors or variables of any float dtype.
+    """Scores of neighbouring tags, and of the first and last tag; tensors or variables of any float dtype.
 
     Attributes:
-        between: [C, C], from the tag of the row to that of the column.
-        start: [C], of being a sequence's first tag.
-        end: [C], of being its last tag.
+        between: [C, C], from the row's tag to the column's.
+        start: [C], for the first tag of a sequence.
+        end: [C], for the last tag.
     """
 
     between: Any
@@ -40,11 +40,11 @@ class Transitions:
 
 
 def sequence_score(emissions: Any, tags: Any, mask: Any, transitions: Transitions) -> Any:
-    """What given sequences score.
+    """The scores of given tag sequences.
 
     Args:
         emissions: [B, T, C], any float dtype.
-        tags: integer [B, T], below C where ``mask`` is True (on a CPU others are an error), any number elsewhere.
+        tags: integer [B, T], below C where ``mask`` is True (otherwise an error, on a CPU); ignored elsewhere.
         mask: bool [B, T].
         transitions: of C tags.
     Returns:
@@ -56,17 +56,17 @@ def sequence_score(emissions: Any, tags: Any, mask: Any, transitions: Transition
     fits = kernels.gather(emissions, tags, batch_dims=2)
     pairs = kernels.gather(ops.reshape(between, (-1,)), tags[:-1] * between.shape[0] + tags[1:])
     scores = fits + ops.concatenate([kernels.gather(start, tags[:1]), pairs], axis=0)
-    # Summed from the left whatever S is, as in `log_partition`: padding changes no bit of it.
+    # Summed from the left for every S, as in `log_partition`, so that padding does not change a bit.
     total = rows.last(ops.cumsum(scores, axis=0)) + kernels.gather(end, rows.last(tags))
     return rows.zero_if_empty(total)
 
 
 def log_partition(emissions: Any, mask: Any, transitions: Transitions) -> Any:
-    """The logarithm of the sum, over all sequences, of the exponential of what each scores.
+    """The logarithm of the sum, over all sequences, of the exponential of their scores.
 
-    Less the score of the right sequence, it is that sequence's negative log-likelihood. Its gradient, the
-    probabilities of tags and of pairs of tags, is the forward-backward algorithm's, by hand: automatic differentiation
-    would keep [B, C, C] numbers of every step. There are no second derivatives.
+    Minus the score of the correct sequence, this is that sequence's negative log-likelihood. The gradient (the
+    probabilities of tags and of pairs of tags) is computed with the forward-backward algorithm, as automatic
+    differentiation would keep [B, C, C] numbers for every step. There are no second derivatives.
 
     Args:
         emissions: [B, T, C], any float dtype.
@@ -100,7 +100,7 @@ def log_partition(emissions: Any, mask: Any, transitions: Transitions) -> Any:
 
 
 def marginals(emissions: Any, mask: Any, transitions: Transitions) -> Any:
-    """The probability of each tag at each position, whatever the tags elsewhere (the forward-backward algorithm).
+    """The marginal probability of each tag at each position (forward-backward algorithm).
 
     Args:
         emissions: [B, T, C], any float dtype.
@@ -115,21 +115,21 @@ def marginals(emissions: Any, mask: Any, transitions: Transitions) -> Any:
     forward = _forward(emissions, between, start, _log_sum_exp)
     tags, _ = _backward(rows, forward, between, rows.last(forward.scores) + end, with_pairs=False)
     tags = rows.unpack(tags)
-    # Sums drift from 1 over many steps, and a probability of 1.00001 would surprise.
+    # Over many steps the sums drift from 1; a probability of 1.00001 would be surprising.
     return tags / ops.maximum(ops.sum(tags, axis=2, keepdims=True), 0.5)
 
 
 def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, Any, Any]:
-    """The best sequences. Of equal ones it is that with the lower last tag, then the lower last but one, and so on.
+    """The sequences with the highest scores. Ties: the lowest last tag wins, then the lowest tag before it, and so on.
 
     Args:
         emissions: [B, T, C], any float dtype.
         mask: bool [B, T].
         transitions: of C tags.
     Returns:
-        int32 [B, T], 0 where ``mask`` is False; what they score, [B], float32 at least, 0 for a row without positions;
-        how much more that is than any sequence with another tag at a position scores, [B, T] of the same dtype, 0 where
-        ``mask`` is False: the least of a row is the lead over its second best sequence.
+        Tags, int32 [B, T], 0 where ``mask`` is False; scores, [B], float32 at least, 0 for a row without positions;
+        margins, [B, T] of the same dtype, 0 where ``mask`` is False: by how much the score exceeds that of the best
+        sequence with another tag at the position. The lowest margin of a row is that over its second-best sequence.
     Source: Viterbi 1967, doi 10.1109/TIT.1967.1054010; Rabiner 1989, doi 10.1109/5.18626, section III.
     """
     rows = _Rows(mask)
@@ -137,14 +137,14 @@ def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, A
     forward = _forward(emissions, between, start, kernels.largest)
     total = rows.last(forward.offsets) + kernels.largest(rows.last(forward.scores) + end, axis=1)
     size = between.shape[0]
-    # What is behind a sequence counts as one more tag, C. Scores of the tags before each: [C + 1, C].
+    # The end of a sequence counts as one more tag, C. Scores of the tags before each tag: [C + 1, C].
     before = ops.concatenate([ops.transpose(between), end[None]], axis=0)
     number = ops.arange(size, dtype="int32")
 
     def step(tag: Any, scores: Any, real: Any) -> tuple[Any]:
         scores = scores + kernels.gather(before, tag)
         best = kernels.largest(scores, axis=1, keepdims=True)
-        # Not argmax, which leaves open which one of equals it gives.
+        # Not argmax, which does not define how ties are broken.
         first = -kernels.largest(ops.where(scores == best, -number, 1 - size), axis=1)
         return (ops.where(real, first, size),)
 
@@ -158,12 +158,12 @@ def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, A
 
 
 class _Rows:
-    """Rows without the positions that are not theirs, time first: S steps, of which a row takes its first ones.
+    """The selected positions of each row, moved to the front, time first: S steps, of which a row uses the first ones.
 
     Attributes:
-        lengths: int32 [B], positions of each row.
-        real: bool [S, B], steps that it takes.
-        ends: bool [S, B, 1], the last one of them.
+        lengths: int32 [B], selected positions of each row.
+        real: bool [S, B], the steps that a row uses.
+        ends: bool [S, B, 1], its last step.
     """
 
     def __init__(self, mask: Any) -> None:
@@ -171,7 +171,7 @@ class _Rows:
         count, width = ops.shape(self.mask)
         inside = ops.cast(self.mask, "int32")
         self.lengths = ops.sum(inside, axis=1)
-        steps = width + 1  # one position more, which no row has: there is a step in every batch then
+        steps = width + 1  # one position more than there are, so that every batch has a step
         order = ops.argsort(
             ops.arange(steps, dtype="int32") - ops.pad(inside, [[0, 0], [0, 1]]) * steps, axis=1
         )
@@ -180,7 +180,7 @@ class _Rows:
         self._last = ops.maximum(self.lengths - 1, 0) * count + row  # [B]
         self._place = ops.maximum(ops.cumsum(inside, axis=1) - 1, 0) * count + row[:, None]  # [B, T]
         if not isinstance(width, int):
-            # Without XLA, no steps that no row takes.
+            # Without XLA, leave out steps that no row uses.
             steps = ops.maximum(kernels.largest(self.lengths), 1)
         step = ops.arange(steps, dtype="int32")[:, None]
         self._order = kernels.gather(ops.reshape(order, (-1,)), begins + step) + begins  # [S, B]
@@ -188,17 +188,17 @@ class _Rows:
         self.ends = (step == self.lengths - 1)[:, :, None]
 
     def pack(self, x: Any) -> Any:
-        """[B, T, ...] as [S, B, ...]; anything in steps that a row does not take."""
+        """[B, T, ...] as [S, B, ...]; steps that a row does not use hold any numbers."""
         x = ops.pad(x, [[0, 0], [0, 1], *[[0, 0]] * (len(x.shape) - 2)])
         return kernels.gather(ops.reshape(x, (-1, *x.shape[2:])), self._order)
 
     def unpack(self, x: Any) -> Any:
-        """[S, B, ...] as [B, T, ...], 0 at positions that are not a row's."""
+        """[S, B, ...] as [B, T, ...], 0 at positions that are not selected."""
         x = kernels.gather(ops.reshape(x, (-1, *x.shape[2:])), self._place)
         return ops.where(ops.reshape(self.mask, (*ops.shape(self.mask), *[1] * (len(x.shape) - 2))), x, 0)
 
     def last(self, x: Any) -> Any:
-        """The last step of each row: [S, B, ...] gives [B, ...]; the first one if it takes none."""
+        """The last step of each row: [S, B, ...] gives [B, ...]; the first one for a row without steps."""
         return kernels.gather(ops.reshape(x, (-1, *x.shape[2:])), self._last)
 
     def zero_if_empty(self, x: Any) -> Any:
@@ -207,7 +207,7 @@ class _Rows:
 
 
 def _prepare(rows: _Rows, emissions: Any, transitions: Transitions) -> tuple[Any, Any, Any, Any]:
-    """Emissions [S, B, C], and the three parts of the transitions: of one dtype, and finite."""
+    """Emissions [S, B, C] and the three parts of the transitions, in one dtype, all finite."""
     emissions = at_least_float32(emissions)
     parts = [
         ops.cast(part, emissions.dtype) for part in (transitions.between, transitions.start, transitions.end)
@@ -219,7 +219,7 @@ def _prepare(rows: _Rows, emissions: Any, transitions: Transitions) -> tuple[Any
 
 @dataclasses.dataclass(frozen=True)
 class _Forward:
-    """What the beginnings of sequences score, by their last tag.
+    """Scores of the beginnings of sequences, by their last tag.
 
     Attributes:
         arriving: [S, B, C], up to the transition to the tag of each step.
@@ -233,9 +233,9 @@ class _Forward:
 
 
 def _forward(emissions: Any, between: Any, start: Any, reduce: Callable[..., Any]) -> _Forward:
-    """From the left to the right; ``reduce`` makes one number of those of all tags before, over an axis."""
+    """The forward pass; ``reduce`` combines the scores of all previous tags, over an axis."""
 
-    # Over hundreds of steps scores grow large and lose their last digits, so each step's best is set to 0.
+    # Over hundreds of steps scores grow and lose digits, so the best score of each step is set to 0.
     def level(arriving: Any, emissions: Any) -> tuple[Any, Any]:
         scores = arriving + emissions
         best = kernels.largest(scores, axis=-1, keepdims=True)
@@ -252,7 +252,7 @@ def _forward(emissions: Any, between: Any, start: Any, reduce: Callable[..., Any
 
 
 def _best_behind(rows: _Rows, emissions: Any, between: Any, end: Any) -> Any:
-    """What the best rests of sequences score, by the tag of the step before them, up to a constant: [S, B, C]."""
+    """Best scores of the ends of sequences, by the tag of the step before, up to a constant: [S, B, C]."""
 
     def step(behind: Any, emissions: Any, ends: Any) -> tuple[Any]:
         scores = behind + emissions
@@ -267,10 +267,10 @@ def _best_behind(rows: _Rows, emissions: Any, between: Any, end: Any) -> Any:
 def _backward(
     rows: _Rows, forward: _Forward, between: Any, last: Any, *, with_pairs: bool
 ) -> tuple[Any, Any]:
-    """From the right to the left.
+    """The backward pass.
 
     Args:
-        last: [B, C], what sequences score, by their last tag, up to a constant.
+        last: [B, C], scores of sequences by their last tag, up to a constant.
         with_pairs: whether pairs are counted.
     Returns:
         [S, B, C], the probability of each tag, 0 in steps that a row does not take; [B, C, C], how many times each
@@ -295,6 +295,6 @@ def _backward(
 
 
 def _log_sum_exp(x: Any, axis: int) -> Any:
-    """Over one axis; without the checks of ``ops.logsumexp`` for infinite numbers, of which there are none."""
+    """Over one axis, without the checks of ``ops.logsumexp`` for infinite numbers: there are none here."""
     best = kernels.largest(x, axis=axis, keepdims=True)
     return ops.squeeze(best, axis) + ops.log(ops.sum(ops.exp(x - best), axis=axis))

@@ -186,8 +186,11 @@ def build_head(head: Any, shapes: Mapping[str, Any]) -> None:
         outputs = head(encoded, mask)
     # What Keras raises for arguments of a form that the layer does not take.
     except (TypeError, ValueError, AttributeError, LookupError, NotImplementedError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UserError(f"{refused} ({reason}); {_ORDINARY}") from error
+        lines = (
+            [] if isinstance(error, LookupError) else str(error).strip().splitlines()
+        )  # a key alone says nothing
+        reason = f" ({lines[0].rstrip('.')})" if lines else ""
+        raise UserError(f"{refused}{reason}; {_ORDINARY}") from error
     if not isinstance(outputs, Mapping):
         raise UserError(f"{refused} (it returned {type(outputs).__name__}, not a dict); {_ORDINARY}")
 

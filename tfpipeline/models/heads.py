@@ -1,4 +1,4 @@
-"""What is stacked on the encoder."""
+"""Heads on a pooled text, and several heads on one encoder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
 
 @serializable
 class ClassificationHead(DropoutHead):
-    """Dropout and one dense layer on a pooled text; with one output it is that of a regression.
+    """Dropout and one dense layer on a pooled text; also for regression, with one output.
 
     Args:
         num_labels: C, outputs.
@@ -91,7 +91,7 @@ class ClassificationHead(DropoutHead):
         noise: Optional[Noise] = None,
         training: Optional[bool] = None,
     ) -> dict[str, Any]:
-        """Classify, or estimate.
+        """Compute the logits.
 
         Args:
             encoded: the encoder's outputs.
@@ -121,12 +121,13 @@ class ClassificationHead(DropoutHead):
 
 @serializable
 class MultiLabelHead(ClassificationHead):
-    """A :class:`ClassificationHead` that keeps the score from which on each label counts as given.
+    """A :class:`ClassificationHead` with a decision threshold for each label.
 
-    The thresholds are weights that no gradient reaches: whoever has the weights has them too.
+    A label is predicted if its score is at least its threshold. Thresholds are non-trainable weights, so they are saved,
+    resumed and exported with the others.
 
     Args:
-        threshold: where they start.
+        threshold: initial value of all of them.
         others: as :class:`ClassificationHead`.
     """
 
@@ -143,7 +144,7 @@ class MultiLabelHead(ClassificationHead):
             initializer=keras.initializers.Constant(self.threshold),
             dtype="float32",
             trainable=False,
-            autocast=False,  # a 16-bit threshold would be another one than the exported model's
+            autocast=False,  # in 16 bits it would differ from the exported model's
             name="thresholds",
         )
 

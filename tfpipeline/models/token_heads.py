@@ -1,4 +1,4 @@
-"""Heads that look at each token of a text."""
+"""Heads with an output for each token."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TokenHead(DropoutHead):
 
 @serializable
 class TaggingHead(TokenHead):
-    """Scores each tag for every token; with ``crf`` also what a tag scores next to another one.
+    """Scores each tag for every token; with ``crf`` also each pair of neighbouring tags.
 
     Args:
         size: C, tags.
@@ -89,8 +89,8 @@ class TaggingHead(TokenHead):
         """Score.
 
         Returns:
-            ``logits`` [B, T, C], float32 at least. With ``crf`` also ``transitions`` [B, C + 2, C], the same for each text:
-            a row for each tag before, then what a tag scores as the first of a text, then as the last.
+            ``logits`` [B, T, C], float32 at least. With ``crf`` also ``transitions`` [B, C + 2, C], the same for each
+            text: one row per previous tag, then the scores of each tag as the first of a text, then as the last.
         """
         outputs = {"logits": self._scores(encoded, noise)}
         if self.crf:
@@ -114,13 +114,13 @@ class TaggingHead(TokenHead):
 
 @serializable
 class SpanHead(TokenHead):
-    """Scores every token as the first and as the last one of an answer; [CLS] stands for "no answer".
+    """Scores every token as the start and as the end of an answer; [CLS] stands for "no answer".
 
-    Source: Devlin et al. 2018, arXiv:1810.04805, sections 4.2 and 4.3. Of a text in windows "no answer" has both of its
-    scores from the window in which their sum is least (google-research/bert, ``run_squad.py``).
+    Source: Devlin et al. 2018, arXiv:1810.04805, sections 4.2 and 4.3. For a text in several windows, both scores of
+    "no answer" come from the window where their sum is lowest (google-research/bert, ``run_squad.py``).
 
     Args:
-        threshold: where a weight starts that no gradient reaches: the probability of "no answer" that it must be above.
+        threshold: initial value of a non-trainable weight: the prediction is "no answer" if its probability is higher.
         others: as :class:`TokenHead`.
     """
 
@@ -152,7 +152,7 @@ class SpanHead(TokenHead):
         """Score.
 
         Returns:
-            ``span`` [B, T, 2], start and end, and ``none`` [B, 2], the same of "no answer", float32 at least;
+            ``span`` [B, T, 2], scores of start and end; ``none`` [B, 2], those of "no answer"; float32 at least;
             ``threshold`` float32 [B], the same for each text.
         """
         scores = self._scores(encoded, noise)
