@@ -51,7 +51,8 @@ def main(arguments: Optional[list[str]] = None) -> None:
     from tfpipeline import checkpoints
     from tfpipeline.data import load_splits
     from tfpipeline.training.batching import Batching, Split
-    from tfpipeline.training.run import create_run, policy
+    from tfpipeline.training.precision import policy
+    from tfpipeline.training.run import create_run
     from tfpipeline.training.run_config import RunConfig
 
     if chosen.checkpoint is None:

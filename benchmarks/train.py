@@ -72,7 +72,7 @@ def ours(checkpoint: Any, rows: Rows, batch_size: int, precision: str, folder: P
     from tfpipeline.training.batching import Batching, Split
     from tfpipeline.training.optimizer import build_optimizer
     from tfpipeline.training.options import TrainingOptions
-    from tfpipeline.training.run import policy
+    from tfpipeline.training.precision import policy
     from tfpipeline.training.step import TrainStep
 
     def encode(texts: Any, text_pair: Any, max_length: int) -> dict[str, np.ndarray]:
@@ -117,7 +117,7 @@ def hub(checkpoint: Any, rows: Rows, batch_size: int, *, best: bool, folder: Pat
     import keras_hub
 
     from tfpipeline import checkpoints
-    from tfpipeline.training.run import policy
+    from tfpipeline.training.precision import policy
 
     checkpoints.write(checkpoint, folder, to="huggingface")  # which KerasHub reads
     rate = checkpoint.config.hidden_dropout_prob

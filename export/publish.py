@@ -16,11 +16,12 @@ from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.export import checks
-from tfpipeline.export.signatures import TOKENS, UNITS, ServingModule, in_unit
+from tfpipeline.export.signatures import TOKENS, ServingModule, text_signatures
 from tfpipeline.files import AppearedError, publish, temporary_folder, write_failure
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.opening import open_run
-from tfpipeline.training.run import Run
+from tfpipeline.training.run import environment
+from tfpipeline.training.trained_model import TrainedModel
 
 CARD = Path("assets.extra") / "tfpipeline.json"  # servers ignore it
 _PARITY_ROWS = 256
@@ -39,7 +40,7 @@ _HOSTILE = (
 
 
 def export_run(
-    run: AnyPath | Run, to: AnyPath, *, weights: str = "best", overrides: Sequence[str] = ()
+    run: AnyPath | TrainedModel, to: AnyPath, *, weights: str = "best", overrides: Sequence[str] = ()
 ) -> Path:
     """Write a run's model as the next version under ``to``, checked before anybody can load it.
 
@@ -59,7 +60,7 @@ def export_run(
         UserError: no such run, it is not trained, or ``to`` can't be written.
         checks.ExportError: the exported model is not the trained one.
     """
-    run = run if isinstance(run, Run) else open_run(run, overrides)
+    run = run if isinstance(run, TrainedModel) else open_run(run, overrides)
     to = paths.local(to)
     if not run.has_weights(weights):
         raise UserError(
@@ -73,8 +74,7 @@ def export_run(
         say(f"{published} already holds this model; nothing to do")
         return published
     version = _next(to)
-    pair = run.config.data.text_pair is not None
-    module = ServingModule(model, run.task, run.tokenizer, truncation=run.truncation, pair=pair)
+    module = ServingModule(run.graph(model))
     with (
         progress(f"exporting {version}", 3, note="tracing and writing it") as bar,
         temporary_folder(version) as folder,
@@ -135,7 +135,7 @@ def _save(module: ServingModule, path: Path) -> None:
 
 
 def _check_parity(
-    run: Run, module: ServingModule, model: Any, saved_model: Path, bar: Any
+    run: TrainedModel, module: ServingModule, model: Any, saved_model: Path, bar: Any
 ) -> tuple[int, float]:
     """Compare all signatures' answers in a fresh process with those of the training path.
 
@@ -150,33 +150,35 @@ def _check_parity(
     ][:_PARITY_ROWS]
     texts = [*_HOSTILE, *(example.text for example in examples)]
     pairs: Sequence[str] | None = None
-    if run.config.data.text_pair is not None:
+    if run.has_pairs:
         pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples)]
-    answers = run.answer(model, texts, pairs)
-    near_ties = run.task.scorer.near_ties(answers, 2 * checks.TOLERANCE)
-    text_inputs: dict[str, Any] = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
-    asked = dict.fromkeys(module.functions, text_inputs)
-    if TOKENS in asked:
-        tokens = run.encode(texts, pairs)
-        asked[TOKENS] = {"input_ids": tokens["input_ids"], "lengths": tokens["attention_mask"].sum(-1)}
-        if pairs is not None:
-            asked[TOKENS]["token_type_ids"] = tokens["token_type_ids"]
-    differences = []
-    for signature, found in checks.answers_of_fresh_process(saved_model, asked).items():
-        expected = _in_unit_of(run, signature, answers, text_inputs)
-        differences.append(checks.largest_difference(expected, found, near_ties))
+    asked = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
+    graph = run.graph(model)
+    inputs = graph.text_inputs(asked)
+    predictions = graph(inputs)
+    arrays = {name: tensor.numpy() for name, tensor in predictions.items()}
+    near_ties = run.task.scorer.near_ties(arrays, 2 * checks.TOLERANCE)
+    units, differences = text_signatures(run.task), []
+    answered = checks.answers_of_fresh_process(saved_model, _requests(module, asked, inputs))
+    for signature, got in answered.items():
+        counted = graph.in_unit(predictions, inputs, units.get(signature, "code_points"))
+        expected = {name: _plain(tensor.numpy()) for name, tensor in counted.items()}
+        differences.append(checks.largest_difference(expected, got, near_ties))
     bar.advance(1, "checked")
     return len(texts), max(differences)
 
 
-def _in_unit_of(
-    run: Run, signature: str, answers: Mapping[str, np.ndarray], inputs: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """A run's answers as a signature gives them."""
-    unit: Any = signature if signature in UNITS else "code_points"
-    texts = {name: tf.constant(some) for name, some in inputs.items()}
-    tensors = {name: tf.constant(array) for name, array in answers.items()}
-    return {name: _plain(tensor.numpy()) for name, tensor in in_unit(run.task, unit, tensors, texts).items()}
+def _requests(
+    module: ServingModule, texts: Mapping[str, Sequence[str]], inputs: Mapping[str, tf.Tensor]
+) -> dict[str, Any]:
+    """What each signature is asked: the texts, or their tokens."""
+    requests: dict[str, Any] = dict.fromkeys(module.functions, texts)
+    if TOKENS in requests:
+        lengths = tf.reduce_sum(inputs["attention_mask"], axis=-1)
+        requests[TOKENS] = {"input_ids": inputs["input_ids"].numpy(), "lengths": lengths.numpy()}
+        if "text_pair" in texts:
+            requests[TOKENS]["token_type_ids"] = inputs["token_type_ids"].numpy()
+    return requests
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
@@ -186,7 +188,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
     return np.array(texts, object).reshape(array.shape)
 
 
-def _identity(run: Run, model: Any) -> str:
+def _identity(run: TrainedModel, model: Any) -> str:
     """A hash of the weights and of all that decides the answers.
 
     Not of the files: the bytes of ``saved_model.pb`` differ from one export to the next.
@@ -204,9 +206,7 @@ def _identity(run: Run, model: Any) -> str:
     return digest.hexdigest()
 
 
-def _write_card(path: Path, run: Run, identity: str, weights: str) -> None:
-    from tfpipeline.training.run import environment
-
+def _write_card(path: Path, run: TrainedModel, identity: str, weights: str) -> None:
     path.parent.mkdir(exist_ok=True)
     card = {"identity": identity, "run": run.name, "weights": weights, "environment": environment()}
     path.write_text(json.dumps(card, indent=1), "utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import functools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +16,7 @@ from tfpipeline.paths import AnyPath
 from tfpipeline.serving.client import PredictClient, Prediction, calls, predictions
 
 if TYPE_CHECKING:
-    from tfpipeline.training.run import Run
+    from tfpipeline.training.trained_model import TrainedModel
 
 Texts = Iterable[Union[str, bytes]]
 _SIGNATURE, _BATCH = "serving_default", 32
@@ -25,7 +24,7 @@ _SIGNATURE, _BATCH = "serving_default", 32
 
 @overload
 def predict(
-    model: Union[AnyPath, Run],
+    model: Union[AnyPath, TrainedModel],
     texts: Union[str, bytes],
     text_pair: Union[str, bytes, None] = None,
     *,
@@ -38,7 +37,7 @@ def predict(
 
 @overload
 def predict(
-    model: Union[AnyPath, Run],
+    model: Union[AnyPath, TrainedModel],
     texts: Texts,
     text_pair: Union[Texts, str, bytes, None] = None,
     *,
@@ -50,7 +49,7 @@ def predict(
 
 
 def predict(
-    model: Union[AnyPath, Run],
+    model: Union[AnyPath, TrainedModel],
     texts: Union[Texts, str, bytes],
     text_pair: Union[Texts, str, bytes, None] = None,
     *,
@@ -99,7 +98,7 @@ def predict(
 
 
 def _predictor(
-    model: Union[AnyPath, Run], target: Optional[str], signature: str, options: dict[str, Any]
+    model: Union[AnyPath, TrainedModel], target: Optional[str], signature: str, options: dict[str, Any]
 ) -> Predictor:
     if target is not None:
         return ServerPredictor(target, str(model), signature=signature, **options)
@@ -186,17 +185,19 @@ class RunPredictor(Predictor):
         signature: one of those that the exported model will have, of strings; it says how places in texts are counted.
     """
 
-    def __init__(self, run: Union[AnyPath, Run], weights: str = "best", signature: str = _SIGNATURE) -> None:
+    def __init__(
+        self, run: Union[AnyPath, TrainedModel], weights: str = "best", signature: str = _SIGNATURE
+    ) -> None:
         with explain_missing_extra():
             from tfpipeline.runtime import import_tensorflow
 
-            self._tensorflow = import_tensorflow()
+            import_tensorflow()
             from tfpipeline.export import signatures
-            from tfpipeline.training import Run, open_run
-        self._run = run if isinstance(run, Run) else open_run(run)
+            from tfpipeline.training import TrainedModel, open_run
+        self._run = run if isinstance(run, TrainedModel) else open_run(run)
         units = signatures.text_signatures(self._run.task)
         _check_signature(self._run.name, signature, units)
-        self._in_unit = functools.partial(signatures.in_unit, self._run.task, units[signature])
+        self._unit = units[signature]
         self._model = self._run.model(weights)
         self._asked = False
 
@@ -205,11 +206,8 @@ class RunPredictor(Predictor):
         inputs = _utf8(texts, text_pair)
         _check_inputs("run", wanted, inputs)
         self._say_what_is_unknown(inputs["text"], inputs.get("text_pair"))
-        answers = self._run.answer(self._model, inputs["text"], inputs.get("text_pair"))
-        constant = self._tensorflow.constant
-        strings = {name: constant(value) for name, value in inputs.items()}
-        counted = self._in_unit({name: constant(array) for name, array in answers.items()}, strings)
-        return predictions.decode({name: tensor.numpy() for name, tensor in counted.items()})
+        arrays = self._run.predict(self._model, inputs["text"], inputs.get("text_pair"), unit=self._unit)
+        return predictions.decode(arrays)
 
     def _say_what_is_unknown(self, texts: list[bytes], text_pair: Optional[list[bytes]]) -> None:
         """Once: the first texts tell whether they are of the vocabulary's language."""
@@ -245,7 +243,7 @@ def _check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> Non
     )
 
 
-def open_local(source: Union[AnyPath, Run], signature: str = _SIGNATURE) -> Predictor:
+def open_local(source: Union[AnyPath, TrainedModel], signature: str = _SIGNATURE) -> Predictor:
     """The predictor for a run directory, a SavedModel, a directory of versions, or a fine-tuned checkpoint.
 
     Raises:

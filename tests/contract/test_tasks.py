@@ -38,7 +38,7 @@ def test_served_answers_are_the_trained_models(trained, start, tmp_path):
     shutil.copytree(trained.exported, tmp_path / NAME / "1")
     texts = trained.texts[:COUNT]
     pairs = None if trained.text_pair is None else trained.text_pair[:COUNT]
-    want = trained.run.answer(trained.run.model(), texts, pairs)
+    want = trained.run.predict(trained.run.model(), texts, pairs)
     inputs = {name: array[:COUNT] for name, array in trained.asked.items()}
     asked = {"serving_default": inputs}
     if trained.run.task.offsets:

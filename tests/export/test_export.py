@@ -15,6 +15,7 @@ from tfpipeline import config
 from tfpipeline.errors import UserError
 from tfpipeline.export import checks, export_run, publish, signatures
 from tfpipeline.training import Run, RunConfig, open_run, train
+from tfpipeline.training.prediction_graph import PredictionGraph
 
 TEXTS = ["the food was good", "", "a very bad film !", "x " * 60, "😀 door"]
 
@@ -31,7 +32,7 @@ def exported(run, tmp_path_factory):
 
 def trained_answers(run, texts):
     tokens = run.encode(texts, None, run.config.text.max_length)
-    return run.answer(run.model(), texts), tokens
+    return run.predict(run.model(), texts), tokens
 
 
 def test_the_exported_model_answers_as_the_trained_one(run, exported):
@@ -309,7 +310,7 @@ def test_signatures_of_a_task_with_places(tmp_path, kind):
     assert sorted(served) == ["serving_default", "utf16", "utf8"]
     asked = {"text": PLACED, **({"text_pair": PLACED[::-1]} if kind == "reader" else {})}
     own = asked["text_pair" if kind == "reader" else "text"]
-    want = run.answer(run.model(), *asked.values())
+    want = run.predict(run.model(), *asked.values())
     tensors = {name: tf.constant(texts) for name, texts in asked.items()}
     for signature, (codec, size) in {
         "serving_default": ("utf-32-le", 4),
@@ -342,15 +343,17 @@ def test_signatures_of_other_tasks_are_as_before(exported):
 
 @pytest.mark.parametrize("place", ["starts", "ends"])
 def test_a_wrong_place_in_one_signature_is_not_published(tmp_path, monkeypatch, place):
-    real = signatures.in_unit
+    class Wrong(PredictionGraph):
+        def in_unit(self, predictions, texts, unit):
+            counted = dict(super().in_unit(predictions, texts, unit))
+            if unit == "utf16":  # as if a place counted bytes
+                counted[place] = super().in_unit(predictions, texts, "utf8")[place]
+            return counted
 
-    def wrong(task, unit, answers, inputs):
-        found = dict(real(task, unit, answers, inputs))
-        if unit == "utf16":  # as if what a place counts were bytes
-            found[place] = real(task, "utf8", answers, inputs)[place]
-        return found
+    def served(graph):
+        return signatures.ServingModule(Wrong(graph.model, graph.task, graph.text_inputs))
 
-    monkeypatch.setattr(signatures, "in_unit", wrong)
+    monkeypatch.setattr(publish, "ServingModule", served)
     run = open_run(tagger(tmp_path))
     with pytest.raises(checks.ExportError, match=rf"output {place}, row \d+: array"):
         export_run(run, tmp_path / "m")

@@ -172,8 +172,8 @@ def test_thresholds_belong_to_the_weights(run):
         run.model("initial").head.thresholds, [0.5, 0.5, 0.5][: len(run.task.labels)]
     )
     model, split = run.model("best"), Split.of(run, "validation")
-    found = Inference(model, run.task)(split.examples, split.cache, split.targets, "again")
-    want = tune_thresholds(split.targets["labels"], found.answers["scores"], split.weights)
+    found = Inference(run.graph(model))(split.examples, split.cache, split.targets, "again")
+    want = tune_thresholds(split.targets["labels"], found.predictions["scores"], split.weights)
     np.testing.assert_allclose(model.head.thresholds, want, atol=1e-6)
     assert not np.allclose(want, 0.5)
     scores = found.scores(run.task, split.targets, split.weights)

@@ -40,8 +40,9 @@ from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
 from tfpipeline.training import Interrupted, Run, RunConfig, batching, train
 from tfpipeline.training.batching import Split
 from tfpipeline.training.inference import Inference
+from tfpipeline.training.precision import policy
 from tfpipeline.training.rows import read_targets
-from tfpipeline.training.run import create_run, policy
+from tfpipeline.training.run import create_run
 
 CONTEXT = "the food was good , and very bad film"
 SQUAD = dict(QuestionAnsweringOptions.data_defaults)
@@ -1276,10 +1277,10 @@ def test_answers_are_cut_out_of_the_callers_own_context(reader, exported, signat
 def test_the_threshold_belongs_to_the_weights(reader, signatures):
     """Chosen on validation, kept with the best weights, exported and served."""
     model, split = reader.model("best"), Split.of(reader, "validation")
-    found = Inference(model, reader.task)(split.examples, split.cache, split.targets, "again")
-    best = [text.decode() for text in found.answers["answers"][:, 0]]
+    found = Inference(reader.graph(model))(split.examples, split.cache, split.targets, "again")
+    best = [text.decode() for text in found.predictions["answers"][:, 0]]
     want = official.tune_threshold(
-        best, found.answers["no_answer"], split.targets["gold"].tolist(), split.weights
+        best, found.predictions["no_answer"], split.targets["gold"].tolist(), split.weights
     )
     threshold = float(model.head.threshold.numpy())
     assert threshold == pytest.approx(want, abs=1e-4)
@@ -1296,7 +1297,7 @@ def test_the_threshold_belongs_to_the_weights(reader, signatures):
 def test_odd_rows_are_answered(reader, signatures):
     """No context, no question, one longer than the model, a megabyte: whole, exported, and in other windows."""
     questions, contexts = ([one[part] for one in ODD] for part in (0, 1))
-    found = reader.answer(reader.model(), questions, contexts)
+    found = reader.predict(reader.model(), questions, contexts)
     kit.same(signatures["serving_default"](questions, contexts), found)
     ways = [
         reader,
@@ -1305,7 +1306,7 @@ def test_odd_rows_are_answered(reader, signatures):
         with_text(reader, max_length=9, overlap=0),
     ]
     for run in ways:
-        found = run.answer(run.model(), questions, contexts)
+        found = run.predict(run.model(), questions, contexts)
         for name, values in found.items():
             assert len(values) == len(ODD)
             assert values.dtype == object or np.isfinite(values).all(), name
@@ -1325,8 +1326,8 @@ def test_a_bound_that_all_questions_keep_changes_no_answer(reader):
     bounded = with_text(reader, max_first_text=3)
     model = bounded.model()
     assert model.windows.count(43) < reader.model().windows.count(43)
-    want = reader.answer(reader.model(), questions, contexts)
-    kit.same(bounded.answer(model, questions, contexts), want)
+    want = reader.predict(reader.model(), questions, contexts)
+    kit.same(bounded.predict(model, questions, contexts), want)
     for run, kept in ((bounded, 3), (with_text(reader, max_first_text=2), 2)):
         tokens = run.encode(questions, contexts)
         first = (tokens["token_type_ids"] == 0) & (tokens["attention_mask"] > 0)
@@ -1349,7 +1350,7 @@ def test_a_run_with_bounded_questions_is_served_as_it_was_trained(tmp_path):
     long = tokens["attention_mask"].sum(1) > 20
     assert sorted(set(firsts[long])) == [0, 1, 3]
     assert cache.lengths.max() <= run.truncation.longest(pair=True)
-    want = run.answer(run.model(), *asked)
+    want = run.predict(run.model(), *asked)
     kit.same(ask(loaded, "serving_default", *asked), want)
     for row, (question, context) in enumerate(rows):
         alone = ask(loaded, "serving_default", [question], [context])
@@ -1361,7 +1362,7 @@ def test_odd_rows_are_trained_on_without_windows(tmp_path):
     run = train(run_file(tmp_path, text, {"no_answer": False}, rows=40, epochs=1))
     assert not run.task.may_be_none
     assert math.isfinite(run.store.state("best")["history"][-1]["loss"])
-    found = run.answer(run.model(), [QUESTION] * 2, ["so good film", ""])
+    found = run.predict(run.model(), [QUESTION] * 2, ["so good film", ""])
     assert found["start"].tolist()[0] >= 0
     assert found["no_answer"].tolist() == [0, 1]
 
@@ -1430,19 +1431,19 @@ def test_what_fits_into_a_window_is_answered_as_without_windows(reader):
     short = [one for one in learnable(60, 4, longest=12) if len(one[1].split()) <= 13]
     questions, contexts = ([one[part] for one in short] for part in (0, 1))
     assert reader.encode(questions, contexts)["input_ids"].shape[1] <= 20
-    want = reader.answer(reader.model(), questions, contexts)
+    want = reader.predict(reader.model(), questions, contexts)
     assert sum(want["start"] >= 0) > 30
     whole = with_text(reader, max_length=40, long="head")
     assert whole.model().windows is None
     for run in (whole, with_text(reader, max_length=30)):
-        found = run.answer(run.model(), questions, contexts)
+        found = run.predict(run.model(), questions, contexts)
         for name, values in want.items():
             if values.dtype == object:
                 assert found[name].tolist() == values.tolist(), name
             else:
                 np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
     # Beside a row that takes several windows.
-    mixed = reader.answer(reader.model(), [*questions, QUESTION], [*contexts, "the " * 80])
+    mixed = reader.predict(reader.model(), [*questions, QUESTION], [*contexts, "the " * 80])
     for name, values in want.items():
         if values.dtype == object:
             assert mixed[name][:-1].tolist() == values.tolist(), name

@@ -32,8 +32,8 @@ from tfpipeline.predictors import open_local
 from tfpipeline.tasks.tagging import Tagging, TaggingOptions
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
 from tfpipeline.training import RunConfig, train
+from tfpipeline.training.precision import policy
 from tfpipeline.training.rows import read_targets
-from tfpipeline.training.run import policy
 
 PREFIXES = {"bio": "BI", "bioes": "BIES"}
 

@@ -450,7 +450,7 @@ def check_tagging(answers, want):
 
 def answered(run, *asked):
     """A run's own answers, typed."""
-    return predictions.decode(run.answer(run.model(), *asked))
+    return predictions.decode(run.predict(run.model(), *asked))
 
 
 def tokens_of(texts, scores):
@@ -766,7 +766,7 @@ def test_how_many_entities_a_tagger_answers_with(source, tmp_path, most):
     copy = tagger(source, tmp_path / "tagger", POS)
     run = open_run(copy, [f"task.max_entities={most}"])
     texts = ["good bad", "x " * 30, ""]
-    found = run.answer(run.model(), texts)
+    found = run.predict(run.model(), texts)
     assert {name: array.shape[1] for name, array in found.items() if array.ndim > 1} == dict.fromkeys(
         ("types", "texts", "starts", "ends", "scores"), most
     )
@@ -778,7 +778,7 @@ def test_without_names_of_labels_tags_are_plain(source, tmp_path):
     copy = with_head(source, tmp_path / "tagger", "BertForTokenClassification", "classifier", 3)
     run = open_run(copy)
     assert (run.config.task.scheme, run.task.tags) == ("plain", ("LABEL_0", "LABEL_1", "LABEL_2"))
-    (types,) = run.answer(run.model(), ["good bad"])["types"]
+    (types,) = run.predict(run.model(), ["good bad"])["types"]
     assert set(types[:2]) <= {b"LABEL_0", b"LABEL_1", b"LABEL_2"}
 
 
@@ -787,7 +787,7 @@ def test_the_google_format_carries_them_too(source, tmp_path, kind):
     copy = tagger(source, tmp_path / "copy", BIO) if kind == "tagger" else reader(source, tmp_path / "copy")
     checkpoints.convert(copy, tmp_path / "google", to="google")
     asked = (SENTENCES, None) if kind == "tagger" else (QUESTIONS, CONTEXTS)
-    answers = [open_run(path).answer(open_run(path).model(), *asked) for path in (copy, tmp_path / "google")]
+    answers = [open_run(path).predict(open_run(path).model(), *asked) for path in (copy, tmp_path / "google")]
     for name, want in answers[0].items():
         np.testing.assert_array_equal(answers[1][name], want)
 
@@ -799,7 +799,7 @@ def test_loaded_as_an_ordinary_model_with_places(source, tmp_path):
     tokens = model.tokenizer(SENTENCES, max_length=40, offsets=True)
     answers = model.task.predictions(model(tokens), {**tokens, "text": tf.constant(SENTENCES)})
     run = open_run(copy)
-    for name, want in run.answer(run.model(), SENTENCES).items():
+    for name, want in run.predict(run.model(), SENTENCES).items():
         np.testing.assert_array_equal(answers[name], want)
 
 

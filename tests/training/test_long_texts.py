@@ -101,7 +101,7 @@ def test_a_run_in_windows_is_served_as_it_was_trained(runs, tmp_path):
     tokens = run.encode(texts)
     assert sorted(tokens) == ["attention_mask", "input_ids", "token_type_ids"]
     assert tokens["input_ids"].shape[1] == run.truncation.longest(pair=False) == 12 + 7 * 7
-    answers = run.answer(run.model(), texts)
+    answers = run.predict(run.model(), texts)
     expected = answers["probabilities"]
     loaded = tf.saved_model.load(str(export_run(run, tmp_path / "m")))
     lengths = tokens["attention_mask"].sum(-1).astype(np.int32)
@@ -141,7 +141,7 @@ def test_pairs_in_windows_are_served_as_they_were_trained(tmp_path, bound):
     firsts, seconds = ["good", "the a " * 9, ""], ["bad " * 40, "x " * 20, "y"]
     found = loaded.signatures["serving_default"](text=tf.constant(firsts), text_pair=tf.constant(seconds))
     np.testing.assert_allclose(
-        found["probabilities"], run.answer(run.model(), firsts, seconds)["probabilities"], atol=1e-6
+        found["probabilities"], run.predict(run.model(), firsts, seconds)["probabilities"], atol=1e-6
     )
 
 

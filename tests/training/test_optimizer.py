@@ -24,7 +24,7 @@ from tfpipeline.training.optimizer import (
     learning_rate_at,
 )
 from tfpipeline.training.options import TrainingOptions
-from tfpipeline.training.run import policy
+from tfpipeline.training.precision import policy
 from tfpipeline.training.step import WEIGHTS
 
 RATE, DECAY = 0.1, 0.3  # no float32 is either

@@ -17,7 +17,7 @@ from tfpipeline.models import TextModel
 from tfpipeline.tasks.classification import Classification, ClassificationOptions
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.options import TrainingOptions
-from tfpipeline.training.run import policy
+from tfpipeline.training.precision import policy
 from tfpipeline.training.step import WEIGHTS, TrainStep, pad_batch
 
 

@@ -32,7 +32,7 @@ from tfpipeline.tasks.tagging import Tagging, TaggingOptions
 from tfpipeline.text import Truncation
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.options import TrainingOptions
-from tfpipeline.training.run import policy
+from tfpipeline.training.precision import policy
 from tfpipeline.training.step import TrainStep
 from tfpipeline.training.strategy import build_strategy
 

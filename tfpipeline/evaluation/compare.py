@@ -23,13 +23,13 @@ from tfpipeline.paths import AnyPath
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.rows import check_targets, read_targets
-from tfpipeline.training.run import Run
+from tfpipeline.training.trained_model import TrainedModel
 
 MISTAKES = 20  # listed in the report
 
 
 def evaluate(
-    run: AnyPath | Run,
+    run: AnyPath | TrainedModel,
     data: AnyPath | None = None,
     *,
     baseline: bool = True,
@@ -64,7 +64,7 @@ def evaluate(
     folder = None if to is None else paths.local(to)
     if folder is not None:
         require_writable(folder)
-    run = run if isinstance(run, Run) else open_run(run, overrides)
+    run = run if isinstance(run, TrainedModel) else open_run(run, overrides)
     report = compare(run, data, baseline=baseline, reading=reading, rows=rows)
     if show is not None:
         show(report.text())
@@ -82,7 +82,7 @@ def evaluate(
 
 
 def compare(
-    run: Run,
+    run: TrainedModel,
     data: AnyPath | None = None,
     *,
     baseline: bool = True,
@@ -95,10 +95,6 @@ def compare(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
     task, scorer = run.task, run.task.scorer
-    if data is None and not run.has_split("validation"):
-        raise UserError(
-            f"{run.name} is a checkpoint without rows of its own; name a file of rows with --data"
-        )
     split: str | None = None
     if data is None:
         split = "test" if run.has_split("test") else "validation"
@@ -128,13 +124,13 @@ def compare(
             )
             del cheap, predictions
     model = run.model(run.stages[0][0])
-    infer = Inference(model, task)
+    infer = Inference(run.graph(model))
     with _tokens(run, split, examples) as cache:
         for weights_name, title in run.stages:
             run.set_weights(weights_name, model)
             result = infer(examples, cache, targets, title)
             scores = result.scores(task, targets, weights)
-            entries.append(Entry(title, scores, scorer.report(result.answers, targets, weights)))
+            entries.append(Entry(title, scores, scorer.report(result.predictions, targets, weights)))
         notes = run.notes_on(cache)
     return Report(
         data=name,
@@ -143,15 +139,15 @@ def compare(
         entries=entries,
         mistakes=[
             (examples[row].joined_text, want, got)
-            for row, want, got in scorer.mistakes(result.answers, targets)[:MISTAKES]
+            for row, want, got in scorer.mistakes(result.predictions, targets)[:MISTAKES]
         ],
-        draw=functools.partial(scorer.figures, result.answers, targets),
+        draw=functools.partial(scorer.figures, result.predictions, targets),
         notes=[*notes, *([seen] if seen else [])],
     )
 
 
 @contextlib.contextmanager
-def _tokens(run: Run, split: str | None, examples: Rows) -> Iterator[TokenCache]:
+def _tokens(run: TrainedModel, split: str | None, examples: Rows) -> Iterator[TokenCache]:
     """The tokens of the rows, kept in the run if they are a split of it and it can be written to."""
     if split is not None and os.access(run.path, os.W_OK):
         yield run.token_cache(split, examples)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tfpipeline.data import Example
     from tfpipeline.models import BertConfig
+    from tfpipeline.models.model_call import ModelCall
 
 Arrays = Mapping[str, np.ndarray]
 FITTED_FILE = "task.json"
@@ -225,6 +226,20 @@ class Task(abc.ABC):
 
     # Predictions out.
 
+    def decode(self, call: ModelCall) -> Mapping[str, tf.Tensor]:
+        """What :meth:`predictions` are made of, in the graph; by default the model's outputs, of one call.
+
+        A task that generates its answer token by token calls the model more than once here; see :class:`ModelCall`. It
+        runs on the device that the model is on, and on each replica for its own rows: numbers only, no strings. It
+        cannot be a part of another task, so it says ``top_level_only``.
+
+        Args:
+            call: the model and the batch that it is called on.
+        Returns:
+            Named tensors, [B, ...].
+        """
+        return call.outputs
+
     @abc.abstractmethod
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
@@ -236,7 +251,7 @@ class Task(abc.ABC):
         static: servers put the answers to several callers together.
 
         Args:
-            outputs: of the head.
+            outputs: what :meth:`decode` returned.
             inputs: what was asked: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; for a
                 task with ``offsets`` also ``offsets`` [B, T, 2], ``word_starts`` [B, T], and the texts
                 themselves, ``text`` string [B] and perhaps ``text_pair``.

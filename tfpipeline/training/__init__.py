@@ -4,7 +4,7 @@ train(config)     train, or go on where an interrupted run stopped
 load(run)         the trained model, an ordinary ``keras.Model``
 Run(path)         a run directory, opened
 plan(config)      what a training would take, without doing it
-open_run(path)    the same, or a fine-tuned checkpoint of someone else as a run
+open_run(path)    a ``TrainedModel``: a run directory, or a checkpoint that someone else has fine-tuned
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what the table below loads on first use, for type checkers 
     from tfpipeline.training.run import Run as Run
     from tfpipeline.training.run import is_run as is_run
     from tfpipeline.training.run_config import RunConfig as RunConfig
+    from tfpipeline.training.trained_model import TrainedModel as TrainedModel
 
 use_tensorflow_backend()  # before anything here imports Keras
 
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = attach(
         "Interrupted": "tfpipeline.training.loop",
         "Run": "tfpipeline.training.run",
         "RunConfig": "tfpipeline.training.run_config",
+        "TrainedModel": "tfpipeline.training.trained_model",
         "is_run": "tfpipeline.training.run",
         "load": "tfpipeline.training.opening",
         "plan": "tfpipeline.training.planning",

@@ -1,4 +1,4 @@
-"""A fine-tuned checkpoint of someone else, as a run that has ended: evaluated, exported, asked, without training."""
+"""A checkpoint that someone else has fine-tuned: evaluated, exported and asked without training."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfpipeline import checkpoints, config, tasks
+from tfpipeline.data import Example, Rows, TokenCache
+from tfpipeline.data.cache import See
 from tfpipeline.errors import UserError
 from tfpipeline.models import BertConfig, TextModel
 from tfpipeline.paths import AnyPath
-from tfpipeline.text import TokenizerOptions, WordPieceTokenizer
+from tfpipeline.text import TokenizerOptions
+from tfpipeline.training.model_settings import check_positions, tokenizer_options
 from tfpipeline.training.rows import most_tokens
-from tfpipeline.training.run import Run, check_positions, policy, tokenizer_options
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.trained_model import TrainedModel
 
 
-class FineTunedCheckpoint(Run):
+class FineTunedCheckpoint(TrainedModel):
     """A checkpoint with a head that a task serves.
 
     Args:
@@ -74,39 +77,23 @@ class FineTunedCheckpoint(Run):
         return self._checkpoint.config
 
     @functools.cached_property
-    def tokenizer(self) -> WordPieceTokenizer:
-        """The checkpoint's own tokenizer, with what the settings say otherwise."""
-        return WordPieceTokenizer(self.vocabulary, self._tokenizer_options)
-
-    @functools.cached_property
     def vocabulary(self) -> tuple[str, ...]:
         """The tokens in the order of their ids."""
         return self._checkpoint.vocabulary
 
     @property
-    def text_identity(self) -> str:
-        """What the tokens of a text depend on besides the text."""
-        return "\n".join([*self._checkpoint.vocabulary, str(self._tokenizer_options)])
-
-    @property
-    def _tokenizer_options(self) -> TokenizerOptions:
+    def tokenizer_options(self) -> TokenizerOptions:
+        """The checkpoint's own, with what the settings say otherwise."""
         return tokenizer_options(self._config, self._checkpoint)
 
-    def _facts(self) -> dict[str, str]:
-        return {
-            "path": str(self.path),
-            "task": self._config.task.name,
-            "state": f"a fine-tuned checkpoint ({self._checkpoint.format})",
-            "longest text": f"{self._config.text.max_length} tokens",
-        }
+    @property
+    def text_identity(self) -> str:
+        """What the tokens of a text depend on besides the text and the truncation."""
+        return "\n".join([*self._checkpoint.vocabulary, str(self.tokenizer_options)])
 
     def has_weights(self, weights: str) -> bool:
         """Whether there are weights of that name: the checkpoint's own count as the best."""
         return weights == "best"
-
-    def has_split(self, split: str) -> bool:
-        """Never: a checkpoint has no rows."""
-        return False
 
     def set_weights(self, weights: str, model: TextModel) -> None:
         """Set a model's weights to the checkpoint's."""
@@ -116,9 +103,28 @@ class FineTunedCheckpoint(Run):
         for name, variable in self._task.head_variables(model.head).items():
             variable.assign(self._checkpoint.heads[name])
 
-    def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
-        """The checkpoint's model, float32 unless ``precision`` says otherwise."""
-        with policy(precision or "float32"):
-            model = self.build_model(self._checkpoint.encoder())
-        self.set_weights(weights, model)
-        return model
+    def has_split(self, split: str) -> bool:
+        """Never: a checkpoint has no rows."""
+        return False
+
+    def examples(self, split: str) -> Rows:
+        """A checkpoint has none: raises UserError."""
+        raise self._no_rows()
+
+    def token_cache(self, split: str, examples: Sequence[Example], see: See | None = None) -> TokenCache:
+        """A checkpoint has none: raises UserError."""
+        raise self._no_rows()
+
+    def _no_rows(self) -> UserError:
+        return UserError(
+            f"{self.name} is a checkpoint without rows of its own; name a file of rows with --data"
+        )
+
+    def facts(self) -> dict[str, str]:
+        """Where it is, its task and the longest text that it reads."""
+        return {
+            "path": str(self.path),
+            "task": self._config.task.name,  # type: ignore[attr-defined]
+            "state": f"a fine-tuned checkpoint ({self._checkpoint.format})",
+            "longest text": f"{self._config.text.max_length} tokens",
+        }

@@ -1,4 +1,4 @@
-"""A model's answers to a whole data set, in the order of its rows."""
+"""A model's predictions for a whole data set, in the order of its rows."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfpipeline.console import progress
 from tfpipeline.data import Example, TokenCache, evaluation_batches
 from tfpipeline.errors import UserError
-from tfpipeline.models.inputs import INPUTS, OFFSETS, encoder_inputs
 from tfpipeline.tasks import Task
+from tfpipeline.training.prediction_graph import PredictionGraph
 from tfpipeline.training.step import WEIGHTS, numeric_targets, pad_batch, slice_rows
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a model says of N rows.
+class Predictions:
+    """A model's predictions for N rows.
 
     Attributes:
-        answers: the task's ``scored_predictions``, each [N, ...].
+        predictions: the task's ``scored_predictions``, each [N, ...].
         losses: float32 [N].
     """
 
-    answers: Mapping[str, np.ndarray]
+    predictions: Mapping[str, np.ndarray]
     losses: np.ndarray
 
     def scores(self, task: Task, targets: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, float]:
@@ -38,7 +37,7 @@ class Answers:
             )
         return {
             "loss": float(np.average(self.losses, weights=weights)),
-            **task.scorer.metrics(self.answers, targets, weights),
+            **task.scorer.metrics(self.predictions, targets, weights),
         }
 
 
@@ -46,8 +45,7 @@ class Inference:
     """Runs a model over token caches, its batches divided among the replicas of a strategy.
 
     Args:
-        model: built in the scope of ``strategy``.
-        task: the task.
+        graph: its model was built in the scope of ``strategy``.
         batch_size: rows in a batch, of all replicas together.
         strategy: by default the one in whose scope this is called.
         widths: with these, batches have only these widths and one size, as XLA and TPUs need; otherwise one trace
@@ -56,8 +54,7 @@ class Inference:
 
     def __init__(
         self,
-        model: keras.Model,
-        task: Task,
+        graph: PredictionGraph,
         batch_size: int = 64,
         strategy: tf.distribute.Strategy | None = None,
         widths: list[int] | None = None,
@@ -65,16 +62,17 @@ class Inference:
         self._strategy = strategy or tf.distribute.get_strategy()
         replicas = self._replicas = self._strategy.num_replicas_in_sync
         self.batch_size = batch_size + -batch_size % replicas
-        self._widths = widths
+        self._text_inputs, self._widths = graph.text_inputs, widths
+        task = graph.task
 
-        def replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        def replica(batch: dict[str, tf.Tensor]) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
             context = tf.distribute.get_replica_context()
             rows = batch[WEIGHTS].shape[0]
             local = (tf.shape(batch[WEIGHTS])[0] if rows is None else rows) // replicas
             first = tf.cast(context.replica_id_in_sync_group, tf.int32) * local
             mine = {name: slice_rows(tensor, first, local) for name, tensor in batch.items()}
-            outputs = model(encoder_inputs(mine), training=False)
-            return outputs, tf.cast(task.loss(outputs, mine), tf.float32)
+            call = graph.call(mine)
+            return task.decode(call), tf.cast(task.loss(call.outputs, mine), tf.float32)
 
         @tf.function(reduce_retracing=True, autograph=False)
         def forward(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -84,19 +82,19 @@ class Inference:
                 losses = self._strategy.gather(losses, axis=0)
             return outputs, losses
 
-        # Answers may be strings, which no accelerator knows.
+        # Predictions may be strings, which no accelerator knows.
         @tf.function(reduce_retracing=True, autograph=False)
-        def answer(outputs: dict[str, tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        def predict(outputs: dict[str, tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             return task.scored_predictions(outputs, inputs)
 
-        self._forward, self._answer, self._reads = forward, answer, bool(task.offsets)
+        self._forward, self._predict = forward, predict
         self._strings: dict[bytes, bytes] = {}
         self._traced = False
 
     def __call__(
         self, examples: Sequence[Example], cache: TokenCache, targets: Mapping[str, np.ndarray], title: str
-    ) -> Answers:
-        """Answer every row, showing progress under ``title``.
+    ) -> Predictions:
+        """Predict every row, showing progress under ``title``.
 
         Args:
             examples: the rows.
@@ -106,21 +104,21 @@ class Inference:
         """
         self._strings.clear()
         size = len(cache.lengths)
-        # Each batch is put where its rows belong: answers may be large, and there is one copy of them.
+        # Each batch is put where its rows belong: predictions may be large, and there is one copy of them.
         joined: dict[str, np.ndarray] = {}
         every_loss = np.empty(size, np.float32)
         note = "" if self._traced else "compiling the model"
         with progress(title, size, note=note) as bar:
             for rows in evaluation_batches(cache.lengths, self.batch_size):
-                answers, losses = self._batch(examples, cache, targets, rows)
-                for name, array in answers.items():
+                predictions, losses = self._batch(examples, cache, targets, rows)
+                for name, array in predictions.items():
                     if name not in joined:
                         joined[name] = np.empty((size, *array.shape[1:]), array.dtype)
                     joined[name][rows] = array
                 every_loss[rows] = losses
                 self._traced = True
                 bar.advance(len(rows))
-        return Answers(joined, every_loss)
+        return Predictions(joined, every_loss)
 
     def _batch(
         self,
@@ -140,14 +138,14 @@ class Inference:
         }
         batch = pad_batch(batch, self._replicas, self.batch_size if self._widths else 0)
         outputs, losses = self._forward({name: tf.constant(array) for name, array in batch.items()})
-        inputs: dict[str, Any] = {name: batch[name] for name in INPUTS}
-        if self._reads:
-            inputs.update({name: batch[name] for name in OFFSETS})
-            inputs.update(_texts([examples[int(row)] for row in rows], len(batch[WEIGHTS])))
+        texts: dict[str, Any] = {}
+        if self._text_inputs.offsets:
+            texts = _texts([examples[int(row)] for row in rows], len(batch[WEIGHTS]))
+        inputs = self._text_inputs.join(batch, texts)
         with tf.device("/cpu:0"):
-            answers = self._answer(outputs, {name: tf.constant(array) for name, array in inputs.items()})
+            predictions = self._predict(outputs, {name: tf.constant(array) for name, array in inputs.items()})
         real = len(rows)
-        arrays = {name: self._interned(tensor.numpy()[:real]) for name, tensor in answers.items()}
+        arrays = {name: self._interned(tensor.numpy()[:real]) for name, tensor in predictions.items()}
         return arrays, losses.numpy()[:real]
 
     def _interned(self, array: np.ndarray) -> np.ndarray:
@@ -162,7 +160,7 @@ class Inference:
 
 
 def _texts(examples: Sequence[Example], size: int) -> dict[str, np.ndarray]:
-    """The texts of a batch as bytes, filled up as the batch is."""
+    """The texts of a batch as bytes, padded to ``size`` rows with empty ones."""
     empty = [b""] * (size - len(examples))
     texts = {"text": np.array([*(example.text.encode() for example in examples), *empty], object)}
     if examples[0].text_pair is not None:

@@ -27,13 +27,14 @@ from tfpipeline.training.callback_checks import is_lower_better
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import RENDEZVOUS_SECONDS, Cluster, find_cluster, rendezvous
 from tfpipeline.training.description import ending
-from tfpipeline.training.inference import Answers, Inference
+from tfpipeline.training.inference import Inference, Predictions
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
 from tfpipeline.training.lock import training_alone
 from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.optimizer import build_optimizer, learning_rate_at
+from tfpipeline.training.precision import policy
 from tfpipeline.training.rows import TrainingRows
-from tfpipeline.training.run import Run, policy
+from tfpipeline.training.run import Run
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.scoring import require_metric
 from tfpipeline.training.starting import find_run, lay_out_run, run_directory, take_settings, with_datasets
@@ -184,7 +185,7 @@ class Trainer:
         self._static = static
         self._phase = -1
         self.step = self._step_of(state.epoch)
-        self.infer = Inference(self.model, run.task, strategy=strategy, widths=widths if static else None)
+        self.infer = Inference(run.graph(self.model), strategy=strategy, widths=widths if static else None)
         self._pending: list[tuple[int, np.ndarray, float, tf.Tensor, tf.Tensor]] = []
         self._clock = (time.monotonic(), 0, 0)
         self._rates = ""  # as they were shown last
@@ -400,8 +401,8 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
         found = self.infer(split.examples, split.cache, split.targets, "validation")
-        tuned = self.run.task.scorer.tune(self.model.head, found.answers, split.targets, split.weights)
-        return Answers(tuned, found.losses).scores(self.run.task, split.targets, split.weights)
+        tuned = self.run.task.scorer.tune(self.model.head, found.predictions, split.targets, split.weights)
+        return Predictions(tuned, found.losses).scores(self.run.task, split.targets, split.weights)
 
     def _stops(self, asked: threading.Event) -> bool:
         if self.cluster is None:

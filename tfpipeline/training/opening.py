@@ -1,4 +1,4 @@
-"""Opening what is trained: a run directory, or a fine-tuned checkpoint of someone else as if it was one."""
+"""Opening a trained model: a run directory, or a checkpoint that someone else has fine-tuned."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from tfpipeline.paths import AnyPath, local
 from tfpipeline.text import WordPieceTokenizer
 from tfpipeline.training.finetuned import FineTunedCheckpoint
 from tfpipeline.training.mirror import Mirror, is_remote
-from tfpipeline.training.run import Run, is_run, policy
+from tfpipeline.training.precision import policy
+from tfpipeline.training.run import Run, is_run
+from tfpipeline.training.trained_model import TrainedModel
 
 
-def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> Run:
-    """A run directory, or a fine-tuned checkpoint as one.
+def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> TrainedModel:
+    """Open a run directory, or a checkpoint that someone else has fine-tuned.
 
     Args:
         path: of a run (also ``gs://``, which is copied here), or of a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes.
@@ -85,7 +87,7 @@ def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) 
     _check_precision(precision)
     path = _here(path)
     if is_run(path):
-        opened = Run(path)
+        opened: TrainedModel = Run(path)
     elif str(path).endswith(".keras"):
         _only_best(weights, f"{path} is a model that Keras has saved")
         return _saved(path, precision)

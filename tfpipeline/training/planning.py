@@ -21,15 +21,11 @@ from tfpipeline.training import freezing
 from tfpipeline.training.batching import choose_widths, global_batch_size
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
+from tfpipeline.training.model_settings import encoder_config, tokenizer_options, windows
 from tfpipeline.training.optimizer import build_optimizer
+from tfpipeline.training.precision import policy
 from tfpipeline.training.rows import TrainingRows, most_tokens, read_rows
-from tfpipeline.training.run import (
-    encoder_config,
-    lay_out,
-    policy,
-    tokenizer_options,
-    windows,
-)
+from tfpipeline.training.run import lay_out
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.schedule import warmup_steps

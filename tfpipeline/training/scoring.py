@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.models import BertEncoder, TextModel
 from tfpipeline.training.inference import Inference
+from tfpipeline.training.model_settings import windows
+from tfpipeline.training.precision import policy
+from tfpipeline.training.run import Run
 from tfpipeline.training.rows import read_targets
-from tfpipeline.training.run import Run, policy, windows
 
 NO_SCORES = ("epoch", "step", "train_loss")  # of an entry of a run's history
 
@@ -65,7 +67,7 @@ def score_names(run: Run) -> list[str]:
     examples = run.examples("validation")
     targets, weights = read_targets(run.task, examples)
     cache = run.token_cache("validation", examples)
-    found = Inference(smallest_model(run), run.task)(examples, cache, targets, "names of the scores")
+    found = Inference(run.graph(smallest_model(run)))(examples, cache, targets, "names of the scores")
     return list(found.scores(run.task, targets, weights))
 
 

@@ -1,0 +1,52 @@
+"""What a run file's settings make of a checkpoint: the encoder, the tokenizer and the windows of the model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfpipeline import checkpoints
+from tfpipeline.errors import UserError
+from tfpipeline.models import BertConfig
+from tfpipeline.models.windows import Windows
+from tfpipeline.text import TokenizerOptions
+from tfpipeline.training.run_config import RunConfig
+
+
+def encoder_config(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> BertConfig:
+    """The architecture that is trained: the checkpoint's, with the run file's dropout rate if it has one.
+
+    Raises:
+        UserError: ``text.max_length`` is more than the model's positions.
+    """
+    config = checkpoint.config
+    rate = run_config.training.dropout
+    if rate is not None:
+        config = dataclasses.replace(config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+    check_positions(run_config, config)
+    return config
+
+
+def check_positions(run_config: RunConfig, config: BertConfig) -> None:
+    """Refuse texts, or windows of them, that are longer than the model.
+
+    Raises:
+        UserError: ``text.max_length`` is more than the model's positions.
+    """
+    if run_config.text.max_length > config.max_position_embeddings:
+        raise UserError(
+            f"text.max_length is {run_config.text.max_length}, but {run_config.checkpoint} has only "
+            f"{config.max_position_embeddings} positions; set text.max_length to that or less"
+        )
+
+
+def windows(run_config: RunConfig) -> Windows | None:
+    """How the model cuts long rows; None for one that reads them whole."""
+    truncation = run_config.text.truncation
+    return Windows(truncation, run_config.data.text_pair is not None) if truncation.windows else None
+
+
+def tokenizer_options(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> TokenizerOptions:
+    """How texts become tokens: the checkpoint's way, with the run file's ``text.lowercase`` if it has one."""
+    if run_config.text.lowercase is None:
+        return checkpoint.tokenizer
+    return dataclasses.replace(checkpoint.tokenizer, lowercase=run_config.text.lowercase)

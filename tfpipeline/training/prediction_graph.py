@@ -1,0 +1,154 @@
+"""The one path from texts to finished predictions, for everything that predicts.
+
+    texts -> TextInputs -> inputs -> ModelCall -> outputs -> predictions
+
+``predict`` on a run, validation, ``evaluate`` and the exported model all take it, eagerly or inside a graph:
+
+- A run (``TrainedModel.predict``) and the served signatures of strings begin with texts.
+- :class:`~tfpipeline.training.inference.Inference` begins with the tokens of a cache, which :class:`TextInputs` made.
+- The served signature of token ids begins with :meth:`PredictionGraph.from_ids`.
+
+To encode the two texts of a pair separately, :class:`TextInputs` would give each text tokens of its own,
+``models.inputs.encoder_inputs`` would name them, and the model would read both; nothing between them knows the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfpipeline.models.inputs import OFFSETS, encoder_inputs
+from tfpipeline.models.model_call import ModelCall
+from tfpipeline.tasks import Task
+from tfpipeline.text import Truncation, WordPieceTokenizer
+from tfpipeline.text.code_points import CodePoints, Unit
+from tfpipeline.text.graphs import strings
+
+Tensors = dict[str, tf.Tensor]
+
+
+class TextInputs:
+    """Makes a model's inputs of texts: the one caller of the tokenizer in training, evaluation, prediction and export.
+
+    Args:
+        tokenizer: the one that the model was trained with.
+        truncation: how long texts are handled.
+        pair: whether a row has two texts, ``text`` and ``text_pair``, not only ``text``.
+        offsets: whether the task reads where the tokens stand in their texts.
+    """
+
+    def __init__(
+        self, tokenizer: WordPieceTokenizer, truncation: Truncation, *, pair: bool, offsets: bool
+    ) -> None:
+        self.tokenizer, self.truncation = tokenizer, truncation
+        self.pair, self.offsets = pair, offsets
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The texts that a row consists of."""
+        return ("text", "text_pair") if self.pair else ("text",)
+
+    def tokens(self, texts: Mapping[str, Any], *, count: bool = False) -> Tensors:
+        """The tokens of texts, as the tokenizer gives them.
+
+        Args:
+            texts: ``text`` and, of pairs, ``text_pair``: string [B], or lists of str or bytes.
+            count: whether to say how many tokens were ``cut`` and are ``unknown``, int32 [B] each.
+        Raises:
+            UserError: one text instead of several, or something that is no text.
+        """
+        return self.tokenizer(
+            texts["text"],
+            texts.get("text_pair"),
+            truncation=self.truncation,
+            offsets=self.offsets,
+            count=count,
+        )
+
+    def __call__(self, texts: Mapping[str, Any]) -> Tensors:
+        """What model and predictions read of texts; see :meth:`join`. Arguments and errors as of :meth:`tokens`."""
+        texts = {name: strings(some, name) for name, some in texts.items()}
+        return self.join(self.tokens(texts), texts)
+
+    def join(self, tokens: Mapping[str, Any], texts: Mapping[str, Any]) -> dict[str, Any]:
+        """What model and predictions read of a batch.
+
+        Args:
+            tokens: as :meth:`tokens` gave them, perhaps through a cache; whatever else is in it is left out.
+            texts: read of a task with offsets only.
+        Returns:
+            ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; of a task with offsets also ``offsets``,
+            int32 [B, T, 2], ``word_starts``, int32 [B, T], and the texts, string [B].
+        """
+        inputs = encoder_inputs(tokens)
+        if not self.offsets:
+            return inputs
+        return {**inputs, **{name: tokens[name] for name in OFFSETS}, **texts}
+
+
+class PredictionGraph:
+    """A trained model with its task and its tokenizer: predictions for what :class:`TextInputs` makes of texts.
+
+    Args:
+        model: takes the encoder's inputs, and gives the head's outputs.
+        task: makes predictions of the outputs.
+        text_inputs: how texts become the model's inputs.
+    """
+
+    def __init__(self, model: Any, task: Task, text_inputs: TextInputs) -> None:
+        self.model, self.task, self.text_inputs = model, task, text_inputs
+
+    def from_ids(
+        self, input_ids: tf.Tensor, lengths: tf.Tensor, token_type_ids: tf.Tensor | None = None
+    ) -> Tensors:
+        """Inputs from the token ids of a request, for a task without offsets.
+
+        The mask is made here: a server that pads a mask pads it with its first element, which is 1.
+
+        Args:
+            input_ids: int32 [B, T].
+            lengths: int32 [B], the real tokens of each row.
+            token_type_ids: int32 [B, T]; by default the first text has all tokens.
+        """
+        types = tf.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        mask = tf.sequence_mask(lengths, tf.shape(input_ids)[1], tf.int32)
+        return {"input_ids": input_ids, "token_type_ids": types, "attention_mask": mask}
+
+    def call(self, inputs: Mapping[str, Any]) -> ModelCall:
+        """The model, to be called on a batch; for whoever needs more than the predictions, such as the loss.
+
+        Args:
+            inputs: the encoder's inputs, perhaps among others.
+        """
+        return ModelCall(self.model, encoder_inputs(inputs))
+
+    def __call__(self, inputs: Mapping[str, Any], unit: Unit = "code_points") -> Tensors:
+        """Finished predictions.
+
+        Args:
+            inputs: as :class:`TextInputs` or :meth:`from_ids` makes them.
+            unit: in which places in texts are counted.
+        Returns:
+            The task's predictions: name -> [B, ...], string or 32-bit.
+        """
+        outputs = self.task.decode(self.call(inputs))
+        return self.in_unit(self.task.predictions(outputs, inputs), inputs, unit)
+
+    def in_unit(self, predictions: Tensors, texts: Mapping[str, Any], unit: Unit) -> Tensors:
+        """Predictions with their places in texts in another unit.
+
+        Args:
+            predictions: places count code points.
+            texts: of a task with offsets those that its places are in, string [B].
+            unit: of the result.
+        """
+        places = self.task.offsets
+        if not places or unit == "code_points":
+            return predictions
+        points = {name: CodePoints(texts[name]) for name in set(places.values())}
+        return {
+            name: points[places[name]].convert(tensor, unit) if name in places else tensor
+            for name, tensor in predictions.items()
+        }

@@ -1,0 +1,256 @@
+"""A trained model with all that evaluation, export and prediction need of it, wherever it comes from."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfpipeline import tasks
+from tfpipeline.data import Example, Rows, TokenCache
+from tfpipeline.data.cache import See
+from tfpipeline.models import BertConfig, BertEncoder, TextModel
+from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, unknown_note
+from tfpipeline.text.code_points import Unit
+from tfpipeline.training.description import as_html
+from tfpipeline.training.model_settings import windows
+from tfpipeline.training.precision import policy
+from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
+from tfpipeline.training.run_config import RunConfig
+
+Texts = Sequence[str] | Sequence[bytes]
+
+
+class TrainedModel(abc.ABC):
+    """A run directory (:class:`~tfpipeline.training.run.Run`) or a checkpoint that someone else has fine-tuned
+    (:class:`~tfpipeline.training.finetuned.FineTunedCheckpoint`); :func:`~tfpipeline.training.open_run` opens either.
+
+    Attributes:
+        path: of the run or the checkpoint, on this machine.
+        name: what it is called in messages.
+        stages: the weights that an evaluation compares, with their titles.
+        reports: where an evaluation's report is written; None for nowhere.
+    """
+
+    path: Path
+    name: str
+    stages: Sequence[tuple[str, str]]
+    reports: Path | None
+
+    # What it consists of.
+
+    @property
+    @abc.abstractmethod
+    def config(self) -> RunConfig:
+        """The settings, as a run file has them."""
+
+    @property
+    @abc.abstractmethod
+    def task(self) -> tasks.Task:
+        """The task, with what it learnt from its training rows."""
+
+    @property
+    @abc.abstractmethod
+    def bert_config(self) -> BertConfig:
+        """The encoder's architecture."""
+
+    @property
+    @abc.abstractmethod
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens in the order of their ids."""
+
+    @property
+    @abc.abstractmethod
+    def tokenizer_options(self) -> TokenizerOptions:
+        """How texts become tokens."""
+
+    @property
+    @abc.abstractmethod
+    def text_identity(self) -> str:
+        """What the tokens of a text depend on besides the text and the truncation."""
+
+    @abc.abstractmethod
+    def has_weights(self, weights: str) -> bool:
+        """Whether there are weights of that name ("initial", "last", "best")."""
+
+    @abc.abstractmethod
+    def set_weights(self, weights: str, model: TextModel) -> None:
+        """Set a model's weights to these.
+
+        Raises:
+            UserError: there are none of that name.
+        """
+
+    @abc.abstractmethod
+    def has_split(self, split: str) -> bool:
+        """Whether there are rows of that split ("train", "validation", "test")."""
+
+    @abc.abstractmethod
+    def examples(self, split: str) -> Rows:
+        """The rows of a split, in their order.
+
+        Raises:
+            UserError: there are none.
+        """
+
+    @abc.abstractmethod
+    def token_cache(self, split: str, examples: Sequence[Example], see: See | None = None) -> TokenCache:
+        """The tokens of a split; made now if they are not there yet. ``see`` as of :meth:`TokenCache.build`.
+
+        Raises:
+            UserError: there are no rows of that split.
+        """
+
+    @abc.abstractmethod
+    def facts(self) -> dict[str, str]:
+        """What Python and notebooks show of it: names and values."""
+
+    # From texts to the model's inputs.
+
+    @property
+    def truncation(self) -> Truncation:
+        """How long texts are handled in training, evaluation and export."""
+        return self.config.text.truncation
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether its rows hold two texts."""
+        return self.config.data.text_pair is not None
+
+    @functools.cached_property
+    def tokenizer(self) -> WordPieceTokenizer:
+        """The tokenizer of training, evaluation and export."""
+        return WordPieceTokenizer(self.vocabulary, self.tokenizer_options)
+
+    @property
+    def text_inputs(self) -> TextInputs:
+        """How texts become the model's inputs."""
+        return self._text_inputs(self.truncation)
+
+    def _text_inputs(self, truncation: Truncation) -> TextInputs:
+        return TextInputs(self.tokenizer, truncation, pair=self.has_pairs, offsets=bool(self.task.offsets))
+
+    def encode(
+        self, texts: Texts, text_pair: Texts | None = None, max_length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Token ids of a batch of texts as NumPy arrays, int32 [B, T], with offsets if the task reads them.
+
+        ``max_length`` takes the place of ``text.max_length``; longer texts are handled as the run does.
+        """
+        truncation = self.truncation
+        if max_length is not None:
+            truncation = dataclasses.replace(truncation, max_length=max_length)
+        return _arrays(self._text_inputs(truncation).tokens(_named(texts, text_pair)))
+
+    def tokens(self, examples: Sequence[Example], directory: Path, see: See | None = None) -> TokenCache:
+        """The tokens of any rows, kept in ``directory``. ``see`` as of :meth:`TokenCache.build`."""
+        text_inputs = self.text_inputs
+        return TokenCache.build(
+            directory,
+            examples,
+            encode=lambda texts, text_pair, _: _arrays(
+                text_inputs.tokens(_named(texts, text_pair), count=True)
+            ),
+            max_length=self.truncation.longest(self.has_pairs),
+            fingerprint=f"{self.text_identity}{json.dumps(self.truncation.identity())}{self._targets_identity}",
+            align=self.task.token_targets if self.task.has_token_targets else None,
+            see=see,
+        )
+
+    @property
+    def _targets_identity(self) -> str:
+        """What targets of single tokens depend on besides the rows."""
+        if not self.task.has_token_targets:
+            return ""
+        return json.dumps([self.config.task.model_dump(mode="json"), self.task.fitted])
+
+    def notes_on(self, cache: TokenCache, what: str = "rows") -> list[str]:
+        """Sentences about tokens: rows that do not fit, and texts that the vocabulary hardly knows."""
+        vocabulary, options = self.vocabulary, self.tokenizer_options
+        notes = (
+            self.truncation.note(cache.cut, len(cache), what, pair=self.has_pairs),
+            unknown_note(cache.unknown, cache.text_tokens, vocabulary, options, what),
+        )
+        return [note for note in notes if note is not None]
+
+    def note_on_texts(self, texts: Texts, text_pair: Texts | None = None) -> str | None:
+        """A sentence about texts that the vocabulary hardly knows; None when it does."""
+        encoded = _arrays(self.text_inputs.tokens(_named(texts, text_pair), count=True))
+        special = len(texts) * (2 if text_pair is None else 3)
+        tokens = int(encoded["attention_mask"].sum()) - special
+        return unknown_note(
+            int(encoded["unknown"].sum()), tokens, self.vocabulary, self.tokenizer_options, "texts"
+        )
+
+    # From the inputs to predictions.
+
+    def build_model(self, encoder: BertEncoder | None = None) -> TextModel:
+        """A model of this shape; its weights are those of ``encoder``, and new ones for the head."""
+        encoder = encoder or BertEncoder(self.bert_config)
+        head = self.task.head(self.bert_config, seed=self.config.training.seed)
+        return TextModel(encoder, head, windows(self.config))
+
+    def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
+        """The trained model ("best" or "last"), or the one that training started from ("initial").
+
+        Args:
+            weights: see :meth:`has_weights`.
+            precision: a Keras dtype policy; by default the one of the settings, which it was trained in.
+        Raises:
+            UserError: there are no such weights.
+        """
+        with policy(precision or self.config.training.precision):
+            model = self.build_model(BertEncoder(self.bert_config, uninitialized=True))
+        self.set_weights(weights, model)
+        return model
+
+    def graph(self, model: TextModel) -> PredictionGraph:
+        """A model's way from texts to predictions, with the task and the tokenizer that it was trained with."""
+        return PredictionGraph(model, self.task, self.text_inputs)
+
+    def predict(
+        self,
+        model: TextModel,
+        texts: Texts,
+        text_pair: Texts | None = None,
+        *,
+        unit: Unit = "code_points",
+    ) -> dict[str, np.ndarray]:
+        """A model's predictions for texts, as a server would give them; strings are bytes.
+
+        Args:
+            model: as :meth:`model` or :meth:`build_model` makes it.
+            texts: B of them.
+            text_pair: as many, for tasks about two.
+            unit: in which places in texts are counted.
+        Returns:
+            Name -> [B, ...].
+        """
+        graph = self.graph(model)
+        return _arrays(graph(graph.text_inputs(_named(texts, text_pair)), unit))
+
+    # What Python and notebooks show.
+
+    def __repr__(self) -> str:
+        facts = self.facts()
+        told = ", ".join(facts[name] for name in ("task", "state", "best") if name in facts)
+        return f"<{type(self).__name__} {self.path}: {told}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.name, self.facts())
+
+
+def _named(texts: Texts, text_pair: Texts | None) -> dict[str, Any]:
+    """Texts by the names that they have everywhere behind here."""
+    named: dict[str, Any] = {"text": list(texts)}
+    return named if text_pair is None else {**named, "text_pair": list(text_pair)}
+
+
+def _arrays(tensors: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
