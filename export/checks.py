@@ -13,8 +13,8 @@ import numpy as np
 
 from tfpipeline.errors import UserError
 
-# Largest difference of a float32 answer between the trained and the exported model; of an output with values above 1,
-# a share of its largest one.
+# Largest difference of a float32 answer between the trained and the exported model; of an output with values
+# above 1, a share of its largest one.
 TOLERANCE = 1e-5
 _BOOKKEEPING = 256 * 1024  # bytes of names and structure beside the weights
 _FRESH_PROCESS = Path(__file__).with_name("fresh_process.py")
@@ -27,7 +27,7 @@ _FORBIDDEN_OPS = frozenset(
 
 
 class ExportError(UserError):
-    """The exported model is not the trained one, so it was not published; a bug of ours or of TensorFlow's."""
+    """The exported model is not the trained one, so it was not published: our bug or TensorFlow's."""
 
 
 def operations(saved_model: Path) -> set[str]:
@@ -82,7 +82,8 @@ def check_size(saved_model: Path, weights: int, tables: int) -> None:
     stored = sum(path.stat().st_size for path in (saved_model / "variables").iterdir())
     if stored > 1.1 * (weights + tables) + _BOOKKEEPING:
         raise ExportError(
-            f"{saved_model}/variables has {stored} bytes for {weights} bytes of weights and {tables} of tables"
+            f"{saved_model}/variables has {stored} bytes for {weights} bytes of weights and {tables} "
+            "of tables"
         )
 
 
@@ -99,7 +100,8 @@ def answers_of_fresh_process(
     """
     with tempfile.TemporaryDirectory() as scratch:
         request, answer = Path(scratch) / "request.json", Path(scratch) / "answer"
-        # Strings stay in lists: an array of them pads each to the longest, and drops what is NUL at their ends.
+        # Strings stay in lists: an array of them pads each to the longest, and drops what is NUL at their
+        # ends.
         plain = {
             signature: {
                 name: value.tolist() if isinstance(value, np.ndarray) else list(value)
@@ -136,8 +138,9 @@ def largest_difference(
 
     Args:
         expected, found: name -> [N, ...].
-        near_ties: bool [N], rows whose strings and integers hang on a rounding (``Task.near_ties``): there they
-            may differ, and where they do, so may floats, which are those of another word; by default nowhere.
+        near_ties: bool [N], rows whose strings and integers hang on a rounding (``Task.near_ties``): there
+            they may differ, and where they do, so may floats, which are those of another word; by default
+            nowhere.
     Raises:
         ExportError: outputs are missing, or a shape, a string or an integer differs, or floats differ by
             more than the tolerance or are not numbers.

@@ -34,7 +34,8 @@ _HOSTILE = (
     "😀 e\u0301 ﬁ 你好",
     "[MASK] [SEP] x",
     "\u0000\u200b\ufffd",
-    # Whoever finds something in texts finds it here, behind characters of more than a byte, and of two UTF-16 units.
+    # Whoever finds something in texts finds it here, behind characters of more than a byte, and of two UTF-16
+    # units.
     "😀 Ángela Merkel met Barack Obama in Zürich on 3 May 2010, and in 北京.",
 )
 
@@ -88,8 +89,9 @@ def export_run(
         bar.advance(1, "asking it in a fresh process")
         rows, difference = _check_parity(run, module, model, temporary, bar)
         version = _publish(temporary, to, identity)
+    what = "held-out rows" if run.has_split("validation") else "texts"
     say(
-        f"{version}: matches the trained model on {rows} {'held-out rows' if run.has_split('validation') else 'texts'} (largest difference {difference:.1e}), "
+        f"{version}: matches the trained model on {rows} {what} (largest difference {difference:.1e}), "
         "in a process without this package"
     )
     return version

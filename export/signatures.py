@@ -24,8 +24,8 @@ class ServingModule(tf.Module):
         ``input_ids``: ``input_ids`` int32 [B, T] and ``lengths`` int32 [B], the real tokens of each row (pair
             tasks also ``token_type_ids`` int32 [B, T]). A task that answers with places in a text has none:
             these are known from the text alone.
-        ``utf8``, ``utf16``: of such a task, as ``serving_default``, but places are counted in bytes and in UTF-16 code
-            units, not in code points.
+        ``utf8``, ``utf16``: of such a task, as ``serving_default``, but places are counted in bytes and in
+            UTF-16 code units, not in code points.
 
     Args:
         graph: the trained model with its task and its tokenizer.

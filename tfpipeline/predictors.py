@@ -1,4 +1,4 @@
-"""Who answers: a server, a SavedModel directory, a run or a checkpoint. All give the same typed predictions."""
+"""Predictors: a server, a SavedModel, a run or a checkpoint, all with the same typed predictions."""
 
 from __future__ import annotations
 
@@ -63,18 +63,19 @@ def predict(
         tfpipeline.predict("runs/tweets", "what a day").label
         tfpipeline.predict("tweets", ["what a day", "they lost my luggage"], target="localhost:8500")
 
-    The model is loaded on each call: for many calls open a predictor once (``with open_local(...) as predictor``), or
-    ask a server.
+    The model is loaded on each call: for many calls open a predictor once
+    (``with open_local(...) as predictor``), or ask a server.
 
     Args:
-        model: a run directory, a SavedModel, a model's directory of versions, or a fine-tuned checkpoint; with ``target``
-            the model's name on that server.
+        model: a run directory, a SavedModel, a model's directory of versions, or a fine-tuned checkpoint;
+            with ``target`` the model's name on that server.
         texts: one text, or a list, an array or a column of them; str, or bytes in UTF-8.
         text_pair: the second text of each, for models of pairs; one text is taken for all of ``texts``.
         target: a server, ``HOST:PORT``.
         signature: the signature to ask; it says how places in texts are counted.
         batch_size: texts that are answered at once.
-        options: with ``target``, those of :class:`PredictClient`: ``version``, ``timeout``, ``credentials``, ...
+        options: with ``target``, those of :class:`PredictClient`: ``version``, ``timeout``, ``credentials``,
+            ...
     Returns:
         One prediction per text, in their order; of one text, its prediction.
     Raises:
@@ -182,7 +183,8 @@ class RunPredictor(Predictor):
     Args:
         run: a run's directory, a checkpoint in any form, or a run that is open.
         weights: "best", "last" or "initial".
-        signature: one of those that the exported model will have, of strings; it says how places in texts are counted.
+        signature: one of those that the exported model will have, of strings; it says how places in texts are
+            counted.
     """
 
     def __init__(
@@ -260,7 +262,8 @@ def open_local(source: Union[AnyPath, TrainedModel], signature: str = _SIGNATURE
     elif not path.exists() and "://" not in str(source):
         check_run(path)
         raise UserError(
-            f"{path}: no such directory; name a run, a SavedModel, a model's directory of versions, or a checkpoint"
+            f"{path}: no such directory; name a run, a SavedModel, a model's directory of versions, "
+            "or a checkpoint"
         )
     if versions:
         return SavedModelPredictor(path / str(max(versions)), signature)
@@ -268,8 +271,8 @@ def open_local(source: Union[AnyPath, TrainedModel], signature: str = _SIGNATURE
     if path.is_dir() and not (path / "config.yaml").is_file() and not _is_checkpoint(path):
         check_run(source, unread=True)
         raise UserError(
-            f"{path} is neither a run (config.yaml), nor a SavedModel (saved_model.pb), nor a directory of versions "
-            "(1, 2, ...), nor a checkpoint"
+            f"{path} is neither a run (config.yaml), nor a SavedModel (saved_model.pb), nor a directory of "
+            "versions (1, 2, ...), nor a checkpoint"
         )
     return RunPredictor(source, signature=signature)
 

@@ -30,7 +30,7 @@ def weighted(path, count, seed):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run with class weights and weights of rows; initial and best weights differ, the last are not looked at."""
+    """A run with class weights and weights of rows; its initial, last and best weights differ."""
     folder = tmp_path_factory.mktemp("run")
     settings = json.loads(tiny.write_run_file(folder).read_text())
     weighted(folder / "train.csv", 40, seed=1)
@@ -102,7 +102,7 @@ def test_mistakes_are_those_of_the_best_weights_the_worst_first(run):
 def test_the_baseline_is_trained_on_the_training_rows(run):
     """Its scores are those of the task's own baseline, with the weights of the rows that are scored."""
     report = evaluate(run)
-    name, predictions = run.task.baseline(run.examples("train"), run.examples("test"))
+    name, predictions = run.task.scorer.baseline(run.examples("train"), run.examples("test"))
     assert [entry.name for entry in report.entries] == [name, "before fine-tuning", "after fine-tuning"]
     rows = weighted(run.path.parent / "again.csv", 25, seed=2)
     truth = [sorted(tiny.LABELS).index(label) for _, label, _ in rows]
@@ -113,7 +113,7 @@ def test_the_baseline_is_trained_on_the_training_rows(run):
 
 
 def test_which_rows_are_scored(run, tmp_path):
-    """A file where one is named, else the test rows, else the validation rows; each has a report of its own."""
+    """A file where one is named, else the test rows, else the validation rows."""
     file = tmp_path / "more.csv"
     rows = weighted(file, 9, seed=5)
     report = evaluate(run, file, baseline=False)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 import tfpipeline
 from tests import tiny
 from tests.models.numpy_bert import encode
-from tfpipeline import checkpoints, predictors
+from tfpipeline import checkpoints, predictors, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
@@ -190,9 +190,29 @@ def test_task_settings_of_a_checkpoint(source, tmp_path):
     run = open_run(copy, ["task.threshold=0.25", "task.separator=;"])
     np.testing.assert_array_equal(run.model().head.thresholds, [0.25] * 3)
     assert run.task.options.separator == ";"
-    for override in ("task.labels=[a, b, c]", "task.pooling=mean", "task.name=regression"):
-        with pytest.raises(UserError):
-            open_run(copy, [override])
+    for override in ("labels=[a, b, c]", "pooling=mean"):
+        field = override.split("=")[0]
+        with pytest.raises(
+            UserError, match=rf"task\.{field} of .*copy is what its head was trained for; leave it"
+        ):
+            open_run(copy, [f"task.{override}"])
+    with pytest.raises(UserError):
+        open_run(copy, ["task.name=regression"])
+
+
+@pytest.mark.parametrize(
+    ("task", "fields"),
+    [
+        ("classification", {"pooling", "labels"}),
+        ("multilabel", {"pooling", "labels"}),
+        ("regression", {"pooling"}),
+        ("tagging", {"labels", "scheme", "crf"}),
+        ("question_answering", set()),
+    ],
+)
+def test_what_a_trained_head_fixes(task, fields):
+    options = tasks.find(task)
+    assert set(options.fixed_by_head) == fields <= options.model_fields.keys()
 
 
 def test_a_regression(source, tmp_path):

@@ -147,7 +147,7 @@ class Tokens:
 
 
 def test_a_task_may_call_the_model_more_than_once(tokenizer):
-    """As one that generates text does, whichever way it is asked; its loss needs the whole outputs as well."""
+    """As one that generates text does, by every way of asking it; its loss reads the whole outputs."""
     texts = ["good", "very bad film", "", "x y"]
     text_inputs = TextInputs(tokenizer, Truncation(max_length=8), pair=False, offsets=False)
     model = Counter()

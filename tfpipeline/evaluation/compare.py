@@ -1,6 +1,4 @@
-"""Evaluates a run: before fine-tuning, after it, and a cheap baseline trained on the same rows; or a
-checkpoint.
-"""
+"""Evaluates a run before and after fine-tuning, beside a cheap baseline; or a fine-tuned checkpoint."""
 
 from __future__ import annotations
 

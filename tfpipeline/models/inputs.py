@@ -1,7 +1,7 @@
 """The names of what a model reads, and of what a tokenizer says besides. Imports no framework.
 
-Everything between texts and a model (the token cache, the training step, predictions, signatures) takes the names from
-here.
+Everything between texts and a model (the token cache, the training step, predictions, signatures) takes the
+names from here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 """The encoder's inputs, each int32 [B, T]."""
 
 OFFSETS = ("offsets", "word_starts")
-"""Where the tokens stand in their texts: int32 [B, T, 2] and [B, T]; read by tasks with ``offsets``, not by the encoder."""
+"""Where the tokens stand in their texts: int32 [B, T, 2] and [B, T]. Tasks with ``offsets`` read them."""
 
 T = TypeVar("T")
 

@@ -10,16 +10,17 @@ from typing import Any
 class ModelCall:
     """A model that is ready to be called on one batch, without dropout.
 
-    Most tasks need one call: :attr:`outputs`. It is computed when it is first read, and kept, so that loss and
-    predictions share it. A task that generates its answer token by token calls the model once for each token::
+    Most tasks need one call: :attr:`outputs`. It is computed when it is first read, and kept, so that loss
+    and predictions share it. A task that generates its answer token by token calls the model for each token::
 
         outputs, state = call.start()
         ...  # the body of a tf.while_loop: choose the next tokens from the outputs
         outputs, state = call.step(state, tokens)
 
-    :meth:`start` and :meth:`step` hand over to methods of the same names of the model. The model decides what the state
-    is (such as the keys and values of the tokens so far): any nest of tensors whose shapes and dtypes stay the same from step
-    to step, so that a ``tf.while_loop`` can carry it. Models of this package do not have these methods yet.
+    :meth:`start` and :meth:`step` hand over to methods of the same names of the model. The model decides what
+    the state is (such as the keys and values of the tokens so far): any nest of tensors whose shapes and
+    dtypes stay the same from step to step, so that a ``tf.while_loop`` can carry it. Models of this package
+    do not have these methods yet.
 
     Attributes:
         model: takes the encoder's inputs, and gives the head's outputs.
@@ -35,7 +36,7 @@ class ModelCall:
         return self.model(self.inputs, training=False)
 
     def start(self) -> tuple[Any, Any]:
-        """Read the inputs; returns the outputs for the first token to generate, [B, ...], and the state after them."""
+        """Read the inputs; returns the outputs for the first token, [B, ...], and the state."""
         return self.model.start(self.inputs)
 
     def step(self, state: Any, tokens: Any) -> tuple[Any, Any]:

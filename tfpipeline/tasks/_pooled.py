@@ -36,6 +36,8 @@ class PooledOptions(TaskOptions):
 
     problem_type: ClassVar[str]
 
+    fixed_by_head: ClassVar[tuple[str, ...]] = ("pooling",)
+
     pooling: Literal["mean", "cls", "pooler"] = Field(
         "mean",
         description="Input of the head: the mean of the real tokens, the [CLS] token, or BERT's pooler.",

@@ -163,6 +163,7 @@ class ClassificationOptions(PooledOptions):
     """The ``task`` section of a run file for classification."""
 
     problem_type: ClassVar[str] = "single_label_classification"
+    fixed_by_head: ClassVar[tuple[str, ...]] = (*PooledOptions.fixed_by_head, "labels")
 
     name: Literal["classification"] = "classification"
     labels: Optional[list[str]] = Field(

@@ -186,6 +186,7 @@ class MultiLabelOptions(PooledOptions):
     """The ``task`` section of a run file for several labels a text."""
 
     problem_type: ClassVar[str] = "multi_label_classification"
+    fixed_by_head: ClassVar[tuple[str, ...]] = (*PooledOptions.fixed_by_head, "labels")
     task_class = MultiLabel
 
     name: Literal["multilabel"] = "multilabel"

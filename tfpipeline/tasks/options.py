@@ -61,12 +61,15 @@ class TaskOptions(Section):
             ``split.by`` overrides it.
         top_level_only: whether it must be the whole task of a run, not a part of another task (``pair``,
             ``multitask``).
+        fixed_by_head: the fields, besides ``name``, that a trained head decides: a fine-tuned checkpoint
+            refuses to set them otherwise.
     """
 
     task_class: ClassVar[type[Task] | None] = None
     data_defaults: ClassVar[Mapping[str, str]] = {}
     together: ClassVar[str | None] = None
     top_level_only: ClassVar[bool] = False
+    fixed_by_head: ClassVar[tuple[str, ...]] = ()
 
     name: str
 

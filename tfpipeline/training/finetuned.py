@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 from tfpipeline import checkpoints, config, tasks
 from tfpipeline.data import Example, Rows, TokenCache
@@ -24,10 +23,12 @@ class FineTunedCheckpoint(TrainedModel):
 
     Args:
         source: a checkpoint, see :func:`tfpipeline.checkpoints.load`.
-        overrides: settings that its files do not hold: ``data.text=review``, ``text.max_length=128``; as ``--set``.
+        overrides: settings that its files do not hold: ``data.text=review``, ``text.max_length=128``; as
+            ``--set``.
         checkpoint: what was read from ``source``, by whoever has done so.
     Raises:
-        UserError: it can't be read, has no head that a task serves, or fewer positions than ``text.max_length``.
+        UserError: it can't be read, has no head that a task serves, or fewer positions than
+            ``text.max_length``.
     """
 
     stages = (("best", "as it is"),)
@@ -53,9 +54,9 @@ class FineTunedCheckpoint(TrainedModel):
         }
         self._config = config.resolve(settings, RunConfig, overrides, source=self.name)
         check_positions(self._config, self._checkpoint.config)
-        options: Any = self._config.task
-        for field in ("name", "labels", "pooling", "scheme", "crf"):
-            if getattr(options, field, None) != getattr(self._task.options, field, None):
+        options, own = self._config.task, self._task.options
+        for field in ("name", *own.fixed_by_head):
+            if getattr(options, field) != getattr(own, field):
                 raise UserError(
                     f"task.{field} of {self.name} is what its head was trained for; leave it as it is"
                 )
@@ -124,7 +125,7 @@ class FineTunedCheckpoint(TrainedModel):
         """Where it is, its task and the longest text that it reads."""
         return {
             "path": str(self.path),
-            "task": self._config.task.name,  # type: ignore[attr-defined]
+            "task": self._config.task.name,
             "state": f"a fine-tuned checkpoint ({self._checkpoint.format})",
             "longest text": f"{self._config.text.max_length} tokens",
         }

@@ -48,8 +48,8 @@ class Inference:
         graph: its model was built in the scope of ``strategy``.
         batch_size: rows in a batch, of all replicas together.
         strategy: by default the one in whose scope this is called.
-        widths: with these, batches have only these widths and one size, as XLA and TPUs need; otherwise one trace
-            serves every size and width.
+        widths: with these, batches have only these widths and one size, as XLA and TPUs need; otherwise one
+            trace serves every size and width.
     """
 
     def __init__(

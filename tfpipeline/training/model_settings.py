@@ -1,4 +1,4 @@
-"""What a run file's settings make of a checkpoint: the encoder, the tokenizer and the windows of the model."""
+"""What a run file's settings make of a checkpoint: encoder, tokenizer and windows of the model."""
 
 from __future__ import annotations
 

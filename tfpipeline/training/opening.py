@@ -26,7 +26,8 @@ def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> TrainedModel:
     """Open a run directory, or a checkpoint that someone else has fine-tuned.
 
     Args:
-        path: of a run (also ``gs://``, which is copied here), or of a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes.
+        path: of a run (also ``gs://``, which is copied here), or of a checkpoint in any form that
+            :func:`tfpipeline.checkpoints.load` takes.
         overrides: for a checkpoint only; see :class:`FineTunedCheckpoint`.
     Raises:
         UserError: it is neither, or can't be used.
@@ -73,14 +74,15 @@ def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) 
     What docs/keras.md does with it: embeddings, one's own head, loop and export.
 
     Args:
-        path: a run directory; a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes, fine-tuned or
-            not; a ``.keras`` file of a model that has parts of this package.
+        path: a run directory; a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes,
+            fine-tuned or not; a ``.keras`` file of a model that has parts of this package.
         weights: of a run: "best", "last" or "initial".
-        precision: a Keras dtype policy. By default the one that a run was trained in, and for a checkpoint Keras's
-            own (``keras.config.set_dtype_policy``); a ``.keras`` file has its own.
+        precision: a Keras dtype policy. By default the one that a run was trained in, and for a checkpoint
+            Keras's own (``keras.config.set_dtype_policy``); a ``.keras`` file has its own.
     Returns:
-        Of a run or a fine-tuned checkpoint the encoder with its head, and the task as ``model.task``; of a pre-trained
-        checkpoint the encoder alone. A ``.keras`` file gives the model that was saved, which may be one of your own.
+        Of a run or a fine-tuned checkpoint the encoder with its head, and the task as ``model.task``; of a
+        pre-trained checkpoint the encoder alone. A ``.keras`` file gives the model that was saved, which may
+        be one of your own.
     Raises:
         UserError: there is no such thing, or it has no such weights (yet).
     """
@@ -113,7 +115,8 @@ def _check_precision(precision: Any) -> None:
         keras.dtype_policies.get(precision)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"precision is {precision!r}; it must be a dtype policy of Keras, such as float32, mixed_bfloat16 or mixed_float16"
+            f"precision is {precision!r}; it must be a dtype policy of Keras, such as float32, "
+            "mixed_bfloat16 or mixed_float16"
         ) from error
 
 
@@ -132,7 +135,7 @@ def _encoder(checkpoint: checkpoints.Checkpoint, path: AnyPath, weights: str, pr
 
 
 def _saved(path: AnyPath, precision: str | None) -> keras.Model:
-    """A model that Keras has saved. All classes of this package are known to Keras here, as they are imported."""
+    """A model that Keras has saved. All classes of this package are imported here, so Keras knows them."""
     if precision is not None:
         raise UserError(f"{path} has a precision of its own; leave out precision")
     file = local(path)

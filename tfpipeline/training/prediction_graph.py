@@ -5,11 +5,13 @@
 ``predict`` on a run, validation, ``evaluate`` and the exported model all take it, eagerly or inside a graph:
 
 - A run (``TrainedModel.predict``) and the served signatures of strings begin with texts.
-- :class:`~tfpipeline.training.inference.Inference` begins with the tokens of a cache, which :class:`TextInputs` made.
+- :class:`~tfpipeline.training.inference.Inference` begins with the tokens of a cache, which
+  :class:`TextInputs` made.
 - The served signature of token ids begins with :meth:`PredictionGraph.from_ids`.
 
 To encode the two texts of a pair separately, :class:`TextInputs` would give each text tokens of its own,
-``models.inputs.encoder_inputs`` would name them, and the model would read both; nothing between them knows the names.
+``models.inputs.encoder_inputs`` would name them, and the model would read both; nothing between them knows
+the names.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ Tensors = dict[str, tf.Tensor]
 
 
 class TextInputs:
-    """Makes a model's inputs of texts: the one caller of the tokenizer in training, evaluation, prediction and export.
+    """Makes a model's inputs of texts, in training, evaluation, prediction and export.
 
     Args:
         tokenizer: the one that the model was trained with.
@@ -68,7 +70,7 @@ class TextInputs:
         )
 
     def __call__(self, texts: Mapping[str, Any]) -> Tensors:
-        """What model and predictions read of texts; see :meth:`join`. Arguments and errors as of :meth:`tokens`."""
+        """What model and predictions read of texts; see :meth:`join`. Arguments as of :meth:`tokens`."""
         texts = {name: strings(some, name) for name, some in texts.items()}
         return self.join(self.tokens(texts), texts)
 
@@ -79,8 +81,8 @@ class TextInputs:
             tokens: as :meth:`tokens` gave them, perhaps through a cache; whatever else is in it is left out.
             texts: read of a task with offsets only.
         Returns:
-            ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; of a task with offsets also ``offsets``,
-            int32 [B, T, 2], ``word_starts``, int32 [B, T], and the texts, string [B].
+            ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; of a task with offsets also
+            ``offsets``, int32 [B, T, 2], ``word_starts``, int32 [B, T], and the texts, string [B].
         """
         inputs = encoder_inputs(tokens)
         if not self.offsets:
@@ -89,7 +91,7 @@ class TextInputs:
 
 
 class PredictionGraph:
-    """A trained model with its task and its tokenizer: predictions for what :class:`TextInputs` makes of texts.
+    """A trained model with its task: predictions for what :class:`TextInputs` makes of texts.
 
     Args:
         model: takes the encoder's inputs, and gives the head's outputs.

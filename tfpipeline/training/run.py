@@ -127,7 +127,7 @@ class Run(TrainedModel):
         return read_examples(self._rows(split))
 
     def token_cache(self, split: str, examples: Sequence[Example], see: See | None = None) -> TokenCache:
-        """The tokens of a split; made now if they are not there yet. ``see`` as of :meth:`TokenCache.build`."""
+        """The tokens of a split; made now if need be. ``see`` as of :meth:`TokenCache.build`."""
         return self.tokens(examples, self.path / "cache" / split, see)
 
     def facts(self) -> dict[str, str]:
@@ -173,7 +173,7 @@ def lay_out(
     splits: Mapping[str, Sequence[Example]],
     path: Path,
 ) -> Run:
-    """Write a run's files into a directory that is there, everything but its weights; as :func:`create_run`."""
+    """Write a run's files, all but its weights, into a directory that is there; as :func:`create_run`."""
     bert_config = encoder_config(run_config, checkpoint)
     tokenizer = tokenizer_options(run_config, checkpoint)
     (path / "bert_config.json").write_text(json.dumps(bert_config.to_dict(), indent=1), "utf-8")

@@ -10,8 +10,8 @@ from tfpipeline.models import BertEncoder, TextModel
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.model_settings import windows
 from tfpipeline.training.precision import policy
-from tfpipeline.training.run import Run
 from tfpipeline.training.rows import read_targets
+from tfpipeline.training.run import Run
 
 NO_SCORES = ("epoch", "step", "train_loss")  # of an entry of a run's history
 

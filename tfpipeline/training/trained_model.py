@@ -28,8 +28,11 @@ Texts = Sequence[str] | Sequence[bytes]
 
 
 class TrainedModel(abc.ABC):
-    """A run directory (:class:`~tfpipeline.training.run.Run`) or a checkpoint that someone else has fine-tuned
-    (:class:`~tfpipeline.training.finetuned.FineTunedCheckpoint`); :func:`~tfpipeline.training.open_run` opens either.
+    """A trained model with its task, its tokenizer and perhaps its rows.
+
+    It is a run directory (:class:`~tfpipeline.training.run.Run`) or a checkpoint that someone else
+    has fine-tuned (:class:`~tfpipeline.training.finetuned.FineTunedCheckpoint`).
+    ``tfpipeline.training.open_run`` opens either.
 
     Attributes:
         path: of the run or the checkpoint, on this machine.
@@ -158,7 +161,7 @@ class TrainedModel(abc.ABC):
                 text_inputs.tokens(_named(texts, text_pair), count=True)
             ),
             max_length=self.truncation.longest(self.has_pairs),
-            fingerprint=f"{self.text_identity}{json.dumps(self.truncation.identity())}{self._targets_identity}",
+            fingerprint=self.text_identity + json.dumps(self.truncation.identity()) + self._targets_identity,
             align=self.task.token_targets if self.task.has_token_targets else None,
             see=see,
         )
@@ -211,7 +214,7 @@ class TrainedModel(abc.ABC):
         return model
 
     def graph(self, model: TextModel) -> PredictionGraph:
-        """A model's way from texts to predictions, with the task and the tokenizer that it was trained with."""
+        """A model's path from texts to predictions, with the task and the tokenizer it was trained with."""
         return PredictionGraph(model, self.task, self.text_inputs)
 
     def predict(

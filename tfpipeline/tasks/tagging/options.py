@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Hashable
-from typing import TYPE_CHECKING, Literal, Optional
+from typing import TYPE_CHECKING, ClassVar, Literal, Optional
 
 from pydantic import Field, model_validator
 
@@ -42,6 +42,7 @@ class TaggingOptions(TaskOptions):
     """The ``task`` section of a run file for tagging."""
 
     task_class = Tagging
+    fixed_by_head: ClassVar[tuple[str, ...]] = ("labels", "scheme", "crf")
 
     name: Literal["tagging"] = "tagging"
     scheme: Literal["bio", "bioes", "plain"] = Field(
