@@ -111,7 +111,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
             more_mb=round(peak_mb() - base, 1),
         )
         with policy("float32"):
-            model = run.build_model(checkpoint.encoder(run.bert_config))
+            model = run.build_model(checkpoint.encoder(run.model_config))
         report(benchmark="data/share", **share(run, model, batching, making, tf))
 
 

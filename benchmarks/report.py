@@ -60,7 +60,7 @@ def laid_out(task: str, labels: int, count: int, folder: Path) -> Any:
     checkpoint = random_checkpoint(vocabulary_of([2 * letters], options), options, hidden=32, positions=24)
     splits = config.task.load_splits(config.data, folder)
     run = create_run(config, checkpoint, splits)
-    model = run.build_model(checkpoint.encoder(run.bert_config))
+    model = run.build_model(checkpoint.encoder(run.model_config))
     run.store.save(["initial", "last", "best"], 0, model, None, {})
     return run
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tfpipeline.checkpoints import Checkpoint
-from tfpipeline.models import neutral
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models import BertConfig, neutral
 from tfpipeline.text import TokenizerOptions
 
 SEED = 0

@@ -15,7 +15,7 @@ def here(tmp_path, monkeypatch):
     """A folder with one of everything."""
     for name in (
         "runs/a/config.yaml",
-        "runs/a/bert_config.json",
+        "runs/a/model_config.json",
         "runs/a/environment.json",
         "runs/a/vocab.txt",
         "runs/a/data/train.jsonl",
@@ -32,7 +32,7 @@ def here(tmp_path, monkeypatch):
         "bert/config.json",
         "bert/model.safetensors",
         "bert/out/config.yaml",
-        "bert/out/bert_config.json",
+        "bert/out/model_config.json",
         "bert/out/environment.json",
         "garden/params.yaml",
         "train.csv",
@@ -66,7 +66,7 @@ RUN = "evaluate, export and predict take the run itself; to start a new run, giv
                 "runs/a/checkpoints/step-00000007",
                 "runs/a/checkpoints/step-00000007/model.safetensors",
                 "runs/a/checkpoints/last",  # not there: who writes this means the role
-                "runs/a/bert_config.json",
+                "runs/a/model_config.json",
             )
         ),
         (

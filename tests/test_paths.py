@@ -84,7 +84,7 @@ def test_functions(home):
     assert checkpoints.is_checkpoint("~/model")
     checkpoints.convert("~/model", "~/google")
     assert (home / "google" / "vocab.txt").is_file()
-    assert open_run("~/model").bert_config == open_run(source).bert_config
+    assert open_run("~/model").model_config == open_run(source).model_config
     assert evaluate("~/model", "~/rows.csv").rows == 6
     with pytest.raises(UserError, match=f"{home}/rows.csv is a file; name a folder"):
         export_run("~/model", "~/rows.csv")

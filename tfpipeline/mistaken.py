@@ -10,7 +10,7 @@ from typing import Optional, Union
 
 from tfpipeline.errors import UserError
 
-_RUN_FILES = ("config.yaml", "bert_config.json", "environment.json")
+_RUN_FILES = ("config.yaml", "model_config.json", "environment.json")
 _STEP_FILES = ("model.safetensors", "state.json")
 _SAVED_MODEL = "saved_model.pb"
 _NAMED = 3  # of what a folder holds

@@ -17,7 +17,7 @@ from tfpipeline.checkpoints.checkpoint import check_vocabulary
 from tfpipeline.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from tfpipeline.checkpoints.tokenizer_parity import carries_tokenizer, hard_texts, tokenizer_report
 from tfpipeline.errors import UserError
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models import BertConfig
 from tfpipeline.text import AddedToken, TokenizerOptions, WordPieceTokenizer, load_vocabulary
 
 V = len(tiny.VOCABULARY)

@@ -19,6 +19,6 @@ def untrained(tmp_path):
     splits = run_config.task.load_splits(run_config.data)
     checkpoint = checkpoints.load(run_config.checkpoint)
     run = create_run(run_config, checkpoint, splits)
-    model = run.build_model(checkpoint.encoder(run.bert_config))
+    model = run.build_model(checkpoint.encoder(run.model_config))
     run.store.save(["initial", "last", "best"], 0, model, None, {})
     return run

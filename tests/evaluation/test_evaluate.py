@@ -42,7 +42,7 @@ def run(tmp_path_factory):
     rows = read_rows(run_config)
     run = create_run(run_config, checkpoint, rows.splits, task=rows.task)
     for number, role in enumerate(("initial", "last", "best")):
-        model = run.build_model(checkpoint.encoder(run.bert_config))
+        model = run.build_model(checkpoint.encoder(run.model_config))
         random = np.random.default_rng(number)
         for variable in model.head.trainable_variables:
             variable.assign(random.normal(0, 1, variable.shape))

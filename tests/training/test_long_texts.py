@@ -176,7 +176,7 @@ def test_a_plan_counts_windows(runs, tmp_path):
     assert cache.cut == 0
     # Up to 28 tokens: 4 windows of 12, each 7 on.
     assert lengths.max() == 28
-    assert found.activations == activation_bytes(run.bert_config, 16 * 4, 12, "float32")
+    assert found.activations == activation_bytes(run.model_config, 16 * 4, 12, "float32")
     (tmp_path / "whole").mkdir()
     whole = run_file(tmp_path / "whole", "head")
     text = whole.text.model_copy(update={"max_length": 32})

@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tfpipeline.console import say
 from tfpipeline.errors import UserError
 from tfpipeline.models import neutral
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models.config import EncoderConfig
 from tfpipeline.text import TokenizerOptions
 from tfpipeline.text.vocabulary import load_vocabulary, special_ids, token_ids
 
 if TYPE_CHECKING:
-    from tfpipeline.models import BertEncoder
+    from tfpipeline.models import Encoder
 
+_Config = TypeVar("_Config", bound=EncoderConfig)
 # How far a vocabulary may be padded: frameworks round it up for fast matrix products.
 PADDED_TO, _MOST_PADDING = 8, 128
 # What makes two checkpoints the same model, beside their weights.
@@ -27,7 +28,7 @@ _IDENTITY = ("config", "vocabulary", "tokenizer", "labels", "problem_type")
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A BERT encoder's weights, and its heads', with all that is needed to use them.
+    """An encoder's weights, and its heads', with all that is needed to use them.
 
     Attributes:
         source: where it was read from.
@@ -48,7 +49,7 @@ class Checkpoint:
 
     source: Path
     format: str
-    config: BertConfig
+    config: EncoderConfig
     vocabulary: tuple[str, ...]
     tokenizer: TokenizerOptions
     tensors: Mapping[str, np.ndarray]
@@ -81,15 +82,13 @@ class Checkpoint:
             head for head in neutral.HEADS if any(neutral.head_of(name) == head for name in self.heads)
         )
 
-    def encoder(self, config: BertConfig | None = None) -> BertEncoder:
+    def encoder(self, config: EncoderConfig | None = None) -> Encoder:
         """The Keras encoder with these weights.
 
         Args:
             config: the same architecture with other dropout rates; by default the checkpoint's own.
         """
-        from tfpipeline.models import BertEncoder
-
-        encoder = BertEncoder(config or self.config, uninitialized=True)
+        encoder = (config or self.config).encoder(uninitialized=True)
         encoder.assign(self.tensors)
         return encoder
 
@@ -119,7 +118,7 @@ def _equal(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bo
 
 
 def check_vocabulary(
-    vocabulary: Sequence[str], options: TokenizerOptions, config: BertConfig, where: Path
+    vocabulary: Sequence[str], options: TokenizerOptions, config: EncoderConfig, where: Path
 ) -> list[str]:
     """Hold a vocabulary against a model; returns notes.
 
@@ -187,9 +186,17 @@ def as_float32(array: np.ndarray, name: str, where: Path) -> np.ndarray:
     return array.astype(np.float32, copy=False)
 
 
-def config_from(values: Mapping[str, Any], where: Path) -> BertConfig:
-    """A configuration from a format's fields, errors naming the file."""
+def config_from(kind: type[_Config], values: Mapping[str, Any], where: Path) -> _Config:
+    """A configuration from a format's fields.
+
+    Args:
+        kind: the class of the format's architecture.
+        values: its fields.
+        where: the file, for the error.
+    Raises:
+        UserError: a value is impossible.
+    """
     try:
-        return BertConfig(**values)
+        return kind(**values)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error

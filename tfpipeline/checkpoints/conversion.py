@@ -104,7 +104,7 @@ def _with_gelu(checkpoint: Checkpoint, gelu: str) -> Checkpoint:
         raise UserError(f"{checkpoint.source}: hidden_act is {was}, not a gelu; leave out --gelu")
     return dataclasses.replace(
         checkpoint,
-        config=dataclasses.replace(checkpoint.config, hidden_act=now),
+        config=checkpoint.config.replace(hidden_act=now),
         notes=[*checkpoint.notes, f"hidden_act is {now}, as asked for, instead of {was}"],
     )
 

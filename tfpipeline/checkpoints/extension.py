@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from tfpipeline import paths
 from tfpipeline.checkpoints.checkpoint import PADDED_TO, Checkpoint
 from tfpipeline.checkpoints.table import Replaced
 from tfpipeline.errors import UserError
+from tfpipeline.models import neutral
 
 
 def read_tokens(path: str | Path) -> tuple[str, ...]:
@@ -49,12 +50,15 @@ def _with_positions(checkpoint: Checkpoint, positions: int) -> Checkpoint:
     there = checkpoint.config.max_position_embeddings
     if positions < there:
         raise UserError(f"{checkpoint.source} has {there} positions already; ask for more than that")
-    old = checkpoint.tensors["embeddings/position"]
-    new = old[np.arange(positions) % there]
+    changes = {
+        name: checkpoint.tensors[name][np.arange(positions) % there]
+        for name, axes in checkpoint.config.tensors().items()
+        if axes.split()[0] == "P"
+    }
     return dataclasses.replace(
         checkpoint,
-        config=dataclasses.replace(checkpoint.config, max_position_embeddings=positions),
-        tensors=Replaced(checkpoint.tensors, {"embeddings/position": new}),
+        config=checkpoint.config.replace(max_position_embeddings=positions),
+        tensors=Replaced(checkpoint.tensors, changes),
         notes=[*checkpoint.notes, f"{positions} positions: those from {there} on repeat the first ones"],
     )
 
@@ -89,18 +93,23 @@ def _with_tokens(checkpoint: Checkpoint, tokens: Sequence[str]) -> Checkpoint:
     rows = max(checkpoint.config.vocab_size, len(vocabulary))
     if checkpoint.config.vocab_size > len(before):
         rows = -(-rows // PADDED_TO) * PADDED_TO
-    changes = {"embeddings/word": _appended(checkpoint.tensors["embeddings/word"], len(before), rows, pieces)}
-    heads = checkpoint.heads
-    if "mlm/bias" in heads:
-        heads = Replaced(heads, {"mlm/bias": _appended(heads["mlm/bias"], len(before), rows, pieces)})
+    axes = neutral.templates(checkpoint.config, checkpoint.head_names)
+
+    def appended(tensors: Mapping[str, np.ndarray]) -> Replaced:
+        """The tensors, those with a row for each token longer."""
+        named = [name for name in tensors if axes.get(name, "").split()[:1] == ["V"]]
+        return Replaced(
+            tensors, {name: _appended(tensors[name], len(before), rows, pieces) for name in named}
+        )
+
     return dataclasses.replace(
         checkpoint,
-        config=dataclasses.replace(checkpoint.config, vocab_size=rows),
+        config=checkpoint.config.replace(vocab_size=rows),
         vocabulary=vocabulary,
         tokenizer=options,
         own_tokenizer=False,
-        tensors=Replaced(checkpoint.tensors, changes),
-        heads=heads,
+        tensors=appended(checkpoint.tensors),
+        heads=appended(checkpoint.heads),
         notes=[*checkpoint.notes, f"{len(tokens)} new tokens: each begins as the mean of its former pieces"],
     )
 

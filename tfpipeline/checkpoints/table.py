@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from tfpipeline.errors import UserError
 from tfpipeline.models import neutral
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models.config import EncoderConfig
 
 Shape = tuple[int, ...]
 
@@ -81,17 +82,29 @@ class Table:
     tensors: Sequence[Tensor]
     ignored: Sequence[Ignored]
 
-    def place(self, config: BertConfig, heads: Collection[str] = (), labels: int = 0) -> list[TensorMapping]:
-        """The tensors of an encoder of this configuration and of these heads; ``labels`` of a classifier."""
+    def place(
+        self, config: EncoderConfig, heads: Collection[str] = (), labels: int = 0
+    ) -> list[TensorMapping]:
+        """The tensors of an encoder of this configuration and of these heads; ``labels`` of a classifier.
+
+        Raises:
+            UserError: the encoder has tensors that the format has no names for.
+        """
         sizes = neutral.sizes(config, labels)
+        axes = neutral.templates(config, heads)
+        absent = sorted(config.tensors().keys() - {row.ours for row in self.tensors})
+        if absent:
+            raise UserError(
+                f"this format has no names for {', '.join(absent)} of an encoder of the architecture "
+                f"{config.architecture}; choose another format"
+            )
         placed = []
         for row in self.tensors:
-            head = neutral.head_of(row.ours)
-            if head is not None and head not in heads:
+            if row.ours not in axes:  # of a head, or a pooler, that the model does not have
                 continue
             theirs = neutral.expand(row.theirs, config)
-            for ours, name in zip(neutral.expand(row.ours, config), theirs):
-                placed.append(TensorMapping(ours, name, neutral.axes(row.ours), row.axes, sizes))
+            for ours, name in zip(neutral.expand(row.ours, config), theirs, strict=True):
+                placed.append(TensorMapping(ours, name, axes[row.ours], row.axes, sizes))
         return placed
 
     def heads(self) -> list[str]:
@@ -116,7 +129,7 @@ class Table:
         return next((row.why for row in self.ignored if fnmatch.fnmatchcase(name, row.pattern)), None)
 
     def match(
-        self, config: BertConfig, found: Mapping[str, Shape], where: str, heads: Collection[str] = ()
+        self, config: EncoderConfig, found: Mapping[str, Shape], where: str, heads: Collection[str] = ()
     ) -> tuple[list[TensorMapping], dict[str, str]]:
         """Pair a file's tensors with a model's.
 

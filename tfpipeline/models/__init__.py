@@ -1,4 +1,4 @@
-"""Models: the BERT encoder and what is stacked on it."""
+"""Models: encoders and what is stacked on them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from tfpipeline._lazy import attach
 from tfpipeline.runtime import use_tensorflow_backend
 
 if TYPE_CHECKING:  # what the table below loads on first use, for type checkers and editors
+    from tfpipeline.models.architectures import Encoder as Encoder
+    from tfpipeline.models.architectures.bert.config import BertConfig as BertConfig
+    from tfpipeline.models.architectures.bert.encoder import BertEncoder as BertEncoder
     from tfpipeline.models.config import ACTIVATIONS as ACTIVATIONS
-    from tfpipeline.models.config import BertConfig as BertConfig
-    from tfpipeline.models.encoder import BertEncoder as BertEncoder
+    from tfpipeline.models.config import EncoderConfig as EncoderConfig
     from tfpipeline.models.head import Head as Head
     from tfpipeline.models.heads import ClassificationHead as ClassificationHead
     from tfpipeline.models.heads import HeadGroup as HeadGroup
@@ -27,9 +29,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "ACTIVATIONS": "tfpipeline.models.config",
-        "BertConfig": "tfpipeline.models.config",
-        "BertEncoder": "tfpipeline.models.encoder",
+        "BertConfig": "tfpipeline.models.architectures.bert.config",
+        "BertEncoder": "tfpipeline.models.architectures.bert.encoder",
         "ClassificationHead": "tfpipeline.models.heads",
+        "Encoder": "tfpipeline.models.architectures",
+        "EncoderConfig": "tfpipeline.models.config",
         "Head": "tfpipeline.models.head",
         "HeadGroup": "tfpipeline.models.heads",
         "MultiLabelHead": "tfpipeline.models.heads",

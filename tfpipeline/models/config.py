@@ -1,38 +1,50 @@
-"""The architecture of a BERT encoder. Imports no framework."""
+"""What the package knows of an encoder's configuration, whatever its architecture. Imports no framework."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Optional, TypeVar
 
 from tfpipeline.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from tfpipeline.models.architectures import Encoder
 
 # Never the ambiguous "gelu": google-research/bert computes the tanh form under that name, transformers the
 # exact one.
 ACTIVATIONS = ("gelu_erf", "gelu_tanh", "relu", "silu", "tanh")
 
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
+_HERE = "tfpipeline.models.architectures."
+_Config = TypeVar("_Config", bound="EncoderConfig")
 
 
-@dataclasses.dataclass(frozen=True)
-class BertConfig:
-    """All that decides what a BERT encoder computes, besides its weights.
+class EncoderConfig:
+    """The base of every architecture's configuration, which is a frozen dataclass with at least these fields.
 
-    Nothing that changes a number has a default: a checkpoint format that lacks a field states its own
-    constant. Names are those of google-research/bert's ``BertConfig`` and of transformers.
+    Nothing that changes a number has a default: a checkpoint format that lacks a field states its own constant.
 
-    Raises:
-        UserError: a value can't be; names the field.
+    Attributes:
+        architecture: its name for :func:`tfpipeline.models.architectures.find`; by default that of the module.
+        norm_first: whether blocks normalise what they read instead of what they give (Xiong et al. 2020,
+            arXiv:2002.04745); then the last block's output is normalised, too.
+        causal: whether a position attends to itself and to those before it only.
+        vocab_size: V, rows of the word embeddings.
+        hidden_size: H.
+        num_hidden_layers: L.
+        num_attention_heads: N; ``head_size`` D = H / N.
+        intermediate_size: I, of the feed-forward part of a block.
+        max_position_embeddings: P, most tokens of a sequence.
+        type_vocab_size: Y, token types; 1 where they are not told apart.
+        hidden_act: one of :data:`ACTIVATIONS`.
+        layer_norm_eps: LayerNorm's epsilon.
+        hidden_dropout_prob, attention_probs_dropout_prob: shares dropped in training.
+        initializer_range: standard deviation of first weights.
     """
+
+    architecture: ClassVar[str]
+    norm_first: ClassVar[bool] = False
+    causal: ClassVar[bool] = False
 
     vocab_size: int
     hidden_size: int
@@ -43,57 +55,124 @@ class BertConfig:
     type_vocab_size: int
     hidden_act: str
     layer_norm_eps: float
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    initializer_range: float = 0.02
-    pooler: bool = True
+    hidden_dropout_prob: float
+    attention_probs_dropout_prob: float
+    initializer_range: float
 
-    def __post_init__(self) -> None:
-        for name in _SIZES:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        if self.hidden_size % self.num_attention_heads:
-            raise UserError(
-                f"hidden_size is {self.hidden_size}, which num_attention_heads ({self.num_attention_heads}) "
-                "does not divide; one of them is wrong"
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "architecture" not in vars(cls):  # a class derived from another one is another architecture
+            here = cls.__module__.startswith(_HERE)
+            cls.architecture = (
+                cls.__module__.removeprefix(_HERE).partition(".")[0] if here else cls.__module__
             )
-        if self.hidden_act not in ACTIVATIONS:
-            raise UserError(
-                f'hidden_act is "{self.hidden_act}"{did_you_mean(str(self.hidden_act), ACTIVATIONS)}'
-            )
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-                raise UserError(f"{name} is {value!r}; it must be at least 0 and below 1")
-        for name in ("layer_norm_eps", "initializer_range"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-                raise UserError(f"{name} is {value!r}; it must be above 0 and below 1")
-        if not isinstance(self.pooler, bool):
-            raise UserError(f"pooler is {self.pooler!r}; it must be true or false")
 
     @property
     def head_size(self) -> int:
         """D: the size of one attention head."""
         return self.hidden_size // self.num_attention_heads
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, for a JSON file."""
-        return dataclasses.asdict(self)
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the encoder's outputs: ``sequence_output``, and perhaps ``pooled_output``."""
+        raise NotImplementedError
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BertConfig:
-        """What :meth:`to_dict` gave.
+    def tensors(self) -> Mapping[str, str]:
+        """The neutral names of the encoder's tensors, ``{i}`` for the layer, with their axes: ``"H N D"``."""
+        raise NotImplementedError
+
+    def axis_sizes(self) -> dict[str, int]:
+        """How long each axis of :meth:`tensors` is, by its letter."""
+        raise NotImplementedError
+
+    def values_kept(self, examples: int, width: int) -> int:
+        """How many numbers a training step keeps for the way back.
+
+        Args:
+            examples: that are computed at once.
+            width: tokens of each.
+        """
+        raise NotImplementedError
+
+    def encoder(
+        self, *, uninitialized: bool = False, seed: int = 0, name: str = "encoder", **options: Any
+    ) -> Encoder:
+        """A new encoder: a Keras layer with random weights.
+
+        Args:
+            uninitialized: leave the weights unset, for ``assign`` right after.
+            seed: of the dropout masks of calls that bring no ``noise``.
+            name, options: Keras's.
+        """
+        raise NotImplementedError
+
+    def smallest(self: _Config) -> _Config:
+        """The smallest model of this kind with the same vocabulary and positions."""
+        raise NotImplementedError
+
+    def with_dropout(self: _Config, rate: float) -> _Config:
+        """The same with this dropout rate everywhere."""
+        return self.replace(hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+
+    def replace(self: _Config, **fields: Any) -> _Config:
+        """The same with other values of fields.
 
         Raises:
-            UserError: a field is missing or unknown.
+            UserError: they are impossible.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
+        return dataclasses.replace(self, **fields)  # type: ignore[type-var]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The architecture and all fields, for a JSON file."""
+        return {"architecture": self.architecture, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls: type[_Config], values: Mapping[str, Any]) -> _Config:
+        """The inverse of :meth:`to_dict`; ``architecture`` may be left out.
+
+        Raises:
+            UserError: a field is missing, unknown or impossible, or the architecture is another one.
+        """
+        fields: dict[str, dataclasses.Field[Any]] = {
+            field.name: field
+            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        }
+        values = dict(values)
+        architecture = values.pop("architecture", cls.architecture)
+        if architecture != cls.architecture:
+            raise UserError(f'the model configuration is for "{architecture}", not "{cls.architecture}"')
         for name in values:
-            if name not in known:
-                raise UserError(f'unknown field "{name}" in a model configuration{did_you_mean(name, known)}')
-        for field in dataclasses.fields(cls):
-            if field.default is dataclasses.MISSING and field.name not in values:
-                raise UserError(f'a model configuration has no "{field.name}"; add it')
+            if name not in fields:
+                raise UserError(
+                    f'unknown field "{name}" in a model configuration{did_you_mean(name, list(fields))}'
+                )
+        for name, field in fields.items():
+            if field.default is dataclasses.MISSING and name not in values:
+                raise UserError(f'a model configuration has no "{name}"; add it')
         return cls(**values)
+
+
+def require_sizes(config: EncoderConfig, *names: str) -> None:
+    """Raise a UserError unless these fields are whole numbers of at least 1."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f"{name} is {value!r}; it must be a whole number of at least 1")
+
+
+def require_shares(config: EncoderConfig, *names: str, zero: bool) -> None:
+    """Raise a UserError unless these fields are numbers below 1 and above 0, or at least 0 with ``zero``."""
+    for name in names:
+        value: Optional[Any] = getattr(config, name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not (0 <= value < 1 if zero else 0 < value < 1):  # type: ignore[operator]
+            least = "at least 0" if zero else "above 0"
+            raise UserError(f"{name} is {value!r}; it must be {least} and below 1")
+
+
+def require_activation(config: EncoderConfig) -> None:
+    """Raise a UserError unless ``hidden_act`` is one of :data:`ACTIVATIONS`."""
+    if config.hidden_act not in ACTIVATIONS:
+        raise UserError(
+            f'hidden_act is "{config.hidden_act}"{did_you_mean(str(config.hidden_act), ACTIVATIONS)}'
+        )

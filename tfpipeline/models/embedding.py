@@ -62,7 +62,7 @@ def embed(
         raise UserError(f"embed got {len(texts)} texts and {len(pairs)} in text_pair; each text needs one")
     if pooling not in get_args(Pooling):
         raise UserError(f"pooling is {pooling!r}{did_you_mean(str(pooling), get_args(Pooling))}")
-    if pooling == "pooler" and model.encoder.pooler is None:
+    if pooling == "pooler" and "pooled_output" not in model.encoder.outputs:
         raise UserError("pooling is pooler, but the checkpoint has no pooler; choose mean or cls")
     if not _is_count(batch_size, 1):
         raise UserError(f"batch_size is {batch_size!r}; it must be a whole number of at least 1")

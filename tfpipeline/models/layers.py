@@ -1,4 +1,4 @@
-"""The parts of a BERT block.
+"""The blocks that encoders are made of.
 
 B examples, T positions, H hidden size, N heads, D = H / N, I intermediate size. Weights are float32 under
 every mixed policy; LayerNorm and softmax compute in float32 at least, since their sums lose too much in 16 bits.
@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from tfpipeline.models import kernels
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models.config import EncoderConfig
 from tfpipeline.models.serialization import EncoderPart, config_of, serializable
 
 _ACTIVATIONS: dict[str, Callable[[Any, bool], Any]] = {
@@ -30,6 +30,29 @@ def kernel_initializer(stddev: Optional[float], seed: Optional[int] = None) -> A
     New for each weight: a Keras initializer draws the same numbers every time it is called.
     """
     return kernels.unset if stddev is None else keras.initializers.TruncatedNormal(stddev=stddev, seed=seed)
+
+
+_MASKED = -1e9  # added to the score of a masked position: exp() of it is 0 in every dtype, and it is finite,
+#                 so that a row of nothing but padding gives numbers, not NaN
+
+
+def attention_bias(mask: Any, dtype: str, *, causal: bool = False) -> Any:
+    """What is added to attention scores so that nothing attends to masked positions.
+
+    Args:
+        mask: [B, T], 1 for real tokens.
+        dtype: of the computation; the bias is float32 at least.
+        causal: whether a position attends to itself and to those before it only.
+    Returns:
+        [B, 1, 1, T], or [B, 1, T, T] (from, to) with ``causal``: 0, or a large negative number where masked.
+    """
+    wide = "float64" if dtype == "float64" else "float32"
+    bias = (1.0 - ops.cast(mask, wide))[:, None, None, :] * _MASKED
+    if not causal:
+        return bias
+    position = ops.arange(ops.shape(mask)[1])
+    later = ops.cast(position[None, :] > position[:, None], wide)
+    return ops.minimum(bias, later[None, None] * _MASKED)
 
 
 def at_least_float32(x: Any) -> Any:
@@ -185,7 +208,7 @@ class SelfAttention(EncoderPart):
 
     def __init__(
         self,
-        config: BertConfig,
+        config: EncoderConfig,
         site: int,
         stddev: Optional[float],
         source: Optional[NoiseSource] = None,
@@ -212,7 +235,7 @@ class SelfAttention(EncoderPart):
 
         Args:
             x: [B, T, H].
-            bias: [B, 1, 1, T], 0 for real tokens and a large negative number for padding; float32 at least.
+            bias: of :func:`attention_bias`, float32 at least.
             noise: drop attention weights.
             training: the same, with noise of its own if none is given.
         """
@@ -247,11 +270,15 @@ class SelfAttention(EncoderPart):
 
 @serializable
 class EncoderBlock(EncoderPart):
-    """A post-LayerNorm transformer block, as in BERT (Devlin et al. 2019, arXiv:1810.04805)."""
+    """A transformer block (Vaswani et al. 2017, arXiv:1706.03762, section 3.1).
+
+    It normalises after each residual sum, as BERT does, or, where the configuration says ``norm_first``, what attention
+    and the feed-forward part read (Xiong et al. 2020, arXiv:2002.04745, figure 1).
+    """
 
     def __init__(
         self,
-        config: BertConfig,
+        config: EncoderConfig,
         site: int,
         stddev: Optional[float],
         source: Optional[NoiseSource] = None,
@@ -280,10 +307,14 @@ class EncoderBlock(EncoderPart):
         self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None, training: Optional[bool] = None
     ) -> Any:
         noise = self._source.noise(training, noise)
-        attended = self.attention_dropout(self.attention(x, bias, noise=noise), noise=noise)
-        x = self.attention_norm(x + attended)
-        fed = self.outer(self.activation(self.inner(x), bool(training)))
-        return self.output_norm(x + self.output_dropout(fed, noise=noise))
+        first = self.config.norm_first
+        attended = self.attention(self.attention_norm(x) if first else x, bias, noise=noise)
+        x = x + self.attention_dropout(attended, noise=noise)
+        x = x if first else self.attention_norm(x)
+        inner = self.inner(self.output_norm(x) if first else x)
+        fed = self.outer(self.activation(inner, bool(training)))
+        x = x + self.output_dropout(fed, noise=noise)
+        return x if first else self.output_norm(x)
 
     @property
     def layers(self) -> list[keras.layers.Layer]:

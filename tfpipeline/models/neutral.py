@@ -1,7 +1,7 @@
 """The checkpoint-neutral names of a model's tensors, with their axes: the truth that every format maps to.
 
-V vocabulary, P positions, Y token types, H hidden size, N heads, D = H / N, I intermediate size, C labels, S = 2;
-``{i}`` is the layer, from 0. No framework is imported.
+Those of the encoder are its configuration's (``config.tensors()``); those of heads, which stand on any encoder, are here.
+V vocabulary, H hidden size, K as long as H, C labels, S = 2; ``{i}`` is the layer, from 0. No framework is imported.
 """
 
 from __future__ import annotations
@@ -10,33 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Optional
 
 from tfpipeline.errors import UserError
-from tfpipeline.models.config import BertConfig
-
-AXES = {
-    "embeddings/word": "V H",
-    "embeddings/position": "P H",
-    "embeddings/token_type": "Y H",
-    "embeddings/norm/scale": "H",
-    "embeddings/norm/bias": "H",
-    "layer_{i}/attention/query/kernel": "H N D",
-    "layer_{i}/attention/query/bias": "N D",
-    "layer_{i}/attention/key/kernel": "H N D",
-    "layer_{i}/attention/key/bias": "N D",
-    "layer_{i}/attention/value/kernel": "H N D",
-    "layer_{i}/attention/value/bias": "N D",
-    "layer_{i}/attention/output/kernel": "N D H",
-    "layer_{i}/attention/output/bias": "H",
-    "layer_{i}/attention/norm/scale": "H",
-    "layer_{i}/attention/norm/bias": "H",
-    "layer_{i}/feed_forward/inner/kernel": "H I",
-    "layer_{i}/feed_forward/inner/bias": "I",
-    "layer_{i}/feed_forward/outer/kernel": "I H",
-    "layer_{i}/feed_forward/outer/bias": "H",
-    "layer_{i}/feed_forward/norm/scale": "H",
-    "layer_{i}/feed_forward/norm/bias": "H",
-    "pooler/kernel": "H K",  # K: as many as H, but another axis, so that a transposition is seen
-    "pooler/bias": "K",
-}
+from tfpipeline.models.config import EncoderConfig
 
 # What may stand on the encoder, by the first part of the names. The masked-LM head's last kernel is the word
 # embeddings, transposed; `nsp` answers 0 for "is the next sentence"; `span` gives start and end of an answer.
@@ -62,44 +36,29 @@ def head_of(name: str) -> Optional[str]:
     return first if first in HEADS else None
 
 
-def axes(template: str) -> str:
-    """The axes of a name of an encoder or of a head."""
-    head = head_of(template)
-    return AXES[template] if head is None else HEADS[head][template]
+def templates(config: EncoderConfig, heads: Collection[str] = ()) -> dict[str, str]:
+    """The names of a model's tensors, ``{i}`` for the layer, with their axes."""
+    return {**config.tensors(), **{name: axes for head in heads for name, axes in HEADS[head].items()}}
 
 
-def sizes(config: BertConfig, labels: int = 0) -> dict[str, int]:
+def sizes(config: EncoderConfig, labels: int = 0) -> dict[str, int]:
     """How long each axis is; ``labels`` of a classifier."""
-    return {
-        "V": config.vocab_size,
-        "P": config.max_position_embeddings,
-        "Y": config.type_vocab_size,
-        "H": config.hidden_size,
-        "K": config.hidden_size,
-        "N": config.num_attention_heads,
-        "D": config.head_size,
-        "I": config.intermediate_size,
-        "C": labels,
-        "S": 2,
-    }
+    return {**config.axis_sizes(), "C": labels, "S": 2}
 
 
-def expand(template: str, config: BertConfig) -> list[str]:
-    """The names a template stands for: one, or one a layer; none for the pooler of a model without one."""
-    if template.startswith("pooler/") and not config.pooler:
-        return []
+def expand(template: str, config: EncoderConfig) -> list[str]:
+    """The names a template stands for: one, or one a layer."""
     if "{i}" not in template:
         return [template]
     return [template.replace("{i}", str(index)) for index in range(config.num_hidden_layers)]
 
 
-def shapes(config: BertConfig, heads: Collection[str] = (), labels: int = 0) -> dict[str, tuple[int, ...]]:
+def shapes(config: EncoderConfig, heads: Collection[str] = (), labels: int = 0) -> dict[str, tuple[int, ...]]:
     """Every neutral name of a model, with its shape."""
     length = sizes(config, labels)
-    templates = [*AXES, *(name for head in heads for name in HEADS[head])]
     return {
-        name: tuple(length[axis] for axis in axes(template).split())
-        for template in templates
+        name: tuple(length[axis] for axis in axes.split())
+        for template, axes in templates(config, heads).items()
         for name in expand(template, config)
     }
 

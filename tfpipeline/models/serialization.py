@@ -6,7 +6,8 @@ from typing import Any, Optional, TypeVar
 
 import keras
 
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models.architectures import config_of_layer
+from tfpipeline.models.config import EncoderConfig
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -21,14 +22,14 @@ def config_of(layer: Any, *names: str) -> dict[str, Any]:
     """Attributes of a layer as JSON has them, by the names that its constructor takes."""
     values = {name: getattr(layer, name) for name in names}
     return {
-        name: value.to_dict() if isinstance(value, BertConfig) else value for name, value in values.items()
+        name: value.to_dict() if isinstance(value, EncoderConfig) else value for name, value in values.items()
     }
 
 
 class EncoderPart(keras.layers.Layer):
     """A part of an encoder, made from the configuration, its dropout site and the stddev of its first weights."""
 
-    config: BertConfig
+    config: EncoderConfig
     site: int
     stddev: Optional[float]
 
@@ -39,7 +40,7 @@ class EncoderPart(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> EncoderPart:
         """The inverse of :meth:`get_config`."""
-        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
+        return cls(**{**config, "config": config_of_layer(config["config"])})
 
 
 def freeze(layer: keras.layers.Layer) -> None:

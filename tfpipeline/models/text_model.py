@@ -15,8 +15,8 @@ from tfpipeline.models import (
     describe,
     token_heads,  # noqa: F401 - whoever has this class can load a model with any head
 )
+from tfpipeline.models.architectures import Encoder
 from tfpipeline.models.embedding import embed
-from tfpipeline.models.encoder import BertEncoder
 from tfpipeline.models.head import as_head, build_head, head_config, noise_for, number_dropouts
 from tfpipeline.models.heads import Pooling
 from tfpipeline.models.inputs import INPUTS
@@ -44,7 +44,7 @@ class TextModel(keras.Model):
 
     def __init__(
         self,
-        encoder: BertEncoder,
+        encoder: Encoder,
         head: Optional[keras.layers.Layer] = None,
         windows: Optional[Windows] = None,
         tokenizer: Optional[WordPieceTokenizer] = None,
@@ -64,10 +64,14 @@ class TextModel(keras.Model):
         if self.head is not None:
             number_dropouts(self.head)
             if self.head.binds_embeddings:
-                self.head.bind_embeddings(encoder.embeddings.word)
+                self.head.bind_embeddings(encoder.word_embeddings)
             build_head(self.head, encoder.compute_output_shape({"input_ids": (None, None)}))
-        if encoder.pooler is not None and self.head is not None and not self.head.uses_pooler:
-            encoder.pooler.trainable = False  # it gets no gradient, so weight decay must not shrink it
+            if not self.head.uses_pooler:
+                for part in encoder.parts():
+                    if (
+                        part.output == "pooled_output"
+                    ):  # it gets no gradient, so weight decay must not shrink it
+                        part.layer.trainable = False
         self.built = True
         freeze(self)
 

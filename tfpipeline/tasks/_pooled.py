@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tfpipeline.checkpoints.checkpoint import Checkpoint
     from tfpipeline.data import Example
-    from tfpipeline.models import BertConfig
+    from tfpipeline.models import EncoderConfig
 
 _HEAD = "sequence_classifier"
 _SHOWN = 5  # labels in a warning
@@ -55,7 +55,7 @@ class PooledOptions(TaskOptions):
     @staticmethod
     def require_pooler(checkpoint: Checkpoint) -> None:
         """Raise the sentence for a checkpoint whose classifier reads a pooler that is not there."""
-        if not checkpoint.config.pooler:
+        if "pooled_output" not in checkpoint.config.outputs:
             raise UserError(
                 f"{checkpoint} has no pooler, which its classifier reads; copy the whole checkpoint"
             )
@@ -70,7 +70,7 @@ class PooledTask(Task):
 
     outputs: int
 
-    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+    def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import ClassificationHead
 
         options = self.options

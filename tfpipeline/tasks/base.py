@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfpipeline.data import Example
-    from tfpipeline.models import BertConfig
+    from tfpipeline.models import EncoderConfig
     from tfpipeline.models.model_call import ModelCall
 
 Arrays = Mapping[str, np.ndarray]
@@ -210,7 +210,7 @@ class Task(abc.ABC):
     # The model.
 
     @abc.abstractmethod
-    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+    def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         """The layer on top of the encoder; its outputs are a dict of tensors, each [B, ...].
 
         ``seed`` decides its first weights.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tfpipeline.checkpoints.checkpoint import Checkpoint
     from tfpipeline.data import Example
     from tfpipeline.data.options import DataOptions
-    from tfpipeline.models import BertConfig
+    from tfpipeline.models import EncoderConfig
 
 _MISTAKES = (
     100  # the worst: a model that has learnt nothing is wrong everywhere, about hundreds of labels each time
@@ -137,7 +137,7 @@ class MultiLabel(PooledTask):
                 given[row, self._index[label]] = 1
         return {"labels": given}
 
-    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+    def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import MultiLabelHead
 
         options = self.options

@@ -9,7 +9,7 @@ from tfpipeline import checkpoints, config, tasks
 from tfpipeline.data import Example, Rows, TokenCache
 from tfpipeline.data.cache import See
 from tfpipeline.errors import UserError
-from tfpipeline.models import BertConfig, TextModel
+from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions
 from tfpipeline.training.model_settings import check_positions, tokenizer_options
@@ -73,7 +73,7 @@ class FineTunedCheckpoint(TrainedModel):
         return self._task
 
     @functools.cached_property
-    def bert_config(self) -> BertConfig:
+    def model_config(self) -> EncoderConfig:
         """The encoder's architecture."""
         return self._checkpoint.config
 

@@ -13,23 +13,23 @@ import keras
 
 from tfpipeline.errors import UserError
 from tfpipeline.models import TextModel
+from tfpipeline.models.architectures import Part
 from tfpipeline.training.options import TrainingOptions
 
 Variables = list[keras.Variable]
 
 
 def layer_groups(model: TextModel) -> list[Variables]:
-    """The trainable variables by how high they are: L + 2 groups for an encoder of L layers.
+    """The trainable variables by how high they are: L + 2 groups for an encoder of L blocks.
 
-    First the head with the pooler, if the head uses it, then the encoder's layers from the last to the first, then
-    the embeddings.
+    First the head with the encoder's top (such as a pooler that the head uses), then the blocks from the last to the
+    first, then the embeddings.
     """
-    encoder = model.encoder
-    pooler = [] if encoder.pooler is None else encoder.pooler.trainable_variables
+    top, blocks, embeddings = (_parts(model, role) for role in ("top", "block", "embeddings"))
     return [
-        [*pooler, *model.head.trainable_variables],
-        *(block.trainable_variables for block in reversed(encoder.blocks)),
-        encoder.embeddings.trainable_variables,
+        [*_trainable(top), *model.head.trainable_variables],
+        *(_trainable([block]) for block in reversed(blocks)),
+        _trainable(embeddings),
     ]
 
 
@@ -102,17 +102,15 @@ def _named(model: TextModel, word: str) -> Variables:
     if word == "all":
         found = encoder.weights
     elif word == "embeddings":
-        found = encoder.embeddings.weights
+        found = _weights(_parts(model, "embeddings"))
     elif word.startswith("first:"):
         layers = int(word.removeprefix("first:"))
-        if layers > len(encoder.blocks):
+        blocks = _parts(model, "block")
+        if layers > len(blocks):
             raise UserError(
-                f"training.freeze: {word} asks for more layers than the encoder has, which is {len(encoder.blocks)}"
+                f"training.freeze: {word} asks for more layers than the encoder has, which is {len(blocks)}"
             )
-        found = [
-            *encoder.embeddings.weights,
-            *(w for block in encoder.blocks[:layers] for w in block.weights),
-        ]
+        found = _weights([*_parts(model, "embeddings"), *blocks[:layers]])
     else:
         pattern = re.compile(word.removeprefix("re:"))
         known = [*encoder.weights, *model.head.weights]
@@ -120,6 +118,18 @@ def _named(model: TextModel, word: str) -> Variables:
         if not found:
             raise UserError(
                 f"training.freeze: {word} finds no variable; they are called, for example, "
-                f"{known[0].path}, {encoder.blocks[0].weights[0].path} and {known[-1].path}"
+                f"{known[0].path}, {_weights(_parts(model, 'block'))[0].path} and {known[-1].path}"
             )
     return found
+
+
+def _parts(model: TextModel, role: str) -> list[Part]:
+    return [part for part in model.encoder.parts() if part.role == role]
+
+
+def _weights(parts: Iterable[Part]) -> Variables:
+    return [weight for part in parts for weight in part.layer.weights]
+
+
+def _trainable(parts: Iterable[Part]) -> Variables:
+    return [variable for part in parts for variable in part.layer.trainable_variables]

@@ -439,7 +439,7 @@ class Trainer:
         )
 
     def _pretrained_encoder(self) -> Any:
-        return checkpoints.load(self.run.config.checkpoint).encoder(self.run.bert_config)
+        return checkpoints.load(self.run.config.checkpoint).encoder(self.run.model_config)
 
 
 def _is_multiple(step: int, every: int | None) -> bool:

@@ -6,13 +6,13 @@ import dataclasses
 
 from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
-from tfpipeline.models import BertConfig
+from tfpipeline.models import EncoderConfig
 from tfpipeline.models.windows import Windows
 from tfpipeline.text import TokenizerOptions
 from tfpipeline.training.run_config import RunConfig
 
 
-def encoder_config(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> BertConfig:
+def encoder_config(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> EncoderConfig:
     """The architecture that is trained: the checkpoint's, with the run file's dropout rate if it has one.
 
     Raises:
@@ -21,12 +21,12 @@ def encoder_config(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) ->
     config = checkpoint.config
     rate = run_config.training.dropout
     if rate is not None:
-        config = dataclasses.replace(config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+        config = config.with_dropout(rate)
     check_positions(run_config, config)
     return config
 
 
-def check_positions(run_config: RunConfig, config: BertConfig) -> None:
+def check_positions(run_config: RunConfig, config: EncoderConfig) -> None:
     """Refuse texts, or windows of them, that are longer than the model.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from tfpipeline import checkpoints
 from tfpipeline.console import plural
 from tfpipeline.data import epoch_batches
-from tfpipeline.models import BertConfig, BertEncoder, TextModel
+from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.windows import Windows
 from tfpipeline.text import WordPieceTokenizer, unknown_note
 from tfpipeline.training import freezing
@@ -140,7 +140,7 @@ def plan(
     steps_per_epoch = -(-len(splits["train"]) // batch_size)
     total_steps = options.steps or steps_per_epoch * options.epochs
     with policy(options.precision):
-        model = TextModel(BertEncoder(config, uninitialized=True), task.head(config, seed=options.seed))
+        model = TextModel(config.encoder(uninitialized=True), task.head(config, seed=options.seed))
         phases = freezing.phases(model, options)
         trained = freezing.union(phases)
         optimizer = build_optimizer(options, model, total_steps, trained)
@@ -172,22 +172,10 @@ def plan(
     )
 
 
-def activation_bytes(config: BertConfig, examples: int, width: int, precision: str) -> int:
-    """About what a training step keeps for the way back, in bytes.
-
-    Counted from the layers' code: tensors of [B, T, H], of [B, T, I] and of [B, N, T, T] in each block. Of MiniLM it is
-    within 5 % of what a step adds to the process, at 40, 128 and 512 tokens.
-    """
+def activation_bytes(config: EncoderConfig, examples: int, width: int, precision: str) -> int:
+    """About what a training step keeps for the way back, in bytes; see :meth:`EncoderConfig.values_kept`."""
     size = {"float64": 8}.get(precision, 2 if precision in _SIXTEEN_BITS else 4)
-    hidden, inner = config.hidden_size, config.intermediate_size
-    tokens = examples * width
-    block = tokens * (HIDDEN_KEPT * hidden + INNER_KEPT * inner) + (
-        SCORES_KEPT * examples * config.num_attention_heads * width * width
-    )
-    return size * (config.num_hidden_layers * block + 4 * tokens * hidden)
-
-
-HIDDEN_KEPT, INNER_KEPT, SCORES_KEPT = 13, 3, 2
+    return size * config.values_kept(examples, width)
 
 
 def _lengths(

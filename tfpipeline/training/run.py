@@ -1,7 +1,7 @@
 """The run directory: everything that later commands need, and nothing outside it.
 
 config.yaml              the run file as resolved
-bert_config.json         the architecture
+model_config.json        the encoder's architecture
 vocab.txt, tokenizer_config.json
 labels.txt, task.json, heads/  what the task learnt; each task has its own
 data/                    train.jsonl, validation.jsonl, test.jsonl: the rows of each split
@@ -31,7 +31,8 @@ from tfpipeline.data import Example, Rows, TokenCache, read_examples, write_exam
 from tfpipeline.data.cache import See
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_directory
-from tfpipeline.models import BertConfig, TextModel
+from tfpipeline.models import EncoderConfig, TextModel
+from tfpipeline.models.architectures import read_config
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions, load_vocabulary
 from tfpipeline.training import sources
@@ -43,6 +44,7 @@ from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.store import CheckpointStore
 from tfpipeline.training.trained_model import TrainedModel
 
+MODEL_FILE = "model_config.json"
 _PACKAGES = ("tfpipeline", "keras", "numpy", "scikit-learn")
 
 
@@ -74,6 +76,11 @@ class Run(TrainedModel):
                 f"{path} is not a run directory (it has no {CONFIG_FILE}), nor a checkpoint; "
                 "make one with: tfpipeline train RUN_FILE"
             )
+        if not (self.path / MODEL_FILE).exists() and (self.path / "bert_config.json").exists():
+            raise UserError(
+                f"{path} was made by tfpipeline 0.1.0, whose runs this version cannot read (it has bert_config.json "
+                f"in place of {MODEL_FILE}); train it again in another folder, or use version 0.1.0"
+            )
         self.name = self.path.name
         self.reports = self.path
         self.store = CheckpointStore(self.path / "checkpoints")
@@ -89,9 +96,10 @@ class Run(TrainedModel):
         return self.config.task.load(self.path)
 
     @functools.cached_property
-    def bert_config(self) -> BertConfig:
-        """The encoder's architecture, dropout rates as the run file has them."""
-        return BertConfig.from_dict(_read_json(self.path / "bert_config.json"))
+    def model_config(self) -> EncoderConfig:
+        """The encoder's configuration, dropout rates as the run file has them."""
+        path = self.path / MODEL_FILE
+        return read_config(_read_json(path), path)
 
     @functools.cached_property
     def vocabulary(self) -> tuple[str, ...]:
@@ -174,9 +182,9 @@ def lay_out(
     path: Path,
 ) -> Run:
     """Write a run's files, all but its weights, into a directory that is there; as :func:`create_run`."""
-    bert_config = encoder_config(run_config, checkpoint)
+    model_config = encoder_config(run_config, checkpoint)
     tokenizer = tokenizer_options(run_config, checkpoint)
-    (path / "bert_config.json").write_text(json.dumps(bert_config.to_dict(), indent=1), "utf-8")
+    (path / MODEL_FILE).write_text(json.dumps(model_config.to_dict(), indent=1), "utf-8")
     (path / "tokenizer_config.json").write_text(
         json.dumps(tokenizer.to_dict(checkpoint.vocabulary), indent=1), "utf-8"
     )

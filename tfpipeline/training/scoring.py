@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 
 from tfpipeline.errors import UserError, did_you_mean
-from tfpipeline.models import BertEncoder, TextModel
+from tfpipeline.models import TextModel
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.model_settings import windows
 from tfpipeline.training.precision import policy
@@ -73,12 +72,10 @@ def score_names(run: Run) -> list[str]:
 
 def smallest_model(run: Run) -> TextModel:
     """An untrained model of a run's kind, the smallest that has its vocabulary and positions."""
-    small = dataclasses.replace(
-        run.bert_config, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4
-    )
+    small = run.model_config.smallest()
     with policy("float32"):
         head = run.task.head(small, seed=run.config.training.seed)
-        return TextModel(BertEncoder(small), head, windows(run.config))
+        return TextModel(small.encoder(), head, windows(run.config))
 
 
 def require_metric(metric: str, scores: Iterable[str]) -> None:

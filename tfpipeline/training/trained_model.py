@@ -15,7 +15,7 @@ import numpy as np
 from tfpipeline import tasks
 from tfpipeline.data import Example, Rows, TokenCache
 from tfpipeline.data.cache import See
-from tfpipeline.models import BertConfig, BertEncoder, TextModel
+from tfpipeline.models import Encoder, EncoderConfig, TextModel
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, unknown_note
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.description import as_html
@@ -60,7 +60,7 @@ class TrainedModel(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def bert_config(self) -> BertConfig:
+    def model_config(self) -> EncoderConfig:
         """The encoder's architecture."""
 
     @property
@@ -193,10 +193,10 @@ class TrainedModel(abc.ABC):
 
     # From the inputs to predictions.
 
-    def build_model(self, encoder: BertEncoder | None = None) -> TextModel:
+    def build_model(self, encoder: Encoder | None = None) -> TextModel:
         """A model of this shape; its weights are those of ``encoder``, and new ones for the head."""
-        encoder = encoder or BertEncoder(self.bert_config)
-        head = self.task.head(self.bert_config, seed=self.config.training.seed)
+        encoder = encoder or self.model_config.encoder()
+        head = self.task.head(self.model_config, seed=self.config.training.seed)
         return TextModel(encoder, head, windows(self.config))
 
     def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
@@ -209,7 +209,7 @@ class TrainedModel(abc.ABC):
             UserError: there are no such weights.
         """
         with policy(precision or self.config.training.precision):
-            model = self.build_model(BertEncoder(self.bert_config, uninitialized=True))
+            model = self.build_model(self.model_config.encoder(uninitialized=True))
         self.set_weights(weights, model)
         return model
 

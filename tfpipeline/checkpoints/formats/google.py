@@ -38,7 +38,7 @@ from tfpipeline.checkpoints.table import Ignored, Table, Tensor, TensorMapping, 
 from tfpipeline.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models.architectures.bert.config import BertConfig
 
 CONFIG = "bert_config.json"
 PREFIX = "bert_model.ckpt"
@@ -248,7 +248,7 @@ def _config(values: dict[str, Any], path: Path, pooler: bool, notes: list[str]) 
         notes.append(f"layer_norm_eps is {LAYER_NORM_EPS:g}: google-research/bert's constant")
     if not pooler:
         notes.append("the checkpoint has no pooler")
-    return config_from({**fields, "pooler": pooler}, path)
+    return config_from(BertConfig, {**fields, "pooler": pooler}, path)
 
 
 def _heads(values: dict[str, Any], path: Path) -> list[str]:

@@ -34,7 +34,7 @@ from tfpipeline.checkpoints.tokenizer_files import read_tokenizer, write_tokeniz
 from tfpipeline.checkpoints.weights import Weights, open_safetensors, open_shards, open_state_dict
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models.architectures.bert.config import BertConfig
 from tfpipeline.models.neutral import CLASSIFIERS, head_of
 
 CONFIG = "config.json"
@@ -405,4 +405,4 @@ def encoder_config(values: Mapping[str, Any], path: Path, pooler: bool, notes: l
         notes.append(f'hidden_act "{word}" is {fields["hidden_act"]}: what transformers computes')
     if not pooler:
         notes.append("the checkpoint has no pooler")
-    return config_from({**fields, "pooler": pooler}, path)
+    return config_from(BertConfig, {**fields, "pooler": pooler}, path)

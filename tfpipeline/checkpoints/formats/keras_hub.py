@@ -27,7 +27,7 @@ from tfpipeline.checkpoints.files import is_keras_object, read_json, require_fie
 from tfpipeline.checkpoints.table import Ignored, Table, Tensor, labels_of, lazy
 from tfpipeline.checkpoints.weights import Weights, open_h5, open_h5_shards
 from tfpipeline.errors import UserError
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models.architectures.bert.config import BertConfig
 from tfpipeline.text import TokenizerOptions, infer_lowercase
 from tfpipeline.text.vocabulary import read_vocabulary
 
@@ -211,6 +211,7 @@ def _config(values: Mapping[str, Any], path: Path, notes: list[str]) -> BertConf
     dropout = fields.get("dropout", 0.1)
     notes.append("hidden_act is gelu_tanh and layer_norm_eps 1e-12: what KerasHub's BertBackbone computes")
     return config_from(
+        BertConfig,
         {
             **{ours: fields[theirs] for theirs, ours in _FIELDS.items()},
             "hidden_act": "gelu_tanh",

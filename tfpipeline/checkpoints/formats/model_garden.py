@@ -34,7 +34,7 @@ from tfpipeline.checkpoints.files import VOCABULARY, read_json, require_fields
 from tfpipeline.checkpoints.table import Ignored, Shape, Table, Tensor, labels_of, lazy
 from tfpipeline.checkpoints.tokenizer_files import read_tokenizer
 from tfpipeline.errors import UserError
-from tfpipeline.models.config import BertConfig
+from tfpipeline.models.architectures.bert.config import BertConfig
 
 CONFIG = "bert_config.json"
 PARAMS = "params.yaml"
@@ -435,7 +435,9 @@ def _config(settings: _Settings, pooler: bool, notes: list[str]) -> BertConfig:
     notes.append(f"layer_norm_eps is {LAYER_NORM_EPS:g}: TF Model Garden's constant")
     if not pooler:
         notes.append("the checkpoint has no pooler")
-    return config_from({**fields, "layer_norm_eps": LAYER_NORM_EPS, "pooler": pooler}, settings.path)
+    return config_from(
+        BertConfig, {**fields, "layer_norm_eps": LAYER_NORM_EPS, "pooler": pooler}, settings.path
+    )
 
 
 def _mlm_activation_fits(settings: _Settings, notes: list[str]) -> bool:

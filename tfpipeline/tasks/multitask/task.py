@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfpipeline.data import Example
-    from tfpipeline.models import BertConfig
+    from tfpipeline.models import EncoderConfig
     from tfpipeline.tasks.multitask.options import MultitaskOptions
 
 
@@ -105,7 +105,7 @@ class Multitask(Task):
             )
         return changed, weights
 
-    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+    def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import HeadGroup
 
         return HeadGroup(

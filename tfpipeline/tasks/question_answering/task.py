@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfpipeline.data import Example
-    from tfpipeline.models import BertConfig
+    from tfpipeline.models import EncoderConfig
     from tfpipeline.tasks.question_answering.options import QuestionAnsweringOptions
 
 HEAD = "span"  # of checkpoints
@@ -106,7 +106,7 @@ class QuestionAnswering(Task):
         gaps = zip([start, *offsets[:, 1]], [*offsets[:, 0], end])
         return not any(character.isalnum() for left, right in gaps for character in context[left:right])
 
-    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+    def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import SpanHead
 
         threshold = self.options.no_answer_threshold

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfpipeline.data import Example
-    from tfpipeline.models import BertConfig
+    from tfpipeline.models import EncoderConfig
     from tfpipeline.tasks.tagging.options import TaggingOptions
 
 HEAD = "token_classifier"  # of checkpoints
@@ -125,7 +125,7 @@ class Tagging(Task):
             tags[token] = 1 + self.scheme.number(kind, before, behind)
         return tags
 
-    def head(self, config: BertConfig, seed: int) -> keras.layers.Layer:
+    def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import TaggingHead
 
         return TaggingHead(len(self.tags), crf=self.options.crf, dropout=self.options.dropout, seed=seed)

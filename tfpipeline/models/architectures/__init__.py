@@ -1,0 +1,155 @@
+"""Encoders, one module (or package) an architecture; its name is the architecture's.
+
+A module has one name, ``CONFIG``: the class of the architecture's configuration, derived from
+:class:`tfpipeline.models.config.EncoderConfig`. The configuration knows the neutral names of the tensors with their
+axes, what a training step keeps in memory, and how to make the :class:`Encoder`.
+
+``find("bert")`` imports ``tfpipeline/models/architectures/bert``; a name with a dot, ``find("our_company.encoder")``,
+is a module of somebody else's. This module imports no framework.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Optional, Protocol
+
+from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.models.config import EncoderConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFAULT = "bert"  # of a Keras file made before there were others
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of an encoder: what freezing, gradual unfreezing and layer-wise learning rates go by.
+
+    Attributes:
+        layer: a Keras layer with weights.
+        role: ``embeddings`` below the blocks, ``block``, or ``top`` for what is above them and trained with the head.
+        output: the only one of the encoder's outputs that needs the part; None for a part that all need.
+    """
+
+    layer: Any
+    role: Literal["embeddings", "block", "top"]
+    output: Optional[str] = None
+
+
+class Encoder(Protocol):
+    """A Keras layer from token ids to hidden states.
+
+    Attributes:
+        config: the configuration it was made from.
+        name, weights, trainable_variables, dtype_policy: Keras's.
+    """
+
+    config: Any
+    name: str
+    weights: Any
+    trainable_variables: Any
+    dtype_policy: Any
+
+    def __call__(
+        self, inputs: Mapping[str, Any], *, training: Any = None, noise: Any = None
+    ) -> dict[str, Any]:
+        """Encode.
+
+        Args:
+            inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; the latter two may be absent.
+            training: whether dropout is on.
+            noise: a :class:`tfpipeline.models.kernels.Noise`, on which each dropout mask then depends alone.
+        Returns:
+            The tensors that :attr:`outputs` names: ``sequence_output`` [B, T, H], perhaps ``pooled_output`` [B, H].
+        """
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of a call's outputs."""
+
+    @property
+    def word_embeddings(self) -> Any:
+        """The variable [V, H] of the word embeddings: a head may share it."""
+
+    def hidden_states(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """The embeddings and each block's output, L + 1 tensors [B, T, H], without dropout."""
+
+    def parts(self) -> Sequence[Part]:
+        """Its parts from the bottom to the top; each weight belongs to exactly one."""
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All weights by their neutral names; the inverse of :meth:`assign`."""
+
+    def assign(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Set all weights; raises a UserError where names or shapes differ, and then sets none."""
+
+    def compute_output_shape(self, inputs_shape: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of a call's outputs."""
+
+
+def names() -> list[str]:
+    """The names of all architectures here, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def find(name: str) -> type[EncoderConfig]:
+    """The configuration class of an architecture.
+
+    Args:
+        name: of a module here, or, with a dot in it, of any module that holds a ``CONFIG``.
+    Raises:
+        UserError: there is no such architecture.
+    """
+    if "." not in name and name not in names():
+        raise UserError(f'unknown architecture "{name}"{did_you_mean(name, names())}')
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(f'unknown architecture "{name}": not the name of a module')
+    path = name if "." in name else f"{__name__}.{name}"
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        # A module that theirs needs is for its author to see.
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise
+        raise UserError(
+            f'unknown architecture "{name}": there is no module {error.name}; install it, or put its folder into '
+            "PYTHONPATH"
+        ) from error
+    config = getattr(module, "CONFIG", None)
+    if not (isinstance(config, type) and issubclass(config, EncoderConfig)):
+        raise UserError(
+            f"the module {name} holds no architecture; its CONFIG must be a class derived from EncoderConfig"
+        )
+    if config.architecture != name:
+        raise UserError(
+            f'the architecture of the module {name} calls itself "{config.architecture}"; '
+            f'set architecture = "{name}" in its class {config.__name__}'
+        )
+    return config
+
+
+def read_config(values: Any, source: object = None) -> EncoderConfig:
+    """The configuration that ``to_dict`` gave.
+
+    Args:
+        values: read from JSON.
+        source: the file, for the error.
+    Raises:
+        UserError: the architecture is unknown, or its fields are wrong.
+    """
+    where = "" if source is None else f"{source}: "
+    if not isinstance(values, Mapping) or not isinstance(values.get("architecture"), str):
+        raise UserError(f'{where}a model configuration has no "architecture"; add it')
+    try:
+        return find(values["architecture"]).from_dict(values)
+    except UserError as error:
+        raise UserError(f"{where}{error}") from error
+
+
+def config_of_layer(values: Mapping[str, Any]) -> EncoderConfig:
+    """The configuration in what Keras saved of a layer; files of before there was a choice name no architecture."""
+    return read_config({"architecture": DEFAULT, **values})

@@ -1,0 +1,318 @@
+"""BERT's encoder as a Keras layer (Devlin et al. 2019, arXiv:1810.04805)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfpipeline.models import kernels, neutral
+from tfpipeline.models.architectures import Part, config_of_layer
+from tfpipeline.models.architectures.bert.config import BertConfig
+from tfpipeline.models.kernels import Noise
+from tfpipeline.models.layers import (
+    Dense,
+    Dropout,
+    EncoderBlock,
+    LayerNorm,
+    NoiseSource,
+    attention_bias,
+    kernel_initializer,
+)
+from tfpipeline.models.serialization import EncoderPart, config_of, freeze, serializable
+
+_SITES_PER_BLOCK = 3
+
+
+@serializable
+class Embeddings(EncoderPart):
+    """Word, position and token-type embeddings, summed, normalised, dropped."""
+
+    def __init__(
+        self,
+        config: BertConfig,
+        site: int,
+        stddev: Optional[float],
+        source: Optional[NoiseSource] = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.config, self.site, self.stddev = config, site, stddev
+        policy, rate = self.dtype_policy, config.hidden_dropout_prob
+        self.norm = LayerNorm(config.layer_norm_eps, name="norm", dtype=policy)
+        self.dropout = Dropout(rate, site, source or NoiseSource(), name="dropout", dtype=policy)
+
+    def build(self, ids_shape: Any = (None, None)) -> None:
+        config = self.config
+        for name, rows in (
+            ("word", config.vocab_size),
+            ("position", config.max_position_embeddings),
+            ("token_type", config.type_vocab_size),
+        ):
+            # Autocast would make a 16-bit copy of the whole table for the few rows that are used, and sum the
+            # gradients of a row in 16 bits.
+            weight = self.add_weight(
+                name=name,
+                shape=(rows, config.hidden_size),
+                initializer=kernel_initializer(self.stddev),
+                autocast=False,
+            )
+            setattr(self, name, weight)
+        self.norm.build((None, None, config.hidden_size))
+        self.built = True
+
+    def call(
+        self,
+        input_ids: Any,
+        token_type_ids: Any,
+        noise: Optional[Noise] = None,
+        training: Optional[bool] = None,
+    ) -> Any:
+        x = kernels.gather(self.word, input_ids)
+        x = x + self.position[None, : ops.shape(input_ids)[1]]
+        x = x + kernels.gather(self.token_type, token_type_ids)
+        return self.dropout(self.norm(x), noise=noise)
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """Its parts that are layers with weights."""
+        return [self.norm]
+
+    def compute_output_shape(self, ids_shape: Any) -> Any:
+        """[B, T, H] for ids of [B, T]."""
+        return (*ids_shape, self.config.hidden_size)
+
+
+@serializable
+class BertEncoder(keras.layers.Layer):
+    """BERT's encoder, with a pooler when the configuration has one; an :class:`tfpipeline.models.Encoder`.
+
+    A Keras layer like any other: called in a functional model or a loop with ``training=True`` it drops as its
+    configuration says, with masks that depend on ``seed`` and the number of the call. Its parts have the names of
+    :attr:`layers`: ``encoder.embeddings``, ``encoder.layer_0`` and so on, ``encoder.pooler``.
+
+    Variables are packed for speed (query, key and value in one kernel); :meth:`tensors` and :meth:`assign`
+    speak the neutral names that checkpoint formats map to, see docs/architecture.md.
+
+    Args:
+        config: the architecture.
+        uninitialized: leave the weights unset instead of drawing them at random: for :meth:`assign` right after, as
+            drawing takes longer than reading a checkpoint.
+        seed: of the dropout masks of calls that bring no ``noise``.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        *,
+        uninitialized: bool = False,
+        seed: int = 0,
+        name: str = "encoder",
+        **options: Any,
+    ) -> None:
+        super().__init__(name=name, **options)
+        self.config = config
+        self._source = source = NoiseSource(seed)
+        policy = self.dtype_policy
+        stddev = None if uninitialized else config.initializer_range
+        self.embeddings = Embeddings(config, 0, stddev, source, name="embeddings", dtype=policy)
+        self.blocks = [
+            EncoderBlock(
+                config, 1 + _SITES_PER_BLOCK * index, stddev, source, name=f"layer_{index}", dtype=policy
+            )
+            for index in range(config.num_hidden_layers)
+        ]
+        for block in self.blocks:
+            setattr(self, block.name, block)  # to be reached as `encoder.layer_3`
+        self.final_norm = None
+        if config.norm_first:
+            self.final_norm = LayerNorm(config.layer_norm_eps, name="final_norm", dtype=policy)
+        self.pooler = None
+        if config.pooler:
+            self.pooler = Dense(config.hidden_size, stddev, name="pooler", dtype=policy)
+        # At once, not at the first call: everything the variables' shapes need is in the configuration.
+        self.build({"input_ids": (None, None)})
+        freeze(self)
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """Its parts, in the order of the computation; ``summary(expand_nested=True)`` shows them."""
+        return [part.layer for part in self.parts()]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of a call's outputs."""
+        return self.config.outputs
+
+    @property
+    def word_embeddings(self) -> Any:
+        """The variable [V, H] of the word embeddings."""
+        return self.embeddings.word
+
+    def parts(self) -> list[Part]:
+        """Its parts from the bottom to the top."""
+        found = [Part(self.embeddings, "embeddings"), *(Part(block, "block") for block in self.blocks)]
+        if self.final_norm is not None:
+            found.append(Part(self.final_norm, "top"))
+        if self.pooler is not None:
+            found.append(Part(self.pooler, "top", output="pooled_output"))
+        return found
+
+    def get_layer(self, name: Optional[str] = None, index: Optional[int] = None) -> keras.layers.Layer:
+        """The part of that name, or at that index, as :meth:`keras.Model.get_layer` gives those of a model.
+
+        Raises:
+            ValueError: there is none, or neither or both were given.
+        """
+        if (name is None) == (index is None):
+            raise ValueError("give either a name or an index")
+        if index is not None and -len(self.layers) <= index < len(self.layers):
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        known = ", ".join(layer.name for layer in self.layers)
+        wanted = repr(name) if index is None else f"at {index}"
+        raise ValueError(f"the encoder has no layer {wanted}; its layers are {known}")
+
+    def build(self, inputs_shape: Any = None) -> None:
+        shape = (None, None, self.config.hidden_size)
+        self.embeddings.build((None, None))
+        for block in self.blocks:
+            block.build(shape)
+        if self.final_norm is not None:
+            self.final_norm.build(shape)
+        if self.pooler is not None:
+            self.pooler.build(shape[1:])
+        self.built = True
+
+    def call(
+        self, inputs: Mapping[str, Any], training: Optional[bool] = None, noise: Optional[Noise] = None
+    ) -> dict[str, Any]:
+        """Encode.
+
+        Args:
+            inputs: ``input_ids``, int32 [B, T]; ``attention_mask``, int32 [B, T], 1 for real tokens (default:
+                all); ``token_type_ids``, int32 [B, T] (default: all 0; a model with a single type
+                takes them all for 0).
+            training: whether dropout is on.
+            noise: what its masks depend on, given in a training step; without one they depend on the layer's seed
+                and on how many calls there were.
+        Returns:
+            ``sequence_output`` [B, T, H], and ``pooled_output`` [B, H] with a pooler.
+        Raises:
+            ValueError: T, where known, is more than the positions the model has.
+        """
+        *_, last = self._states(inputs, self._source.noise(training, noise))
+        outputs = {"sequence_output": last}
+        if self.pooler is not None:
+            outputs["pooled_output"] = ops.tanh(self.pooler(last[:, 0]))
+        return outputs
+
+    def compute_output_shape(self, inputs_shape: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of :meth:`call`'s outputs."""
+        batch, length = inputs_shape["input_ids"]
+        shapes: dict[str, Any] = {"sequence_output": (batch, length, self.config.hidden_size)}
+        if self.pooler is not None:
+            shapes["pooled_output"] = (batch, self.config.hidden_size)
+        return shapes
+
+    def hidden_states(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """The embeddings and each layer's output, L + 1 tensors [B, T, H]; inputs as for a call."""
+        return list(
+            self._states({name: ops.convert_to_tensor(value) for name, value in inputs.items()}, None)
+        )
+
+    def _states(self, inputs: Mapping[str, Any], noise: Optional[Noise]) -> Iterator[Any]:
+        input_ids = inputs["input_ids"]
+        length, most = input_ids.shape[1], self.config.max_position_embeddings
+        if length is None:  # known when the graph runs
+            input_ids = kernels.check_length(input_ids, most)
+        elif length > most:
+            raise ValueError(f"input_ids has {length} positions, the model {most}; truncate the texts")
+        types = inputs.get("token_type_ids")
+        mask = inputs.get("attention_mask")
+        # As RoBERTa does: with one type both texts of a pair have it. Windows and heads still tell them apart by the
+        # ids.
+        types = ops.zeros_like(input_ids) if types is None or self.config.type_vocab_size == 1 else types
+        mask = ops.ones_like(input_ids) if mask is None else mask
+        bias = attention_bias(mask, self.compute_dtype, causal=self.config.causal)
+        x = self.embeddings(input_ids, types, noise=noise)
+        yield x
+        for index, block in enumerate(self.blocks, 1):
+            x = block(x, bias, noise=noise)
+            if self.final_norm is not None and index == len(self.blocks):
+                x = self.final_norm(x)
+            yield x
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All weights by their neutral names; the inverse of :meth:`assign`."""
+        shapes = neutral.shapes(self.config)
+        found: dict[str, np.ndarray] = {}
+        for variable, names in self._packing():
+            pieces = np.split(variable.numpy(), len(names), axis=-1)
+            found.update({name: piece.reshape(shapes[name]) for name, piece in zip(names, pieces)})
+        return found
+
+    def assign(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Set all weights from their neutral names.
+
+        Raises:
+            UserError: names are missing or unknown, or shapes differ; all are listed, and nothing is set.
+        """
+        wanted = neutral.shapes(self.config)
+        # Tensors that are read when asked for know their shapes without being read.
+        found = getattr(tensors, "shapes", None) or {name: tuple(tensors[name].shape) for name in tensors}
+        neutral.check(wanted, found, "the weights do not fit the configuration")
+        for variable, names in self._packing():
+            pieces = [np.asarray(tensors[name]).reshape(*variable.shape[:-1], -1) for name in names]
+            variable.assign(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1))
+
+    def _packing(self) -> Iterator[tuple[Any, list[str]]]:
+        """Each variable, with the neutral tensors that lie side by side on its last axis."""
+
+        def norm(layer: LayerNorm, name: str) -> Iterator[tuple[Any, list[str]]]:
+            yield layer.scale, [f"{name}/scale"]
+            yield layer.bias, [f"{name}/bias"]
+
+        def dense(layer: Dense, *names: str) -> Iterator[tuple[Any, list[str]]]:
+            yield layer.kernel, [f"{name}/kernel" for name in names]
+            yield layer.bias, [f"{name}/bias" for name in names]
+
+        yield self.embeddings.word, ["embeddings/word"]
+        yield self.embeddings.position, ["embeddings/position"]
+        yield self.embeddings.token_type, ["embeddings/token_type"]
+        yield from norm(self.embeddings.norm, "embeddings/norm")
+        for index, block in enumerate(self.blocks):
+            at = f"layer_{index}"
+            yield from dense(
+                block.attention.qkv, *(f"{at}/attention/{role}" for role in ("query", "key", "value"))
+            )
+            yield from dense(block.attention.output_dense, f"{at}/attention/output")
+            yield from norm(block.attention_norm, f"{at}/attention/norm")
+            yield from dense(block.inner, f"{at}/feed_forward/inner")
+            yield from dense(block.outer, f"{at}/feed_forward/outer")
+            yield from norm(block.output_norm, f"{at}/feed_forward/norm")
+        if self.final_norm is not None:
+            yield from norm(self.final_norm, "final_norm")
+        if self.pooler is not None:
+            yield from dense(self.pooler, "pooler")
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own serialisation: the architecture, and which parts are frozen."""
+        frozen = [layer.name for layer in self.layers if not layer.trainable]
+        own = {**config_of(self, "config"), "seed": self._source.seed}
+        return {**super().get_config(), **own, "frozen": frozen}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> BertEncoder:
+        """The inverse of :meth:`get_config`."""
+        options = {**config, "config": config_of_layer(config["config"])}
+        frozen = options.pop("frozen", ())
+        encoder = cls(**options)
+        for name in frozen:
+            encoder.get_layer(name).trainable = False
+        return encoder
