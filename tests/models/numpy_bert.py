@@ -1,7 +1,8 @@
 """BERT's encoder in NumPy, written from the papers and from nothing else; float64 throughout.
 
 Devlin et al. 2019, arXiv:1810.04805 (embeddings, pooler); Vaswani et al. 2017, arXiv:1706.03762 (attention,
-section 3.2; post-LayerNorm, section 3.1); Ba et al. 2016, arXiv:1607.06450 (LayerNorm); Hendrycks and Gimpel
+section 3.2; post-LayerNorm, section 3.1; causal masks, section 3.2.3); Xiong et al. 2020, arXiv:2002.04745
+(blocks that normalise first, figure 1); Ba et al. 2016, arXiv:1607.06450 (LayerNorm); Hendrycks and Gimpel
 2016, arXiv:1606.08415 (GELU and its tanh form, section 2).
 
 B texts, T positions, H hidden, N heads, D = H / N. Weights go by the neutral names of docs/architecture.md.
@@ -41,7 +42,10 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask):
     def attend(x, at):
         query, key, value = (project(x, f"{at}/{role}") for role in ("query", "key", "value"))
         scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])
-        scores = np.where(np.asarray(attention_mask)[:, None, None, :] == 1, scores, -np.inf)
+        seen = np.broadcast_to(np.asarray(attention_mask)[:, None, None, :] == 1, scores.shape)
+        if config.causal:
+            seen = seen & np.tril(np.ones(scores.shape[-2:], bool))
+        scores = np.where(seen, scores, -np.inf)
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
         return (
@@ -54,10 +58,18 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask):
     states = [x]
     for i in range(config.num_hidden_layers):
         at = f"layer_{i}"
-        x = norm(x + attend(x, f"{at}/attention"), f"{at}/attention/norm")
-        inner = x @ w[f"{at}/feed_forward/inner/kernel"] + w[f"{at}/feed_forward/inner/bias"]
+        if config.norm_first:
+            x = x + attend(norm(x, f"{at}/attention/norm"), f"{at}/attention")
+            y = norm(x, f"{at}/feed_forward/norm")
+        else:
+            x = y = norm(x + attend(x, f"{at}/attention"), f"{at}/attention/norm")
+        inner = y @ w[f"{at}/feed_forward/inner/kernel"] + w[f"{at}/feed_forward/inner/bias"]
         outer = ACTIVATIONS[config.hidden_act](inner) @ w[f"{at}/feed_forward/outer/kernel"]
-        x = norm(x + outer + w[f"{at}/feed_forward/outer/bias"], f"{at}/feed_forward/norm")
+        x = x + outer + w[f"{at}/feed_forward/outer/bias"]
+        if not config.norm_first:
+            x = norm(x, f"{at}/feed_forward/norm")
+        elif i == config.num_hidden_layers - 1:
+            x = norm(x, "final_norm")
         states.append(x)
     pooled = np.tanh(x[:, 0] @ w["pooler/kernel"] + w["pooler/bias"]) if config.pooler else None
     return states, pooled
