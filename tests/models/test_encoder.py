@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
+from tests.models import pre_norm
 from tests.models.numpy_bert import encode
 from tests.models.strategies import configs, random_inputs, random_weights
 from tfpipeline.errors import UserError
@@ -59,6 +60,73 @@ def test_equals_the_papers(config, seed, batch):
     got = outputs_of(encoder_with(config, weights, "float64"), inputs)
     assert got[0][0].dtype == np.float64
     assert difference(got, encode(config, weights, **inputs)) < 1e-8
+
+
+class PreNorm(BertConfig):
+    norm_first = True
+
+
+class Causal(BertConfig):
+    causal = True
+
+
+@pytest.mark.parametrize("kind", [PreNorm, Causal, pre_norm.PreNormConfig])
+@hypothesis.given(config=configs(), seed=st.integers(0, 2**31), batch=st.integers(1, 4))
+@hypothesis.settings(max_examples=20)
+def test_variants_of_the_blocks_equal_the_papers(kind, config, seed, batch):
+    config = kind(**dataclasses.asdict(config))
+    weights, inputs = random_weights(config, seed), random_inputs(config, seed, batch)
+    assert ("final_norm/scale" in weights) == config.norm_first
+    got = outputs_of(encoder_with(config, weights, "float64"), inputs)
+    assert difference(got, encode(config, weights, **inputs)) < 1e-8
+
+
+@pytest.mark.parametrize("kind", [PreNorm, Causal])
+def test_variants_differ_and_their_weights_are_packed_and_trained(kind):
+    plain = random_weights(CONFIG, 1)
+    config = kind(**dataclasses.asdict(CONFIG))
+    weights, inputs = {**random_weights(config, 1), **plain}, random_inputs(CONFIG, 2)
+    encoder = encoder_with(config, weights)
+    for name, array in encoder.tensors().items():
+        np.testing.assert_array_equal(array, weights[name])
+    output = np.asarray(encoder(inputs)["sequence_output"])
+    assert np.abs(output - encoder_with(CONFIG, plain)(inputs)["sequence_output"]).max() > 1e-2
+    # The gradients by hand of a training step are those of automatic differentiation.
+    gradients = []
+    for options in ({"training": True}, {}):
+        still = encoder_with(config.with_dropout(0.0), weights, "float64")
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(still(inputs, **options)["pooled_output"] ** 2)
+        gradients.append(tape.gradient(loss, [variable.value for variable in still.trainable_variables]))
+    for one, other in zip(*gradients):
+        np.testing.assert_allclose(tf.convert_to_tensor(one), tf.convert_to_tensor(other), rtol=0, atol=1e-9)
+
+
+def test_a_causal_encoder_reads_nothing_that_comes_later():
+    encoder = encoder_with(Causal(**dataclasses.asdict(CONFIG)), random_weights(CONFIG, 1))
+    inputs = random_inputs(CONFIG, 2, batch=1)
+    changed = {name: array.copy() for name, array in inputs.items()}
+    changed["input_ids"][0, 7] = (changed["input_ids"][0, 7] + 1) % CONFIG.vocab_size
+    got, want = (np.asarray(encoder(one)["sequence_output"]) for one in (changed, inputs))
+    np.testing.assert_array_equal(got[:, :7], want[:, :7])
+    assert np.abs(got[:, 7:] - want[:, 7:]).max(-1).min() > 1e-4
+
+
+def test_parts_hold_each_weight_once_from_the_bottom_to_the_top():
+    config = PreNorm(**dataclasses.asdict(CONFIG))
+    encoder = config.encoder()
+    parts = encoder.parts()
+    assert [(part.layer.name, part.role, part.output) for part in parts] == [
+        ("embeddings", "embeddings", None),
+        ("layer_0", "block", None),
+        ("layer_1", "block", None),
+        ("final_norm", "top", None),
+        ("pooler", "top", "pooled_output"),
+    ]
+    assert [weight.path for part in parts for weight in part.layer.weights] == [
+        weight.path for weight in encoder.weights
+    ]
+    assert encoder.outputs == tuple(encoder(random_inputs(config, 1)))
 
 
 @pytest.mark.parametrize("hidden_act", ["gelu_erf", "gelu_tanh", "relu", "silu", "tanh"])

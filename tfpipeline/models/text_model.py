@@ -15,6 +15,7 @@ from tfpipeline.models import (
     describe,
     token_heads,  # noqa: F401 - whoever has this class can load a model with any head
 )
+from tfpipeline.models import encoder as _encoder  # noqa: F401 - and with any encoder of the package
 from tfpipeline.models.architectures import Encoder
 from tfpipeline.models.embedding import embed
 from tfpipeline.models.head import as_head, build_head, head_config, noise_for, number_dropouts

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Optional, Protocol
 
@@ -151,5 +152,16 @@ def read_config(values: Any, source: object = None) -> EncoderConfig:
 
 
 def config_of_layer(values: Mapping[str, Any]) -> EncoderConfig:
-    """The configuration in what Keras saved of a layer; files of before there was a choice name no architecture."""
-    return read_config({"architecture": DEFAULT, **values})
+    """The configuration in what Keras saved of a layer; files of before there was a choice name no architecture.
+
+    Raises:
+        UserError: the architecture is a module of somebody else's that is not imported. As Keras does with classes, a
+            file of weights imports nothing that its reader has not imported.
+    """
+    values = {"architecture": DEFAULT, **values}
+    name = values["architecture"]
+    if "." in str(name) and name not in sys.modules:
+        raise UserError(
+            f"the encoder's architecture is {name}; import that module, then load the model again"
+        )
+    return read_config(values)
