@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import tiny
 from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
 from tfpipeline.models import ClassificationHead, TextModel, Windows, embedding
+from tfpipeline.models.heads import last_state
 from tfpipeline.text import Truncation, WordPieceTokenizer
 
 TEXTS = [text for text, _ in tiny.texts(9)] + ["", "the", "a " * 60]
@@ -33,7 +35,7 @@ def alone(model, text, pair=None, length=40):
     return np.asarray(encoded["sequence_output"])[0], np.asarray(encoded["pooled_output"])[0]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last", "pooler"])
 def test_each_texts_embedding_is_that_of_the_text_alone(model, monkeypatch, pooling):
     monkeypatch.setattr(embedding, "_PIECE", 5)  # pieces, batches and texts do not come out even
     found = model.embed(TEXTS, pooling=pooling, batch_size=3)
@@ -41,7 +43,7 @@ def test_each_texts_embedding_is_that_of_the_text_alone(model, monkeypatch, pool
     assert found.dtype == np.float32
     for row, text in zip(found, TEXTS):
         states, pooled = alone(model, text)
-        want = {"mean": states.mean(axis=0), "cls": states[0], "pooler": pooled}[pooling]
+        want = {"mean": states.mean(axis=0), "cls": states[0], "last": states[-1], "pooler": pooled}[pooling]
         np.testing.assert_allclose(row, want, atol=2e-5)
     assert np.linalg.norm(found[0] - found[1]) > 0.1
 
@@ -100,7 +102,7 @@ def test_a_text_in_windows(model, checkpoint):
         ),
         ([["good", None]], "texts[1] is None (NoneType), not a text"),
         ([["a"], ["b", "c"]], "embed got 1 texts and 2 in text_pair; each text needs one"),
-        ([["a"], None, {"pooling": "max"}], "pooling is 'max'; known: mean, cls, pooler"),
+        ([["a"], None, {"pooling": "max"}], "pooling is 'max'; known: mean, cls, last, pooler"),
         ([["a"], None, {"batch_size": 0}], "batch_size is 0; it must be a whole number of at least 1"),
         ([["a"], None, {"max_length": 1}], "max_length is 1; it must be a whole number of at least 2"),
         ([["a"], None, {"max_length": 41}], "max_length is 41, but the model has only 40 positions"),
@@ -127,6 +129,20 @@ def test_models_that_cannot_embed(checkpoint, tmp_path):
     bare = checkpoints.load(tiny.write_checkpoint(tmp_path / "bare", pooler=False))
     tokenizer = WordPieceTokenizer(bare.vocabulary, bare.tokenizer)
     with pytest.raises(
-        UserError, match="pooling is pooler, but the checkpoint has no pooler; choose mean or cls"
+        UserError, match="pooling is pooler, but the checkpoint has no pooler; choose mean, cls or last"
     ):
         TextModel(bare.encoder(), tokenizer=tokenizer).embed(["a"], pooling="pooler")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_the_last_state_by_hand(dtype):
+    """Of three, two and no tokens; and what its gradient reaches."""
+    states = tf.cast(np.arange(3 * 4 * 2).reshape(3, 4, 2), dtype)
+    mask = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]], np.int32)
+    with tf.GradientTape() as tape:
+        tape.watch(states)
+        last = last_state(states, mask)
+    assert last.dtype == states.dtype
+    np.testing.assert_array_equal(tf.cast(last, "float32"), [[4, 5], [10, 11], [16, 17]])
+    gradient = tf.convert_to_tensor(tape.gradient(last, states))
+    assert np.argwhere(tf.reduce_sum(tf.cast(gradient, "float32"), -1)).tolist() == [[0, 2], [1, 1], [2, 0]]

@@ -14,12 +14,12 @@ from tests.models import pre_norm
 from tests.models.numpy_bert import encode
 from tests.models.strategies import random_weights
 from tests.training.test_train import At, interrupt, same, weights
-from tfpipeline import checkpoints, predict
+from tfpipeline import checkpoints, config, predict
 from tfpipeline.checkpoints import formats
 from tfpipeline.errors import UserError
 from tfpipeline.export import export_run
 from tfpipeline.models import BertConfig
-from tfpipeline.training import Interrupted, Run, open_run, plan, train
+from tfpipeline.training import Interrupted, Run, RunConfig, open_run, plan, train
 
 CONFIG = pre_norm.PreNormConfig(
     **tiny.SHAPE,
@@ -44,10 +44,16 @@ def checkpoint(tmp_path, monkeypatch):
     sys.modules.pop(f"{formats.__name__}.neutral_npz", None)
 
 
-def test_it_trains_resumes_exports_and_answers(tiny_run, checkpoint, tmp_path):
+def test_it_trains_resumes_exports_and_answers(checkpoint, tmp_path):
+    (tmp_path / "data").mkdir()
     options = {"epochs": 1, "layer_decay": 0.5, "freeze": "embeddings"}
+    run_file = tiny.write_run_file(tmp_path / "data", train=48, test=9, **options)
     first, second = (
-        tiny_run(name, train=48, test=9, **options).model_copy(update={"checkpoint": str(checkpoint)})
+        config.load(
+            run_file,
+            RunConfig,
+            [f"checkpoint={checkpoint}", f"output={tmp_path}/{name}", "task.pooling=last"],
+        )
         for name in ("a", "b")
     )
     expected = plan(first)
@@ -74,6 +80,10 @@ def test_it_trains_resumes_exports_and_answers(tiny_run, checkpoint, tmp_path):
     states = np.asarray(model.encode(tokens)["sequence_output"])
     want = encode(CONFIG, tensors, **tokens)[0][-1]
     np.testing.assert_allclose(states, want, rtol=0, atol=2e-5)
+    last = want[np.arange(3), tokens["attention_mask"].sum(-1) - 1]
+    kernel, bias = (np.asarray(weight, np.float64) for weight in model.head.dense.weights)
+    logits = model(tokens)["logits"]
+    np.testing.assert_allclose(logits, last @ kernel + bias, rtol=0, atol=2e-5)
 
     answers = predict(export_run(run, tmp_path / "models" / "pre_norm"), texts)
     of_run = run.answer(model, texts)["probabilities"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.models import kernels
-from tfpipeline.models.heads import Pooling, mean_pool
+from tfpipeline.models.heads import Pooling, pool
 from tfpipeline.models.inputs import INPUTS
 from tfpipeline.models.layers import at_least_float32
 from tfpipeline.text import Truncation
@@ -45,7 +45,7 @@ def embed(
         texts: N of them.
         text_pair: as many second texts, each read with its first.
         pooling: "mean" of the last layer's states over the real tokens, [CLS] and [SEP] among them; "cls", the state
-            of the first token; "pooler", BERT's own.
+            of the first token; "last", that of the last one; "pooler", BERT's own.
         normalize: make each vector's length 1, so that inner products are cosine similarities.
         max_length: most tokens of a text, [CLS] and [SEP] counted; longer ones are cut to their head. By default what
             the model was trained with, else the encoder's positions.
@@ -63,7 +63,7 @@ def embed(
     if pooling not in get_args(Pooling):
         raise UserError(f"pooling is {pooling!r}{did_you_mean(str(pooling), get_args(Pooling))}")
     if pooling == "pooler" and "pooled_output" not in model.encoder.outputs:
-        raise UserError("pooling is pooler, but the checkpoint has no pooler; choose mean or cls")
+        raise UserError("pooling is pooler, but the checkpoint has no pooler; choose mean, cls or last")
     if not _is_count(batch_size, 1):
         raise UserError(f"batch_size is {batch_size!r}; it must be a whole number of at least 1")
     truncation = _truncation(model, max_length, pair=pairs is not None)
@@ -126,10 +126,4 @@ def _compiled(model: TextModel, pooling: Pooling) -> Callable[[dict[str, np.ndar
 
 
 def _pooled(model: TextModel, inputs: Any, pooling: Pooling) -> Any:
-    encoded = model.encode(inputs)
-    if pooling == "pooler":
-        return at_least_float32(encoded["pooled_output"])
-    states = at_least_float32(encoded["sequence_output"])
-    if pooling == "cls":
-        return states[:, 0]
-    return mean_pool(states, inputs["attention_mask"])
+    return at_least_float32(pool(model.encode(inputs), inputs["attention_mask"], pooling))

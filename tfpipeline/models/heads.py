@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tfpipeline.errors import UserError
+from tfpipeline.models import kernels
 from tfpipeline.models.head import (
     DropoutHead,
     Head,
@@ -24,7 +25,7 @@ from tfpipeline.models.layers import Dense, at_least_float32
 from tfpipeline.models.serialization import config_of, freeze, serializable
 from tfpipeline.models.windows import Merge
 
-Pooling = Literal["mean", "cls", "pooler"]
+Pooling = Literal["mean", "cls", "last", "pooler"]
 
 
 def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
@@ -42,13 +43,44 @@ def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
     return ops.sum(wide * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
 
 
+def last_state(hidden_states: Any, attention_mask: Any) -> Any:
+    """The hidden state of each text's last real token: the only one that has read the whole text in a causal encoder.
+
+    Args:
+        hidden_states: [B, T, H], any float dtype.
+        attention_mask: [B, T], 1 for real tokens, which come first.
+    Returns:
+        [B, H], of the same dtype; the first position's for a text without tokens.
+    """
+    last = ops.maximum(ops.sum(ops.cast(attention_mask, "int32"), axis=1) - 1, 0)
+    return kernels.gather(hidden_states, last[:, None], batch_dims=1)[:, 0]
+
+
+def pool(encoded: Mapping[str, Any], attention_mask: Any, pooling: Pooling) -> Any:
+    """One vector a text.
+
+    Args:
+        encoded: an encoder's outputs.
+        attention_mask: [B, T], 1 for real tokens.
+        pooling: see :class:`ClassificationHead`.
+    Returns:
+        [B, H]; the mean is float32 at least.
+    """
+    if pooling == "pooler":
+        return encoded["pooled_output"]
+    states = encoded["sequence_output"]
+    if pooling == "cls":
+        return states[:, 0]
+    return last_state(states, attention_mask) if pooling == "last" else mean_pool(states, attention_mask)
+
+
 @serializable
 class ClassificationHead(DropoutHead):
     """Dropout and one dense layer on a pooled text; also for regression, with one output.
 
     Args:
         num_labels: C, outputs.
-        pooling: "mean" of the real tokens, "cls" (the first token), or BERT's "pooler".
+        pooling: "mean" of the real tokens, "cls" (the first token), "last" (the last one), or BERT's "pooler".
         dropout: rate, in training.
         seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
     """
@@ -79,7 +111,9 @@ class ClassificationHead(DropoutHead):
 
     def build(self, shapes: Mapping[str, Any]) -> None:
         if self.uses_pooler and "pooled_output" not in shapes:
-            raise UserError("task.pooling is pooler, but the checkpoint has no pooler; choose mean or cls")
+            raise UserError(
+                "task.pooling is pooler, but the checkpoint has no pooler; choose mean, cls or last"
+            )
         self.dense.build((None, shapes["sequence_output"][-1]))
         self.built = True
         freeze(self)
@@ -101,12 +135,7 @@ class ClassificationHead(DropoutHead):
         Returns:
             ``logits`` [B, C], float32 at least.
         """
-        if self.uses_pooler:
-            pooled = encoded["pooled_output"]
-        elif self.pooling == "cls":
-            pooled = encoded["sequence_output"][:, 0]
-        else:
-            pooled = mean_pool(encoded["sequence_output"], attention_mask)
+        pooled = pool(encoded, attention_mask, self.pooling)
         pooled = self.dropout(ops.cast(pooled, self.compute_dtype), noise=noise)
         return {"logits": at_least_float32(self.dense(pooled))}
 

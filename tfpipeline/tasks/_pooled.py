@@ -38,9 +38,9 @@ class PooledOptions(TaskOptions):
 
     fixed_by_head: ClassVar[tuple[str, ...]] = ("pooling",)
 
-    pooling: Literal["mean", "cls", "pooler"] = Field(
+    pooling: Literal["mean", "cls", "last", "pooler"] = Field(
         "mean",
-        description="Input of the head: the mean of the real tokens, the [CLS] token, or BERT's pooler.",
+        description="Input of the head: the mean of the real tokens, the first ([CLS]) or the last one, or BERT's pooler.",
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
 
