@@ -40,11 +40,12 @@ class Checkpoint:
         heads: neutral name -> the weights of what stands on it (``models.neutral.HEADS``); the same.
         labels: the names of a classifier's labels, in the order of its outputs; none without one.
         problem_type: what a sequence classifier's outputs mean, in transformers' words
-            (``single_label_classification``, ``multi_label_classification``, ``regression``); None where the files
-            do not say.
+            (``single_label_classification``, ``multi_label_classification``, ``regression``); None where the
+            files do not say.
         left_out: tensors of the file that are not used -> why.
         notes: what was decided where the files leave room, and why.
-        own_tokenizer: whether vocabulary and tokenizer are what the files in ``source`` say, in transformers' layouts.
+        own_tokenizer: whether vocabulary and tokenizer are what the files in ``source`` say, in transformers'
+            layouts.
     """
 
     source: Path
@@ -70,8 +71,8 @@ class Checkpoint:
         heads = f", heads {' and '.join(self.head_names)}" if self.head_names else ""
         labels = f" ({', '.join(self.labels)})" if self.labels else ""
         return (
-            f"{self.display_name or self.source} ({self.format}): {len(self.tensors)} tensors, {config.num_hidden_layers} layers, hidden "
-            f"size {config.hidden_size}, {config.num_attention_heads} heads, {len(self.vocabulary)} tokens, "
+            f"{self.display_name or self.source} ({self.format}): {len(self.tensors)} tensors, "
+            f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}, {config.num_attention_heads} heads, {len(self.vocabulary)} tokens, "
             f"{'uncased' if self.tokenizer.lowercase else 'cased'}{heads}{labels}"
         )
 
@@ -106,7 +107,7 @@ class Checkpoint:
 
 
 def say_notes(checkpoint: Checkpoint) -> None:
-    """Print what was decided where the checkpoint's files leave room; for everything that uses a checkpoint."""
+    """Print what was decided where the checkpoint's files leave room; for all that uses a checkpoint."""
     for note in checkpoint.notes:
         say(f"note: {checkpoint.display_name or checkpoint.source}: {note}")
 
@@ -123,7 +124,8 @@ def check_vocabulary(
     """Hold a vocabulary against a model; returns notes.
 
     Raises:
-        UserError: it has more tokens than the model, or fewer than padding explains, or lacks a special token.
+        UserError: it has more tokens than the model, or fewer than padding explains, or lacks a special
+            token.
     """
     try:
         special_ids(token_ids(vocabulary), options)
@@ -164,7 +166,8 @@ def check_labels(names: Any, count: int, where: Path) -> tuple[str, ...]:
         raise UserError(f"{where}: the labels are {names!r}; they must be a list of names")
     if len(names) != count:
         raise UserError(
-            f"{where} names {len(names)} labels, but the classifier has {count} outputs; use its own configuration"
+            f"{where} names {len(names)} labels, but the classifier has {count} outputs; "
+            "use its own configuration"
         )
     if len(set(names)) < len(names):
         raise UserError(f"{where} gives two labels the same name; rename one")

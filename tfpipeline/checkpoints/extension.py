@@ -30,16 +30,18 @@ def read_tokens(path: str | Path) -> tuple[str, ...]:
 
 
 def extend(checkpoint: Checkpoint, *, positions: int | None = None, tokens: Sequence[str] = ()) -> Checkpoint:
-    """A checkpoint with more positions, or with tokens appended to its vocabulary; weights that are there stay.
+    """A checkpoint with more positions, or with tokens appended to its vocabulary; weights that are there
+    stay.
 
     Args:
         checkpoint: what was read.
         positions: as many positions in all. New ones repeat the old from the first (Beltagy et al. 2020,
             arXiv:2004.05150, section 5): fine-tune on long texts before using them.
-        tokens: new words, or pieces of words (``##x``), or special tokens in brackets (``[ENTITY]``). A new token's
-            embedding is the mean of those of the pieces it was cut into before.
+        tokens: new words, or pieces of words (``##x``), or special tokens in brackets (``[ENTITY]``). A new
+            token's embedding is the mean of those of the pieces it was cut into before.
     Raises:
-        UserError: fewer positions than there are, or a token that is there or that the tokenizer would never give.
+        UserError: fewer positions than there are, or a token that is there or that the tokenizer would never
+            give.
     """
     if positions is not None:
         checkpoint = _with_positions(checkpoint, positions)

@@ -22,10 +22,12 @@ _Config = TypeVar("_Config", bound="EncoderConfig")
 class EncoderConfig:
     """The base of every architecture's configuration, which is a frozen dataclass with at least these fields.
 
-    Nothing that changes a number has a default: a checkpoint format that lacks a field states its own constant.
+    Nothing that changes a number has a default: a checkpoint format that lacks a field states its own
+    constant.
 
     Attributes:
-        architecture: its name for :func:`tfpipeline.models.architectures.find`; by default that of the module.
+        architecture: its name for :func:`tfpipeline.models.architectures.find`; by default that of the
+            module.
         norm_first: whether blocks normalise what they read instead of what they give (Xiong et al. 2020,
             arXiv:2002.04745); then the last block's output is normalised, too.
         causal: whether a position attends to itself and to those before it only.
@@ -38,7 +40,8 @@ class EncoderConfig:
         type_vocab_size: Y, token types; 1 where they are not told apart.
         hidden_act: one of :data:`ACTIVATIONS`.
         layer_norm_eps: LayerNorm's epsilon.
-        hidden_dropout_prob, attention_probs_dropout_prob: shares dropped in training.
+        hidden_dropout_prob: share of hidden states dropped in training.
+        attention_probs_dropout_prob: share of attention weights dropped in training.
         initializer_range: standard deviation of first weights.
     """
 

@@ -32,7 +32,8 @@ def embed(
     max_length: Optional[int] = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Embeddings of texts, without dropout; texts of like length share a batch, the answer is in the texts' order.
+    """Embeddings of texts, without dropout; texts of like length share a batch, the answer is in the texts'
+    order.
 
         model = tfpipeline.load("models/minilm")
         vectors = model.embed(["what a day", "a fine film"], normalize=True)
@@ -44,11 +45,11 @@ def embed(
         model: with a tokenizer.
         texts: N of them.
         text_pair: as many second texts, each read with its first.
-        pooling: "mean" of the last layer's states over the real tokens, [CLS] and [SEP] among them; "cls", the state
-            of the first token; "last", that of the last one; "pooler", BERT's own.
+        pooling: "mean" of the last layer's states over the real tokens, [CLS] and [SEP] among them; "cls",
+            the state of the first token; "last", that of the last one; "pooler", BERT's own.
         normalize: make each vector's length 1, so that inner products are cosine similarities.
-        max_length: most tokens of a text, [CLS] and [SEP] counted; longer ones are cut to their head. By default what
-            the model was trained with, else the encoder's positions.
+        max_length: most tokens of a text, [CLS] and [SEP] counted; longer ones are cut to their head. By
+            default what the model was trained with, else the encoder's positions.
         batch_size: texts that are computed at once.
     Returns:
         float32 [N, H].

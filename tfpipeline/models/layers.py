@@ -1,7 +1,8 @@
 """The blocks that encoders are made of.
 
 B examples, T positions, H hidden size, N heads, D = H / N, I intermediate size. Weights are float32 under
-every mixed policy; LayerNorm and softmax compute in float32 at least, since their sums lose too much in 16 bits.
+every mixed policy; LayerNorm and softmax compute in float32 at least, since their sums lose too much
+in 16 bits.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _ACTIVATIONS: dict[str, Callable[[Any, bool], Any]] = {
 
 
 def kernel_initializer(stddev: Optional[float], seed: Optional[int] = None) -> Any:
-    """A new initializer for one weight: BERT's truncated normal; where ``stddev`` is None, whatever memory holds.
+    """A new initializer for one weight: BERT's truncated normal; where ``stddev`` is None, whatever memory
+    holds.
 
     New for each weight: a Keras initializer draws the same numbers every time it is called.
     """
@@ -63,11 +65,12 @@ def at_least_float32(x: Any) -> Any:
 
 
 class NoiseSource:
-    """The noise of calls with ``training=True`` that bring none of their own: Keras's ``fit``, one's own loop.
+    """The noise of calls with ``training=True`` that bring none of their own: Keras's ``fit``, one's own
+    loop.
 
-    The parts of a layer share one source. Its state is a ``keras.random.SeedGenerator``: the seed, and how many calls
-    were served. As in Keras's own layers it is not in the files of ``save`` and ``save_weights``; here it is none of
-    the layer's variables either, so that a run's checkpoints hold the same ones as ever.
+    The parts of a layer share one source. Its state is a ``keras.random.SeedGenerator``: the seed, and how
+    many calls were served. As in Keras's own layers it is not in the files of ``save`` and ``save_weights``;
+    here it is none of the layer's variables either, so that a run's checkpoints hold the same ones as ever.
 
     Args:
         seed: of the masks.
@@ -242,7 +245,8 @@ class SelfAttention(EncoderPart):
         noise = self._source.noise(training, noise)
         batch, length, hidden = ops.shape(x)
         qkv = ops.reshape(self.qkv(x), (batch, length, 3, self.heads, self.head_size))
-        # Unstacked, not sliced: the gradient of three slices is three sums of mostly zeros, a tenth of a step.
+        # Unstacked, not sliced: the gradient of three slices is three sums of mostly zeros, a tenth of a
+        # step.
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, N, T, D]
         query = query * self.head_size**-0.5
         context = kernels.attention(
@@ -272,8 +276,8 @@ class SelfAttention(EncoderPart):
 class EncoderBlock(EncoderPart):
     """A transformer block (Vaswani et al. 2017, arXiv:1706.03762, section 3.1).
 
-    It normalises after each residual sum, as BERT does, or, where the configuration says ``norm_first``, what attention
-    and the feed-forward part read (Xiong et al. 2020, arXiv:2002.04745, figure 1).
+    It normalises after each residual sum, as BERT does, or, where the configuration says ``norm_first``, what
+    attention and the feed-forward part read (Xiong et al. 2020, arXiv:2002.04745, figure 1).
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """The checkpoint-neutral names of a model's tensors, with their axes: the truth that every format maps to.
 
-Those of the encoder are its configuration's (``config.tensors()``); those of heads, which stand on any encoder, are here.
-V vocabulary, H hidden size, K as long as H, C labels, S = 2; ``{i}`` is the layer, from 0. No framework is imported.
+Those of the encoder are its configuration's (``config.tensors()``); those of heads, which stand on any
+encoder, are here. V vocabulary, H hidden size, K as long as H, C labels, S = 2; ``{i}`` is the layer, from 0.
+No framework is imported.
 """
 
 from __future__ import annotations

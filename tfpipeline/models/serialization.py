@@ -27,7 +27,7 @@ def config_of(layer: Any, *names: str) -> dict[str, Any]:
 
 
 class EncoderPart(keras.layers.Layer):
-    """A part of an encoder, made from the configuration, its dropout site and the stddev of its first weights."""
+    """A part of an encoder, made from the configuration, a dropout site and the stddev of first weights."""
 
     config: EncoderConfig
     site: int

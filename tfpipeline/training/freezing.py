@@ -1,7 +1,7 @@
 """Which variables are trained: freezing, and gradual unfreezing.
 
-What is frozen is not handed to the optimizer at all: no gradient, no decay, no slots. Nothing is marked on the
-model itself, so what is trained can change from one epoch to the next.
+What is frozen is not handed to the optimizer at all: no gradient, no decay, no slots. Nothing is marked on
+the model itself, so what is trained can change from one epoch to the next.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Variables = list[keras.Variable]
 def layer_groups(model: TextModel) -> list[Variables]:
     """The trainable variables by how high they are: L + 2 groups for an encoder of L blocks.
 
-    First the head with the encoder's top (such as a pooler that the head uses), then the blocks from the last to the
-    first, then the embeddings.
+    First the head with the encoder's top (such as a pooler that the head uses), then the blocks from the last
+    to the first, then the embeddings.
     """
     top, blocks, embeddings = (_parts(model, role) for role in ("top", "block", "embeddings"))
     return [
@@ -38,8 +38,8 @@ def select(model: TextModel, freeze: Sequence[str]) -> Variables:
 
     Args:
         model: built.
-        freeze: ``training.freeze``: ``all`` (the whole encoder, pooler included), ``embeddings``, ``first:N`` (the
-            embeddings and the first N layers), ``re:PATTERN`` (variables whose path the pattern finds).
+        freeze: ``training.freeze``: ``all`` (the whole encoder, pooler included), ``embeddings``, ``first:N``
+            (the embeddings and the first N layers), ``re:PATTERN`` (variables whose path the pattern finds).
     Raises:
         UserError: there are fewer layers, a pattern finds nothing, or nothing is left to train.
     """
@@ -57,9 +57,10 @@ def select(model: TextModel, freeze: Sequence[str]) -> Variables:
 def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None) -> list[Variables]:
     """The variables to train in each epoch; an epoch after the last entry is like the last.
 
-    One entry without ``training.gradual_unfreezing``. With it (Howard and Ruder 2018, arXiv:1801.06146, section 3.3)
-    the first epoch trains the head (and the pooler, if the head uses it), each further one an encoder layer more,
-    from the top, and the embeddings come one epoch after the first layer; what ``training.freeze`` names stays out.
+    One entry without ``training.gradual_unfreezing``. With it (Howard and Ruder 2018, arXiv:1801.06146,
+    section 3.3) the first epoch trains the head (and the pooler, if the head uses it), each further one an
+    encoder layer more, from the top, and the embeddings come one epoch after the first layer; what
+    ``training.freeze`` names stays out.
 
     Args:
         model: built.

@@ -41,14 +41,17 @@ class Plan:
 
     Attributes:
         rows: of each split.
-        mean_tokens, longest: tokens of a training row, special ones counted; of a sample where there are many.
+        mean_tokens, longest: tokens of a training row, special ones counted; of a sample where there are
+            many.
         notes: sentences about training rows that do not fit, or that the vocabulary hardly knows.
-        fed: tokens fed for each real one, in windows a shared one as often as it is in one: 1 would be no padding.
+        fed: tokens fed for each real one, in windows a shared one as often as it is in one: 1 would be no
+            padding.
         parameters, trained: of the model, and how many of them are trained at some time.
         steps_per_epoch, total_steps, warmup: steps.
         batch_size, replicas, parts: examples of a global batch, what divides it, and parts one after another.
         strategy, precision, optimizer, learning_rate, schedule: as the run file says, ``auto`` decided.
-        weights, gradients, slots, activations: bytes on each device; activations are estimated for the longest batch.
+        weights, gradients, slots, activations: bytes on each device; activations are estimated for the
+            longest batch.
     """
 
     rows: dict[str, int]

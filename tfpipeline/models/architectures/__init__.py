@@ -1,11 +1,11 @@
 """Encoders, one module (or package) an architecture; its name is the architecture's.
 
 A module has one name, ``CONFIG``: the class of the architecture's configuration, derived from
-:class:`tfpipeline.models.config.EncoderConfig`. The configuration knows the neutral names of the tensors with their
-axes, what a training step keeps in memory, and how to make the :class:`Encoder`.
+:class:`tfpipeline.models.config.EncoderConfig`. The configuration knows the neutral names of the tensors with
+their axes, what a training step keeps in memory, and how to make the :class:`Encoder`.
 
-``find("bert")`` imports ``tfpipeline/models/architectures/bert``; a name with a dot, ``find("our_company.encoder")``,
-is a module of somebody else's. This module imports no framework.
+``find("bert")`` imports ``tfpipeline/models/architectures/bert``; a name with a dot,
+``find("our_company.encoder")``, is a module of somebody else's. This module imports no framework.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tfpipeline.models.config import EncoderConfig
 if TYPE_CHECKING:
     import numpy as np
 
-DEFAULT = "bert"  # of a Keras file made before there were others
+DEFAULT = "bert"  # of a Keras file of version 0.1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Part:
 
     Attributes:
         layer: a Keras layer with weights.
-        role: ``embeddings`` below the blocks, ``block``, or ``top`` for what is above them and trained with the head.
+        role: ``embeddings`` below the blocks, ``block``, or ``top`` for what is above them and trained with
+            the head.
         output: the only one of the encoder's outputs that needs the part; None for a part that all need.
     """
 
@@ -46,7 +47,10 @@ class Encoder(Protocol):
 
     Attributes:
         config: the configuration it was made from.
-        name, weights, trainable_variables, dtype_policy: Keras's.
+        name: Keras's, as the attributes below.
+        weights: all variables.
+        trainable_variables: those that are not frozen.
+        dtype_policy: of its computation.
     """
 
     config: Any
@@ -61,11 +65,13 @@ class Encoder(Protocol):
         """Encode.
 
         Args:
-            inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; the latter two may be absent.
+            inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; the latter two may be
+                absent.
             training: whether dropout is on.
             noise: a :class:`tfpipeline.models.kernels.Noise`, on which each dropout mask then depends alone.
         Returns:
-            The tensors that :attr:`outputs` names: ``sequence_output`` [B, T, H], perhaps ``pooled_output`` [B, H].
+            The tensors that :attr:`outputs` names: ``sequence_output`` [B, T, H], perhaps ``pooled_output``
+            [B, H].
         """
 
     @property
@@ -86,7 +92,11 @@ class Encoder(Protocol):
         """All weights by their neutral names; the inverse of :meth:`assign`."""
 
     def assign(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Set all weights; raises a UserError where names or shapes differ, and then sets none."""
+        """Set all weights.
+
+        Raises:
+            UserError: names or shapes differ; then none is set.
+        """
 
     def compute_output_shape(self, inputs_shape: Mapping[str, Any]) -> dict[str, Any]:
         """Shapes of a call's outputs."""
@@ -117,8 +127,8 @@ def find(name: str) -> type[EncoderConfig]:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise
         raise UserError(
-            f'unknown architecture "{name}": there is no module {error.name}; install it, or put its folder into '
-            "PYTHONPATH"
+            f'unknown architecture "{name}": there is no module {error.name}; '
+            "install it, or put its folder into PYTHONPATH"
         ) from error
     config = getattr(module, "CONFIG", None)
     if not (isinstance(config, type) and issubclass(config, EncoderConfig)):
@@ -152,11 +162,11 @@ def read_config(values: Any, source: object = None) -> EncoderConfig:
 
 
 def config_of_layer(values: Mapping[str, Any]) -> EncoderConfig:
-    """The configuration in what Keras saved of a layer; files of before there was a choice name no architecture.
+    """The configuration in what Keras saved of a layer; files of version 0.1.0 name no architecture.
 
     Raises:
-        UserError: the architecture is a module of somebody else's that is not imported. As Keras does with classes, a
-            file of weights imports nothing that its reader has not imported.
+        UserError: the architecture is a module of somebody else's that is not imported. As Keras does with
+            classes, a file of weights imports nothing that its reader has not imported.
     """
     values = {"architecture": DEFAULT, **values}
     name = values["architecture"]

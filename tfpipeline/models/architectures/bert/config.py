@@ -1,4 +1,7 @@
-"""BERT's configuration and the names of its tensors (Devlin et al. 2019, arXiv:1810.04805). Imports no framework."""
+"""BERT's configuration and the names of its tensors (Devlin et al. 2019, arXiv:1810.04805).
+
+Imports no framework.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,8 @@ BLOCK = {
 FINAL_NORM = {"final_norm/scale": "H", "final_norm/bias": "H"}  # of blocks that normalise first
 POOLER = {"pooler/kernel": "H K", "pooler/bias": "K"}
 
-# What a block keeps for the way back, counted from the layers' code: tensors of [B, T, H], of [B, T, I] and of
-# [B, N, T, T]. Of MiniLM it is within 5 % of what a step adds to the process, at 40, 128 and 512 tokens.
+# What a block keeps for the way back, counted from the layers' code: tensors of [B, T, H], of [B, T, I] and
+# of [B, N, T, T]. Of MiniLM it is within 5 % of what a step adds to the process, at 40, 128 and 512 tokens.
 HIDDEN_KEPT, INNER_KEPT, SCORES_KEPT = 13, 3, 2
 EMBEDDINGS_KEPT = 4  # tensors of [B, T, H] below the blocks
 

@@ -90,17 +90,17 @@ class Embeddings(EncoderPart):
 class BertEncoder(keras.layers.Layer):
     """BERT's encoder, with a pooler when the configuration has one; an :class:`tfpipeline.models.Encoder`.
 
-    A Keras layer like any other: called in a functional model or a loop with ``training=True`` it drops as its
-    configuration says, with masks that depend on ``seed`` and the number of the call. Its parts have the names of
-    :attr:`layers`: ``encoder.embeddings``, ``encoder.layer_0`` and so on, ``encoder.pooler``.
+    A Keras layer like any other: called in a functional model or a loop with ``training=True`` it drops as
+    its configuration says, with masks that depend on ``seed`` and the number of the call. Its parts have the
+    names of :attr:`layers`: ``encoder.embeddings``, ``encoder.layer_0`` and so on, ``encoder.pooler``.
 
     Variables are packed for speed (query, key and value in one kernel); :meth:`tensors` and :meth:`assign`
     speak the neutral names that checkpoint formats map to, see docs/architecture.md.
 
     Args:
         config: the architecture.
-        uninitialized: leave the weights unset instead of drawing them at random: for :meth:`assign` right after, as
-            drawing takes longer than reading a checkpoint.
+        uninitialized: leave the weights unset instead of drawing them at random: for :meth:`assign` right
+            after, as drawing takes longer than reading a checkpoint.
         seed: of the dropout masks of calls that bring no ``noise``.
     """
 
@@ -199,8 +199,8 @@ class BertEncoder(keras.layers.Layer):
                 all); ``token_type_ids``, int32 [B, T] (default: all 0; a model with a single type
                 takes them all for 0).
             training: whether dropout is on.
-            noise: what its masks depend on, given in a training step; without one they depend on the layer's seed
-                and on how many calls there were.
+            noise: what its masks depend on, given in a training step; without one they depend on the layer's
+                seed and on how many calls there were.
         Returns:
             ``sequence_output`` [B, T, H], and ``pooled_output`` [B, H] with a pooler.
         Raises:
@@ -235,8 +235,8 @@ class BertEncoder(keras.layers.Layer):
             raise ValueError(f"input_ids has {length} positions, the model {most}; truncate the texts")
         types = inputs.get("token_type_ids")
         mask = inputs.get("attention_mask")
-        # As RoBERTa does: with one type both texts of a pair have it. Windows and heads still tell them apart by the
-        # ids.
+        # As RoBERTa does: with one type both texts of a pair have it. Windows and heads still tell them apart
+        # by the ids.
         types = ops.zeros_like(input_ids) if types is None or self.config.type_vocab_size == 1 else types
         mask = ops.ones_like(input_ids) if mask is None else mask
         bias = attention_bias(mask, self.compute_dtype, causal=self.config.causal)
