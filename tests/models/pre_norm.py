@@ -1,4 +1,4 @@
-"""BERT whose blocks normalise first and read from left to right: another architecture, called by this module's name."""
+"""BERT whose blocks normalise first and read from left to right: an architecture named by this module."""
 
 from __future__ import annotations
 

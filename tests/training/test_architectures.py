@@ -33,7 +33,7 @@ CONFIG = pre_norm.PreNormConfig(
 
 @pytest.fixture
 def checkpoint(tmp_path, monkeypatch):
-    """A folder in a format that holds encoders of any architecture; the format is found as those of the package are."""
+    """A folder in a format that holds encoders of any architecture, found as those of the package are."""
     monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(Path(__file__).with_name("own_format"))])
     folder = tmp_path / "pre_norm"
     folder.mkdir()
@@ -92,7 +92,7 @@ def test_it_trains_resumes_exports_and_answers(checkpoint, tmp_path):
 
 
 def test_a_format_that_lacks_names_is_refused(checkpoint, tmp_path):
-    message = "no names for final_norm/bias, final_norm/scale of an encoder of the architecture tests.models.pre_norm"
+    message = "no names for final_norm/bias, final_norm/scale of an encoder of the architecture tests"
     with pytest.raises(UserError, match=message):
         checkpoints.convert(checkpoint, tmp_path / "google", to="google")
     assert not (tmp_path / "google").exists()

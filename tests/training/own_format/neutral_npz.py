@@ -1,4 +1,4 @@
-"""A checkpoint format for encoders of every architecture: neutral names in NumPy's ``.npz``, tokens in ``tokens.json``."""
+"""A checkpoint format for encoders of every architecture: neutral names in NumPy's ``.npz``."""
 
 from __future__ import annotations
 
