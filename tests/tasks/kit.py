@@ -34,9 +34,9 @@ from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.training import Run, train
 from tfpipeline.training.batching import Batching
+from tfpipeline.training.global_batch import numeric_targets
 from tfpipeline.training.rows import read_targets
 from tfpipeline.training.scoring import score_names
-from tfpipeline.training.step import numeric_targets
 
 SAMPLES = Path(__file__).with_name("samples")
 ROWS = 60

@@ -40,13 +40,17 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exactness")
     checkpoint = tiny.write_checkpoint(folder / "checkpoint")
     references = []
-    for case in [exactness.reference(case) for case in exactness.CASES]:
+    for case in [exactness.reference(case) for case in [*exactness.CASES, *exactness.TASK_CASES]]:
         if case not in references:
             references.append(case)
-    apart = [case for case in exactness.CASES if case["place"] == "two_processes"]
+    apart = [case for case in [*exactness.CASES, *exactness.TASK_CASES] if case["place"] == "two_processes"]
     single = [{**case, "precision": "float32"} for case in exactness.CASES[:6]]
     single += [exactness.reference(case) for case in single]
-    together = [*references, *(case for case in exactness.CASES if case not in apart), *single]
+    together = [
+        *references,
+        *(case for case in [*exactness.CASES, *exactness.TASK_CASES] if case not in apart),
+        *single,
+    ]
     addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
     processes = [
         start(checkpoint, json.dumps(together), folder),
@@ -71,7 +75,7 @@ def test_every_pair_of_values_is_tried():
         assert tried == set(itertools.product(values[one], values[other])), (one, other)
 
 
-@pytest.mark.parametrize("case", exactness.CASES, ids=exactness.name)
+@pytest.mark.parametrize("case", [*exactness.CASES, *exactness.TASK_CASES], ids=exactness.name)
 def test_float64_weights_and_outputs_are_those_of_one_device(results, case):
     found, expected = results[exactness.name(case)], results[exactness.name(exactness.reference(case))]
     assert found.files == expected.files

@@ -16,6 +16,7 @@ from tests.training.test_step import batch, setup, values
 from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
 from tfpipeline.models import ClassificationHead, HeadGroup, TaggingHead, TextModel
+from tfpipeline.training.global_batch import WEIGHTS
 from tfpipeline.training.optimizer import (
     UNDECAYED,
     build_optimizer,
@@ -25,7 +26,6 @@ from tfpipeline.training.optimizer import (
 )
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.precision import policy
-from tfpipeline.training.step import WEIGHTS
 
 RATE, DECAY = 0.1, 0.3  # no float32 is either
 NAMES = ["adamw", "sgd", "adafactor", "lamb", "lion"]

@@ -117,7 +117,7 @@ from benchmarks._measure import peak_mb
 from tests.training.test_step import setup
 from tfpipeline.models import BertConfig, BertEncoder
 from tfpipeline.training.planning import activation_bytes
-from tfpipeline.training.step import WEIGHTS
+from tfpipeline.training.global_batch import WEIGHTS
 
 config = BertConfig(vocab_size=100, hidden_size=128, num_hidden_layers=3, num_attention_heads=4, intermediate_size=512,
                     hidden_act="gelu_erf", max_position_embeddings=256, type_vocab_size=2, layer_norm_eps=1e-12,

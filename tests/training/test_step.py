@@ -15,10 +15,11 @@ from tests import tiny
 from tfpipeline import checkpoints
 from tfpipeline.models import TextModel
 from tfpipeline.tasks.classification import Classification, ClassificationOptions
+from tfpipeline.training.global_batch import WEIGHTS, pad_batch
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.precision import policy
-from tfpipeline.training.step import WEIGHTS, TrainStep, pad_batch
+from tfpipeline.training.step import TrainStep
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,11 @@ def batch(rows=5, width=9, seed=0, classes=3):
     }
 
 
-def setup(checkpoint, strategy=None, dropout=0.1, make=TrainStep, precision="float64", **options):
+def setup(checkpoint, strategy=None, dropout=0.1, make=TrainStep, precision="float64", task=None, **options):
     """A fresh model, in float64 by default, and its training step."""
     strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
     options = TrainingOptions(precision=precision, **{"learning_rate": 0.01, "warmup": 0.0, **options})
-    task = Classification(ClassificationOptions(dropout=dropout), ["a", "b", "c"])
+    task = task or Classification(ClassificationOptions(dropout=dropout), ["a", "b", "c"])
     config = dataclasses.replace(
         checkpoint.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
     )

@@ -126,7 +126,7 @@ def compare(
     with _tokens(run, split, examples) as cache:
         for weights_name, title in run.stages:
             run.set_weights(weights_name, model)
-            result = infer(examples, cache, targets, title)
+            result = infer(examples, cache, targets, title, weights)
             scores = result.scores(task, targets, weights)
             entries.append(Entry(title, scores, scorer.report(result.predictions, targets, weights)))
         notes = run.notes_on(cache)

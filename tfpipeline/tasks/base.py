@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
     from tfpipeline.models import EncoderConfig
     from tfpipeline.models.model_call import ModelCall
+    from tfpipeline.models.row_noise import RowNoise
+    from tfpipeline.text import WordPieceTokenizer
 
 Arrays = Mapping[str, np.ndarray]
 FITTED_FILE = "task.json"
@@ -115,11 +117,18 @@ class Task(abc.ABC):
         offsets: the predictions that are places in a text, counted in code points -> the text, ``text`` or
             ``text_pair``. A task with some is given the texts, and where each token stands in them.
         has_token_targets: whether single tokens have targets: :meth:`token_targets`.
+        batch_loss: whether a row's loss depends on the other rows of its batch (in-batch negatives). ``loss`` is then
+            given the outputs and targets of the whole global batch, on any number of replicas and parts. Training takes
+            the batches of ``training.batch_size``, evaluation batches of 64 rows in the order of their lengths.
+        augments: whether :meth:`augment` changes the inputs (masked tokens, say). Such a task cannot be a part of
+            another, so its options say ``top_level_only``.
     """
 
     scorer_class: ClassVar[type[Scorer]]
     offsets: Mapping[str, str] = {}
     has_token_targets: bool = False
+    batch_loss: bool = False
+    augments: bool = False
 
     def __init__(self, options: Any, fitted: Any = None) -> None:
         self.options, self.fitted = options, fitted
@@ -207,6 +216,30 @@ class Task(abc.ABC):
         """
         return targets, weights
 
+    def augment(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        targets: Mapping[str, tf.Tensor],
+        noise: RowNoise,
+        tokenizer: WordPieceTokenizer,
+    ) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
+        """Change the inputs at random, in the graph; called if ``augments`` is set, in training and evaluation only.
+
+        All rows have numbers of their own, whatever batch, replica or part they are in. Evaluation draws the same
+        numbers each time, so scores can be repeated and compared.
+
+        Args:
+            inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T], and ``special_tokens_mask``, bool
+                [B, T]: True for [CLS] and the like, [UNK] and padding, which are to be left alone.
+            targets: what ``targets`` and ``token_targets`` gave, [B, ...] each.
+            noise: the only source of random numbers.
+            tokenizer: its ``vocabulary`` and ``options.mask_token``.
+        Returns:
+            The same, changed. The loss is given all of both; ``scored_predictions`` all of the inputs. So what is to
+            be predicted goes into the targets, or, if it is to be scored, into further inputs, [B, ...] each.
+        """
+        return inputs, targets
+
     # The model.
 
     @abc.abstractmethod
@@ -222,6 +255,11 @@ class Task(abc.ABC):
 
         ``targets`` holds what ``targets`` and ``token_targets`` gave, and the tokens: ``attention_mask`` and
         so on.
+
+        With ``batch_loss`` B is the whole global batch, and ``targets`` also holds ``example_mask``, bool [B]: False
+        for rows of weight 0, which include the copies of the first row that fill a batch up. They must not count as
+        negatives of other rows, nor in a mean over the batch; what is returned for them is ignored, but must not make
+        a gradient infinite.
         """
 
     # Predictions out.

@@ -11,10 +11,10 @@ from tfpipeline.console import say
 from tfpipeline.data import Example, TokenCache, epoch_batches
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import Arrays
+from tfpipeline.training.global_batch import WEIGHTS, numeric_targets
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.rows import TargetReader
 from tfpipeline.training.run import Run
-from tfpipeline.training.step import WEIGHTS, numeric_targets
 
 _COUNTED_ROWS = 512  # looked at together
 _WIDTHS = 4  # for compiled steps: each width is compiled, and a quarter of the longest wastes little

@@ -13,8 +13,10 @@ from tfpipeline.console import progress
 from tfpipeline.data import Example, TokenCache, evaluation_batches
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import Task
+from tfpipeline.training.augmentation import Augmentation
+from tfpipeline.training.global_batch import WEIGHTS, numeric_targets, pad_batch, replica_slice
+from tfpipeline.training.gradients import whole_batch_losses
 from tfpipeline.training.prediction_graph import PredictionGraph
-from tfpipeline.training.step import WEIGHTS, numeric_targets, pad_batch, slice_rows
 
 
 @dataclass(frozen=True)
@@ -61,26 +63,31 @@ class Inference:
     ) -> None:
         self._strategy = strategy or tf.distribute.get_strategy()
         replicas = self._replicas = self._strategy.num_replicas_in_sync
-        self.batch_size = batch_size + -batch_size % replicas
-        self._text_inputs, self._widths = graph.text_inputs, widths
         task = graph.task
+        # A loss of whole batches depends on which rows are together, so their size must not depend on the replicas.
+        self.batch_size = batch_size if task.batch_loss else batch_size + -batch_size % replicas
+        self._text_inputs, self._widths = graph.text_inputs, widths
+        augmentation = Augmentation(task, graph.text_inputs.tokenizer)
 
-        def replica(batch: dict[str, tf.Tensor]) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
-            context = tf.distribute.get_replica_context()
-            rows = batch[WEIGHTS].shape[0]
-            local = (tf.shape(batch[WEIGHTS])[0] if rows is None else rows) // replicas
-            first = tf.cast(context.replica_id_in_sync_group, tf.int32) * local
-            mine = {name: slice_rows(tensor, first, local) for name, tensor in batch.items()}
-            call = graph.call(mine)
-            return task.decode(call), tf.cast(task.loss(call.outputs, mine), tf.float32)
+        def replica(batch: dict[str, tf.Tensor]) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
+            own, _ = replica_slice(batch, replicas)
+            call = graph.call(own)
+            for_loss = call.outputs if task.batch_loss else {"losses": task.loss(call.outputs, own)}
+            return task.decode(call), for_loss
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def forward(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            outputs, losses = self._strategy.run(replica, args=(batch,))
+        def forward(
+            batch: dict[str, tf.Tensor], rows: tf.Tensor
+        ) -> tuple[dict[str, tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
+            batch, inputs = augmentation.evaluate(batch, rows)
+            outputs, for_loss = self._strategy.run(replica, args=(batch,))
             if replicas > 1:
-                outputs = {name: self._strategy.gather(value, axis=0) for name, value in outputs.items()}
-                losses = self._strategy.gather(losses, axis=0)
-            return outputs, losses
+                outputs, for_loss = (
+                    {name: self._strategy.gather(value, axis=0) for name, value in tensors.items()}
+                    for tensors in (outputs, for_loss)
+                )
+            losses = whole_batch_losses(task, for_loss, batch) if task.batch_loss else for_loss["losses"]
+            return outputs, tf.cast(losses, tf.float32), inputs
 
         # Predictions may be strings, which no accelerator knows.
         @tf.function(reduce_retracing=True, autograph=False)
@@ -92,7 +99,12 @@ class Inference:
         self._traced = False
 
     def __call__(
-        self, examples: Sequence[Example], cache: TokenCache, targets: Mapping[str, np.ndarray], title: str
+        self,
+        examples: Sequence[Example],
+        cache: TokenCache,
+        targets: Mapping[str, np.ndarray],
+        title: str,
+        weights: np.ndarray | None = None,
     ) -> Predictions:
         """Predict every row, showing progress under ``title``.
 
@@ -101,7 +113,9 @@ class Inference:
             cache: their tokens.
             targets: the task's.
             title: of the progress.
+            weights: of the rows, [N]; a loss of whole batches leaves out those of weight 0. By default all count.
         """
+        counted = np.ones(len(cache.lengths), bool) if weights is None else weights > 0
         self._strings.clear()
         size = len(cache.lengths)
         # Each batch is put where its rows belong: predictions may be large, and there is one copy of them.
@@ -110,7 +124,7 @@ class Inference:
         note = "" if self._traced else "compiling the model"
         with progress(title, size, note=note) as bar:
             for rows in evaluation_batches(cache.lengths, self.batch_size):
-                predictions, losses = self._batch(examples, cache, targets, rows)
+                predictions, losses = self._batch(examples, cache, targets, counted, rows)
                 for name, array in predictions.items():
                     if name not in joined:
                         joined[name] = np.empty((size, *array.shape[1:]), array.dtype)
@@ -125,6 +139,7 @@ class Inference:
         examples: Sequence[Example],
         cache: TokenCache,
         targets: Mapping[str, np.ndarray],
+        counted: np.ndarray,
         rows: np.ndarray,
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         width = None
@@ -134,14 +149,18 @@ class Inference:
         batch = {
             **cache.batch(rows, width=width),
             **{name: array[rows] for name, array in numeric_targets(targets).items()},
-            WEIGHTS: np.ones(len(rows), np.float32),
+            WEIGHTS: counted[rows].astype(np.float32),
         }
         batch = pad_batch(batch, self._replicas, self.batch_size if self._widths else 0)
-        outputs, losses = self._forward({name: tf.constant(array) for name, array in batch.items()})
+        padding = len(batch[WEIGHTS]) - len(rows)
+        outputs, losses, augmented = self._forward(
+            {name: tf.constant(array) for name, array in batch.items()},
+            tf.constant(np.pad(rows, (0, padding)), tf.int64),
+        )
         texts: dict[str, Any] = {}
         if self._text_inputs.offsets:
             texts = _texts([examples[int(row)] for row in rows], len(batch[WEIGHTS]))
-        inputs = self._text_inputs.join(batch, texts)
+        inputs = {**self._text_inputs.join(batch, texts), **augmented}
         with tf.device("/cpu:0"):
             predictions = self._predict(outputs, {name: tf.constant(array) for name, array in inputs.items()})
         real = len(rows)

@@ -27,6 +27,7 @@ from tfpipeline.training.callback_checks import is_lower_better
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import RENDEZVOUS_SECONDS, Cluster, find_cluster, rendezvous
 from tfpipeline.training.description import ending
+from tfpipeline.training.global_batch import WEIGHTS
 from tfpipeline.training.inference import Inference, Predictions
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
 from tfpipeline.training.lock import training_alone
@@ -39,7 +40,7 @@ from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.scoring import require_metric
 from tfpipeline.training.starting import find_run, lay_out_run, run_directory, take_settings, with_datasets
 from tfpipeline.training.state import State
-from tfpipeline.training.step import WEIGHTS, TrainStep
+from tfpipeline.training.step import TrainStep
 from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
 from tfpipeline.training.tensorboard import TensorBoardWriter
 
@@ -203,6 +204,7 @@ class Trainer:
                 self.options,
                 self.phases[phase],
                 static=self._static,
+                tokenizer=self.run.tokenizer,
             )
         return self.step
 
@@ -400,7 +402,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
-        found = self.infer(split.examples, split.cache, split.targets, "validation")
+        found = self.infer(split.examples, split.cache, split.targets, "validation", split.weights)
         tuned = self.run.task.scorer.tune(self.model.head, found.predictions, split.targets, split.weights)
         return Predictions(tuned, found.losses).scores(self.run.task, split.targets, split.weights)
 

@@ -9,39 +9,20 @@ device, whatever the number of replicas and parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpipeline.models.inputs import encoder_inputs
-from tfpipeline.models.kernels import Noise
 from tfpipeline.tasks import Task
+from tfpipeline.text import WordPieceTokenizer
+from tfpipeline.training.augmentation import Augmentation
+from tfpipeline.training.global_batch import WEIGHTS, Batch, Tensors, pad_batch
+from tfpipeline.training.gradients import BatchGradients, RowGradients, loss_scale
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.strategy import is_tpu
-
-WEIGHTS = "example_weights"
-
-Batch = Mapping[str, np.ndarray]
-Tensors = dict[str, tf.Tensor]
-
-
-def pad_batch(batch: Batch, multiple: int, size: int = 0) -> dict[str, np.ndarray]:
-    """Repeat the first example with weight 0 until the batch divides by ``multiple`` and has ``size`` examples."""
-    rows = len(batch[WEIGHTS])
-    extra = max(size, rows + -rows % multiple) - rows
-    if not extra:
-        return dict(batch)
-    filled = {name: np.concatenate([array, np.repeat(array[:1], extra, 0)]) for name, array in batch.items()}
-    filled[WEIGHTS][rows:] = 0
-    return filled
-
-
-def numeric_targets(targets: Batch) -> dict[str, np.ndarray]:
-    """Those of a task's targets that are numbers; objects are for its metrics alone."""
-    return {name: array for name, array in targets.items() if array.dtype != object}
 
 
 class TrainStep:
@@ -50,6 +31,7 @@ class TrainStep:
     Args:
         variables: those to train; by default all that are trainable.
         static: compile with XLA; then batches must have one size and few widths, as each shape is compiled.
+        tokenizer: of the run, for a task that augments its inputs.
     """
 
     def __init__(
@@ -62,6 +44,7 @@ class TrainStep:
         variables: Sequence[keras.Variable] | None = None,
         *,
         static: bool = False,
+        tokenizer: WordPieceTokenizer | None = None,
     ) -> None:
         self._strategy, self._model, self._task = strategy, model, task
         self._optimizer, self._options = optimizer, options
@@ -69,12 +52,20 @@ class TrainStep:
         self._replicas = strategy.num_replicas_in_sync
         self._parts = options.accumulation
         self._static = static
+        self._augmentation = Augmentation(task, tokenizer)
         # A TPU compiles whatever it is given; elsewhere it has to be asked for, and only what is on one device.
         compile_here = static and not is_tpu(strategy)
-        self._gradients = (
-            tf.function(self._sum_gradients, jit_compile=True, autograph=False)
-            if compile_here
-            else self._sum_gradients
+        kind = BatchGradients if task.batch_loss else RowGradients
+        self._gradients = kind(
+            model,
+            task,
+            optimizer,
+            self._variables,
+            replicas=self._replicas,
+            parts=self._parts,
+            seed=options.seed,
+            loss_dtype=self._loss_dtype(),
+            compiled=compile_here,
         )
         self._compiled: dict[Any, Callable[[Tensors, tf.Tensor, tf.Tensor], Tensors]] = {}
 
@@ -152,6 +143,7 @@ class TrainStep:
         return found
 
     def _one(self, batch: Tensors, step: tf.Tensor, stop: tf.Tensor) -> Tensors:
+        batch = self._augmentation.train(batch, self._options.seed, step)
         found = self._strategy.run(self._replica_step, args=(batch, step, stop))
         return {
             name: self._strategy.experimental_local_results(value)[0][None] for name, value in found.items()
@@ -161,13 +153,9 @@ class TrainStep:
         """What one replica does with a global batch."""
         context = tf.distribute.get_replica_context()
         replicas, optimizer = self._replicas, self._optimizer
-        rows = batch[WEIGHTS].shape[0]
-        local = (tf.shape(batch[WEIGHTS])[0] if rows is None else rows) // replicas
-        first = tf.cast(context.replica_id_in_sync_group, tf.int32) * local
         # A batch whose weights are all 0 has the loss 0, not NaN.
         share = tf.math.divide_no_nan(batch[WEIGHTS], tf.reduce_sum(batch[WEIGHTS]))
-        mine = {name: slice_rows(tensor, first, local) for name, tensor in {**batch, WEIGHTS: share}.items()}
-        loss, gradients = self._gradients(mine, step, first)
+        loss, gradients = self._gradients({**batch, WEIGHTS: share}, step)
         if replicas > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             loss = context.all_reduce(tf.distribute.ReduceOp.SUM, loss)
@@ -183,56 +171,9 @@ class TrainStep:
         optimizer.apply(gradients, self._variables)
         return {"loss": loss, "gradient_norm": norm, "stop": stop}
 
-    def _sum_gradients(
-        self, mine: Tensors, step: tf.Tensor, first: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Loss and (scaled) gradients of a replica's examples; ``example_weights`` are shares of the batch's."""
-        if self._parts == 1:
-            return self._part(mine, step, first)
-        rows = mine[WEIGHTS].shape[0]
-        size = (tf.shape(mine[WEIGHTS])[0] if rows is None else rows) // self._parts
-
-        def body(index: tf.Tensor, loss: tf.Tensor, sums: list[tf.Tensor]) -> Any:
-            part = {name: slice_rows(tensor, index * size, size) for name, tensor in mine.items()}
-            more, gradients = self._part(part, step, first + index * size)
-            return index + 1, loss + more, [a + b for a, b in zip(sums, gradients)]
-
-        zeros = [tf.zeros(variable.shape, variable.dtype) for variable in self._variables]
-        start = (tf.constant(0), tf.zeros([], self._loss_dtype()), zeros)
-        _, loss, gradients = tf.while_loop(
-            lambda index, *_: index < self._parts, body, start, maximum_iterations=self._parts
-        )
-        return loss, gradients
-
-    def _part(self, part: Tensors, step: tf.Tensor, first: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        noise = Noise(seed=self._options.seed, step=step, first_example=first)
-        with tf.GradientTape() as tape:
-            outputs = self._model(encoder_inputs(part), training=True, noise=noise)
-            losses = self._task.loss(outputs, part)
-            loss = tf.reduce_sum(losses * tf.cast(part[WEIGHTS], losses.dtype))
-            scaled = loss * tf.cast(loss_scale(self._optimizer), loss.dtype)
-        gradients = tape.gradient(
-            scaled, [variable.value for variable in self._variables], unconnected_gradients="zero"
-        )
-        # Dense, as clipping a sparse gradient with repeated rows would use a wrong norm.
-        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
-
     def _loss_dtype(self) -> tf.DType:
         return tf.float64 if self._options.precision == "float64" else tf.float32
 
     def _as_loss(self, array: np.ndarray) -> np.ndarray:
         """Weights and targets that are fractions in the loss's dtype; others as they are."""
         return array.astype(self._loss_dtype().as_numpy_dtype) if array.dtype.kind == "f" else array
-
-
-def loss_scale(optimizer: keras.optimizers.Optimizer) -> Any:
-    """What the loss is multiplied by so that 16-bit gradients do not vanish; 1 without loss scaling."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return optimizer.dynamic_scale.value
-    return 1.0
-
-
-def slice_rows(tensor: tf.Tensor, start: Any, size: Any) -> tf.Tensor:
-    """``tensor[start : start + size]``, its size known to XLA when it is a number here."""
-    rest = tensor.shape.rank - 1
-    return tf.slice(tensor, tf.stack([start, *[0] * rest]), tf.stack([size, *[-1] * rest]))

@@ -1,0 +1,107 @@
+"""A loss of the whole batch, against one worked out by hand; on replicas and processes: test_exactness.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+from tests.training.batch_tasks import InBatchNegatives, Options, in_batch_losses
+from tests.training.test_step import assert_equal, batch, repeat, setup, values
+from tfpipeline import checkpoints
+from tfpipeline.models.inputs import INPUTS
+from tfpipeline.training.global_batch import WEIGHTS
+from tfpipeline.training.inference import Inference
+from tfpipeline.training.step import TrainStep
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return checkpoints.load(tiny.write_checkpoint(tmp_path_factory.mktemp("batch") / "checkpoint"))
+
+
+def make(checkpoint, *, static=False, **options):
+    def step(*arguments):
+        return TrainStep(*arguments, static=static)
+
+    task = InBatchNegatives(Options())
+    return setup(checkpoint, make=step, task=task, optimizer={"name": "sgd"}, **options)
+
+
+def outputs_of(model, given):
+    outputs = model({name: tf.constant(given[name]) for name in INPUTS})
+    return [outputs[name].numpy() for name in ("query", "key")]
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_the_loss_is_that_of_the_whole_batch(checkpoint, accumulation):
+    """A row of weight 0 and the copies of row 0 that fill the batch up are no negatives."""
+    given = batch(rows=7)
+    given[WEIGHTS] = np.array([0.5, 1, 0, 2, 1, 1, 1.5])
+    model, step = make(checkpoint, dropout=0.0, accumulation=accumulation)
+    counted = given[WEIGHTS] > 0
+    losses = in_batch_losses(*outputs_of(model, given), counted)
+    expected = np.average(losses[counted], weights=given[WEIGHTS][counted])
+    np.testing.assert_allclose(step(given, 0)["loss"], expected, rtol=1e-12)
+    with_copies = in_batch_losses(*outputs_of(model, given), np.ones(7, bool))
+    assert abs(np.average(with_copies, weights=given[WEIGHTS]) - expected) > 1e-3
+
+
+def test_the_gradient_is_that_of_the_whole_batch(checkpoint):
+    """By TensorFlow's own tape over one call of the model on all rows that count, in one SGD step of rate 1."""
+    given = batch(rows=7)
+    given[WEIGHTS] = np.array([0.5, 1, 0, 2, 1, 1, 1.5])
+    model, step = make(checkpoint, dropout=0.0, accumulation=4, learning_rate=1.0, schedule="constant")
+    kept = repeat(given, np.flatnonzero(given[WEIGHTS]))
+    shares = kept[WEIGHTS] / kept[WEIGHTS].sum()
+    with tf.GradientTape() as tape:
+        outputs = model({name: tf.constant(kept[name]) for name in INPUTS})
+        logits = 20.0 * outputs["query"] @ tf.transpose(outputs["key"])
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.range(6), logits)
+        loss = tf.reduce_sum(loss * shares)
+    variables = model.trainable_variables
+    gradients = tape.gradient(loss, [variable.value for variable in variables], unconnected_gradients="zero")
+    norm = np.sqrt(sum(float(tf.reduce_sum(tf.convert_to_tensor(one) ** 2)) for one in gradients))
+    np.testing.assert_allclose(step(given, 0)["gradient_norm"], norm, rtol=1e-10)
+    assert norm > 0.1
+
+
+@pytest.mark.parametrize(("accumulation", "static"), [(2, False), (4, False), (1, True), (4, True)])
+def test_parts_and_xla_train_as_the_whole_batch_does(checkpoint, accumulation, static):
+    """With dropout and clipping; the last batch is ragged."""
+    ends = []
+    for options in ({}, {"accumulation": accumulation, "static": static}):
+        model, step = make(checkpoint, dropout=0.1, clip_norm=0.05, **options)
+        losses = [float(step(batch(rows=rows, seed=rows), at)["loss"]) for at, rows in enumerate([8, 5])]
+        ends.append({"losses": np.array(losses), **values(model)})
+    assert_equal(*ends)
+
+
+class Tokens:
+    """Tokens of rows, as a TokenCache has them."""
+
+    def __init__(self, given):
+        self._given = {name: given[name] for name in INPUTS}
+        self.lengths = given["attention_mask"].sum(-1)
+
+    def batch(self, rows, width=None):
+        batch = repeat(self._given, rows)
+        more = 0 if width is None else width - batch["input_ids"].shape[1]
+        return {name: np.pad(array, ((0, 0), (0, more))) for name, array in batch.items()}
+
+
+def test_validation_takes_the_loss_of_each_evaluation_batch(checkpoint):
+    """Batches of rows of like lengths; a batch that is filled up, and a row of weight 0, add no negatives."""
+    given = batch(rows=10)
+    given[WEIGHTS][3] = 0
+    model, _ = make(checkpoint)
+    infer = Inference(model, InBatchNegatives(Options()), batch_size=6, widths=[given["input_ids"].shape[1]])
+    losses = infer([None] * 10, Tokens(given), {"label": given["label"]}, "rows", given[WEIGHTS]).losses
+    order = np.argsort(given["attention_mask"].sum(-1), kind="stable")
+    query, key = outputs_of(model, given)
+    expected = np.empty(10)
+    for rows in (order[:6], order[6:]):
+        expected[rows] = in_batch_losses(query[rows], key[rows], given[WEIGHTS][rows] > 0)
+    assert losses[3] == 0
+    np.testing.assert_allclose(np.delete(losses, 3), np.delete(expected, 3), rtol=1e-5)

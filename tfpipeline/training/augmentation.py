@@ -1,0 +1,84 @@
+"""Inputs that a task changes at random, in training and in evaluation (:meth:`Task.augment`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfpipeline.models.inputs import INPUTS
+from tfpipeline.models.row_noise import RowNoise
+from tfpipeline.tasks import Task
+from tfpipeline.text import TokenizerOptions, WordPieceTokenizer
+from tfpipeline.training.global_batch import WEIGHTS, Tensors, row_count
+
+SPECIAL = "special_tokens_mask"
+# Of all evaluations, whatever the run's seed; no training step has this number.
+EVALUATION_SEED, EVALUATION_STEP = 0, -1
+
+
+class Augmentation:
+    """Changes batches as a task says.
+
+    Args:
+        task: the task.
+        tokenizer: of the run; needed by tasks that augment alone.
+    """
+
+    def __init__(self, task: Task, tokenizer: WordPieceTokenizer | None) -> None:
+        self._task, self._tokenizer = task, tokenizer
+        if task.augments and tokenizer is None:
+            raise ValueError(f"{type(task).__name__} augments its inputs, so a tokenizer must be given")
+
+    def train(self, batch: Mapping[str, tf.Tensor], seed: int, step: tf.Tensor) -> Tensors:
+        """A global batch of a training step, the number of each row being its index in the batch.
+
+        Args:
+            batch: inputs, targets and ``example_weights``, [B, ...] each.
+            seed: of the run.
+            step: steps done before.
+        """
+        if not self._task.augments:
+            return dict(batch)
+        rows = tf.range(tf.cast(row_count(batch[WEIGHTS]), tf.int64))
+        return self._change(batch, RowNoise(seed, step, rows))[0]
+
+    def evaluate(self, batch: Mapping[str, tf.Tensor], rows: tf.Tensor) -> tuple[Tensors, Tensors]:
+        """A batch of an evaluation, always changed in the same way.
+
+        Args:
+            batch: as for :meth:`train`.
+            rows: int64 [B], the number of each row in its data set.
+        Returns:
+            The batch, and of it the task's inputs.
+        """
+        if not self._task.augments:
+            return dict(batch), {}
+        return self._change(batch, RowNoise(EVALUATION_SEED, EVALUATION_STEP, rows))
+
+    def _change(self, batch: Mapping[str, tf.Tensor], noise: RowNoise) -> tuple[Tensors, Tensors]:
+        tokenizer: Any = self._tokenizer
+        inputs = {name: batch[name] for name in INPUTS}
+        others = {name: tensor for name, tensor in batch.items() if name not in (*INPUTS, WEIGHTS)}
+        ids = tf.constant(special_token_ids(tokenizer.vocabulary, tokenizer.options), tf.int32)
+        special = tf.reduce_any(inputs["input_ids"][..., None] == ids, axis=-1)
+        inputs[SPECIAL] = special | (inputs["attention_mask"] == 0)
+        changed, targets = self._task.augment(inputs, others, noise, tokenizer)
+        missing = [name for name in INPUTS if name not in changed]
+        if missing:
+            raise ValueError(f"{type(self._task).__name__}.augment returned no {', '.join(missing)}")
+        return {**batch, **targets, **changed}, dict(changed)
+
+
+def special_token_ids(vocabulary: tuple[str, ...], options: TokenizerOptions) -> list[int]:
+    """The ids of the tokens that are no text, as transformers' ``all_special_ids`` has them: [UNK] is one."""
+    named = {
+        options.unk_token,
+        options.sep_token,
+        options.pad_token,
+        options.cls_token,
+        options.mask_token,
+        *options.special_tokens,
+    }
+    return [number for number, token in enumerate(vocabulary) if token in named]

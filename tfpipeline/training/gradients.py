@@ -1,0 +1,255 @@
+"""Loss and gradients of a global batch, as one replica works them out: of its own rows, part after part.
+
+A loss of single rows is taken of each part. A loss of the whole batch (:attr:`Task.batch_loss`) needs the head's
+outputs of all parts and all replicas first. They are made, gathered, and the loss and its gradient by the outputs
+are worked out on every replica; each then takes the gradient of its own rows back through the model. No gradient
+passes a collective operation, so nothing is counted twice. With accumulation the outputs are made in parts without
+keeping what the way back needs, and made again part by part, with the same dropout masks, for the way back
+(GradCache: Gao et al. 2021, arXiv:2101.06983, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfpipeline.models.inputs import INPUTS, encoder_inputs
+from tfpipeline.models.kernels import Noise
+from tfpipeline.tasks import Task
+from tfpipeline.training.global_batch import (
+    MASK,
+    WEIGHTS,
+    Tensors,
+    gather_rows,
+    join_rows,
+    replica_slice,
+    row_count,
+    slice_rows,
+)
+
+LossAndGradients = tuple[tf.Tensor, list[tf.Tensor]]
+
+
+class Gradients:
+    """What both kinds of loss have in common.
+
+    Args:
+        model, task, optimizer, variables: as :class:`tfpipeline.training.step.TrainStep` has them.
+        replicas: of the strategy.
+        parts: that a replica's rows are cut into.
+        seed: of dropout.
+        loss_dtype: of the sum of the losses.
+        compiled: whether what is on one device is compiled with XLA.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        task: Task,
+        optimizer: keras.optimizers.Optimizer,
+        variables: Sequence[keras.Variable],
+        *,
+        replicas: int,
+        parts: int,
+        seed: int,
+        loss_dtype: tf.DType,
+        compiled: bool,
+    ) -> None:
+        self._model, self._task, self._optimizer = model, task, optimizer
+        self._variables = list(variables)
+        self._replicas, self._parts, self._seed, self._loss_dtype = replicas, parts, seed, loss_dtype
+        self._jit = _with_xla if compiled else _as_it_is
+
+    def __call__(self, batch: Tensors, step: tf.Tensor) -> LossAndGradients:
+        """The current replica's share of the loss and of the (scaled, dense) gradients: to be summed over replicas.
+
+        Args:
+            batch: the global one, [B, ...]; ``example_weights`` are shares of the batch's weight.
+            step: steps done before.
+        """
+        raise NotImplementedError
+
+    def _outputs(self, part: Mapping[str, tf.Tensor], step: tf.Tensor, first: tf.Tensor) -> Tensors:
+        noise = Noise(seed=self._seed, step=step, first_example=first)
+        outputs: Tensors = self._model(encoder_inputs(part), training=True, noise=noise)
+        return outputs
+
+    def _loss_of(self, losses: tf.Tensor, shares: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The weighted sum of losses, and the same multiplied by the loss scale."""
+        loss = tf.reduce_sum(losses * tf.cast(shares, losses.dtype))
+        return loss, loss * tf.cast(loss_scale(self._optimizer), loss.dtype)
+
+    def _dense_gradients(
+        self, tape: tf.GradientTape, of: Any, output_gradients: Any = None
+    ) -> list[tf.Tensor]:
+        gradients = tape.gradient(
+            of,
+            [variable.value for variable in self._variables],
+            output_gradients=output_gradients,
+            unconnected_gradients="zero",
+        )
+        # Dense, as clipping a sparse gradient with repeated rows would use a wrong norm.
+        return [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _sum_over_parts(
+        self, tensors: Tensors, of_part: Callable[[Tensors, tf.Tensor], LossAndGradients]
+    ) -> LossAndGradients:
+        """The sum of what ``of_part`` makes of each part and of the index of its first row."""
+        size = row_count(tensors[WEIGHTS]) // self._parts
+
+        def body(index: tf.Tensor, loss: tf.Tensor, sums: list[tf.Tensor]) -> Any:
+            part = {name: slice_rows(tensor, index * size, size) for name, tensor in tensors.items()}
+            more, gradients = of_part(part, index * size)
+            return index + 1, loss + more, [a + b for a, b in zip(sums, gradients)]
+
+        zeros = [tf.zeros(variable.shape, variable.dtype) for variable in self._variables]
+        start = (tf.constant(0), tf.zeros([], self._loss_dtype), zeros)
+        _, loss, gradients = tf.while_loop(
+            lambda index, *_: index < self._parts, body, start, maximum_iterations=self._parts
+        )
+        return loss, gradients
+
+
+class RowGradients(Gradients):
+    """Of a loss of single rows."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._own_rows = self._jit(self._sum)
+
+    def __call__(self, batch: Tensors, step: tf.Tensor) -> LossAndGradients:
+        own, first = replica_slice(batch, self._replicas)
+        result: LossAndGradients = self._own_rows(own, step, first)
+        return result
+
+    def _sum(self, own: Tensors, step: tf.Tensor, first: tf.Tensor) -> LossAndGradients:
+        if self._parts == 1:
+            return self._part(own, step, first)
+        return self._sum_over_parts(own, lambda part, start: self._part(part, step, first + start))
+
+    def _part(self, part: Tensors, step: tf.Tensor, first: tf.Tensor) -> LossAndGradients:
+        with tf.GradientTape() as tape:
+            outputs = self._outputs(part, step, first)
+            loss, scaled = self._loss_of(self._task.loss(outputs, part), part[WEIGHTS])
+        return loss, self._dense_gradients(tape, scaled)
+
+
+class BatchGradients(Gradients):
+    """Of a loss of the whole batch; see the module."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._outputs_of = self._jit(self._outputs)
+        self._outputs_of_parts = self._jit(self._outputs_in_parts)
+        self._loss_by_outputs = self._jit(self._by_outputs)
+        self._back_in_parts = self._jit(self._backpropagate_in_parts)
+
+    def __call__(self, batch: Tensors, step: tf.Tensor) -> LossAndGradients:
+        own, first = replica_slice(batch, self._replicas)
+        local = row_count(own[WEIGHTS])
+        whole = self._parts == 1
+        with tf.GradientTape() as tape:  # of the outputs of a replica whose rows are not cut into parts
+            outputs = self._outputs_of(own, step, first) if whole else {}
+        if not whole:
+            outputs = self._outputs_of_parts(own, step, first)
+        losses, gradients = self._loss_by_outputs(gather_rows(outputs, self._replicas), batch)
+        loss = tf.reduce_sum(slice_rows(losses, first, local))
+        by_outputs = {name: slice_rows(gradient, first, local) for name, gradient in gradients.items()}
+        if not whole:
+            return loss, self._back_in_parts(own, by_outputs, step, first)
+        names = sorted(by_outputs)
+        return loss, self._dense_gradients(
+            tape, [outputs[name] for name in names], [by_outputs[name] for name in names]
+        )
+
+    def _by_outputs(self, outputs: Tensors, batch: Tensors) -> tuple[tf.Tensor, Tensors]:
+        """Each row's share of the loss, [B], and the gradient of the (scaled) sum by the outputs, [B, ...] each."""
+        floats = {name: tensor for name, tensor in outputs.items() if tensor.dtype.is_floating}
+        with tf.GradientTape() as tape:
+            tape.watch(floats)
+            losses = whole_batch_losses(self._task, outputs, batch)
+            shares = losses * tf.cast(batch[WEIGHTS], losses.dtype)
+            total = tf.reduce_sum(shares)
+            scaled = total * tf.cast(loss_scale(self._optimizer), total.dtype)
+        gradients: Tensors = tape.gradient(scaled, floats, unconnected_gradients="zero")
+        return shares, gradients
+
+    def _outputs_in_parts(self, own: Tensors, step: tf.Tensor, first: tf.Tensor) -> Tensors:
+        """The outputs of a replica's rows, one part after another."""
+        size = row_count(own[WEIGHTS]) // self._parts
+
+        def outputs_of(index: Any) -> Tensors:
+            part = {name: slice_rows(own[name], index * size, size) for name in INPUTS}
+            return self._outputs(part, step, first + index * size)
+
+        # What the outputs are called, and their shapes, is known once the first part is made.
+        begun = outputs_of(0)
+        names = sorted(begun)
+        arrays = [
+            tf.TensorArray(begun[name].dtype, self._parts, element_shape=begun[name].shape).write(
+                0, begun[name]
+            )
+            for name in names
+        ]
+
+        def body(index: tf.Tensor, arrays: list[tf.TensorArray]) -> Any:
+            outputs = outputs_of(index)
+            return index + 1, [array.write(index, outputs[name]) for name, array in zip(names, arrays)]
+
+        _, arrays = tf.while_loop(
+            lambda index, _: index < self._parts,
+            body,
+            (tf.constant(1), arrays),
+            maximum_iterations=self._parts - 1,
+        )
+        return {name: join_rows(array.stack()) for name, array in zip(names, arrays)}
+
+    def _backpropagate_in_parts(
+        self, own: Tensors, by_outputs: Tensors, step: tf.Tensor, first: tf.Tensor
+    ) -> list[tf.Tensor]:
+        names = sorted(by_outputs)
+        # One dict for all that is cut into parts; "/" keeps the gradients' names apart from those of the inputs.
+        prefixed = {f"/gradient/{name}": by_outputs[name] for name in names}
+
+        def of_part(part: Tensors, start: tf.Tensor) -> LossAndGradients:
+            with tf.GradientTape() as tape:
+                outputs = self._outputs(part, step, first + start)
+                targets = [outputs[name] for name in names]
+            given = [part[f"/gradient/{name}"] for name in names]
+            return tf.zeros([], self._loss_dtype), self._dense_gradients(tape, targets, given)
+
+        inputs = {name: own[name] for name in (*INPUTS, WEIGHTS)}
+        return self._sum_over_parts({**inputs, **prefixed}, of_part)[1]
+
+
+def whole_batch_losses(
+    task: Task, outputs: Mapping[str, tf.Tensor], batch: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
+    """The losses [B] of a task with :attr:`Task.batch_loss`; 0 for rows of weight 0, whatever the task makes of them.
+
+    Args:
+        outputs: of the head, for the whole batch, [B, ...] each.
+        batch: inputs, targets and ``example_weights``, [B, ...] each.
+    """
+    counted = batch[WEIGHTS] > 0
+    losses = task.loss(outputs, {**batch, MASK: counted})
+    return tf.where(counted, losses, tf.zeros([], losses.dtype))
+
+
+def loss_scale(optimizer: keras.optimizers.Optimizer) -> Any:
+    """What the loss is multiplied by so that 16-bit gradients do not vanish; 1 without loss scaling."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer.dynamic_scale.value
+    return 1.0
+
+
+def _with_xla(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = tf.function(function, jit_compile=True, autograph=False)
+    return compiled
+
+
+def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
