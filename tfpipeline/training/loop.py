@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfpipeline import checkpoints, config
 from tfpipeline.console import Step, plural, progress, say
-from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
 from tfpipeline.training import freezing, sources, workers
 from tfpipeline.training.batching import Batching, Group, Split, choose_widths, global_batch_size
@@ -27,12 +25,12 @@ from tfpipeline.training.callback_checks import is_lower_better
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import RENDEZVOUS_SECONDS, Cluster, find_cluster, rendezvous
 from tfpipeline.training.description import ending
-from tfpipeline.training.global_batch import WEIGHTS
 from tfpipeline.training.inference import Inference, Predictions
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
 from tfpipeline.training.lock import training_alone
+from tfpipeline.training.losses import Losses
 from tfpipeline.training.mirror import Mirror, is_remote
-from tfpipeline.training.optimizer import build_optimizer, learning_rate_at
+from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.precision import policy
 from tfpipeline.training.rows import TrainingRows
 from tfpipeline.training.run import Run
@@ -45,8 +43,6 @@ from tfpipeline.training.strategy import build_strategy, choose_strategy, has_st
 from tfpipeline.training.tensorboard import TensorBoardWriter
 
 __all__ = ["Interrupted", "Trainer", "WorkersLost", "interruptible", "train"]
-
-_ROWS_SHOWN = 5  # of a batch whose loss is no number
 
 
 def train(
@@ -187,9 +183,7 @@ class Trainer:
         self._phase = -1
         self.step = self._step_of(state.epoch)
         self.infer = Inference(run.graph(self.model), strategy=strategy, widths=widths if static else None)
-        self._pending: list[tuple[int, np.ndarray, float, tf.Tensor, tf.Tensor]] = []
-        self._clock = (time.monotonic(), 0, 0)
-        self._rates = ""  # as they were shown last
+        self.losses = Losses(run, state, self.optimizer, writes=self.writes)
 
     def _step_of(self, epoch: int) -> TrainStep:
         """The training step of an epoch: which variables it trains may change from one to the next."""
@@ -268,13 +262,13 @@ class Trainer:
                     if state.finished:
                         return
                 elif (stop or save) and not last:
-                    self._read_losses()
+                    self.losses.read()
                     self._save(["last"])
                 if stop and not last:
                     self._stop_here()
                 if state.position >= end or (self.cluster is None and self.model.stop_training):
                     break
-        self._read_losses()
+        self.losses.read()
         self._end_epoch()
         if self._stops(asked) and not state.finished:
             self._stop_here()
@@ -283,75 +277,21 @@ class Trainer:
         """One call of the device; the answer is whether somebody asked to stop."""
         state, options = self.state, self.options
         self.callbacks.on_train_batches_begin(state.position, len(group.batches))
-        first = state.step
-        result = self.step.many(group.batches, first, stop=asked.is_set())
-        for index, (rows, batch) in enumerate(zip(group.rows, group.batches)):
-            weight = float(batch[WEIGHTS].sum())
-            self._pending.append(
-                (first + index, rows, weight, result["loss"][index], result["gradient_norm"][index])
-            )
+        result = self.step.many(group.batches, state.step, stop=asked.is_set())
+        self.losses.add(group, result, state.step)
         state.step += len(group.batches)
         state.position += len(group.batches)
-        began, examples, tokens = self._clock
-        self._clock = (began, examples + sum(map(len, group.rows)), tokens + group.tokens)
         logs: dict[str, Any] = {"loss": result["loss"][-1]}
         if state.step % options.log_every == 0:
-            logs = self._logs()
+            logs = self.losses.logs()
         self.callbacks.on_train_batches_end(state.position - len(group.batches), len(group.batches), logs)
-        loss = state.train_loss
-        self._rates = _rates(logs) or self._rates
-        bar.advance(len(group.batches), "" if loss is None else f"loss {loss:.4f}{self._rates}")
+        bar.advance(len(group.batches), self.losses.note)
         # Every worker must stop after the same step, whichever was asked.
         return asked.is_set() if self.cluster is None else int(result["stop"][-1]) > 0
 
-    def _logs(self) -> dict[str, Any]:
-        """What is shown every ``log_every`` steps; reading the losses makes Python wait for the device."""
-        loss, norm = self._read_losses()
-        began, examples, tokens = self._clock
-        seconds = max(time.monotonic() - began, 1e-9)
-        self._clock = (time.monotonic(), 0, 0)
-        return {
-            "step": self.state.step,
-            "loss": loss,
-            "gradient_norm": norm,
-            "learning_rate": learning_rate_at(self.optimizer, self.state.step - 1),
-            "examples_per_second": examples / seconds,
-            "tokens_per_second": tokens / seconds,
-        }
-
-    def _read_losses(self) -> tuple[float, float]:
-        """Add up the losses since the last time; the answer is the last one, and its gradient's norm.
-
-        Raises:
-            UserError: one of them is no number.
-        """
-        state = self.state
-        loss = norm = float("nan")
-        scaled = self.options.precision == "mixed_float16"  # there, an overflow is skipped, not an error
-        for step, rows, weight, loss_tensor, norm_tensor in self._pending:
-            loss, norm = float(loss_tensor), float(norm_tensor)
-            if not np.isfinite(loss) or not (np.isfinite(norm) or scaled):
-                self._pending.clear()
-                self._not_a_number(step, rows, loss, norm)
-            state.loss_sum += loss * weight
-            state.weight_sum += weight
-        self._pending.clear()
-        return loss, norm
-
-    def _not_a_number(self, step: int, rows: np.ndarray, loss: float, norm: float) -> None:
-        examples = self.run.examples("train")
-        shown = ", ".join(examples[int(row)].source for row in rows[:_ROWS_SHOWN])
-        more = f" and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
-        kept = self.run.store.state("last")["step"] if self.writes else "the chief's last"
-        raise UserError(
-            f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}, at the learning rate "
-            f"{learning_rate_at(self.optimizer, step):.3g}, on the rows {shown}{more}; look at these rows, lower "
-            f"training.learning_rate, or set training.clip_norm; the checkpoint of step {kept} is kept in {self.run.path}"
-        )
-
     def _evaluate(self) -> dict[str, float]:
         """Validate, and save what came of it."""
-        self._read_losses()
+        self.losses.read()
         state, options = self.state, self.options
         self.callbacks.on_test_begin()
         scores = self._validate()
@@ -446,13 +386,3 @@ class Trainer:
 
 def _is_multiple(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
-
-
-def _rates(logs: Mapping[str, Any]) -> str:
-    """What the progress shows beside the loss, most wanted first; "" between two looks at the loss."""
-    if "learning_rate" not in logs:
-        return ""
-    return (
-        f", {logs['examples_per_second']:.0f} examples/s, learning rate {logs['learning_rate']:.2e}, "
-        f"{logs['tokens_per_second']:.0f} tokens/s"
-    )
