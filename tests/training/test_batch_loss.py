@@ -84,6 +84,7 @@ class Tokens:
     def __init__(self, given):
         self._given = {name: given[name] for name in INPUTS}
         self.lengths = given["attention_mask"].sum(-1)
+        self.max_length = given["attention_mask"].shape[1]
 
     def batch(self, rows, width=None):
         batch = repeat(self._given, rows)

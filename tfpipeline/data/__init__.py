@@ -3,7 +3,7 @@
 Letters in shapes: N rows of a data set, B rows of a batch, T positions.
 """
 
-from tfpipeline.data.batches import epoch_batches, evaluation_batches
+from tfpipeline.data.batches import batch_width, epoch_batches, evaluation_batches
 from tfpipeline.data.cache import TokenCache
 from tfpipeline.data.examples import Example, Rows, read_examples, write_examples
 from tfpipeline.data.loading import load_splits, read_data_file, text_key
@@ -16,6 +16,7 @@ __all__ = [
     "Record",
     "Rows",
     "TokenCache",
+    "batch_width",
     "epoch_batches",
     "evaluation_batches",
     "load_splits",

@@ -7,11 +7,12 @@ window of the shuffled rows: batches stay random enough, and with a window of 1,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Union, overload
+from typing import Optional, Union, overload
 
 import numpy as np
 
 BUCKET_WINDOW = 1024
+PAD_TO_MULTIPLE = 8  # few widths: each new one is traced and planned again
 
 
 def epoch_batches(
@@ -64,6 +65,27 @@ class _Epoch(Sequence[np.ndarray]):
         return _by_length(self._lengths, self._rows[window * size : (window + 1) * size], self._batch_size)[
             batch
         ]
+
+
+def batch_width(
+    longest: int, max_length: int, widths: Optional[Sequence[int]] = None, multiple: int = PAD_TO_MULTIPLE
+) -> int:
+    """What a batch is padded to whose longest row has ``longest`` tokens.
+
+    Args:
+        longest: tokens.
+        max_length: the most tokens a row has: a multiple is not rounded up beyond it.
+        widths: the only widths, ascending; the first one that is large enough is taken.
+        multiple: without ``widths``, what the width is rounded up to a multiple of.
+    Raises:
+        ValueError: none of the ``widths`` is large enough.
+    """
+    if widths is None:
+        return max(longest, min(-(-longest // multiple) * multiple, max_length))
+    width = next((width for width in widths if width >= longest), None)
+    if width is None:
+        raise ValueError(f"a row has {longest} tokens, more than the widest batch ({max(widths, default=0)})")
+    return width
 
 
 def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Optional, Protocol, Union
 import numpy as np
 
 from tfpipeline.console import progress
+from tfpipeline.data.batches import PAD_TO_MULTIPLE, batch_width
 from tfpipeline.errors import UserError
 from tfpipeline.files import publish, temporary_folder
 
@@ -38,7 +39,7 @@ ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into m
 _RELEASE_ROWS = (
     512  # every so many rows read, what was mapped of the files is given back: 64 KiB a row and file
 )
-PAD_TO_MULTIPLE = 8  # few widths: each new one is traced and planned again
+
 
 _OWN = {"input_ids", "token_type_ids", "attention_mask", "cut", "unknown"}
 _TOKENS, _TYPES, _ROWS, _CARD = "tokens.int32", "types.uint8", "rows.int64", "cache.json"
@@ -175,7 +176,7 @@ class TokenCache:
         lengths = self.lengths[rows].astype(np.int64)
         longest = int(lengths.max(initial=0))
         if width is None:
-            width = max(longest, min(-(-longest // pad_to_multiple) * pad_to_multiple, self.max_length))
+            width = batch_width(longest, self.max_length, multiple=pad_to_multiple)
         size = len(lengths) if size is None else size
         if width < longest or size < len(lengths):
             raise ValueError(

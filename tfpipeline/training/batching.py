@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfpipeline.console import say
-from tfpipeline.data import Example, TokenCache, epoch_batches
+from tfpipeline.data import Example, TokenCache, batch_width, epoch_batches
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import Arrays
 from tfpipeline.training.global_batch import WEIGHTS, numeric_targets
@@ -185,9 +185,7 @@ class Batching:
 
     def width(self, longest: int) -> int:
         """What a batch is padded to whose longest row has so many tokens."""
-        if self.widths:
-            return next(width for width in self.widths if width >= longest)
-        return min(-(-longest // 8) * 8, self.split.cache.max_length)
+        return batch_width(longest, self.split.cache.max_length, self.widths)
 
 
 def choose_widths(

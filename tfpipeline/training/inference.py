@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.console import progress
-from tfpipeline.data import Example, TokenCache, evaluation_batches
+from tfpipeline.data import Example, TokenCache, batch_width, evaluation_batches
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import Task
 from tfpipeline.training.augmentation import Augmentation
@@ -144,8 +144,7 @@ class Inference:
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         width = None
         if self._widths:
-            longest = int(cache.lengths[rows].max())
-            width = next(width for width in self._widths if width >= longest)
+            width = batch_width(int(cache.lengths[rows].max()), cache.max_length, self._widths)
         batch = {
             **cache.batch(rows, width=width),
             **{name: array[rows] for name, array in numeric_targets(targets).items()},

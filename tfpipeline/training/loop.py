@@ -18,8 +18,8 @@ import tensorflow as tf
 from tfpipeline import checkpoints, config
 from tfpipeline.console import Step, plural, progress, say
 from tfpipeline.files import write_text
-from tfpipeline.training import freezing, sources, workers
-from tfpipeline.training.batching import Batching, Group, Split, choose_widths, global_batch_size
+from tfpipeline.training import sources, workers
+from tfpipeline.training.batching import Batching, Group, Split, global_batch_size
 from tfpipeline.training.callback_calls import CallbackCalls
 from tfpipeline.training.callback_checks import is_lower_better
 from tfpipeline.training.callbacks import Callbacks
@@ -30,16 +30,15 @@ from tfpipeline.training.interruption import Interrupted, WorkersLost, interrupt
 from tfpipeline.training.lock import training_alone
 from tfpipeline.training.losses import Losses
 from tfpipeline.training.mirror import Mirror, is_remote
-from tfpipeline.training.optimizer import build_optimizer
-from tfpipeline.training.precision import policy
 from tfpipeline.training.rows import TrainingRows
 from tfpipeline.training.run import Run
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.scoring import require_metric
+from tfpipeline.training.setup import set_up
 from tfpipeline.training.starting import find_run, lay_out_run, run_directory, take_settings, with_datasets
 from tfpipeline.training.state import State
 from tfpipeline.training.step import TrainStep
-from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
+from tfpipeline.training.strategy import build_strategy, choose_strategy
 from tfpipeline.training.tensorboard import TensorBoardWriter
 
 __all__ = ["Interrupted", "Trainer", "WorkersLost", "interruptible", "train"]
@@ -144,23 +143,22 @@ class Trainer:
         options = self.options = run.config.training
         self.writes = cluster is None or cluster.is_chief
         self.metric = options.best_metric or run.task.scorer.best_metric
-        static = has_static_shapes(strategy, options)
-        beyond = run.truncation.widths(run.has_pairs)
-        widths = choose_widths(options, run.config.text.max_length, static=static, beyond=beyond)
         self.train_split, self.validation_split = Split.of(run, "train"), Split.of(run, "validation")
-        self.batching = Batching(self.train_split, options, batch_size, widths, static=static)
-        self.steps_per_epoch = len(self.batching)
-        self.total_steps = options.steps or self.steps_per_epoch * options.epochs
-        self.epochs = -(-self.total_steps // self.steps_per_epoch)
         self._since = time.monotonic()  # what the state's seconds do not count yet
         resumed = state.step > 0 or "last" in run.store.index()
-        with strategy.scope(), policy(options.precision):
-            self.model = run.build_model(None if resumed else self._pretrained_encoder())
-            self.phases = freezing.phases(self.model, options)
-            self.optimizer = build_optimizer(
-                options, self.model, self.total_steps, freezing.union(self.phases)
-            )
-            if resumed and self.writes:
+        setup = self._setup = set_up(
+            run.config,
+            strategy,
+            batch_size,
+            len(self.train_split.weights),
+            lambda: run.build_model(None if resumed else self._pretrained_encoder()),
+        )
+        self.model, self.optimizer = setup.model, setup.optimizer
+        self.steps_per_epoch, self.total_steps = setup.steps_per_epoch, setup.total_steps
+        self.epochs = -(-self.total_steps // self.steps_per_epoch)
+        self.batching = Batching(self.train_split, options, batch_size, setup.widths, static=setup.static)
+        if resumed and self.writes:
+            with strategy.scope():
                 run.store.restore_model("last", self.model)
                 run.store.restore_optimizer(self.optimizer)
         if cluster is not None:
@@ -179,15 +177,15 @@ class Trainer:
         )
         if not resumed:
             self._save(["initial", "last"])
-        self._static = static
         self._phase = -1
         self.step = self._step_of(state.epoch)
-        self.infer = Inference(run.graph(self.model), strategy=strategy, widths=widths if static else None)
+        widths = setup.widths if setup.static else None
+        self.infer = Inference(run.graph(self.model), strategy=strategy, widths=widths)
         self.losses = Losses(run, state, self.optimizer, writes=self.writes)
 
     def _step_of(self, epoch: int) -> TrainStep:
         """The training step of an epoch: which variables it trains may change from one to the next."""
-        phase = min(epoch, len(self.phases) - 1)
+        phase = min(epoch, len(self._setup.phases) - 1)
         if phase != self._phase:
             self._phase = phase
             self.step = TrainStep(
@@ -196,8 +194,8 @@ class Trainer:
                 self.run.task,
                 self.optimizer,
                 self.options,
-                self.phases[phase],
-                static=self._static,
+                self._setup.phases[phase],
+                static=self._setup.static,
                 tokenizer=self.run.tokenizer,
             )
         return self.step

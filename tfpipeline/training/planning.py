@@ -13,23 +13,21 @@ import numpy as np
 
 from tfpipeline import checkpoints
 from tfpipeline.console import plural
-from tfpipeline.data import epoch_batches
+from tfpipeline.data import batch_width, epoch_batches
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.windows import Windows
 from tfpipeline.text import WordPieceTokenizer, unknown_note
-from tfpipeline.training import freezing
-from tfpipeline.training.batching import choose_widths, global_batch_size
+from tfpipeline.training.batching import global_batch_size
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.model_settings import encoder_config, tokenizer_options, windows
-from tfpipeline.training.optimizer import build_optimizer
-from tfpipeline.training.precision import policy
 from tfpipeline.training.rows import TrainingRows, most_tokens, read_rows
 from tfpipeline.training.run import lay_out
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.schedule import warmup_steps
-from tfpipeline.training.strategy import build_strategy, choose_strategy, has_static_shapes
+from tfpipeline.training.setup import set_up
+from tfpipeline.training.strategy import build_strategy, choose_strategy
 
 _SAMPLED = 2000  # rows that are tokenised to know lengths
 _SIXTEEN_BITS = ("mixed_bfloat16", "mixed_float16")
@@ -136,17 +134,15 @@ def plan(
             validation = {"validation": splits["validation"]}
             callbacks.check(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
     lengths, notes = _lengths(splits["train"], checkpoint, run_config)
-    truncation, pair = run_config.text.truncation, run_config.data.text_pair is not None
-    static = has_static_shapes(strategy, options)
-    widths = choose_widths(options, truncation.max_length, static=static, beyond=truncation.widths(pair))
-    batches = _Widths(widths, most_tokens(run_config), windows(run_config))
-    steps_per_epoch = -(-len(splits["train"]) // batch_size)
-    total_steps = options.steps or steps_per_epoch * options.epochs
-    with policy(options.precision):
-        model = TextModel(config.encoder(uninitialized=True), task.head(config, seed=options.seed))
-        phases = freezing.phases(model, options)
-        trained = freezing.union(phases)
-        optimizer = build_optimizer(options, model, total_steps, trained)
+    setup = set_up(
+        run_config,
+        strategy,
+        batch_size,
+        len(splits["train"]),
+        lambda: TextModel(config.encoder(uninitialized=True), task.head(config, seed=options.seed)),
+        on_devices=False,
+    )
+    batches = _Widths(setup.widths, most_tokens(run_config), windows(run_config))
     here = batch_size // replicas // options.accumulation
     count, width = batches.windows(int(lengths.max()))
     return Plan(
@@ -155,11 +151,11 @@ def plan(
         longest=int(lengths.max()),
         notes=notes,
         fed=_fed(lengths, batch_size, options.bucket_window, batches),
-        parameters=model.count_params(),
-        trained=_count(trained),
-        steps_per_epoch=steps_per_epoch,
-        total_steps=total_steps,
-        warmup=warmup_steps(options, total_steps),
+        parameters=setup.model.count_params(),
+        trained=_count(setup.trained),
+        steps_per_epoch=setup.steps_per_epoch,
+        total_steps=setup.total_steps,
+        warmup=warmup_steps(options, setup.total_steps),
         batch_size=batch_size,
         replicas=replicas,
         parts=options.accumulation,
@@ -168,9 +164,9 @@ def plan(
         optimizer=options.optimizer.name,
         learning_rate=options.learning_rate,
         schedule=options.schedule.name,
-        weights=_bytes(model.variables),
-        gradients=_bytes(trained),
-        slots=_bytes(optimizer.variables),
+        weights=_bytes(setup.model.variables),
+        gradients=_bytes(setup.trained),
+        slots=_bytes(setup.optimizer.variables),
         activations=activation_bytes(config, here * count, width, options.precision),
     )
 
@@ -226,10 +222,7 @@ class _Widths:
 
     def windows(self, longest: int) -> tuple[int, int]:
         """Of a batch whose longest row has so many tokens: windows a row, and how wide they are."""
-        if self.choice:
-            width = next(width for width in self.choice if width >= longest)
-        else:
-            width = min(-(-longest // 8) * 8, self.most)
+        width = batch_width(longest, self.most, self.choice)
         return (1, width) if self.cut is None else (self.cut.count(width), self.cut.width(width))
 
 
