@@ -6,13 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpipeline.config import Section
-from tfpipeline.tasks import Task
+from tfpipeline.tasks import Scorer, Task, TaskOptions
 
 SCALE = 20.0  # of cosines
 
 
-class Options(Section):
+class Options(TaskOptions):
     name: str = "tests.training.batch_tasks"
 
 
@@ -40,16 +39,18 @@ class TwoVectors(keras.layers.Layer):
         return {name: keras.ops.normalize(value, axis=-1) for name, value in unit.items()}
 
 
+class SizeScorer(Scorer):
+    best_metric = "size"
+
+    def metrics(self, predictions, targets, weights):
+        return {"size": float(np.abs(predictions["key"]).mean())}
+
+
 class InBatchNegatives(Task):
     """A row's key is to be told from the keys of the other rows (van den Oord et al. 2018, arXiv:1807.03748)."""
 
-    Options = Options
-    best_metric = "size"
+    scorer_class = SizeScorer
     batch_loss = True
-
-    @classmethod
-    def from_examples(cls, options, examples):
-        return cls(options)
 
     def targets(self, examples, *, training=False):
         return {"label": np.zeros(len(examples), np.int32)}
@@ -64,9 +65,6 @@ class InBatchNegatives(Task):
 
     def predictions(self, outputs, inputs):
         return {"key": tf.cast(outputs["key"], tf.float32)}
-
-    def metrics(self, predictions, targets, weights):
-        return {"size": float(np.abs(predictions["key"]).mean())}
 
 
 def in_batch_losses(query, key, mask):
@@ -96,16 +94,19 @@ class TokenLogits(keras.layers.Layer):
         return {"logits": self.dense(outputs["sequence_output"])}
 
 
+class CountScorer(Scorer):
+    best_metric = "accuracy"
+
+    def metrics(self, predictions, targets, weights):
+        right, chosen = predictions["counts"].sum(0)
+        return {"accuracy": float(right / chosen)}
+
+
 class MaskedTokens(Task):
     """Which tokens were masked (Devlin et al. 2018, arXiv:1810.04805, section 3.1), 40 % instead of 15."""
 
-    Options = Options
-    best_metric = "accuracy"
+    scorer_class = CountScorer
     augments = True
-
-    @classmethod
-    def from_examples(cls, options, examples):
-        return cls(options)
 
     def targets(self, examples, *, training=False):
         return {"label": np.zeros(len(examples), np.int32)}
@@ -136,7 +137,3 @@ class MaskedTokens(Task):
         chosen = inputs["chosen"] > 0
         counts = [tf.math.count_nonzero(which, 1, dtype=tf.int32) for which in (right & chosen, chosen)]
         return {"counts": tf.stack(counts, 1)}
-
-    def metrics(self, predictions, targets, weights):
-        right, chosen = predictions["counts"].sum(0)
-        return {"accuracy": float(right / chosen)}

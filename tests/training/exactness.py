@@ -37,13 +37,13 @@ CASES = [
 ]
 # Tasks whose loss hangs on the whole batch, or that change their inputs, in the places where that could differ.
 TASK_CASES = [
-    {**dict(zip((*WAYS, *SETTINGS), row)), "task": task}
-    for task in ("in_batch", "masked")
+    dict(zip((*WAYS, *SETTINGS, "task"), row))
     for row in [
-        ("two_devices", 1, False, 2, "adamw", True, True, True),
-        ("two_devices", 2, True, 1, "adamw", True, True, True),
-        ("two_devices", 1, True, 1, "adamw", True, True, True),
-        ("two_processes", 2, False, 1, "adamw", True, True, True),
+        ("two_devices", 1, False, 2, "adamw", True, True, True, "in_batch"),
+        ("two_devices", 2, True, 1, "adamw", True, True, True, "in_batch"),
+        ("two_processes", 2, False, 1, "adamw", True, True, True, "in_batch"),
+        ("two_devices", 2, False, 2, "adamw", True, True, True, "masked"),
+        ("two_processes", 1, False, 1, "adamw", True, True, True, "masked"),
     ]
 ]
 

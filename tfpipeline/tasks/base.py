@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 FITTED_FILE = "task.json"
+EXAMPLE_MASK = "example_mask"  # the rows of a batch that count, for tasks with a batch_loss
 
 
 class Scorer(abc.ABC):
@@ -121,7 +122,7 @@ class Task(abc.ABC):
             given the outputs and targets of the whole global batch, on any number of replicas and parts. Training takes
             the batches of ``training.batch_size``, evaluation batches of 64 rows in the order of their lengths.
         augments: whether :meth:`augment` changes the inputs (masked tokens, say). Such a task cannot be a part of
-            another, so its options say ``top_level_only``.
+            another.
     """
 
     scorer_class: ClassVar[type[Scorer]]

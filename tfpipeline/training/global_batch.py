@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 WEIGHTS = "example_weights"
-MASK = "example_mask"
 
 Batch = Mapping[str, np.ndarray]
 Tensors = dict[str, tf.Tensor]

@@ -19,8 +19,8 @@ import tensorflow as tf
 from tfpipeline.models.inputs import INPUTS, encoder_inputs
 from tfpipeline.models.kernels import Noise
 from tfpipeline.tasks import Task
+from tfpipeline.tasks.base import EXAMPLE_MASK
 from tfpipeline.training.global_batch import (
-    MASK,
     WEIGHTS,
     Tensors,
     gather_rows,
@@ -235,7 +235,7 @@ def whole_batch_losses(
         batch: inputs, targets and ``example_weights``, [B, ...] each.
     """
     counted = batch[WEIGHTS] > 0
-    losses = task.loss(outputs, {**batch, MASK: counted})
+    losses = task.loss(outputs, {**batch, EXAMPLE_MASK: counted})
     return tf.where(counted, losses, tf.zeros([], losses.dtype))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfpipeline.tasks._parts import errors_of_part
-from tfpipeline.tasks.base import Arrays, Task
+from tfpipeline.tasks.base import EXAMPLE_MASK, Arrays, Task
 from tfpipeline.tasks.multitask.rows import HeadRows, split_rows
 from tfpipeline.tasks.multitask.scorer import SHARE, MultitaskScorer, labelled_rows, of_head, take
 
@@ -42,6 +42,7 @@ class Multitask(Task):
         super().__init__(options, {name: part.fitted for name, part in parts.items()})
         self.parts = dict(parts)
         self.has_token_targets = any(part.has_token_targets for part in self.parts.values())
+        self.batch_loss = any(part.batch_loss for part in self.parts.values())
         self.offsets = {
             f"{name}/{answer}": text
             for name, part in self.parts.items()
@@ -118,10 +119,14 @@ class Multitask(Task):
         total: Any = 0.0
         tokens = {name: tensor for name, tensor in targets.items() if "/" not in name}
         for name, part in self.parts.items():
-            losses = part.loss(of_head(name, outputs), {**tokens, **of_head(name, targets)})
+            filled = targets[f"{name}/{SHARE}"] > 0
+            own = {**tokens, **of_head(name, targets)}
+            if part.batch_loss:  # rows without a label for this head are no negatives of the others
+                own[EXAMPLE_MASK] = targets[EXAMPLE_MASK] & filled
+            losses = part.loss(of_head(name, outputs), own)
             share = tf.cast(targets[f"{name}/{SHARE}"], losses.dtype)
             # Of a gap the target is a filler; where, as 0 times a loss that is not finite is not 0.
-            counted = tf.where(share > 0, losses, 0.0) * share
+            counted = tf.where(filled, losses, 0.0) * share
             total += self.options.weights.get(name, 1.0) * counted
         return total
 
