@@ -28,11 +28,11 @@ def refused(done, message):
     assert done.stdout == ""
 
 
-def test_the_package_is_a_program_too(tfpipeline):
+def test_the_package_is_a_program_too(in_a_process):
     """Where the program is not on the PATH, and with the same usage."""
     command = [sys.executable, "-m", "tfpipeline", "predict", "--nonsense"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    other = tfpipeline("predict", "--nonsense")
+    other = in_a_process("predict", "--nonsense")
     assert (done.returncode, done.stderr) == (other.returncode, other.stderr)
     assert "No such option: --nonsense" in done.stderr
 

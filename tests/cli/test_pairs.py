@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 
 import pytest
 
-from tests.cli.conftest import PROGRAM
 from tests.tasks import kit
-from tfpipeline.training import train
 
 CONTEXT = "😀 the food was good , the film bad"
 QUESTIONS = ["the food", "a door"]
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory):
+def reader(shared):
     """A run of question answering that has learnt next to nothing."""
-    folder = tmp_path_factory.mktemp("reader")
-    given = kit.sample(kit.SAMPLES / "question_answering.yaml")
-    return train(kit.write_run_file(folder, given, epochs=1)).path
+    return kit.trained(shared, kit.sample(kit.SAMPLES / "question_answering.yaml")).run.path
 
 
 def test_one_context_for_all_texts_or_a_column_of_a_file(reader, tfpipeline, tmp_path):
@@ -101,19 +95,12 @@ def test_what_a_reader_refuses(reader, tfpipeline, arguments, sentence):
         (["--pair", CONTEXT], b"caf\xe9\n", "text"),
     ],
 )
-def test_bytes_that_are_no_text(reader, arguments, given, name):
+def test_bytes_that_are_no_text(reader, tfpipeline, arguments, given, name):
     """In Latin-1, say: the sentence that a server's client has for them."""
-    done = subprocess.run(
-        [PROGRAM, "predict", "--from", reader, *arguments],
-        input=given,
-        capture_output=True,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},  # of standard input, as most locales have it
-        check=False,
-    )
-    error = done.stderr.decode()
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert f'row 0 of input "{name}" holds the lone surrogate U+DCE9 at character 3' in error
-    assert "Traceback" not in error
+    done = tfpipeline("predict", "--from", reader, *arguments, input=given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f'row 0 of input "{name}" holds the lone surrogate U+DCE9 at character 3' in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_cells_that_are_lists_of_tokens(reader, tfpipeline, tmp_path):

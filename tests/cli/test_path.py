@@ -71,13 +71,13 @@ def test_the_report_shows_before_after_and_the_baseline(trained):
     assert accuracy["after fine-tuning"] >= 0.9 > 0.6 >= accuracy["before fine-tuning"]
 
 
-def test_a_server_a_saved_model_and_a_run_answer_alike(trained, server, tfpipeline):
+def test_a_server_a_saved_model_and_a_run_answer_alike(trained, server, tfpipeline, in_a_process):
     folder, _ = trained
-    served = lines(tfpipeline("predict", "--target", f"127.0.0.1:{server}", "--model", "tiny", *TEXTS))
+    served = lines(in_a_process("predict", "--target", f"127.0.0.1:{server}", "--model", "tiny", *TEXTS))
     assert [answer["label"] for answer in served] == ["positive", "negative", "neutral"]
     assert [answer["text"] for answer in served] == TEXTS
-    for source in ("models/tiny", "models/tiny/1", "run"):
-        local = lines(tfpipeline("predict", "--from", folder / source, *TEXTS))
+    for source, ask in {"models/tiny": tfpipeline, "models/tiny/1": tfpipeline, "run": in_a_process}.items():
+        local = lines(ask("predict", "--from", folder / source, *TEXTS))
         for one, other in zip(served, local, strict=True):
             assert one["label"] == other["label"]
             for label, probability in one["probabilities"].items():
@@ -150,7 +150,7 @@ def test_everything_run_again_reuses_what_is_there(trained, tfpipeline):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tfpipeline, tmp_path):
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     from tests import tiny
 
     run_file = tiny.write_run_file(tmp_path, train=600, epochs=200)
