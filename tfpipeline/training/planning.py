@@ -16,7 +16,8 @@ from tfpipeline.console import plural
 from tfpipeline.data import batch_width, epoch_batches
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.windows import Windows
-from tfpipeline.text import WordPieceTokenizer, unknown_note
+from tfpipeline.text import unknown_note
+from tfpipeline.text.sharing import shared_tokenizer
 from tfpipeline.training.batching import global_batch_size
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
@@ -186,7 +187,7 @@ def _lengths(
         rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLED, replace=False))
     chosen = [examples[int(row)] for row in rows]
     options = tokenizer_options(run_config, checkpoint)
-    tokenizer = WordPieceTokenizer(checkpoint.vocabulary, options)
+    tokenizer = shared_tokenizer(checkpoint.vocabulary, options)
     pairs = [example.text_pair or "" for example in chosen]
     encoded = tokenizer(
         [example.text for example in chosen],

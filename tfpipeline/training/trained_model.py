@@ -18,6 +18,7 @@ from tfpipeline.data.cache import See
 from tfpipeline.models import Encoder, EncoderConfig, TextModel
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, unknown_note
 from tfpipeline.text.code_points import Unit
+from tfpipeline.text.sharing import shared_tokenizer
 from tfpipeline.training.description import as_html
 from tfpipeline.training.model_settings import windows
 from tfpipeline.training.precision import policy
@@ -129,7 +130,7 @@ class TrainedModel(abc.ABC):
     @functools.cached_property
     def tokenizer(self) -> WordPieceTokenizer:
         """The tokenizer of training, evaluation and export."""
-        return WordPieceTokenizer(self.vocabulary, self.tokenizer_options)
+        return shared_tokenizer(self.vocabulary, self.tokenizer_options)
 
     @property
     def text_inputs(self) -> TextInputs:
