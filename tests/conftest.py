@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 
@@ -18,3 +19,12 @@ with warnings.catch_warnings():  # what TensorFlow's own import warns of is not 
     from tfpipeline.runtime import import_tensorflow
 
     import_tensorflow()
+
+# TensorFlow's own objects are no garbage. Tracing a graph makes many more: looking through all of them at Python's
+# own rate takes a fifth of a session's time.
+gc.collect()
+gc.freeze()
+gc.set_threshold(20_000, 10, 10)
+
+from tests.shared import shared  # noqa: E402, F401 - fixtures of all folders
+from tests.warm_process import cold_process, warm_process  # noqa: E402, F401

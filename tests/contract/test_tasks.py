@@ -29,9 +29,8 @@ COUNT = 100
 
 
 @pytest.fixture(scope="module", params=["multitask", "pair", "tagging", "question_answering"])
-def trained(request, tmp_path_factory):
-    given = kit.sample(kit.SAMPLES / f"{request.param}.yaml")
-    return kit.build(tmp_path_factory.mktemp(request.param), given)
+def trained(request, shared):
+    return kit.trained(shared, kit.sample(kit.SAMPLES / f"{request.param}.yaml"))
 
 
 def test_served_answers_are_the_trained_models(trained, start, tmp_path):

@@ -360,7 +360,7 @@ def test_a_wrong_place_in_one_signature_is_not_published(tmp_path, monkeypatch, 
     assert list((tmp_path / "m").iterdir()) == []
 
 
-def test_what_a_fresh_process_is_asked_and_answers(tmp_path):
+def test_what_a_fresh_process_is_asked_and_answers(tmp_path, cold_process):
     """Strings whole, be they long, empty or with NUL at their ends; names that NumPy has its own use for."""
 
     class Echo(tf.Module):
@@ -412,7 +412,7 @@ def test_what_a_fresh_process_is_asked_and_answers(tmp_path):
     assert found["numbers"]["text"].tolist() == [["2147483646", "-5"], ["0", "3"]]
 
 
-def test_a_fresh_process_that_fails_says_why(tmp_path):
+def test_a_fresh_process_that_fails_says_why(tmp_path, cold_process):
     (tmp_path / "m").mkdir()
     with pytest.raises(checks.ExportError, match=r"a fresh process can't run .*\n(.*\n)*.*OSError"):
         checks.answers_of_fresh_process(tmp_path / "m", {"x": {"text": ["a"]}})

@@ -24,6 +24,7 @@ import tensorflow as tf
 import yaml
 
 from tests import tiny
+from tests.shared import Shared
 from tfpipeline import tasks
 from tfpipeline.data import Example, read_examples, write_examples
 from tfpipeline.data.examples import Lines
@@ -54,7 +55,7 @@ class Trained:
     exported: Path
     texts: list[str]
     text_pair: list[str] | None
-    parsed: Mapping[bytes, int]
+    parsed: Mapping[str, int]
 
     @property
     def asked(self) -> dict[str, np.ndarray]:
@@ -121,12 +122,22 @@ def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **t
     return path
 
 
-def build(folder: Path, given: Mapping[str, Any]) -> Trained:
+def build(folder: Path, given: Mapping[str, Any]) -> None:
+    """Train and export a sample."""
     with counted_parsing() as parsed:
         run = train(write_run_file(folder, given))
+    (folder / "parsed.json").write_text(json.dumps({row.decode(): times for row, times in parsed.items()}))
+    export_run(run, folder / "models" / "sample")
+
+
+def trained(shared: Shared, given: Mapping[str, Any]) -> Trained:
+    """What :func:`build` makes of a sample, made once in a session; tests leave it as it is."""
+    folder = shared.folder(given["task"]["name"], given, lambda folder: build(folder, given))
+    run = Run(folder / "run")
+    parsed = Counter(json.loads((folder / "parsed.json").read_text()))
     texts = [*ODD, *(text for text, _ in tiny.texts(TEXTS - len(ODD), seed=5))]
     pairs = [*reversed(texts)] if run.config.data.text_pair is not None else None
-    return Trained(run, export_run(run, folder / "models" / "sample"), texts, pairs, parsed)
+    return Trained(run, folder / "models" / "sample" / "1", texts, pairs, parsed)
 
 
 @contextlib.contextmanager

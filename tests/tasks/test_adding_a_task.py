@@ -43,8 +43,8 @@ def package(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(package, tmp_path_factory):
-    return kit.build(tmp_path_factory.mktemp("run"), {**yaml.safe_load(block("yaml")), "rows": ROWS})
+def trained(package, shared):
+    return kit.trained(shared, {**yaml.safe_load(block("yaml")), "rows": ROWS})
 
 
 def test_it_is_about_forty_lines():

@@ -34,9 +34,8 @@ def test_an_unknown_task_is_answered_with_the_nearest():
 
 
 @pytest.fixture(scope="module", params=tasks.names())
-def trained(request, tmp_path_factory):
-    given = kit.sample(kit.SAMPLES / f"{request.param}.yaml")
-    return kit.build(tmp_path_factory.mktemp(request.param), given)
+def trained(request, shared):
+    return kit.trained(shared, kit.sample(kit.SAMPLES / f"{request.param}.yaml"))
 
 
 def test_records_round_trip(trained, tmp_path):

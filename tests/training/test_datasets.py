@@ -20,12 +20,11 @@ ROWS = tiny.texts(120, seed=1)
 TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]
 
 
-def test_a_dataset_trains_as_its_file_does(tiny_run):
-    undisturbed = train(tiny_run("a", epochs=1))
+def test_a_dataset_trains_as_its_file_does(tiny_run, undisturbed):
     dataset = tf.data.Dataset.from_tensor_slices({"text": TEXTS, "label": LABELS}).batch(7)
     run_config = tiny_run("b", epochs=1)
     run = train(run_config, data={"train": dataset})
-    faults.assert_same(undisturbed.path, run.path)
+    faults.assert_same(undisturbed(epochs=1).path, run.path)
     assert len(run.examples("validation")) == 12
     assert not run.has_split("test")
     again = train(run_config, data={"train": dataset})  # finished, and known by its rows

@@ -25,19 +25,19 @@ def far(run_config, name):
     return run_config.model_copy(update={"output": f"ram://bucket/{name}"})
 
 
-def test_a_run_goes_on_on_another_machine(tiny_run, cache):
-    undisturbed = train(tiny_run("a", epochs=2))
+def test_a_run_goes_on_on_another_machine(tiny_run, undisturbed, cache):
+    want = undisturbed(epochs=2)
     run_config = far(tiny_run("b", epochs=2), "machines")
     with pytest.raises(Interrupted):
         train(run_config, callbacks=[At(9, interrupt)])
     shutil.rmtree(cache)  # the machine is gone
     run = train(run_config)
     assert run.path.parent == cache
-    faults.assert_same(undisturbed.path, run.path)
+    faults.assert_same(want.path, run.path)
     shutil.rmtree(cache)
     opened = open_run("ram://bucket/machines")
-    faults.assert_same(undisturbed.path, opened.path)
-    expected = [entry.scores for entry in evaluate(undisturbed).entries]
+    faults.assert_same(want.path, opened.path)
+    expected = [entry.scores for entry in evaluate(want).entries]
     assert [entry.scores for entry in evaluate(opened).entries] == expected
     there = {name for _, _, names in tf.io.gfile.walk("ram://bucket/machines") for name in names}
     assert "index.json" in there

@@ -63,31 +63,32 @@ def test_a_model_learns_and_the_report_says_so(tiny_run):
     assert lines[-1]["train_loss"] < lines[0]["train_loss"] / 2
 
 
-def test_a_rerun_is_bit_equal_and_another_seed_is_not(tiny_run):
-    first, second, third = (
-        train(tiny_run(name, epochs=1, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+def test_a_rerun_is_bit_equal_and_another_seed_is_not(tiny_run, undisturbed):
+    first = undisturbed(epochs=1)
+    second, third = (
+        train(tiny_run(f"{seed}", epochs=1, seed=seed)) for seed in (first.config.training.seed, 2)
     )
     assert same(weights(first.path), weights(second.path))
     assert not same(weights(first.path), weights(third.path))
 
 
 @pytest.mark.parametrize("batch", [3, 7, 8, 11])
-def test_interrupted_and_resumed_is_uninterrupted(tiny_run, batch):
+def test_interrupted_and_resumed_is_uninterrupted(tiny_run, undisturbed, batch):
     """Seven batches an epoch: in the first epoch, at its end, in the second; dropout on."""
-    undisturbed = train(tiny_run("a", epochs=2))
+    want = undisturbed(epochs=2)
     run_config = tiny_run("b", epochs=2)
     with pytest.raises(
         Interrupted, match=f"stopped after step {batch} of 14, which is saved; run the same command again"
     ):
         train(run_config, callbacks=[At(batch, interrupt)])
     resumed = train(run_config)
-    assert same(weights(undisturbed.path), weights(resumed.path))
-    assert same(weights(undisturbed.path, "best"), weights(resumed.path, "best"))
-    assert (undisturbed.path / "metrics.jsonl").read_text() == (resumed.path / "metrics.jsonl").read_text()
+    assert same(weights(want.path), weights(resumed.path))
+    assert same(weights(want.path, "best"), weights(resumed.path, "best"))
+    assert (want.path / "metrics.jsonl").read_text() == (resumed.path / "metrics.jsonl").read_text()
 
 
-def test_killed_and_resumed_is_uninterrupted(tiny_run, tmp_path):
-    undisturbed = train(tiny_run("a", epochs=2, save_every=2))
+def test_killed_and_resumed_is_uninterrupted(tiny_run, undisturbed, tmp_path):
+    """How often it is saved changes nothing either."""
     run_config = tiny_run("b", epochs=2, save_every=2)
     code = (
         "import os, signal, sys; from tfpipeline.training import train; "
@@ -97,7 +98,7 @@ def test_killed_and_resumed_is_uninterrupted(tiny_run, tmp_path):
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "b" / "run.yaml"], check=False)
     assert done.returncode == -signal.SIGKILL
     assert Run(run_config.output).store.state("last")["step"] == 4
-    assert same(weights(undisturbed.path), weights(train(run_config).path))
+    assert same(weights(undisturbed(epochs=2).path), weights(train(run_config).path))
 
 
 def test_a_validation_within_an_epoch_names_that_epoch(tiny_run, capsys):
