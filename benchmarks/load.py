@@ -79,10 +79,16 @@ def measure(
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, (way, directory) in ways.items():
-            command = [sys.executable, "-c", _PROCESS, way, str(directory), str(first)]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            measured[name].append(json.loads(output.splitlines()[-1]))
+            measured[name].append(_load(way, directory, first))
     return {name: figures[1:] for name, figures in measured.items()}
+
+
+def _load(way: str, directory: Path, first: Path) -> dict[str, float]:
+    """The figures of one fresh process."""
+    command = [sys.executable, "-c", _PROCESS, way, str(directory), str(first)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 def write_random(directory: Path, vocabulary: Path, shape: dict[str, Any]) -> Path:

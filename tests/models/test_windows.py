@@ -697,7 +697,9 @@ def train(strategy, parts, xla, pool):
 worst = {}
 for pool in ("mean", "max"):
     want = train(one, 1, False, pool)
-    for case in [(one, 4, False), (one, 2, True), (two, 1, False), (two, 2, False)]:
+    # How windows are pooled has nothing to do with replicas and parts: both at once is enough for the second one.
+    cases = [(one, 4, False), (one, 2, True), (two, 1, False)] if pool == "mean" else [(one, 1, True)]
+    for case in [*cases, (two, 2, False)]:
         found = train(*case, pool)
         worst[f"{pool} {case[0].num_replicas_in_sync} {case[1:]}"] = max(
             float(np.abs(found[name] - want[name]).max()) for name in want)
@@ -708,8 +710,9 @@ print(json.dumps(worst))
 
 def test_training_is_the_same_on_replicas_in_parts_and_with_xla(tmp_path):
     """In float64, dropout on: a window's masks depend on its place in the global batch, nothing else."""
+    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     done = subprocess.run(
-        [sys.executable, "-c", EXACT, tiny.write_checkpoint(tmp_path / "checkpoint")],
+        [sys.executable, "-c", EXACT, checkpoint],
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
@@ -717,7 +720,7 @@ def test_training_is_the_same_on_replicas_in_parts_and_with_xla(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert len(found) == 10
+    assert len(found) == 8
     for case, difference in found.items():
         if case.endswith("moved"):
             assert difference > 1e-3

@@ -39,18 +39,15 @@ def start(*arguments):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exactness")
     checkpoint = tiny.write_checkpoint(folder / "checkpoint")
+    cases = [*exactness.CASES, *exactness.TASK_CASES]
     references = []
-    for case in [exactness.reference(case) for case in [*exactness.CASES, *exactness.TASK_CASES]]:
+    for case in [exactness.reference(case) for case in cases]:
         if case not in references:
             references.append(case)
-    apart = [case for case in [*exactness.CASES, *exactness.TASK_CASES] if case["place"] == "two_processes"]
-    single = [{**case, "precision": "float32"} for case in exactness.CASES[:6]]
-    single += [exactness.reference(case) for case in single]
-    together = [
-        *references,
-        *(case for case in [*exactness.CASES, *exactness.TASK_CASES] if case not in apart),
-        *single,
-    ]
+    apart = [case for case in cases if case["place"] == "two_processes"]
+    single = [exactness.reference(exactness.SINGLE[0]), *exactness.SINGLE]
+    others = [case for case in cases if case not in apart and case not in references]
+    together = [*references, *others, *single]
     addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
     processes = [
         start(checkpoint, json.dumps(together), folder),
@@ -84,9 +81,8 @@ def test_float64_weights_and_outputs_are_those_of_one_device(results, case):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("case", exactness.CASES[:6], ids=exactness.name)
+@pytest.mark.parametrize("case", exactness.SINGLE, ids=exactness.name)
 def test_float32_outputs_are_those_of_one_device(results, case):
-    case = {**case, "precision": "float32"}
     found, expected = results[exactness.name(case)], results[exactness.name(exactness.reference(case))]
     np.testing.assert_allclose(found["outputs"], expected["outputs"], atol=1e-5)
 
