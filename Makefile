@@ -1,9 +1,10 @@
 # Few commands, the same on a developer's machine and in CI.
 PYTHON ?= python3
 VENV := .venv
+SHELL := /bin/bash
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak lint bench parity clean
+.PHONY: demo test coverage constraints soak lint bench parity clean
 
 # The stamp makes the environment again when what it installs changes.
 $(VENV)/.installed: setup.py
@@ -20,9 +21,18 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# Branch coverage of what runs without training: measuring slows tracing by a third. `make coverage COVERED=tests` is for all.
+COVERED ?= tests/config tests/data tests/metrics tests/serving/client
+coverage: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --no-header -q $(COVERED)
+
+# The versions of everything that the tests ran with: pip install --constraint constraints.txt ...
+constraints: $(VENV)/.installed
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v -e ' @ ' -e '^bert4keras' > constraints.txt
+
 # Long fault tests; a short form of each is in `make test`.
 soak: $(VENV)/.installed
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak -o timeout=7200
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -51,17 +61,13 @@ parity: .venv-parity/.installed
 	.venv-parity/bin/python -m pytest tests/parity
 	.venv-parity/bin/python -m tests.parity.goldens
 
-# The peer in PyTorch has the other environment, and one run of its own.
+# The peer in PyTorch has the other environment, and one run of its own. The table is kept in docs/benchmarks.md.
+BENCHMARKS := tokenize client load data prepare decode report train
 bench: .venv-bench/.installed .venv-parity/.installed
-	.venv-bench/bin/python -m benchmarks.tokenize
-	.venv-bench/bin/python -m benchmarks.client
-	.venv-bench/bin/python -m benchmarks.load
-	.venv-bench/bin/python -m benchmarks.data
-	.venv-bench/bin/python -m benchmarks.prepare
-	.venv-bench/bin/python -m benchmarks.decode
-	.venv-bench/bin/python -m benchmarks.report
-	.venv-bench/bin/python -m benchmarks.train
-	.venv-parity/bin/python -m benchmarks.train
+	rm -f bench.jsonl
+	set -eo pipefail; for name in $(BENCHMARKS); do .venv-bench/bin/python -m benchmarks.$$name | tee -a bench.jsonl; done
+	.venv-parity/bin/python -m benchmarks.train | tee -a bench.jsonl
+	.venv-bench/bin/python -m benchmarks.table bench.jsonl --to docs/benchmarks.md
 
 clean:
-	rm -rf $(VENV) .venv-parity .venv-bench demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-parity .venv-bench demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage bench.jsonl

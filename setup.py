@@ -43,6 +43,8 @@ SERVE = ["tensorflow~=2.21.0", "tensorflow-serving-api~=2.21.0"]
 DEV = [
     "pytest>=9.1",
     "pytest-xdist>=3.8",  # tests run on two cores
+    "pytest-timeout>=2.4",
+    "pytest-cov>=7.1",
     "hypothesis>=6.170",
     "regex>=2026.11.19",  # the properties of Unicode 18, and another implementation of its UAX #29
     "tf_keras~=2.21.0",  # Keras 2, for bert4keras, which reads what we write

@@ -1,0 +1,93 @@
+"""The base installation on the oldest Python: what needs no TensorFlow, installed as a user installs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OLDEST = "3.9"
+PARTS = ("tfpipeline", "export", "serving", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+
+
+def find_python() -> str | None:
+    """A Python of the oldest supported version: on the PATH, or one of pyenv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [shutil.which(f"python{OLDEST}"), *sorted(pyenv.glob(f"versions/{OLDEST}.*/bin/python"))]
+    for candidate in filter(None, candidates):
+        # A shim of pyenv's is on the PATH also where its version is not chosen, and fails.
+        asked = [candidate, "-c", "import sys, venv, ensurepip; print(*sys.version_info[:2], sep='.')"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if done.stdout.strip() == OLDEST:
+            return str(candidate)
+    return None
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder of programs of an environment with the base installation."""
+    python = find_python()
+    if python is None:
+        pytest.skip(f"there is no Python {OLDEST} on the PATH, nor among pyenv's")
+    folder = tmp_path_factory.mktemp("base")
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / "copy" / part, symlinks=True)
+        else:
+            shutil.copy(ROOT / part, folder / "copy")
+    subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
+    programs = folder / "venv" / "bin"
+    command = [programs / "python", "-m", "pip", "install", "--quiet", folder / "copy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "No matching distribution found" in done.stderr and "ConnectionError" in done.stderr:
+        pytest.skip("the package index cannot be reached")
+    assert done.returncode == 0, done.stderr
+    return programs
+
+
+def run(*command: object, cwd: Path) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    )
+
+
+CLIENT = """
+import sys
+import tfpipeline
+from tfpipeline.serving.client import AsyncPredictClient, TensorSpec
+with tfpipeline.PredictClient(sys.argv[1], model="echo") as client:
+    pass
+print(sys.version_info[:2], sorted(name for name in ("tensorflow", "keras", "pydantic") if name in sys.modules))
+"""
+
+
+def test_the_thin_client_and_the_commands(installed, tmp_path):
+    done = run(installed / "python", "-c", CLIENT, "127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(3, 9) []"
+    shown = run(installed / "tfpipeline", "predict", "--help", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "--target" in shown.stdout
+    (tmp_path / "run.yaml").touch()
+    for arguments, sentence in (
+        (("predict", "--target", "127.0.0.1:9", "--model", "m", "x"), "127.0.0.1:9 cannot be reached"),
+        (("train", "run.yaml"), "the `train` extra needs Python 3.11 to 3.13"),
+    ):
+        refused = run(installed / "tfpipeline", *arguments, cwd=tmp_path)
+        assert refused.returncode == 2, refused.stderr
+        assert sentence in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_every_module_is_valid_there(installed, tmp_path):
+    """Also of those that only later versions can import: an error names the extra, not a line of code."""
+    site = run(installed / "python", "-c", "import tfpipeline; print(tfpipeline.__path__[0])", cwd=tmp_path)
+    folder = Path(site.stdout.strip())
+    assert folder.is_relative_to(installed.parent)
+    compiled = run(installed / "python", "-m", "compileall", "-q", "-f", folder, cwd=tmp_path)
+    assert compiled.returncode == 0, compiled.stdout
