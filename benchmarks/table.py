@@ -24,6 +24,7 @@ _NAMES = (
     "batch",
     "labels",
     "rows",
+    "heads",
     "way",
     "peer",
 )
@@ -35,6 +36,7 @@ _FIGURES = (
     ("milliseconds", "model_milliseconds", "share"),
     ("milliseconds", "peer_milliseconds", "speed_ratio"),
     ("examples_per_second", None, "ratio"),
+    ("multitask_seconds", "classification_seconds", "ratio"),
     ("peak_mb", "base_mb", None),
 )
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -79,7 +81,14 @@ def _first_number(fields: Mapping[str, Any]) -> str:
 
 
 def _unit(field: str) -> str:
-    words = field.removeprefix("alone_").removeprefix("peer_").replace("_mb", " MB").replace("_", " ")
+    words = (
+        field.removeprefix("alone_")
+        .removeprefix("peer_")
+        .removeprefix("multitask_")
+        .removeprefix("classification_")
+        .replace("_mb", " MB")
+        .replace("_", " ")
+    )
     return words.replace("megabytes", "MB").replace("milliseconds", "ms").replace("seconds", "s", 1)
 
 
