@@ -64,6 +64,33 @@ def test_batches_hold_what_was_encoded(tmp_path_factory, pairs, paired):
             assert not batch[name][position, length:].any()
 
 
+def test_rows_are_tokenised_piece_by_piece(tmp_path, monkeypatch):
+    """Pieces change nothing of what is read; each row is seen once, whether the cache is made, used or replaced."""
+    examples = [Example(text) for text in ("abc", "d", "efgh", "", "ij", "klmno", "pq")]
+    whole = build(tmp_path / "whole", examples).batch(np.arange(7))
+    monkeypatch.setattr(cache, "PIECE_ROWS", 3)
+    for encode, calls in ((Encoder(), [3, 3, 1]), (Encoder(), [])):
+        seen = []
+        tokens = TokenCache.build(
+            tmp_path / "pieces", examples, encode=encode, max_length=20, fingerprint="v", see=seen.append
+        )
+        assert [example for piece in seen for example in piece] == examples
+        assert [len(piece) for piece in seen] == [3, 3, 1]
+        assert encode.calls == calls
+        for name, values in tokens.batch(np.arange(7)).items():
+            assert values.tolist() == whole[name].tolist()
+    seen, again = [], Encoder()
+    TokenCache.build(
+        tmp_path / "pieces", examples, encode=again, max_length=20, fingerprint="w", see=seen.append
+    )
+    assert [example for piece in seen for example in piece] == examples
+    assert again.calls == [3, 3, 1]
+    monkeypatch.setattr(cache, "PIECE_CHARACTERS", 4)
+    long = Encoder()
+    build(tmp_path / "long", examples, long)
+    assert long.calls == [2, 1, 3, 1]
+
+
 def test_a_cache_that_another_process_made_meanwhile_is_used(tmp_path):
     """Two evaluations of one run at once."""
     examples, quick, slow = [Example("abc"), Example("de")], Encoder(), Encoder()

@@ -23,7 +23,7 @@ def test_scores_are_shown_then_saved_then_plotted(untrained, monkeypatch, capfd)
         seen["plot"] = names(untrained.path) & EVALUATED
         return {}
 
-    monkeypatch.setattr(untrained.task, "figures", figures)
+    monkeypatch.setattr(untrained.task.scorer, "figures", figures)
     report = evaluate(
         untrained,
         baseline=False,

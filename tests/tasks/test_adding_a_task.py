@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from tests.tasks import kit
-from tfpipeline import tasks
+from tfpipeline import config, tasks
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
+from tfpipeline.training.rows import read_rows
+from tfpipeline.training.run_config import RunConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-task.md"
 ROWS = {
@@ -72,6 +74,27 @@ def test_its_loss_and_answers_by_hand(package):
     assert (answers["grade"].numpy(), answers["expected"].numpy()) == ([2], [pytest.approx(2.0)])
     with pytest.raises(UserError, match=r"rows.csv:7: the grade 4 is none of 1, 2, 3"):
         task.targets([Example("x", label="4", file="rows.csv", line=7)])
+
+
+def test_rows_that_it_cannot_use_are_named_at_once(package, tmp_path):
+    (tmp_path / "train.csv").write_text("text,stars\na,5\nb,6\nc,x\n" + "d,1\n" * 7)
+    (tmp_path / "validation.csv").write_text("text,stars\na,0\n")
+    settings = {
+        "checkpoint": "c",
+        "output": "o",
+        "data": {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")},
+        "task": yaml.safe_load(block("yaml"))["task"],
+    }
+    settings["data"]["label"] = "stars"
+    with pytest.raises(UserError) as caught:
+        read_rows(config.resolve(settings, RunConfig, source="run.yaml"))
+    first, *lines = str(caught.value).replace(f"{tmp_path}/", "").splitlines()
+    assert first == "3 rows cannot be used:"
+    assert [line.split(" is none")[0].strip() for line in lines] == [
+        "train.csv:3: the grade 6",
+        "train.csv:4: the grade x",
+        "validation.csv:2: the grade 0",
+    ]
 
 
 @pytest.mark.parametrize(
