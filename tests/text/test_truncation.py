@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests import tiny
 from tfpipeline.text import Truncation, WordPieceTokenizer
-from tfpipeline.text.tokenizer import longest_first
+from tfpipeline.text.packing import longest_first
 
 WORDS = [word for word in tiny.VOCABULARY[5:] if word.isalpha()]  # each is one token
 

@@ -32,8 +32,7 @@ def embed(
     max_length: Optional[int] = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Embeddings of texts, without dropout; texts of like length share a batch, the answer is in the texts'
-    order.
+    """Embeddings of texts, in their order, without dropout; texts of like length share a batch.
 
         model = tfpipeline.load("models/minilm")
         vectors = model.embed(["what a day", "a fine film"], normalize=True)
@@ -92,7 +91,8 @@ def embed(
 def _tokenizer(model: TextModel) -> Any:
     if model.tokenizer is None:
         raise UserError(
-            "this model has no tokenizer; load it with tfpipeline.load, or give it one: TextModel(..., tokenizer=...)"
+            "this model has no tokenizer; load it with tfpipeline.load, or give it one: TextModel(..., "
+            "tokenizer=...)"
         )
     return model.tokenizer
 
@@ -107,7 +107,7 @@ def _truncation(model: TextModel, max_length: Optional[int], *, pair: bool) -> T
     positions = model.encoder.config.max_position_embeddings
     if max_length is None:
         return model.truncation or Truncation(positions)
-    least = 3 if pair else 2
+    least = _tokenizer(model).template.count(pair)
     if not _is_count(max_length, least):
         raise UserError(f"max_length is {max_length!r}; it must be a whole number of at least {least}")
     if model.windows is None and max_length > positions:

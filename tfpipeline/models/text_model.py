@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -25,7 +24,7 @@ from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import drawn_noise
 from tfpipeline.models.serialization import freeze, serializable
 from tfpipeline.models.windows import Merge, Windows
-from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
+from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_tokenizer
 
 
 @serializable
@@ -48,7 +47,7 @@ class TextModel(keras.Model):
         encoder: Encoder,
         head: Optional[keras.layers.Layer] = None,
         windows: Optional[Windows] = None,
-        tokenizer: Optional[WordPieceTokenizer] = None,
+        tokenizer: Optional[Tokenizer] = None,
         truncation: Optional[Truncation] = None,
         name: str = "text_model",
         **options: Any,
@@ -191,7 +190,7 @@ class TextModel(keras.Model):
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "head": None if self.head is None else head_config(self.head),
             "windows": None if windows is None else windows.get_config(),
-            "truncation": None if truncation is None else dataclasses.asdict(truncation),
+            "truncation": None if truncation is None else truncation.get_config(),
             "tokenizer": None
             if tokenizer is None
             else {
@@ -209,10 +208,10 @@ class TextModel(keras.Model):
         if options["windows"] is not None:
             options["windows"] = Windows.from_config(options["windows"])
         if options["truncation"] is not None:
-            options["truncation"] = Truncation(**options["truncation"])
+            options["truncation"] = Truncation.from_config(options["truncation"])
         if options["tokenizer"] is not None:
             tokenizer = options["tokenizer"]
-            options["tokenizer"] = WordPieceTokenizer(
+            options["tokenizer"] = build_tokenizer(
                 tokenizer["vocabulary"], TokenizerOptions.from_dict(tokenizer["options"])
             )
         return cls(**options)

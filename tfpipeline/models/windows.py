@@ -14,9 +14,9 @@ from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import at_least_float32
 from tfpipeline.text.truncation import Truncation
 
-# How an output of windows becomes one of their row: tokens are put back where they stand in the row, each from the
-# window that has most around it; of anything else the pool that was asked for, or all numbers of the window in which
-# their sum is least.
+# How an output of windows becomes one of their row: tokens are put back where they stand in the row, each
+# from the window that has most around it; of anything else the pool that was asked for, or all numbers of the
+# window in which their sum is least.
 Merge = Literal["tokens", "pool", "least"]
 
 
@@ -43,14 +43,15 @@ class Found:
 class Windows:
     """Cuts rows into windows, and makes the windows' outputs one.
 
-    A window is the row's prefix ([CLS]; of a pair also the first text and its [SEP]), a part of what follows, and the
-    row's last token, its [SEP]. Neighbouring windows share ``cut.overlap`` tokens; the last one ends where the row
-    does, so it may share more. A row that fits is its own only window. (Overlapping segments of a document: Pappagari
-    et al. 2019, arXiv:1910.10781; a second text in windows behind the first one: google-research/bert,
-    ``run_squad.py``, doc_stride.)
+    A window is the row's prefix (all that stands before its last text: [CLS]; of a pair also the first text
+    and the separator), a part of the last text, and the special tokens that end the row. Neighbouring windows
+    share ``cut.overlap`` tokens; the last one ends where the row does, so it may share more. A row that fits
+    is its own only window. (Overlapping segments of a document: Pappagari et al. 2019, arXiv:1910.10781; a
+    second text in windows behind the first one: google-research/bert, ``run_squad.py``, doc_stride.)
 
-    How many windows a row gets room for depends on the width of the batch alone, not on what is in it: every replica
-    and every part of a batch then has the same number, which is what the index of a window's dropout mask is made of.
+    How many windows a row gets room for depends on the width of the batch alone, not on what is in it: every
+    replica and every part of a batch then has the same number, which is what the index of a window's dropout
+    mask is made of.
 
     Attributes:
         cut: sizes.
@@ -67,15 +68,20 @@ class Windows:
 
     def get_config(self) -> dict[str, Any]:
         """For Keras's own serialisation."""
-        return {"cut": dataclasses.asdict(self.cut), "pair": self.pair}
+        return {"cut": self.cut.get_config(), "pair": self.pair}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Windows:
         """The inverse of :meth:`get_config`."""
-        return cls(Truncation(**config["cut"]), config["pair"])
+        return cls(Truncation.from_config(config["cut"]), config["pair"])
+
+    @property
+    def _after(self) -> int:
+        """Special tokens that end a row, and each of its windows."""
+        return len(self.cut.template.after)
 
     def count(self, width: Any) -> Any:
-        """Windows that a row of ``width`` tokens takes at most, an int or an integer tensor as ``width`` is."""
+        """Windows that a row of ``width`` tokens takes at most, an int or integer tensor as ``width`` is."""
         step = self.cut.step(self.cut.prefix(self.pair)[1])
         return _least(1 + _ceil(width - _least(width, self.cut.max_length), step), self.cut.max_windows)
 
@@ -91,11 +97,12 @@ class Windows:
         B rows of up to L tokens, W windows a row, T the smaller one of L and ``cut.max_length``.
 
         Args:
-            inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, L], padded on the right.
+            inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, L], padded on the
+                right.
             noise: of a training step.
         Returns:
-            The same of [B * W, T], window w of row b being b * W + w; which of them there are; the noise of these
-            windows.
+            The same of [B * W, T], window w of row b being b * W + w; which of them there are; the noise of
+            these windows.
         """
         ids, types, mask = (inputs[name] for name in INPUTS)
         rows, width = ops.shape(ids)[:2]
@@ -119,7 +126,8 @@ class Windows:
         column = ops.arange(size, dtype="int32")[None, None]  # [1, 1, T]
         end = ops.minimum(lengths, self.cut.max_length)[:, None, None]  # of the window's tokens
         place = ops.where(column < prefix[:, None, None], column, column + start)
-        place = ops.where(column == end - 1, lengths[:, None, None] - 1, place)  # [B, W, T]
+        if self._after:
+            place = ops.where(column >= end - self._after, column + over[:, None, None], place)  # [B, W, T]
         real = number < found[:, None]  # [B, W]
         place = place + width * ops.arange(rows, dtype="int32")[:, None, None]
 
@@ -167,28 +175,31 @@ class Windows:
     def _places(self, found: Found, width: Any) -> Any:
         """Where each token of a row is in the windows' tokens, laid end to end: int32 [B, L].
 
-        Of the windows that a token is in, that one in which more tokens are on its poorer side, the first of equals
-        ("max context": google-research/bert, ``run_squad.py``). What every window begins and ends with is taken from the
-        first one.
+        Of the windows that a token is in, that one in which more tokens are on its poorer side, the first of
+        equals ("max context": google-research/bert, ``run_squad.py``). What every window begins and ends with
+        is taken from the first one.
         """
         rows, count = ops.shape(found.real)[:2]
         column = ops.arange(width, dtype="int32")[None, None]  # [1, 1, L]
         prefix, end = found.prefix[:, None, None], found.end[:, None, None]
         within = column - found.start[:, :, None]  # [B, W, L]
-        around = ops.minimum(within - prefix, end - 2 - within)
-        there = (within >= prefix) & (within < end - 1) & found.real[:, :, None]
+        behind = end - self._after  # what every window ends with
+        around = ops.minimum(within - prefix, behind - 1 - within)
+        there = (within >= prefix) & (within < behind) & found.real[:, :, None]
         window = ops.cast(ops.argmax(ops.where(there, around, -1), axis=1), "int32")  # [B, L]
         start = kernels.gather(found.start, window, batch_dims=1)
         column = column[0]
         place = ops.where(column < found.prefix[:, None], column, column - start)
-        place = ops.where(column == found.lengths[:, None] - 1, found.end[:, None] - 1, place)
+        if self._after:
+            over = (found.lengths - found.end)[:, None]
+            place = ops.where(column >= found.lengths[:, None] - self._after, column - over, place)
         size = self.width(width)
         # Padding is nowhere: any place will do.
         place = ops.clip(place, 0, size - 1)
         return (ops.arange(rows, dtype="int32")[:, None] * count + window) * size + place
 
     def _of_the_least(self, output: Any, real: Any) -> Any:
-        """A window's numbers belong together, as a start and an end do: [B, ...] of one window, the first of equals."""
+        """All numbers of one window, as a start and its end belong together: [B, ...], first of equals."""
         output = ops.reshape(output, (*ops.shape(real), *ops.shape(output)[1:]))  # [B, W, ...]
         total = ops.sum(output, axis=list(range(2, len(output.shape)))) if len(output.shape) > 2 else output
         window = ops.argmin(ops.where(real, total, float("inf")), axis=1)  # [B]

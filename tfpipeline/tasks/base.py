@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tfpipeline.models import EncoderConfig
     from tfpipeline.models.model_call import ModelCall
     from tfpipeline.models.row_noise import RowNoise
-    from tfpipeline.text import WordPieceTokenizer
+    from tfpipeline.text import Tokenizer
 
 Arrays = Mapping[str, np.ndarray]
 FITTED_FILE = "task.json"
@@ -222,7 +222,7 @@ class Task(abc.ABC):
         inputs: Mapping[str, tf.Tensor],
         targets: Mapping[str, tf.Tensor],
         noise: RowNoise,
-        tokenizer: WordPieceTokenizer,
+        tokenizer: Tokenizer,
     ) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
         """Change the inputs at random, in the graph; called if ``augments`` is set, in training and evaluation only.
 

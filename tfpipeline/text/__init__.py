@@ -1,14 +1,17 @@
-"""WordPiece in the graph: the one tokenizer of training, evaluation, export and serving.
+"""Texts to token ids in the graph: one tokenizer for training, evaluation, export and serving.
 
 Only :class:`WordPieceTokenizer` needs TensorFlow; it is imported when first asked for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Optional
 
 from tfpipeline.errors import explain_missing_extra
+from tfpipeline.text.interface import Tokenizer
 from tfpipeline.text.options import AddedToken, TokenizerOptions, infer_lowercase
+from tfpipeline.text.template import Template
 from tfpipeline.text.truncation import Truncation
 from tfpipeline.text.unknown import unknown_note
 from tfpipeline.text.vocabulary import load_vocabulary
@@ -18,13 +21,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddedToken",
+    "Template",
+    "Tokenizer",
     "TokenizerOptions",
     "Truncation",
     "WordPieceTokenizer",
+    "build_tokenizer",
     "infer_lowercase",
     "load_vocabulary",
     "unknown_note",
 ]
+
+
+def build_tokenizer(vocabulary: Sequence[str], options: Optional[TokenizerOptions] = None) -> Tokenizer:
+    """The tokenizer of a vocabulary: WordPiece, as ``options`` say. Who asks for the same one shares it.
+
+    Raises:
+        UserError: a special token is not in the vocabulary.
+    """
+    with explain_missing_extra():
+        from tfpipeline.text.sharing import shared_tokenizer
+    return shared_tokenizer(vocabulary, options or TokenizerOptions())
 
 
 def __getattr__(name: str) -> Any:

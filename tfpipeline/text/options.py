@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from tfpipeline.errors import UserError
+from tfpipeline.text.template import BERT, Template
 
 # Hugging Face's tokenizer_config.json -> our field. transformers 5 writes "extra_special_tokens",
 # earlier versions "additional_special_tokens".
@@ -26,6 +27,8 @@ _STANDARD_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_to
 _ADDED_TOKENS = "added_tokens_decoder"
 # A key of our own, which transformers passes over: it tells these tokens by their absence from vocab.txt.
 OUTSIDE = "outside_vocabulary"
+# Another one, written only where the special tokens of a row are not BERT's.
+TEMPLATE = "special_tokens_template"
 _FLAGS = {"lowercase": (bool,), "strip_accents": (bool, type(None)), "tokenize_chinese_chars": (bool,)}
 
 
@@ -35,13 +38,14 @@ class AddedToken:
 
     Attributes:
         content: the token.
-        normalized: look for it in the normalised text (its own text is normalised as well), after all tokens that are
-            looked for in the text as it comes.
+        normalized: look for it in the normalised text (its own text is normalised as well), after all tokens
+            that are looked for in the text as it comes.
         single_word: it only counts where no letter, digit, mark or underscore touches it.
         lstrip, rstrip: it takes the white space beside it with it; no token changes by that.
         special: transformers leaves it out of decoded text; here only written again.
-        in_vocabulary: it is also a word or a piece of the WordPiece vocabulary. One that is not, as a token is that
-            transformers' ``add_tokens`` appended, is found as an added token only: it never stands for a part of a word.
+        in_vocabulary: it is also a word or a piece of the WordPiece vocabulary. One that is not, as a token
+            is that transformers' ``add_tokens`` appended, is found as an added token only: it never stands
+            for a part of a word.
     """
 
     content: str
@@ -59,7 +63,7 @@ class AddedToken:
 
     @classmethod
     def from_dict(cls, value: Any, special: bool = False) -> AddedToken:
-        """Read one of ``added_tokens_decoder``, of ``tokenizer.json``'s ``added_tokens`` or of ``special_tokens_map.json``.
+        """Read one of ``added_tokens_decoder``, ``added_tokens`` or ``special_tokens_map.json``.
 
         Args:
             value: a mapping with ``content``.
@@ -100,8 +104,9 @@ class TokenizerOptions:
         unk_token, sep_token, pad_token, cls_token: must be in the vocabulary.
         mask_token: must be in the vocabulary, or None for a vocabulary without one.
         special_tokens: further tokens that are never split, each in the vocabulary.
-        added_tokens: those that are looked for in a way of their own, each in the vocabulary; they may be among the
-            tokens above.
+        added_tokens: those that are looked for in a way of their own, each in the vocabulary; they may be
+            among the tokens above.
+        template: where special tokens stand in a row.
 
     Special tokens are recognised in the text before anything is normalised, wherever they stand.
     """
@@ -116,6 +121,7 @@ class TokenizerOptions:
     mask_token: Optional[str] = "[MASK]"
     special_tokens: tuple[str, ...] = ()
     added_tokens: tuple[AddedToken, ...] = ()
+    template: Template = BERT
 
     def __post_init__(self) -> None:
         """Check the types; raises UserError naming the field."""
@@ -156,7 +162,7 @@ class TokenizerOptions:
 
     @property
     def outside_vocabulary(self) -> tuple[str, ...]:
-        """The added tokens that are no words or pieces of the WordPiece vocabulary; they have ids all the same."""
+        """The added tokens that are no words or pieces of the WordPiece vocabulary; they do have ids."""
         return tuple(token.content for token in self.added_tokens if not token.in_vocabulary)
 
     def to_dict(self, vocabulary: Sequence[str] = ()) -> dict[str, Any]:
@@ -174,6 +180,8 @@ class TokenizerOptions:
             values[_ADDED_TOKENS] = {str(ids[token.content]): token.to_dict() for token in self.added_tokens}
         if self.outside_vocabulary:
             values[OUTSIDE] = list(self.outside_vocabulary)
+        if self.template != BERT:
+            values[TEMPLATE] = self.template.to_dict()
         return {**values, "tokenizer_class": "BertTokenizer"}
 
     @classmethod
@@ -197,7 +205,8 @@ class TokenizerOptions:
 def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of :class:`TokenizerOptions` that a configuration gives."""
     values: dict[str, Any] = {}
-    # Tokens may have any name, such as eos_token; what is neither a text nor a mapping is a switch, as add_bos_token is.
+    # Tokens may have any name, such as eos_token; what is neither a text nor a mapping is a switch, as
+    # add_bos_token is.
     tokens = {key: config[key] for key in config if str(key).endswith("_token")}
     special = [
         token
@@ -214,6 +223,8 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
             values[field] = value
         elif value is not None or field == "mask_token":
             values[field] = _content(value)
+    if config.get(TEMPLATE) is not None:
+        values["template"] = Template.from_dict(config[TEMPLATE])
     decoder = config.get(_ADDED_TOKENS) or {}
     if not isinstance(decoder, Mapping):
         raise UserError(f"{_ADDED_TOKENS} is {decoder!r}; it must be a mapping from ids to tokens")

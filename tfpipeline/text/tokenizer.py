@@ -20,7 +20,9 @@ from tfpipeline.text.normalizer import (
 )
 from tfpipeline.text.options import TokenizerOptions
 from tfpipeline.text.origins import places_of, updated
-from tfpipeline.text.truncation import Truncation, holds
+from tfpipeline.text.packing import SpecialIds, Tokens, first_and_windows, longest_first
+from tfpipeline.text.template import Template
+from tfpipeline.text.truncation import Truncation
 from tfpipeline.text.unicode_tables import isolated_points, space_points
 from tfpipeline.text.vocabulary import prefix_tables, special_ids, token_ids
 from tfpipeline.text.wordpiece import LongestMatch, PrefixTable
@@ -36,26 +38,6 @@ class _Vocabulary:
     """Held in an object: TensorFlow would track each string of a tuple."""
 
     tokens: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tokens:
-    """The tokens of texts, one text after the other.
-
-    Attributes:
-        ids: int32 [tokens].
-        splits: int64 [B + 1], where each text begins.
-        columns: further int32 [tokens, ...], by name.
-    """
-
-    ids: Any
-    splits: Any
-    columns: dict[str, Any]
-
-    @property
-    def lengths(self) -> Any:
-        """int32 [B], tokens of each text."""
-        return tf.cast(self.splits[1:] - self.splits[:-1], tf.int32)
 
 
 class WordPieceTokenizer(tf.Module):
@@ -83,8 +65,12 @@ class WordPieceTokenizer(tf.Module):
         self._vocabulary = _Vocabulary(tuple(vocabulary))
         ids = token_ids(vocabulary)
         special = special_ids(ids, options)
-        self._cls, self._sep = special[options.cls_token], special[options.sep_token]
-        self._pad, self._unknown = special[options.pad_token], special[options.unk_token]
+        self._special = SpecialIds(
+            single=self._ids_of(special, pair=False),
+            pair=self._ids_of(special, pair=True),
+            pad=special[options.pad_token],
+            unknown=special[options.unk_token],
+        )
 
         with tf.device(HOST):
             self._build(ids, special)
@@ -97,6 +83,16 @@ class WordPieceTokenizer(tf.Module):
     def vocabulary(self) -> tuple[str, ...]:
         """The tokens in the order of their ids."""
         return self._vocabulary.tokens
+
+    @property
+    def template(self) -> Template:
+        """The special tokens around the texts of a row."""
+        return self.options.template
+
+    def _ids_of(self, special: dict[str, int], pair: bool) -> tuple[tuple[int, ...], ...]:
+        """The ids before the first text of a row, and behind each text."""
+        groups = self.template.groups(pair)
+        return tuple(tuple(special[getattr(self.options, role)] for role in group) for group in groups)
 
     def _build(self, ids: dict[str, int], special: dict[str, int]) -> None:
         """Make the tables."""
@@ -123,11 +119,13 @@ class WordPieceTokenizer(tf.Module):
             key = marker.encode("utf-8")
             starts[key] = len(key) << 32 | special[token]
         self._match = LongestMatch(
-            PrefixTable(starts, "starts"), PrefixTable(continuations, "continuations"), self._unknown
+            PrefixTable(starts, "starts"),
+            PrefixTable(continuations, "continuations"),
+            self._special.unknown,
         )
 
     def tokenize(self, texts: Any) -> tf.RaggedTensor:
-        """Token ids of each text, without [CLS] and [SEP].
+        """Token ids of each text, without special tokens around it.
 
         Args:
             texts: string [B], UTF-8; bytes that are not become U+FFFD, which BERT drops.
@@ -155,23 +153,26 @@ class WordPieceTokenizer(tf.Module):
         Args:
             texts: string [B].
             text_pair: string [B], the second text of each example, or None.
-            max_length: int or int32 [], most tokens an example may have, [CLS] and [SEP] counted.
-            truncation: what else may become of long texts; its own ``max_length`` is the one that counts then. With
-                windows an example has as many tokens as its windows hold; of a pair that one window does not hold
-                the first text keeps at most ``truncation.first_text``, and the second one is read in windows.
+            max_length: int or int32 [], most tokens an example may have, special ones counted.
+            truncation: how long texts are handled; its own ``max_length`` is the one that counts then, and
+                the tokenizer's own ``template``. With windows an example has as many tokens as its windows
+                hold; of a pair that one window does not hold the first text keeps at most
+                ``truncation.first_text``, and the second one is read in windows.
             count: whether to say what was cut, and what is unknown.
             offsets: whether to say where each token comes from.
         Returns:
-            ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's tokens; with
-            ``count`` also ``cut`` and ``unknown``, int32 [B], the tokens left out of each example and, of the others, how many
-            are the unknown token; with ``offsets`` also ``offsets``,
-            int32 [B, T, 2], the first code point of its own text that a token stands for and one past the last
-            (0, 0 of special tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word, or
-            what is left of one. Both are those of transformers' fast tokenizer; bytes that are not UTF-8 count as Python's ``decode(errors="replace")``
-            counts them.
+            ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's
+                tokens; with
+            ``count`` also ``cut`` and ``unknown``, int32 [B], the tokens left out of each example and, of the
+            others, how many are the unknown token; with ``offsets`` also ``offsets``, int32 [B, T, 2], the
+            first code point of its own text that a token stands for and one past the last (0, 0 of special
+            tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word, or what is
+            left of one. Both are those of transformers' fast tokenizer; bytes that are not UTF-8 count as
+            Python's ``decode(errors="replace")`` counts them. ``token_type_ids`` number the texts, see
+            :class:`~tfpipeline.text.template.Template`.
         Raises:
-            ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor), or windows
-                get nowhere.
+            ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor), or
+                windows get nowhere.
             TypeError: max_length is no integer.
             UserError: one text instead of several, or something that is no text.
         """
@@ -179,9 +180,11 @@ class WordPieceTokenizer(tf.Module):
         text_pair = None if text_pair is None else strings(text_pair, "text_pair")
         if truncation is not None:
             max_length = truncation.max_length
-        special = 2 if text_pair is None else 3
+        special = self.template.count(text_pair is not None)
         if not tf.is_tensor(max_length) and operator.index(max_length) < special:
-            raise ValueError(f"max_length is {max_length}; [CLS] and [SEP] alone take {special}")
+            roles = dict.fromkeys(role for group in self.template.groups(True) for role in group)
+            names = " and ".join(getattr(self.options, role) for role in roles)
+            raise ValueError(f"max_length is {max_length}; {names} alone take {special}")
         share = 0.0 if truncation is None else truncation.tail_share
         if truncation is not None and truncation.windows:
             encoded = self._encode_windows(texts, text_pair, truncation, offsets=offsets)
@@ -194,6 +197,7 @@ class WordPieceTokenizer(tf.Module):
     def _encode_windows(
         self, texts: Any, text_pair: Any, truncation: Truncation, *, offsets: bool
     ) -> dict[str, Any]:
+        truncation = dataclasses.replace(truncation, template=self.template)
         truncation.check(pair=text_pair is not None)
         if text_pair is None:
             return self._encode(texts, truncation.longest(pair=False), 0.0, offsets=offsets)
@@ -213,7 +217,7 @@ class WordPieceTokenizer(tf.Module):
         tokens = self._tokens(texts, offsets)
         return tokens.ids, tokens.splits
 
-    def _tokens(self, texts: Any, offsets: bool) -> _Tokens:
+    def _tokens(self, texts: Any, offsets: bool) -> Tokens:
         text, ends, classes = self._join(texts, self._raw_classes)
         # Where each byte of the joined text comes from; two lists of its length.
         origins = places_of(texts, text) if offsets else ()
@@ -241,14 +245,14 @@ class WordPieceTokenizer(tf.Module):
         places, ids = self._match(text, begin, end)
         splits = tf.concat([[0], tf.searchsorted(places, ends, out_type=tf.int64)], axis=0)
         if not offsets:
-            return _Tokens(ids, splits, {})
+            return Tokens(ids, splits, {})
         word = tf.searchsorted(begin, places, side="right") - 1
         # A token ends where the next one of its word begins, or with the word.
         following = tf.concat([places[1:], tf.shape(classes)], axis=0)
         last = tf.minimum(following, tf.gather(end, word)) - 1
-        found = tf.stack([tf.gather(origins[0], places), tf.gather(origins[1], last)], axis=-1)
+        places_in_text = tf.stack([tf.gather(origins[0], places), tf.gather(origins[1], last)], axis=-1)
         word_starts = tf.cast(tf.equal(tf.gather(begin, word), places), tf.int32)
-        return _Tokens(ids, splits, {"offsets": found, "word_starts": word_starts})
+        return Tokens(ids, splits, {"offsets": places_in_text, "word_starts": word_starts})
 
     def _join(self, texts: Any, classes: Any) -> tuple[Any, Any, Any]:
         """All texts as one, with a blank before, between and enough of them after.
@@ -267,16 +271,17 @@ class WordPieceTokenizer(tf.Module):
     @graph(_TEXTS, _LENGTH, _SHARE)
     def _encode(self, texts: Any, max_length: Any, tail: Any, *, offsets: bool) -> dict[str, Any]:
         tokens = self._tokens(texts, offsets)
-        kept = tf.minimum(tokens.lengths, max_length - 2)
-        return self._pad_batch([(tokens, kept)], tail)
+        kept = tf.minimum(tokens.lengths, max_length - self.template.count(pair=False))
+        return self._special.pack([(tokens, kept)], tail)
 
     @graph(_TEXTS, _TEXTS, _LENGTH, _SHARE)
     def _encode_pair(
         self, texts: Any, text_pair: Any, max_length: Any, tail: Any, *, offsets: bool
     ) -> dict[str, Any]:
         first, second = self._tokens(texts, offsets), self._tokens(text_pair, offsets)
-        first_kept, second_kept = longest_first(first.lengths, second.lengths, max_length - 3)
-        return self._pad_batch([(first, first_kept), (second, second_kept)], tail)
+        room = max_length - self.template.count(pair=True)
+        first_kept, second_kept = longest_first(first.lengths, second.lengths, room)
+        return self._special.pack([(first, first_kept), (second, second_kept)], tail)
 
     @graph(_TEXTS, _TEXTS, _LENGTH, _LENGTH, _LENGTH, _LENGTH)
     def _encode_long_pair(
@@ -292,110 +297,16 @@ class WordPieceTokenizer(tf.Module):
     ) -> dict[str, Any]:
         first, second = self._tokens(texts, offsets), self._tokens(text_pair, offsets)
         first_kept, second_kept = first_and_windows(
-            first.lengths, second.lengths, max_length, overlap, max_windows, first_text
+            first.lengths,
+            second.lengths,
+            max_length,
+            overlap,
+            max_windows,
+            first_text,
+            in_front=self.template.in_front(pair=True),
+            after=len(self.template.after),
         )
-        return self._pad_batch([(first, first_kept), (second, second_kept)])
-
-    def _pad_batch(self, parts: list[tuple[_Tokens, Any]], tail: Any = None) -> dict[str, Any]:
-        """[CLS] and each part with its [SEP], padded to the longest.
-
-        Args:
-            parts: each text of an example, and how many of its tokens are kept, int32 [B].
-            tail: float64 [], share of the tokens kept of a text that is taken from its end.
-        """
-        totals = tf.add_n([kept for _, kept in parts]) + len(parts) + 1
-        # Of no examples at all, reduce_max would be the smallest integer there is.
-        longest = tf.reduce_max(tf.concat([totals, [len(parts) + 1]], axis=0))
-        columns = tf.range(longest)[tf.newaxis]  # [1, T]
-        ids = tf.where(columns < 1, self._cls, tf.fill([tf.shape(totals)[0], longest], self._pad))
-        types = tf.zeros_like(ids)
-        cut = tf.zeros_like(totals)
-        further = {
-            name: tf.zeros(tf.concat([tf.shape(ids), column.shape[1:]], axis=0), tf.int32)
-            for name, column in parts[0][0].columns.items()
-        }
-        offset = tf.ones_like(totals)  # where the part begins
-        for number, (tokens, kept) in enumerate(parts):
-            within = columns - offset[:, tf.newaxis]  # [B, T]
-            size = kept[:, tf.newaxis]
-            source = tf.cast(tokens.splits[:-1], tf.int32)[:, tf.newaxis] + within
-            left_out = tokens.lengths - kept
-            if tail is not None:
-                head = kept - _rounded_share(kept, tail)
-                source += tf.where(within < head[:, tf.newaxis], 0, left_out[:, tf.newaxis])
-            inside = (within >= 0) & (within < size)
-            source = tf.where(inside, source, 0)
-            values = tf.concat([tokens.ids, [self._pad]], axis=0)  # there may be none
-            ids = tf.where(inside, tf.gather(values, source), ids)
-            ids = tf.where(tf.equal(within, size), self._sep, ids)
-            for name, column in tokens.columns.items():
-                picked = tf.gather(tf.pad(column, [[0, 1], *[[0, 0]] * (column.shape.rank - 1)]), source)
-                here = tf.reshape(inside, tf.concat([tf.shape(ids), [1] * (column.shape.rank - 1)], axis=0))
-                further[name] = tf.where(here, picked, further[name])
-            if tail is not None and further:
-                # Behind what is left out, the rest of a word counts as one.
-                seam = inside & tf.equal(within, head[:, tf.newaxis]) & (left_out[:, tf.newaxis] > 0)
-                further["word_starts"] = tf.where(seam, 1, further["word_starts"])
-            if number:
-                types = tf.where((within >= 0) & (within <= size), number, types)
-            cut += left_out
-            offset += kept + 1
-        mask = tf.cast(columns < totals[:, tf.newaxis], tf.int32)
-        unknown = tf.reduce_sum(mask * tf.cast(tf.equal(ids, self._unknown), tf.int32), axis=-1)
-        encoded = {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
-        return {**encoded, "cut": cut, "unknown": unknown, **further}
-
-
-def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:
-    """How much of each text of a pair is kept: the longer one is cut first.
-
-    When both must be cut, an odd place goes to the longer one, and to the second of equals
-    (``tokenizers``: ``TruncationStrategy::LongestFirst``).
-
-    Args:
-        first, second: int32 [B], their tokens.
-        room: int32 [], the tokens that both together may have.
-    Returns:
-        int32 [B], int32 [B].
-    """
-    shorter, longer = tf.minimum(first, second), tf.maximum(first, second)
-    rest = tf.maximum(shorter, room - shorter)
-    both = shorter + rest > room
-    short_kept = tf.where(both, room // 2, shorter)
-    long_kept = tf.where(both, room // 2 + room % 2, tf.minimum(longer, rest))
-    fits = first + second <= room
-    swap = first > second
-    kept_first = tf.where(swap, long_kept, short_kept)
-    kept_second = tf.where(swap, short_kept, long_kept)
-    return tf.where(fits, first, tf.minimum(first, kept_first)), tf.where(
-        fits, second, tf.minimum(second, kept_second)
-    )
-
-
-def first_and_windows(
-    first: Any, second: Any, max_length: Any, overlap: Any, max_windows: Any, first_text: Any
-) -> tuple[Any, Any]:
-    """How much of each text of a pair is kept when the second one is read in windows.
-
-    A second text that leaves more of a window's room than ``first_text`` leaves it to the first one: the row fits into
-    one window then.
-
-    Args:
-        first, second: int32 [B], their tokens.
-        max_length, overlap, max_windows, first_text: int32 [], see :class:`Truncation`.
-    Returns:
-        int32 [B], int32 [B].
-    """
-    room = max_length - 3
-    first_kept = tf.minimum(first, tf.maximum(first_text, room - second))
-    prefix = first_kept + 2
-    read = holds(prefix, max_length, overlap, max_windows) - prefix - 1
-    return first_kept, tf.minimum(second, tf.maximum(room - first_kept, read))
-
-
-def _rounded_share(kept: Any, share: Any) -> Any:
-    """int32 [B]; in float64, so that it is what Python's ``round`` gives."""
-    return tf.cast(tf.round(tf.cast(kept, tf.float64) * share), tf.int32)
+        return self._special.pack([(first, first_kept), (second, second_kept)])
 
 
 def _words(classes: Any) -> tuple[Any, Any]:

@@ -1,15 +1,17 @@
 """How texts that are longer than the model reads are handled; no framework is imported.
 
-The arithmetic of windows is here for both who need it: the tokenizer leaves a text as long as its windows hold, the
-model cuts them (`models/windows.py`). It takes integers and tensors alike.
+The arithmetic of windows is here for both who need it: the tokenizer leaves a text as long as its windows
+hold, the model cuts them (`models/windows.py`). It takes integers and tensors alike.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal, Optional
 
 from tfpipeline.console import plural
+from tfpipeline.text.template import BERT, Template
 
 Long = Literal["head", "head_tail", "windows"]
 Pool = Literal["mean", "max"]
@@ -19,19 +21,21 @@ Pool = Literal["mean", "max"]
 class Truncation:
     """How long texts are cut.
 
-    A row is ``[CLS] text [SEP]`` or ``[CLS] text [SEP] text_pair [SEP]``. Its prefix is what every window begins with:
-    [CLS], of a pair also the first text and its [SEP]. What follows, without the last [SEP], is cut into windows.
+    A row is ``before text after`` or ``before text between text_pair after``, the special tokens being those
+    of the ``template``. Its prefix is what every window begins with: all that stands before the last text.
+    The last text is cut into windows, and each of them ends with the tokens ``after`` it.
 
     Attributes:
         max_length: most tokens the model reads at once, special ones counted.
-        long: ``head`` keeps the beginning, ``head_tail`` the beginning and the end (Sun et al. 2019, arXiv:1905.05583,
-            section 5.3.1), ``windows`` reads a text in several overlapping parts.
+        long: ``head`` keeps the beginning, ``head_tail`` the beginning and the end (Sun et al. 2019,
+            arXiv:1905.05583, section 5.3.1), ``windows`` reads a text in several overlapping parts.
         tail: head_tail: share of the kept tokens that is taken from the end.
         overlap: windows: tokens that neighbouring windows share.
-        max_windows: windows: at most so many a row; what lies behind them is cut.
+        max_windows: windows: at most so many a row; what lies behind them is cut off.
         pool: windows: how their outputs become one.
-        max_first_text: windows: tokens of a pair's first text at most, when the row takes more than one; None: half of
-            what fits.
+        max_first_text: windows: tokens of a pair's first text at most, when the row takes more than one;
+            None: half of what fits.
+        template: the special tokens of a row.
     """
 
     max_length: int = 128
@@ -41,6 +45,7 @@ class Truncation:
     max_windows: int = 8
     pool: Pool = "mean"
     max_first_text: Optional[int] = None
+    template: Template = BERT
 
     def check(self, pair: bool) -> None:
         """Refuse windows that get nowhere.
@@ -48,14 +53,17 @@ class Truncation:
         Args:
             pair: whether rows hold two texts: there is less room behind a longer prefix.
         Raises:
-            ValueError: the first text may take more than half of what fits, or the overlap leaves no way to go on.
+            ValueError: the first text may take more than half of what fits, or the overlap leaves no way to
+                go on.
         """
         if not self.windows:
             return
         if pair and self.first_text > self._half:
             raise ValueError(
-                f"max_first_text is {self.max_first_text}, but of windows of {self.max_length} tokens (max_length) a first "
-                f"text may take {self._half} at most, half of what fits; lower max_first_text or raise max_length"
+                f"max_first_text is {self.max_first_text}, but of windows of {self.max_length} tokens "
+                "(max_length) a first "
+                f"text may take {self._half} at most, half of what fits; lower max_first_text or raise "
+                "max_length"
             )
         step = self.step(self.prefix(pair)[1])
         if step < 1:
@@ -86,26 +94,27 @@ class Truncation:
     @property
     def _half(self) -> int:
         """Half of what fits into a window of a pair."""
-        return (self.max_length - 3) // 2
+        return (self.max_length - self.template.count(pair=True)) // 2
 
     def step(self, prefix: Any) -> Any:
         """How far each window begins behind the one before, given the tokens of the row's prefix."""
-        return step(prefix, self.max_length, self.overlap)
+        return step(prefix, self.max_length, self.overlap, len(self.template.after))
 
     def holds(self, prefix: int, windows: int) -> int:
         """Tokens of a row, special ones counted, that so many windows hold."""
-        return int(holds(prefix, self.max_length, self.overlap, windows))
+        return int(holds(prefix, self.max_length, self.overlap, len(self.template.after), windows))
 
     def prefix(self, pair: bool) -> tuple[int, int]:
         """The shortest and the longest prefix of a row that takes more than one window."""
-        return (2, 2 + self.first_text) if pair else (1, 1)
+        special = self.template.in_front(pair)
+        return (special, special + self.first_text) if pair else (special, special)
 
     def longest(self, pair: bool) -> int:
         """The most tokens a row may have, special ones counted."""
         return self.holds(self.prefix(pair)[0], self.max_windows) if self.windows else self.max_length
 
     def widths(self, pair: bool) -> list[int]:
-        """Widths above ``max_length`` for those who must have few: what 2, 4, 8, ... windows hold, up to the longest."""
+        """The few widths above ``max_length``: what 2, 4, 8, ... windows hold, up to the longest."""
         if not self.windows:
             return []
         counts = [
@@ -114,12 +123,28 @@ class Truncation:
         most = [self.max_windows] if self.max_windows > 1 else []
         return [self.holds(self.prefix(pair)[0], count) for count in counts + most]
 
+    def get_config(self) -> dict[str, Any]:
+        """The fields for Keras's serialisation; :meth:`from_config` is the inverse."""
+        fields = dataclasses.fields(self)
+        values = {field.name: getattr(self, field.name) for field in fields if field.name != "template"}
+        return {**values, "template": self.template.to_dict()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Truncation:
+        """The inverse of :meth:`get_config`; models saved earlier have no ``template``: BERT's."""
+        values = dict(config)
+        if "template" in values:
+            values["template"] = Template.from_dict(values["template"])
+        return cls(**values)
+
     def identity(self) -> Any:
-        """All that decides the answers, as JSON: options that ``long`` does not use are left out."""
+        """All that decides the answers, as JSON: options that ``long`` does not use are left out.
+
+        The template is left out too: it belongs to the tokenizer, which has an identity of its own.
+        """
         if self.long == "head":
-            return (
-                self.max_length
-            )  # as it was before there was a choice: what was exported stays the same model
+            # As it was before there was a choice: what was exported stays the same model.
+            return self.max_length
         used = {"head_tail": ["tail"], "windows": ["overlap", "max_windows", "pool"]}[self.long]
         if self.windows and self.max_first_text is not None:
             used.append("max_first_text")  # without it, as it was before there was a choice
@@ -146,14 +171,15 @@ class Truncation:
                 f"text.long: windows{first}",
             ),
         }[self.long]
-        return f"{cut} of {rows} {what} {plural(cut, 'exceeds', 'exceed')} {limit} and {plural(cut, 'was', 'were')} truncated ({how})"
+        exceed, were = plural(cut, "exceeds", "exceed"), plural(cut, "was", "were")
+        return f"{cut} of {rows} {what} {exceed} {limit} and {were} truncated ({how})"
 
 
-def step(prefix: Any, max_length: Any, overlap: Any) -> Any:
-    """See :meth:`Truncation.step`; for integers and integer tensors."""
-    return max_length - prefix - 1 - overlap
+def step(prefix: Any, max_length: Any, overlap: Any, after: int) -> Any:
+    """See :meth:`Truncation.step`; integers or integer tensors. ``after``: special tokens at the end."""
+    return max_length - prefix - after - overlap
 
 
-def holds(prefix: Any, max_length: Any, overlap: Any, windows: Any) -> Any:
-    """See :meth:`Truncation.holds`; for integers and integer tensors."""
-    return max_length + (windows - 1) * step(prefix, max_length, overlap)
+def holds(prefix: Any, max_length: Any, overlap: Any, after: int, windows: Any) -> Any:
+    """See :meth:`Truncation.holds`; for integers and integer tensors. ``after``: as for :func:`step`."""
+    return max_length + (windows - 1) * step(prefix, max_length, overlap, after)

@@ -18,7 +18,7 @@ def unknown_note(
 
     Args:
         unknown: how many tokens are the unknown one.
-        tokens: how many there are in all, [CLS] and [SEP] left out.
+        tokens: how many there are in all, special ones left out.
         vocabulary: the tokens in the order of their ids.
         options: how texts are normalised.
         what: the texts' name.
@@ -33,7 +33,8 @@ def unknown_note(
         advice = "the vocabulary has no upper-case words: set text.lowercase to true"
     elif not uncased and options.lowercase:
         advice = (
-            "the vocabulary has upper-case words, but the texts are lower-cased: set text.lowercase to false, or check "
+            "the vocabulary has upper-case words, but the texts are lower-cased: set text.lowercase to "
+            "false, or check "
             "that the checkpoint's vocabulary is for the language of the texts"
         )
     else:

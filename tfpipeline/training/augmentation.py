@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfpipeline.models.inputs import INPUTS
 from tfpipeline.models.row_noise import RowNoise
 from tfpipeline.tasks import Task
-from tfpipeline.text import TokenizerOptions, WordPieceTokenizer
+from tfpipeline.text import Tokenizer, TokenizerOptions
 from tfpipeline.training.global_batch import WEIGHTS, Tensors, row_count
 
 SPECIAL = "special_tokens_mask"
@@ -26,7 +26,7 @@ class Augmentation:
         tokenizer: of the run; needed by tasks that augment alone.
     """
 
-    def __init__(self, task: Task, tokenizer: WordPieceTokenizer | None) -> None:
+    def __init__(self, task: Task, tokenizer: Tokenizer | None) -> None:
         self._task, self._tokenizer = task, tokenizer
         if task.augments and tokenizer is None:
             raise ValueError(f"{type(task).__name__} augments its inputs, so a tokenizer must be given")

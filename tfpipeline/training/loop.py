@@ -148,6 +148,7 @@ class Trainer:
         resumed = state.step > 0 or "last" in run.store.index()
         setup = self._setup = set_up(
             run.config,
+            run.truncation,
             strategy,
             batch_size,
             len(self.train_split.weights),

@@ -8,7 +8,7 @@ from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
 from tfpipeline.models import EncoderConfig
 from tfpipeline.models.windows import Windows
-from tfpipeline.text import TokenizerOptions
+from tfpipeline.text import TokenizerOptions, Truncation
 from tfpipeline.training.run_config import RunConfig
 
 
@@ -39,10 +39,9 @@ def check_positions(run_config: RunConfig, config: EncoderConfig) -> None:
         )
 
 
-def windows(run_config: RunConfig) -> Windows | None:
+def windows(truncation: Truncation, pair: bool) -> Windows | None:
     """How the model cuts long rows; None for one that reads them whole."""
-    truncation = run_config.text.truncation
-    return Windows(truncation, run_config.data.text_pair is not None) if truncation.windows else None
+    return Windows(truncation, pair) if truncation.windows else None
 
 
 def tokenizer_options(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> TokenizerOptions:

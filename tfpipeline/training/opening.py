@@ -14,7 +14,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.mistaken import check_run
 from tfpipeline.models import TextModel
 from tfpipeline.paths import AnyPath, local
-from tfpipeline.text.sharing import shared_tokenizer
+from tfpipeline.text import build_tokenizer
 from tfpipeline.training.finetuned import FineTunedCheckpoint
 from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.precision import policy
@@ -131,7 +131,7 @@ def _encoder(checkpoint: checkpoints.Checkpoint, path: AnyPath, weights: str, pr
     _only_best(weights, f"{path} is a checkpoint")
     with policy(precision):
         encoder = checkpoint.encoder()
-        return TextModel(encoder, tokenizer=shared_tokenizer(checkpoint.vocabulary, checkpoint.tokenizer))
+        return TextModel(encoder, tokenizer=build_tokenizer(checkpoint.vocabulary, checkpoint.tokenizer))
 
 
 def _saved(path: AnyPath, precision: str | None) -> keras.Model:

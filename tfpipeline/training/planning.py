@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ from tfpipeline.console import plural
 from tfpipeline.data import batch_width, epoch_batches
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.windows import Windows
-from tfpipeline.text import unknown_note
-from tfpipeline.text.sharing import shared_tokenizer
+from tfpipeline.text import build_tokenizer, unknown_note
 from tfpipeline.training.batching import global_batch_size
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.model_settings import encoder_config, tokenizer_options, windows
-from tfpipeline.training.rows import TrainingRows, most_tokens, read_rows
+from tfpipeline.training.rows import TrainingRows, read_rows
 from tfpipeline.training.run import lay_out
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
@@ -135,15 +134,18 @@ def plan(
             validation = {"validation": splits["validation"]}
             callbacks.check(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
     lengths, notes = _lengths(splits["train"], checkpoint, run_config)
+    pair = run_config.data.text_pair is not None
+    truncation = replace(run_config.text.truncation, template=checkpoint.tokenizer.template)
     setup = set_up(
         run_config,
+        truncation,
         strategy,
         batch_size,
         len(splits["train"]),
         lambda: TextModel(config.encoder(uninitialized=True), task.head(config, seed=options.seed)),
         on_devices=False,
     )
-    batches = _Widths(setup.widths, most_tokens(run_config), windows(run_config))
+    batches = _Widths(setup.widths, truncation.longest(pair), windows(truncation, pair))
     here = batch_size // replicas // options.accumulation
     count, width = batches.windows(int(lengths.max()))
     return Plan(
@@ -187,7 +189,7 @@ def _lengths(
         rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLED, replace=False))
     chosen = [examples[int(row)] for row in rows]
     options = tokenizer_options(run_config, checkpoint)
-    tokenizer = shared_tokenizer(checkpoint.vocabulary, options)
+    tokenizer = build_tokenizer(checkpoint.vocabulary, options)
     pairs = [example.text_pair or "" for example in chosen]
     encoded = tokenizer(
         [example.text for example in chosen],
@@ -199,7 +201,8 @@ def _lengths(
     cut = int(np.count_nonzero(encoded["cut"]))
     pair = run_config.data.text_pair is not None
     lengths = np.asarray(encoded["attention_mask"]).sum(-1)
-    unknown, tokens = int(np.sum(encoded["unknown"])), int(lengths.sum()) - len(rows) * (3 if pair else 2)
+    unknown = int(np.sum(encoded["unknown"]))
+    tokens = int(lengths.sum()) - len(rows) * options.template.count(pair)
     notes = (
         run_config.text.truncation.note(cut, len(rows), what, pair=pair),
         unknown_note(unknown, tokens, checkpoint.vocabulary, options, what),

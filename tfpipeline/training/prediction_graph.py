@@ -24,7 +24,7 @@ import tensorflow as tf
 from tfpipeline.models.inputs import OFFSETS, encoder_inputs
 from tfpipeline.models.model_call import ModelCall
 from tfpipeline.tasks import Task
-from tfpipeline.text import Truncation, WordPieceTokenizer
+from tfpipeline.text import Tokenizer, Truncation
 from tfpipeline.text.code_points import CodePoints, Unit
 from tfpipeline.text.graphs import strings
 
@@ -41,9 +41,7 @@ class TextInputs:
         offsets: whether the task reads where the tokens stand in their texts.
     """
 
-    def __init__(
-        self, tokenizer: WordPieceTokenizer, truncation: Truncation, *, pair: bool, offsets: bool
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, truncation: Truncation, *, pair: bool, offsets: bool) -> None:
         self.tokenizer, self.truncation = tokenizer, truncation
         self.pair, self.offsets = pair, offsets
 

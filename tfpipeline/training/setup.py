@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfpipeline.models import TextModel
+from tfpipeline.text import Truncation
 from tfpipeline.training import freezing
 from tfpipeline.training.batching import choose_widths
 from tfpipeline.training.optimizer import build_optimizer
@@ -50,6 +51,7 @@ class Setup:
 
 def set_up(
     run_config: RunConfig,
+    truncation: Truncation,
     strategy: tf.distribute.Strategy,
     batch_size: int,
     rows: int,
@@ -61,6 +63,7 @@ def set_up(
 
     Args:
         run_config: the run file.
+        truncation: how long texts are handled, with the special tokens of the tokenizer.
         strategy: built.
         batch_size: rows of a global batch.
         rows: training rows.
@@ -70,7 +73,7 @@ def set_up(
         UserError: ``training.widths`` or ``training.freeze`` does not fit.
     """
     options = run_config.training
-    truncation, pair = run_config.text.truncation, run_config.data.text_pair is not None
+    pair = run_config.data.text_pair is not None
     static = has_static_shapes(strategy, options)
     widths = choose_widths(options, truncation.max_length, static=static, beyond=truncation.widths(pair))
     steps_per_epoch = -(-rows // batch_size)

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.tasks import Task
-from tfpipeline.text import WordPieceTokenizer
+from tfpipeline.text import Tokenizer
 from tfpipeline.training.augmentation import Augmentation
 from tfpipeline.training.global_batch import WEIGHTS, Batch, Tensors, pad_batch
 from tfpipeline.training.gradients import BatchGradients, RowGradients, loss_scale
@@ -44,7 +44,7 @@ class TrainStep:
         variables: Sequence[keras.Variable] | None = None,
         *,
         static: bool = False,
-        tokenizer: WordPieceTokenizer | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         self._strategy, self._model, self._task = strategy, model, task
         self._optimizer, self._options = optimizer, options

@@ -16,9 +16,8 @@ from tfpipeline import tasks
 from tfpipeline.data import Example, Rows, TokenCache
 from tfpipeline.data.cache import See
 from tfpipeline.models import Encoder, EncoderConfig, TextModel
-from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer, unknown_note
+from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_tokenizer, unknown_note
 from tfpipeline.text.code_points import Unit
-from tfpipeline.text.sharing import shared_tokenizer
 from tfpipeline.training.description import as_html
 from tfpipeline.training.model_settings import windows
 from tfpipeline.training.precision import policy
@@ -120,7 +119,7 @@ class TrainedModel(abc.ABC):
     @property
     def truncation(self) -> Truncation:
         """How long texts are handled in training, evaluation and export."""
-        return self.config.text.truncation
+        return dataclasses.replace(self.config.text.truncation, template=self.tokenizer_options.template)
 
     @property
     def has_pairs(self) -> bool:
@@ -128,9 +127,9 @@ class TrainedModel(abc.ABC):
         return self.config.data.text_pair is not None
 
     @functools.cached_property
-    def tokenizer(self) -> WordPieceTokenizer:
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer of training, evaluation and export."""
-        return shared_tokenizer(self.vocabulary, self.tokenizer_options)
+        return build_tokenizer(self.vocabulary, self.tokenizer_options)
 
     @property
     def text_inputs(self) -> TextInputs:
@@ -154,16 +153,19 @@ class TrainedModel(abc.ABC):
 
     def tokens(self, examples: Sequence[Example], directory: Path, see: See | None = None) -> TokenCache:
         """The tokens of any rows, kept in ``directory``. ``see`` as of :meth:`TokenCache.build`."""
-        text_inputs = self.text_inputs
+        text_inputs, encoding = self.text_inputs, self.config.task.encoding
+        joint = self.has_pairs and encoding == "joint"  # two texts in one sequence
         return TokenCache.build(
             directory,
             examples,
             encode=lambda texts, text_pair, _: _arrays(
                 text_inputs.tokens(_named(texts, text_pair), count=True)
             ),
-            max_length=self.truncation.longest(self.has_pairs),
+            max_length=self.truncation.longest(joint),
             fingerprint=self.text_identity + json.dumps(self.truncation.identity()) + self._targets_identity,
+            special=self.truncation.template.count(joint),
             align=self.task.token_targets if self.task.has_token_targets else None,
+            encoding=encoding,
             see=see,
         )
 
@@ -186,7 +188,7 @@ class TrainedModel(abc.ABC):
     def note_on_texts(self, texts: Texts, text_pair: Texts | None = None) -> str | None:
         """A sentence about texts that the vocabulary hardly knows; None when it does."""
         encoded = _arrays(self.text_inputs.tokens(_named(texts, text_pair), count=True))
-        special = len(texts) * (2 if text_pair is None else 3)
+        special = len(texts) * self.truncation.template.count(text_pair is not None)
         tokens = int(encoded["attention_mask"].sum()) - special
         return unknown_note(
             int(encoded["unknown"].sum()), tokens, self.vocabulary, self.tokenizer_options, "texts"
@@ -198,7 +200,7 @@ class TrainedModel(abc.ABC):
         """A model of this shape; its weights are those of ``encoder``, and new ones for the head."""
         encoder = encoder or self.model_config.encoder()
         head = self.task.head(self.model_config, seed=self.config.training.seed)
-        return TextModel(encoder, head, windows(self.config))
+        return TextModel(encoder, head, windows(self.truncation, self.has_pairs))
 
     def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
         """The trained model ("best" or "last"), or the one that training started from ("initial").

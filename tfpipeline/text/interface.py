@@ -1,0 +1,58 @@
+"""What training, export and models ask of a tokenizer; no framework is imported."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Protocol
+
+from tfpipeline.text.options import TokenizerOptions
+from tfpipeline.text.template import Template
+from tfpipeline.text.truncation import Truncation
+
+
+class Tokenizer(Protocol):
+    """Texts to token ids, eagerly and in the graph of a SavedModel.
+
+    :func:`tfpipeline.text.build_tokenizer` makes one of a vocabulary and options; both are all that it is
+    made of, so run directories and saved models keep them and make it again.
+
+    Attributes:
+        options: all that decides the tokens of a text besides the vocabulary.
+        vocabulary_size: how many ids there are.
+        variables: of TensorFlow, those of its tables; a SavedModel holds them.
+    """
+
+    options: TokenizerOptions
+    vocabulary_size: int
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens in the order of their ids."""
+
+    @property
+    def template(self) -> Template:
+        """The special tokens around the texts of a row."""
+
+    @property
+    def variables(self) -> Any:
+        """See the class."""
+
+    def tokenize(self, texts: Any) -> Any:
+        """Token ids of each text, RaggedTensor int32 [B, None], without special tokens around it."""
+
+    def __call__(
+        self,
+        texts: Any,
+        text_pair: Any = None,
+        max_length: Any = 128,
+        *,
+        truncation: Optional[Truncation] = None,
+        count: bool = False,
+        offsets: bool = False,
+    ) -> dict[str, Any]:
+        """Padded batches, int32 [B, T]; see :class:`tfpipeline.text.WordPieceTokenizer`.
+
+        Returns:
+            ``input_ids``, ``token_type_ids`` (they number the texts of a row, 0 and 1) and
+            ``attention_mask``; with ``count`` also ``cut`` and ``unknown``, int32 [B]; with ``offsets`` also
+            ``offsets``, int32 [B, T, 2], and ``word_starts``, int32 [B, T].
+        """
