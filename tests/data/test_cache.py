@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfpipeline.data import Example, TokenCache, cache
+from tfpipeline.data import Example, TokenCache, cache, sequences
 from tfpipeline.errors import UserError
 
 
@@ -36,9 +36,14 @@ class Encoder:
         return batch
 
 
-def build(directory, examples, encode=None, max_length=20, fingerprint="v"):
+def build(directory, examples, encode=None, max_length=20, fingerprint="v", special=0):
     return TokenCache.build(
-        directory, examples, encode=encode or Encoder(), max_length=max_length, fingerprint=fingerprint
+        directory,
+        examples,
+        encode=encode or Encoder(),
+        max_length=max_length,
+        fingerprint=fingerprint,
+        special=special,
     )
 
 
@@ -141,7 +146,7 @@ def test_built_once_and_again_when_anything_changes(tmp_path):
         assert len(encode.calls) == count
 
 
-@pytest.mark.parametrize("name", ["tokens.int32", "types.uint8", "rows.int64", "cache.json"])
+@pytest.mark.parametrize("name", ["text/tokens.int32", "text/types.uint8", "text/rows.int64", "cache.json"])
 def test_a_damaged_cache_is_made_again(tmp_path, name):
     examples, encode = [Example("ab"), Example("c")], Encoder()
     want = build(tmp_path / "cache", examples, encode).batch(np.arange(2))
@@ -198,22 +203,25 @@ def test_it_counts_the_rows_that_were_cut(tmp_path):
 
     encode = Counting()
     for _ in range(2):  # counted when it is built, known when it is there
-        tokens = build(tmp_path / "cache", examples, encode)
+        tokens = build(tmp_path / "cache", examples, encode, special=2)
         assert (tokens.cut, tokens.unknown) == (3, 0 + 3 + 1 + 1 + 2)
         assert tokens.text_tokens == tokens.lengths.sum() - 2 * len(examples)
         assert sorted(tokens.batch(np.arange(2))) == ["attention_mask", "input_ids", "token_type_ids"]
     assert encode.calls == [5]
 
 
-@pytest.mark.parametrize("of_format", [1, 2, 3])
+@pytest.mark.parametrize("of_format", [3, 4])
 def test_a_cache_of_an_earlier_format_is_made_again(tmp_path, of_format):
     examples, encode = [Example("ab")], Encoder()
     build(tmp_path / "cache", examples, encode)
     path = tmp_path / "cache" / "cache.json"
     card = json.loads(path.read_text("utf-8"))
-    counts = {"unknown", "text_tokens"}
-    lacks = {1: {"cut", "columns", *counts}, 2: {"columns", *counts}, 3: counts}[of_format]
-    old = {**{name: card[name] for name in card if name not in lacks}, "format": of_format}
+    own = card.pop("sequences")["text"]  # whose files lay in the cache's own folder
+    lacks = {3: {"unknown", "text_tokens"}, 4: set()}[of_format]
+    old = {**card, **{name: own[name] for name in own if name not in lacks}, "format": of_format}
+    for file in (tmp_path / "cache" / "text").iterdir():
+        file.rename(tmp_path / "cache" / file.name)
+    (tmp_path / "cache" / "text").rmdir()
     (tmp_path / "cache" / "of an earlier version").touch()
     path.write_text(json.dumps(old), "utf-8")
     with pytest.raises(UserError, match="not a complete token cache"):
@@ -295,7 +303,7 @@ def test_further_columns_in_any_order(tmp_path_factory, rows, paired, random, si
 def test_further_columns_of_many_batches(tmp_path, monkeypatch):
     """Encoded by length in several batches, and read beyond where the mapped pages are given back."""
     monkeypatch.setattr(cache, "ENCODE_ROWS", 4)
-    monkeypatch.setattr(cache, "_RELEASE_ROWS", 5)
+    monkeypatch.setattr(sequences, "_RELEASE_ROWS", 5)
     random = np.random.default_rng(0)
     examples = [
         Example("x" * int(length), None, str(index % 10))
@@ -388,7 +396,7 @@ def test_without_targets_labels_change_nothing(tmp_path):
 def test_a_damaged_column_is_made_again(tmp_path):
     examples, encode = [Example("ab", None, "1"), Example("c", None, "2")], Offsets()
     build_columns(tmp_path / "cache", examples, encode)
-    columns = sorted((tmp_path / "cache").glob("column*"))
+    columns = sorted((tmp_path / "cache" / "text").glob("column*"))
     assert len(columns) == 3
     for count, path in enumerate([path for path in columns for _ in range(3)]):
         data = path.read_bytes()
@@ -423,7 +431,9 @@ def test_a_description_that_is_none_is_made_again(tmp_path, columns):
     examples, encode = [Example("ab", None, "1")], Offsets()
     build_columns(tmp_path / "cache", examples, encode, None)
     path = tmp_path / "cache" / "cache.json"
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "columns": columns}), "utf-8")
+    card = json.loads(path.read_text("utf-8"))
+    card["sequences"]["text"]["columns"] = columns
+    path.write_text(json.dumps(card), "utf-8")
     build_columns(tmp_path / "cache", examples, encode, None)
     assert encode.calls == [1, 1]
 

@@ -4,7 +4,7 @@ Letters in shapes: N rows of a data set, B rows of a batch, T positions.
 """
 
 from tfpipeline.data.batches import batch_width, epoch_batches, evaluation_batches
-from tfpipeline.data.cache import TokenCache
+from tfpipeline.data.cache import Encoding, TokenCache
 from tfpipeline.data.examples import Example, Rows, read_examples, write_examples
 from tfpipeline.data.loading import load_splits, read_data_file, text_key
 from tfpipeline.data.readers import read_records
@@ -12,6 +12,7 @@ from tfpipeline.data.records import Record
 from tfpipeline.data.splits import split_rows
 
 __all__ = [
+    "Encoding",
     "Example",
     "Record",
     "Rows",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from tfpipeline.config import Section
-from tfpipeline.data import Rows, load_splits, read_data_file
+from tfpipeline.data import Encoding, Rows, load_splits, read_data_file
 from tfpipeline.data.row_errors import RowErrors
 from tfpipeline.errors import UserError
 from tfpipeline.tasks.base import FITTED_FILE
@@ -63,6 +63,9 @@ class TaskOptions(Section):
             ``multitask``).
         fixed_by_head: the fields, besides ``name``, that a trained head decides: a fine-tuned checkpoint
             refuses to set them otherwise.
+        encoding: whether the two texts of a row are one sequence of tokens (``joint``:
+            ``[CLS] A [SEP] B [SEP]``), or one each (``separate``), which batches hold side by side, the second as
+            ``text_pair/input_ids`` and so on.
     """
 
     task_class: ClassVar[type[Task] | None] = None
@@ -70,6 +73,7 @@ class TaskOptions(Section):
     together: ClassVar[str | None] = None
     top_level_only: ClassVar[bool] = False
     fixed_by_head: ClassVar[tuple[str, ...]] = ()
+    encoding: ClassVar[Encoding] = "joint"
 
     name: str
 

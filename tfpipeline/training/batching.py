@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,7 @@ class Split:
             split._count_targets(run)
         return split
 
-    def batch(self, rows: np.ndarray, width: int | None = None) -> dict[str, np.ndarray]:
+    def batch(self, rows: np.ndarray, width: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
         """Rows as the training step takes them."""
         return {
             **self.cache.batch(rows, width=width),
@@ -175,13 +175,11 @@ class Batching:
             step += count
 
     def _group(self, rows: Sequence[np.ndarray]) -> Group:
-        lengths = self.split.cache.lengths
-        width = None
+        cache, width = self.split.cache, None
         if self.widths or len(rows) > 1:
-            longest = max(int(lengths[batch].max()) for batch in rows)
-            width = self.width(longest)
+            width = cache.widths(np.concatenate(rows), self.width)
         batches = [self.split.batch(batch, width) for batch in rows]
-        return Group(rows, batches, int(sum(lengths[batch].sum() for batch in rows)))
+        return Group(rows, batches, sum(map(cache.count, rows)))
 
     def width(self, longest: int) -> int:
         """What a batch is padded to whose longest row has so many tokens."""

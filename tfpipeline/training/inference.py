@@ -144,7 +144,8 @@ class Inference:
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         width = None
         if self._widths:
-            width = batch_width(int(cache.lengths[rows].max()), cache.max_length, self._widths)
+            widths = self._widths
+            width = cache.widths(rows, lambda longest: batch_width(longest, cache.max_length, widths))
         batch = {
             **cache.batch(rows, width=width),
             **{name: array[rows] for name, array in numeric_targets(targets).items()},
