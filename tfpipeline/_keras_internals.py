@@ -19,12 +19,7 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 class OptimizerHooks:
-    """Mixed into a Keras optimizer whose ``learning_rate`` and weight decay are its own."""
-
-    def _get_current_learning_rate(self) -> Any:
-        """The rate that Keras hands to ``update_step``: that of the property."""
-        optimizer: Any = self
-        return optimizer.learning_rate
+    """Mixed into a Keras optimizer that decays weights itself."""
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Nothing: Keras's decay comes before the update, for all variables at one rate."""
