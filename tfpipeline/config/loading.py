@@ -30,8 +30,8 @@ def load(path: AnyPath, schema: type[Schema], overrides: Sequence[str] = ()) -> 
     Args:
         path: a YAML file. Relative paths in it are from the current working directory.
         schema: what the file must look like.
-        overrides: ``section.field=value`` as given to ``--set``, the value in YAML; later ones win. A position
-            in a list is a number (``task.labels.0=bad``); no value after ``=`` means null.
+        overrides: ``section.field=value`` as given to ``--set``, the value in YAML; later ones win. A
+            position in a list is a number (``task.labels.0=bad``); no value after ``=`` means null.
     Raises:
         UserError: the file cannot be read, or has errors: all of them, a line each, with the line of the file
             or the override it comes from.
@@ -48,8 +48,8 @@ def resolve(
     """Override and check settings that come from no file.
 
     Args:
-        raw: the settings as a run file has them; paths, tuples, numbers of NumPy and sections are taken as well. It is
-            left as it is.
+        raw: the settings as a run file has them; paths, tuples, numbers of NumPy and sections are taken as
+            well. It is left as it is.
         schema: what they must look like.
         overrides: as :func:`load`.
         source: what errors call the origin of the settings.
@@ -177,7 +177,8 @@ def _written_out(
 def _describe_all(
     error: pydantic.ValidationError, schema: type[Section], raw: Any, origins: Mapping[Place, str]
 ) -> list[str]:
-    # The members of a union each report an error of their own, under a name that is no field: one line a field.
+    # The members of a union each report an error of their own, under a name that is no field: one line a
+    # field.
     found: dict[Place, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         place: Place = details["loc"]

@@ -19,9 +19,9 @@ class Section(pydantic.BaseModel):
     """A section of a run file: a frozen pydantic model that knows no other field than its own.
 
     Types are strict, so that a mistake is not turned into a value: a quoted number is no number, 1.0 is no
-    integer, yes is no boolean (an integer still is a float). Of a file's lists and strings, fields are therefore
-    lists and strings; one that is to become a tuple or a path says ``Field(strict=False)``. A subclass gives each
-    field a description; what must not be guessed has no default.
+    integer, yes is no boolean (an integer still is a float). Of a file's lists and strings, fields are
+    therefore lists and strings; one that is to become a tuple or a path says ``Field(strict=False)``. A
+    subclass gives each field a description; what must not be guessed has no default.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -54,7 +54,7 @@ class Section(pydantic.BaseModel):
 
 
 def section_by_name(pick: Callable[[Any], type[Section] | None]) -> pydantic.WrapValidator:
-    """For ``Annotated[SerializeAsAny[Section], section_by_name(pick)]``: a section in a mapping, its schema picked."""
+    """For ``Annotated[SerializeAsAny[Section], section_by_name(pick)]``: a section in a mapping."""
     return pydantic.WrapValidator(lambda raw, validate: _validate(pick, raw, validate))
 
 

@@ -1,8 +1,8 @@
 """YAML in and out, with the line of every value.
 
 Scalars follow the YAML 1.2 core schema, not PyYAML's 1.1: ``5e-5`` is a number (1.1 reads a string), ``yes``,
-``no``, ``on`` and ``off`` are strings (1.1: booleans), so are ``12:30`` (1.1: 750) and dates, and ``010`` is ten
-(1.1: eight).
+``no``, ``on`` and ``off`` are strings (1.1: booleans), so are ``12:30`` (1.1: 750) and dates, and ``010`` is
+ten (1.1: eight).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The order of batches: pure functions of the rows' lengths, so that a run resumes at any position.
 
-Rows of like length are put together, since a batch is as wide as its longest row. Training sorts only within a
-window of the shuffled rows: batches stay random enough, and with a window of 1,024 little padding is left.
+Rows of like length are put together, since a batch is as wide as its longest row. Training sorts only within
+a window of the shuffled rows: batches stay random enough, and with a window of 1,024 little padding is left.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def epoch_batches(
 ) -> Sequence[np.ndarray]:
     """The batches of one epoch of training, each made when it is asked for.
 
-    The rows are shuffled, cut into windows, each window is sorted by length and cut into batches, and the batches
-    are shuffled. Every row is in exactly one batch; every batch is full but one when the rows do not divide
-    evenly. The number of batches is the same in every epoch. To resume at a position, leave out the batches
-    before it.
+    The rows are shuffled, cut into windows, each window is sorted by length and cut into batches, and the
+    batches are shuffled. Every row is in exactly one batch; every batch is full but one when the rows do not
+    divide evenly. The number of batches is the same in every epoch. To resume at a position, leave out the
+    batches before it.
 
     Args:
         lengths: tokens of each row, integer [N].

@@ -1,4 +1,4 @@
-"""Rows with nothing in them, which are left out of every format: programs save them, and nobody means them."""
+"""Rows with nothing in them, which programs save by accident: every reader leaves them out."""
 
 from __future__ import annotations
 

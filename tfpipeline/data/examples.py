@@ -1,4 +1,4 @@
-"""Rows as tasks see them: the cells that the run file names, by their role; and files of them, larger than memory."""
+"""Rows as tasks see them, their cells by role; and files of rows, larger than memory."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class Example:
     Attributes:
         text: the text; it may be empty.
         text_pair: the second text, for tasks about two.
-        label: without the white space around it; None where the cell is blank or the run file names no column.
+        label: without the white space around it; None where the cell is blank or the run file names no
+            column.
         weight: at least 0, finite.
         group: a group ID; the rows of one group stay in one split.
-        columns: the row's other cells by column name, those that a task reads more than one label from among them.
+        columns: the row's other cells by column name, those that a task reads more than one label from among
+            them.
         file: where the row comes from, as the user named it.
         line: of that file, from 1.
         place: in that file, where it is one document; see :class:`~tfpipeline.data.records.Record`.
@@ -167,7 +169,8 @@ class Spool:
 
     def __init__(self, folder: Optional[Path] = None) -> None:
         self._folder = folder or Path(tempfile.gettempdir())
-        file = tempfile.SpooledTemporaryFile(KEPT_BYTES, dir=str(self._folder))  # noqa: SIM115 - the rows keep it
+        # The rows keep it open.
+        file = tempfile.SpooledTemporaryFile(KEPT_BYTES, dir=str(self._folder))  # noqa: SIM115
         self._file = _Open(cast(IO[bytes], file))
         self._starts = array("q", [0])
 

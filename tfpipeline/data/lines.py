@@ -27,8 +27,8 @@ _ADVICE = f"name the right one in {option('encoding')}, or save the file as UTF-
 def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     """The lines of a file with their line ends, without a byte-order mark.
 
-    Lines end at LF only, or at CR in a file that has none (in its first 64 KiB). Unlike text mode it splits at no
-    other character (U+2028, a lone CR), so the numbers are those of editors.
+    Lines end at LF only, or at CR in a file that has none (in its first 64 KiB). Unlike text mode it splits
+    at no other character (U+2028, a lone CR), so the numbers are those of editors.
 
     Raises:
         UserError: the file cannot be read, or is not in that encoding; names the line.
@@ -113,7 +113,7 @@ def _split(pieces: Iterable[Any], end: Union[str, bytes]) -> Iterator[Any]:
 
 
 def _lacks_mark(encoding: str, start: bytes) -> bool:
-    """Whether an encoding is told by its mark, UTF-16 or UTF-32, and a file has none: Python guesses, or refuses."""
+    """Whether an encoding needs a byte order mark (UTF-16, UTF-32) and a file lacks it: Python guesses."""
     mark = {"utf-16": codecs.BOM_UTF16_LE, "utf-32": codecs.BOM_UTF32_LE}.get(encoding)
     return mark is not None and not start.startswith((mark, mark[::-1]))
 

@@ -45,7 +45,7 @@ class _Labels:
         self._counts.append(len(labels))
 
     def rarest(self) -> np.ndarray:
-        """Each row's rarest label, int64 [N]: what is rare is what a split must see to. One number for rows without."""
+        """Each row's rarest label, int64 [N]; rows without one share a number. A split keeps rare labels."""
         found, counts = self._arrays()
         rarest = np.full(len(counts), len(self._numbers), np.int64)
         if len(found) == len(counts) and (counts == 1).all():
@@ -58,7 +58,7 @@ class _Labels:
         return rarest
 
     def keep(self, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The same parts but for rows with a label that no training row has: they train, what is tested must be learnt."""
+        """The same parts, but rows with a label that no training row has go to the training rows."""
         found, counts = self._arrays()
         rows, ends = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts)
         trains = np.zeros(len(counts), bool)
@@ -145,7 +145,8 @@ class _File:
         if not len(self.rows) and errors.count == before:
             raise UserError(f"{path}: the file has no rows; expected at least one")
         if blank:
-            rows = f"{blank} {plural(blank, 'row has', 'rows have')} no text, {plural(blank, 'in', 'the first in')} {first}"
+            have, where = plural(blank, "row has", "rows have"), plural(blank, "in", "the first in")
+            rows = f"{blank} {have} no text, {where} {first}"
             say(f"warning: {path}: {rows}; kept as {plural(blank, 'an empty text', 'empty texts')}")
 
 
@@ -166,8 +167,8 @@ def read_data_file(
         folder: where many rows are kept; see :class:`Spool`.
         prepare: what is made of each row before it is kept.
     Raises:
-        UserError: unreadable file, missing column, no rows, rows that cannot be used (the first ten of them); with file
-            and line.
+        UserError: unreadable file, missing column, no rows, rows that cannot be used (the first ten of them);
+            with file and line.
     """
     plan = _Plan(options, columns, _own_label, (), folder, prepare, RowErrors())
     file = _File(path, plan)
@@ -191,13 +192,14 @@ def load_splits(
 
     Args:
         options: the ``data`` section.
-        strata: a row's labels; by default the one in its label column. A stratified split keeps the rarest of them in
-            proportion. What is split off keeps no label from the training rows, unless it is split by groups.
+        strata: a row's labels; by default the one in its label column. A stratified split keeps the rarest of
+            them in proportion. What is split off keeps no label from the training rows, unless it is split by
+            groups.
         folder: where many rows are kept; see :class:`Spool`.
         columns: those that the task reads from ``Example.columns``; None: it reads ``Example.label``.
         prepare: what is made of each row before it is kept.
-        together: the field of :class:`Example` whose equal values stay in one part unless the run file says otherwise,
-            ``text_pair`` say; None: there is none.
+        together: the field of :class:`Example` whose equal values stay in one part unless the run file says
+            otherwise, ``text_pair`` say; None: there is none.
     Returns:
         "train", "validation" and "test"; "test" may be empty.
     Raises:
@@ -231,7 +233,8 @@ def load_splits(
         if not len(splits[name]) and (name == "train" or fractions[name]):
             count, unit = (len(np.unique(groups)), "group") if by == "group" else (len(file.rows), "row")
             raise UserError(
-                f"{options.train}: of its {count} {plural(count, unit)} none is left for the {name} part; add rows, change data.split, "
+                f"{options.train}: of its {count} {plural(count, unit)} none is left for the {name} part; "
+                "add rows, change data.split, "
                 f"or name files in data.validation and data.test"
             )
     for name, counted in counts.items():
@@ -252,7 +255,8 @@ def load_splits(
                     what = f"the {column} of a training row"
                     advice = f"; {_TOGETHER if own else _BY if split.by else _OTHERS.format(column)}"
                 say(
-                    f"warning: {shared} of {len(asked)} {name} rows {plural(shared, 'has', 'have')} {what}, so {name} scores will be optimistic{advice}"
+                    f"warning: {shared} of {len(asked)} {name} rows {plural(shared, 'has', 'have')} {what}, "
+                    f"so {name} scores will be optimistic{advice}"
                 )
     return splits
 
@@ -276,12 +280,12 @@ def _own_label(example: Example) -> Collection[Hashable]:
 
 
 def text_key(example: Example) -> int:
-    """A number that two rows share whose texts are the same but for case and white space, and hardly any others."""
+    """A hash that ignores case and white space: rows of like texts share it, and hardly any others."""
     return _key(example.text, example.text_pair or "")
 
 
 def _key(*texts: str) -> int:
-    """A number that two rows share whose texts are the same but for case and white space, and hardly any others."""
+    """A hash that ignores case and white space: rows of like texts share it, and hardly any others."""
     folded = [" ".join(text.lower().split()) for text in texts]
     digest = hashlib.blake2b("\0".join(folded).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")

@@ -24,8 +24,10 @@ class SplitOptions(Section):
     )
     by: Optional[Literal["stratified", "group", "random"]] = Field(
         None,
-        description="stratified: each label has the same proportion in every split; group: a group (data.group) stays in one "
-        "split; random: neither; null: group if data.group is named, by context in question answering, else stratified.",
+        description="stratified: each label has the same proportion in every split; group: a group "
+        "(data.group) stays in one split; random: neither; null: group if data.group is named, by context in "
+        "question answering, else "
+        "stratified.",
     )
     seed: int = Field(0, ge=0, description="Random seed of the split.")
 
@@ -65,7 +67,8 @@ class DataOptions(Section):
     )
     delimiter: Optional[str] = Field(
         None,
-        description='Character between the cells of .csv and .tsv files, such as ";"; null: a comma, and a tab (`\\t`).',
+        description='Character between the cells of .csv and .tsv files, such as ";"; null: a comma, and a '
+        "tab (`\\t`).",
     )
     sheet: Optional[str] = Field(None, description="Sheet of .xlsx files; null: the first.")
     split: SplitOptions = SplitOptions()
@@ -98,7 +101,7 @@ class DataOptions(Section):
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Column -> the option that names it, of all but the label: none of them can hold what is to be answered."""
+        """Column -> the option that names it, the label's left out: none of these can hold a target."""
         named = {role: getattr(self, role) for role in ("text", "text_pair", "weight", "group")}
         return {column: role for role, column in named.items() if column is not None}
 

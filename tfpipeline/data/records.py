@@ -24,7 +24,8 @@ class Record:
         columns: cells by column name, as text. A gap is an empty string.
         file: the file's name, as the user gave it.
         line: where the row starts, from 1; of a file without lines, the row's number.
-        place: where the row stands in a file that is one document, ``data[0].paragraphs[2].qas[1]``; None for others.
+        place: where the row stands in a file that is one document, ``data[0].paragraphs[2].qas[1]``; None for
+            others.
     """
 
     columns: Mapping[str, str]
@@ -39,12 +40,12 @@ class Record:
 
 
 def source_of(file: str, line: int, place: Optional[str]) -> str:
-    """Where a row stands, for messages; of one document no line is known, and its row's number would look like one."""
+    """Where a row is, for messages; in a file that is one document, its place, as lines are not known."""
     return f"{file}:{line}" if place is None else f"{file}: {place}"
 
 
 class Structure(str):
-    """The JSON text of a cell that is a list or an object in its file, told from a text that only looks like one."""
+    """The JSON text of a cell that is a list or an object in its file, not a text that looks like one."""
 
 
 class Number(str):
@@ -71,7 +72,7 @@ class FileOptions:
 
 
 def option(name: str) -> str:
-    """What one of :class:`FileOptions` is called in advice that every command gives: ``train`` has the run file's only."""
+    """The name of one of :class:`FileOptions` in messages: ``train`` knows the run file's only."""
     return f"data.{name} (with evaluate or predict: --{name})"
 
 
@@ -165,7 +166,8 @@ def require_value(record: Record, column: str) -> None:
     """Raise the sentence for a cell that is no value; an empty one is all right."""
     if isinstance(record.columns[column], NoValue):
         raise UserError(
-            f'{record.source}: the column "{shortened(column)}" holds {record.columns[column]}, which is no value; write one, leave it empty (null) if there '
+            f'{record.source}: the column "{shortened(column)}" holds {record.columns[column]}, which is no '
+            "value; write one, leave it empty (null) if there "
             "is none, or remove the row"
         )
 

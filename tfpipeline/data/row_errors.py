@@ -31,7 +31,7 @@ class RowErrors:
             self._first.append(error)
 
     def check(self) -> None:
-        """Raise what was collected, if anything was: one row's sentence as it is, several with their number."""
+        """Raise the errors collected, if any: one as it is, several with their number."""
         if self.count == 1:
             raise self._first[0]
         if self.count:

@@ -23,17 +23,18 @@ def split_rows(
     A part of a fraction above 0 gets ``count * fraction`` rows, rounded, and at least one where there is more
     than one row (or group); "train" gets the rest.
 
-    scikit-learn's splitters are not used: the stratified one refuses a class with one example and a part smaller
-    than the number of classes, and the grouped one measures the parts in groups, not in rows.
+    scikit-learn's splitters are not used: the stratified one refuses a class with one example and a part
+    smaller than the number of classes, and the grouped one measures the parts in groups, not in rows.
 
     Args:
         count: rows.
         fractions: part -> its share of the rows, below 1 in all.
         seed: another seed is another division.
-        strata: a row's class. Each part's share of a class is its fraction, to within one row; a class keeps at
-            least one row in "train", so that what is tested can have been learnt.
+        strata: a row's class. Each part's share of a class is its fraction, to within one row; a class keeps
+            at least one row in "train", so that what is tested can have been learnt.
             An array holds numbers of classes in the order of first sight.
-        groups: a row's group, or as above. All rows of a group are in one part, so its size may be off by about half a group.
+        groups: a row's group, or as above. All rows of a group are in one part, so its size may be off by
+            about half a group.
     Returns:
         "train" and each part -> its rows, int64, ascending.
     """
@@ -56,7 +57,7 @@ def _codes(values: Union[Sequence[Hashable], np.ndarray]) -> np.ndarray:
 
 
 def _by_stratum(strata: np.ndarray, fractions: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
-    """Systematic sampling: rows in the order of their class, shuffled within it, every 1/fraction-th is taken."""
+    """Systematic sampling: of the rows by class, shuffled within each, every 1/fraction-th is taken."""
     count = len(strata)
     part_of = np.zeros(count, np.int8)
     free = rng.permutation(count)
@@ -77,7 +78,7 @@ def _by_stratum(strata: np.ndarray, fractions: Mapping[str, float], rng: np.rand
 
 
 def _by_group(groups: np.ndarray, fractions: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
-    """Groups in random order, each into the current part while that brings its size nearer to what is wanted."""
+    """Groups in random order, each into the current part while its size comes nearer to the wanted one."""
     sizes = np.bincount(groups)
     part_of_group = np.zeros(len(sizes), np.int64)
     free = rng.permutation(len(sizes))

@@ -24,9 +24,10 @@ def records(
 ) -> Iterator[Record]:
     """The records of a table; its first row is the header.
 
-    Columns without a name are left out, empty cells behind the header's last one, and rows without anything in them: a
-    spreadsheet saves as many of each as were ever touched. Blank rows are counted, as are rows with something in a column
-    without a name. A first column without a name that holds whole numbers only is an index, as pandas writes it.
+    Columns without a name are left out, empty cells behind the header's last one, and rows without anything
+    in them: a spreadsheet saves as many of each as were ever touched. Blank rows are counted, as are rows
+    with something in a column without a name. A first column without a name that holds whole numbers only is
+    an index, as pandas writes it.
 
     Args:
         path: the file.
@@ -63,7 +64,7 @@ def records(
 
 
 class _Unnamed:
-    """The columns without a name. What stands in them is not read, which is worth a word where it is not an index."""
+    """The columns without a name. They are not read, which is reported unless they hold an index."""
 
     def __init__(self, header: Sequence[str]) -> None:
         self._places = [place for place, name in enumerate(header) if not name.strip()]
@@ -100,7 +101,8 @@ class _Unnamed:
             rows = f"{unread.count} {plural(unread.count, 'row has', 'rows have')}"
             first = plural(unread.count, "in", "the first in")
             say(
-                f"warning: {path}: {rows} text in columns without a name, which is not read, {first} line {unread.first}; "
+                f"warning: {path}: {rows} text in columns without a name, which is not read, {first} line "
+                f"{unread.first}; "
                 "give the columns names, or put texts with commas in quotes"
             )
 

@@ -1,4 +1,4 @@
-"""Places in texts: what stands between two of them, and what they are in other units; core operations only."""
+"""Places in texts: the text between two of them, and conversion to other units; core operations only."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Unit = Literal["code_points", "utf8", "utf16"]
 class CodePoints:
     """Where the code points of texts are.
 
-    Bytes that are not UTF-8 count as Python's ``bytes.decode("utf-8", "replace")`` counts them; cut out, they are the
-    bytes they were.
+    Bytes that are not UTF-8 count as Python's ``bytes.decode("utf-8", "replace")`` counts them; cut out, they
+    are the bytes they were.
 
     Args:
         texts: string [B].
@@ -55,7 +55,8 @@ class CodePoints:
             string [B, ...].
         """
         first, last = self._at(self._bytes, starts), self._at(self._bytes, ends)
-        # The operation's own broadcasting copies no text; a text of a megabyte, once for each place, would be gigabytes.
+        # The operation's own broadcasting copies no text; a text of a megabyte, once for each place, would be
+        # gigabytes.
         shape = tf.shape(starts)
         flat = tf.stack([shape[0], tf.reduce_prod(shape[1:])])
         found = tf.raw_ops.Substr(
@@ -81,7 +82,7 @@ class CodePoints:
         return tf.where(places < 0, places, found)
 
     def first(self, places: Any) -> Any:
-        """Places moved to where the character begins that they stand within: a letter and its accent, an emoji.
+        """Places moved to the beginning of the character that they are within, such as an emoji.
 
         What a character is: :mod:`tfpipeline.text.graphemes`.
 
@@ -93,7 +94,7 @@ class CodePoints:
         return self._moved(places, lambda begins, at: tf.searchsorted(begins, at, side="right") - 1)
 
     def whole(self, places: Any) -> Any:
-        """Places moved to where the character ends that they stand within: what ends there ends with its accents.
+        """Places moved to the end of the character that they are within: a text cut there keeps its accents.
 
         Args:
             places: int32 [B, ...], code points; negative ones stay as they are.
@@ -112,7 +113,7 @@ class CodePoints:
 
     @functools.cached_property
     def _begins(self) -> Any:
-        """Of all places, the ends of texts among them, whether a character begins or a text ends there: bool [N]."""
+        """Whether a character begins or a text ends at each place, the ends of texts among them: bool [N]."""
 
         def by_the_rules() -> Any:
             edges, kinds = map(tf.constant, grapheme_edges())
@@ -126,9 +127,10 @@ class CodePoints:
         return tf.cond(plain, lambda: tf.ones(self._size, tf.bool), by_the_rules)
 
     def pieces(self, offsets: Any) -> Any:
-        """Which piece of its text each token is of; a new one begins where words were left out (``text.long: head_tail``).
+        """The piece of its text that each token is in; ``text.long: head_tail`` leaves out what is between.
 
-        No part of a text that is answered may reach over them: the model has not read them, and they may be a whole book.
+        No part of a text that is answered may reach over them: the model has not read them, and they may be a
+        whole book.
 
         Args:
             offsets: int32 [B, T, 2], code points, where the tokens stand.

@@ -1,11 +1,12 @@
 """Writes ``unicode.npz``: what the reference BERT normaliser does to every Unicode code point.
 
-Run it as ``python -m tfpipeline.text.generate_unicode`` after an upgrade of ``tokenizers``; a test compares the packaged file
-with what this module finds. Nothing is taken from Python's own ``unicodedata``: the reference is compiled
-against Unicode versions of its own (an old one for categories, a newer one for letter case).
+Run it as ``python -m tfpipeline.text.generate_unicode`` after an upgrade of ``tokenizers``; a test compares
+the packaged file with what this module finds. Nothing is taken from Python's own ``unicodedata``: the
+reference is compiled against Unicode versions of its own (an old one for categories, a newer one for letter
+case).
 
-Source: the ``tokenizers`` package, ``BertNormalizer`` and ``BertPreTokenizer``, probed one code point at a time; the
-properties of UAX #29, which BERT has no part in, are those of the ``regex`` package.
+Source: the ``tokenizers`` package, ``BertNormalizer`` and ``BertPreTokenizer``, probed one code point at a
+time; the properties of UAX #29, which BERT has no part in, are those of the ``regex`` package.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _mapping(name: str, mapping: dict[int, str]) -> dict[str, np.ndarray]:
 
 
 def graphemes() -> np.ndarray:
-    """The classes of code points for :mod:`tfpipeline.text.graphemes`, as runs: int32 [n, 3], first, one past the last, class."""
+    """Classes of code points for :mod:`tfpipeline.text.graphemes`, int32 [n, 3]: first, last + 1, class."""
     import regex
 
     from tfpipeline.text.graphemes import GraphemeClass
@@ -93,11 +94,11 @@ def probe() -> dict[str, np.ndarray]:
         int32 arrays. Ranges [n, 2] (first, one past the last):
         ``removed`` (dropped by the cleaning step), ``space`` (cleaned to a space),
         ``isolated`` (a word of its own for the pre-tokeniser), ``chinese`` (set between spaces when
-        Chinese characters are split), ``nonstarter`` (canonical combining class above 0, of all it decomposes to),
-        ``word`` (what may not touch an added token that only counts as a whole word).
+        Chinese characters are split), ``nonstarter`` (canonical combining class above 0, of all it decomposes
+        to), ``word`` (what may not touch an added token that only counts as a whole word).
         Maps (keys, lengths, values): ``stripped`` (decomposed and without non-spacing marks) and ``lower``,
-        without the code points that stay as they are; ``order`` (keys, values): the rank of the combining class of
-        each non-starter, from 1; of one that decomposes, that of the first it decomposes to.
+        without the code points that stay as they are; ``order`` (keys, values): the rank of the combining
+        class of each non-starter, from 1; of one that decomposes, that of the first it decomposes to.
         ``graphemes``: see :func:`graphemes`.
     """
     from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers

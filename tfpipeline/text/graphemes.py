@@ -1,7 +1,7 @@
 """Characters as readers see them: where one begins among a text's code points.
 
-The extended grapheme clusters of Unicode's UAX #29 (revision 49 of Unicode 18, rules GB4 to GB13), but white space, as BERT
-has it, is never a part of one: a mark behind a blank is what a word begins with.
+The extended grapheme clusters of Unicode's UAX #29 (revision 49 of Unicode 18, rules GB4 to GB13), but white
+space, as BERT has it, is never a part of one: a mark behind a blank is what a word begins with.
 
 The rules are written once, for NumPy here and for the graph in :mod:`tfpipeline.text.code_points`.
 """
@@ -23,9 +23,9 @@ FIRST_JOINED = 0x300
 class GraphemeClass(enum.IntEnum):
     """Of a code point: its Grapheme_Cluster_Break, in parts where the rules look at other properties too.
 
-    ``BREAK`` is Control, CR, LF and BERT's white space; ``MARK`` an Extend that is none of Indic_Conjunct_Break;
-    ``LINKER`` and ``LINKED_MARK`` one that is; ``LINKING_LETTER``, ``CONSONANT`` and ``PICTOGRAPH``
-    (Extended_Pictographic) are parts of Other.
+    ``BREAK`` is Control, CR, LF and BERT's white space; ``MARK`` an Extend that is none of
+    Indic_Conjunct_Break; ``LINKER`` and ``LINKED_MARK`` one that is; ``LINKING_LETTER``, ``CONSONANT`` and
+    ``PICTOGRAPH`` (Extended_Pictographic) are parts of Other.
     """
 
     OTHER = 0
@@ -80,7 +80,8 @@ def begins(classes: Any, arrays: Arrays) -> Any:
 
     before, behind = classes[:-1], classes[1:]
     joined = arrays.gather(_pairs(), before * len(_C) + behind)
-    # GB9c: a consonant behind a linker and its marks. Before Unicode 18 there had to be a consonant before the linker too.
+    # GB9c: a consonant behind a linker and its marks. Before Unicode 18 there had to be a consonant before
+    # the linker too.
     base = arrays.last(~among((*_LINKERS, _C.LINKED_MARK, _C.JOINER)))[:-1]
     linkers = arrays.count(among(_LINKERS))
     joined = joined | (among((_C.CONSONANT,))[1:] & (linkers[:-1] > arrays.gather(linkers, base)))
@@ -99,7 +100,7 @@ def begins(classes: Any, arrays: Arrays) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _pairs() -> np.ndarray:
-    """Whether two classes side by side are one character whatever stands before them, bool [classes * classes]."""
+    """Whether two adjacent classes are one character whatever is before them, bool [classes * classes]."""
     joined = np.zeros((len(_C), len(_C)), bool)
     joined[_C.L, [_C.L, _C.V, _C.LV, _C.LVT]] = True  # GB6
     joined[_C.LV, [_C.V, _C.T]] = joined[_C.V, [_C.V, _C.T]] = True  # GB7
@@ -112,7 +113,7 @@ def _pairs() -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def grapheme_edges() -> tuple[np.ndarray, np.ndarray]:
-    """Where the class changes among the code points, int32 rising from 0, and the class from there on, int32."""
+    """Code points at which the class changes, int32 rising from 0, and the class from there on, int32."""
     classes = np.zeros(0x110000, np.int32)
     for first, end, kind in grapheme_ranges().tolist():
         classes[first:end] = kind
@@ -139,7 +140,7 @@ class _NumPy:
 
 @functools.lru_cache(maxsize=4)
 def character_starts(text: str) -> np.ndarray:
-    """Whether a character begins, or the text ends, at each place of a text: bool [code points + 1]; read only."""
+    """Whether a character begins, or the text ends, at each place: bool [code points + 1]; read only."""
     if not text or max(text) < chr(FIRST_JOINED):
         found = np.ones(len(text) + 1, bool)
     else:

@@ -55,7 +55,8 @@ def list_of_texts(texts: Any, name: str, ask: str = "give a list of texts") -> l
             raise UserError(f"{name}[{row}] is {text!r} ({type(text).__name__}), not a text")
         if isinstance(text, str) and not text.isascii() and (lone := _LONE.search(text)):
             raise UserError(
-                f"{name}[{row}] holds the lone surrogate U+{ord(lone[0]):04X}, which is no character; read the text with the "
+                f"{name}[{row}] holds the lone surrogate U+{ord(lone[0]):04X}, which is no character; read "
+                "the text with the "
                 "right encoding"
             )
     return rows
@@ -64,8 +65,8 @@ def list_of_texts(texts: Any, name: str, ask: str = "give a list of texts") -> l
 def graph(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
     """A method as one graph for all sizes, on the host; two of them, with and without offsets.
 
-    Strings live on the host; integer operations that were placed on an accelerator would copy their inputs and
-    outputs across, many times a call.
+    Strings live on the host; integer operations that were placed on an accelerator would copy their inputs
+    and outputs across, many times a call.
     """
 
     def compile_method(method: Callable[..., Any]) -> Any:

@@ -11,13 +11,14 @@ from tfpipeline.text.unicode_tables import removed_points, word_ranges
 from tfpipeline.text.vocabulary import prefixes
 from tfpipeline.text.wordpiece import PrefixTable
 
-# The longest pattern that RE2 runs at its full speed, whatever the texts; a longer one would exhaust its memory.
+# The longest pattern that RE2 runs at its full speed, whatever the texts; a longer one would exhaust its
+# memory.
 MOST_PATTERN = 10_000
 _PRIVATE_USE = 0xF0000  # a plane of code points that the reference drops from any text
 
 
 class Markers:
-    """Code points that stand for special and added tokens in normalised text, where nothing else can use them.
+    """Code points that stand for special and added tokens in normalised text; nothing else can use them.
 
     They are taken from a private-use plane: the reference drops these from any text, and what a text
     holds of them is dropped before the markers are set.
@@ -55,8 +56,8 @@ def regex_literal(text: str) -> str:
 def longest_of(texts: Iterable[str]) -> str:
     """An RE2 pattern that matches the longest of these texts that begins at a place.
 
-    A tree of prefixes, each of whose branches begins with another character: RE2 is at one place of it at a time, while
-    a plain list of thousands of alternatives exhausts its memory.
+    A tree of prefixes, each of whose branches begins with another character: RE2 is at one place of it at a
+    time, while a plain list of thousands of alternatives exhausts its memory.
     """
     root: dict[str, Any] = {}
     for text in texts:
@@ -83,7 +84,8 @@ class Finder(tf.Module):
 
     Args:
         found: what to look for -> the token's own text, which has a marker.
-        single_words: those of what to look for that only count where no letter, digit, mark or underscore touches them.
+        single_words: those of what to look for that only count where no letter, digit, mark or underscore
+            touches them.
         markers: of the tokens.
     """
 
@@ -154,7 +156,8 @@ class Finder(tf.Module):
         word = "".join(
             f"{regex_literal(chr(first))}-{regex_literal(chr(end - 1))}" for first, end in word_ranges()
         )
-        # Replaced once at most, so that only what touches the edge is looked at; bytes that are not UTF-8 are no word.
+        # Replaced once at most, so that only what touches the edge is looked at; bytes that are not UTF-8 are
+        # no word.
         ends = tf.not_equal(tf.strings.regex_replace(pieces, f"[{word}]\\z", "", False), pieces)
         begins = tf.not_equal(tf.strings.regex_replace(pieces, f"\\A[{word}]", "", False), pieces)
         empty = tf.equal(tf.strings.length(pieces), 0)
@@ -178,8 +181,8 @@ def _split_by_table(texts: Any, table: PrefixTable, separator: str) -> tuple[Any
         table: of what to look for.
         separator: a character that neither holds.
     Returns:
-        int64 [pieces], the text of each piece; int64 [pieces], which of its text's it is: text, found, text ... text; and
-        string [pieces].
+        int64 [pieces], the text of each piece; int64 [pieces], which of its text's it is: text, found, text
+        ... text; and string [pieces].
     """
     joined = tf.raw_ops.ReduceJoin(inputs=texts, reduction_indices=[0], separator=separator)
     joined = tf.strings.join([joined, separator * (table.reach + 1)])

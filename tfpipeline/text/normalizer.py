@@ -1,4 +1,4 @@
-"""BERT's normalisation as a graph of core operations: for the texts that plain byte operations do not serve."""
+"""BERT's normalisation as a graph of core operations, for texts that are not plain ASCII."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class _Normalized:
 class Normalizer(tf.Module):
     """Normalises texts as the reference does and sets spaces around every special or added token.
 
-    Tokens that are looked for in normalised text make two stages of it: the reference's normal form, in which they are
-    found, and then the spaces around punctuation.
+    Tokens that are looked for in normalised text make two stages of it: the reference's normal form, in which
+    they are found, and then the spaces around punctuation.
 
     Args:
         options: case, accents, Chinese characters, special and added tokens.
@@ -89,15 +89,18 @@ class Normalizer(tf.Module):
             empty = [content for content, form in forms.items() if not form]
             if empty:
                 raise UserError(
-                    f'nothing is left of the added token "{empty[0]}" when it is normalised; take it out, or set its '
+                    f'nothing is left of the added token "{empty[0]}" when it is normalised; take it out, or '
+                    "set its "
                     '"normalized" to false'
                 )
             contents = {form: content for content, form in forms.items()}
             twice = [content for content, form in forms.items() if contents[form] != content]
             if twice:
                 raise UserError(
-                    f'the added tokens "{twice[0]}" and "{contents[forms[twice[0]]]}" become the same when they are '
-                    "normalised, and transformers' fast tokenizer takes either, at random; take one out, or set the "
+                    f'the added tokens "{twice[0]}" and "{contents[forms[twice[0]]]}" become the same when '
+                    "they are "
+                    "normalised, and transformers' fast tokenizer takes either, at random; take one out, or "
+                    "set the "
                     '"normalized" of one to false'
                 )
             self._second.find(
@@ -126,8 +129,9 @@ class Normalizer(tf.Module):
         """Normalise, and say of each byte where it comes from.
 
         Returns:
-            string [R], as from a call; int32 [bytes] and int32 [bytes]: the first code point of its text, as it came,
-            that each byte of the result stands for, and one past the last. A token's marker stands for all of it.
+            string [R], as from a call; int32 [bytes] and int32 [bytes]: the first code point of its text, as
+            it came, that each byte of the result stands for, and one past the last. A token's marker stands
+            for all of it.
         """
         first, *rest = self._stages(texts)
         start, end = self._first.origins(first)
@@ -158,7 +162,7 @@ class Normalizer(tf.Module):
 
     @property
     def looked_for(self) -> str:
-        """An RE2 pattern that matches a whole ASCII text which holds a token that is looked for, and perhaps others."""
+        """An RE2 pattern of a whole ASCII text with a token that is looked for, and of others perhaps."""
         case = "(?i)" if self._lowercase else ""
         pattern = longest_of(self._looked_for)
         if len(pattern) > MOST_PATTERN:  # where one may begin is all that a short pattern can say
@@ -199,7 +203,8 @@ class _Stage(tf.Module):
     def find(self, tokens: Mapping[str, str], single_words: Sequence[str]) -> None:
         """Say what is looked for: text -> token."""
         self._finder = Finder(tokens, single_words, self._markers)
-        # Code points of a text that each marker stands for: 1 before and behind those of tokens, and of others' markers.
+        # Code points of a text that each marker stands for: 1 before and behind those of tokens, and of
+        # others' markers.
         lengths = {token: len(text) for text, token in tokens.items()}
         widths = [1, *(lengths.get(token, 1) for token in self._markers.tokens), 1]
         self._marker_widths, self._known = tf.constant(widths, tf.int32), len(widths) - 2
@@ -253,7 +258,7 @@ class _Stage(tf.Module):
         )
 
     def origins(self, done: _Normalized) -> tuple[Any, Any]:
-        """Where each code point of the results comes from: its text's first code point and one past the last, int32 [N] each."""
+        """Origin of each code point of the results: first code point of its text, last + 1; int32 [N]."""
         rows, splits, source = done.rows, done.splits, done.source
         width = self.table.outputs.shape[1]
         if self._has_marks:
@@ -274,11 +279,11 @@ class _Stage(tf.Module):
         return tf.gather(starts - first, source), tf.gather(ends - first, source)
 
     def _origins(self, rows: Any, splits: Any) -> Any:
-        """The code point that each output is said to come from when marks are put in canonical order, int64 [P * K].
+        """The code point that each output comes from when marks are put in canonical order, int64 [P * K].
 
-        Marks change places, those that are stripped as well; what is cleaned away is gone before. The reference goes
-        through the result, and says of each mark that it comes from the next code point there was; of a mark that was
-        part of a decomposition, from the last one.
+        Marks change places, those that are stripped as well; what is cleaned away is gone before. The
+        reference goes through the result, and says of each mark that it comes from the next code point there
+        was; of a mark that was part of a decomposition, from the last one.
         """
         width = self.table.outputs.shape[1]
         marks = tf.gather(self._order, rows)
@@ -315,7 +320,7 @@ class _Stage(tf.Module):
         return tf.cast(tf.argsort(tf.reshape(keys, [-1]), stable=True), tf.int64)
 
     def _runs(self, rows: Any, splits: Any) -> Any:
-        """The number of the starter, or the text's beginning, that each code point follows: int64 [points]."""
+        """The number of the starter, or of the text's beginning, before each code point: int64 [points]."""
         count = tf.shape(rows, out_type=tf.int64)[0]
         edges = tf.scatter_nd(splits[:, tf.newaxis], tf.ones_like(splits), [count + 1])[:-1]
         return tf.cumsum(tf.cast(tf.gather(self._starter, rows), tf.int64) + edges)

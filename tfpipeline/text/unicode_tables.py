@@ -94,7 +94,7 @@ def removed_points() -> Iterator[int]:
 
 
 def grapheme_ranges() -> np.ndarray:
-    """Ranges of code points by their class, int32 [n, 3]: first, one past the last, a ``graphemes.GraphemeClass``."""
+    """Ranges of code points by class, int32 [n, 3]: first, last + 1, a ``graphemes.GraphemeClass``."""
     return _packaged()["graphemes"]
 
 
@@ -126,8 +126,8 @@ def normalization_table(
     Args:
         options: case, accents and Chinese characters.
         markers: code points, dropped from ordinary text, that stand for special tokens; each becomes a word.
-        split: whether to set punctuation and markers apart; else the text becomes what the reference's normaliser
-            makes of it, and :func:`splitting_table` does the rest.
+        split: whether to set punctuation and markers apart; else the text becomes what the reference's
+            normaliser makes of it, and :func:`splitting_table` does the rest.
     """
     data = _packaged()
     lower = _mapping("lower") if options.lowercase else {}
@@ -148,7 +148,8 @@ def normalization_table(
     classes: dict[int, int] = {}
     keyed: dict[tuple[tuple[int, ...], bool, int], int] = {}
     rows: list[tuple[int, ...]] = list(_SHARED_ROWS)
-    # Marks that survive stripping need rows of their own although they normalise to themselves or to a letter.
+    # Marks that survive stripping need rows of their own although they normalise to themselves or to a
+    # letter.
     for point in sorted({*stripped, *lower, *order}):
         parts = stripped.get(point, (point,))
         letters = [letter for part in parts for letter in lower.get(part, (part,))]
@@ -217,6 +218,6 @@ def splitting_table(markers: range) -> NormalizationTable:
 
 
 def _pages(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A row for each code point as a table of two levels: the page of each block, and the rows of the pages."""
+    """A row for each code point, as a table of two levels: each block's page, and the pages' rows."""
     unique, inverse = np.unique(index.reshape(-1, PAGE), axis=0, return_inverse=True)
     return inverse.reshape(-1).astype(np.int32), unique.reshape(-1).astype(np.int32)

@@ -29,10 +29,11 @@ def load_vocabulary(path: Union[str, Path]) -> tuple[str, ...]:
 def read_vocabulary(path: Union[str, Path]) -> tuple[tuple[str, ...], list[str]]:
     """Read a vocabulary file, one token a line, UTF-8; a token's id is its line, counted from 0.
 
-    As in transformers, only the line's end is cut off (of Unix, Windows or old Macs), an empty line keeps its id (and
-    matches nothing), and of a token that stands twice the last one counts: real checkpoints have both, and ids must stay
-    as they are. Unlike there, a byte order mark is cut off, which would spoil the first token; and where blanks stand
-    around [PAD] and its like, the file was damaged after training, and they are cut off all lines.
+    As in transformers, only the line's end is cut off (of Unix, Windows or old Macs), an empty line keeps its
+    id (and matches nothing), and of a token that stands twice the last one counts: real checkpoints have
+    both, and ids must stay as they are. Unlike there, a byte order mark is cut off, which would spoil the
+    first token; and where blanks stand around [PAD] and its like, the file was damaged after training, and
+    they are cut off all lines.
 
     Args:
         path: a ``vocab.txt``, or the folder it stands in.
@@ -57,7 +58,8 @@ def read_vocabulary(path: Union[str, Path]) -> tuple[tuple[str, ...], list[str]]
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x}); a vocabulary holds one token a line in UTF-8"
+            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x}); a vocabulary holds one token a line "
+            "in UTF-8"
         ) from error
     notes = []
     if text.startswith(_BOM):
@@ -73,13 +75,16 @@ def read_vocabulary(path: Union[str, Path]) -> tuple[tuple[str, ...], list[str]]
     if any(_SPECIAL.fullmatch(tokens[line - 1]) for line in blanks):
         tokens = [token.strip(_BLANKS) for token in tokens]
         notes.append(
-            f"{len(blanks)} {plural(len(blanks), 'line')} of {path.name} {plural(len(blanks), 'begins or ends', 'begin or end')} with "
+            f"{len(blanks)} {plural(len(blanks), 'line')} of {path.name} "
+            f"{plural(len(blanks), 'begins or ends', 'begin or end')} with "
             "blanks, which were cut off"
         )
     elif blanks:
         notes.append(
-            f"{len(blanks)} {plural(len(blanks), 'token')} of {path.name} {plural(len(blanks), 'begins or ends', 'begin or end')} with "
-            f"blanks and {plural(len(blanks), 'matches', 'match')} nothing, as in transformers, {plural(len(blanks), 'in', 'the first in')} "
+            f"{len(blanks)} {plural(len(blanks), 'token')} of {path.name} "
+            f"{plural(len(blanks), 'begins or ends', 'begin or end')} with "
+            f"blanks and {plural(len(blanks), 'matches', 'match')} nothing, as in transformers, "
+            f"{plural(len(blanks), 'in', 'the first in')} "
             f"line {blanks[0]}"
         )
     return tuple(tokens), notes
@@ -138,7 +143,7 @@ def prefix_tables(
 
 
 def prefixes(tokens: Mapping[bytes, int]) -> dict[bytes, int]:
-    """Every prefix of a token -> the longest token within it, as ``length << 32 | id``; 0 where there is none."""
+    """Every prefix of a token -> the longest token within it, as ``length << 32 | id``; 0 for none."""
     table = {}
     for key in tokens:
         longest = 0

@@ -1,8 +1,8 @@
 """Readers of data files: one module a format; its file name is the suffix it reads.
 
-A module has ``read(path, reading)``, which yields the file's rows as :class:`Record` objects while it reads. It raises
-UserError, with file and line, for a file that it cannot read, or a header without a required column; that for a row that it
-cannot read it gives to ``reading.bad_row``, and goes on if that returns.
+A module has ``read(path, reading)``, which yields the file's rows as :class:`Record` objects while it reads.
+It raises UserError, with file and line, for a file that it cannot read, or a header without a required
+column; that for a row that it cannot read it gives to ``reading.bad_row``, and goes on if that returns.
 Adding a format is adding a file; only the one that is needed is imported.
 """
 

@@ -1,12 +1,14 @@
 """CoNLL: a token a line, with its columns; an empty line ends a sentence, as in CoNLL-2003.
 
-A tab parts the columns of a line that holds one, else runs of blanks do. A record is a sentence. Its columns are called
-by their numbers from 0, and the last one ``-1`` as well; a cell is the JSON list of what the sentence's tokens have
-there. ``tokens`` is column 0 once more, and ``text`` is its cells joined by blanks. The lines ``-DOCSTART-`` between documents are left out.
+A tab parts the columns of a line that holds one, else runs of blanks do. A record is a sentence. Its columns
+are called by their numbers from 0, and the last one ``-1`` as well; a cell is the JSON list of what the
+sentence's tokens have there. ``tokens`` is column 0 once more, and ``text`` is its cells joined by blanks.
+The lines ``-DOCSTART-`` between documents are left out.
 
-The format has no comments, but many files do (GermEval 2014, Universal Dependencies, CoNLL-2012), while "#" is a token
-as well. A line that begins with it is a comment if it stands before its sentence's first token and either has another
-number of columns than the file's tokens, or is one of ``# key = value``, ``# newpar``, ``# newdoc``, or ``#`` and an address.
+The format has no comments, but many files do (GermEval 2014, Universal Dependencies, CoNLL-2012), while "#"
+is a token as well. A line that begins with it is a comment if it stands before its sentence's first token and
+either has another number of columns than the file's tokens, or is one of ``# key = value``, ``# newpar``,
+``# newdoc``, or ``#`` and an address.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _KNOWN = 10_000  # tags of a file; a column of more different cells holds none
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
-    """Yield the sentences of a CoNLL file; see :mod:`tfpipeline.data.readers`. A record's line is its first token's."""
+    """Yield a file's sentences; see :mod:`tfpipeline.data.readers`. A record's line is its first token's."""
     hashes = _Hashes(path, reading.file.encoding)
     found = sentences(path, reading.file.encoding, hashes.is_comment)
     yield from records(path, reading, found, token=0, names=(), check=hashes.check)
@@ -88,8 +90,8 @@ def sentences(path: Path, encoding: str, left_out: Callable[[int, str, bool], bo
     Args:
         path: the file.
         encoding: of its text.
-        left_out: says which lines are no tokens; of a line that begins with "#" it is given the number, the text, and
-            whether its sentence has begun.
+        left_out: says which lines are no tokens; of a line that begins with "#" it is given the number, the
+            text, and whether its sentence has begun.
     """
     tokens: Sentence = []
     for line, text in enumerate(read_lines(path, encoding), 1):
@@ -135,8 +137,10 @@ class _Hashes:
             if len(cells) != self._width:
                 comment = ", or remove the line if it is a comment" if cells[0].startswith("#") else ""
                 raise UserError(
-                    f"{self._path}:{line}: {len(cells)} columns where the file's first token, in line {self._line}, has "
-                    f"{self._width}; give each token as many, and put an empty line between sentences{comment}"
+                    f"{self._path}:{line}: {len(cells)} columns where the file's first token, in line "
+                    f"{self._line}, has "
+                    f"{self._width}; give each token as many, and put an empty line between "
+                    f"sentences{comment}"
                 )
             if cells[0] != "#" and len(self._tags) < _KNOWN:
                 self._tags.add(cells[-1])
@@ -157,7 +161,8 @@ class _Hashes:
             first = plural(len(odd), "in line", "the first in line")
             them = plural(len(odd), "it if it is a comment", "them if they are comments")
             say(
-                f"warning: {self._path}: {lines} {self._width} columns and {read}, with tags that no other token "
+                f"warning: {self._path}: {lines} {self._width} columns and {read}, with tags that no other "
+                "token "
                 f'has, {first} {line} ("{shortened(text)}"); remove {them}'
             )
 

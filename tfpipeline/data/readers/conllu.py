@@ -1,8 +1,9 @@
 """CoNLL-U, the form of Universal Dependencies: a word a line, with ten columns parted by tabs.
 
-A record is a sentence, read as :mod:`~tfpipeline.data.readers.conll` reads one; columns are called by their names in lower
-case (``form``, ``upos``) and by their numbers. ``text`` is the forms joined by blanks. Comments, the lines of
-several words at once (``1-2``) and those of words that are not written (``8.1``) are left out.
+A record is a sentence, read as :mod:`~tfpipeline.data.readers.conll` reads one; columns are called by their
+names in lower case (``form``, ``upos``) and by their numbers. ``text`` is the forms joined by blanks.
+Comments, the lines of several words at once (``1-2``) and those of words that are not written (``8.1``) are
+left out.
 Format: https://universaldependencies.org/format.html
 """
 
@@ -20,13 +21,14 @@ _FORM = NAMES.index("form")
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
-    """Yield the sentences of a CoNLL-U file; see :mod:`tfpipeline.data.readers`. A record's line is its first word's."""
+    """Yield a file's sentences; see :mod:`tfpipeline.data.readers`. A record's line is its first word's."""
 
     def check(sentence: conll.Sentence) -> None:
         for line, cells in sentence:
             if len(cells) != len(NAMES):
                 raise UserError(
-                    f"{path}:{line}: {len(cells)} columns; a word of CoNLL-U has ten, parted by tabs (.conll files may have others)"
+                    f"{path}:{line}: {len(cells)} columns; a word of CoNLL-U has ten, parted by tabs (.conll "
+                    "files may have others)"
                 )
 
     found = _sentences(path, reading.file.encoding)

@@ -1,4 +1,4 @@
-"""Comma-separated values with a header (RFC 4180): quoted cells may hold commas, line breaks and doubled quotes.
+"""Comma-separated values with a header (RFC 4180); quoted cells may hold commas, line breaks, doubled quotes.
 
 Another character may stand in the place of the comma (``data.delimiter``).
 """
@@ -19,7 +19,10 @@ _ADVICE = (
     "put a cell that holds a comma, a quote or a line break in double quotes, and double the quotes in it"
 )
 _TOO_FEW = "add what is missing; an empty cell needs its delimiter, and a cell with a line break needs quotes"
-_ENDS = 'a carriage return alone ends no row here; save the file again as "CSV UTF-8", or put the cell that holds it in quotes'
+_ENDS = (
+    'a carriage return alone ends no row here; save the file again as "CSV UTF-8", or put the cell that '
+    "holds it in quotes"
+)
 _MAX_CELL = min(sys.maxsize, 2**31 - 1)  # Python's default is 131,072 characters; a C long must hold it
 
 

@@ -1,13 +1,14 @@
 """JSON: questions about texts in SQuAD's form, versions 1.1 and 2.0, or a list of objects.
 
-Of SQuAD's form each question is a row with the columns that Hugging Face's ``squad`` data sets have, so that both give
-the same rows: ``id``, ``title``, ``question``, ``context``, and ``answers`` as the JSON text ``{"text": [...],
-"answer_start": [...]}``; ``is_impossible``, ``true`` or ``false``, comes on top. An impossible question has no answers,
-whatever plausible ones the file names. A question without ``answers`` has no such column, as in a file to predict.
+Of SQuAD's form each question is a row with the columns that Hugging Face's ``squad`` data sets have, so that
+both give the same rows: ``id``, ``title``, ``question``, ``context``, and ``answers`` as the JSON text
+``{"text": [...], "answer_start": [...]}``; ``is_impossible``, ``true`` or ``false``, comes on top. An
+impossible question has no answers, whatever plausible ones the file names. A question without ``answers`` has
+no such column, as in a file to predict.
 
-The objects of a list are rows as those of JSON lines are. The file is parsed as a whole, so a record's line is the
-number of its row, from 1, and messages say where in the document something is: ``data[3].paragraphs[0].qas[2]``, with the
-question's ``id`` where it has one.
+The objects of a list are rows as those of JSON lines are. The file is parsed as a whole, so a record's line
+is the number of its row, from 1, and messages say where in the document something is:
+``data[3].paragraphs[0].qas[2]``, with the question's ``id`` where it has one.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def _parse(path: Path, encoding: str) -> Any:
         return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=NoValue)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path}:{error.lineno}: not JSON ({error.msg}, column {error.colno}); call a file of an object a line .jsonl"
+            f"{path}:{error.lineno}: not JSON ({error.msg}, column {error.colno}); call a file of an object "
+            "a line .jsonl"
         ) from error
     except RecursionError as error:
         raise UserError(f"{path}:1: not JSON that can be read (nested too deeply); {_FORM}") from error

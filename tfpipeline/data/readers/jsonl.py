@@ -1,8 +1,9 @@
 """JSON lines: an object a line, its keys are the columns.
 
-Cells are text: numbers as they are written, ``true`` and ``false``, lists and objects as JSON, null as a gap; NaN
-and the infinities, which JSON does not have but Python writes, are no values (:class:`~tfpipeline.data.records.NoValue`).
-A lone surrogate (half of an escaped pair), which no UTF-8 text can hold, becomes U+FFFD.
+Cells are text: numbers as they are written, ``true`` and ``false``, lists and objects as JSON, null as a gap;
+NaN and the infinities, which JSON does not have but Python writes, are no values
+(:class:`~tfpipeline.data.records.NoValue`). A lone surrogate (half of an escaped pair), which no UTF-8 text
+can hold, becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tfpipeline.errors import UserError
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
-    """Yield the rows of a JSON lines file; see :mod:`tfpipeline.data.readers`. Blank lines are skipped, blank rows counted."""
+    """Yield a JSON lines file's rows; see :mod:`tfpipeline.data.readers`. Blank lines are skipped."""
     blank = BlankRows(path)
     empty = first = True
     for number, text in enumerate(read_lines(path, reading.file.encoding), 1):

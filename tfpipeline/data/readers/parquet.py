@@ -1,8 +1,9 @@
 """Parquet: its columns, as text; needs pyarrow.
 
-Cells are what the JSON lines reader makes of the same values: numbers in Python's notation, ``true`` and ``false``,
-lists and structs as JSON, null as a gap. What JSON does not have: decimals with all their digits, dates and times as
-ISO 8601 to the microsecond, bytes as the UTF-8 text that they hold. A record's line is the number of its row, from 1.
+Cells are what the JSON lines reader makes of the same values: numbers in Python's notation, ``true`` and
+``false``, lists and structs as JSON, null as a gap. What JSON does not have: decimals with all their digits,
+dates and times as ISO 8601 to the microsecond, bytes as the UTF-8 text that they hold. A record's line is the
+number of its row, from 1.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _BUFFER = 1 << 20  # bytes of a column read ahead; without it a whole row group 
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
-    """Yield the rows of a Parquet file; see :mod:`tfpipeline.data.readers`. A file without rows yields nothing."""
+    """Yield a Parquet file's rows; see :mod:`tfpipeline.data.readers`. A file without rows yields nothing."""
     with explain_missing_extra():
         import pyarrow
         import pyarrow.parquet
@@ -83,13 +84,15 @@ def _cells(column: pyarrow.Array, name: str, path: Path, first: int) -> list[str
             cells.append(_text(value.as_py()))
         except UnicodeDecodeError as error:
             raise UserError(
-                f"{path}:{row}: not UTF-8 (byte 0x{error.object[error.start]:02x}) in {name}; save it as text, or leave "
+                f"{path}:{row}: not UTF-8 (byte 0x{error.object[error.start]:02x}) in {name}; save it as "
+                "text, or leave "
                 "the column out"
             ) from error
         # A time beyond year 9999, an unknown time zone, a struct with two fields of a name.
         except (ValueError, OverflowError, LookupError) as error:
             raise UserError(
-                f"{path}:{row}: {name} holds what cannot be read as text ({error}); save it as text, or leave the column "
+                f"{path}:{row}: {name} holds what cannot be read as text ({error}); save it as text, or "
+                "leave the column "
                 "out"
             ) from error
     return cells

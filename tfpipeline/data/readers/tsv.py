@@ -1,7 +1,7 @@
-"""Tab-separated values with a header, as registered with IANA: a tab parts cells, a line end parts rows, nothing else.
+"""Tab-separated values with a header, as registered with IANA: only tabs and line ends separate.
 
-Quotes are ordinary characters: most published TSV corpora hold unbalanced ones. So a cell holds no tab and no line
-break; a file that quotes such cells is better saved as CSV.
+Quotes are ordinary characters: most published TSV corpora hold unbalanced ones. So a cell holds no tab and no
+line break; a file that quotes such cells is better saved as CSV.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Excel workbooks: one sheet, its first row the header; needs openpyxl.
 
-Cells are what a CSV file would have of them: whole numbers without a point, others with 15 digits at most, dates and
-times as ISO 8601, TRUE and FALSE, of a formula the value that was saved with it. An error (#N/A) is no value
-(:class:`~tfpipeline.data.records.NoValue`). A record's line is the number of its row, from 1.
+Cells are what a CSV file would have of them: whole numbers without a point, others with 15 digits at most,
+dates and times as ISO 8601, TRUE and FALSE, of a formula the value that was saved with it. An error (#N/A) is
+no value (:class:`~tfpipeline.data.records.NoValue`). A record's line is the number of its row, from 1.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def _sheet(book: Any, path: Path, name: str | None) -> Any:
         if len(names) > 1:
             others = ", ".join(f'"{shortened(other)}"' for other in names[1:])
             say(
-                f'{path}: reading the first sheet, "{shortened(names[0])}"; name another one ({others}) in {option("sheet")}'
+                f'{path}: reading the first sheet, "{shortened(names[0])}"; name another one ({others}) in '
+                f"{option('sheet')}"
             )
         return book.worksheets[0]
     if name not in names:
