@@ -12,9 +12,10 @@ from tests.training.test_batch_loss import Tokens
 from tests.training.test_step import assert_equal, batch, repeat, setup, values
 from tfpipeline import checkpoints
 from tfpipeline.models.row_noise import RowNoise
-from tfpipeline.text import WordPieceTokenizer
+from tfpipeline.text import Truncation, WordPieceTokenizer
 from tfpipeline.training.augmentation import SPECIAL, Augmentation, special_token_ids
 from tfpipeline.training.inference import Inference
+from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
 from tfpipeline.training.step import TrainStep
 
 
@@ -129,12 +130,13 @@ def test_scores_do_not_hang_on_the_batches(checkpoint, tokenizer):
     model, _ = make(checkpoint, tokenizer)
     found = []
     for size, widths in ((64, None), (4, [12])):
-        infer = Inference(model, MaskedTokens(Options()), size, widths=widths, tokenizer=tokenizer)
+        inputs = TextInputs(tokenizer, Truncation(), pair=False, offsets=False)
+        infer = Inference(PredictionGraph(model, MaskedTokens(Options()), inputs), size, widths=widths)
         found.append(infer([None] * 10, Tokens(given), {"label": given["label"]}, "rows"))
-    np.testing.assert_array_equal(found[0].answers["counts"], found[1].answers["counts"])
+    np.testing.assert_array_equal(found[0].predictions["counts"], found[1].predictions["counts"])
     np.testing.assert_allclose(found[0].losses, found[1].losses, rtol=1e-5)
     chosen = augmented(tokenizer, given, range(10))["chosen"].numpy().sum(1)
-    np.testing.assert_array_equal(found[0].answers["counts"][:, 1], chosen)
+    np.testing.assert_array_equal(found[0].predictions["counts"][:, 1], chosen)
     assert chosen.sum() > 10
 
 

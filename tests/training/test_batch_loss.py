@@ -14,9 +14,11 @@ from tests.training.test_step import assert_equal, batch, repeat, setup, values
 from tfpipeline import checkpoints
 from tfpipeline.models.inputs import INPUTS
 from tfpipeline.tasks.multitask.task import Multitask
+from tfpipeline.text import Truncation
 from tfpipeline.training.global_batch import WEIGHTS
 from tfpipeline.training.gradients import whole_batch_losses
 from tfpipeline.training.inference import Inference
+from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
 from tfpipeline.training.step import TrainStep
 
 
@@ -114,7 +116,9 @@ def test_validation_takes_the_loss_of_each_evaluation_batch(checkpoint):
     given = batch(rows=10)
     given[WEIGHTS][3] = 0
     model, _ = make(checkpoint)
-    infer = Inference(model, InBatchNegatives(Options()), batch_size=6, widths=[given["input_ids"].shape[1]])
+    inputs = TextInputs(None, Truncation(), pair=False, offsets=False)
+    graph = PredictionGraph(model, InBatchNegatives(Options()), inputs)
+    infer = Inference(graph, batch_size=6, widths=[given["input_ids"].shape[1]])
     losses = infer([None] * 10, Tokens(given), {"label": given["label"]}, "rows", given[WEIGHTS]).losses
     order = np.argsort(given["attention_mask"].sum(-1), kind="stable")
     query, key = outputs_of(model, given)
