@@ -44,16 +44,19 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-RUN = "evaluate, export and predict take the run itself; to start a new run, give the checkpoint named in runs/a/config.yaml"
+CONVERT = (
+    "write one from it: tfpipeline convert runs/a DEST; or load it in Python: "
+    'tfpipeline.training.load_checkpoint("runs/a")'
+)
 
 
 @pytest.mark.parametrize(
     ("path", "as_checkpoint", "as_run"),
     [
-        ("runs/a", f"is a run of tfpipeline train, not a checkpoint; {RUN}", None),
+        ("runs/a", f"is a run of tfpipeline train, not a checkpoint; {CONVERT}", None),
         (
             "runs/a/checkpoints",
-            f"is a part of the run runs/a, not a checkpoint; {RUN}",
+            "is a part of the run runs/a, not a checkpoint; give the run itself: runs/a",
             "is a part of the run runs/a; give the run itself: runs/a",
         ),
         *(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from tfpipeline._lazy import attach
 
 if TYPE_CHECKING:  # what the table below loads on first use, for type checkers and editors
-    from tfpipeline.checkpoints.conversion import convert as convert
     from tfpipeline.errors import UserError as UserError
     from tfpipeline.evaluation.compare import evaluate as evaluate
     from tfpipeline.export.publish import export_run as export_run
@@ -22,6 +21,7 @@ if TYPE_CHECKING:  # what the table below loads on first use, for type checkers 
     from tfpipeline.serving.server.run import serve as serve
     from tfpipeline.training.loop import train as train
     from tfpipeline.training.opening import load as load
+    from tfpipeline.training.run_as_checkpoint import convert as convert
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "PredictClient": "tfpipeline.serving.client.sync_client",
         "UserError": "tfpipeline.errors",
-        "convert": "tfpipeline.checkpoints.conversion",
+        "convert": "tfpipeline.training.run_as_checkpoint",
         "evaluate": "tfpipeline.evaluation.compare",
         "export_run": "tfpipeline.export.publish",
         "load": "tfpipeline.training.opening",

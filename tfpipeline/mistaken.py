@@ -10,10 +10,20 @@ from typing import Optional, Union
 
 from tfpipeline.errors import UserError
 
-_RUN_FILES = ("config.yaml", "model_config.json", "environment.json")
+_RUN_FILES = ("config.yaml", "environment.json")
 _STEP_FILES = ("model.safetensors", "state.json")
 _SAVED_MODEL = "saved_model.pb"
 _NAMED = 3  # of what a folder holds
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is the directory of a run of ``tfpipeline train``."""
+    return all((path / name).is_file() for name in _RUN_FILES)
+
+
+def run_of(path: Path) -> Optional[Path]:
+    """The run that a path is, or is a part of: its checkpoints and what lies in them, or a file beside them."""
+    return path if is_run(path) else _run_above(path)
 
 
 def check_checkpoint(source: Union[str, os.PathLike[str]], *, unread: bool = False) -> None:
@@ -68,11 +78,13 @@ def _look(source: Union[str, os.PathLike[str]], unread: bool) -> Optional[_Found
 
 
 def _what(path: Path, unread: bool) -> Optional[_Found]:
-    if _is_run(path):
-        return _Found("is a run of tfpipeline train", "", _instead_of_run(path), is_run=True)
-    run = _run_of(path)
+    if is_run(path):
+        convert = f"write one from it: tfpipeline convert {path} DEST"
+        load = f"or load it in Python: tfpipeline.training.load_checkpoint({json.dumps(str(path))})"
+        return _Found("is a run of tfpipeline train", "", f"{convert}; {load}", is_run=True)
+    run = _run_above(path)
     if run is not None:
-        return _Found(f"is a part of the run {run}", f"give the run itself: {run}", _instead_of_run(run))
+        return _Found(f"is a part of the run {run}", f"give the run itself: {run}")
     if path.suffix == ".keras" and path.exists():
         load = f"load it in Python: keras.models.load_model({json.dumps(str(path))})"
         return _Found(
@@ -98,7 +110,7 @@ def _without_checkpoint(path: Path) -> Optional[_Found]:
     inside = sorted(child for child in path.iterdir() if child.is_dir())
     if any(child.name.isdecimal() and (child / _SAVED_MODEL).is_file() for child in inside):
         return _saved_model(path, "holds the versions of an exported model")
-    runs = [child for child in inside if _is_run(child)]
+    runs = [child for child in inside if is_run(child)]
     if runs:
         return _Found(f"is a folder of runs ({_names(runs)})", f"name one of them, such as {runs[0]}")
     models = [child for child in inside if any(child.glob(f"[0-9]*/{_SAVED_MODEL}"))]
@@ -118,18 +130,9 @@ def _ask(path: Path) -> str:
     return f"it answers texts: tfpipeline predict --from {path} TEXT"
 
 
-def _instead_of_run(run: Path) -> str:
-    return f"evaluate, export and predict take the run itself; to start a new run, give the checkpoint named in {run}/config.yaml"
-
-
-def _is_run(path: Path) -> bool:
-    return all((path / name).is_file() for name in _RUN_FILES)
-
-
-def _run_of(path: Path) -> Optional[Path]:
-    """The run that a path is a part of: its checkpoints and what lies in them, or a file beside them."""
+def _run_above(path: Path) -> Optional[Path]:
     for above in (*path.parents, *path.absolute().parents):
-        if _is_run(above):
+        if is_run(above):
             parts = path.absolute().relative_to(above.absolute()).parts
             return above if parts[0] == "checkpoints" or (len(parts) == 1 and path.is_file()) else None
     return None

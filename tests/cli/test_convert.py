@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from tests import tiny
+from tests.random_runs import TASKS, random_run
 from tfpipeline import checkpoints, cli
 
 
@@ -61,6 +62,25 @@ def test_all_options_at_once(command, source, tmp_path):
     again = command(source, tmp_path / "dest", *options)
     assert again[0] == 0
     assert "already holds this model; nothing to do" in again[1]
+
+
+def test_a_run(command, tmp_path):
+    run = random_run(tmp_path, *TASKS["classifier"])
+    code, out, _ = command(run.path, tmp_path / "dest", "--to", "huggingface")
+    assert code == 0
+    assert out.startswith(f"read {run.path} (run): 39 tensors, 2 layers")
+    assert "heads sequence_classifier (negative, neutral, positive)\n" in out
+    assert "  note: evaluate and export answer as the run does with: --set text.max_length=24\n" in out
+    code, out, _ = command(run.path, "--check", "--weights", "last")
+    assert code == 0
+    assert "note: the last weights: those after step 7\n" in out
+    code, out, err = command(run.path, tmp_path / "more", "--weights", "first")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == 'error: a run has no "first" weights; choose best, last, initial'
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "run")
+    code, _, err = command(archive, tmp_path / "more")
+    assert code == 2
+    assert err.endswith(f"{archive} holds a run of tfpipeline train; unpack it and give its folder\n")
 
 
 def test_an_archive(command, source, tmp_path):

@@ -46,6 +46,7 @@ class Checkpoint:
         notes: what was decided where the files leave room, and why.
         own_tokenizer: whether vocabulary and tokenizer are what the files in ``source`` say, in transformers'
             layouts.
+        display_name: the source as the user named it, where that is not a folder: an archive, a hub id.
     """
 
     source: Path
@@ -60,9 +61,7 @@ class Checkpoint:
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     own_tokenizer: bool = False
-    display_name: str = (
-        ""  # the source as the user named it, where that is not a folder: an archive, a hub id
-    )
+    display_name: str = ""
     keep: object = None  # what the lazy tensors need to live, such as a temporary folder
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from tfpipeline.checkpoints.sources import locate
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.files import AppearedError, atomic_directory, write_error
-from tfpipeline.mistaken import check_checkpoint
+from tfpipeline.mistaken import check_checkpoint, is_run, run_of
 from tfpipeline.paths import AnyPath
 
 
@@ -60,7 +60,11 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
         UserError: nothing is there, or no format is recognised, or the files are broken or do not fit each other.
     """
     check_checkpoint(source)
-    found = locate(source, lambda directory: bool(_formats_of(directory)))
+    found = locate(source, lambda directory: is_run(directory) or bool(_formats_of(directory)))
+    if is_run(found.directory) and not found.name:
+        raise UserError(
+            f"{found.display_name} holds a run of tfpipeline train; unpack it and give its folder"
+        )
     candidates = _formats_of(found.directory)
     if len(candidates) > 1:
         candidates = [
@@ -83,7 +87,7 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
     if checkpoint.config.type_vocab_size == 1:
         note = "type_vocab_size is 1: the second text of a pair has token type 0, as the first one has"
         checkpoint = dataclasses.replace(checkpoint, notes=[*checkpoint.notes, note])
-    return _with_gelu(checkpoint, gelu) if gelu else checkpoint
+    return with_gelu(checkpoint, gelu) if gelu else checkpoint
 
 
 def is_checkpoint(source: AnyPath) -> bool:
@@ -96,7 +100,12 @@ def _formats_of(directory: Path) -> list[Any]:
     return [module for module in map(formats.find, formats.names()) if module.recognise(directory)]
 
 
-def _with_gelu(checkpoint: Checkpoint, gelu: str) -> Checkpoint:
+def with_gelu(checkpoint: Checkpoint, gelu: str) -> Checkpoint:
+    """A checkpoint with another kind of gelu, "erf" or "tanh".
+
+    Raises:
+        UserError: it is neither, or the model has another activation.
+    """
     was, now = checkpoint.config.hidden_act, f"gelu_{gelu}"
     if now not in ("gelu_erf", "gelu_tanh"):
         raise UserError(f'gelu is "{gelu}"; it must be erf or tanh')
@@ -146,6 +155,11 @@ def write(
     written = [name for name in formats.names() if hasattr(formats.find(name), "write")]
     if to not in written:
         raise UserError(f'the format "{to}" can\'t be written{did_you_mean(to, written)}')
+    run = run_of(dest)
+    if run is not None and dest.exists():
+        raise UserError(
+            f"{dest} is {'a run' if run == dest else f'a part of the run {run}'}; choose another folder"
+        )
     try:
         there = dest.exists() and not (dest.is_dir() and not any(dest.iterdir()))
     except OSError as error:

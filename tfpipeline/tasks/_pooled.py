@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.console import say
 from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError, alike, did_you_mean
@@ -78,6 +79,18 @@ class PooledTask(Task):
 
     def head_variables(self, head: Any) -> dict[str, Any]:
         return {f"{_HEAD}/kernel": head.dense.kernel, f"{_HEAD}/bias": head.dense.bias}
+
+    def checkpoint_head(self, head: Any) -> CheckpointHead:
+        pooling = self.options.pooling
+        if pooling != "pooler":
+            read = "the mean of the tokens" if pooling == "mean" else "the [CLS] token"
+            note = (
+                f"the head is left out: it reads {read} (task.pooling: {pooling}), and a checkpoint's classifier "
+                "reads the pooler; train with task.pooling: pooler for a classifier that other programs can use"
+            )
+            return CheckpointHead(notes=[note])
+        labels = getattr(self, "labels", None) or tuple(f"LABEL_{index}" for index in range(self.outputs))
+        return CheckpointHead(self.head_tensors(head), labels, self.options.problem_type)
 
 
 class LabelCounts:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.files import write_text
 
 if TYPE_CHECKING:
@@ -156,6 +157,18 @@ class Task(abc.ABC):
     def head_variables(self, head: Any) -> dict[str, Any]:
         """Neutral name (``models.neutral.HEADS``) -> the head's variable that it is read into."""
         raise NotImplementedError
+
+    def checkpoint_head(self, head: Any) -> CheckpointHead:
+        """A trained head as a checkpoint holds it, the way back from ``TaskOptions.from_checkpoint``.
+
+        By default no format has a place for the head: the encoder alone becomes a checkpoint.
+        """
+        note = f"the head of the task {self.options.name} is left out: no format has a place for it"
+        return CheckpointHead(notes=[note])
+
+    def head_tensors(self, head: Any) -> dict[str, np.ndarray]:
+        """Neutral name -> a trained head's weights: :meth:`head_variables`, read instead of written."""
+        return {name: variable.numpy() for name, variable in self.head_variables(head).items()}
 
     # Rows in. These are given rows piece by piece, as there may be more than memory holds.
 

@@ -9,6 +9,7 @@ Served answer, in the task's order: ``labels`` string [B, C], those given, then 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.data.readers.jsonl import replace_surrogates
 from tfpipeline.data.records import NoValue, shortened
 from tfpipeline.errors import UserError
@@ -127,6 +129,20 @@ class MultiLabel(PooledTask):
         self.labels = tuple(labels)
         self.outputs = len(self.labels)
         self._index = {label: index for index, label in enumerate(self.labels)}
+
+    def checkpoint_head(self, head: Any) -> CheckpointHead:
+        """The thresholds are no part of it: other programs give a label from 0.5 on."""
+        found = super().checkpoint_head(head)
+        thresholds = head.thresholds.numpy()
+        if not found.tensors or np.all(thresholds == 0.5):
+            return found
+        if len(np.unique(thresholds)) == 1:
+            return dataclasses.replace(found, settings={"task.threshold": str(thresholds[0])})
+        shown = ", ".join(f"{label}: {value:.4g}" for label, value in zip(self.labels, thresholds))
+        note = (
+            f"the labels' thresholds have no place in a checkpoint, where each is 0.5; here they are {shown}"
+        )
+        return dataclasses.replace(found, notes=[note])
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         given = np.zeros((len(examples), len(self.labels)), np.int8)

@@ -9,6 +9,7 @@ Served answer: ``value`` float32 [B].
 
 from __future__ import annotations
 
+import dataclasses
 from array import array
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks._pooled import PooledOptions, PooledTask
@@ -89,6 +91,15 @@ class Regression(PooledTask):
     def __init__(self, options: RegressionOptions, fitted: Mapping[str, float]) -> None:
         super().__init__(options, dict(fitted))
         self.mean, self.scale = fitted["mean"], fitted["scale"]
+
+    def checkpoint_head(self, head: Any) -> CheckpointHead:
+        """Mean and scale of the training rows become a part of the dense layer."""
+        found = super().checkpoint_head(head)
+        tensors = {}
+        for name, weights in found.tensors.items():
+            scaled = weights.astype(np.float64) * self.scale
+            tensors[name] = (scaled + self.mean if name.endswith("/bias") else scaled).astype(np.float32)
+        return dataclasses.replace(found, tensors=tensors)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         return {"value": _values(examples).astype(np.float32)}

@@ -5,6 +5,7 @@ load(run)         the trained model, an ordinary ``keras.Model``
 Run(path)         a run directory, opened
 plan(config)      what a training would take, without doing it
 open_run(path)    a ``TrainedModel``: a run directory, or a checkpoint that someone else has fine-tuned
+load_checkpoint(path)  a checkpoint, or a run as one
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # what the table below loads on first use, for type checkers 
     from tfpipeline.training.planning import plan as plan
     from tfpipeline.training.run import Run as Run
     from tfpipeline.training.run import is_run as is_run
+    from tfpipeline.training.run_as_checkpoint import load_checkpoint as load_checkpoint
     from tfpipeline.training.run_config import RunConfig as RunConfig
     from tfpipeline.training.trained_model import TrainedModel as TrainedModel
 
@@ -38,6 +40,7 @@ __getattr__, __dir__, __all__ = attach(
         "TrainedModel": "tfpipeline.training.trained_model",
         "is_run": "tfpipeline.training.run",
         "load": "tfpipeline.training.opening",
+        "load_checkpoint": "tfpipeline.training.run_as_checkpoint",
         "plan": "tfpipeline.training.planning",
         "open_run": "tfpipeline.training.opening",
         "train": "tfpipeline.training.loop",

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpipeline import checkpoints, config
+from tfpipeline import config
 from tfpipeline.console import Step, plural, progress, say
 from tfpipeline.files import write_text
 from tfpipeline.training import sources, workers
@@ -32,6 +32,7 @@ from tfpipeline.training.losses import Losses
 from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.rows import TrainingRows
 from tfpipeline.training.run import Run
+from tfpipeline.training.run_as_checkpoint import load_checkpoint
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.scoring import require_metric
 from tfpipeline.training.setup import set_up
@@ -380,7 +381,7 @@ class Trainer:
         )
 
     def _pretrained_encoder(self) -> Any:
-        return checkpoints.load(self.run.config.checkpoint).encoder(self.run.model_config)
+        return load_checkpoint(self.run.config.checkpoint, head=False).encoder(self.run.model_config)
 
 
 def _is_multiple(step: int, every: int | None) -> bool:

@@ -23,6 +23,7 @@ from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.model_settings import encoder_config, tokenizer_options, windows
 from tfpipeline.training.rows import TrainingRows, read_rows
 from tfpipeline.training.run import lay_out
+from tfpipeline.training.run_as_checkpoint import load_checkpoint
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.schedule import warmup_steps
@@ -123,7 +124,7 @@ def plan(
         replicas = strategy.num_replicas_in_sync
     batch_size = global_batch_size(options, replicas)
     callbacks = Callbacks(options.callbacks)
-    checkpoint = checkpoints.load(run_config.checkpoint)
+    checkpoint = load_checkpoint(run_config.checkpoint, head=False)
     checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)
     rows = rows or read_rows(run_config)

@@ -14,7 +14,7 @@ from typing import Any, Union
 
 from tfpipeline import config, paths
 from tfpipeline.errors import UserError
-from tfpipeline.training import sources
+from tfpipeline.training import run_source, sources
 from tfpipeline.training.run_config import RunConfig
 
 RunFile = Union[str, "os.PathLike[str]", Mapping[str, Any], RunConfig]
@@ -49,8 +49,10 @@ def read_run_file(run_file: RunFile, overrides: Sequence[str] = (), *, own_data:
             raise UserError(
                 f"expected a run file's path, a dict of settings or a RunConfig; found {type(run_file).__name__}"
             )
+    run_source.check_output(run_config.checkpoint, run_config.output)
     if not _has_run(run_config.output):
         _require_sources(run_config, written_in, own_data=own_data)
+        run_source.check(run_config.checkpoint)
     return run_config
 
 

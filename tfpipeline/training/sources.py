@@ -11,6 +11,8 @@ from typing import Any
 from tfpipeline import paths
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
+from tfpipeline.mistaken import is_run
+from tfpipeline.training import run_source
 from tfpipeline.training.run_config import RunConfig
 
 SOURCES_FILE = "sources.json"
@@ -89,7 +91,9 @@ def paths_of(run_config: RunConfig) -> Iterator[tuple[str, Path]]:
 
 
 def _files(source: Path) -> Iterator[tuple[str, Path]]:
-    if source.is_dir():
+    if is_run(source):
+        yield from run_source.files(source)
+    elif source.is_dir():
         yield from ((path.name, path) for path in sorted(source.iterdir()) if path.is_file())
     else:
         yield source.name, source

@@ -20,6 +20,7 @@ from tfpipeline.training.mirror import Mirror
 from tfpipeline.training.resuming import changes, check_settings, goes_on
 from tfpipeline.training.rows import CONFIG_FILE, TrainingRows, read_rows
 from tfpipeline.training.run import Run, create_run, is_run
+from tfpipeline.training.run_as_checkpoint import load_checkpoint
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.state import State
 
@@ -79,7 +80,7 @@ def lay_out_run(
     path: Path, run_config: RunConfig, check: Callable[[Run], None], rows: TrainingRows | None = None
 ) -> Run:
     """A new run, from the run file's checkpoint and its rows, which are read now if they were not before."""
-    checkpoint = checkpoints.load(run_config.checkpoint)
+    checkpoint = load_checkpoint(run_config.checkpoint, head=False)
     checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)
     rows = rows or read_rows(run_config, path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
 from tfpipeline.tasks.base import Arrays, Task
 from tfpipeline.tasks.question_answering.rows import kept_answers
@@ -61,6 +62,20 @@ class QuestionAnswering(Task):
 
     def head_variables(self, head: Any) -> dict[str, Any]:
         return {f"{HEAD}/kernel": head.dense.kernel, f"{HEAD}/bias": head.dense.bias}
+
+    def checkpoint_head(self, head: Any) -> CheckpointHead:
+        options, defaults = self.options, type(self.options)()
+        settings = {
+            f"task.{name}": str(getattr(options, name))
+            for name in ("max_answer_tokens", "best")
+            if getattr(options, name) != getattr(defaults, name)
+        }
+        if self.may_be_none:
+            settings["task.no_answer"] = "true"
+            threshold = head.threshold.numpy()
+            if threshold != EVEN_ODDS:
+                settings["task.no_answer_threshold"] = str(threshold)
+        return CheckpointHead(self.head_tensors(head), settings=settings)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         """``gold``: of each row the texts of its answers; in training ``answered``, int32: whether it has

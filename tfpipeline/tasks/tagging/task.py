@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
 from tfpipeline.tasks._pooled import unknown_label
 from tfpipeline.tasks.base import Arrays, Task
@@ -63,6 +64,25 @@ class Tagging(Task):
 
     def head_variables(self, head: Any) -> dict[str, Any]:
         return {f"{HEAD}/kernel": head.dense.kernel, f"{HEAD}/bias": head.dense.bias}
+
+    def checkpoint_head(self, head: Any) -> CheckpointHead:
+        options, settings, notes = self.options, {}, []
+        if options.constrained and options.scheme != "plain":
+            settings["task.constrained"] = "true"
+            notes.append(
+                "other programs tag each token on its own, also with sequences that the scheme does not have, such as "
+                "I-PER after O"
+            )
+        if options.words != "punctuation":
+            settings["task.words"] = options.words
+        if options.max_entities is not None:
+            settings["task.max_entities"] = str(options.max_entities)
+        if options.crf:
+            notes.append(
+                "the CRF's scores of neighbouring tags are left out: no format has a place for them. Without them the "
+                "classifier finds some other tags: evaluate it before you use it"
+            )
+        return CheckpointHead(self.head_tensors(head), self.tags, None, settings, notes)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         """``words``: of each row its words as (start, end, tag), the tags in BIO or plain; for the

@@ -1,0 +1,54 @@
+"""Fine-tuned runs, written for transformers and read by it in PyTorch: ``make parity``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is in an environment of its own: make parity")
+
+import torch
+import transformers
+
+from tests.random_runs import TASKS, random_run
+from tfpipeline.training import load_checkpoint
+from tfpipeline.training.run_as_checkpoint import convert
+from tfpipeline.training.step import INPUTS
+
+TEXTS = ["the food was good", "a bad film , very bad", "x y", "the table is fine and so"]
+PAIRS = ["the film was bad , so", "good food is fine", "a door", "the chair is the table"]
+CLASSES = {
+    "classifier": transformers.AutoModelForSequenceClassification,
+    "tagger": transformers.AutoModelForTokenClassification,
+    "answerer": transformers.AutoModelForQuestionAnswering,
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_transformers_reads_a_run_and_answers_as_it(name, tmp_path):
+    """From texts to logits, by transformers' tokenizer and class."""
+    run = random_run(tmp_path, *TASKS[name])
+    convert(run.path, tmp_path / "out", to="huggingface")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    model, info = CLASSES[name].from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not info["missing_keys"]
+    pairs = PAIRS if run.has_pairs else None
+    tokens = tokenizer(TEXTS, pairs, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        theirs = model.eval()(**tokens)
+    ours = run.encode(TEXTS, pairs)
+    for key in INPUTS:
+        np.testing.assert_array_equal(tokens[key].numpy(), ours[key])
+    outputs = run.model()({key: ours[key] for key in INPUTS}, training=False)
+    real = ours["attention_mask"].astype(bool)
+    if name == "answerer":
+        got = np.stack([theirs.start_logits.numpy(), theirs.end_logits.numpy()], -1)[real]
+        want = outputs["span"].numpy()[real]
+    else:
+        assert list(model.config.id2label.values()) == list(load_checkpoint(run.path).labels)
+        got, want = theirs.logits.numpy(), outputs["logits"].numpy()
+        got, want = (got[real], want[real]) if name == "tagger" else (got, want)
+    difference = np.abs(got - want).max()
+    print(f"{name}: {difference:.1e}, logits up to {np.abs(want).max():.1f}")
+    assert difference < 2e-5
+    assert np.ptp(want, axis=0).min() > 0.1

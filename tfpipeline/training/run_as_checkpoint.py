@@ -1,0 +1,151 @@
+"""The door back: a run read as a checkpoint, to be written in another format or to start another run from."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from tfpipeline import checkpoints, mistaken
+from tfpipeline.checkpoints.conversion import Conversion, with_gelu
+from tfpipeline.checkpoints.heads import CheckpointHead
+from tfpipeline.errors import UserError
+from tfpipeline.paths import AnyPath, local
+from tfpipeline.training.mirror import Mirror, is_remote
+from tfpipeline.training.run import Run
+from tfpipeline.training.run_config import TextOptions
+from tfpipeline.training.run_source import check_weights
+from tfpipeline.training.state import State
+
+FORMAT = "run"
+
+
+def load_checkpoint(
+    source: AnyPath,
+    weights: str | None = None,
+    *,
+    gelu: Literal["erf", "tanh"] | None = None,
+    head: bool = True,
+) -> checkpoints.Checkpoint:
+    """Read a checkpoint, or a run as one: its encoder, and its head where formats have a place for that.
+
+    Args:
+        source: a run directory (also ``gs://``, which is copied here), or a checkpoint in any form that
+            :func:`tfpipeline.checkpoints.load` takes.
+        weights: of a run: "best" (the default), "last" or "initial".
+        gelu: see :func:`tfpipeline.checkpoints.load`.
+        head: of a run: whether its head is read, too; without it nothing is said of what is lost.
+    Raises:
+        UserError: it is neither, can't be read, or has no such weights (yet).
+    """
+    path = _here(source)
+    if not mistaken.is_run(local(path)):
+        if weights not in (None, "best"):
+            raise UserError(f'{source} is a checkpoint: it has no "{weights}" weights, only its own')
+        return checkpoints.load(path, gelu=gelu)
+    checkpoint = _read(Run(path), weights or "best", str(source), with_head=head)
+    return with_gelu(checkpoint, gelu) if gelu else checkpoint
+
+
+def convert(
+    source: AnyPath,
+    dest: AnyPath,
+    *,
+    to: str = "google",
+    weights: str | None = None,
+    overwrite: bool = False,
+    gelu: Literal["erf", "tanh"] | None = None,
+    positions: int | None = None,
+    tokens: Sequence[str] = (),
+) -> Conversion:
+    """Write a checkpoint, or a run, in the format of another program.
+
+    Args:
+        source: see :func:`load_checkpoint`.
+        dest: the directory to write; it appears whole or not at all.
+        to: the format.
+        weights: of a run: "best" (the default), "last" or "initial".
+        overwrite: replace ``dest`` if something else is there.
+        gelu: see :func:`tfpipeline.checkpoints.load`.
+        positions: extend the model to as many, see :func:`tfpipeline.checkpoints.extend`.
+        tokens: append these to the vocabulary, see :func:`tfpipeline.checkpoints.extend`.
+    Returns:
+        The report.
+    Raises:
+        UserError: ``source`` can't be read, ``dest`` is there and holds something else, or can't be written.
+    """
+    checkpoint = load_checkpoint(source, weights, gelu=gelu)
+    checkpoint = checkpoints.extend(checkpoint, positions=positions, tokens=tokens)
+    return checkpoints.write(checkpoint, dest, to=to, overwrite=overwrite)
+
+
+def _here(source: AnyPath) -> AnyPath:
+    """The folder on this machine that a far run is copied to; other sources as they are."""
+    scheme = str(source).partition("://")[0]
+    if is_remote(source) and scheme in tf.io.gfile.get_registered_schemes():
+        mirror = Mirror(str(source))
+        mirror.pull()
+        if mistaken.is_run(mirror.local):
+            return mirror.local
+    return source
+
+
+def _read(run: Run, weights: str, name: str, *, with_head: bool) -> checkpoints.Checkpoint:
+    check_weights(weights, run.store.index(), name)
+    model = run.model(weights, precision="float32")
+    head = run.task.checkpoint_head(model.head) if with_head else CheckpointHead()
+    return checkpoints.Checkpoint(
+        source=run.path,
+        format=FORMAT,
+        config=run.model_config,
+        vocabulary=run.vocabulary,
+        tokenizer=run.tokenizer.options,
+        tensors=_float32(model.encoder.tensors()),
+        heads=_float32(head.tensors),
+        labels=head.labels,
+        problem_type=head.problem_type,
+        notes=[*_progress(run, weights), *head.notes, *_settings(run, head)],
+        display_name=name,
+    )
+
+
+def _float32(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array, np.float32) for name, array in tensors.items()}
+
+
+def _progress(run: Run, weights: str) -> list[str]:
+    """Which weights they are, and whether the run has ended."""
+    state = State(**run.store.state(weights))
+    score = ""
+    if weights == "best" and state.best is not None:
+        metric = run.config.training.best_metric or run.task.best_metric
+        score = f" ({metric} {state.best:.4f} on validation)"
+    notes = [f"the {weights} weights: those after step {state.step}{score}"]
+    index = run.store.index()
+    last = State(**run.store.state("last")) if "last" in index else State()
+    if last.finished is None:
+        notes.append(f"the run has not ended: {last.step} steps are done")
+    return notes
+
+
+def _settings(run: Run, head: CheckpointHead) -> list[str]:
+    """What the answers depend on beside the files of a checkpoint; the head's, and how texts are read."""
+    if not head.tensors:
+        return []
+    text = run.config.text
+    usual = TextOptions(max_length=run.model_config.max_position_embeddings)
+    found = {
+        f"text.{name}": str(value)
+        for name, value in text.model_dump(exclude={"lowercase"}, exclude_none=True).items()
+        if value != getattr(usual, name)
+    }
+    if run.has_pairs:
+        found["data.text_pair"] = str(run.config.data.text_pair)
+    found.update(head.settings)
+    if not found:
+        return []
+    options = " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in found.items())
+    return [f"evaluate and export answer as the run does with: {options}"]
