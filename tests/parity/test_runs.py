@@ -11,9 +11,9 @@ import torch
 import transformers
 
 from tests.random_runs import TASKS, random_run
+from tfpipeline.models.inputs import INPUTS
 from tfpipeline.training import load_checkpoint
 from tfpipeline.training.run_as_checkpoint import convert
-from tfpipeline.training.step import INPUTS
 
 TEXTS = ["the food was good", "a bad film , very bad", "x y", "the table is fine and so"]
 PAIRS = ["the film was bad , so", "good food is fine", "a door", "the chair is the table"]

@@ -17,10 +17,10 @@ from tests.models.numpy_bert import encode
 from tests.random_runs import CLASSES, TASKS, random_run, save
 from tfpipeline import checkpoints, config, locks
 from tfpipeline.errors import UserError
+from tfpipeline.models.inputs import INPUTS
 from tfpipeline.training import load_checkpoint, open_run, sources
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import read_run_file
-from tfpipeline.training.step import INPUTS
 
 TEXTS = ["the food was good", "a bad film , very bad", "x y", "the table is fine and so"]
 PAIRS = ["the film was bad , so", "good food is fine", "a door", "the chair is the table"]

@@ -121,7 +121,7 @@ def _progress(run: Run, weights: str) -> list[str]:
     state = State(**run.store.state(weights))
     score = ""
     if weights == "best" and state.best is not None:
-        metric = run.config.training.best_metric or run.task.best_metric
+        metric = run.config.training.best_metric or run.task.scorer.best_metric
         score = f" ({metric} {state.best:.4f} on validation)"
     notes = [f"the {weights} weights: those after step {state.step}{score}"]
     index = run.store.index()
