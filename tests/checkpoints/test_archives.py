@@ -21,7 +21,7 @@ import pytest
 
 from tests import tiny
 from tfpipeline import checkpoints
-from tfpipeline.checkpoints import archives, sources
+from tfpipeline.checkpoints import archive_members, archives, sources
 from tfpipeline.errors import UserError
 
 TARS = {"": "w", ".gz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}
@@ -323,7 +323,7 @@ def test_compressed_but_no_tar(kind, tmp_path, temporary):
 def most_written(folder):
     """Fails if files grow beyond what a bomb may write; the limit is the operating system's."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (archives.MOST_BYTES_MORE + (32 << 20), hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (archive_members.MOST_BYTES_MORE + (32 << 20), hard))
     try:
         yield
     finally:
@@ -395,7 +395,7 @@ def test_a_zip_that_declares_more_than_it_holds(tmp_path, temporary):
 
 
 def test_a_bomb_of_many_small_members(tmp_path, temporary, monkeypatch):
-    monkeypatch.setattr(archives, "MOST_BYTES_MORE", 0)
+    monkeypatch.setattr(archive_members, "MOST_BYTES_MORE", 0)
     path = tmp_path / "many.tar.gz"
     tar_of(path, *((f"{number}", bytes(10_000)) for number in range(500)), mode="w:gz")
     assert path.stat().st_size < 50_000
@@ -404,7 +404,7 @@ def test_a_bomb_of_many_small_members(tmp_path, temporary, monkeypatch):
 
 @pytest.mark.parametrize("kind", COMPRESS)
 def test_a_bomb_after_the_end_of_the_tar(kind, tmp_path, temporary, monkeypatch):
-    monkeypatch.setattr(archives, "MOST_BYTES_MORE", 1 << 20)
+    monkeypatch.setattr(archive_members, "MOST_BYTES_MORE", 1 << 20)
     path = tmp_path / f"tail.tar.{kind}"
     tar_of(tmp_path / "tail.tar", ("config.json", b"{}"))
     path.write_bytes(COMPRESS[kind]((tmp_path / "tail.tar").read_bytes() + bytes(20 << 20)))

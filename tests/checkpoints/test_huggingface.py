@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tests import tiny
 from tests.checkpoints import pytorch_file
 from tfpipeline import checkpoints
-from tfpipeline.checkpoints.formats import huggingface
+from tfpipeline.checkpoints import transformers_config
 from tfpipeline.errors import UserError
 
 
@@ -119,7 +119,9 @@ def test_what_transformers_leaves_out(source):
 def test_the_constants_are_those_of_transformers():
     from transformers import BertConfig
 
-    assert {name: getattr(BertConfig(), name) for name in huggingface._DEFAULTS} == huggingface._DEFAULTS
+    assert {
+        name: getattr(BertConfig(), name) for name in transformers_config.DEFAULTS
+    } == transformers_config.DEFAULTS
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])

@@ -6,42 +6,34 @@ they are read, whatever the archive declares.
 
 from __future__ import annotations
 
-import bz2
 import contextlib
-import dataclasses
-import functools
-import gzip
 import lzma
 import os
 import re
-import stat
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
+from tfpipeline.checkpoints.archive_members import (
+    BLOCK,
+    Budget,
+    Damaged,
+    Member,
+    is_archive_head,
+    printable,
+    read_members,
+)
 from tfpipeline.checkpoints.temporary import store_error
 from tfpipeline.console import progress
 from tfpipeline.errors import UserError
 
-# Weights hardly compress (1.1 times), a vocabulary three times: what unpacks to more than this is no checkpoint.
-MOST_RATIO = 100
-MOST_BYTES_MORE = 64 << 20
 MOST_MEMBERS = 10_000
-_MOST_HEADER = 1 << 20  # a tar's extended header, which tarfile reads in one piece
 _CHUNK = 1 << 20
-_BLOCK = 512  # of a tar
 
-_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_ZIP, _EMPTY_ZIP = b"PK\x03\x04", b"PK\x05\x06"
-_DECOMPRESSED: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),  # type: ignore[dict-item,return-value]
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
-}
 # All that the standard library raises for bytes that are not what they should be.
 _DAMAGE = (
     OSError,
@@ -68,13 +60,10 @@ def is_archive(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(_BLOCK)
+            head = file.read(BLOCK)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
-    if head.startswith(_ZIP):
-        first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-        return first != b"data.pkl" and not first.endswith(b"/data.pkl")
-    return head.startswith((_EMPTY_ZIP, *_DECOMPRESSED)) or _is_tar_header(head)
+    return is_archive_head(head)
 
 
 def unpack(path: Path, folder: Path, *, display_name: str = "") -> None:
@@ -133,59 +122,10 @@ def checkpoint_folder(folder: Path, recognise: Callable[[Path], bool], *, displa
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Member:
-    """One entry of an archive.
-
-    Attributes:
-        name: as it stands there.
-        kind: "file", "folder", or what is wrong with it.
-        size: as declared.
-        open: its content; to be read before the next member is asked for.
-    """
-
-    name: str
-    kind: str
-    size: int
-    open: Callable[[], IO[bytes]]
-
-
-class _Damaged(Exception):
-    """The archive is not what it should be; the message says in which way."""
-
-
-class _Budget:
-    """How much may still be unpacked."""
-
-    def __init__(self, display_name: str, size: int) -> None:
-        self._display_name = display_name
-        self._left = MOST_RATIO * size + MOST_BYTES_MORE
-
-    def check(self, size: int, name: str) -> None:
-        """Raise the sentence if ``size`` bytes more are too many."""
-        if size > self._left:
-            at = f"{_shown(name)} of {self._display_name}" if name else self._display_name
-            raise UserError(
-                f"{at} unpacks to more than {MOST_RATIO} times the archive's size, as weights never do; it is damaged "
-                "or a decompression bomb, get it from where it came from"
-            )
-
-    def take(self, size: int, name: str) -> None:
-        self.check(size, name)
-        self._left -= size
-
-
 def _unpack(display_name: str, raw: IO[bytes], folder: Path) -> None:
     size = os.fstat(raw.fileno()).st_size
-    head = raw.read(_BLOCK)
-    raw.seek(0)
-    budget = _Budget(display_name, size)
-    if head.startswith((_ZIP, _EMPTY_ZIP)):
-        members = _zip_members(raw, budget)
-    else:
-        members = _tar_members(
-            display_name, raw, head, _Budget(display_name, size)
-        )  # with headers and padding
+    budget = Budget(display_name, size)
+    members = read_members(display_name, raw, size, budget)
     files: set[PurePosixPath] = set()
     shown = current = ""
     done = 0.0
@@ -200,7 +140,7 @@ def _unpack(display_name: str, raw: IO[bytes], folder: Path) -> None:
                     done = now
 
             for number, member in enumerate(members):
-                current, shown = member.name, _shown(member.name)
+                current, shown = member.name, printable(member.name)
                 if number == MOST_MEMBERS:
                     raise UserError(
                         f"{display_name} holds more than {MOST_MEMBERS} members; a checkpoint is a few files, give an archive of "
@@ -221,19 +161,19 @@ def _unpack(display_name: str, raw: IO[bytes], folder: Path) -> None:
                 _make_folder(target.parent, shown, display_name, folder)
                 budget.check(member.size, current)
                 _copy(member, target, f"{shown} of {display_name}", folder, budget, advance)
-    except _Damaged as error:
+    except Damaged as error:
         raise UserError(
             f"{display_name} is truncated or damaged{_at(shown)} ({error}); get it again"
         ) from error
     except _DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise UserError(
-            f"{display_name} is truncated or damaged{_at(shown)} ({_shown(reason)}); get it again"
+            f"{display_name} is truncated or damaged{_at(shown)} ({printable(reason)}); get it again"
         ) from error
 
 
 def _copy(
-    member: _Member, target: Path, what: str, folder: Path, budget: _Budget, advance: Callable[[], None]
+    member: Member, target: Path, what: str, folder: Path, budget: Budget, advance: Callable[[], None]
 ) -> None:
     count = 0
     with member.open() as source, _storing(what, folder), target.open("xb") as file:
@@ -243,14 +183,14 @@ def _copy(
             file.write(chunk)
             advance()
     if count != member.size:
-        raise _Damaged(f"it has {count} bytes and declares {member.size}")
+        raise Damaged(f"it has {count} bytes and declares {member.size}")
 
 
 def _read(source: IO[bytes]) -> bytes:
     try:
         return source.read(_CHUNK)
     except OSError as error:
-        raise _Damaged(str(error) or type(error).__name__) from error
+        raise Damaged(str(error) or type(error).__name__) from error
 
 
 @contextlib.contextmanager
@@ -270,13 +210,7 @@ def _at(shown: str) -> str:
     return f" at {shown}" if shown else ""
 
 
-def _shown(name: str) -> str:
-    """A name fit for a line of a message."""
-    name = name if name.isprintable() else ascii(name)
-    return name if len(name) <= 100 else f"{name[:97]}..."
-
-
-def _place(member: _Member, display_name: str) -> PurePosixPath:
+def _place(member: Member, display_name: str) -> PurePosixPath:
     """Where a member belongs, relative to the folder; ``.`` is the folder itself.
 
     Raises:
@@ -301,127 +235,10 @@ def _place(member: _Member, display_name: str) -> PurePosixPath:
     else:
         return place
     raise UserError(
-        f"{_shown(name)} of {display_name} {wrong}; nothing was unpacked, pack the checkpoint's files alone"
+        f"{printable(name)} of {display_name} {wrong}; nothing was unpacked, pack the checkpoint's files alone"
     )
 
 
 def _is_litter(place: PurePosixPath) -> bool:
     """Whether macOS put it there, beside each file."""
     return bool(place.parts) and (place.parts[0] == "__MACOSX" or place.name.startswith("._"))
-
-
-def _zip_members(raw: IO[bytes], budget: _Budget) -> Generator[_Member, None, None]:
-    with zipfile.ZipFile(raw) as archive:
-        members = archive.infolist()
-        budget.check(sum(info.file_size for info in members), "")
-        for info in members:
-            opened = functools.partial(archive.open, info)
-            yield _Member(_zip_name(info), _zip_kind(info), info.file_size, opened)
-
-
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    if info.flag_bits & 0x800 or info.filename.isascii():
-        return info.filename
-    # Without the flag it is code page 437 by the standard, and UTF-8 by macOS and others.
-    return info.filename.encode("cp437").decode("utf-8", "surrogateescape")
-
-
-def _zip_kind(info: zipfile.ZipInfo) -> str:
-    mode = stat.S_IFMT(info.external_attr >> 16)
-    if info.flag_bits & 0x41:
-        return "is encrypted"
-    if info.compress_type not in _ZIP_METHODS:
-        return f"is compressed in a way that is not known here ({info.compress_type})"
-    if stat.S_ISLNK(mode):
-        return "is a link"
-    if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a device"
-    return "folder" if info.is_dir() else "file"
-
-
-class _TarInfo(tarfile.TarInfo):
-    """Refuses what tarfile passes over: an archive that ends early, and headers of any size."""
-
-    @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> _TarInfo:
-        try:
-            return super().fromtarfile(tar)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the mark at the end
-            raise
-        except tarfile.HeaderError as error:
-            reason = "it ends early" if str(error) in ("empty header", "truncated header") else str(error)
-            raise _Damaged(reason) from error
-
-    def _proc_member(self, tar: Any) -> Any:
-        extended = (
-            tarfile.XHDTYPE,
-            tarfile.XGLTYPE,
-            tarfile.SOLARIS_XHDTYPE,
-            tarfile.GNUTYPE_LONGNAME,
-            tarfile.GNUTYPE_LONGLINK,
-        )
-        if self.size < 0 or (self.type in extended and self.size > _MOST_HEADER):
-            raise _Damaged(f"a header of {self.size} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc]
-
-
-class _Counted:
-    """What a decompressor gives, counted."""
-
-    def __init__(self, stream: IO[bytes], budget: _Budget) -> None:
-        self._stream = stream
-        self._budget = budget
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self._budget.take(len(data), "")
-        return data
-
-
-def _tar_members(
-    display_name: str, raw: IO[bytes], head: bytes, budget: _Budget
-) -> Generator[_Member, None, None]:
-    opened = [make(raw) for magic, make in _DECOMPRESSED.items() if head.startswith(magic)]
-    stream = opened[0] if opened else raw
-    first = stream.read(_BLOCK)
-    if opened and len(first) == _BLOCK and not _is_tar_header(first):
-        raise UserError(
-            f"{display_name} is compressed, but holds no tar; give an archive of the checkpoint's folder"
-        )
-    stream.seek(0)
-    counted = _Counted(stream, budget)
-    with tarfile.open(
-        fileobj=counted,  # type: ignore[call-overload]
-        mode="r|",
-        bufsize=256 << 10,
-        tarinfo=_TarInfo,
-        encoding="utf-8",
-        errors="surrogateescape",
-    ) as archive:
-        for info in archive:
-            content: Any = functools.partial(archive.extractfile, info)
-            yield _Member(info.name, _tar_kind(info), info.size, content)
-    while counted.read(_CHUNK):  # to the end, where the checksum of the compression is
-        pass
-
-
-def _tar_kind(info: tarfile.TarInfo) -> str:
-    if info.isdir():
-        return "folder"
-    if info.issym() or info.islnk():
-        return "is a link"
-    if info.ischr() or info.isblk() or info.isfifo():
-        return "is a device"
-    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
-        return "is of a kind that is not known here"
-    return "file"
-
-
-def _is_tar_header(block: bytes) -> bool:
-    if len(block) < _BLOCK:
-        return False
-    try:
-        tarfile.TarInfo.frombuf(block[:_BLOCK], "utf-8", "surrogateescape")
-    except (tarfile.HeaderError, ValueError):
-        return False
-    return True

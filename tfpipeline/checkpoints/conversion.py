@@ -66,10 +66,13 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
             f"{found.display_name} holds a run of tfpipeline train; unpack it and give its folder"
         )
     candidates = _formats_of(found.directory)
-    if len(candidates) > 1:
-        candidates = [
-            module for module in candidates if module.owns(found.directory, found.name)
-        ] or candidates
+    if found.name:  # it decides, also for weights beside others that come first
+        of_name = [
+            module
+            for module in map(formats.find, formats.names())
+            if module.owns(found.directory, found.name)
+        ]
+        candidates = of_name or candidates
     if not candidates:
         check_checkpoint(source, unread=True)
         known = "; ".join(f"{name}: {formats.find(name).FILES}" for name in formats.names())

@@ -18,6 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfpipeline.checkpoints import transformers_config
 from tfpipeline.checkpoints.activations import activation_of
 from tfpipeline.checkpoints.bundles import holds, is_of_kind, open_bundle, read_tensor
 from tfpipeline.checkpoints.checkpoint import (
@@ -121,7 +122,7 @@ def recognise(directory: Path) -> bool:
 
 def _config_path(directory: Path) -> Path:
     """The configuration's file: Google's own, or else transformers', which some repositories have kept alone."""
-    own, theirs = directory / CONFIG, directory / huggingface.CONFIG
+    own, theirs = directory / CONFIG, directory / transformers_config.CONFIG
     return theirs if theirs.exists() and not own.exists() and not is_keras_object(theirs) else own
 
 
@@ -154,11 +155,11 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         notes.append(
             f"no {CONFIG}; {path.name} is read as transformers reads it (--gelu tanh if its gelu is Google's)"
         )
-        huggingface.refuse_others(values, path)
-        config = huggingface.encoder_config(values, path, pooler, notes)
-        heads = huggingface.heads_of(values, path, notes, classifier=classifier, pooler=pooler)
+        transformers_config.refuse_others(values, path)
+        config = transformers_config.encoder_config(values, path, pooler, notes)
+        heads = transformers_config.heads_of(values, path, notes, classifier=classifier, pooler=pooler)
         placed, left_out = TABLE.match(config, found, where, heads)
-        labels = huggingface.read_labels(values, path, labels_of(placed), notes)
+        labels = transformers_config.read_labels(values, path, labels_of(placed), notes)
     vocabulary, tokenizer = read_tokenizer(
         directory, notes, rows=config.vocab_size, named=values.get("tokenizer_class")
     )

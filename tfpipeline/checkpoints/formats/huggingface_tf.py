@@ -12,15 +12,17 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
+from tfpipeline.checkpoints.added_tokens import TOKENIZER
 from tfpipeline.checkpoints.checkpoint import Checkpoint
 from tfpipeline.checkpoints.files import VOCABULARY, is_keras_object, read_json
 from tfpipeline.checkpoints.formats import huggingface
 from tfpipeline.checkpoints.table import Ignored, Table, Tensor
+from tfpipeline.checkpoints.transformers_config import CONFIG, assemble, config_path, refuse_others
 from tfpipeline.checkpoints.weights import Weights, open_h5, open_h5_shards
 
-CONFIG, MODEL = huggingface.CONFIG, huggingface.TENSORFLOW
+MODEL = "tf_model.h5"
 INDEX = f"{MODEL}.index.json"
-FILES = f"{CONFIG}, {VOCABULARY} (or {huggingface.TOKENIZER}) and {MODEL}"
+FILES = f"{CONFIG}, {VOCABULARY} (or {TOKENIZER}) and {MODEL}"
 _WEIGHTS = (MODEL, INDEX, "tf_model-*.h5")
 
 _LAYER = "bert/encoder/layer_._{i}"
@@ -74,7 +76,8 @@ _BEFORE = 2
 
 def recognise(directory: Path) -> bool:
     """Whether a directory holds this format, and neither safetensors nor PyTorch's weights."""
-    return huggingface.holds_tensorflow(directory) and not is_keras_object(directory / CONFIG)
+    there = any((directory / name).exists() for name in (MODEL, INDEX))
+    return there and not huggingface.holds_weights(directory) and not is_keras_object(directory / CONFIG)
 
 
 def owns(directory: Path, name: str) -> bool:
@@ -91,16 +94,16 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     Raises:
         UserError: files are missing or broken, do not fit each other, or are not those of a BERT.
     """
-    path = huggingface.config_path(directory)
+    path = config_path(directory)
     values = read_json(path)
-    huggingface.refuse_others(values, path)
+    refuse_others(values, path)
     weights = _open(directory, name)
     names: dict[str, str] = {}
     # Names in the group of their own layer first: the others are copies.
     for theirs in sorted(weights.shapes, key=_is_copy):
         ours = _rename(theirs)
         names[ours if ours not in names else theirs] = theirs
-    return huggingface.assemble("huggingface_tf", TABLE, directory, values, weights, names)
+    return assemble("huggingface_tf", TABLE, directory, values, weights, names)
 
 
 def _open(directory: Path, name: str) -> Weights:

@@ -7,9 +7,6 @@ and on the release that wrote it: word embeddings are ``encoder/layer_with_weigh
 the releases of 2020 and 2021, ``BertEncoder``), ``encoder/_embedding_layer/embeddings`` (``BertEncoderV2``) or
 ``masked_lm/embedding_table``. Hence the tree, which the file holds too, is walked from the encoder, and the table's
 names are the paths in ``BertEncoderV2``; paths of older releases are taken for them by ``_ways``.
-
-In all releases ``gelu`` is the tanh form (``official/modeling/activations/gelu.py``) and LayerNorm's epsilon 1e-12;
-no configuration file holds the latter.
 """
 
 from __future__ import annotations
@@ -19,28 +16,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-import yaml
-
-from tfpipeline.checkpoints.activations import activation_of
 from tfpipeline.checkpoints.bundles import OBJECT_GRAPH, holds, is_of_kind, open_bundle, read_tensor
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
     as_float32,
     check_labels,
     check_vocabulary,
-    config_from,
 )
-from tfpipeline.checkpoints.files import VOCABULARY, read_json, require_fields
+from tfpipeline.checkpoints.files import VOCABULARY
+from tfpipeline.checkpoints.model_garden_config import (
+    CONFIG,
+    PARAMS,
+    encoder_config,
+    mlm_activation_fits,
+    read_settings,
+)
 from tfpipeline.checkpoints.table import Ignored, Shape, Table, Tensor, labels_of, lazy
 from tfpipeline.checkpoints.tokenizer_files import read_tokenizer
 from tfpipeline.errors import UserError
-from tfpipeline.models.architectures.bert.config import BertConfig
 
-CONFIG = "bert_config.json"
-PARAMS = "params.yaml"
 PREFIX = "bert_model.ckpt"
 FILES = f"{CONFIG} (or {PARAMS}), {VOCABULARY} and an .index of TensorFlow 2"
-LAYER_NORM_EPS = 1e-12
 
 _LAYER = "encoder/_transformer_layers/{i}"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -105,26 +101,6 @@ _FUNCTIONAL = {
 _FIRST_LAYER = 4
 _MASKED_LM = ("dense/kernel", "dense/bias", "layer_norm/gamma", "layer_norm/beta", "bias")
 
-_REQUIRED = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
-_OPTIONAL = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
-# params.yaml's words (official/nlp/configs/encoders.py, BertEncoderConfig) for those of bert_config.json.
-_PARAMS = {
-    "num_hidden_layers": "num_layers",
-    "hidden_act": "hidden_activation",
-    "hidden_dropout_prob": "dropout_rate",
-    "attention_probs_dropout_prob": "attention_dropout_rate",
-}
-_ACTIVATIONS = {"gelu": "gelu_tanh", "simple_swish": "silu"}
-
 
 def recognise(directory: Path) -> bool:
     """Whether a directory holds this format."""
@@ -146,15 +122,15 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         UserError: files are missing or broken, do not fit each other, or hold no BERT encoder.
     """
     notes: list[str] = []
-    settings = _settings(directory, notes)
+    settings = read_settings(directory, notes)
     reader, prefix = open_bundle(directory, name, PREFIX, object_based=True)
     shapes = {key: tuple(shape) for key, shape in reader.get_variable_to_shape_map().items()}
     objects = _Objects.parse(read_tensor(reader, prefix, OBJECT_GRAPH), prefix)
     names, outside = _locate(objects, shapes, prefix, notes)
     theirs = {key: ours for ours, key in names.items()}
     found = {theirs.get(key, key): shape for key, shape in shapes.items() if key not in outside}
-    config = _config(settings, "encoder/_pooler_layer/kernel" in found, notes)
-    heads = [head for head in TABLE.heads() if head != "mlm" or _mlm_activation_fits(settings, notes)]
+    config = encoder_config(settings, "encoder/_pooler_layer/kernel" in found, notes)
+    heads = [head for head in TABLE.heads() if head != "mlm" or mlm_activation_fits(settings, notes)]
     where = f"{prefix} does not fit {settings.path.name}"
     placed, left_out = TABLE.match(config, found, where, heads)
     count = labels_of(placed)
@@ -359,92 +335,3 @@ def _heads(
         if "span_labeling" in names:
             take("span_labeling", objects.at(number, "span_labeling/layer_with_weights-0"))
     return found, pooler
-
-
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    """A configuration file, in the words of bert_config.json."""
-
-    path: Path
-    values: dict[str, Any]
-    mlm_activation: Optional[str] = None
-
-
-def _settings(directory: Path, notes: list[str]) -> _Settings:
-    path = directory / CONFIG
-    if path.exists():
-        values = read_json(path)
-        require_fields(values, _REQUIRED, path)
-        model: dict[str, Any] = {}
-    elif (directory / PARAMS).exists():
-        path = directory / PARAMS
-        model, encoder = _encoder_params(path)
-        words = {field: _PARAMS.get(field, field) for field in (*_REQUIRED, *_OPTIONAL)}
-        require_fields(encoder, [words[field] for field in _REQUIRED], path)
-        values = {field: encoder[word] for field, word in words.items() if word in encoder}
-        values["embedding_size"] = encoder.get("embedding_size")
-        if encoder.get("norm_first"):
-            raise UserError(f"{path}: norm_first is true; only BERT's own order, LayerNorm last, can be read")
-        notes.append(f"the configuration is {PARAMS}'s; there is no {CONFIG}")
-    else:
-        raise UserError(
-            f"{directory} has neither {CONFIG} nor {PARAMS}, one of which says what the model is; copy it from where "
-            "the checkpoint came from"
-        )
-    width = values.get("embedding_size")
-    if width is not None and width != values["hidden_size"]:
-        raise UserError(
-            f"{path}: embedding_size is {width} and hidden_size {values['hidden_size']}: the architecture is ALBERT's "
-            "or MobileBERT's, not BERT; only BERT checkpoints can be read"
-        )
-    return _Settings(path, values, model.get("mlm_activation"))
-
-
-def _encoder_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the model's, the encoder's) part of a params.yaml, as an experiment writes it, or a part of that."""
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not YAML; copy it again from where it came from") from error
-    for part in ("task", "model"):
-        values = values[part] if isinstance(values, dict) and part in values else values
-    encoder = values.get("encoder") if isinstance(values, dict) else None
-    encoder = encoder if isinstance(encoder, dict) else {}
-    kind = encoder.get("type")
-    if kind is None:
-        raise UserError(f"{path} has no task.model.encoder; is it the configuration of a BERT model?")
-    if kind not in ("bert", "bert_v2"):
-        raise UserError(f"{path}: the encoder is {kind}, not BERT; only BERT checkpoints can be read")
-    if not isinstance(encoder.get(kind), dict):
-        raise UserError(f"{path} has no task.model.encoder.{kind}; copy it again from where it came from")
-    return values, encoder[kind]
-
-
-def _config(settings: _Settings, pooler: bool, notes: list[str]) -> BertConfig:
-    values = settings.values
-    fields = {field: values[field] for field in (*_REQUIRED, *_OPTIONAL) if field in values}
-    fields["hidden_act"] = activation_of(str(fields["hidden_act"]).lower(), _ACTIVATIONS, settings.path)
-    if fields["hidden_act"] != values["hidden_act"]:
-        notes.append(
-            f'hidden_act "{values["hidden_act"]}" is {fields["hidden_act"]}: what TF Model Garden computes'
-        )
-    notes.append(f"layer_norm_eps is {LAYER_NORM_EPS:g}: TF Model Garden's constant")
-    if not pooler:
-        notes.append("the checkpoint has no pooler")
-    return config_from(
-        BertConfig, {**fields, "layer_norm_eps": LAYER_NORM_EPS, "pooler": pooler}, settings.path
-    )
-
-
-def _mlm_activation_fits(settings: _Settings, notes: list[str]) -> bool:
-    """Whether the masked-LM head computes with the encoder's activation, as BERT's does."""
-    word = settings.mlm_activation
-    both = [str(one).lower() for one in (word, settings.values["hidden_act"])]
-    if word is None or len({_ACTIVATIONS.get(one, one) for one in both}) == 1:
-        return True
-    notes.append(f'the masked-LM head is left out: its activation is "{word}", not the encoder\'s')
-    return False
