@@ -69,7 +69,8 @@ class RunConfig(Section):
     """A whole run file."""
 
     checkpoint: PathText = Field(
-        description="The checkpoint to start from, in any form that `tfpipeline convert` reads: a directory, an archive, hf://org/name."
+        description="What to start from, in any form that `tfpipeline convert` reads: a directory, an archive, "
+        "hf://org/name, or the directory of another run, whose best weights are taken."
     )
     output: PathText = Field(description="The run directory.")
     data: DataOptions
