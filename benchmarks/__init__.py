@@ -1,1 +1,3 @@
-"""Side by side with peers in one process: ``python -m benchmarks.NAME`` prints one JSON line a measurement."""
+"""Side by side with peers in one process: ``python -m benchmarks.NAME`` prints one JSON line a
+measurement.
+"""

@@ -53,7 +53,8 @@ def side_by_side(
 def peak_mb() -> float:
     """The most memory this process has had, in MiB, pages of files that it has mapped included.
 
-    Linux's own figure: ``getrusage`` answers with the parent's where that had more when it started this process.
+    Linux's own figure: ``getrusage`` answers with the parent's where that had more when it started this
+    process.
     """
     return _status("VmHWM")
 

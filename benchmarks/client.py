@@ -1,7 +1,8 @@
-"""Cost of the thin client beside TensorFlow Serving's own stubs; ``python -m benchmarks.client [--rounds N]``.
+"""Cost of the thin client beside TensorFlow Serving's own stubs;
+``python -m benchmarks.client [--rounds N]``.
 
-- Importing, in fresh processes: CPU seconds (interpreter's start included), peak memory, whether TensorFlow came
-  along. To reach: at most 0.35 s and 60 MB, and no TensorFlow.
+- Importing, in fresh processes: CPU seconds (interpreter's start included), peak memory, whether TensorFlow
+  came along. To reach: at most 0.35 s and 60 MB, and no TensorFlow.
 - Messages, in one process and in turn: a request made and serialised, a response parsed into arrays, against
   ``tf.make_tensor_proto`` and ``tf.make_ndarray`` with the official messages.
 
@@ -26,8 +27,10 @@ from tfpipeline.serving.client import calls, messages
 
 OURS, THEIRS = "tfpipeline.serving.client", "tensorflow-serving-api"
 IMPORTS = {
-    OURS: "from tfpipeline.serving.client import PredictClient; PredictClient('localhost:1', model='m').close()",
-    THEIRS: "from tensorflow_serving.apis import get_model_status_pb2, predict_pb2, prediction_service_pb2_grpc",
+    OURS: "from tfpipeline.serving.client import PredictClient; PredictClient('localhost:1', "
+    "model='m').close()",
+    THEIRS: "from tensorflow_serving.apis import get_model_status_pb2, predict_pb2, "
+    "prediction_service_pb2_grpc",
     "import grpc, numpy": "import grpc, numpy",
 }
 # ru_maxrss is no use here: a child inherits the peak of the process that started it.
@@ -35,7 +38,8 @@ _MEASURE = """
 import json, sys, time
 cpu = time.process_time()
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(json.dumps({"cpu_seconds": cpu, "peak_mb": int(peak.split()[1]) / 1024, "tensorflow": "tensorflow" in sys.modules}))
+peak_mb = int(peak.split()[1]) / 1024
+print(json.dumps({"cpu_seconds": cpu, "peak_mb": peak_mb, "tensorflow": "tensorflow" in sys.modules}))
 """
 
 

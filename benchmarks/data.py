@@ -1,10 +1,11 @@
-"""The data pipeline with more rows than fit into memory; ``make bench``, or ``python -m benchmarks.data [--rows N]``.
+"""The data pipeline with more rows than fit into memory; ``make bench``, or
+``python -m benchmarks.data [--rows N]``.
 
-Writes a CSV file of N rows (VADER's tweets, over and over), lays out a run of it (reading, splitting, checking, copying),
-tokenises it, and makes the batches of a part of an epoch, as ``tfpipeline train`` does. JSON lines: the seconds of each
-phase, and the process's memory: ``base_mb`` before it began (TensorFlow and the vocabulary), ``peak_mb`` at its highest.
-The last line compares the making of a batch with the training step on it. Needed: 10 million rows under 1 GB more than the
-base, and less than 1 % of a step.
+Writes a CSV file of N rows (VADER's tweets, over and over), lays out a run of it (reading, splitting,
+checking, copying), tokenises it, and makes the batches of a part of an epoch, as ``tfpipeline train`` does.
+JSON lines: the seconds of each phase, and the process's memory: ``base_mb`` before it began (TensorFlow and
+the vocabulary), ``peak_mb`` at its highest. The last line compares the making of a batch with the training
+step on it. Needed: 10 million rows under 1 GB more than the base, and less than 1 % of a step.
 """
 
 from __future__ import annotations

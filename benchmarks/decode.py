@@ -1,7 +1,8 @@
 """What the decoding inside the served graph costs beside the model; part of ``make bench``.
 
-Every task, as its sample in the tests has it, on MiniLM with 32 texts of 64 tokens, each a word. One JSON line a task:
-``share`` is the time of the decoding over that of the encoder with the head. To reach: at most 0.05.
+Every task, as its sample in the tests has it, on MiniLM with 32 texts of 64 tokens, each a word. One JSON
+line a task: ``share`` is the time of the decoding over that of the encoder with the head. To reach: at most
+0.05.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""Cost of loading a checkpoint beside safetensors and assignment alone; ``python -m benchmarks.load [--rounds N]``.
+"""Cost of loading a checkpoint beside safetensors and assignment alone;
+``python -m benchmarks.load [--rounds N]``.
 
-Each measurement is a process of its own, in turn. TensorFlow is imported before the clock starts, and a tiny model is
-loaded the same way first: what Python, Keras and TensorFlow do when something is first used, the same 0.1 s for a model
-of any size, is given as ``first_seconds``.
+Each measurement is a process of its own, in turn. TensorFlow is imported before the clock starts, and a tiny
+model is loaded the same way first: what Python, Keras and TensorFlow do when something is first used, the
+same 0.1 s for a model of any size, is given as ``first_seconds``.
 
 - ours: ``checkpoints.load(DIRECTORY).encoder()``, vocabulary, configuration, checks and packing included;
 - alone: ``safetensors.numpy.load_file`` and one ``tf.Variable.assign`` a tensor, into variables of zeros.
 
-Models: MiniLM (91 MB), and one of BERT-base's size (440 MB) with random weights, as Hugging Face and as Google
-checkpoint. One JSON line a measurement: seconds, peak memory above that of the process with TensorFlow imported,
-and the ratios of ours to alone. To reach: at most 1.3 of both for MiniLM, and 1.3 GB for BERT-base's size.
+Models: MiniLM (91 MB), and one of BERT-base's size (440 MB) with random weights, as Hugging Face and as
+Google checkpoint. One JSON line a measurement: seconds, peak memory above that of the process with TensorFlow
+imported, and the ratios of ours to alone. To reach: at most 1.3 of both for MiniLM, and 1.3 GB for
+BERT-base's size.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""What a report costs beside the predictions; ``make bench``, or ``python -m benchmarks.report [--labels N ...]``.
+"""What a report costs beside the predictions; ``make bench``, or
+``python -m benchmarks.report [--labels N ...]``.
 
-Runs of a small random BERT with more and more labels, as many test rows for each, evaluated as ``tfpipeline evaluate``
-does: scores before and after, baseline, tables, mistakes, JSON, Markdown and plots. A JSON line each: the seconds of the
-predictions and of all else, of that also the processor's (``processor_seconds``, which do not hang on what else the machine
-does), the process's memory (``base_mb`` before it began, ``peak_mb`` at its highest), and ``microseconds_a_score``, the
-processor's time for each of labels x rows, which must not grow with the labels.
-Needed at 1,000 labels: 30 s beside the predictions, and 1 GB more than the base.
+Runs of a small random BERT with more and more labels, as many test rows for each, evaluated as
+``tfpipeline evaluate`` does: scores before and after, baseline, tables, mistakes, JSON, Markdown and plots. A
+JSON line each: the seconds of the predictions and of all else, of that also the processor's
+(``processor_seconds``, which do not hang on what else the machine does), the process's memory (``base_mb``
+before it began, ``peak_mb`` at its highest), and ``microseconds_a_score``, the processor's time for each of
+labels x rows, which must not grow with the labels. Needed at 1,000 labels: 30 s beside the predictions, and 1
+GB more than the base.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ WORDS = ("good", "bad", "fine")
 
 
 def rows(labels: int, count: int, part: str) -> Iterator[str]:
-    """Lines of a CSV file: ``count`` texts of each label, which has a word of its own in two texts of three."""
+    """Lines of a CSV file: ``count`` texts of each label, which has a word of its own in two texts of
+    three.
+    """
     yield "text,label\n"
     for label in range(labels):
         for number in range(count):

@@ -1,7 +1,9 @@
-"""One table of all benchmarks; ``make bench``, or ``python -m benchmarks.table FILE [--to docs/benchmarks.md]``.
+"""One table of all benchmarks; ``make bench``, or
+``python -m benchmarks.table FILE [--to docs/benchmarks.md]``.
 
-Reads the JSON lines that the benchmarks print (other lines are passed over) and prints a Markdown table: what was measured, our
-figure, the peer's and the ratio of the two. What a benchmark could not measure it says itself; what is missing here was not run.
+Reads the JSON lines that the benchmarks print (other lines are passed over) and prints a Markdown table: what
+was measured, our figure, the peer's and the ratio of the two. What a benchmark could not measure it says
+itself; what is missing here was not run.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _NAMES = (
     "way",
     "peer",
 )
-# Our figure, the peer's, and their ratio, in the fields of a JSON line: the first whose ratio is there is shown.
+# Our figure, the peer's, and their ratio, in the fields of a JSON line: the first whose ratio is there is
+# shown.
 _FIGURES = (
     ("seconds", "alone_seconds", "seconds_ratio"),
     ("megabytes", "alone_megabytes", "megabytes_ratio"),

@@ -2,8 +2,9 @@
 
 Peers, in one process and in turn, on VADER tweets and on film and product reviews:
 
-- tensorflow-text's ``FastBertTokenizer`` (not exact: half of all hostile strings differ), in a ``tf.function``
-  as ours is and as both are in an exported model; left out with a line saying so when it is not installed;
+- tensorflow-text's ``FastBertTokenizer`` (not exact: half of all hostile strings differ), in a
+  ``tf.function`` as ours is and as both are in an exported model; left out with a line saying so when it is
+  not installed;
 - transformers' fast tokenizer (Rust), the reference; its whole ``__call__``, lists of ids.
 
 One JSON line a measurement: ``speed_ratio`` is the peer's time over ours, so above 1 we are faster. To reach:

@@ -1,19 +1,22 @@
-"""Speed of training beside its peers; ``make bench``, or ``python -m benchmarks.train [--examples N] [--rounds N]``.
+"""Speed of training beside its peers; ``make bench``, or
+``python -m benchmarks.train [--examples N] [--rounds N]``.
 
-Every way trains the same classifier from the same checkpoint on the same rows with AdamW and dropout, in one process, in
-turn; what a way's peers need is left out with a line saying so where it is not installed:
+Every way trains the same classifier from the same checkpoint on the same rows with AdamW and dropout, in one
+process, in turn; what a way's peers need is left out with a line saying so where it is not installed:
 
-- ours: the training step and the batches of ``tfpipeline train``, in float32 and in bfloat16 (where the CPU has
-  AVX512-BF16, or with ``--bfloat16``);
-- KerasHub's ``BertTextClassifier`` with Keras's ``fit``: padded to the longest there can be, float32; at realistic
-  lengths also its best, in bfloat16 and bucketed by length;
-- Hugging Face's ``BertForSequenceClassification`` in a plain PyTorch loop with clipping: padded to the batch's longest.
+- ours: the training step and the batches of ``tfpipeline train``, in float32 and in bfloat16 (where the CPU
+  has AVX512-BF16, or with ``--bfloat16``);
+- KerasHub's ``BertTextClassifier`` with Keras's ``fit``: padded to the longest there can be, float32; at
+  realistic lengths also its best, in bfloat16 and bucketed by length;
+- Hugging Face's ``BertForSequenceClassification`` in a plain PyTorch loop with clipping: padded to the
+  batch's longest.
 
-Two data sets: all rows of 128 tokens; realistic lengths, log-normal with a mean of 40, cut at 128. Needed: 1.2 of KerasHub
-at 0.85 of its CPU seconds and, in bfloat16, 1.9 at fixed length; 2.5, 4.0 and 1.2 of its best at realistic lengths.
+Two data sets: all rows of 128 tokens; realistic lengths, log-normal with a mean of 40, cut at 128. Needed:
+1.2 of KerasHub at 0.85 of its CPU seconds and, in bfloat16, 1.9 at fixed length; 2.5, 4.0 and 1.2 of its best
+at realistic lengths.
 
-One JSON line a way and data set: ``ratio`` and ``cpu_ratio`` are medians over rounds of the peer's seconds (CPU seconds)
-an example over ours in float32 (``bf16_ratio``: in bfloat16): above 1 we are faster.
+One JSON line a way and data set: ``ratio`` and ``cpu_ratio`` are medians over rounds of the peer's seconds
+(CPU seconds) an example over ours in float32 (``bf16_ratio``: in bfloat16): above 1 we are faster.
 """
 
 from __future__ import annotations
@@ -219,7 +222,9 @@ def ways_of(
 
 
 def measure(ways: dict[str, Way], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds and CPU seconds of each way in each round, in turn; the first two warm up (Keras traces again in the second)."""
+    """Seconds and CPU seconds of each way in each round, in turn; the first two warm up (Keras traces again
+    in the second).
+    """
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(_WARM_UP + rounds):
         for name, way in ways.items():

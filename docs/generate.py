@@ -23,9 +23,9 @@ A run file describes a whole training run in YAML. Any field can be overridden o
 
     tfpipeline train run.yaml --set training.epochs=2 --set data.text=review
 
-Relative paths are relative to the current directory, not to the directory of the run file; `~` is the home directory. All
-unknown and mistyped fields are reported at once, each with its line and the closest known name. This page is generated
-from the schemas by `python -m docs.generate`.
+Relative paths are relative to the current directory, not to the directory of the run file; `~` is the home
+directory. All unknown and mistyped fields are reported at once, each with its line and the closest known
+name. This page is generated from the schemas by `python -m docs.generate`.
 """
 
 

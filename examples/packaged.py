@@ -186,10 +186,12 @@ def vader(name: str) -> Path:
 
 
 def reuters_r8() -> Path:
-    """News wires of 1987 under the eight most frequent topics of Reuters-21578, in its official (ModApte) split.
+    """News wires of 1987 under the eight most frequent topics of Reuters-21578, in its official (ModApte)
+    split.
 
     Returns:
-        The folder: train.tab, test.tab; three lines of header and a blank one, then ``topic <tab> text``, UTF-8.
+        The folder: train.tab, test.tab; three lines of header and a blank one, then ``topic <tab> text``,
+            UTF-8.
     Raises:
         UserError: it cannot be downloaded or written, or is not the pinned archive.
     """
@@ -202,7 +204,8 @@ def headlines() -> Path:
     """Headlines of newspapers and of a satirical one (Misra and Arora 2023, arXiv:2212.06035).
 
     Returns:
-        The file: a JSON object a line; ``input``, a list of chat messages whose last one holds the headline as its
+        The file: a JSON object a line; ``input``, a list of chat messages whose last one holds the headline
+            as its
         ``content``, and ``ideal``, "1" for satire and "0" for news.
     Raises:
         UserError: it cannot be downloaded or written, or is not the pinned archive.
@@ -212,12 +215,14 @@ def headlines() -> Path:
 
 
 def boolq() -> Path:
-    """Questions that people asked, each with a passage that answers it yes or no (Clark et al. 2019, arXiv:1905.10044).
+    """Questions that people asked, each with a passage that answers it yes or no (Clark et al. 2019,
+    arXiv:1905.10044).
 
     Returns:
-        The folder, a JSON object a line in each file. dev.jsonl: ``question``, ``title``, ``passage``, ``answer``
-        ("True" or "False"). combined.jsonl holds train, dev and test of the original: ``question``, ``passage`` (after
-        ``title -- ``), ``label`` (true or false; none for the original's test rows).
+        The folder, a JSON object a line in each file. dev.jsonl: ``question``, ``title``, ``passage``,
+            ``answer``
+        ("True" or "False"). combined.jsonl holds train, dev and test of the original: ``question``,
+        ``passage`` (after ``title -- ``), ``label`` (true or false; none for the original's test rows).
     Raises:
         UserError: it cannot be downloaded or written, or is not the pinned archive.
     """
@@ -226,10 +231,12 @@ def boolq() -> Path:
 
 
 def disfl_qa() -> Path:
-    """Questions in which the asker corrects himself, each with a passage (Gupta et al. 2021, arXiv:2106.04016).
+    """Questions in which the asker corrects himself, each with a passage (Gupta et al. 2021,
+    arXiv:2106.04016).
 
     Returns:
-        The file: a JSON object a line; ``passage`` and ``question``, their tokens between blanks, and ``answer``,
+        The file: a JSON object a line; ``passage`` and ``question``, their tokens between blanks, and
+            ``answer``,
         words of the passage or "unknown".
     Raises:
         UserError: it cannot be downloaded or written, or is not the pinned archive.
@@ -242,8 +249,10 @@ def quac() -> Path:
     """The first three questions of dialogues about a passage (QuAC, Choi et al. 2018, arXiv:1808.07036).
 
     Returns:
-        The file: a JSON object a line; ``passage``, ``question`` (a line a question, ``question1: ...``) and ``answer``
-        (for each question a line ``possible answers for question1:`` and a line with all its answers, blanks between).
+        The file: a JSON object a line; ``passage``, ``question`` (a line a question, ``question1: ...``) and
+            ``answer``
+        (for each question a line ``possible answers for question1:`` and a line with all its answers, blanks
+        between).
     Raises:
         UserError: it cannot be downloaded or written, or is not the pinned archive.
     """
@@ -251,10 +260,12 @@ def quac() -> Path:
 
 
 def brown() -> Path:
-    """The Brown Corpus, tagged (Francis and Kucera 1964, amplified 1979): 500 samples of American English of 1961.
+    """The Brown Corpus, tagged (Francis and Kucera 1964, amplified 1979): 500 samples of American English of
+    1961.
 
     Returns:
-        The folder: a file a sample (ca01 to cr09); a sentence a line, its tokens ``word/tag`` between blanks, ASCII.
+        The folder: a file a sample (ca01 to cr09); a sentence a line, its tokens ``word/tag`` between blanks,
+            ASCII.
     Raises:
         UserError: it cannot be downloaded or written, or is not the pinned archive.
     """

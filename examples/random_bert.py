@@ -13,8 +13,8 @@ from tfpipeline.models import BertConfig, neutral
 from tfpipeline.text import TokenizerOptions
 
 SEED = 0
-# Of a model that looks around: standard deviations of what queries and keys are made with and of the words' embeddings,
-# size and slowest wave of the places' ones.
+# Of a model that looks around: standard deviations of what queries and keys are made with and of the words'
+# embeddings, size and slowest wave of the places' ones.
 QUERIES, WORDS, PLACES, SLOWEST = 0.1, 0.04, 0.03, 1000
 
 
@@ -35,7 +35,8 @@ def vocabulary_of(
     Args:
         texts: those of the training.
         options: how they are normalised.
-        inside: which characters stand for the inside of a word too (``##a``); Chinese ones are words of their own.
+        inside: which characters stand for the inside of a word too (``##a``); Chinese ones are words of their
+            own.
     """
     counts = Counter("".join(texts).lower())
     characters = sorted(one for one, count in counts.items() if count > 1 and not one.isspace())
@@ -61,10 +62,10 @@ def random_checkpoint(
         hidden: size of the hidden states.
         heads: how many a layer has.
         positions: most tokens it reads.
-        looks_around: draw keys and queries of half of the heads with the same kernel (Trockman and Kolter 2023,
-            arXiv:2305.09828) and make the places' embeddings of sines (Vaswani et al. 2017, arXiv:1706.03762), so that
-            a token begins by looking at its equals and knows its neighbours. Pre-trained attention does; to find out
-            from nothing takes very long.
+        looks_around: draw keys and queries of half of the heads with the same kernel (Trockman and Kolter
+            2023, arXiv:2305.09828) and make the places' embeddings of sines (Vaswani et al. 2017,
+            arXiv:1706.03762), so that a token begins by looking at its equals and knows its neighbours.
+            Pre-trained attention does; to find out from nothing takes very long.
     """
     config = BertConfig(
         vocab_size=len(vocabulary),

@@ -33,7 +33,8 @@ class Rated:
 
 
 def read(name: str) -> Iterator[Rated]:
-    """The texts called ``name`` ("tweets", "movie"; see :func:`examples.packaged.vader`), in the file's order.
+    """The texts called ``name`` ("tweets", "movie"; see :func:`examples.packaged.vader`), in the file's
+    order.
 
     Raises:
         UserError: they cannot be fetched.

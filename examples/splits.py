@@ -1,7 +1,7 @@
 """A split that depends on nothing but the texts: no copy in two parts, no file of row numbers to keep.
 
-Two rows are copies when their texts differ only in case and white space. A row is in the test set when the first
-32 bits of the sha1 of its text are divisible by 5: a fifth of them.
+Two rows are copies when their texts differ only in case and white space. A row is in the test set when the
+first 32 bits of the sha1 of its text are divisible by 5: a fifth of them.
 """
 
 from __future__ import annotations

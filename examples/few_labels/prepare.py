@@ -1,7 +1,7 @@
 """A few film review snippets of each class as train.csv, and 500 test rows of the task as test.csv.
 
-The rows are those of :mod:`examples.vader_movie`; another seed draws other ones, and of one seed the few are among
-the many.
+The rows are those of :mod:`examples.vader_movie`; another seed draws other ones, and of one seed the few are
+among the many.
 
     python -m examples.few_labels.prepare FOLDER        # 32 texts a class
 """

@@ -2,7 +2,8 @@
 
     python -m examples.few_labels.recipe                # 8, 32 and 128 texts a class, seeds 0, 1 and 2
 
-Each way sees the same rows. Stopped, and started again, it goes on where it was. The runs are in demo/few_labels.
+Each way sees the same rows. Stopped, and started again, it goes on where it was. The runs are in
+demo/few_labels.
 """
 
 from __future__ import annotations

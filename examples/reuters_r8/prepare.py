@@ -1,7 +1,7 @@
 """Reuters R8 as train.csv and test.csv: eight topics, the official split.
 
-News wires of 1987 that stand under one topic, and one of the eight most frequent (Reuters-21578, ModApte split):
-5,485 to train, 2,189 to test. They are used as they are, as everyone reports scores on them.
+News wires of 1987 that stand under one topic, and one of the eight most frequent (Reuters-21578, ModApte
+split): 5,485 to train, 2,189 to test. They are used as they are, as everyone reports scores on them.
 
     python -m examples.reuters_r8.prepare FOLDER
 """

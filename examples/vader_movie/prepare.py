@@ -1,8 +1,8 @@
 """VADER film review snippets as train.csv and test.csv: two classes, a fixed split, no text in both.
 
-People rated 10,605 sentences of film reviews from -4 to 4 (Hutto and Gilbert, ICWSM 2014). A mean of 0.5 or more is
-positive, of -0.5 or less negative; what lies between is left out. Split as :mod:`examples.splits` says: 8,008 to
-train, 2,062 to test.
+People rated 10,605 sentences of film reviews from -4 to 4 (Hutto and Gilbert, ICWSM 2014). A mean of 0.5 or
+more is positive, of -0.5 or less negative; what lies between is left out. Split as :mod:`examples.splits`
+says: 8,008 to train, 2,062 to test.
 
     python -m examples.vader_movie.prepare FOLDER
 """

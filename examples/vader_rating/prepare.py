@@ -1,7 +1,8 @@
-"""VADER film review snippets with their ratings as train.csv and test.csv: a number from -4 to 4, a fixed split.
+"""VADER film review snippets with their ratings as train.csv and test.csv: a number from -4 to 4, a fixed
+split.
 
-The label is the mean of what about ten people gave a sentence of a film review (Hutto and Gilbert, ICWSM 2014).
-Split as :mod:`examples.splits` says: 5,000 to train, 2,172 to test.
+The label is the mean of what about ten people gave a sentence of a film review (Hutto and Gilbert, ICWSM
+2014). Split as :mod:`examples.splits` says: 5,000 to train, 2,172 to test.
 
     python -m examples.vader_rating.prepare FOLDER
 """

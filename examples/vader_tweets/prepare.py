@@ -1,9 +1,9 @@
 """VADER tweets as train.csv and test.csv: three classes, a fixed split, no text in both.
 
-People rated 4,200 tweets from -4 to 4 (Hutto and Gilbert, ICWSM 2014). A mean of 0.5 or more is positive, of -0.5
-or less negative, else neutral. Texts that differ only in case, white space or HTML escapes count as one; texts
-whose copies disagree are left out. A text is in the test set when the first 32 bits of its sha1 are divisible by 5,
-so the split depends on nothing but the texts: 3,299 to train, 841 to test.
+People rated 4,200 tweets from -4 to 4 (Hutto and Gilbert, ICWSM 2014). A mean of 0.5 or more is positive, of
+-0.5 or less negative, else neutral. Texts that differ only in case, white space or HTML escapes count as one;
+texts whose copies disagree are left out. A text is in the test set when the first 32 bits of its sha1 are
+divisible by 5, so the split depends on nothing but the texts: 3,299 to train, 841 to test.
 
     python -m examples.vader_tweets.prepare FOLDER
 """
