@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tfpipeline.serving.client.predictions import *  # noqa: F403
     from tfpipeline.serving.client.sync_client import *  # noqa: F403
 
-# The modules whose ``__all__`` is public here. The cheapest to import comes first: a name is looked up in this order.
+# The modules whose ``__all__`` is public here. The cheapest to import comes first: a name is looked up in
+# this order.
 _MODULES = ("errors", "options", "predictions", "calls", "sync_client", "async_client")
 
 

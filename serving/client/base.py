@@ -11,7 +11,8 @@ from tfpipeline.serving.client.errors import CallError, ClosedError, InputError,
 
 
 class BaseClient:
-    """Asks one model on one server. A client is thread-safe, and cheap to keep: it holds one connection an address.
+    """Asks one model on one server. A client is thread-safe, and cheap to keep: it holds one connection an
+    address.
 
     Args:
         target: the server, ``HOST:PORT``; all addresses of the name are used in turn. Or a gRPC URI.

@@ -81,7 +81,8 @@ class Endpoint:
             raise InputError(f"model is {self.model!r}; give the model's name on the server")
         if self.version is not None and self.version_label is not None:
             raise InputError(
-                f"both version ({self.version}) and version_label ({self.version_label!r}) were given; choose one"
+                f"both version ({self.version}) and version_label ({self.version_label!r}) were given; "
+                f"choose one"
             )
         if self.version is not None and (
             isinstance(self.version, bool)
@@ -254,7 +255,8 @@ def text_inputs(texts: Iterable[Any], text_pair: Optional[Iterable[Any]]) -> dic
         columns[name][:] = sent
     if text_pair is not None and len(columns["text"]) != len(columns["text_pair"]):
         raise InputError(
-            f"{len(columns['text'])} texts but {len(columns['text_pair'])} in text_pair; give one for each text"
+            f"{len(columns['text'])} texts but {len(columns['text_pair'])} in text_pair; give one for each "
+            f"text"
         )
     return columns
 

@@ -1,8 +1,8 @@
 """What the clients do, without doing it: generators that ask for calls and waits.
 
 Each conversation yields :class:`Call` and :class:`Wait` steps, is sent each call's response (or has its
-``CallError`` thrown in), and returns the result. The synchronous and the asyncio client differ only in how they
-carry the steps out, so that they cannot differ in anything else.
+``CallError`` thrown in), and returns the result. The synchronous and the asyncio client differ only in how
+they carry the steps out, so that they cannot differ in anything else.
 """
 
 from __future__ import annotations

@@ -116,7 +116,10 @@ class InvalidArgumentError(CallError):
 
 class DeadlineExceededError(CallError):
     code = "DEADLINE_EXCEEDED"
-    template = "{target} did not answer in {timeout} ({asked}): {details}; raise timeout, or send fewer texts in a request"
+    template = (
+        "{target} did not answer in {timeout} ({asked}): {details}; "
+        "raise timeout, or send fewer texts in a request"
+    )
 
 
 class NotFoundError(CallError):

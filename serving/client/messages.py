@@ -24,7 +24,8 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-# message -> {field: (number, type)}; "repeated T", "map T" (from string to T) and "oneof NAME T" as in a .proto file.
+# message -> {field: (number, type)}; "repeated T", "map T" (from string to T) and "oneof NAME T" as in a
+# .proto file.
 _TENSOR_LISTS = {
     "half_val": (13, "repeated int32"),
     "int_val": (7, "repeated int32"),

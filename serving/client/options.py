@@ -71,7 +71,8 @@ def _pem(field: str, value: Union[bytes, str, os.PathLike[str], None]) -> Option
 
 
 def uri(target: str) -> str:
-    """The target as gRPC takes it: HOST:PORT becomes ``dns:///HOST:PORT``, so that all its addresses are used.
+    """The target as gRPC takes it: HOST:PORT becomes ``dns:///HOST:PORT``, so that all its addresses are
+    used.
 
     Raises:
         InputError: it is neither HOST:PORT nor a gRPC URI.
@@ -128,8 +129,9 @@ def channel_options(
         # A server that was restarted is found again within seconds, not after two minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 3_000),
-        # Servers refuse pings more often than every 5 minutes ("too_many_pings"). Setting them at all also makes
-        # the kernel give a dead connection up after keepalive_timeout (TCP_USER_TIMEOUT), which is what counts.
+        # Servers refuse pings more often than every 5 minutes ("too_many_pings"). Setting them at all also
+        # makes the kernel give a dead connection up after keepalive_timeout (TCP_USER_TIMEOUT), which is what
+        # counts.
         ("grpc.keepalive_time_ms", 310_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 0),

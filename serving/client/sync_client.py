@@ -84,7 +84,8 @@ class PredictClient(BaseClient):
         return self._run(conversations.metadata(self.endpoint, timeout))
 
     def wait_until_ready(self, timeout: float = 60.0) -> list[VersionStatus]:
-        """Wait until a version is AVAILABLE: for a server that starts, a model it does not know yet, or one that loads.
+        """Wait until a version is AVAILABLE: for a server that starts, a model it does not know yet, or one
+        that loads.
 
         Args:
             timeout: seconds to wait at most.

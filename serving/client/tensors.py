@@ -95,16 +95,17 @@ def shape_of(proto: Any) -> Optional[tuple[Optional[int], ...]]:
 def encode(value: Any, name: str, into: Any = None) -> Any:
     """An array-like as a TensorProto.
 
-    Python numbers without a dtype of their own travel in 32 bits, as TensorFlow's clients do: floats as float32,
-    integers as int32, or as int64 when one does not fit. An array's dtype is kept. ``ml_dtypes.bfloat16`` works.
+    Python numbers without a dtype of their own travel in 32 bits, as TensorFlow's clients do: floats as
+    float32, integers as int32, or as int64 when one does not fit. An array's dtype is kept.
+    ``ml_dtypes.bfloat16`` works.
 
     Args:
         value: an array, a number, a string, or nested lists of one kind of them. Strings are str or bytes.
         name: the tensor's name, for messages.
         into: the message to fill; by default a new one.
     Raises:
-        InputError: it is ragged, of mixed kinds, of a dtype that the server has not, or holds a str that UTF-8
-            cannot carry.
+        InputError: it is ragged, of mixed kinds, of a dtype that the server has not, or holds a str that
+            UTF-8 cannot carry.
     """
     proto = messages.TensorProto() if into is None else into
     array = as_array(value, name)
@@ -178,8 +179,10 @@ def utf8(texts: Sequence[Any], name: str) -> list[bytes]:
                 sent.append(text.encode())
             except UnicodeEncodeError as error:
                 raise InputError(
-                    f'row {row} of input "{name}" holds the lone surrogate U+{ord(text[error.start]):04X} at character '
-                    f"{error.start}, which UTF-8 cannot carry; read the text with the right encoding, or send bytes"
+                    f'row {row} of input "{name}" holds the lone surrogate U+{ord(text[error.start]):04X} '
+                    f"at character "
+                    f"{error.start}, which UTF-8 cannot carry; read the text with the right encoding, or "
+                    f"send bytes"
                 ) from None
         else:
             raise InputError(
@@ -232,7 +235,9 @@ def _content(content: bytes, number: int, size: int, name: str) -> np.ndarray:
 
 
 def _string_content(content: bytes, size: int, name: str) -> np.ndarray:
-    """All lengths as varints, then all bytes. Source: port::EncodeStringList, tensorflow/core/platform/coding."""
+    """All lengths as varints, then all bytes. Source: port::EncodeStringList,
+    tensorflow/core/platform/coding.
+    """
     lengths = []
     at = 0
     try:

@@ -3,8 +3,8 @@
     from tfpipeline.serving.server import serve
     serve("models/sentiment")
 
-`serve` blocks until Ctrl-C or SIGTERM; :class:`EmbeddedServer` is the development server as a context manager.
-Importing this module loads neither TensorFlow nor gRPC.
+`serve` blocks until Ctrl-C or SIGTERM; :class:`EmbeddedServer` is the development server as a context
+manager. Importing this module loads neither TensorFlow nor gRPC.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ class Batcher:
     def _submit(self, queue: _Queue, task: _Task, run: Run) -> list[np.ndarray]:
         with queue.changed:
             if queue.pending and queue.rows + task.rows > self._options.max_pending_rows:
-                # Source: SharedBatchScheduler, tensorflow/core/kernels/batching_util/shared_batch_scheduler.h.
+                # Source: SharedBatchScheduler,
+                # tensorflow/core/kernels/batching_util/shared_batch_scheduler.h.
                 raise unavailable(
                     "The batch scheduling queue to which this task was submitted is full; "
                     f"{queue.rows} rows are waiting"

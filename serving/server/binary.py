@@ -1,8 +1,8 @@
 """Runs `tensorflow_model_server` and looks after it: its address, its readiness, its errors, its end.
 
 TensorFlow Serving listens on 0.0.0.0 and has no flag to change that (model_servers/server.cc, BuildAndStart:
-"0.0.0.0:" + port). It can listen on a Unix socket alone (`--port=0 --grpc_socket_path=...`). So for any host but
-0.0.0.0 it gets a socket in a private directory, and this process passes the asked address on to it.
+"0.0.0.0:" + port). It can listen on a Unix socket alone (`--port=0 --grpc_socket_path=...`). So for any host
+but 0.0.0.0 it gets a socket in a private directory, and this process passes the asked address on to it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _END_SECONDS = 10.0
 _LAST_LINES = 20
 # The longest path a Unix socket's address can hold is 107 bytes (sockaddr_un).
 _LONGEST_SOCKET_PATH = 107
-# TensorFlow's own log lines ("2026-01-01 00:00:00.0: E file.cc:1] ...") and absl's ("E0000 00:00:17.0 1 file.cc:1] ...").
+# TensorFlow's own log lines ("2026-01-01 00:00:00.0: E file.cc:1] ...") and absl's ("E0000 00:00:17.0 1
+# file.cc:1] ...").
 _ERROR_LINE = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:.]+: [EF] |[EF]\d{4} )")
 _LOG_PREFIX = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:.]+: [IWEF] |[IWEF]\d{4} [\d:.]+\s+\d+ )\S+\] ")
 _LOADED = re.compile(r"Successfully loaded servable version \{name: (.*) version: (\d+)\}")
@@ -227,7 +228,10 @@ class _Supervisor:
 
 
 def _relayed(address: str) -> str:
-    return f"; it can only listen on every interface, so it gets a private socket and {address} is passed on to it"
+    return (
+        f"; it can only listen on every interface, so it gets a private socket and {address} is passed on "
+        "to it"
+    )
 
 
 async def _start(command: list[str]) -> asyncio.subprocess.Process:

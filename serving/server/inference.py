@@ -121,7 +121,8 @@ def write_classifications(
             raise invalid_argument(f"Expected {name} output batch size of {examples}. Got: {len(array)}")
     if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
         raise invalid_argument(
-            f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
+            f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. "
+            f"{scores.shape[1]}"
         )
     width = next(array.shape[1] for array in (classes, scores) if array is not None)
     for row in range(examples):
@@ -143,7 +144,8 @@ def write_regressions(signature: Any, examples: int, values: Mapping[str, np.nda
     array = values[signature.outputs["outputs"].name]
     if not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
         raise invalid_argument(
-            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(array)}"
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{_shape(array)}"
         )
     if len(array) != examples:
         raise invalid_argument(

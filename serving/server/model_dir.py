@@ -17,7 +17,8 @@ def version_directories(model_dir: Path) -> dict[int, Path]:
 
     Raises:
         OSError: the directory cannot be read.
-    Source: IndexChildrenByVersion in tensorflow/serving, sources/storage_path/file_system_storage_path_source.cc.
+    Source: IndexChildrenByVersion in tensorflow/serving,
+    sources/storage_path/file_system_storage_path_source.cc.
     """
     found: dict[int, Path] = {}
     for name in sorted(os.listdir(model_dir)):
@@ -57,7 +58,8 @@ def check_model_dir(model_dir: Path) -> dict[int, Path]:
         return _check(model_dir)
     except OSError as error:
         raise UserError(
-            f"cannot read {error.filename or model_dir}: {os.strerror(error.errno or 0)}; check the path and its permissions"
+            f"cannot read {error.filename or model_dir}: {os.strerror(error.errno or 0)}; check the path "
+            f"and its permissions"
         ) from error
 
 
@@ -103,7 +105,8 @@ def _check(model_dir: Path) -> dict[int, Path]:
     if not any(has_saved_model(path) for path in versions.values()):
         latest = versions[max(versions)]
         raise UserError(
-            f"{latest} holds {_some(sorted(os.listdir(latest)) if latest.is_dir() else [])} and no saved_model.pb; "
+            f"{latest} holds {_some(sorted(os.listdir(latest)) if latest.is_dir() else [])} and no "
+            f"saved_model.pb; "
             "export the model again, or wait until it is copied"
         )
     return versions

@@ -72,8 +72,10 @@ def _read_inputs(request: Any, signature: Any) -> dict[str, np.ndarray]:
             proto = signature.defaults[alias]
         else:
             raise invalid_argument(
-                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
-                f"provided. Inputs expected to be in the request {{{_names(request.inputs)}}}, or default input "
+                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no "
+                f"default value "
+                f"provided. Inputs expected to be in the request {{{_names(request.inputs)}}}, or default "
+                f"input "
                 f"alias set: {_names(signature.defaults)}"
             )
         try:

@@ -1,8 +1,8 @@
 """Asks a server which versions it serves, without loading TensorFlow.
 
-The official messages import TensorFlow (seconds, 600 MB); the five fields needed here are declared in a private
-descriptor pool, where they cannot clash with the official ones.
-Source: tensorflow_serving/apis/get_model_status.proto and model.proto.
+The official messages import TensorFlow (seconds, 600 MB); the five fields needed here are declared in a
+private descriptor pool, where they cannot clash with the official ones. Source:
+tensorflow_serving/apis/get_model_status.proto and model.proto.
 """
 
 from __future__ import annotations

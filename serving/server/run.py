@@ -117,7 +117,8 @@ def _serve_embedded(options: ServerOptions) -> None:
                 say(
                     ready_line(options.name, server.versions(), server.address, "embedded development server")
                 )
-                # Event.wait() holds a lock for an instant; a signal's handler that calls set() just then would hang.
+                # Event.wait() holds a lock for an instant; a signal's handler that calls set() just then
+                # would hang.
                 while not stop.is_set():
                     time.sleep(_TICK_SECONDS)
         finally:

@@ -68,7 +68,8 @@ class SavedModel:
         feed = {self._handle(name): value for name, value in feeds.items()}
         fetch = [self._handle(name) for name in fetches]
         try:
-            # Session.run() checks dtypes and shapes in Python, more strictly than the server and in other words.
+            # Session.run() checks dtypes and shapes in Python, more strictly than the server and in other
+            # words.
             values = run_session(self._session, feed, fetch)
         except tf.errors.OpError as error:
             raise from_number(error.error_code, error.message) from error
@@ -88,7 +89,8 @@ class SavedModel:
             except (KeyError, ValueError) as error:
                 # Source: FetchOutputs, tensorflow/core/graph/subgraph.cc.
                 raise invalid_argument(
-                    f"Tried to fetch data for '{name}', which produces no output.  To run to a node but not fetch "
+                    f"Tried to fetch data for '{name}', which produces no output.  To run to a node but not "
+                    f"fetch "
                     f"any data, pass '{name}' as an argument to the 'target_node_names' argument of the "
                     "Session::Run API."
                 ) from error
@@ -116,7 +118,8 @@ def _load_errors(path: Path) -> Iterator[None]:
     except RuntimeError as error:
         if "MetaGraphDef associated with tags" in str(error):
             raise not_found(
-                "Could not find meta graph def matching supplied tags: { serve }. To inspect available tag-sets "
+                "Could not find meta graph def matching supplied tags: { serve }. To inspect available "
+                "tag-sets "
                 "in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
             ) from error
         raise StatusError(grpc.StatusCode.UNKNOWN, str(error)) from error

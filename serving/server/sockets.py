@@ -32,7 +32,8 @@ def bind(host: str, port: int) -> socket.socket:
         )[0]
     except (socket.gaierror, UnicodeError) as error:
         raise UserError(
-            f"cannot listen on {host!r}: that name has no address here; use 127.0.0.1 (this machine only) or 0.0.0.0"
+            f"cannot listen on {host!r}: that name has no address here; use 127.0.0.1 (this machine only) "
+            f"or 0.0.0.0"
         ) from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

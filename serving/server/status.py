@@ -64,8 +64,11 @@ def unavailable(message: str) -> StatusError:
 
 
 def no_saved_model(path: Path) -> StatusError:
-    """A version directory without a graph file. Source: ReadSavedModel, tensorflow/cc/saved_model/reader.cc."""
+    """A version directory without a graph file. Source: ReadSavedModel,
+    tensorflow/cc/saved_model/reader.cc.
+    """
     return not_found(
-        f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}. Check that the directory "
+        f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}. Check that the "
+        f"directory "
         "exists and that you have the right permissions for accessing it."
     )

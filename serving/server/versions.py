@@ -168,7 +168,8 @@ class VersionManager:
             self._tell_once(f"cannot read {self._options.model_dir} ({error.strerror}); what is loaded stays")
             return
         self._directory_error = ""
-        # A directory without its graph file yet is most likely being copied: an older version serves meanwhile.
+        # A directory without its graph file yet is most likely being copied: an older version serves
+        # meanwhile.
         whole = [number for number in sorted(found, reverse=True) if has_saved_model(found[number])]
         wanted = whole[: self._options.latest_versions]
         for number in sorted(found, reverse=True):

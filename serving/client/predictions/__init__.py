@@ -1,8 +1,8 @@
 """Served answers, row by row, as typed predictions: one module per kind.
 
-An answer is a dict of named arrays, the batch dimension first. The names, ranks and dtypes of the arrays determine
-the kind of prediction. Outputs called ``HEAD/NAME`` are the answers of a model of several tasks. All other answers are
-:class:`NamedOutputs`.
+An answer is a dict of named arrays, the batch dimension first. The names, ranks and dtypes of the arrays
+determine the kind of prediction. Outputs called ``HEAD/NAME`` are the answers of a model of several tasks.
+All other answers are :class:`NamedOutputs`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def decode(outputs: Mapping[str, np.ndarray], rows: Optional[int] = None) -> lis
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in sorted(arrays.items()))
         wanted = "a row for each text" if rows is None else f"{rows} rows, one for each text"
         raise AnswerError(
-            f"the answer does not have {wanted} ({shapes or 'it is empty'}); use predict_raw() for this signature"
+            f"the answer does not have {wanted} ({shapes or 'it is empty'}); use predict_raw() for this "
+            f"signature"
         )
     return list(_decode(arrays))
 

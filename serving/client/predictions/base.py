@@ -32,11 +32,12 @@ class Output(NamedTuple):
 class Prediction:
     """The answer to one text; a frozen dataclass of plain Python values.
 
-    A kind of prediction is a subclass that names its ``output_specs`` and overrides :meth:`from_arrays`. ``decode`` finds it by
-    the names, ranks and dtypes of a model's outputs, wherever it is defined.
+    A kind of prediction is a subclass that names its ``output_specs`` and overrides :meth:`from_arrays`.
+    ``decode`` finds it by the names, ranks and dtypes of a model's outputs, wherever it is defined.
 
     Attributes:
-        output_specs: output name -> what it looks like; empty for predictions that are not found by their outputs.
+        output_specs: output name -> what it looks like; empty for predictions that are not found by their
+            outputs.
     """
 
     output_specs: ClassVar[Mapping[str, Output]] = {}
@@ -76,8 +77,8 @@ class Span:
 
     Attributes:
         text: the part itself.
-        start, end: offsets in the caller's string, in the signature's unit: code points (``text[start:end]`` in Python)
-            unless the signature is ``utf8`` (bytes) or ``utf16`` (code units).
+        start, end: offsets in the caller's string, in the signature's unit: code points (``text[start:end]``
+            in Python) unless the signature is ``utf8`` (bytes) or ``utf16`` (code units).
         score: its probability, 0 to 1.
     """
 

@@ -45,7 +45,8 @@ class MultiLabel(Prediction):
             if len(counts) > 1 or not set(labels) <= set(names):
                 raise contradiction(
                     row,
-                    f"labels {labels}, classes {names}, {len(scores[row])} scores, {len(thresholds[row])} thresholds",
+                    f"labels {labels}, classes {names}, {len(scores[row])} scores, {len(thresholds[row])} "
+                    f"thresholds",
                 )
             predictions.append(cls(labels, by_class, dict(zip(names, thresholds[row]))))
         return predictions

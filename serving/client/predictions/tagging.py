@@ -24,8 +24,8 @@ class Entity:
     Attributes:
         type: its type, such as PER.
         text: the part itself.
-        start, end: offsets in the caller's string, in the signature's unit: code points (``text[start:end]`` in Python)
-            unless the signature is ``utf8`` (bytes) or ``utf16`` (code units).
+        start, end: offsets in the caller's string, in the signature's unit: code points (``text[start:end]``
+            in Python) unless the signature is ``utf8`` (bytes) or ``utf16`` (code units).
         score: its probability, 0 to 1.
     """
 
@@ -43,8 +43,8 @@ class Tagging(Prediction):
     Attributes:
         entities: in text order; the first ones, if there are more than the model returns.
         count: the number of entities in the part of the text that the model reads.
-        margin: the relative drop in probability from the best tags of the whole text to the second best, 0 to 1; 1 for a
-            text without words.
+        margin: the relative drop in probability from the best tags of the whole text to the second best, 0 to
+            1; 1 for a text without words.
     """
 
     entities: list[Entity]
