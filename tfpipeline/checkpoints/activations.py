@@ -1,6 +1,7 @@
 """What a configuration's word for the activation means: one name, several functions, by who wrote the file.
 
-Source: transformers, ``activations.py`` (``ACT2CLS``); google-research/bert, ``modeling.py`` (``get_activation``).
+Source: transformers, ``activations.py`` (``ACT2CLS``); google-research/bert, ``modeling.py``
+(``get_activation``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 from tfpipeline.errors import UserError, nearest
 from tfpipeline.models.config import ACTIVATIONS
 
-# Words that mean one function whoever writes them; transformers' and our own. Of "gelu" each format says what it is.
+# Words that mean one function whoever writes them; transformers' and our own. Of "gelu" each format says what
+# it is.
 _WORDS = {
     **{name: name for name in ACTIVATIONS},
     "gelu_python": "gelu_erf",

@@ -62,7 +62,8 @@ class AddedTokens:
             )
         if self.ids.setdefault(token, number) != number:
             raise UserError(
-                f'{where} gives the added token "{token}" the id {number}, but {self._from[token]} {self.ids[token]}; '
+                f'{where} gives the added token "{token}" the id {number}, but {self._from[token]} '
+                f"{self.ids[token]}; "
                 "take away the file that is not the checkpoint's"
             )
         self._from.setdefault(token, name)
@@ -79,12 +80,14 @@ class AddedTokens:
             where = self._directory / self._from[token]
             if number > len(vocabulary):
                 raise UserError(
-                    f'{where} gives the added token "{token}" the id {number}, but no file has a token {len(vocabulary)}; '
+                    f'{where} gives the added token "{token}" the id {number}, but no file has a token '
+                    f"{len(vocabulary)}; "
                     "copy all of the tokenizer's files"
                 )
             if found.get(token, number) != number:
                 raise UserError(
-                    f'{where} gives the added token "{token}" the id {number}, but the vocabulary {found[token]}; take away '
+                    f'{where} gives the added token "{token}" the id {number}, but the vocabulary '
+                    f"{found[token]}; take away "
                     "the file that is not the checkpoint's"
                 )
             if number == len(vocabulary):
@@ -92,7 +95,8 @@ class AddedTokens:
                 found[token] = number
             elif vocabulary[number] != token:
                 raise UserError(
-                    f'{where} gives the added token "{token}" the id {number}, which is that of "{vocabulary[number]}"; '
+                    f'{where} gives the added token "{token}" the id {number}, which is that of '
+                    f'"{vocabulary[number]}"; '
                     "take away the file that is not the checkpoint's"
                 )
         return vocabulary

@@ -1,7 +1,7 @@
 """The entries of zip and tar archives, read one after the other without trusting what they declare.
 
-``tarfile.data_filter`` does not take the place of these rules: zips need them too, it drops the first slash of an
-absolute path instead of refusing it, and it knows no limit of sizes.
+``tarfile.data_filter`` does not take the place of these rules: zips need them too, it drops the first slash
+of an absolute path instead of refusing it, and it knows no limit of sizes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import IO, Any
 
 from tfpipeline.errors import UserError
 
-# Weights hardly compress (1.1 times), a vocabulary three times: what unpacks to more than this is no checkpoint.
+# Weights hardly compress (1.1 times), a vocabulary three times: what unpacks to more than this is no
+# checkpoint.
 MOST_RATIO = 100
 MOST_BYTES_MORE = 64 << 20
 _MOST_HEADER = 1 << 20  # a tar's extended header, which tarfile reads in one piece
@@ -67,7 +68,8 @@ class Budget:
         if size > self._left:
             at = f"{printable(name)} of {self._display_name}" if name else self._display_name
             raise UserError(
-                f"{at} unpacks to more than {MOST_RATIO} times the archive's size, as weights never do; it is damaged "
+                f"{at} unpacks to more than {MOST_RATIO} times the archive's size, as weights never do; it "
+                f"is damaged "
                 "or a decompression bomb, get it from where it came from"
             )
 
@@ -83,7 +85,9 @@ def printable(name: str) -> str:
 
 
 def is_archive_head(head: bytes) -> bool:
-    """Whether a file that begins with these bytes, :data:`BLOCK` of them, is an archive; PyTorch's zips are none."""
+    """Whether a file that begins with these bytes, :data:`BLOCK` of them, is an archive; PyTorch's zips are
+    none.
+    """
     if head.startswith(_ZIP):
         first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return first != b"data.pkl" and not first.endswith(b"/data.pkl")

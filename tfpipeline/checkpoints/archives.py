@@ -1,7 +1,7 @@
 """Zip and tar archives that hold a checkpoint, unpacked without trusting them.
 
-Nothing is written outside the folder given, and never much more than weights can unpack to: sizes are counted while
-they are read, whatever the archive declares.
+Nothing is written outside the folder given, and never much more than weights can unpack to: sizes are counted
+while they are read, whatever the archive declares.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def unpack(path: Path, folder: Path, *, display_name: str = "") -> None:
         folder: it may hold a part when this fails; remove it.
         display_name: what the user knows the archive by; its path by default.
     Raises:
-        UserError: the archive is damaged, holds what has no place in one (a path that leaves it, a link, a device,
-            a name twice, an encrypted member) or unpacks to far too much, or the disk is full.
+        UserError: the archive is damaged, holds what has no place in one (a path that leaves it, a link, a
+            device, a name twice, an encrypted member) or unpacks to far too much, or the disk is full.
     """
     try:
         with path.open("rb") as raw:
@@ -118,7 +118,8 @@ def checkpoint_folder(folder: Path, recognise: Callable[[Path], bool], *, displa
         else "no files"
     )
     raise UserError(
-        f"{display_name} holds no checkpoint that is known here, but {listed}; give one that holds a whole checkpoint"
+        f"{display_name} holds no checkpoint that is known here, but {listed}; give one that holds a whole "
+        f"checkpoint"
     )
 
 
@@ -143,7 +144,8 @@ def _unpack(display_name: str, raw: IO[bytes], folder: Path) -> None:
                 current, shown = member.name, printable(member.name)
                 if number == MOST_MEMBERS:
                     raise UserError(
-                        f"{display_name} holds more than {MOST_MEMBERS} members; a checkpoint is a few files, give an archive of "
+                        f"{display_name} holds more than {MOST_MEMBERS} members; a checkpoint is a few "
+                        f"files, give an archive of "
                         "one"
                     )
                 place = _place(member, display_name)
@@ -235,7 +237,8 @@ def _place(member: Member, display_name: str) -> PurePosixPath:
     else:
         return place
     raise UserError(
-        f"{printable(name)} of {display_name} {wrong}; nothing was unpacked, pack the checkpoint's files alone"
+        f"{printable(name)} of {display_name} {wrong}; nothing was unpacked, pack the checkpoint's files "
+        f"alone"
     )
 
 

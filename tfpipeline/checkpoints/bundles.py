@@ -59,7 +59,8 @@ def open_bundle(directory: Path, name: str, default: str, *, object_based: bool)
         raise UserError(f"{directory} has no {default}.index; copy the whole checkpoint")
     if len(named) > 1:
         raise UserError(
-            f"{directory} holds several checkpoints ({', '.join(path.stem for path in named)}); give the path of one"
+            f"{directory} holds several checkpoints ({', '.join(path.stem for path in named)}); give the "
+            f"path of one"
         )
     prefix = named[0].with_suffix("")
     if not list(directory.glob(f"{prefix.name}.data-*")):

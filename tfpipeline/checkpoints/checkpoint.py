@@ -71,7 +71,8 @@ class Checkpoint:
         labels = f" ({', '.join(self.labels)})" if self.labels else ""
         return (
             f"{self.display_name or self.source} ({self.format}): {len(self.tensors)} tensors, "
-            f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}, {config.num_attention_heads} heads, {len(self.vocabulary)} tokens, "
+            f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}, "
+            f"{config.num_attention_heads} heads, {len(self.vocabulary)} tokens, "
             f"{'uncased' if self.tokenizer.lowercase else 'cased'}{heads}{labels}"
         )
 

@@ -53,11 +53,13 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
     """Read a checkpoint; its format is recognised from its files.
 
     Args:
-        source: a directory, or a file (or a TensorFlow checkpoint's prefix) in one, which is then the one read
-            if the directory holds several; a zip or tar of one; ``hf://org/name``; ``gs://bucket/folder``.
+        source: a directory, or a file (or a TensorFlow checkpoint's prefix) in one, which is then the one
+            read if the directory holds several; a zip or tar of one; ``hf://org/name``;
+            ``gs://bucket/folder``.
         gelu: what the model's "gelu" is, where the files or their format's own code say otherwise.
     Raises:
-        UserError: nothing is there, or no format is recognised, or the files are broken or do not fit each other.
+        UserError: nothing is there, or no format is recognised, or the files are broken or do not fit each
+            other.
     """
     check_checkpoint(source)
     found = locate(source, lambda directory: is_run(directory) or bool(_formats_of(directory)))
@@ -82,7 +84,8 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
     if len(candidates) > 1:
         several = " and ".join(formats.name_of(module) for module in candidates)
         raise UserError(
-            f"{found.display_name} holds checkpoints in several formats ({several}); name the weights' file to read"
+            f"{found.display_name} holds checkpoints in several formats ({several}); name the weights' file "
+            f"to read"
         )
     checkpoint: Checkpoint = candidates[0].read(found.directory, found.name)
     if found.display_name != str(found.directory):
@@ -94,7 +97,9 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
 
 
 def is_checkpoint(source: AnyPath) -> bool:
-    """Whether :func:`load` has something to read: a folder that a format recognises, a file, or a place far away."""
+    """Whether :func:`load` has something to read: a folder that a format recognises, a file, or a place far
+    away.
+    """
     path = paths.local(source)
     return bool(_formats_of(path)) if path.is_dir() else path.exists() or "://" in str(source)
 
@@ -171,7 +176,8 @@ def write(
         if _holds(dest, checkpoint, to):
             return Conversion(checkpoint, dest, to, reused=True)
         raise UserError(
-            f"{dest} is there and does not hold this model in the format {to}; choose another folder, or --overwrite"
+            f"{dest} is there and does not hold this model in the format {to}; choose another folder, or "
+            f"--overwrite"
         )
     source = Path(checkpoint.display_name or checkpoint.source)
     if there and dest.resolve() in source.resolve().parents:

@@ -88,7 +88,8 @@ def _with_tokens(checkpoint: Checkpoint, tokens: Sequence[str]) -> Checkpoint:
     for number, token in enumerate(tokens, len(before)):
         if not token.startswith("##") and whole[number - len(before)] != [number]:
             raise UserError(
-                f'the tokenizer would never give the new token "{token}": it lower-cases or cuts it first; write it as '
+                f'the tokenizer would never give the new token "{token}": it lower-cases or cuts it first; '
+                f"write it as "
                 "the tokenizer leaves it, or in brackets as a special token"
             )
 

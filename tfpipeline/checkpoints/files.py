@@ -38,7 +38,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_keras_object(path: Path) -> bool:
-    """Whether a JSON file describes a Keras object, such as KerasHub's ``config.json``; False where it is broken."""
+    """Whether a JSON file describes a Keras object, such as KerasHub's ``config.json``; False where it is
+    broken.
+    """
     try:
         values = read_json(path)
     except UserError:
@@ -55,7 +57,8 @@ def write_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:
     for number, token in enumerate(vocabulary):
         if re.search("[\\r\\n\ud800-\udfff]", token):
             raise UserError(
-                f"token {number} of the vocabulary is {token!r}, which cannot be a line of {path.name}; take it out of "
+                f"token {number} of the vocabulary is {token!r}, which cannot be a line of {path.name}; "
+                f"take it out of "
                 "the checkpoint's vocabulary"
             )
     path.write_text("".join(f"{token}\n" for token in vocabulary), "utf-8")

@@ -13,12 +13,12 @@ class CheckpointHead:
     """What a fine-tuned head becomes when its run is read as a checkpoint.
 
     Attributes:
-        tensors: neutral name (``models.neutral.HEADS``) -> the head's weights; none of a head that no format has a
-            place for.
+        tensors: neutral name (``models.neutral.HEADS``) -> the head's weights; none of a head that no format
+            has a place for.
         labels: the names of a classifier's labels, in the order of its outputs.
         problem_type: what a sequence classifier's outputs mean, in transformers' words.
-        settings: of the run file, what the answers depend on and the files of a checkpoint do not hold: name -> value,
-            as ``--set`` takes them.
+        settings: of the run file, what the answers depend on and the files of a checkpoint do not hold: name
+            -> value, as ``--set`` takes them.
         notes: what of the task is lost, and why.
     """
 

@@ -1,4 +1,6 @@
-"""Checkpoints of the Hugging Face hub, ``hf://org/name@revision``, fetched into huggingface_hub's own cache."""
+"""Checkpoints of the Hugging Face hub, ``hf://org/name@revision``, fetched into huggingface_hub's own
+cache.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,15 @@ _BUSY = (408, 429, 500, 502, 503, 504)
 def fetch(source: str) -> Path:
     """The folder of the cache with a repository's checkpoint.
 
-    The configuration, the tokenizer's files and one kind of weights are fetched; what the cache has is not fetched
-    again, and when the hub cannot be reached, what it has is used.
+    The configuration, the tokenizer's files and one kind of weights are fetched; what the cache has is not
+    fetched again, and when the hub cannot be reached, what it has is used.
 
     Args:
-        source: ``hf://org/name`` or ``hf://name``, with ``@revision`` (a branch, a tag or a commit) or without.
+        source: ``hf://org/name`` or ``hf://name``, with ``@revision`` (a branch, a tag or a commit) or
+            without.
     Raises:
-        UserError: the name is none, the repository or revision does not exist or is not open to the user, or holds
-            no weights of a known kind, or the hub cannot be reached and the cache has not got it.
+        UserError: the name is none, the repository or revision does not exist or is not open to the user, or
+            holds no weights of a known kind, or the hub cannot be reached and the cache has not got it.
     """
     with _quiet():
         from huggingface_hub import HfApi, snapshot_download
@@ -104,24 +107,28 @@ def _explain(error: Exception, source: str, revision: str | None) -> UserError:
 
     if isinstance(error, errors.GatedRepoError):
         return UserError(
-            f"{source} is gated: ask for access on its page at {constants.ENDPOINT}, then log in with `hf auth login` "
+            f"{source} is gated: ask for access on its page at {constants.ENDPOINT}, then log in with `hf "
+            f"auth login` "
             "or set HF_TOKEN"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return UserError(
-            f"{source}: {constants.ENDPOINT} has no such repository, or it is private; check the name, or log in with "
+            f"{source}: {constants.ENDPOINT} has no such repository, or it is private; check the name, or "
+            f"log in with "
             "`hf auth login` or set HF_TOKEN"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return UserError(
-            f'{source}: the repository has no revision "{revision or constants.DEFAULT_REVISION}"; give a branch, a tag '
+            f'{source}: the repository has no revision "{revision or constants.DEFAULT_REVISION}"; give a '
+            f"branch, a tag "
             "or a commit of it"
         )
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
             return UserError(
-                f"{source}: {constants.ENDPOINT} refused access ({status}); log in with `hf auth login` or set HF_TOKEN "
+                f"{source}: {constants.ENDPOINT} refused access ({status}); log in with `hf auth login` or "
+                f"set HF_TOKEN "
                 "to a token that may read it"
             )
         if status == 404:
@@ -137,7 +144,8 @@ def _unreachable(source: str, why: Exception) -> UserError:
     from huggingface_hub import constants
 
     return UserError(
-        f"{source}: {_short(why)}, and the cache in {constants.HF_HUB_CACHE} has no whole copy; run the command again "
+        f"{source}: {_short(why)}, and the cache in {constants.HF_HUB_CACHE} has no whole copy; run the "
+        f"command again "
         "where there is a network, or give a local folder"
     )
 

@@ -1,4 +1,5 @@
-"""The configuration of TF Model Garden's checkpoints: ``bert_config.json``, or an experiment's ``params.yaml``.
+"""The configuration of TF Model Garden's checkpoints: ``bert_config.json``, or an experiment's
+``params.yaml``.
 
 Source: tensorflow/models, ``official/nlp/configs/encoders.py``. In all releases ``gelu`` is the tanh form
 (``official/modeling/activations/gelu.py``) and LayerNorm's epsilon 1e-12; no file holds the latter.
@@ -75,13 +76,15 @@ def read_settings(directory: Path, notes: list[str]) -> Settings:
         notes.append(f"the configuration is {PARAMS}'s; there is no {CONFIG}")
     else:
         raise UserError(
-            f"{directory} has neither {CONFIG} nor {PARAMS}, one of which says what the model is; copy it from where "
+            f"{directory} has neither {CONFIG} nor {PARAMS}, one of which says what the model is; copy it "
+            f"from where "
             "the checkpoint came from"
         )
     width = values.get("embedding_size")
     if width is not None and width != values["hidden_size"]:
         raise UserError(
-            f"{path}: embedding_size is {width} and hidden_size {values['hidden_size']}: the architecture is ALBERT's "
+            f"{path}: embedding_size is {width} and hidden_size {values['hidden_size']}: the architecture "
+            f"is ALBERT's "
             "or MobileBERT's, not BERT; only BERT checkpoints can be read"
         )
     return Settings(path, values, model.get("mlm_activation"))

@@ -19,14 +19,16 @@ from tfpipeline.checkpoints.tokenizer_parity import tokenizer_report
 TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     "Yes",
-    "On 3 March 2021 the committee's 2nd report (p. 17) said: nothing had been decided, and nothing would be!",
+    "On 3 March 2021 the committee's 2nd report (p. 17) said: nothing had been decided, and nothing would "
+    "be!",
     "Ein kurzer Satz auf Deutsch, un peu de français, 你好，世界。",
     "",
 )
 
 
 def parity_report(checkpoint: Checkpoint) -> str:
-    """A parity report: tensors with shapes and checksums, what was left out, what was decided, transformers' answers.
+    """A parity report: tensors with shapes and checksums, what was left out, what was decided, transformers'
+    answers.
 
     A checksum is the start of the SHA-256 of a tensor's float32 values in our own layout, the same whatever
     format it was read from.
@@ -71,7 +73,8 @@ def _pytorch(checkpoint: Checkpoint) -> str:
     tokens = tokenizer(list(TEXTS), max_length=min(128, checkpoint.config.max_position_embeddings))
     inputs = {name: tensor.numpy() for name, tensor in tokens.items()}
     ours = [np.asarray(state) for state in checkpoint.encoder().hidden_states(inputs)]
-    # Their own reading of it where they can read it, else of what we write: then only the encoders are compared.
+    # Their own reading of it where they can read it, else of what we write: then only the encoders are
+    # compared.
     if checkpoint.format == "huggingface":
         theirs, what = _ask_pytorch(checkpoint.source, inputs), "its own reading of these files"
     else:
@@ -80,7 +83,10 @@ def _pytorch(checkpoint: Checkpoint) -> str:
             theirs, what = _ask_pytorch(Path(directory), inputs), "a copy of these weights"
     real = inputs["attention_mask"][..., None].astype(bool)
     worst = max(np.abs(np.where(real, a - b, 0)).max() for a, b in zip(ours, theirs))
-    return f"the {len(ours)} hidden states of {len(TEXTS)} texts differ by at most {worst:.1e} from PyTorch's, by {what}"
+    return (
+        f"the {len(ours)} hidden states of {len(TEXTS)} texts differ by at most {worst:.1e} from PyTorch's, "
+        f"by {what}"
+    )
 
 
 def _ask_pytorch(directory: Path, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -1,4 +1,6 @@
-"""Where a checkpoint comes from: a local folder, an archive, the Hugging Face hub, or a file system far away."""
+"""Where a checkpoint comes from: a local folder, an archive, the Hugging Face hub, or a file system far
+away.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,10 @@ class Located:
 
     Attributes:
         directory: the folder that holds them.
-        name: the file, or the prefix of a TensorFlow checkpoint, that the user named; "" when it was a folder.
-        keep: holds a temporary folder alive, which is removed when this is collected; None when there is none.
+        name: the file, or the prefix of a TensorFlow checkpoint, that the user named; "" when it was a
+            folder.
+        keep: holds a temporary folder alive, which is removed when this is collected; None when there is
+            none.
         display_name: the source as the user wrote it.
     """
 
@@ -36,9 +40,10 @@ def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> 
 
     Args:
         source: a folder; a file, or a TensorFlow checkpoint's prefix, in one; a zip or tar archive with one;
-            ``hf://organisation/name@revision``; ``gs://bucket/path`` or what else TensorFlow's file systems read.
-        recognise: whether a folder holds a checkpoint, to find the one in an archive; by default, whether any format
-            does.
+            ``hf://organisation/name@revision``; ``gs://bucket/path`` or what else TensorFlow's file systems
+            read.
+        recognise: whether a folder holds a checkpoint, to find the one in an archive; by default, whether any
+            format does.
     Raises:
         UserError: nothing is there, or it cannot be read, fetched or unpacked.
     """

@@ -1,4 +1,6 @@
-"""Folders for checkpoints that come from an archive or from afar: they live as long as somebody reads them."""
+"""Folders for checkpoints that come from an archive or from afar: they live as long as somebody reads
+them.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ class TemporaryFolder:
 
     What a killed process left of such folders is removed by the next one.
 
-    ``tempfile.TemporaryDirectory`` warns when it is removed that way; here it is the way that is meant: tensors are
-    read when they are asked for, so nobody knows earlier when the files are no longer needed.
+    ``tempfile.TemporaryDirectory`` warns when it is removed that way; here it is the way that is meant:
+    tensors are read when they are asked for, so nobody knows earlier when the files are no longer needed.
 
     Attributes:
         path: the folder.
@@ -55,5 +57,6 @@ def store_error(what: str, folder: Path, error: OSError) -> UserError:
     """
     reason = os.strerror(error.errno) if error.errno else str(error)
     return UserError(
-        f"cannot write {what} to {folder}: {reason}; free some space there, or set TMPDIR to a folder that has it"
+        f"cannot write {what} to {folder}: {reason}; free some space there, or set TMPDIR to a folder that "
+        f"has it"
     )

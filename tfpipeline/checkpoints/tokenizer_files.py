@@ -1,12 +1,12 @@
 """The tokenizer's files beside a checkpoint's weights: vocabulary, options, special and added tokens.
 
-Source: transformers, ``tokenization_utils_base.py``, ``_from_pretrained``. Over the years it has written the same in
-these files, of which any may be missing:
+Source: transformers, ``tokenization_utils_base.py``, ``_from_pretrained``. Over the years it has written the
+same in these files, of which any may be missing:
 
     vocab.txt                the vocabulary
-    tokenizer.json           the same, the whole pipeline, and ``added_tokens`` with ids and options (since 2020)
-    tokenizer_config.json    options, names of special tokens, ``added_tokens_decoder`` with ids and options (since 2023)
-    special_tokens_map.json  names of special tokens, perhaps with options (until 2025)
+    tokenizer.json           the same, the whole pipeline, and ``added_tokens`` with ids and options (since
+    2020) tokenizer_config.json    options, names of special tokens, ``added_tokens_decoder`` with ids and
+    options (since 2023) special_tokens_map.json  names of special tokens, perhaps with options (until 2025)
     added_tokens.json        ids of what is not in the vocabulary (until 2023)
 """
 
@@ -48,11 +48,12 @@ def read_tokenizer(
     Args:
         directory: with the files.
         notes: are added to.
-        rows: of the word embeddings. Special tokens that no file gives an id get the next ones as long as there are rows,
-            as in transformers.
+        rows: of the word embeddings. Special tokens that no file gives an id get the next ones as long as
+            there are rows, as in transformers.
         named: the tokenizer's class that ``config.json`` names; ``tokenizer_config.json``'s counts before it.
     Raises:
-        UserError: a file is missing or broken, the tokenizer is another one than BERT's, or files contradict each other.
+        UserError: a file is missing or broken, the tokenizer is another one than BERT's, or files contradict
+            each other.
     """
     files = {name: read_json(directory / name) for name in FILES if (directory / name).exists()}
     config, fast = files.get(TOKENIZER_CONFIG, {}), files.get(TOKENIZER, {})
@@ -77,7 +78,8 @@ def read_tokenizer(
 
 
 def _read_base(directory: Path, fast: Mapping[str, Any], notes: list[str]) -> list[str]:
-    """The vocabulary without added tokens: that of ``vocab.txt``, or of ``tokenizer.json``; where both are there, both.
+    """The vocabulary without added tokens: that of ``vocab.txt``, or of ``tokenizer.json``; where both are
+    there, both.
 
     Raises:
         UserError: there is neither, or they contradict each other, or it is another tokenizer's.
@@ -98,12 +100,14 @@ def _read_base(directory: Path, fast: Mapping[str, Any], notes: list[str]) -> li
     for number, token in enumerate(tokens):
         if theirs.get(number, token) != token:
             raise UserError(
-                f"{path.name} and {TOKENIZER} in {directory} contradict each other: token {number} is {token!r} in one and "
+                f"{path.name} and {TOKENIZER} in {directory} contradict each other: token {number} is "
+                f"{token!r} in one and "
                 f"{theirs[number]!r} in the other; take away the one that is not the checkpoint's"
             )
     if theirs and max(theirs) >= len(tokens):
         raise UserError(
-            f"{path} has {len(tokens)} tokens, but {TOKENIZER} {max(theirs) + 1}; take away the one that is not the "
+            f"{path} has {len(tokens)} tokens, but {TOKENIZER} {max(theirs) + 1}; take away the one that is "
+            f"not the "
             "checkpoint's"
         )
     return list(tokens)
@@ -189,7 +193,8 @@ def _flags(
             notes.append(f"no {TOKENIZER_CONFIG}; the vocabulary is {case} upper-case words")
         elif not lowercase:
             notes.append(
-                f"{TOKENIZER_CONFIG} does not say do_lower_case: true, as in transformers, although the vocabulary has "
+                f"{TOKENIZER_CONFIG} does not say do_lower_case: true, as in transformers, although the "
+                f"vocabulary has "
                 "upper-case words"
             )
     return flags
@@ -211,7 +216,8 @@ def _with_new_ids(
         )
     if left:
         notes.append(
-            f"special tokens without an id, and without a row of the embeddings, were left out: {', '.join(left)}"
+            f"special tokens without an id, and without a row of the embeddings, were left out: "
+            f"{', '.join(left)}"
         )
         options = dataclasses.replace(
             options,
@@ -230,9 +236,9 @@ def _with_new_ids(
 def write_tokenizer(directory: Path, vocabulary: Sequence[str], options: TokenizerOptions) -> list[str]:
     """Write ``vocab.txt`` and ``tokenizer_config.json``, as transformers reads them; returns notes.
 
-    Added tokens outside the WordPiece vocabulary are left out at the end of ``vocab.txt``, as transformers would take them
-    for pieces of words; it gives them the ids that follow. Where other tokens come after them, or a token stands twice,
-    only a whole ``vocab.txt`` keeps the ids.
+    Added tokens outside the WordPiece vocabulary are left out at the end of ``vocab.txt``, as transformers
+    would take them for pieces of words; it gives them the ids that follow. Where other tokens come after
+    them, or a token stands twice, only a whole ``vocab.txt`` keeps the ids.
 
     Raises:
         UserError: a token cannot be a line of ``vocab.txt``.
@@ -251,12 +257,15 @@ def write_tokenizer(directory: Path, vocabulary: Sequence[str], options: Tokeniz
     if not kept:
         return []
     return [
-        f"transformers finds the added tokens {', '.join(kept)} within words as well: their ids need them to stand in "
+        f"transformers finds the added tokens {', '.join(kept)} within words as well: their ids need them "
+        f"to stand in "
         f"{VOCABULARY}"
     ]
 
 
 def pieces_in_file(tokens: Sequence[str], options: TokenizerOptions) -> list[str]:
-    """Of the tokens of a ``vocab.txt``, those that are outside the WordPiece vocabulary; transformers cannot know that."""
+    """Of the tokens of a ``vocab.txt``, those that are outside the WordPiece vocabulary; transformers cannot
+    know that.
+    """
     outside = set(options.outside_vocabulary)
     return [token for token in tokens if token in outside]

@@ -1,6 +1,8 @@
-"""Which tokenizers are BERT's WordPiece: by class, by options, by their pipeline, by the look of their vocabulary.
+"""Which tokenizers are BERT's WordPiece: by class, by options, by their pipeline, by the look of their
+vocabulary.
 
-Source of what a pipeline's post-processor gives: tokenizers, ``processors/template.rs``, ``bert.rs`` and ``roberta.rs``.
+Source of what a pipeline's post-processor gives: tokenizers, ``processors/template.rs``, ``bert.rs`` and
+``roberta.rs``.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "clean_text": (None, True),
     "wordpieces_prefix": (None, "##"),
 }
-# What other tokenizers put at a word's beginning, or at its end, and the most of a vocabulary that may have it.
+# What other tokenizers put at a word's beginning, or at its end, and the most of a vocabulary that may have
+# it.
 _STARTS, _ENDS, _MOST = {"▁": "SentencePiece", "Ġ": "byte-level BPE"}, {"</w>": "BPE"}, 0.05
 _OTHERS = {
     "*.model": "SentencePiece",
@@ -69,7 +72,8 @@ def class_of(name: Any, path: Path) -> str:
     kind = name.removesuffix("Fast") if isinstance(name, str) else name
     if kind not in _BERTS | _GENERIC:
         raise UserError(
-            f"{path}: the tokenizer is {name}, not BERT's WordPiece; only checkpoints with BERT's own tokenizer can be read"
+            f"{path}: the tokenizer is {name}, not BERT's WordPiece; only checkpoints with BERT's own "
+            f"tokenizer can be read"
         )
     return str(kind)
 
@@ -78,7 +82,8 @@ def refuse_options(config: Mapping[str, Any], path: Path) -> None:
     for key, values in _ONLY.items():
         if config.get(key) not in values:
             raise UserError(
-                f"{path}: {key} is {config[key]!r}, which makes other tokens than BERT's WordPiece; only checkpoints with "
+                f"{path}: {key} is {config[key]!r}, which makes other tokens than BERT's WordPiece; only "
+                f"checkpoints with "
                 "BERT's own tokenizer can be read"
             )
 
@@ -116,7 +121,8 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
             part = part.get(key)
         actual = _type(part) if isinstance(part, dict) else part
         raise UserError(
-            f"{path}: its {found[0]} is {actual}, not that of BERT's tokenizer; only checkpoints with BERT's own tokenizer "
+            f"{path}: its {found[0]} is {actual}, not that of BERT's tokenizer; only checkpoints with "
+            f"BERT's own tokenizer "
             "can be read"
         )
     return normalizer if isinstance(normalizer, dict) else {}
@@ -125,10 +131,12 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 def refuse_other_frames(
     fast: Mapping[str, Any], path: Path, kind: str, vocabulary: Sequence[str], options: TokenizerOptions
 ) -> None:
-    """Hold the special tokens that a ``tokenizer.json`` puts around texts, and for unknown words, against ours.
+    """Hold the special tokens that a ``tokenizer.json`` puts around texts, and for unknown words, against
+    ours.
 
-    A file without a post-processor leaves them to the class: BERT's classes have their own, those for all tokenizers none.
-    One that is there counts for all classes. transformers 5 takes it for the latter only, transformers 4 for all.
+    A file without a post-processor leaves them to the class: BERT's classes have their own, those for all
+    tokenizers none. One that is there counts for all classes. transformers 5 takes it for the latter only,
+    transformers 4 for all.
 
     Raises:
         UserError: they differ.
@@ -136,7 +144,8 @@ def refuse_other_frames(
     unknown = fast["model"].get("unk_token", options.unk_token)
     if unknown != options.unk_token:
         raise UserError(
-            f"{path}: its model.unk_token is {unknown!r}, but the other tokenizer files say {options.unk_token!r}; take away "
+            f"{path}: its model.unk_token is {unknown!r}, but the other tokenizer files say "
+            f"{options.unk_token!r}; take away "
             "the file that is not the checkpoint's"
         )
     processor = fast.get("post_processor")
@@ -155,17 +164,19 @@ def refuse_other_frames(
     )
     if processor is None:
         sentence = (
-            f"{path} has no post_processor, so it does not put {options.cls_token} and {options.sep_token} around texts as "
+            f"{path} has no post_processor, so it does not put {options.cls_token} and {options.sep_token} "
+            f"around texts as "
             "BERT's tokenizer does"
         )
     raise UserError(f"{sentence}; only checkpoints with BERT's own tokenizer can be read")
 
 
 def _frames(processor: Any) -> tuple[Any, Any] | None:
-    """What a post-processor makes of a text A, and of a pair A and B: each part's ids, or its text, and its type.
+    """What a post-processor makes of a text A, and of a pair A and B: each part's ids, or its text, and its
+    type.
 
-    None for one that is not known, or is broken. RobertaProcessing is never that of BERT: it puts two [SEP] between
-    the texts of a pair.
+    None for one that is not known, or is broken. RobertaProcessing is never that of BERT: it puts two [SEP]
+    between the texts of a pair.
     """
     try:
         if processor["type"] == "Sequence":
@@ -211,7 +222,8 @@ def refuse_marks(vocabulary: Sequence[str], path: Path) -> None:
             count = sum(len(token) > len(mark) and where(token, mark) for token in vocabulary)
             if count > _MOST * len(vocabulary):
                 raise UserError(
-                    f'{path}: {count} of {len(vocabulary)} tokens have "{mark}" at a word\'s edge: it is the vocabulary of '
+                    f'{path}: {count} of {len(vocabulary)} tokens have "{mark}" at a word\'s edge: it is '
+                    f"the vocabulary of "
                     f"{kind}, not of BERT's WordPiece; only checkpoints with BERT's own tokenizer can be read"
                 )
 
@@ -221,6 +233,7 @@ def refuse_files(directory: Path) -> None:
     for pattern, kind in _OTHERS.items():
         for other in sorted(directory.glob(pattern)):
             raise UserError(
-                f"{directory} has no {VOCABULARY} but {other.name}: its tokenizer is {kind}, not BERT's WordPiece; only "
+                f"{directory} has no {VOCABULARY} but {other.name}: its tokenizer is {kind}, not BERT's "
+                f"WordPiece; only "
                 "checkpoints with BERT's own tokenizer can be read"
             )

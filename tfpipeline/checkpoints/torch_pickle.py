@@ -35,7 +35,8 @@ _DTYPES: dict[str, Any] = {
     "BoolStorage": np.bool_,
 }
 
-# What zipfile raises: besides its own error, what a flipped bit makes look like an unknown compression or a password.
+# What zipfile raises: besides its own error, what a flipped bit makes look like an unknown compression or a
+# password.
 _DAMAGED_ARCHIVE = (zipfile.BadZipFile, RuntimeError, zlib.error)
 
 
@@ -74,7 +75,8 @@ class StateDict:
                 found = _Unpickler(file, path).load()
         except (*_DAMAGED_ARCHIVE, StopIteration) as error:
             raise UserError(
-                f"{path} is not a PyTorch file, is truncated, or was written before PyTorch 1.6; copy it again, or "
+                f"{path} is not a PyTorch file, is truncated, or was written before PyTorch 1.6; copy it "
+                f"again, or "
                 "save it as safetensors"
             ) from error
         except OSError as error:
@@ -158,7 +160,8 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and name in _DTYPES:
             return name
         raise UserError(
-            f"{self._path} asks to run {module}.{name}, which no checkpoint needs; do not trust this file, get the "
+            f"{self._path} asks to run {module}.{name}, which no checkpoint needs; do not trust this file, "
+            f"get the "
             "model as safetensors"
         )
 

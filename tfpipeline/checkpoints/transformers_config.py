@@ -1,4 +1,5 @@
-"""What all of transformers' directories share: the configuration, what a class has on the encoder, the tokenizer.
+"""What all of transformers' directories share: the configuration, what a class has on the encoder, the
+tokenizer.
 
 Source: transformers, ``models/bert/configuration_bert.py``. Its ``gelu`` is the exact one (erf).
 """
@@ -166,7 +167,8 @@ def heads_of(
         kind = "BertForTokenClassification" if tags or not pooler else "BertForSequenceClassification"
         reason = "its labels are tags" if tags else f"the weights have {'a' if pooler else 'no'} pooler"
         notes.append(
-            f"{path.name} names no architectures; the classifier is taken for that of a {kind}: {reason}. If it is "
+            f"{path.name} names no architectures; the classifier is taken for that of a {kind}: {reason}. "
+            f"If it is "
             "another, name its class in architectures"
         )
     of_class = CLASSES.get(str(kind), ())

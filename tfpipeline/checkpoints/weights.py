@@ -58,7 +58,8 @@ def open_safetensors(path: Path) -> Weights:
         if kinds[name] != "F32":
             tensor: np.ndarray = file.get_tensor(name)
             return tensor
-        # The library copies; these go straight from the file to where they are used, a fifth of loading a model.
+        # The library copies; these go straight from the file to where they are used, a fifth of loading a
+        # model.
         return np.asarray(flat[slice(*places[name])]).view("<f4").reshape(shapes[name])
 
     return Weights(path, shapes, read)
@@ -103,8 +104,8 @@ def open_shards(index: Path, open_one: Callable[[Path], Weights]) -> Weights:
 def open_h5(path: Path) -> Weights:
     """An HDF5 file (Keras's and TensorFlow's ``.h5``); its tensors are read when asked for.
 
-    A name is the path of a dataset through the file's groups. Only what lies in the file itself is read: HDF5 has
-    links, external storage and virtual datasets, which may lead to any other file of the machine.
+    A name is the path of a dataset through the file's groups. Only what lies in the file itself is read: HDF5
+    has links, external storage and virtual datasets, which may lead to any other file of the machine.
 
     Raises:
         UserError: truncated, damaged, or a part of it lies elsewhere.
@@ -147,7 +148,8 @@ def open_h5_shards(index: Path) -> Weights:
     """The HDF5 files that an index names, with all that they hold.
 
     Keras's index (``model.weights.json``) says which groups are where and that of transformers
-    (``tf_model.h5.index.json``) goes by other names than its files, so it is the files that say what they hold.
+    (``tf_model.h5.index.json``) goes by other names than its files, so it is the files that say what they
+    hold.
 
     Raises:
         UserError: as :func:`open_shards`, or two files hold the same tensor.
@@ -163,7 +165,8 @@ def open_h5_shards(index: Path) -> Weights:
         for name in shard.shapes:
             if name in holders:
                 raise UserError(
-                    f"{index.parent}: {holders[name].path.name} and {file} both hold {name}; copy the checkpoint again"
+                    f"{index.parent}: {holders[name].path.name} and {file} both hold {name}; copy the "
+                    f"checkpoint again"
                 )
             holders[name] = shard
     shapes = {name: shard.shapes[name] for name, shard in holders.items()}
@@ -231,5 +234,6 @@ def _check_dataset(dataset: Any, name: str, path: Path) -> None:
     held = dataset.id.get_storage_size()
     if declared > held * (_MOST_COMPRESSION if dataset.id.get_create_plist().get_nfilters() else 1):
         raise UserError(
-            f"{path}: {name} has the shape {list(dataset.shape)}, but the file holds {held} bytes of it; copy it again"
+            f"{path}: {name} has the shape {list(dataset.shape)}, but the file holds {held} bytes of it; "
+            f"copy it again"
         )

@@ -3,11 +3,11 @@
 A format module has:
     FILES       what it is recognised by, for the message when nothing is
     TABLE       its names and ours
-    recognise(directory) -> bool        of one directory at most one format, unless it holds weights of several
-    owns(directory, name) -> bool       whether that file of a directory is one of its weights
+    recognise(directory) -> bool        of one directory at most one format, unless it holds weights of
+    several owns(directory, name) -> bool       whether that file of a directory is one of its weights
     read(directory, name="") -> Checkpoint
-                `name`: the file (or prefix) of the directory that the user gave; where there are several weights,
-                the ones to read
+                `name`: the file (or prefix) of the directory that the user gave; where there are several
+                weights, the ones to read
     write(checkpoint, directory)        only where the format is written
 """
 

@@ -1,12 +1,12 @@
 """Google's BERT checkpoints: ``bert_model.ckpt.*`` (TF1, by name), ``bert_config.json``, ``vocab.txt``.
 
-Source: google-research/bert, ``modeling.py`` and ``run_classifier.py``. Its ``gelu`` is the tanh form, and its
-LayerNorm's epsilon is 1e-12, which its configuration file does not hold, nor the names of a classifier's labels.
-What we write has keys of our own for these: ``gelu``, ``layer_norm_eps``, ``labels``, ``classifier`` and
-``problem_type``; Google's reader accepts extra keys.
+Source: google-research/bert, ``modeling.py`` and ``run_classifier.py``. Its ``gelu`` is the tanh form, and
+its LayerNorm's epsilon is 1e-12, which its configuration file does not hold, nor the names of a classifier's
+labels. What we write has keys of our own for these: ``gelu``, ``layer_norm_eps``, ``labels``, ``classifier``
+and ``problem_type``; Google's reader accepts extra keys.
 
-Where there is only ``config.json``, its words mean what they mean to transformers, which reads such folders too: its
-``gelu`` is the exact one.
+Where there is only ``config.json``, its words mean what they mean to transformers, which reads such folders
+too: its ``gelu`` is the exact one.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def recognise(directory: Path) -> bool:
 
 
 def _config_path(directory: Path) -> Path:
-    """The configuration's file: Google's own, or else transformers', which some repositories have kept alone."""
+    """The configuration's file: Google's own, or else transformers', which some repositories have kept
+    alone.
+    """
     own, theirs = directory / CONFIG, directory / transformers_config.CONFIG
     return theirs if theirs.exists() and not own.exists() and not is_keras_object(theirs) else own
 
@@ -200,7 +202,8 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     values["layer_norm_eps"] = config.layer_norm_eps
     if config.hidden_act == "gelu_erf":
         notes.append(
-            "the model's gelu is the exact one (erf); Google's own code computes tanh for \"gelu\" and will differ "
+            "the model's gelu is the exact one (erf); Google's own code computes tanh for \"gelu\" and will "
+            "differ "
             f'slightly. {CONFIG} says "gelu": "erf", which is read back here'
         )
     if config.layer_norm_eps != LAYER_NORM_EPS:

@@ -1,7 +1,7 @@
 """Hugging Face directories: ``config.json``, weights (safetensors, or a PyTorch state dict), tokenizer files.
 
-Source: transformers, ``models/bert/modeling_bert.py``. Its ``gelu`` is the exact one (erf). Kernels are stored as
-[out, in]. A bare ``BertModel`` has no prefix, every other class has ``bert.``.
+Source: transformers, ``models/bert/modeling_bert.py``. Its ``gelu`` is the exact one (erf). Kernels are
+stored as [out, in]. A bare ``BertModel`` has no prefix, every other class has ``bert.``.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def recognise(directory: Path) -> bool:
         return True
     if any((directory / name).exists() for name in _TENSORFLOW) or any(directory.glob("*.index")):
         return False  # TensorFlow's
-    # Without weights it is recognised for the sake of the sentence that says so; a config.json that cannot be read
-    # beside weights of Keras is theirs.
+    # Without weights it is recognised for the sake of the sentence that says so; a config.json that cannot be
+    # read beside weights of Keras is theirs.
     path = directory / CONFIG
     return path.exists() and (not any(directory.glob("*.weights.h5")) or _is_json(path))
 

@@ -1,10 +1,10 @@
 """Hugging Face directories whose weights are TensorFlow's: ``config.json``, ``tf_model.h5``, tokenizer files.
 
-Source: transformers 4, ``models/bert/modeling_tf_bert.py`` and ``modeling_tf_utils.py`` (version 5 has no TensorFlow).
-What it computes and the configuration are those of ``formats.huggingface``; kernels are stored as [in, out]. The file
-is HDF5 as Keras 2 writes it, a group for each layer of the model, and in it the variables by their names:
-``bert/tf_bert_for_masked_lm/bert/pooler/dense/kernel:0``. The class's name in them does not matter and may be
-numbered (``tf_bert_model_1``); shards go by the names without layer and class.
+Source: transformers 4, ``models/bert/modeling_tf_bert.py`` and ``modeling_tf_utils.py`` (version 5 has no
+TensorFlow). What it computes and the configuration are those of ``formats.huggingface``; kernels are stored
+as [in, out]. The file is HDF5 as Keras 2 writes it, a group for each layer of the model, and in it the
+variables by their names: ``bert/tf_bert_for_masked_lm/bert/pooler/dense/kernel:0``. The class's name in them
+does not matter and may be numbered (``tf_bert_model_1``); shards go by the names without layer and class.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
     Args:
         directory: with the files.
-        name: ``tf_model.h5`` or the index of its shards, where the directory holds both; the former by default.
+        name: ``tf_model.h5`` or the index of its shards, where the directory holds both; the former by
+            default.
     Raises:
         UserError: files are missing or broken, do not fit each other, or are not those of a BERT.
     """

@@ -1,10 +1,12 @@
-"""KerasHub presets (and KerasNLP's before it): ``config.json``, ``model.weights.h5``, ``assets/tokenizer/vocabulary.txt``.
+"""KerasHub presets (and KerasNLP's before it): ``config.json``, ``model.weights.h5``,
+``assets/tokenizer/vocabulary.txt``.
 
-Source: keras-hub 0.3x and keras-nlp 0.6 to 0.2x, ``models/bert/bert_backbone.py`` and ``bert_text_classifier.py``. Its gelu
-is the tanh form, LayerNorm's epsilon 1e-12; neither is in its configuration. Kernels are [in, out] and [H, N, D]. A task
-(``BertTextClassifier``, once ``BertClassifier``) stands in ``task.json`` and ``task.weights.h5``, or, in older presets, in
-``config.json`` and the one file of weights, the backbone in a group of its own. Layers are numbered by their class
-within a file, the first without a number.
+Source: keras-hub 0.3x and keras-nlp 0.6 to 0.2x, ``models/bert/bert_backbone.py`` and
+``bert_text_classifier.py``. Its gelu is the tanh form, LayerNorm's epsilon 1e-12; neither is in its
+configuration. Kernels are [in, out] and [H, N, D]. A task (``BertTextClassifier``, once ``BertClassifier``)
+stands in ``task.json`` and ``task.weights.h5``, or, in older presets, in ``config.json`` and the one file of
+weights, the backbone in a group of its own. Layers are numbered by their class within a file, the first
+without a number.
 """
 
 from __future__ import annotations
@@ -155,7 +157,9 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
 
 def _open(directory: Path, name: str) -> tuple[Weights, dict[str, Weights]]:
-    """The backbone's file, and for each name, those of a task with ``task/`` before them, the file that has it."""
+    """The backbone's file, and for each name, those of a task with ``task/`` before them, the file that has
+    it.
+    """
     candidates = [
         file
         for file in (name, MODEL, INDEX)

@@ -1,12 +1,14 @@
-"""TF Model Garden's TF2 checkpoints of BERT: trees of objects, ``bert_config.json`` or ``params.yaml``, ``vocab.txt``.
+"""TF Model Garden's TF2 checkpoints of BERT: trees of objects, ``bert_config.json`` or ``params.yaml``,
+``vocab.txt``.
 
 Source: tensorflow/models, ``official/nlp/modeling`` (``networks/bert_encoder.py``,
-``layers/transformer_encoder_block.py``, ``models/bert_pretrainer.py``, ``models/bert_classifier.py``). A variable's
-key is the shortest path to it through the tree of objects that was saved, so the key depends on what else was saved
-and on the release that wrote it: word embeddings are ``encoder/layer_with_weights-0/embeddings`` (functional models:
-the releases of 2020 and 2021, ``BertEncoder``), ``encoder/_embedding_layer/embeddings`` (``BertEncoderV2``) or
-``masked_lm/embedding_table``. Hence the tree, which the file holds too, is walked from the encoder, and the table's
-names are the paths in ``BertEncoderV2``; paths of older releases are taken for them by ``_ways``.
+``layers/transformer_encoder_block.py``, ``models/bert_pretrainer.py``, ``models/bert_classifier.py``). A
+variable's key is the shortest path to it through the tree of objects that was saved, so the key depends on
+what else was saved and on the release that wrote it: word embeddings are
+``encoder/layer_with_weights-0/embeddings`` (functional models: the releases of 2020 and 2021,
+``BertEncoder``), ``encoder/_embedding_layer/embeddings`` (``BertEncoderV2``) or
+``masked_lm/embedding_table``. Hence the tree, which the file holds too, is walked from the encoder, and the
+table's names are the paths in ``BertEncoderV2``; paths of older releases are taken for them by ``_ways``.
 """
 
 from __future__ import annotations
@@ -306,8 +308,8 @@ def _heads(
     ]
     if len(masked) == 1:
         take("masked_lm", masked[0], _MASKED_LM)
-    # ClassificationHead: out_proj, mostly behind a dense layer that takes the place of the encoder's pooler. Its name
-    # is known only where its dense layer was saved by it (BertPretrainerV2.checkpoint_items).
+    # ClassificationHead: out_proj, mostly behind a dense layer that takes the place of the encoder's pooler.
+    # Its name is known only where its dense layer was saved by it (BertPretrainerV2.checkpoint_items).
     pooler = root.get("next_sentence.pooler_dense")
     heads = [number for number in everything if objects.key(number, "out_proj/kernel")]
     if pooler is not None:
