@@ -1,8 +1,8 @@
 """Multinomial naive Bayes of sparse features, for very many labels.
 
-scikit-learn's keeps dense matrices of labels by words, several of them: gigabytes for a thousand labels. Here whatever a
-label has not seen is one number a label, so that memory grows with what the training texts hold. It answers as
-``MultinomialNB`` does (the tests compare).
+scikit-learn's keeps dense matrices of labels by words, several of them: gigabytes for a thousand labels. Here
+whatever a label has not seen is one number a label, so that memory grows with what the training texts hold.
+It answers as ``MultinomialNB`` does (the tests compare).
 
 N training rows, M rows to answer, C labels, V words.
 """
@@ -61,7 +61,9 @@ def label_odds(features: Any, targets: np.ndarray, asked: Any) -> np.ndarray:
 
 
 def _counts(members: Any, features: Any) -> tuple[Any, np.ndarray]:
-    """What the rows of each label hold of each word [C, V], and the logarithm of an unseen word's probability [C]."""
+    """What the rows of each label hold of each word [C, V], and the logarithm of an unseen word's probability
+    [C].
+    """
     counts = sparse.csr_array(members @ features)
     total = np.asarray(counts.sum(1)).ravel() + SMOOTHING * features.shape[1]
     return counts, np.log(SMOOTHING) - np.log(total)

@@ -1,7 +1,8 @@
 """Scores of a ranking: which of N rows are right, and a number for each of them.
 
-They equal scikit-learn's ``roc_auc_score`` and ``average_precision_score``, but sort only the right rows, of which there
-are few when there are many labels: a thousand labels take seconds rather than minutes, at every validation.
+They equal scikit-learn's ``roc_auc_score`` and ``average_precision_score``, but sort only the right rows, of
+which there are few when there are many labels: a thousand labels take seconds rather than minutes, at every
+validation.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def roc_auc(right: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float
     known, up_to = _right_rows(right, scores, weights)
     others, others_weights = scores[~right], weights[~right]
     lower, upper = (up_to[np.searchsorted(known, others, side)] for side in ("left", "right"))
-    # Not `@`: for each of a thousand small products NumPy would wake threads, which takes longer than the product.
+    # Not `@`: for each of a thousand small products NumPy would wake threads, which takes longer than the
+    # product.
     in_order = (others_weights * (up_to[-1] - (lower + upper) / 2)).sum()
     return float(in_order / (others_weights.sum() * up_to[-1]))
 
@@ -47,7 +49,9 @@ def average_precision(right: np.ndarray, scores: np.ndarray, weights: np.ndarray
 
 
 def columns(matrix: np.ndarray, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """These columns of a matrix [N, C], each with its number; copied in blocks, as single ones lie scattered in memory."""
+    """These columns of a matrix [N, C], each with its number; copied in blocks, as single ones lie scattered
+    in memory.
+    """
     numbers = np.fromiter(wanted, np.int64)
     for start in range(0, len(numbers), _BLOCK):
         some = numbers[start : start + _BLOCK]

@@ -1,9 +1,11 @@
-"""What a cheap model reaches on the same rows: TF-IDF and a linear model; for tags, each word's most frequent one.
+"""What a cheap model reaches on the same rows: TF-IDF and a linear model; for tags, each word's most frequent
+one.
 
-Words and pairs of words that occur in two texts at least, logistic regression with C = 10: the settings behind the
-yardsticks in the documentation. Above 100 labels it is naive Bayes, as the time of a logistic regression grows with
-labels x words at each of hundreds of steps. Chinese characters count as words of their own, as they do for BERT's tokenizer.
-The same rows give the same answer, and training texts that hold no words at all one that knows no texts.
+Words and pairs of words that occur in two texts at least, logistic regression with C = 10: the settings
+behind the yardsticks in the documentation. Above 100 labels it is naive Bayes, as the time of a logistic
+regression grows with labels x words at each of hundreds of steps. Chinese characters count as words of their
+own, as they do for BERT's tokenizer. The same rows give the same answer, and training texts that hold no
+words at all one that knows no texts.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ _FOLDS = 3
 
 
 def linear_model(labels: int) -> str:
-    """What answers with so many labels: the name of :func:`tfidf_baseline` and :func:`tfidf_multilabel` in reports."""
+    """What answers with so many labels: the name of :func:`tfidf_baseline` and :func:`tfidf_multilabel` in
+    reports.
+    """
     return "TF-IDF + logistic regression" if labels <= _MOST_LABELS else "TF-IDF + naive Bayes"
 
 
@@ -49,8 +53,8 @@ def tfidf_baseline(
         train_labels: their N labels, two different ones at least.
         test_texts: M texts.
     Returns:
-        Probabilities, float64 [M, C], and the names of the C classes, sorted. Where the training texts hold no
-        words at all, each text gets the classes' shares of the training rows.
+        Probabilities, float64 [M, C], and the names of the C classes, sorted. Where the training texts hold
+        no words at all, each text gets the classes' shares of the training rows.
     """
     names = sorted(set(train_labels))
     numbers = {name: number for number, name in enumerate(names)}
@@ -80,8 +84,8 @@ def tfidf_ridge(
 ) -> np.ndarray:
     """Train a ridge regression on the one, answer the other.
 
-    Its alpha is the one of 0.3, 1, 3 and 10 with the least squared error in three-fold cross-validation, the folds
-    drawn by a fixed seed.
+    Its alpha is the one of 0.3, 1, 3 and 10 with the least squared error in three-fold cross-validation, the
+    folds drawn by a fixed seed.
 
     Args:
         train_texts: N texts.
@@ -118,8 +122,8 @@ def tfidf_multilabel(
         train_targets: bool or integer [N, C], which labels are right.
         test_texts: M texts.
     Returns:
-        Probabilities, float64 [M, C]. A label that all training rows have, or none, gets its share of them, 1 or 0; so
-        does every label where the training texts hold no words at all.
+        Probabilities, float64 [M, C]. A label that all training rows have, or none, gets its share of them, 1
+        or 0; so does every label where the training texts hold no words at all.
     """
     targets = np.asarray(train_targets).astype(bool)
     shares = targets.mean(0)
@@ -152,8 +156,9 @@ def most_frequent_tags(
 ) -> list[list[str]]:
     """Count the tags of each word in the one, answer the other with the most frequent.
 
-    Of equally frequent tags of a word it is the one more frequent among all words, then the first by alphabet. A word
-    that was never seen is looked up in lower case, and then gets the tag most frequent among all words.
+    Of equally frequent tags of a word it is the one more frequent among all words, then the first by
+    alphabet. A word that was never seen is looked up in lower case, and then gets the tag most frequent among
+    all words.
 
     Args:
         rows: the training texts' words, one in all at least, with the tag of each. They are read once.
@@ -177,7 +182,9 @@ def most_frequent_tags(
 
 
 def _words(texts: Sequence[str], most: Optional[int] = None) -> Optional[tuple[TfidfVectorizer, Any]]:
-    """The (most frequent) words of N texts and their sparse features [N, words]; None where there are no words."""
+    """The (most frequent) words of N texts and their sparse features [N, words]; None where there are no
+    words.
+    """
     # In a handful of texts few words occur twice; then every word counts.
     for least in (2, 1):
         vectorizer = TfidfVectorizer(token_pattern=_WORD, ngram_range=(1, 2), min_df=least, max_features=most)
@@ -190,7 +197,9 @@ def _words(texts: Sequence[str], most: Optional[int] = None) -> Optional[tuple[T
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """A last digit more or less does not matter for a yardstick, and labels of few rows are labels nevertheless."""
+    """A last digit more or less does not matter for a yardstick, and labels of few rows are labels
+    nevertheless.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)

@@ -1,8 +1,8 @@
 """Scores of one label for a text. N rows, C classes.
 
-A row's answer is its most probable class, the first one where two are equal. Averages over classes are over those
-that occur, in the targets or in the answers, as scikit-learn has it: a label without a row here does not count
-as failed. Rows of weight 0 are left out.
+A row's answer is its most probable class, the first one where two are equal. Averages over classes are over
+those that occur, in the targets or in the answers, as scikit-learn has it: a label without a row here does
+not count as failed. Rows of weight 0 are left out.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def compute(
 ) -> dict[str, float]:
     """Accuracy, averaged F1, MCC, ROC-AUC and calibration error.
 
-    A class that is never answered has precision 0, and F1 0; MCC is 0 where the targets or the answers are all of
-    one class. ``roc_auc`` is, with two classes, that of the second one; with more, the mean over the classes of one
-    class against the rest. It is left out where the targets are all of one class. Rows are ranked by odds, which
-    tell apart what probabilities of 32 bits do not: those that have become 1.
+    A class that is never answered has precision 0, and F1 0; MCC is 0 where the targets or the answers are
+    all of one class. ``roc_auc`` is, with two classes, that of the second one; with more, the mean over the
+    classes of one class against the rest. It is left out where the targets are all of one class. Rows are
+    ranked by odds, which tell apart what probabilities of 32 bits do not: those that have become 1.
 
     Time and memory grow with N * C (times log N), never with C * C.
 
@@ -78,7 +78,9 @@ def report(
     *,
     labels: Sequence[str],
 ) -> str:
-    """scikit-learn's ``classification_report`` of the classes that occur; arguments and errors as :func:`compute`."""
+    """scikit-learn's ``classification_report`` of the classes that occur; arguments and errors as
+    :func:`compute`.
+    """
     targets, probabilities, weights = _checked(targets, probabilities, weights, labels)
     answers = probabilities.argmax(-1)
     present = np.union1d(targets, answers)
@@ -104,7 +106,8 @@ def confusion_matrix(
     """Rows (their weights) by right class, down, and answered class, across.
 
     Returns:
-        A sparse ``scipy`` array, float64 [C, C]: it has N cells that are not 0 at most, however many classes there are.
+        A sparse ``scipy`` array, float64 [C, C]: it has N cells that are not 0 at most, however many classes
+            there are.
     """
     targets, probabilities, weights = _checked(targets, probabilities, weights, labels)
     size = len(labels)
@@ -114,8 +117,8 @@ def confusion_matrix(
 def _odds(probabilities: np.ndarray, classes: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     """p / (1 - p) of these classes, float64 [N] each.
 
-    A probability of 32 bits is 1 from log-odds of 17 on. Those of the row's other classes are still exact then, and their
-    sum is what is missing to 1.
+    A probability of 32 bits is 1 from log-odds of 17 on. Those of the row's other classes are still exact
+    then, and their sum is what is missing to 1.
     """
     best = probabilities.argmax(-1)
     others = np.arange(probabilities.shape[-1]) != best[:, None]
@@ -131,8 +134,8 @@ def expected_calibration_error(
 ) -> float:
     """How far the answers' probabilities are from how often they are right, 0 to 1.
 
-    Answers are put into bins of equal width by their probability; a bin's error is the difference between its mean
-    probability and its accuracy; the mean over the bins is weighted by their rows.
+    Answers are put into bins of equal width by their probability; a bin's error is the difference between its
+    mean probability and its accuracy; the mean over the bins is weighted by their rows.
 
     Source: Guo et al. 2017, arXiv:1706.04599, section 2, with their 15 bins.
     """
@@ -146,9 +149,11 @@ def expected_calibration_error(
 
 
 def _mcc(targets: np.ndarray, answers: np.ndarray, weights: np.ndarray, classes: int) -> float:
-    """Gorodkin 2004's multi-class Matthews correlation, from the sums of the confusion matrix; 0 where it is undefined.
+    """Gorodkin 2004's multi-class Matthews correlation, from the sums of the confusion matrix; 0 where it is
+    undefined.
 
-    Not scikit-learn's: it counts rows in the weights' own dtype and warns where the answers are all of one class.
+    Not scikit-learn's: it counts rows in the weights' own dtype and warns where the answers are all of one
+    class.
     """
     total, right = weights.sum(), weights @ (targets == answers)
     true, answered = np.bincount(targets, weights, classes), np.bincount(answers, weights, classes)

@@ -1,9 +1,9 @@
 """Scores of any number of labels for a text, and the thresholds that decide them. N rows, C labels.
 
-A label is answered where its score is at least its threshold. A row without a label that gets none is right: its F1 in
-the mean over rows is 1, as with scikit-learn's ``zero_division=1``. Means over labels are over those that occur, in the
-targets or in the answers; where none does, each mean is 1. So a perfect model has 1 everywhere. Rows of weight 0 are
-left out.
+A label is answered where its score is at least its threshold. A row without a label that gets none is right:
+its F1 in the mean over rows is 1, as with scikit-learn's ``zero_division=1``. Means over labels are over
+those that occur, in the targets or in the answers; where none does, each mean is 1. So a perfect model has 1
+everywhere. Rows of weight 0 are left out.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ def compute(
     labels: Sequence[str],
     logits: Optional[np.ndarray] = None,
 ) -> dict[str, float]:
-    """Averaged F1, mean average precision, subset accuracy and Hamming loss; then each label's F1 as ``f1/LABEL``.
+    """Averaged F1, mean average precision, subset accuracy and Hamming loss; then each label's F1 as
+    ``f1/LABEL``.
 
-    ``macro_f1`` is the mean over labels, ``weighted_f1`` that by their rows, ``samples_f1`` the mean over rows,
-    ``micro_f1`` that of all N * C decisions. ``map`` needs no thresholds: the mean, over the labels that a row has, of
-    their average precision; it is left out where no row has a label. ``subset_accuracy`` is the share of rows with all
-    labels right, ``hamming_loss`` that of wrong decisions. ``f1/LABEL`` of a label that does not occur is 0.
+    ``macro_f1`` is the mean over labels, ``weighted_f1`` that by their rows, ``samples_f1`` the mean over
+    rows, ``micro_f1`` that of all N * C decisions. ``map`` needs no thresholds: the mean, over the labels
+    that a row has, of their average precision; it is left out where no row has a label. ``subset_accuracy``
+    is the share of rows with all labels right, ``hamming_loss`` that of wrong decisions. ``f1/LABEL`` of a
+    label that does not occur is 0.
 
     Time and memory grow with N * C (times log N).
 
@@ -46,7 +48,8 @@ def compute(
         thresholds: float [C].
         weights: float [N], at least 0; 1 by default.
         labels: the names of the C labels.
-        logits: float [N, C]; ``map`` ranks rows by them if they are given, as scores of 32 bits are 1 from 17 on.
+        logits: float [N, C]; ``map`` ranks rows by them if they are given, as scores of 32 bits are 1 from 17
+            on.
     Raises:
         UserError: no row has a weight above 0, or a score is not a number (training diverged).
     """
@@ -85,8 +88,8 @@ def report(
 ) -> str:
     """scikit-learn's ``classification_report`` of the labels that occur, each with its threshold.
 
-    But for its last line, the mean over rows, where a row without a label that gets none is right. Arguments and errors as
-    :func:`compute`.
+    But for its last line, the mean over rows, where a row without a label that gets none is right. Arguments
+    and errors as :func:`compute`.
     """
     targets, scores, thresholds, weights = _checked(targets, scores, thresholds, weights, labels)
     answers = scores >= thresholds
@@ -118,9 +121,9 @@ def tune_thresholds(
 ) -> np.ndarray:
     """Each label's threshold of the highest F1, of all between 0 and 1.
 
-    It lies midway between two neighbouring scores (or the lowest and 0), so that no score is near it; on the upper
-    one where no float32 is between them. Of equal F1s the threshold nearest to 0.5 is taken. A label that no row has,
-    or whose rows all have the score 0, gets 0.5.
+    It lies midway between two neighbouring scores (or the lowest and 0), so that no score is near it; on the
+    upper one where no float32 is between them. Of equal F1s the threshold nearest to 0.5 is taken. A label
+    that no row has, or whose rows all have the score 0, gets 0.5.
 
     Args:
         targets: bool or integer [N, C], which labels are right.
@@ -158,7 +161,9 @@ def _best_threshold(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray
 
 
 def _by_row(targets: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall and F1 of each row's labels, float64 [N]: 1 each of a row that has none and gets none."""
+    """Precision, recall and F1 of each row's labels, float64 [N]: 1 each of a row that has none and gets
+    none.
+    """
     right, true, answered = ((targets & answers).sum(-1), targets.sum(-1), answers.sum(-1))
     nothing = (true + answered == 0).astype(np.float64)
     return (
@@ -169,7 +174,9 @@ def _by_row(targets: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _sums(weights: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Weights of the rows of each label, float64 [C], from bool [N, C]; in blocks, as a product makes numbers of it all."""
+    """Weights of the rows of each label, float64 [C], from bool [N, C]; in blocks, as a product makes numbers
+    of it all.
+    """
     blocks = (slice(start, start + _BLOCK) for start in range(0, len(given), _BLOCK))
     total: np.ndarray = sum((weights[block] @ given[block] for block in blocks), np.zeros(given.shape[1]))
     return total
@@ -198,7 +205,8 @@ def _checked(
         or weights.shape != (len(targets),)
     ):
         raise ValueError(
-            f"targets {targets.shape}, scores {scores.shape}, thresholds {thresholds.shape}, weights {weights.shape} "
+            f"targets {targets.shape}, scores {scores.shape}, thresholds {thresholds.shape}, weights "
+            f"{weights.shape} "
             f"and {len(labels)} labels do not fit together"
         )
     targets, scores, weights = counted(targets, scores, weights)

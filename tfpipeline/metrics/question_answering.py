@@ -1,7 +1,7 @@
 """Scores of answers taken from a text, as SQuAD's official evaluation has them. N rows.
 
-Answers are compared without case, punctuation, articles and white space. A row without right answers is unanswerable,
-and the empty answer is right. Rows of weight 0 are left out. All scores are 0 to 1.
+Answers are compared without case, punctuation, articles and white space. A row without right answers is
+unanswerable, and the empty answer is right. Rows of weight 0 are left out. All scores are 0 to 1.
 
 Source: Rajpurkar, Jia and Liang 2018, arXiv:1806.03822, and its script evaluate-v2.0.py.
 """
@@ -33,7 +33,8 @@ def exact_match(answer: str, gold: Sequence[str]) -> float:
 
     Args:
         answer: the answer; empty for "there is none".
-        gold: the right answers. Those that normalise to nothing do not count; if none is left, the empty one is right.
+        gold: the right answers. Those that normalise to nothing do not count; if none is left, the empty one
+            is right.
     """
     return float(normalize_answer(answer) in _normalized(gold))
 
@@ -41,8 +42,8 @@ def exact_match(answer: str, gold: Sequence[str]) -> float:
 def f1(answer: str, gold: Sequence[str]) -> float:
     """The harmonic mean of precision and recall in words, of the right answer with the best one.
 
-    Words are what white space parts after normalisation, so that a text in Chinese is one word. Where either side has
-    none, 1 if both have none, else 0. Arguments as of :func:`exact_match`.
+    Words are what white space parts after normalisation, so that a text in Chinese is one word. Where either
+    side has none, 1 if both have none, else 0. Arguments as of :func:`exact_match`.
     """
     words = normalize_answer(answer).split()
     return max(_overlap(words, right.split()) for right in _normalized(gold))
@@ -103,9 +104,9 @@ def tune_threshold(
 ) -> float:
     """The threshold of the highest mean F1, if a row whose ``no_answer`` is above it has an empty answer.
 
-    It lies midway between two neighbouring scores (or the lowest and 0, the highest and 1), so that no score is near
-    it; on the lower one where no float32 is between them. Of equal F1s the threshold nearest to 0.5 is taken. If no row
-    has a weight above 0 it is 0.5.
+    It lies midway between two neighbouring scores (or the lowest and 0, the highest and 1), so that no score
+    is near it; on the lower one where no float32 is between them. Of equal F1s the threshold nearest to 0.5
+    is taken. If no row has a weight above 0 it is 0.5.
 
     Args:
         spans: N answers, the best one that each row's text holds.
@@ -120,7 +121,8 @@ def tune_threshold(
     no_answer, weights = np.asarray(no_answer, np.float32), weights_of(no_answer, weights)
     if not len(spans) == len(gold) == len(no_answer) == len(weights):
         raise ValueError(
-            f"{len(spans)} spans, {len(no_answer)} scores, {len(gold)} rows of right answers and {len(weights)} weights "
+            f"{len(spans)} spans, {len(no_answer)} scores, {len(gold)} rows of right answers and "
+            f"{len(weights)} weights "
             "do not fit together"
         )
     if not (weights > 0).any():
@@ -164,7 +166,8 @@ def _scored(
     weights = weights_of(numbers, weights)
     if not len(answers) == len(gold) == len(weights):
         raise ValueError(
-            f"{len(answers)} answers, {len(gold)} rows of right answers and {len(weights)} weights do not fit together"
+            f"{len(answers)} answers, {len(gold)} rows of right answers and {len(weights)} weights do not "
+            f"fit together"
         )
     rows, _, weights = counted(numbers, numbers, weights)
     return (

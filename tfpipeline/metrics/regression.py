@@ -16,9 +16,9 @@ def compute(
 ) -> dict[str, float]:
     """Pearson's and Spearman's correlation, root mean square error, mean absolute error, R2.
 
-    A weight counts as so many copies of its row; equal numbers share the mean of their ranks. A correlation is 0
-    where all targets or all values are equal. R2 is then, of equal targets, 1 if every value is right and else 0, as
-    scikit-learn has it.
+    A weight counts as so many copies of its row; equal numbers share the mean of their ranks. A correlation
+    is 0 where all targets or all values are equal. R2 is then, of equal targets, 1 if every value is right
+    and else 0, as scikit-learn has it.
 
     Args:
         targets: float or integer [N], the right numbers, finite.
@@ -45,7 +45,9 @@ def compute(
 
 
 def report(targets: np.ndarray, values: np.ndarray, weights: Optional[np.ndarray] = None) -> str:
-    """The scores and the quantiles of the residuals, value less target; arguments and errors as :func:`compute`."""
+    """The scores and the quantiles of the residuals, value less target; arguments and errors as
+    :func:`compute`.
+    """
     targets, values, weights = _checked(targets, values, weights)
     rows = {name: f"{score:.4g}" for name, score in compute(targets, values, weights).items()}
     rows["rows"] = str(len(targets))

@@ -1,9 +1,9 @@
 """Scores of a tag for each word. N rows, each with as many tags as it has words.
 
-Rows of weight 0 are left out, and each other row counts once, as seqeval knows no weights. Averages are over what
-occurs, in the right tags or in the answered ones. What is never answered has precision 0, what never occurs recall 0.
-Where there is nothing to find and nothing was found, no entity or no word, each score is 1: so a perfect model has 1
-everywhere.
+Rows of weight 0 are left out, and each other row counts once, as seqeval knows no weights. Averages are over
+what occurs, in the right tags or in the answered ones. What is never answered has precision 0, what never
+occurs recall 0. Where there is nothing to find and nothing was found, no entity or no word, each score is 1:
+so a perfect model has 1 everywhere.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ def compute(
     *,
     entities: bool,
 ) -> dict[str, float]:
-    """Of entities ``precision``, ``recall`` and ``f1``; ``macro_f1``, ``token_accuracy``, and each F1 as ``f1/NAME``.
+    """Of entities ``precision``, ``recall`` and ``f1``; ``macro_f1``, ``token_accuracy``, and each F1 as
+    ``f1/NAME``.
 
-    An entity is right if its type and both its ends are: precision, recall and F1 are over all of them, ``macro_f1`` is
-    the mean over types, ``f1/PER`` that of one. As in conlleval, an entity may begin with ``I-``. Without entities,
-    ``macro_f1`` and ``f1/TAG`` are those of the tags, over all words. ``token_accuracy`` is the share of words with the
-    right tag.
+    An entity is right if its type and both its ends are: precision, recall and F1 are over all of them,
+    ``macro_f1`` is the mean over types, ``f1/PER`` that of one. As in conlleval, an entity may begin with
+    ``I-``. Without entities, ``macro_f1`` and ``f1/TAG`` are those of the tags, over all words.
+    ``token_accuracy`` is the share of words with the right tag.
 
     Args:
         truth: N sequences of tags.
@@ -86,7 +87,9 @@ def report(
 
 
 def _entity_scores(truth: Tags, predicted: Tags, average: Optional[str]) -> tuple[Any, ...]:
-    """Precision, recall, F1 and support; numbers, or arrays [types], sorted by type, if there is no average."""
+    """Precision, recall, F1 and support; numbers, or arrays [types], sorted by type, if there is no
+    average.
+    """
     found: tuple[Any, ...] = sequence_labeling.precision_recall_fscore_support(
         truth, predicted, average=average, zero_division=0
     )
@@ -125,7 +128,8 @@ def _checked(
     weights = weights_of(lengths, weights)
     if lengths.tolist() != [len(tags) for tags in predicted] or weights.shape != lengths.shape:
         raise ValueError(
-            f"{len(truth)} rows of right tags, {len(predicted)} of answered ones and {len(weights)} weights do not fit "
+            f"{len(truth)} rows of right tags, {len(predicted)} of answered ones and {len(weights)} weights "
+            f"do not fit "
             "together, or the tags of a row do not"
         )
     _, rows, _ = counted(lengths, np.arange(len(truth)), weights)

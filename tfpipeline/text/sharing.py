@@ -1,7 +1,7 @@
 """One tokenizer for all who ask for the same one.
 
-A tokenizer's tables and graphs take seconds to build and depend on nothing but its vocabulary and options. A process that
-trains, evaluates and exports a model opens the run several times.
+A tokenizer's tables and graphs take seconds to build and depend on nothing but its vocabulary and options. A
+process that trains, evaluates and exports a model opens the run several times.
 """
 
 from __future__ import annotations
