@@ -1,14 +1,14 @@
 """A linear-chain conditional random field: a sequence's tags, scored together.
 
-The score of a tag sequence is the sum of its emissions (how well each tag fits its position; from the network) and its
-transitions (how well neighbouring tags fit each other; learned). Source: Lafferty et al. 2001, ICML; with a network's
-emissions: Collobert et al. 2011, arXiv:1103.0398, section 3.2.2.
+The score of a tag sequence is the sum of its emissions (how well each tag fits its position; from the
+network) and its transitions (how well neighbouring tags fit each other; learned). Source: Lafferty et al.
+2001, ICML; with a network's emissions: Collobert et al. 2011, arXiv:1103.0398, section 3.2.2.
 
-B rows, T positions, C tags. A mask selects the positions of each row's sequence; they need not be adjacent. Positions
-outside it (special tokens, padding, all parts of a word but one) have no effect: the selected positions on both sides
-of them are neighbours. Everything is computed in the dtype of the emissions, float32 at least. A large negative number
-or -inf forbids a tag or a transition. -inf is replaced by -1e30, so that sums and differences are not NaN. A row without
-an allowed sequence has a score that low.
+B rows, T positions, C tags. A mask selects the positions of each row's sequence; they need not be adjacent.
+Positions outside it (special tokens, padding, all parts of a word but one) have no effect: the selected
+positions on both sides of them are neighbours. Everything is computed in the dtype of the emissions, float32
+at least. A large negative number or -inf forbids a tag or a transition. -inf is replaced by -1e30, so that
+sums and differences are not NaN. A row without an allowed sequence has a score that low.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def sequence_score(emissions: Any, tags: Any, mask: Any, transitions: Transition
 
     Args:
         emissions: [B, T, C], any float dtype.
-        tags: integer [B, T], below C where ``mask`` is True (otherwise an error, on a CPU); ignored elsewhere.
+        tags: integer [B, T], below C where ``mask`` is True (otherwise an error, on a CPU); ignored
+            elsewhere.
         mask: bool [B, T].
         transitions: of C tags.
     Returns:
@@ -64,9 +65,9 @@ def sequence_score(emissions: Any, tags: Any, mask: Any, transitions: Transition
 def log_partition(emissions: Any, mask: Any, transitions: Transitions) -> Any:
     """The logarithm of the sum, over all sequences, of the exponential of their scores.
 
-    Minus the score of the correct sequence, this is that sequence's negative log-likelihood. The gradient (the
-    probabilities of tags and of pairs of tags) is computed with the forward-backward algorithm, as automatic
-    differentiation would keep [B, C, C] numbers for every step. There are no second derivatives.
+    Minus the score of the correct sequence, this is that sequence's negative log-likelihood. The gradient
+    (the probabilities of tags and of pairs of tags) is computed with the forward-backward algorithm, as
+    automatic differentiation would keep [B, C, C] numbers for every step. There are no second derivatives.
 
     Args:
         emissions: [B, T, C], any float dtype.
@@ -120,16 +121,20 @@ def marginals(emissions: Any, mask: Any, transitions: Transitions) -> Any:
 
 
 def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, Any, Any]:
-    """The sequences with the highest scores. Ties: the lowest last tag wins, then the lowest tag before it, and so on.
+    """The sequences with the highest scores. Ties: the lowest last tag wins, then the lowest tag before it,
+    and so on.
 
     Args:
         emissions: [B, T, C], any float dtype.
         mask: bool [B, T].
         transitions: of C tags.
     Returns:
-        Tags, int32 [B, T], 0 where ``mask`` is False; scores, [B], float32 at least, 0 for a row without positions;
-        margins, [B, T] of the same dtype, 0 where ``mask`` is False: by how much the score exceeds that of the best
-        sequence with another tag at the position. The lowest margin of a row is that over its second-best sequence.
+        Tags, int32 [B, T], 0 where ``mask`` is False; scores, [B], float32 at least, 0 for a row without
+        positions;
+        margins, [B, T] of the same dtype, 0 where ``mask`` is False: by how much the score exceeds that of
+            the best
+        sequence with another tag at the position. The lowest margin of a row is that over its second-best
+        sequence.
     Source: Viterbi 1967, doi 10.1109/TIT.1967.1054010; Rabiner 1989, doi 10.1109/5.18626, section III.
     """
     rows = _Rows(mask)
@@ -158,7 +163,8 @@ def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, A
 
 
 class _Rows:
-    """The selected positions of each row, moved to the front, time first: S steps, of which a row uses the first ones.
+    """The selected positions of each row, moved to the front, time first: S steps, of which a row uses the
+    first ones.
 
     Attributes:
         lengths: int32 [B], selected positions of each row.
@@ -273,15 +279,16 @@ def _backward(
         last: [B, C], scores of sequences by their last tag, up to a constant.
         with_pairs: whether pairs are counted.
     Returns:
-        [S, B, C], the probability of each tag, 0 in steps that a row does not take; [B, C, C], how many times each
-        pair of neighbouring tags is expected.
+        [S, B, C], the probability of each tag, 0 in steps that a row does not take; [B, C, C], how many times
+        each pair of neighbouring tags is expected.
     """
     final = ops.exp(last - _log_sum_exp(last, axis=1)[:, None])
 
     def step(tags: Any, *others: Any) -> tuple[Any, ...]:
         *pairs, scores, arriving, ends = others
-        # Of what arrives at a tag, the share that comes from each tag before. A tag of probability 0 may be one that
-        # all of it arrives at along forbidden transitions: the exponent is -inf then, whatever the other terms.
+        # Of what arrives at a tag, the share that comes from each tag before. A tag of probability 0 may be
+        # one that all of it arrives at along forbidden transitions: the exponent is -inf then, whatever the
+        # other terms.
         shares = ops.exp((scores[:, :, None] + between) + (ops.log(tags) - arriving)[:, None])
         before = ops.where(ends, final, ops.sum(shares, axis=2))
         return (before, *(count + shares for count in pairs))

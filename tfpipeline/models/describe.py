@@ -14,7 +14,8 @@ from tfpipeline.models.head import describe_head
 def line(model: Any) -> str:
     """A :class:`TextModel` in one line."""
     facts = dict(_facts(model))
-    return f"<{type(model).__name__} {model.name}: {'; '.join(f'{name} {value}' for name, value in facts.items())}>"
+    settings = "; ".join(f"{name} {value}" for name, value in facts.items())
+    return f"<{type(model).__name__} {model.name}: {settings}>"
 
 
 def table(model: Any) -> str:

@@ -26,16 +26,18 @@ _ORDINARY = (
 
 
 class Head(keras.layers.Layer):
-    """A layer called as ``head(encoder_outputs, attention_mask)`` that returns a dict of tensors, the batch first.
+    """A layer called as ``head(encoder_outputs, attention_mask)`` that returns a dict of tensors, the batch
+    first.
 
-    A head of your own derives from this class, has ``build`` and ``call``, and says in class attributes or properties
-    where it differs from the defaults below. Training, windows, export and ``multitask`` read nothing else of a head.
+    A head of your own derives from this class, has ``build`` and ``call``, and says in class attributes or
+    properties where it differs from the defaults below. Training, windows, export and ``multitask`` read
+    nothing else of a head.
 
     Attributes:
-        uses_pooler: whether ``pooled_output`` is read. If not, the encoder's pooler is frozen: it has no gradient, and
-            weight decay would shrink it.
-        merges: how the outputs of windows become those of their row, by output; what is not named is pooled. See
-            :class:`tfpipeline.models.windows.Windows`.
+        uses_pooler: whether ``pooled_output`` is read. If not, the encoder's pooler is frozen: it has no
+            gradient, and weight decay would shrink it.
+        merges: how the outputs of windows become those of their row, by output; what is not named is pooled.
+            See :class:`tfpipeline.models.windows.Windows`.
         min_learning_rates: the lowest learning rate of a variable, by the variable's name; see
             :func:`tfpipeline.training.optimizer.head_factors`.
         float32_outputs: names of outputs that are float32 under every policy.
@@ -65,8 +67,8 @@ class Head(keras.layers.Layer):
     def bind_embeddings(self, word: keras.Variable) -> None:
         """Share the encoder's word embeddings.
 
-        The matrix stays a variable of the encoder: it is trained, frozen and saved there, once. Its gradient is the sum
-        of both uses.
+        The matrix stays a variable of the encoder: it is trained, frozen and saved there, once. Its gradient
+        is the sum of both uses.
 
         Args:
             word: [V, H].
@@ -75,7 +77,8 @@ class Head(keras.layers.Layer):
         """
         if self.__dict__.get("_word", word) is not word:
             raise UserError(
-                f"the head {self.name} is bound to the word embeddings of another encoder; make a head of its own for "
+                f"the head {self.name} is bound to the word embeddings of another encoder; make a head of "
+                f"its own for "
                 "each encoder"
             )
         self.__dict__["_word"] = word  # past Keras's tracking, which would make it a variable of the head
@@ -90,7 +93,8 @@ class Head(keras.layers.Layer):
         word = self.__dict__.get("_word")
         if word is None:
             raise UserError(
-                f"the head {self.name} is not bound to word embeddings; set binds_embeddings = True in its class, and "
+                f"the head {self.name} is not bound to word embeddings; set binds_embeddings = True in its "
+                f"class, and "
                 "call it in a TextModel"
             )
         return ops.cast(ops.convert_to_tensor(word), self.compute_dtype)
@@ -138,10 +142,11 @@ class DropoutHead(Head):
 
 
 def as_head(layer: Any) -> Any:
-    """An ordinary Keras layer with the attributes that the package reads from heads; a :class:`Head` as it is.
+    """An ordinary Keras layer with the attributes that the package reads from heads; a :class:`Head` as it
+    is.
 
-    What the layer does not say is as :class:`Head` has it. Names that Keras numbered are made independent of what else
-    was built in the process, as a run's checkpoints store variables by path.
+    What the layer does not say is as :class:`Head` has it. Names that Keras numbered are made independent of
+    what else was built in the process, as a run's checkpoints store variables by path.
 
     Raises:
         UserError: it is no layer.
@@ -163,7 +168,8 @@ def as_head(layer: Any) -> Any:
 def build_head(head: Any, shapes: Mapping[str, Any]) -> None:
     """Make a head's variables.
 
-    An ordinary layer need not have a ``build`` of its own: it is called once with symbols, which builds its parts.
+    An ordinary layer need not have a ``build`` of its own: it is called once with symbols, which builds its
+    parts.
 
     Args:
         head: of :func:`as_head`.
@@ -196,7 +202,9 @@ def build_head(head: Any, shapes: Mapping[str, Any]) -> None:
 
 
 def head_config(head: keras.layers.Layer) -> dict[str, Any]:
-    """A head as Keras serialises it, without the shapes that it was built with: whoever holds it builds it again."""
+    """A head as Keras serialises it, without the shapes that it was built with: whoever holds it builds it
+    again.
+    """
     config = keras.saving.serialize_keras_object(head)
     return {name: value for name, value in config.items() if name != "build_config"}
 
@@ -212,7 +220,9 @@ def describe_head(head: keras.layers.Layer) -> str:
 
 
 def number_dropouts(head: keras.layers.Layer) -> None:
-    """Give each dropout of a head a site of its own, from ``HEAD_SITE`` on, in the order of the head's parts."""
+    """Give each dropout of a head a site of its own, from ``HEAD_SITE`` on, in the order of the head's
+    parts.
+    """
     dropouts = {id(part): part for part in _parts(head) if isinstance(part, Dropout)}
     for number, dropout in enumerate(dropouts.values()):
         dropout.site = HEAD_SITE + number

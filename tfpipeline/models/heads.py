@@ -44,7 +44,8 @@ def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
 
 
 def last_state(hidden_states: Any, attention_mask: Any) -> Any:
-    """The hidden state of each text's last real token: the only one that has read the whole text in a causal encoder.
+    """The hidden state of each text's last real token: the only one that has read the whole text in a causal
+    encoder.
 
     Args:
         hidden_states: [B, T, H], any float dtype.
@@ -80,7 +81,8 @@ class ClassificationHead(DropoutHead):
 
     Args:
         num_labels: C, outputs.
-        pooling: "mean" of the real tokens, "cls" (the first token), "last" (the last one), or BERT's "pooler".
+        pooling: "mean" of the real tokens, "cls" (the first token), "last" (the last one), or BERT's
+            "pooler".
         dropout: rate, in training.
         seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
     """
@@ -152,8 +154,8 @@ class ClassificationHead(DropoutHead):
 class MultiLabelHead(ClassificationHead):
     """A :class:`ClassificationHead` with a decision threshold for each label.
 
-    A label is predicted if its score is at least its threshold. Thresholds are non-trainable weights, so they are saved,
-    resumed and exported with the others.
+    A label is predicted if its score is at least its threshold. Thresholds are non-trainable weights, so they
+    are saved, resumed and exported with the others.
 
     Args:
         threshold: initial value of all of them.
@@ -249,7 +251,9 @@ class HeadGroup(Head):
         return any(head.binds_embeddings for head in self.heads.values())
 
     def bind_embeddings(self, word: keras.Variable) -> None:
-        """Share the encoder's word embeddings with the heads that want them; see :meth:`Head.bind_embeddings`."""
+        """Share the encoder's word embeddings with the heads that want them; see
+        :meth:`Head.bind_embeddings`.
+        """
         for head in self.heads.values():
             if head.binds_embeddings:
                 head.bind_embeddings(word)

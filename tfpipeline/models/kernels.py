@@ -1,11 +1,13 @@
 """Where ``tf.*`` is better than ``keras.ops``: the only module of this package that uses it.
 
-With ``training`` some functions bring a gradient of their own, worked out by hand: automatic differentiation makes
-twice as many passes over memory. Without it they are plain operations, so that exported graphs hold nothing else.
+With ``training`` some functions bring a gradient of their own, worked out by hand: automatic differentiation
+makes twice as many passes over memory. Without it they are plain operations, so that exported graphs hold
+nothing else.
 
-Dropout here costs half of Keras's own (16 random bits an element instead of 32), and its masks are a pure function
-of (seed, step, layer, index of the example in the global batch): replicas draw different masks, a resumed
-run draws those of an uninterrupted one, and runs on any number of replicas can be compared with dropout on.
+Dropout here costs half of Keras's own (16 random bits an element instead of 32), and its masks are a pure
+function of (seed, step, layer, index of the example in the global batch): replicas draw different masks, a
+resumed run draws those of an uninterrupted one, and runs on any number of replicas can be compared with
+dropout on.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ def dropout_scale(rate: float) -> float:
 
 
 def _dropped(rate: float) -> int:
-    """How many of the 2**16 values of a 16-bit number mean "drop": the rate is rounded to a multiple of 2**-16."""
+    """How many of the 2**16 values of a 16-bit number mean "drop": the rate is rounded to a multiple of
+    2**-16.
+    """
     return round(rate * 65536)
 
 
@@ -99,13 +103,16 @@ def gather(table: Any, indices: tf.Tensor, batch_dims: int = 0) -> tf.Tensor:
     """Rows of a table: [V, H] and integers [...] give [..., H].
 
     On a CPU an index that the table does not have is an error; ``keras.ops.take`` counts negative ones from
-    the end. With ``batch_dims`` both begin with that many axes of the same sizes, and each index has its own table.
+    the end. With ``batch_dims`` both begin with that many axes of the same sizes, and each index has its own
+    table.
     """
     return tf.gather(tf.convert_to_tensor(table), indices, batch_dims=batch_dims)
 
 
 def largest(x: tf.Tensor, axis: int | None = None, keepdims: bool = False) -> tf.Tensor:
-    """The largest number, the dtype's lowest of none at all; ``keras.ops.max`` takes no empty tensor in eager mode."""
+    """The largest number, the dtype's lowest of none at all; ``keras.ops.max`` takes no empty tensor in eager
+    mode.
+    """
     return tf.reduce_max(x, axis, keepdims)
 
 
@@ -117,15 +124,16 @@ def scan(
 ) -> list[tf.Tensor]:
     """A loop over time, of any number of steps.
 
-    In a graph, where sizes are unknown, ``keras.ops.scan`` (3.15) takes no second input, and fails without any step.
+    In a graph, where sizes are unknown, ``keras.ops.scan`` (3.15) takes no second input, and fails without
+    any step.
 
     Args:
         step: takes the states and one step's inputs, gives the next states, of the same shapes.
         states: those before the first step.
         inputs: each [S, ...], read from the last step to the first with ``reverse``.
     Returns:
-        All values of the first state, [S + 1, ...], in the order of time: what it was before the loop comes first, and
-        with ``reverse`` last. Of the other states the last values.
+        All values of the first state, [S + 1, ...], in the order of time: what it was before the loop comes
+        first, and with ``reverse`` last. Of the other states the last values.
     """
     steps = tf.shape(inputs[0])[0]
 
@@ -160,7 +168,9 @@ def compile_for_tokens(
 
 
 def unset(shape: Any, dtype: Any) -> tf.Tensor:
-    """An initializer for weights that are assigned at once: writing zeros first takes as long as assigning."""
+    """An initializer for weights that are assigned at once: writing zeros first takes as long as
+    assigning.
+    """
     return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
 
 
@@ -198,8 +208,8 @@ def attention(
         bias: [B, 1, 1, T], added to the scores, float32 at least.
         rate: share of the weights that is dropped when there is ``noise``.
         noise, site: see :func:`dropout`.
-        training: with a gradient by hand. Its sum over a row of weights times their gradients is that over the
-            D numbers of the output times theirs (Dao et al. 2022, arXiv:2205.14135, appendix B.2), so
+        training: with a gradient by hand. Its sum over a row of weights times their gradients is that over
+            the D numbers of the output times theirs (Dao et al. 2022, arXiv:2205.14135, appendix B.2), so
             that it makes three passes over the [T, T] weights where automatic differentiation makes five.
     Returns:
         [B, N, T, D].
@@ -316,7 +326,9 @@ def gelu_erf(x: tf.Tensor, training: bool = False) -> tf.Tensor:
 
 
 def gelu_tanh(x: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """The tanh approximation of :func:`gelu_erf` that google-research/bert computes (same source, section 2)."""
+    """The tanh approximation of :func:`gelu_erf` that google-research/bert computes (same source, section
+    2).
+    """
     factor, cubic = math.sqrt(2 / math.pi), 0.044715
 
     def share(x: tf.Tensor) -> tf.Tensor:

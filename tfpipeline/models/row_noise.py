@@ -1,6 +1,7 @@
 """Random numbers for the rows of a batch, that do not depend on what else is in the batch.
 
-Like ``kernels.py`` this is core TensorFlow; dropout draws a whole batch at once, as it needs a thousand times more.
+Like ``kernels.py`` this is core TensorFlow; dropout draws a whole batch at once, as it needs a thousand times
+more.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class RowNoise:
         return tf.cast(self._bits(size, draw) * limit // 2**32, tf.int32)
 
     def _bits(self, size: Any, draw: int) -> tf.Tensor:
-        """32 random bits each, int64 [B, size]. Source: Philox, Salmon et al. 2011, doi 10.1145/2063384.2063405."""
+        """32 random bits each, int64 [B, size]. Source: Philox, Salmon et al. 2011, doi
+        10.1145/2063384.2063405.
+        """
         # All bits turned: dropout's keys are never negative, so no site of it shares a stream with a draw.
         key = tf.constant([~(self.seed * 65536 + draw)], tf.int64)
         blocks = (size + _NUMBERS_PER_BLOCK - 1) // _NUMBERS_PER_BLOCK

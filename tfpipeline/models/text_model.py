@@ -31,12 +31,14 @@ from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_token
 class TextModel(keras.Model):
     """An ordinary ``keras.Model``: token ids in, the head's outputs out; without a head those of the encoder.
 
-    ``save`` and ``keras.saving.load_model``, ``clone_model``, ``fit``, ``summary`` and ``export`` work as for any model.
+    ``save`` and ``keras.saving.load_model``, ``clone_model``, ``fit``, ``summary`` and ``export`` work as for
+    any model.
 
     Args:
         encoder: the encoder.
         head: a :class:`tfpipeline.models.head.Head`, or an ordinary Keras layer that is called as
-            ``head(encoder_outputs, attention_mask)`` and returns a dict; for such a layer the defaults of ``Head`` hold.
+            ``head(encoder_outputs, attention_mask)`` and returns a dict; for such a layer the defaults of
+            ``Head`` hold.
         windows: how rows are cut that are longer than one window; None for a model that reads rows whole.
         tokenizer: that of the encoder's vocabulary, for :meth:`embed`; it is saved with the model.
         truncation: how :meth:`embed` cuts long texts; by default to the head, at the encoder's positions.
@@ -90,13 +92,14 @@ class TextModel(keras.Model):
             training: whether dropout is on.
             noise: what its masks depend on; drawn at random when training without one.
         Returns:
-            The head's outputs; of a row in several windows, made one as its ``merges`` say, pooled by default.
-            Without a head those of the encoder, tokens where they stand in the row.
+            The head's outputs; of a row in several windows, made one as its ``merges`` say, pooled by
+            default. Without a head those of the encoder, tokens where they stand in the row.
         """
         if not isinstance(inputs, Mapping) or "input_ids" not in inputs:
             found = f"a dict of {', '.join(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
             raise TypeError(
-                f"the model takes a dict of {', '.join(INPUTS)}, as model.tokenizer(texts) gives it; found {found}"
+                f"the model takes a dict of {', '.join(INPUTS)}, as model.tokenizer(texts) gives it; found "
+                f"{found}"
             )
         if not training:
             noise = None
@@ -170,15 +173,16 @@ class TextModel(keras.Model):
     ) -> Any:
         """Keras's ``export``, with int32 token ids of any shape unless an ``input_signature`` says otherwise.
 
-        This is the plain model, from token ids to the head's outputs. One that takes texts and gives finished answers is
-        what ``tfpipeline.export_run`` makes of a run.
+        This is the plain model, from token ids to the head's outputs. One that takes texts and gives finished
+        answers is what ``tfpipeline.export_run`` makes of a run.
         """
         if input_signature is None:
             ids = {name: keras.layers.InputSpec(shape=(None, None), dtype="int32") for name in INPUTS}
             input_signature = [ids]
         return super().export(str(filepath), format, input_signature=input_signature, **options)
 
-    # Keras's own serialisation. The tokenizer is part of the configuration, not an asset: a clone has one too.
+    # Keras's own serialisation. The tokenizer is part of the configuration, not an asset: a clone has one
+    # too.
 
     def get_config(self) -> dict[str, Any]:
         """All that makes the model besides its weights; the vocabulary is part of it."""

@@ -89,8 +89,10 @@ class TaggingHead(TokenHead):
         """Score.
 
         Returns:
-            ``logits`` [B, T, C], float32 at least. With ``crf`` also ``transitions`` [B, C + 2, C], the same for each
-            text: one row per previous tag, then the scores of each tag as the first of a text, then as the last.
+            ``logits`` [B, T, C], float32 at least. With ``crf`` also ``transitions`` [B, C + 2, C], the same
+            for each
+            text: one row per previous tag, then the scores of each tag as the first of a text, then as the
+                last.
         """
         outputs = {"logits": self._scores(encoded, noise)}
         if self.crf:
@@ -116,11 +118,13 @@ class TaggingHead(TokenHead):
 class SpanHead(TokenHead):
     """Scores every token as the start and as the end of an answer; [CLS] stands for "no answer".
 
-    Source: Devlin et al. 2018, arXiv:1810.04805, sections 4.2 and 4.3. For a text in several windows, both scores of
-    "no answer" come from the window where their sum is lowest (google-research/bert, ``run_squad.py``).
+    Source: Devlin et al. 2018, arXiv:1810.04805, sections 4.2 and 4.3. For a text in several windows, both
+    scores of "no answer" come from the window where their sum is lowest (google-research/bert,
+    ``run_squad.py``).
 
     Args:
-        threshold: initial value of a non-trainable weight: the prediction is "no answer" if its probability is higher.
+        threshold: initial value of a non-trainable weight: the prediction is "no answer" if its probability
+            is higher.
         others: as :class:`TokenHead`.
     """
 
@@ -152,8 +156,8 @@ class SpanHead(TokenHead):
         """Score.
 
         Returns:
-            ``span`` [B, T, 2], scores of start and end; ``none`` [B, 2], those of "no answer"; float32 at least;
-            ``threshold`` float32 [B], the same for each text.
+            ``span`` [B, T, 2], scores of start and end; ``none`` [B, 2], those of "no answer"; float32 at
+            least; ``threshold`` float32 [B], the same for each text.
         """
         scores = self._scores(encoded, noise)
         threshold = ops.broadcast_to(ops.convert_to_tensor(self.threshold), (ops.shape(scores)[0],))
