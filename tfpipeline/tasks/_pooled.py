@@ -41,7 +41,8 @@ class PooledOptions(TaskOptions):
 
     pooling: Literal["mean", "cls", "last", "pooler"] = Field(
         "mean",
-        description="Input of the head: the mean of the real tokens, the first ([CLS]) or the last one, or BERT's pooler.",
+        description="Input of the head: the mean of the real tokens, the first ([CLS]) or the last one, or "
+        "BERT's pooler.",
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
 
@@ -85,8 +86,10 @@ class PooledTask(Task):
         if pooling != "pooler":
             read = "the mean of the tokens" if pooling == "mean" else "the [CLS] token"
             note = (
-                f"the head is left out: it reads {read} (task.pooling: {pooling}), and a checkpoint's classifier "
-                "reads the pooler; train with task.pooling: pooler for a classifier that other programs can use"
+                f"the head is left out: it reads {read} (task.pooling: {pooling}), and a checkpoint's "
+                f"classifier "
+                "reads the pooler; train with task.pooling: pooler for a classifier that other programs can "
+                "use"
             )
             return CheckpointHead(notes=[note])
         labels = getattr(self, "labels", None) or tuple(f"LABEL_{index}" for index in range(self.outputs))

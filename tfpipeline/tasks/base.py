@@ -119,11 +119,12 @@ class Task(abc.ABC):
         offsets: the predictions that are places in a text, counted in code points -> the text, ``text`` or
             ``text_pair``. A task with some is given the texts, and where each token stands in them.
         has_token_targets: whether single tokens have targets: :meth:`token_targets`.
-        batch_loss: whether a row's loss depends on the other rows of its batch (in-batch negatives). ``loss`` is then
-            given the outputs and targets of the whole global batch, on any number of replicas and parts. Training takes
-            the batches of ``training.batch_size``, evaluation batches of 64 rows in the order of their lengths.
-        augments: whether :meth:`augment` changes the inputs (masked tokens, say). Such a task cannot be a part of
-            another.
+        batch_loss: whether a row's loss depends on the other rows of its batch (in-batch negatives). ``loss``
+            is then given the outputs and targets of the whole global batch, on any number of replicas and
+            parts. Training takes the batches of ``training.batch_size``, evaluation batches of 64 rows in the
+            order of their lengths.
+        augments: whether :meth:`augment` changes the inputs (masked tokens, say). Such a task cannot be a
+            part of another.
     """
 
     scorer_class: ClassVar[type[Scorer]]
@@ -237,20 +238,23 @@ class Task(abc.ABC):
         noise: RowNoise,
         tokenizer: Tokenizer,
     ) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
-        """Change the inputs at random, in the graph; called if ``augments`` is set, in training and evaluation only.
+        """Change the inputs at random, in the graph; called if ``augments`` is set, in training and
+        evaluation only.
 
-        All rows have numbers of their own, whatever batch, replica or part they are in. Evaluation draws the same
-        numbers each time, so scores can be repeated and compared.
+        All rows have numbers of their own, whatever batch, replica or part they are in. Evaluation draws the
+        same numbers each time, so scores can be repeated and compared.
 
         Args:
-            inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T], and ``special_tokens_mask``, bool
-                [B, T]: True for [CLS] and the like, [UNK] and padding, which are to be left alone.
+            inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T], and
+                ``special_tokens_mask``, bool [B, T]: True for [CLS] and the like, [UNK] and padding, which
+                are to be left alone.
             targets: what ``targets`` and ``token_targets`` gave, [B, ...] each.
             noise: the only source of random numbers.
             tokenizer: its ``vocabulary`` and ``options.mask_token``.
         Returns:
-            The same, changed. The loss is given all of both; ``scored_predictions`` all of the inputs. So what is to
-            be predicted goes into the targets, or, if it is to be scored, into further inputs, [B, ...] each.
+            The same, changed. The loss is given all of both; ``scored_predictions`` all of the inputs. So
+            what is to be predicted goes into the targets, or, if it is to be scored, into further inputs, [B,
+            ...] each.
         """
         return inputs, targets
 
@@ -270,10 +274,10 @@ class Task(abc.ABC):
         ``targets`` holds what ``targets`` and ``token_targets`` gave, and the tokens: ``attention_mask`` and
         so on.
 
-        With ``batch_loss`` B is the whole global batch, and ``targets`` also holds ``example_mask``, bool [B]: False
-        for rows of weight 0, which include the copies of the first row that fill a batch up. They must not count as
-        negatives of other rows, nor in a mean over the batch; what is returned for them is ignored, but must not make
-        a gradient infinite.
+        With ``batch_loss`` B is the whole global batch, and ``targets`` also holds ``example_mask``, bool
+        [B]: False for rows of weight 0, which include the copies of the first row that fill a batch up. They
+        must not count as negatives of other rows, nor in a mean over the batch; what is returned for them is
+        ignored, but must not make a gradient infinite.
         """
 
     # Predictions out.
@@ -281,9 +285,9 @@ class Task(abc.ABC):
     def decode(self, call: ModelCall) -> Mapping[str, tf.Tensor]:
         """What :meth:`predictions` are made of, in the graph; by default the model's outputs, of one call.
 
-        A task that generates its answer token by token calls the model more than once here; see :class:`ModelCall`. It
-        runs on the device that the model is on, and on each replica for its own rows: numbers only, no strings. It
-        cannot be a part of another task, so it says ``top_level_only``.
+        A task that generates its answer token by token calls the model more than once here; see
+        :class:`ModelCall`. It runs on the device that the model is on, and on each replica for its own rows:
+        numbers only, no strings. It cannot be a part of another task, so it says ``top_level_only``.
 
         Args:
             call: the model and the batch that it is called on.

@@ -64,8 +64,8 @@ class TaskOptions(Section):
         fixed_by_head: the fields, besides ``name``, that a trained head decides: a fine-tuned checkpoint
             refuses to set them otherwise.
         encoding: whether the two texts of a row are one sequence of tokens (``joint``:
-            ``[CLS] A [SEP] B [SEP]``), or one each (``separate``), which batches hold side by side, the second as
-            ``text_pair/input_ids`` and so on.
+            ``[CLS] A [SEP] B [SEP]``), or one each (``separate``), which batches hold side by side, the
+            second as ``text_pair/input_ids`` and so on.
     """
 
     task_class: ClassVar[type[Task] | None] = None

@@ -70,7 +70,8 @@ class Tagging(Task):
         if options.constrained and options.scheme != "plain":
             settings["task.constrained"] = "true"
             notes.append(
-                "other programs tag each token on its own, also with sequences that the scheme does not have, such as "
+                "other programs tag each token on its own, also with sequences that the scheme does not "
+                "have, such as "
                 "I-PER after O"
             )
         if options.words != "punctuation":
@@ -79,7 +80,8 @@ class Tagging(Task):
             settings["task.max_entities"] = str(options.max_entities)
         if options.crf:
             notes.append(
-                "the CRF's scores of neighbouring tags are left out: no format has a place for them. Without them the "
+                "the CRF's scores of neighbouring tags are left out: no format has a place for them. "
+                "Without them the "
                 "classifier finds some other tags: evaluate it before you use it"
             )
         return CheckpointHead(self.head_tensors(head), self.tags, None, settings, notes)
