@@ -1,4 +1,6 @@
-"""Text from data files in reports: shown as what it is, and never read as markup, HTML or a command to the terminal."""
+"""Text from data files in reports: shown as what it is, and never read as markup, HTML or a command to the
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ _JOINERS = "\u200c\u200d"  # within words of Persian and Hindi, and in emoji
 
 
 def visible(text: str) -> str:
-    r"""A text for a terminal or a file: control characters but line breaks and tabs are written as Python writes them.
+    r"""A text for a terminal or a file, its control characters written as Python writes them.
 
-    An ESC, ``\x1b``, would change colours or move the cursor of the terminal.
+    Line breaks and tabs stay. An ESC, ``\x1b``, would change colours or move the cursor of the terminal.
     """
     return "".join(map(_shown, text))
 
@@ -35,7 +37,9 @@ def shortened(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """A text in one line of Markdown (also in a table), where none of it is markup, HTML, a link or an image."""
+    """A text in one line of Markdown (also in a table), where none of it is markup, HTML, a link or an
+    image.
+    """
     escaped = _SPECIAL.sub(r"\\\g<0>", one_line(text))
     return "".join(_ENTITIES.get(character, character) for character in escaped)
 

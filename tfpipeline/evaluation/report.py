@@ -98,7 +98,8 @@ class Report:
         )
 
     def save(self, directory: Path, stem: str = "report") -> Path:
-        """Write ``STEM.json`` and ``STEM.md`` into a directory, then the plots; each file whole or not at all.
+        """Write ``STEM.json`` and ``STEM.md`` into a directory, then the plots; each file whole or not at
+        all.
 
         A plot that cannot be drawn or written costs a warning.
 
@@ -176,7 +177,9 @@ class Report:
 
 @contextlib.contextmanager
 def _costs_a_warning(what: str) -> Iterator[None]:
-    """Say in one line what is wrong with a plot: the scores are there, whatever drawing raises or warns of."""
+    """Say in one line what is wrong with a plot: the scores are there, whatever drawing raises or warns
+    of.
+    """
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)

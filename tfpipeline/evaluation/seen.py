@@ -13,7 +13,8 @@ _NAMED = 3
 
 
 def seen_note(train: Iterable[Example], scored: Sequence[Example]) -> str | None:
-    """The sentence that says how many of the scored rows have a text of the training rows, and names the first.
+    """The sentence that says how many of the scored rows have a text of the training rows, and names the
+    first.
 
     Texts that differ only in case or white space count as the same. 8 bytes are kept of each training row.
 
@@ -29,4 +30,7 @@ def seen_note(train: Iterable[Example], scored: Sequence[Example]) -> str | None
         return None
     named = [scored[row].source for row in seen[:_NAMED].tolist()]
     first = f"{', '.join(named)}{', ...' if len(seen) > len(named) else ''}"
-    return f"{len(seen)} of {len(scored)} rows {plural(len(seen), 'has', 'have')} a text that was trained on ({first}); scores will be optimistic"
+    return (
+        f"{len(seen)} of {len(scored)} rows {plural(len(seen), 'has', 'have')} a text that was trained on "
+        f"({first}); scores will be optimistic"
+    )

@@ -20,7 +20,8 @@ from tfpipeline.training.state import State
 class CallbackCalls:
     """Calls callbacks as Keras's ``fit`` does.
 
-    A callback may set ``model.optimizer.learning_rate``, which scales the schedule, and ``model.stop_training``.
+    A callback may set ``model.optimizer.learning_rate``, which scales the schedule, and
+    ``model.stop_training``.
 
     Args:
         callbacks: those of the run; none on a worker that is not the chief.
@@ -28,7 +29,8 @@ class CallbackCalls:
         model: with its optimizer.
         epochs: in all.
         steps: of an epoch.
-        sharing: makes a function that sets every worker's variables to the chief's; None without other workers.
+        sharing: makes a function that sets every worker's variables to the chief's; None without other
+            workers.
     """
 
     def __init__(
@@ -81,7 +83,9 @@ class CallbackCalls:
         self._share_rate()
 
     def on_epoch_end(self, epoch: int, entry: Mapping[str, float]) -> None:
-        """Called after an epoch's validation, with its entry of the history, named as ``fit`` names its logs."""
+        """Called after an epoch's validation, with its entry of the history, named as ``fit`` names its
+        logs.
+        """
         scores = {f"val_{name}": value for name, value in entry.items() if name not in NO_SCORES}
         rate = learning_rate_at(self._model.optimizer, int(entry["step"]) - 1)
         self._logs = {"loss": entry["train_loss"], **scores, "learning_rate": rate, "step": entry["step"]}
@@ -109,7 +113,8 @@ class CallbackCalls:
             call(batch, *logs)
         if self._share is not None and optimizer.times_set != before:
             raise UserError(
-                "a callback set the learning rate within an epoch, where the other workers are not told; set it in "
+                "a callback set the learning rate within an epoch, where the other workers are not told; "
+                "set it in "
                 "on_epoch_begin or on_epoch_end, or train on one machine"
             )
 

@@ -15,7 +15,8 @@ from tfpipeline.training.scoring import ScoreNames, smallest_model
 
 # What a run does by itself; beside it these would fail, or say nothing.
 _REPLACED = {
-    "BackupAndRestore": "a run saves itself, and goes on when the same command is given again (training.save_every)",
+    "BackupAndRestore": "a run saves itself, and goes on when the same command is given again "
+    "(training.save_every)",
     "SwapEMAWeights": "the optimizers of a run keep no averages of the weights",
     "ProgbarLogger": "a run shows its own progress",
 }
@@ -25,7 +26,8 @@ def check_callback(callback: Any, name: str, run: Run, names: ScoreNames) -> Non
     """Refuse a callback that would fail later, and tell one that asks which way its metric is better.
 
     Args:
-        callback: the callback; ``mode`` "auto" becomes "min" or "max", which Keras knows of its own metrics only.
+        callback: the callback; ``mode`` "auto" becomes "min" or "max", which Keras knows of its own metrics
+            only.
         name: what messages call it.
         run: laid out.
         names: of its validation's scores.
@@ -61,7 +63,8 @@ def _check_monitor(callback: Any, name: str, names: ScoreNames, by_batch: bool) 
     if by_batch:
         if wanted != "loss":
             raise UserError(
-                f'{name}: between two validations there is only "loss" to monitor, not "{wanted}"; set save_freq to "epoch"'
+                f'{name}: between two validations there is only "loss" to monitor, not "{wanted}"; set '
+                f'save_freq to "epoch"'
             )
     elif not _is_known(wanted, names):
         raise UserError(
@@ -79,7 +82,8 @@ def _check_file_name(callback: Any, name: str, names: ScoreNames, by_batch: bool
         (field,) = error.args
         known = list(given) if by_batch else ["epoch", *_at_epoch_end(names)]
         raise UserError(
-            f'{name}: the file name {callback.filepath} has the field "{field}", which there is not{_meant(field, known)}'
+            f'{name}: the file name {callback.filepath} has the field "{field}", which there is '
+            f"not{_meant(field, known)}"
         ) from error
     except (ValueError, IndexError) as error:
         raise UserError(
@@ -111,7 +115,9 @@ def _at_epoch_end(names: ScoreNames) -> list[str]:
 
 
 def _meant(word: str, known: list[str]) -> str:
-    """As :func:`did_you_mean`; a name that begins like this one comes first: ``val_acc`` is not ``val_mcc``."""
+    """As :func:`did_you_mean`; a name that begins like this one comes first: ``val_acc`` is not
+    ``val_mcc``.
+    """
     longer = [name for name in known if name.startswith(word)]
     return f'; did you mean "{longer[0]}"?' if longer else did_you_mean(word, known)
 
@@ -121,7 +127,8 @@ def _check_saving(callback: Any, name: str, run: Run) -> None:
     if Path(callback.filepath).suffix in (".h5", ".hdf5"):
         # Keras writes it, and then cannot load it: that format does not say which package a class is of.
         raise UserError(
-            f"{name}: a model saved whole as {Path(callback.filepath).suffix} cannot be loaded again; choose a file name "
+            f"{name}: a model saved whole as {Path(callback.filepath).suffix} cannot be loaded again; "
+            f"choose a file name "
             "that ends in .keras, or save_weights_only: true and one that ends in .weights.h5"
         )
     with tempfile.TemporaryDirectory() as scratch:
@@ -130,7 +137,9 @@ def _check_saving(callback: Any, name: str, run: Run) -> None:
         except Exception as error:
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise UserError(
-                f"{name}: Keras cannot save this model whole as {Path(callback.filepath).suffix} ({reason}); save its weights "
-                "instead, with save_weights_only: true and a file name that ends in .weights.h5 (the run keeps its best "
+                f"{name}: Keras cannot save this model whole as {Path(callback.filepath).suffix} "
+                f"({reason}); save its weights "
+                "instead, with save_weights_only: true and a file name that ends in .weights.h5 (the run "
+                "keeps its best "
                 "checkpoint anyway)"
             ) from error

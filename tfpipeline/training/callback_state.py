@@ -1,8 +1,8 @@
 """What callbacks know, as a checkpoint keeps it: a resumed run ends as an undisturbed one.
 
-Kept is what a callback's ``get_state`` gives, for its ``set_state``; of a callback without them, each attribute that has changed
-since it was made, if it is made of numbers, texts, arrays and Python's containers. JSON and arrays, no pickles: those would run
-code of whoever made the run directory.
+Kept is what a callback's ``get_state`` gives, for its ``set_state``; of a callback without them, each
+attribute that has changed since it was made, if it is made of numbers, texts, arrays and Python's containers.
+JSON and arrays, no pickles: those would run code of whoever made the run directory.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class CallbackStates:
                     entry["own"] = _Encoder(arrays, f"{len(states)}/own").encode(callback.get_state())
                 except _Opaque as error:
                     raise UserError(
-                        f"{type(callback).__name__}.get_state gives something that a checkpoint cannot hold; numbers, texts, NumPy "
+                        f"{type(callback).__name__}.get_state gives something that a checkpoint cannot "
+                        f"hold; numbers, texts, NumPy "
                         "arrays, and lists and dicts of these can be kept"
                     ) from error
             else:
@@ -74,7 +75,9 @@ class CallbackStates:
         return states, arrays
 
     def before_begin(self, states: Sequence[dict[str, Any]]) -> None:
-        """What must be set before ``on_train_begin``: a log file is gone on with, from where the checkpoint knows it."""
+        """What must be set before ``on_train_begin``: a log file is gone on with, from where the checkpoint
+        knows it.
+        """
         for callback, entry in self._pairs(states):
             if entry is not None and "bytes" in entry and os.path.exists(callback.filename):
                 os.truncate(callback.filename, min(entry["bytes"], os.path.getsize(callback.filename)))
@@ -91,7 +94,8 @@ class CallbackStates:
                 setattr(callback, name, _decode(value, arrays))
         for kind in collections.Counter(entry["kind"] for entry in states) - self._kinds():
             say(
-                f"the run was started with {kind} among its callbacks, which is missing now: it may end differently"
+                f"the run was started with {kind} among its callbacks, which is missing now: it may end "
+                f"differently"
             )
 
     def _pairs(self, states: Sequence[dict[str, Any]]) -> list[tuple[Any, dict[str, Any] | None]]:
@@ -112,7 +116,8 @@ class CallbackStates:
         if fresh and not kind.startswith(_SILENT):
             self._told.update(f"{kind}.{name}" for name in fresh)
             say(
-                f"{type(callback).__name__}: a checkpoint cannot hold {', '.join(fresh)}: in a run that is interrupted and resumed, "
+                f"{type(callback).__name__}: a checkpoint cannot hold {', '.join(fresh)}: in a run that is "
+                f"interrupted and resumed, "
                 "they start anew (with get_state and set_state the callback can say what to keep)"
             )
 
@@ -126,7 +131,9 @@ def _has_own(callback: Any) -> bool:
 
 
 def _attributes(callback: Any, prefix: str = "") -> tuple[dict[str, str], Arrays, list[str]]:
-    """Attributes as JSON texts that tell whether one has changed, their arrays, and the names of those that can't be kept."""
+    """Attributes as JSON texts that tell whether one has changed, their arrays, and the names of those that
+    can't be kept.
+    """
     texts: dict[str, str] = {}
     arrays: Arrays = {}
     opaque: list[str] = []

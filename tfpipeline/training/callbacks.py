@@ -22,15 +22,16 @@ _PATHS = ("filepath", "filename", "log_dir", "directory")  # of Keras's own call
 class Callbacks:
     """The callbacks of a run; what can be refused before anything is there, is.
 
-    Keras's own are made at once, the caller's are there. Those of other packages may begin something when they are made (a run
-    of Weights & Biases), so that before the training they are only looked up.
+    Keras's own are made at once, the caller's are there. Those of other packages may begin something when
+    they are made (a run of Weights & Biases), so that before the training they are only looked up.
 
     Args:
         options: ``training.callbacks``.
         given: the caller's, or a single one.
         run_name: what trackers call the run.
     Raises:
-        UserError: there is no such class, it does not take these options, or what the caller gave is no callback.
+        UserError: there is no such class, it does not take these options, or what the caller gave is no
+            callback.
     """
 
     def __init__(
@@ -150,7 +151,8 @@ def _listed(given: Any) -> list[keras.callbacks.Callback]:
     for index, callback in enumerate(given):
         if not isinstance(callback, keras.callbacks.Callback):
             raise UserError(
-                f"callbacks[{index}]: {callback!r} is not a callback of Keras 3; give an object of a class that is derived from "
+                f"callbacks[{index}]: {callback!r} is not a callback of Keras 3; give an object of a class "
+                f"that is derived from "
                 "keras.callbacks.Callback"
             )
     return list(given)
@@ -227,7 +229,8 @@ def _function(path: Any, what: str) -> Any:
     function = _attribute(path, what) if is_path else None
     if not callable(function):
         raise UserError(
-            f"{what} is {path!r}, but must be a function: give its path (my_module.my_function), or pass the callback from "
+            f"{what} is {path!r}, but must be a function: give its path (my_module.my_function), or pass "
+            f"the callback from "
             "Python: tfpipeline.train(..., callbacks=[...])"
         )
     return function

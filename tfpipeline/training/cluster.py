@@ -1,9 +1,9 @@
 """The workers of one training over several machines: who they are, and whether all are there. No TensorFlow.
 
-TensorFlow waits an hour for a worker that never comes, holding Python's lock, so that nothing can interrupt it.
-So the workers connect to the chief here first, over sockets of their own on the very addresses that TensorFlow uses afterwards:
-whoever is missing is named within a minute, and workers that were given different runs or data are told apart
-before anything is trained.
+TensorFlow waits an hour for a worker that never comes, holding Python's lock, so that nothing can interrupt
+it. So the workers connect to the chief here first, over sockets of their own on the very addresses that
+TensorFlow uses afterwards: whoever is missing is named within a minute, and workers that were given different
+runs or data are told apart before anything is trained.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Cluster:
     """The workers, and which of them this process is.
 
     Attributes:
-        workers: ``host:port`` of each, in the same order on all of them; the first is the chief, which writes the run.
+        workers: ``host:port`` of each, in the same order on all of them; the first is the chief, which writes
+            the run.
         index: this process's place in it.
     """
 
@@ -84,7 +85,8 @@ def find_cluster(
     unknown = sorted(set(jobs) - {"chief", "worker"})
     if unknown:
         raise UserError(
-            f'TF_CONFIG has the job "{unknown[0]}"; training knows "chief" and "worker" only, parameter servers '
+            f'TF_CONFIG has the job "{unknown[0]}"; training knows "chief" and "worker" only, parameter '
+            f"servers "
             "and evaluators are not used"
         )
     chiefs, others = jobs.get("chief") or [], jobs.get("worker") or []
@@ -95,7 +97,8 @@ def find_cluster(
     kind, number = task.get("type"), task.get("index")
     if kind not in jobs or not isinstance(number, int) or isinstance(number, bool):
         raise UserError(
-            f'TF_CONFIG names the task {json.dumps(task)}, but its cluster has only {_jobs(jobs)}; correct "task"'
+            f"TF_CONFIG names the task {json.dumps(task)}, but its cluster has only {_jobs(jobs)}; correct "
+            f'"task"'
         )
     if not 0 <= number < len(jobs[kind]):
         raise UserError(
@@ -119,7 +122,8 @@ def _checked(workers: list[Any], index: int, where: str, where_index: str) -> Cl
         raise UserError(f'{where} names "{twice}" twice; each worker has an address of its own')
     if not 0 <= index < len(workers):
         raise UserError(
-            f"{where_index} is {index}, but {where} has {len(workers)} {plural(len(workers), 'worker')}; count from 0 to {len(workers) - 1}"
+            f"{where_index} is {index}, but {where} has {len(workers)} {plural(len(workers), 'worker')}; "
+            f"count from 0 to {len(workers) - 1}"
         )
     return Cluster(tuple(workers), index)
 
@@ -135,7 +139,8 @@ def rendezvous(
 
     Args:
         cluster: the workers.
-        identity: what all must agree on, one line a matter (``"data: 1f3a"``); the first that differs is named.
+        identity: what all must agree on, one line a matter (``"data: 1f3a"``); the first that differs is
+            named.
         chief_payload: called on the chief; what it returns is sent to all workers, as JSON.
         seconds: how long to wait.
     Returns:
@@ -180,7 +185,8 @@ def _receive(cluster: Cluster, identity: str, chief_payload: Callable[[], Any], 
             problem = _difference(identity, str(hello.get("identity")), hello["index"])
             if list(cluster.workers) != hello.get("workers"):
                 problem = (
-                    f"worker {hello['index']} was given other workers ({', '.join(map(str, hello.get('workers') or []))}) "
+                    f"worker {hello['index']} was given other workers "
+                    f"({', '.join(map(str, hello.get('workers') or []))}) "
                     f"than the chief ({', '.join(cluster.workers)}); give all the same list"
                 )
             if problem:
@@ -203,7 +209,8 @@ def _report(cluster: Cluster, identity: str, deadline: float) -> Any:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise UserError(
-                    f"the chief, {chief}, did not answer; start worker 0 there, and check that this machine reaches it"
+                    f"the chief, {chief}, did not answer; start worker 0 there, and check that this machine "
+                    f"reaches it"
                 )
             with (
                 contextlib.suppress(OSError),
@@ -251,7 +258,8 @@ def _listen(worker: str) -> socket.socket:
     except OSError as error:
         listener.close()
         raise UserError(
-            f"port {port} of this worker ({worker}) can't be used: {error.strerror}; stop what uses it, or choose another"
+            f"port {port} of this worker ({worker}) can't be used: {error.strerror}; stop what uses it, or "
+            f"choose another"
         ) from error
     return listener
 

@@ -26,13 +26,14 @@ def write_datasets(
 ) -> dict[str, str]:
     """Write datasets as JSON lines, named by their content; what is there already is not written again.
 
-    Rows are written once, one after another: a dataset may be larger than memory, and its order may be random.
-    A run is resumed with the rows it was started with; a dataset that gives others is another data file.
+    Rows are written once, one after another: a dataset may be larger than memory, and its order may be
+    random. A run is resumed with the rows it was started with; a dataset that gives others is another data
+    file.
 
     Args:
-        datasets: "train", and perhaps "validation" and "test" -> elements, batched or not, that are either dicts of
-            the columns that the ``data`` section names, or Keras's ``(text, label)`` or ``(text, label, weight)``, where
-            a text may be a pair of texts.
+        datasets: "train", and perhaps "validation" and "test" -> elements, batched or not, that are either
+            dicts of the columns that the ``data`` section names, or Keras's ``(text, label)`` or
+            ``(text, label, weight)``, where a text may be a pair of texts.
         folder: where to.
         options: the ``data`` section.
     Returns:
@@ -42,12 +43,14 @@ def write_datasets(
     """
     if not isinstance(datasets, Mapping):
         raise UserError(
-            f'data is {type(datasets).__name__}; give a dict of datasets: {{"train": ...}}, perhaps with "validation" and "test"'
+            f'data is {type(datasets).__name__}; give a dict of datasets: {{"train": ...}}, perhaps with '
+            f'"validation" and "test"'
         )
     unknown = sorted(map(str, set(datasets) - set(SPLITS)))
     if unknown or "train" not in datasets:
         raise UserError(
-            f'data: the datasets are called {", ".join(map(str, datasets)) or "nothing"}; give "train", and perhaps "validation" '
+            f'data: the datasets are called {", ".join(map(str, datasets)) or "nothing"}; give "train", and '
+            f'perhaps "validation" '
             'and "test"'
         )
     return {
@@ -80,8 +83,10 @@ def _rows(dataset: tf.data.Dataset, split: str, options: DataOptions) -> Iterato
         sizes = {name: np.shape(column) for name, column in columns.items()}
         if any(len(size) > 1 for size in sizes.values()) or len(set(sizes.values())) > 1:
             raise UserError(
-                f"data: element {number} of the {split} dataset has columns of the shapes {sizes}; each must be a single "
-                "value, or all of them batches of one size; write a list of labels as JSON text, or as one column a label"
+                f"data: element {number} of the {split} dataset has columns of the shapes {sizes}; each "
+                f"must be a single "
+                "value, or all of them batches of one size; write a list of labels as JSON text, or as one "
+                "column a label"
             )
         cells = {name: np.atleast_1d(column) for name, column in columns.items()}
         for index in range(len(next(iter(cells.values())))):
@@ -94,7 +99,8 @@ def _columns(element: Any, split: str, options: DataOptions) -> dict[str, np.nda
         texts = text if isinstance(text, (tuple, list)) else [text]
         if len(texts) == 2 and options.text_pair is None:
             raise UserError(
-                f"data: the {split} dataset has pairs of texts, but data.text_pair is null; name it, e.g. text_pair"
+                f"data: the {split} dataset has pairs of texts, but data.text_pair is null; name it, e.g. "
+                f"text_pair"
             )
         names = [options.text, options.text_pair][: len(texts)]
         names += [options.label or "label", options.weight or "weight"][: len(others)]
@@ -105,7 +111,8 @@ def _columns(element: Any, split: str, options: DataOptions) -> dict[str, np.nda
         element = dict(zip(names, [*texts, *others]))
     if not isinstance(element, dict) or not element:
         raise UserError(
-            f"data: the {split} dataset has elements of the type {type(element).__name__}; expected dicts of columns, or "
+            f"data: the {split} dataset has elements of the type {type(element).__name__}; expected dicts "
+            f"of columns, or "
             "(text, label) or (text, label, weight)"
         )
     return {name: np.asarray(tensor) for name, tensor in element.items()}

@@ -1,4 +1,6 @@
-"""What is said of a run to people: its end, and what Python and notebooks show of it. Imports no TensorFlow."""
+"""What is said of a run to people: its end, and what Python and notebooks show of it. Imports no
+TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def ending(state: State, metric: str, where: str) -> str:
 
 
 def run_facts(run: Run) -> dict[str, str]:
-    """A run's settings, how far it is, its best score and where things are; what cannot be read is said to be so."""
+    """A run's settings, how far it is, its best score and where things are; what cannot be read is said to be
+    so.
+    """
     facts = {"path": str(run.path)}
     try:
         settings: Any = run.config
@@ -50,7 +54,8 @@ def run_facts(run: Run) -> dict[str, str]:
         number, unit = (options.epochs, "epoch") if options.steps is None else (options.steps, "step")
         length = f"{number} {unit if number == 1 else f'{unit}s'}"
         facts["settings"] = (
-            f"{length}, batch {options.batch_size}, learning rate {options.learning_rate:g} ({options.schedule.name}), "
+            f"{length}, batch {options.batch_size}, learning rate {options.learning_rate:g} "
+            f"({options.schedule.name}), "
             f"{settings.text.max_length} tokens, {options.precision}"
         )
         index = run.store.index()

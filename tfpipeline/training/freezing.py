@@ -79,7 +79,8 @@ def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None
         phase = [variable for variable in chosen if variable.path in thawed]
         if not phase:
             raise UserError(
-                "training.gradual_unfreezing begins with the head, but training.freeze freezes it; give up one of the two"
+                "training.gradual_unfreezing begins with the head, but training.freeze freezes it; give up "
+                "one of the two"
             )
         # Kept where freezing leaves nothing new: epochs are counted.
         found.append(phase)

@@ -18,7 +18,9 @@ Tensors = dict[str, tf.Tensor]
 
 
 def pad_batch(batch: Batch, multiple: int, size: int = 0) -> dict[str, np.ndarray]:
-    """Repeat the first example with weight 0 until the batch has ``size`` examples and divides by ``multiple``."""
+    """Repeat the first example with weight 0 until the batch has ``size`` examples and divides by
+    ``multiple``.
+    """
     rows = len(batch[WEIGHTS])
     wanted = max(size, rows)
     extra = wanted + -wanted % multiple - rows
@@ -62,8 +64,8 @@ def replica_slice(batch: Mapping[str, tf.Tensor], replicas: int) -> tuple[Tensor
 def gather_rows(tensors: Mapping[str, tf.Tensor], replicas: int) -> Tensors:
     """The rows of all replicas, in their order, on each of them: [B / replicas, ...] becomes [B, ...].
 
-    No gradient passes. The tensors are summed over replicas, each 0 outside its own rows: that is exact, and all
-    strategies have it.
+    No gradient passes. The tensors are summed over replicas, each 0 outside its own rows: that is exact, and
+    all strategies have it.
     """
     if replicas == 1:
         return dict(tensors)

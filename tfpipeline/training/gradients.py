@@ -1,11 +1,11 @@
 """Loss and gradients of a global batch, as one replica works them out: of its own rows, part after part.
 
-A loss of single rows is taken of each part. A loss of the whole batch (:attr:`Task.batch_loss`) needs the head's
-outputs of all parts and all replicas first. They are made, gathered, and the loss and its gradient by the outputs
-are worked out on every replica; each then takes the gradient of its own rows back through the model. No gradient
-passes a collective operation, so nothing is counted twice. With accumulation the outputs are made in parts without
-keeping what the way back needs, and made again part by part, with the same dropout masks, for the way back
-(GradCache: Gao et al. 2021, arXiv:2101.06983, section 3).
+A loss of single rows is taken of each part. A loss of the whole batch (:attr:`Task.batch_loss`) needs the
+head's outputs of all parts and all replicas first. They are made, gathered, and the loss and its gradient by
+the outputs are worked out on every replica; each then takes the gradient of its own rows back through the
+model. No gradient passes a collective operation, so nothing is counted twice. With accumulation the outputs
+are made in parts without keeping what the way back needs, and made again part by part, with the same dropout
+masks, for the way back (GradCache: Gao et al. 2021, arXiv:2101.06983, section 3).
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Gradients:
         self._jit = _with_xla if compiled else _as_it_is
 
     def __call__(self, batch: Tensors, step: tf.Tensor) -> LossAndGradients:
-        """The current replica's share of the loss and of the (scaled, dense) gradients: to be summed over replicas.
+        """The current replica's share of the loss and of the (scaled, dense) gradients: to be summed over
+        replicas.
 
         Args:
             batch: the global one, [B, ...]; ``example_weights`` are shares of the batch's weight.
@@ -166,7 +167,9 @@ class BatchGradients(Gradients):
         )
 
     def _by_outputs(self, outputs: Tensors, batch: Tensors) -> tuple[tf.Tensor, Tensors]:
-        """Each row's share of the loss, [B], and the gradient of the (scaled) sum by the outputs, [B, ...] each."""
+        """Each row's share of the loss, [B], and the gradient of the (scaled) sum by the outputs, [B, ...]
+        each.
+        """
         floats = {name: tensor for name, tensor in outputs.items() if tensor.dtype.is_floating}
         with tf.GradientTape() as tape:
             tape.watch(floats)
@@ -211,7 +214,8 @@ class BatchGradients(Gradients):
         self, own: Tensors, by_outputs: Tensors, step: tf.Tensor, first: tf.Tensor
     ) -> list[tf.Tensor]:
         names = sorted(by_outputs)
-        # One dict for all that is cut into parts; "/" keeps the gradients' names apart from those of the inputs.
+        # One dict for all that is cut into parts; "/" keeps the gradients' names apart from those of the
+        # inputs.
         prefixed = {f"/gradient/{name}": by_outputs[name] for name in names}
 
         def of_part(part: Tensors, start: tf.Tensor) -> LossAndGradients:
@@ -228,7 +232,8 @@ class BatchGradients(Gradients):
 def whole_batch_losses(
     task: Task, outputs: Mapping[str, tf.Tensor], batch: Mapping[str, tf.Tensor]
 ) -> tf.Tensor:
-    """The losses [B] of a task with :attr:`Task.batch_loss`; 0 for rows of weight 0, whatever the task makes of them.
+    """The losses [B] of a task with :attr:`Task.batch_loss`; 0 for rows of weight 0, whatever the task makes
+    of them.
 
     Args:
         outputs: of the head, for the whole batch, [B, ...] each.

@@ -64,7 +64,8 @@ class Inference:
         self._strategy = strategy or tf.distribute.get_strategy()
         replicas = self._replicas = self._strategy.num_replicas_in_sync
         task = graph.task
-        # A loss of whole batches depends on which rows are together, so their size must not depend on the replicas.
+        # A loss of whole batches depends on which rows are together, so their size must not depend on the
+        # replicas.
         self.batch_size = batch_size if task.batch_loss else batch_size + -batch_size % replicas
         self._text_inputs, self._widths = graph.text_inputs, widths
         augmentation = Augmentation(task, graph.text_inputs.tokenizer)
@@ -113,7 +114,8 @@ class Inference:
             cache: their tokens.
             targets: the task's.
             title: of the progress.
-            weights: of the rows, [N]; a loss of whole batches leaves out those of weight 0. By default all count.
+            weights: of the rows, [N]; a loss of whole batches leaves out those of weight 0. By default all
+                count.
         """
         counted = np.ones(len(cache.lengths), bool) if weights is None else weights > 0
         self._strings.clear()

@@ -1,7 +1,8 @@
 """One process trains a run at a time. Imports no TensorFlow.
 
-The lock is the file ``lock`` in the run directory: there while the run is trained, or laid out, and gone afterwards. It
-holds whoever trains, nobody who reads: evaluation, export and ``predict`` of a living run need none.
+The lock is the file ``lock`` in the run directory: there while the run is trained, or laid out, and gone
+afterwards. It holds whoever trains, nobody who reads: evaluation, export and ``predict`` of a living run need
+none.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ LOCK_FILE = "lock"
 
 @contextlib.contextmanager
 def training_alone(path: Path) -> Iterator[None]:
-    """Hold a run directory's lock while the block runs; what killed processes left half-written in it is removed.
+    """Hold a run directory's lock while the block runs; what killed processes left half-written in it is
+    removed.
 
     A directory that is not there is made, and removed again if nothing comes into it.
 
@@ -33,7 +35,8 @@ def training_alone(path: Path) -> Iterator[None]:
 
     def wait(owner: locks.Owner) -> None:
         say(
-            f"{path} was trained by {owner}; waiting {locks.PATIENCE_SECONDS:.0f} s to see whether it still is"
+            f"{path} was trained by {owner}; waiting {locks.PATIENCE_SECONDS:.0f} s to see whether it still "
+            f"is"
         )
 
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -57,7 +60,8 @@ def training_alone(path: Path) -> Iterator[None]:
 
 
 def check_free(output: str | Path) -> None:
-    """Refuse a run that is being trained already, before anything expensive is begun; training itself makes sure.
+    """Refuse a run that is being trained already, before anything expensive is begun; training itself makes
+    sure.
 
     Raises:
         UserError: another process of this machine trains it.
@@ -69,7 +73,8 @@ def check_free(output: str | Path) -> None:
 
 def _held(path: Path, owner: locks.Owner | None) -> UserError:
     return UserError(
-        f"{path} is being trained by another process ({owner or 'it has just begun'}); wait until it has ended, stop it, or "
+        f"{path} is being trained by another process ({owner or 'it has just begun'}); wait until it has "
+        f"ended, stop it, or "
         "choose another output folder"
     )
 

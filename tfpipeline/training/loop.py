@@ -66,8 +66,9 @@ def train(
         callbacks: ordinary Keras callbacks, called by the chief alone; see "Callbacks" in docs/training.md.
         cluster: the workers of a training over several machines; by default those of ``TF_CONFIG``.
         wait: seconds to wait for the other workers.
-        data: datasets of one's own, "train" and perhaps "validation" and "test", in place of the run file's files; see
-            :func:`tfpipeline.training.datasets.write_datasets`. They are read once, into ``OUTPUT.data``.
+        data: datasets of one's own, "train" and perhaps "validation" and "test", in place of the run file's
+            files; see :func:`tfpipeline.training.datasets.write_datasets`. They are read once, into
+            ``OUTPUT.data``.
         rows: those of the run file's data files, where they were read already.
     Raises:
         UserError: something the user gave can't be used, or the disk is full; earlier checkpoints stay.
@@ -209,7 +210,8 @@ class Trainer:
         say(
             f"training on {rows} {plural(rows, 'row')}, validating on {len(self.validation_split.weights)}: "
             f"{self.total_steps} {plural(self.total_steps, 'step')} ({self.steps_per_epoch} per epoch), "
-            f"batch {self.batching.batch_size} on {replicas} {plural(replicas, 'replica')} ({type(self.strategy).__name__}), "
+            f"batch {self.batching.batch_size} on {replicas} {plural(replicas, 'replica')} "
+            f"({type(self.strategy).__name__}), "
             f"{options.precision}, {self.model.count_params():,} parameters"
         )
         if state.step:
@@ -225,7 +227,8 @@ class Trainer:
                 raise
             if self.callbacks.end():
                 say(
-                    f"a callback set the weights at the end: the last checkpoint has them; the best is that of {self.metric}"
+                    f"a callback set the weights at the end: the last checkpoint has them; the best is that "
+                    f"of {self.metric}"
                 )
                 self._save(["last"])
         if self.mirror is not None and self.writes:
@@ -301,8 +304,10 @@ class Trainer:
         entry = {"epoch": state.epoch, "step": state.step, "train_loss": loss, **scores}
         better = state.validated(entry, self.metric, lower=is_lower_better(self.run, self.metric))
         say(
-            f"epoch {-(-state.step // self.steps_per_epoch)}, step {state.step}: train loss {loss:.4f}, validation "
-            f"loss {scores['loss']:.4f}, {self.metric} {scores[self.metric]:.4f}{' (best so far)' if better else ''}"
+            f"epoch {-(-state.step // self.steps_per_epoch)}, step {state.step}: train loss {loss:.4f}, "
+            f"validation "
+            f"loss {scores['loss']:.4f}, {self.metric} "
+            f"{scores[self.metric]:.4f}{' (best so far)' if better else ''}"
         )
         self.callbacks.on_test_end({**scores, "step": state.step})
         if options.early_stopping and state.validations_since_best >= options.early_stopping:
@@ -377,7 +382,8 @@ class Trainer:
 
     def _stop_here(self) -> None:
         raise Interrupted(
-            f"stopped after step {self.state.step} of {self.total_steps}, which is saved; run the same command again to go on"
+            f"stopped after step {self.state.step} of {self.total_steps}, which is saved; run the same "
+            f"command again to go on"
         )
 
     def _pretrained_encoder(self) -> Any:

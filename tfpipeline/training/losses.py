@@ -90,7 +90,9 @@ class Losses:
 
     @property
     def note(self) -> str:
-        """What the progress shows: the mean loss so far, and the last logs; "" before the first loss is read."""
+        """What the progress shows: the mean loss so far, and the last logs; "" before the first loss is
+        read.
+        """
         loss = self._state.train_loss
         return "" if loss is None else f"loss {loss:.4f}{self._rates}"
 
@@ -101,7 +103,8 @@ class Losses:
         kept = self._run.store.state("last")["step"] if self._writes else "the chief's last"
         return UserError(
             f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}, at the learning rate "
-            f"{learning_rate_at(self._optimizer, step):.3g}, on the rows {shown}{more}; look at these rows, lower "
+            f"{learning_rate_at(self._optimizer, step):.3g}, on the rows {shown}{more}; look at these rows, "
+            f"lower "
             "training.learning_rate, or set training.clip_norm; the checkpoint of step "
             f"{kept} is kept in {self._run.path}"
         )

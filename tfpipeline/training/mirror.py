@@ -1,4 +1,5 @@
-"""A run whose ``output`` is on a far file system, ``gs://bucket/runs/tweets``: what Colab's TPUs, which come and go, need.
+"""A run whose ``output`` is on a far file system, ``gs://bucket/runs/tweets``: what Colab's TPUs, which come
+and go, need.
 
 The run itself is a folder on this machine; after each checkpoint what is new in it is copied, through
 ``tf.io.gfile``, and where there is no such folder yet it is copied back first. ``index.json`` goes last and
@@ -80,7 +81,8 @@ class Mirror:
                 raise
         except (tf.errors.OpError, OSError) as error:
             raise UserError(
-                f"output: {self.remote} cannot be copied to {self.local} ({_first_line(error)}); check the address and "
+                f"output: {self.remote} cannot be copied to {self.local} ({_first_line(error)}); check the "
+                f"address and "
                 "your rights to it"
             ) from error
 
@@ -106,7 +108,8 @@ class Mirror:
                 self._sent.pop(name, None)
         except (tf.errors.OpError, OSError) as error:
             raise UserError(
-                f"output: {self.remote} cannot be written ({_first_line(error)}); the run is in {self.local}, run the "
+                f"output: {self.remote} cannot be written ({_first_line(error)}); the run is in "
+                f"{self.local}, run the "
                 "same command again to go on"
             ) from error
 

@@ -1,13 +1,16 @@
-"""The optimizer of a run: Keras's own, with decay and learning rate by variable, and a rate that callbacks may set.
+"""The optimizer of a run: Keras's own, with decay and learning rate by variable, and a rate that callbacks
+may set.
 
-All five decay weights apart from the gradient: each step first takes ``rate * weight_decay * w`` off a weight w
-(Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, where the schedule scales both), then does the
-optimizer's own step. For LAMB this is Keras's reading: in its paper the decay is part of what the trust ratio scales.
+All five decay weights apart from the gradient: each step first takes ``rate * weight_decay * w`` off a weight
+w (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, where the schedule scales both), then does the
+optimizer's own step. For LAMB this is Keras's reading: in its paper the decay is part of what the trust ratio
+scales.
 
-None clips: Keras would clip each replica's gradient before the sum over replicas; the training step clips the sum.
+None clips: Keras would clip each replica's gradient before the sum over replicas; the training step clips the
+sum.
 
-In float64 the constants are float64 as well: Keras's optimizers cast theirs with ``ops.cast(0.9, "float64")``, and TensorFlow
-makes a Python number float32 first.
+In float64 the constants are float64 as well: Keras's optimizers cast theirs with
+``ops.cast(0.9, "float64")``, and TensorFlow makes a Python number float32 first.
 """
 
 from __future__ import annotations
@@ -38,11 +41,12 @@ _INITIAL_LOSS_SCALE = 2.0**15
 class _ByVariable(_keras_internals.OptimizerHooks):
     """Mixed into a Keras optimizer: each variable has a learning rate and a decay of its own.
 
-    Both are done where the variable is updated. Keras's own decay comes before that for all variables at once,
-    with one rate, which it works out anew for each of them.
+    Both are done where the variable is updated. Keras's own decay comes before that for all variables at
+    once, with one rate, which it works out anew for each of them.
 
-    ``learning_rate`` can be set although a schedule gives it, as Keras's callbacks do: a factor on the whole schedule is kept in
-    a variable, so that it is on every replica, is saved and restored with the optimizer, and needs no new trace.
+    ``learning_rate`` can be set although a schedule gives it, as Keras's callbacks do: a factor on the whole
+    schedule is kept in a variable, so that it is on every replica, is saved and restored with the optimizer,
+    and needs no new trace.
 
     Args:
         factors: share of the learning rate by the variable's path; 1 where it is missing.
@@ -70,7 +74,8 @@ class _ByVariable(_keras_internals.OptimizerHooks):
 
     @learning_rate.setter
     def learning_rate(self, rate: Any) -> None:
-        """Scale the schedule so that the next step has this rate; where the schedule is at 0, so that this is its peak.
+        """Scale the schedule so that the next step has this rate; where the schedule is at 0, so that this is
+        its peak.
 
         Raises:
             UserError: ``rate`` is no number of at least 0.
@@ -81,7 +86,8 @@ class _ByVariable(_keras_internals.OptimizerHooks):
             wanted = math.nan
         if not (0 <= wanted < math.inf):
             raise UserError(
-                f"a callback set the learning rate to {rate!r}, which is not a number of at least 0; set a number (the "
+                f"a callback set the learning rate to {rate!r}, which is not a number of at least 0; set a "
+                f"number (the "
                 "schedule itself is chosen with training.schedule)"
             )
         self.times_set += 1
@@ -113,8 +119,8 @@ class _ByVariable(_keras_internals.OptimizerHooks):
 class AdamW(_ByVariable, keras.optimizers.AdamW):
     """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), its step in one pass over memory instead of ten.
 
-    Epsilon is added to the root of the corrected second moment, as in the paper and in PyTorch; Keras adds it before
-    the correction, which at the first step makes it 32 times as large.
+    Epsilon is added to the root of the corrected second moment, as in the paper and in PyTorch; Keras adds it
+    before the correction, which at the first step makes it 32 times as large.
     """
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
@@ -191,7 +197,8 @@ def build_optimizer(
     total_steps: int,
     variables: Sequence[keras.Variable] | None = None,
 ) -> keras.optimizers.Optimizer:
-    """The run's optimizer, built; under mixed_float16 in a dynamic :class:`keras.optimizers.LossScaleOptimizer`.
+    """The run's optimizer, built; under mixed_float16 in a dynamic
+    :class:`keras.optimizers.LossScaleOptimizer`.
 
     Args:
         options: of the run.
@@ -227,8 +234,8 @@ def layer_factors(model: TextModel, decay: float) -> dict[str, float]:
     """What the learning rate is multiplied by, by the path of the variable.
 
     The head and the pooler have 1, the last of L layers ``decay``, the first ``decay ** L``, the embeddings
-    ``decay ** (L + 1)``: each layer the next higher one's times ``decay`` (Howard and Ruder 2018, arXiv:1801.06146,
-    section 3.2; ELECTRA's code has one power more, ``decay ** 2`` for its last layer).
+    ``decay ** (L + 1)``: each layer the next higher one's times ``decay`` (Howard and Ruder 2018,
+    arXiv:1801.06146, section 3.2; ELECTRA's code has one power more, ``decay ** 2`` for its last layer).
     """
     return {
         variable.path: decay**depth for depth, group in enumerate(layer_groups(model)) for variable in group
@@ -236,7 +243,8 @@ def layer_factors(model: TextModel, decay: float) -> dict[str, float]:
 
 
 def head_factors(model: TextModel, learning_rate: float) -> dict[str, float]:
-    """What a run's learning rate is multiplied by for variables whose head asks for more (``min_learning_rates``).
+    """What a run's learning rate is multiplied by for variables whose head asks for more
+    (``min_learning_rates``).
 
     Returns:
         Factors of at least 1 by the path of the variable.

@@ -46,7 +46,8 @@ class CallbackOptions(Section):
     """One Keras callback of the run."""
 
     name: str = Field(
-        description="A class of keras.callbacks (CSVLogger), or the import path of another class (wandb.integration.keras.WandbMetricsLogger)."
+        description="A class of keras.callbacks (CSVLogger), or the import path of another class "
+        "(wandb.integration.keras.WandbMetricsLogger)."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the class.")
 
@@ -70,25 +71,31 @@ class TrainingOptions(Section):
     # Where.
     strategy: Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"] = Field(
         "auto",
-        description="tf.distribute strategy: one device; every GPU of this machine; several machines (TF_CONFIG, or "
-        "--workers and --index); a TPU. auto: TF_CONFIG's machines, else a TPU, else all GPUs, else one device.",
+        description="tf.distribute strategy: one device; every GPU of this machine; several machines "
+        "(TF_CONFIG, or "
+        "--workers and --index); a TPU. auto: TF_CONFIG's machines, else a TPU, else all GPUs, else one "
+        "device.",
     )
     tpu: str = Field(
         "local", description="strategy tpu only: local (Colab, a TPU VM), or a TPU's name or address."
     )
     precision: Literal["float32", "tensorfloat32", "mixed_bfloat16", "mixed_float16", "float64"] = Field(
         "float32",
-        description="tensorfloat32: float32, except that NVIDIA GPUs round the inputs of matrix products to 10 bits; "
-        "mixed_bfloat16 is faster on CPUs with AVX512-BF16, GPUs and TPUs; mixed_float16, with loss scaling, is for older GPUs.",
+        description="tensorfloat32: float32, except that NVIDIA GPUs round the inputs of matrix products to "
+        "10 bits; "
+        "mixed_bfloat16 is faster on CPUs with AVX512-BF16, GPUs and TPUs; mixed_float16, with loss "
+        "scaling, is for older GPUs.",
     )
     xla: Optional[bool] = Field(
         None,
-        description="Compile the training step with XLA; batches are then padded to a few widths; null: on a TPU only.",
+        description="Compile the training step with XLA; batches are then padded to a few widths; null: on "
+        "a TPU only.",
     )
     steps_per_call: int = Field(
         1,
         ge=1,
-        description="Training steps that the device runs before it returns to Python; useful for TPUs and small models.",
+        description="Training steps that the device runs before it returns to Python; useful for TPUs and "
+        "small models.",
     )
 
     # How long.
@@ -101,22 +108,26 @@ class TrainingOptions(Section):
     batch_size: int = Field(32, ge=1, description="Examples in a batch; see batch_size_per.")
     batch_size_per: Literal["global", "replica"] = Field(
         "global",
-        description="Whether batch_size is the number of examples on all replicas together, or on each replica.",
+        description="Whether batch_size is the number of examples on all replicas together, or on each "
+        "replica.",
     )
     accumulation: int = Field(
         1,
         ge=1,
-        description="Gradient accumulation: a batch is computed in this many parts, with less memory and the same result.",
+        description="Gradient accumulation: a batch is computed in this many parts, with less memory and "
+        "the same result.",
     )
     bucket_window: int = Field(
         1024,
         ge=1,
-        description="Length bucketing: the shuffled examples are sorted by length within windows of this many, to reduce padding.",
+        description="Length bucketing: the shuffled examples are sorted by length within windows of this "
+        "many, to reduce padding.",
     )
     widths: Optional[list[int]] = Field(
         None,
         min_length=1,
-        description="Batches are padded to one of these widths, in tokens; null: multiples of 8, or with XLA quarters of text.max_length.",
+        description="Batches are padded to one of these widths, in tokens; null: multiples of 8, or with "
+        "XLA quarters of text.max_length.",
     )
 
     # The optimizer.
@@ -126,7 +137,8 @@ class TrainingOptions(Section):
     warmup: Union[int, float] = Field(
         0.1,
         ge=0,
-        description="Steps over which the learning rate rises from 0: a number of steps, or below 1 a share of all steps.",
+        description="Steps over which the learning rate rises from 0: a number of steps, or below 1 a share "
+        "of all steps.",
     )
     weight_decay: float = Field(
         0.01, ge=0, description="Decoupled weight decay; never applied to biases and LayerNorm."
@@ -135,7 +147,8 @@ class TrainingOptions(Section):
         1.0,
         gt=0,
         le=1,
-        description="Each encoder layer's learning rate is that of the layer above times this factor (arXiv:1801.06146, section 3.2).",
+        description="Each encoder layer's learning rate is that of the layer above times this factor "
+        "(arXiv:1801.06146, section 3.2).",
     )
     clip_norm: Optional[float] = Field(
         1.0,
@@ -146,18 +159,21 @@ class TrainingOptions(Section):
     # What is trained.
     freeze: list[str] = Field(
         default_factory=list,
-        description="What is not trained: all (the whole encoder), embeddings, first:6 (the embeddings and the first 6 layers), "
+        description="What is not trained: all (the whole encoder), embeddings, first:6 (the embeddings and "
+        "the first 6 layers), "
         "re:PATTERN (variables whose path matches the regular expression).",
     )
     gradual_unfreezing: bool = Field(
         False,
-        description="The first epoch trains only the head; each further epoch unfreezes one more layer, from the top (arXiv:1801.06146).",
+        description="The first epoch trains only the head; each further epoch unfreezes one more layer, "
+        "from the top (arXiv:1801.06146).",
     )
     dropout: Optional[float] = Field(
         None,
         ge=0,
         lt=1,
-        description="Dropout rate of the encoder, for hidden states and attention; null: the checkpoint's own.",
+        description="Dropout rate of the encoder, for hidden states and attention; null: the checkpoint's "
+        "own.",
     )
 
     # Looking and keeping.
@@ -178,7 +194,8 @@ class TrainingOptions(Section):
     keep: int = Field(1, ge=1, description="How many of the last checkpoints are kept, besides the best.")
     keep_optimizer: bool = Field(
         False,
-        description="Keep the optimizer's state after the run has finished (for adamw twice the size of the weights), so that the "
+        description="Keep the optimizer's state after the run has finished (for adamw twice the size of the "
+        "weights), so that the "
         "run can be extended.",
     )
     tensorboard: bool = Field(True, description="Write the run's tensorboard/ folder.")

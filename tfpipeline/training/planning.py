@@ -85,12 +85,15 @@ class Plan:
         lines = {
             "rows": f"{splits}; {self.mean_tokens:.1f} tokens a row, at most {self.longest}",
             "parameters": f"{self.parameters:,}, of which {self.trained:,} are trained",
-            "batch": f"{self.batch_size} on {self.replicas} {plural(self.replicas, 'replica')} ({self.strategy}){parts}, {self.precision}; "
+            "batch": f"{self.batch_size} on {self.replicas} {plural(self.replicas, 'replica')} "
+            f"({self.strategy}){parts}, {self.precision}; "
             f"{self.fed:.2f} tokens fed for each real one",
-            "steps": f"{self.total_steps:,} ({self.steps_per_epoch:,} an epoch, {epochs:.4g} {plural(epochs, 'epoch')}), {self.warmup:,} of "
+            "steps": f"{self.total_steps:,} ({self.steps_per_epoch:,} an epoch, {epochs:.4g} "
+            f"{plural(epochs, 'epoch')}), {self.warmup:,} of "
             f"them warm-up; {self.optimizer}, learning rate {self.learning_rate:g}, {self.schedule}",
             "memory": f"about {_size(total)} on each device: weights {_size(self.weights)}, gradients "
-            f"{_size(self.gradients)}, optimizer {_size(self.slots)}, activations about {_size(self.activations)}",
+            f"{_size(self.gradients)}, optimizer {_size(self.slots)}, activations about "
+            f"{_size(self.activations)}",
         }
         lines["rows"] = "; ".join([lines["rows"], *self.notes])
         return "\n".join(f"{name:<11} {line}" for name, line in lines.items())
@@ -184,7 +187,9 @@ def activation_bytes(config: EncoderConfig, examples: int, width: int, precision
 def _lengths(
     examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig
 ) -> tuple[np.ndarray, list[str]]:
-    """Tokens of the training rows, or of a random sample of them, and sentences about what is cut or unknown."""
+    """Tokens of the training rows, or of a random sample of them, and sentences about what is cut or
+    unknown.
+    """
     rows = np.arange(len(examples))
     if len(rows) > _SAMPLED:
         rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLED, replace=False))

@@ -75,7 +75,8 @@ def check_settings(
         listed = "; ".join(map(str, others[:_SHOWN]))
         more = f"; and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         raise UserError(
-            f"{path} was started with different settings: {listed}{more}; put them back to go on with that run, or choose "
+            f"{path} was started with different settings: {listed}{more}; put them back to go on with that "
+            f"run, or choose "
             "another output folder for a new one"
         )
     if not found or _length(old.training) == _length(new.training):
@@ -83,8 +84,10 @@ def check_settings(
     reason = _why_not(old.training, new.training, saved, has_optimizer)
     if reason:
         raise UserError(
-            f"{path} was started with different settings: {'; '.join(map(str, found))}; it cannot be trained for "
-            f"{_said(new.training)}, because {reason}; choose another output folder for a new run, or load its weights into a "
+            f"{path} was started with different settings: {'; '.join(map(str, found))}; it cannot be "
+            f"trained for "
+            f"{_said(new.training)}, because {reason}; choose another output folder for a new run, or load "
+            f"its weights into a "
             f"loop of your own: tfpipeline.load({json.dumps(str(path))})"
         )
 
@@ -110,12 +113,14 @@ def _why_not(
     """Why a run of one length cannot become one of another; "" where it can."""
     if old.schedule.name != "constant":
         return (
-            f"training.schedule is {old.schedule.name}: its learning rates were chosen for {_said(old)} (a run whose "
+            f"training.schedule is {old.schedule.name}: its learning rates were chosen for {_said(old)} (a "
+            f"run whose "
             "schedule is constant can be extended)"
         )
     if 0 < old.warmup < 1:
         return (
-            f"training.warmup is {old.warmup}, a share of all steps: its learning rates were chosen for {_said(old)} (a run "
+            f"training.warmup is {old.warmup}, a share of all steps: its learning rates were chosen for "
+            f"{_said(old)} (a run "
             "whose warm-up is 0 or a number of steps can be extended)"
         )
     if saved is None:

@@ -78,7 +78,8 @@ class Run(TrainedModel):
             )
         if not (self.path / MODEL_FILE).exists() and (self.path / "bert_config.json").exists():
             raise UserError(
-                f"{path} was made by tfpipeline 0.1.0, whose runs this version cannot read (it has bert_config.json "
+                f"{path} was made by tfpipeline 0.1.0, whose runs this version cannot read (it has "
+                f"bert_config.json "
                 f"in place of {MODEL_FILE}); train it again in another folder, or use version 0.1.0"
             )
         self.name = self.path.name

@@ -24,19 +24,22 @@ class TextOptions(Section):
     )
     long: Long = Field(
         "head",
-        description="How longer texts are handled: keep the `head`, keep the head and the tail (`head_tail`), or read the "
+        description="How longer texts are handled: keep the `head`, keep the head and the tail "
+        "(`head_tail`), or read the "
         "text in overlapping `windows` of max_length tokens.",
     )
     tail: float = Field(
         0.75,
         gt=0,
         le=1,
-        description="head_tail only: share of the kept tokens that is taken from the end (of each text in a pair).",
+        description="head_tail only: share of the kept tokens that is taken from the end (of each text in a "
+        "pair).",
     )
     overlap: int = Field(
         32,
         ge=0,
-        description="windows only: tokens shared by neighbouring windows; must be less than a window holds (for a pair: after "
+        description="windows only: tokens shared by neighbouring windows; must be less than a window holds "
+        "(for a pair: after "
         "its first text).",
     )
     max_windows: int = Field(
@@ -46,12 +49,14 @@ class TextOptions(Section):
     )
     pool: Pool = Field(
         "mean",
-        description="windows only: how the outputs of the windows (for classification: the logits) are combined.",
+        description="windows only: how the outputs of the windows (for classification: the logits) are "
+        "combined.",
     )
     max_first_text: Optional[int] = Field(
         None,
         ge=1,
-        description="windows only: maximum number of tokens of a pair's first text in rows that need more than one window; "
+        description="windows only: maximum number of tokens of a pair's first text in rows that need more "
+        "than one window; "
         "null: half a window. A smaller limit means fewer windows in training; 64 is usual for questions.",
     )
     lowercase: Optional[bool] = Field(
@@ -69,7 +74,8 @@ class RunConfig(Section):
     """A whole run file."""
 
     checkpoint: PathText = Field(
-        description="What to start from, in any form that `tfpipeline convert` reads: a directory, an archive, "
+        description="What to start from, in any form that `tfpipeline convert` reads: a directory, an "
+        "archive, "
         "hf://org/name, or the directory of another run, whose best weights are taken."
     )
     output: PathText = Field(description="The run directory.")

@@ -47,7 +47,8 @@ def read_run_file(run_file: RunFile, overrides: Sequence[str] = (), *, own_data:
             run_config = config.resolve(run_file, RunConfig, overrides, source="the dict of settings")
         else:
             raise UserError(
-                f"expected a run file's path, a dict of settings or a RunConfig; found {type(run_file).__name__}"
+                f"expected a run file's path, a dict of settings or a RunConfig; found "
+                f"{type(run_file).__name__}"
             )
     run_source.check_output(run_config.checkpoint, run_config.output)
     if not _has_run(run_config.output):
@@ -62,7 +63,8 @@ def _refuse_run(path: Path) -> None:
     if own.is_file():
         command = shlex.join(["tfpipeline", "train", str(own)])
         raise UserError(
-            f"{path} is a run directory, and a run file is expected; its own is {own}: to resume the run, {command}"
+            f"{path} is a run directory, and a run file is expected; its own is {own}: to resume the run, "
+            f"{command}"
         )
 
 

@@ -1,4 +1,6 @@
-"""A run that another run starts from: whether it can be used, and its files that count. Imports no TensorFlow."""
+"""A run that another run starts from: whether it can be used, and its files that count. Imports no
+TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def check_output(checkpoint: str, output: str) -> None:
     """
     if _resolved(checkpoint) == _resolved(output):
         raise UserError(
-            f"checkpoint and output are both {output}: a run cannot start from itself; choose another output folder "
+            f"checkpoint and output are both {output}: a run cannot start from itself; choose another "
+            f"output folder "
             "(to go on with a run, run the command that started it again)"
         )
 
@@ -43,8 +46,10 @@ def check(checkpoint: str) -> None:
     held, owner = locks.is_held(path / LOCK_FILE)
     if held:
         raise UserError(
-            f"checkpoint: {checkpoint} is being trained by another process ({owner or 'it has just begun'}); wait until it has "
-            f"ended, or start from a copy of what it has now: tfpipeline convert {checkpoint} DEST --to huggingface"
+            f"checkpoint: {checkpoint} is being trained by another process "
+            f"({owner or 'it has just begun'}); wait until it has "
+            f"ended, or start from a copy of what it has now: tfpipeline convert {checkpoint} DEST --to "
+            f"huggingface"
         )
     check_weights("best", _index(path), checkpoint)
 
@@ -67,7 +72,8 @@ def check_weights(weights: str, index: Mapping[str, str], run: str) -> None:
         known = [role for role in WEIGHTS if role in index]
         has = f"only {' and '.join(known)}" if known else "none"
         raise UserError(
-            f'{run} has no "{weights}" weights yet ({has}); train it first: tfpipeline train {run}/config.yaml'
+            f'{run} has no "{weights}" weights yet ({has}); train it first: tfpipeline train '
+            f"{run}/config.yaml"
         )
 
 

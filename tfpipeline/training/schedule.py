@@ -16,17 +16,20 @@ from tfpipeline.training.options import TrainingOptions
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """From 0 straight up to the peak over the warm-up, then down to a share of it.
 
-    With ``t`` the steps done before (so the first step has ``t = 0``), ``W`` steps of warm-up and ``T`` steps in
-    all, ``rate(t) = peak * t / W`` for ``t < W``. After that ``rate(t) = peak * (end + (1 - end) * f(r))``, where
-    ``r = max(0, (T - t) / (T - W))`` goes from 1 at the peak to 0 after the last step:
+    With ``t`` the steps done before (so the first step has ``t = 0``), ``W`` steps of warm-up and ``T`` steps
+    in all, ``rate(t) = peak * t / W`` for ``t < W``. After that
+    ``rate(t) = peak * (end + (1 - end) * f(r))``, where ``r = max(0, (T - t) / (T - W))`` goes from 1 at the
+    peak to 0 after the last step:
 
-    ============== =============================== ==============================================================
-    ``linear``     ``f(r) = r``                    transformers' ``get_linear_schedule_with_warmup``
-    ``cosine``     ``f(r) = (1 - cos(pi r)) / 2``  Loshchilov and Hutter 2017 (arXiv:1608.03983, equation 5), one
+    ============== ===============================
+    ============================================================== ``linear``     ``f(r) = r``
+    transformers' ``get_linear_schedule_with_warmup`` ``cosine``     ``f(r) = (1 - cos(pi r)) / 2``
+    Loshchilov and Hutter 2017 (arXiv:1608.03983, equation 5), one
                                                    period; transformers' ``get_cosine_schedule_with_warmup``
     ``polynomial`` ``f(r) = r ** power``           transformers' ``get_polynomial_decay_schedule_with_warmup``
     ``constant``   ``f(r) = 1``                    transformers' ``get_constant_schedule_with_warmup``
-    ============== =============================== ==============================================================
+    ============== ===============================
+    ==============================================================
 
     Args:
         name: one of these four.

@@ -1,4 +1,6 @@
-"""What a training is made of; the trainer and ``train --dry-run`` make it here, so that they cannot differ."""
+"""What a training is made of; the trainer and ``train --dry-run`` make it here, so that they cannot
+differ.
+"""
 
 from __future__ import annotations
 

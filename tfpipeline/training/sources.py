@@ -1,4 +1,6 @@
-"""What a run was made from: fingerprints of its checkpoint and data files, so that it is not resumed with others."""
+"""What a run was made from: fingerprints of its checkpoint and data files, so that it is not resumed with
+others.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ def check(directory: Path, run_config: RunConfig) -> None:
         if changed:
             name = f"{source}/{changed[0]}" if source.is_dir() else str(source)
             raise UserError(
-                f"{field}: {name} has changed since {directory} was started; put the old file back, or choose another output folder"
+                f"{field}: {name} has changed since {directory} was started; put the old file back, or "
+                f"choose another output folder"
             )
 
 

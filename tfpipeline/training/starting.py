@@ -49,7 +49,8 @@ def find_run(path: Path, run_config: RunConfig) -> tuple[Run | None, dict[str, A
     A run that is to go on beyond its end is not finished any more.
 
     Raises:
-        UserError: something else is there, or a run that these settings, data or checkpoint cannot go on with.
+        UserError: something else is there, or a run that these settings, data or checkpoint cannot go on
+            with.
     """
     if not is_run(path):
         if path.exists() and (not path.is_dir() or not holds_nothing_else(path)):

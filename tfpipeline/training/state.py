@@ -39,7 +39,8 @@ class State:
         if saved.keys() != names:
             other = ", ".join(sorted(saved.keys() ^ names))
             raise UserError(
-                f"{run} was trained by another version of tfpipeline (the state of its checkpoints differs in: "
+                f"{run} was trained by another version of tfpipeline (the state of its checkpoints differs "
+                f"in: "
                 f"{other}); finish it with that version, or train it again in another folder"
             )
         return cls(**saved)
@@ -52,8 +53,8 @@ class State:
     def validated(self, entry: dict[str, float], metric: str, *, lower: bool) -> bool:
         """Take in a validation; the answer is whether the model is the best so far.
 
-        It is when the metric is better, or as good at a lower loss. Early stopping counts on the metric alone, so an equally good
-        validation does not begin the count anew.
+        It is when the metric is better, or as good at a lower loss. Early stopping counts on the metric
+        alone, so an equally good validation does not begin the count anew.
 
         Args:
             entry: of the history: ``epoch``, ``step``, and the scores by name.

@@ -53,7 +53,8 @@ class TrainStep:
         self._parts = options.accumulation
         self._static = static
         self._augmentation = Augmentation(task, tokenizer)
-        # A TPU compiles whatever it is given; elsewhere it has to be asked for, and only what is on one device.
+        # A TPU compiles whatever it is given; elsewhere it has to be asked for, and only what is on one
+        # device.
         compile_here = static and not is_tpu(strategy)
         kind = BatchGradients if task.batch_loss else RowGradients
         self._gradients = kind(

@@ -4,8 +4,8 @@
       index.json          {"initial": "step-00000000", "last": "step-00000206", "best": "step-00000103"}
       step-00000206/      model.safetensors, optimizer.safetensors, state.json, perhaps callbacks.safetensors
 
-A checkpoint that has several roles is stored once. The optimizer's state is there as long as somebody may go on from
-it: with the last checkpoints, until the run has ended (or longer, ``training.keep_optimizer``).
+A checkpoint that has several roles is stored once. The optimizer's state is there as long as somebody may go
+on from it: with the last checkpoints, until the run has ended (or longer, ``training.keep_optimizer``).
 
 Variables are stored by their Keras path. A step's directory appears whole or not at all (temporary name,
 fsync, rename); the index is replaced after it, so that it never names something half-written; directories
@@ -67,8 +67,8 @@ class CheckpointStore:
         """Save a checkpoint and give it its roles ("last", and "best" when it is).
 
         With ``keep`` above 1 the last ones before it stay, as "last-1" and so on; any can be resumed from by
-        giving it the role "last" in the index. Without an optimizer none can be any more: the run has ended, and what
-        the optimizers of earlier checkpoints take is given back.
+        giving it the role "last" in the index. Without an optimizer none can be any more: the run has ended,
+        and what the optimizers of earlier checkpoints take is given back.
 
         Raises:
             UserError: it could not be written; the earlier checkpoints and their roles are untouched.
@@ -91,7 +91,9 @@ class CheckpointStore:
         self._prune(index, set(_lasts(index)) if optimizer is not None else set())
 
     def restore_model(self, role: str, model: keras.Model) -> None:
-        """Set the model's variables to those of a checkpoint, bit for bit; also of a run that is being trained."""
+        """Set the model's variables to those of a checkpoint, bit for bit; also of a run that is being
+        trained.
+        """
         self._newest(role, lambda step: _load_variables(step / MODEL_FILE, model.variables))
 
     def has_optimizer(self) -> bool:
@@ -126,7 +128,9 @@ class CheckpointStore:
         return self._newest(role, read)
 
     def _newest(self, role: str, read: Callable[[Path], Read]) -> Read:
-        """Read a checkpoint, and if it is replaced meanwhile, as that of a run in training may be, the one after it."""
+        """Read a checkpoint, and if it is replaced meanwhile, as that of a run in training may be, the one
+        after it.
+        """
         while True:
             step = self._step(role)
             try:
@@ -199,7 +203,8 @@ def _load_variables(path: Path, variables: list[Any]) -> None:
             missing, extra = sorted(named.keys() - file.keys()), sorted(file.keys() - named.keys())
             if missing or extra:
                 raise UserError(
-                    f"{path} does not fit the model (missing: {missing or 'none'}; unknown: {extra or 'none'}); "
+                    f"{path} does not fit the model (missing: {missing or 'none'}; unknown: "
+                    f"{extra or 'none'}); "
                     "it was written by another version, train the run again in another folder"
                 )
             for name, variable in named.items():

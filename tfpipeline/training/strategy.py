@@ -41,7 +41,8 @@ def choose_strategy(options: TrainingOptions, cluster: Cluster | None) -> str:
         )
     if name != "multi_worker" and cluster is not None:
         raise UserError(
-            f"TF_CONFIG or --workers describes {len(cluster.workers)} workers, but training.strategy is {name}; "
+            f"TF_CONFIG or --workers describes {len(cluster.workers)} workers, but training.strategy is "
+            f"{name}; "
             "set it to multi_worker or auto"
         )
     return name
@@ -119,7 +120,9 @@ def _multi_worker(options: TrainingOptions, cluster: Cluster | None) -> tf.distr
 
 @contextlib.contextmanager
 def _tf_config(cluster: Cluster) -> Iterator[None]:
-    """``TF_CONFIG`` as this cluster has it, for TensorFlow, which reads it in several places while it starts."""
+    """``TF_CONFIG`` as this cluster has it, for TensorFlow, which reads it in several places while it
+    starts.
+    """
     saved = os.environ.get("TF_CONFIG")
     os.environ["TF_CONFIG"] = cluster.to_tf_config()
     try:
@@ -163,7 +166,8 @@ def _tpu(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Str
     # Resolvers ask a metadata server, a cloud API and a driver, each with errors of its own.
     except (tf.errors.OpError, ValueError, RuntimeError, OSError, ImportError, TypeError, KeyError) as error:
         raise UserError(
-            f'training.strategy is tpu, but no TPU answers as "{name}" ({_first_line(error)}); choose a machine or '
+            f'training.strategy is tpu, but no TPU answers as "{name}" ({_first_line(error)}); choose a '
+            f"machine or "
             "Colab runtime that has one, or set training.strategy to auto"
         ) from error
 

@@ -31,9 +31,9 @@ def supervise(
 ) -> int:
     """Run ``tfpipeline ARGUMENTS`` until it ends by itself.
 
-    It is started again when a signal has killed it, or when it has lost another worker (exit code 75), but not when it
-    is done (0), was asked to stop (130) or was given something it can't use (2). After five that died at once,
-    there is no use in another.
+    It is started again when a signal has killed it, or when it has lost another worker (exit code 75), but
+    not when it is done (0), was asked to stop (130) or was given something it can't use (2). After five that
+    died at once, there is no use in another.
 
     Args:
         arguments: without ``--supervise``.
@@ -68,7 +68,8 @@ def supervise(
             reason = f"was killed by {_name(-code)}" if code < 0 else "has lost another worker"
             if quick >= QUICK_DEATHS:
                 say(
-                    f"the training {reason}, {quick} times within {quick_seconds:.0f} s of its start; giving up"
+                    f"the training {reason}, {quick} times within {quick_seconds:.0f} s of its start; "
+                    f"giving up"
                 )
                 return code if code >= 0 else 128 - code
             say(f"the training {reason}; starting it again, it goes on from the last checkpoint")

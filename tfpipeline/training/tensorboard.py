@@ -22,15 +22,16 @@ _CHARACTERS = 300  # of each
 class TensorBoardWriter(keras.callbacks.Callback):
     """Writes ``tensorboard/train`` and ``tensorboard/validation`` of a run.
 
-    Scalars by step (loss, gradient_norm, learning_rate, examples_per_second, tokens_per_second; validation: loss and the
-    task's metrics), a sample of the training texts as the model sees them, and the settings as hparams. These stand beside the
-    validation's scalars: TensorBoard joins settings and scores that one folder holds. Which columns there are is left to it, as
-    it would take an ``hparams_config`` of one run for all runs of a log directory.
+    Scalars by step (loss, gradient_norm, learning_rate, examples_per_second, tokens_per_second; validation:
+    loss and the task's metrics), a sample of the training texts as the model sees them, and the settings as
+    hparams. These stand beside the validation's scalars: TensorBoard joins settings and scores that one
+    folder holds. Which columns there are is left to it, as it would take an ``hparams_config`` of one run for
+    all runs of a log directory.
 
     Args:
         run: the run.
-        step: steps done; what an earlier process wrote after its last checkpoint is taken away, since these steps are
-            done once more.
+        step: steps done; what an earlier process wrote after its last checkpoint is taken away, since these
+            steps are done once more.
     """
 
     def __init__(self, run: Run, step: int) -> None:
@@ -79,7 +80,9 @@ class TensorBoardWriter(keras.callbacks.Callback):
 
 
 def hparams(run: Run) -> dict[str, bool | int | float | str]:
-    """The settings of the ``text``, ``task`` and ``training`` sections by dotted name, as TensorBoard takes them."""
+    """The settings of the ``text``, ``task`` and ``training`` sections by dotted name, as TensorBoard takes
+    them.
+    """
     found: dict[str, bool | int | float | str] = {}
 
     def walk(prefix: str, value: Any) -> None:
