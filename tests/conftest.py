@@ -20,8 +20,8 @@ with warnings.catch_warnings():  # what TensorFlow's own import warns of is not 
 
     import_tensorflow()
 
-# TensorFlow's own objects are no garbage. Tracing a graph makes many more: looking through all of them at Python's
-# own rate takes a fifth of a session's time.
+# TensorFlow's own objects are no garbage. Tracing a graph makes many more: looking through all of them at
+# Python's own rate takes a fifth of a session's time.
 gc.collect()
 gc.freeze()
 gc.set_threshold(20_000, 10, 10)

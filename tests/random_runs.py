@@ -1,4 +1,6 @@
-"""Runs that have ended without any training: their weights are random, and far from those of a fresh model."""
+"""Runs that have ended without any training: their weights are random, and far from those of a fresh
+model.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ TASKS = {
 
 
 def random_run(folder: Path, task: dict, columns: list[str], rows: list[list[str]], **sections) -> Run:
-    """A run in ``folder`` of this ``task`` section and these rows; ``sections`` are further ones of the run file."""
+    """A run in ``folder`` of this ``task`` section and these rows; ``sections`` are further ones of the run
+    file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "checkpoint").exists():
         tiny.write_checkpoint(folder / "checkpoint")

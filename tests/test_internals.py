@@ -27,7 +27,8 @@ def relied_on(module, name):
     except Exception as error:
         home = _keras_internals if module is keras else _tensorflow_internals
         raise AssertionError(
-            f"{module.__name__} {module.__version__} changed the private {name} ({type(error).__name__}: {error}); "
+            f"{module.__name__} {module.__version__} changed the private {name} ({type(error).__name__}: "
+            f"{error}); "
             f"adapt {home.__name__}, or exclude this version in setup.py"
         ) from error
 

@@ -79,7 +79,8 @@ CONVERT = (
         ),
         (
             "m.keras",
-            'is a model that Keras has saved, not a checkpoint; load it in Python: keras.models.load_model("m.keras")',
+            "is a model that Keras has saved, not a checkpoint; load it in Python: "
+            'keras.models.load_model("m.keras")',
             "is a model that Keras has saved; load it",
         ),
     ],

@@ -127,7 +127,8 @@ def test_who_meant_the_folder_of_the_run_file_is_told_so(tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         read_run_file("sub/run.yaml")
     assert str(caught.value) == (
-        f"sub/run.yaml: data.train: rows.csv does not exist in the current directory ({tmp_path}), to which relative "
+        f"sub/run.yaml: data.train: rows.csv does not exist in the current directory ({tmp_path}), to which "
+        f"relative "
         "paths are relative, but beside the run file; write sub/rows.csv"
     )
     (tmp_path / "checkpoint").rmdir()
@@ -144,7 +145,8 @@ def test_a_run_directory_is_no_run_file(tmp_path):
     with pytest.raises(UserError) as caught:
         read_run_file(str(run))
     assert str(caught.value) == (
-        f"{run} is a run directory, and a run file is expected; its own is {run}/config.yaml: to resume the run, "
+        f"{run} is a run directory, and a run file is expected; its own is {run}/config.yaml: to resume the "
+        f"run, "
         f"tfpipeline train '{run}/config.yaml'"
     )
 

@@ -98,7 +98,9 @@ def test_the_public_functions_have_types(tmp_path):
 
 
 def test_the_wheel_has_every_file():
-    """Every folder with modules is a package, behind the links too, and what is not Python is package data."""
+    """Every folder with modules is a package, behind the links too, and what is not Python is package
+    data.
+    """
     (call,) = [
         node.value
         for node in ast.parse((ROOT / "setup.py").read_text("utf-8")).body

@@ -24,7 +24,8 @@ def test_importing_tensorflow_prints_nothing():
 def test_importing_leaves_the_runtime_to_be_configured():
     """Logical devices can still be made: tests, and collectives, must configure before the runtime starts."""
     code = (
-        "from tfpipeline.runtime import import_tensorflow as f; tf = f(); cpu = tf.config.list_physical_devices('CPU')[0]; "
+        "from tfpipeline.runtime import import_tensorflow as f; tf = f(); cpu = "
+        "tf.config.list_physical_devices('CPU')[0]; "
         "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2); "
         "print(len(tf.config.list_logical_devices('CPU')))"
     )

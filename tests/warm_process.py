@@ -27,7 +27,9 @@ for line in sys.stdin:
 
 
 class WarmProcess:
-    """``subprocess.run`` for scripts, one after the other in a single process that is started when first needed."""
+    """``subprocess.run`` for scripts, one after the other in a single process that is started when first
+    needed.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None

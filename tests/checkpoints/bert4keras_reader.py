@@ -2,7 +2,8 @@
 
     python bert4keras_reader.py DIRECTORY ...
 
-Each directory holds a checkpoint and ``inputs.npz``; its hidden states are written beside it, ``outputs.npy``.
+Each directory holds a checkpoint and ``inputs.npz``; its hidden states are written beside it,
+``outputs.npy``.
 """
 
 from __future__ import annotations

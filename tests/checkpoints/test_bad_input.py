@@ -250,7 +250,8 @@ class TestConfiguration:
         reconfigure(huggingface / "config.json", max_position_embeddings=41)
         message = refused(huggingface, r"does not fit config\.json")
         assert message == (
-            f"{huggingface / 'model.safetensors'} does not fit config.json (1 missing, 1 unknown, 2 misshapen): use its own "
+            f"{huggingface / 'model.safetensors'} does not fit config.json (1 missing, 1 unknown, 2 "
+            f"misshapen): use its own "
             "configuration\n"
             "  missing  encoder.layer.0.attention.self.query.bias\n"
             "  unknown  extra.weight\n"
@@ -266,7 +267,8 @@ class TestConfiguration:
         reconfigure(google / "bert_config.json", type_vocab_size=16)
         message = refused(google, r"does not fit bert_config\.json")
         assert message == (
-            f"{google / 'bert_model.ckpt'} does not fit bert_config.json (1 missing, 1 unknown, 1 misshapen): use its own "
+            f"{google / 'bert_model.ckpt'} does not fit bert_config.json (1 missing, 1 unknown, 1 "
+            f"misshapen): use its own "
             "configuration\n"
             "  missing  bert/encoder/layer_0/attention/self/query/bias\n"
             "  unknown  extra\n"
@@ -495,7 +497,9 @@ class TestDestination:
         refused(huggingface, "^cannot write x+: File name too long; check", dest=Path("x" * 300))
 
     def test_a_folder_without_permission(self, originals):
-        """Outside tmp_path, whose parents only its owner may enter: root, who may write everywhere, steps down."""
+        """Outside tmp_path, whose parents only its owner may enter: root, who may write everywhere, steps
+        down.
+        """
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             source = shutil.copytree(originals / "huggingface", folder / "source")
@@ -558,7 +562,8 @@ class TestCommand:
         assert command(google, tmp_path / "mine.txt") == (
             2,
             "",
-            f"error: {tmp_path / 'mine.txt'} is there and does not hold this model in the format google; choose another "
+            f"error: {tmp_path / 'mine.txt'} is there and does not hold this model in the format google; "
+            f"choose another "
             "folder, or --overwrite\n",
         )
         assert command(google, tmp_path / "dest", "--to", "gogle") == (

@@ -1,8 +1,9 @@
 """BERT under other names: the same classes with other vocabularies, made as those checkpoints are.
 
-hfl/chinese-bert-wwm-ext: characters, ``BertForMaskedLM``, no flag of case beside the vocabulary; allenai/scibert:
-``BertModel`` of 31,090 tokens, written by pytorch-pretrained-bert; sentence-transformers/LaBSE: cased, many scripts,
-vocabulary of half a million; google-bert/bert-base-multilingual-cased: ``do_lower_case`` false. Sizes are cut down.
+hfl/chinese-bert-wwm-ext: characters, ``BertForMaskedLM``, no flag of case beside the vocabulary;
+allenai/scibert: ``BertModel`` of 31,090 tokens, written by pytorch-pretrained-bert;
+sentence-transformers/LaBSE: cased, many scripts, vocabulary of half a million;
+google-bert/bert-base-multilingual-cased: ``do_lower_case`` false. Sizes are cut down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Google's format: its names, shapes and files as google-research/bert has them, and its words where they are not ours."""
+"""Google's format: its names, shapes and files as google-research/bert has them, and its words where they are
+not ours.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ SHAPE = {
     "type_vocab_size": Y,
 }
 
-# By hand, from modeling.py: what tf.train.list_variables says of a one-layer model, heads of pre-training aside.
+# By hand, from modeling.py: what tf.train.list_variables says of a one-layer model, heads of pre-training
+# aside.
 NAMES = {
     "bert/embeddings/word_embeddings": [V, H],
     "bert/embeddings/token_type_embeddings": [Y, H],
@@ -496,7 +499,8 @@ def test_weights_beside_the_configuration_of_transformers(tmp_path, prefix):
         1e-12,
     )
     assert found.notes[:3] == [
-        "no bert_config.json; config.json is read as transformers reads it (--gelu tanh if its gelu is Google's)",
+        "no bert_config.json; config.json is read as transformers reads it (--gelu tanh if its gelu is "
+        "Google's)",
         "layer_norm_eps is 1e-12: config.json leaves it out, this is transformers' constant",
         'hidden_act "gelu" is gelu_erf: what transformers computes',
     ]
@@ -546,7 +550,9 @@ def test_googles_own_configuration_comes_first(tmp_path):
 
 @pytest.mark.parametrize("prefix", ["bert_model.ckpt", "model.ckpt-1000"])
 def test_weights_of_transformers_in_the_same_folder(tmp_path, prefix):
-    """Those of a training's step are nobody's choice; a whole model in two formats is asked about, or named."""
+    """Those of a training's step are nobody's choice; a whole model in two formats is asked about, or
+    named.
+    """
     directory = tiny.write_checkpoint(tmp_path / "source", **SHAPE)
     write_with_tensorflow_1(tmp_path / "theirs", numbered(NAMES), prefix=prefix)
     for path in (tmp_path / "theirs").glob(f"{prefix}.*"):

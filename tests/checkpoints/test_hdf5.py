@@ -1,7 +1,7 @@
 """KerasHub presets and ``tf_model.h5``, made with h5py alone.
 
-The keys are those of files that keras-hub 0.3x, keras-nlp 0.6 to 0.12 and transformers 4.57 with tf_keras wrote; read
-from those, hidden states differ from the real classes' by at most 8e-7.
+The keys are those of files that keras-hub 0.3x, keras-nlp 0.6 to 0.12 and transformers 4.57 with tf_keras
+wrote; read from those, hidden states differ from the real classes' by at most 8e-7.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def same_encoder(found, weights, config):
 
 class TestKerasHub:
     def keys(self, weights, old=False):
-        """model.weights.h5 of a backbone; ``old``: private names of attention, word embeddings at the root."""
+        """model.weights.h5 of a backbone; ``old``: private names of attention, word embeddings at the
+        root.
+        """
         dense = "_{}_dense" if old else "{}_dense"
         arrays = {
             "token_embedding/vars/0" if old else "layers/reversible_embedding/vars/0": weights[

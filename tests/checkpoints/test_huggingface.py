@@ -1,4 +1,6 @@
-"""Hugging Face directories: which files, which names, and what transformers means where the files say nothing."""
+"""Hugging Face directories: which files, which names, and what transformers means where the files say
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -274,14 +276,17 @@ TAGS, NAMES = {"0": "O", "1": "B-PER", "2": "I-PER"}, {"0": "O", "1": "A", "2": 
 )
 @pytest.mark.parametrize("architectures", [None, []])
 def test_a_classifier_whose_class_is_not_named(source, architectures, pooler, labels, kind, reason):
-    """BertForTokenClassification has no pooler (since transformers 4); by its name it is what it is, whatever else."""
+    """BertForTokenClassification has no pooler (since transformers 4); by its name it is what it is, whatever
+    else.
+    """
     classifier(source, pooler=pooler)
     names = {} if labels is None else {"id2label": labels}
     reconfigure(source, architectures=architectures, **names)
     found = checkpoints.load(source)
     assert found.head_names == (f"{kind.lower()}_classifier",)
     assert [note for note in found.notes if "architectures" in note] == [
-        f"config.json names no architectures; the classifier is taken for that of a BertFor{kind}Classification: "
+        f"config.json names no architectures; the classifier is taken for that of a "
+        f"BertFor{kind}Classification: "
         f"{reason}. If it is another, name its class in architectures"
     ]
     for named in ("Sequence", "Token"):

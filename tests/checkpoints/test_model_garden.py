@@ -1,12 +1,12 @@
 """TF Model Garden's checkpoints: the keys that its own classes leave, made here by construction.
 
 Where the keys come from: what ``tf.train.list_variables`` says of ``tf.train.Checkpoint(model=...)``,
-``(encoder=...)`` and ``(model=..., **model.checkpoint_items)`` of the classes ``BertEncoder``, ``BertEncoderV2``,
-``BertPretrainer``, ``BertPretrainerV2``, ``BertClassifier``, ``BertTokenClassifier`` and ``BertSpanLabeler`` of
-tf-models-official 2.20.0, run on TensorFlow 2.21; those of the releases before (``_attention_output_dense``, no
-pooler but ``next_sentence..pooler_dense``), from the converters of transformers
-(``convert_bert_original_tf2_checkpoint_to_pytorch.py``) and of KerasHub (``bert_base_uncased.ipynb``), which name
-every key of the released files.
+``(encoder=...)`` and ``(model=..., **model.checkpoint_items)`` of the classes ``BertEncoder``,
+``BertEncoderV2``, ``BertPretrainer``, ``BertPretrainerV2``, ``BertClassifier``, ``BertTokenClassifier`` and
+``BertSpanLabeler`` of tf-models-official 2.20.0, run on TensorFlow 2.21; those of the releases before
+(``_attention_output_dense``, no pooler but ``next_sentence..pooler_dense``), from the converters of
+transformers (``convert_bert_original_tf2_checkpoint_to_pytorch.py``) and of KerasHub
+(``bert_base_uncased.ipynb``), which name every key of the released files.
 """
 
 from __future__ import annotations
@@ -218,7 +218,9 @@ def test_a_pretrainer(layout, tmp_path):
 
 
 def test_a_released_pretrainer_without_projection(tmp_path):
-    """The v3 release of 2021, bert-base uncased: encoder, masked LM, and of the other head its pooler alone."""
+    """The v3 release of 2021, bert-base uncased: encoder, masked LM, and of the other head its pooler
+    alone.
+    """
     names = {key: ours for key, ours in keys("old", "encoder").items() if not ours.startswith("pooler")}
     names |= MLM | {
         "next_sentence..pooler_dense/kernel": "pooler/kernel",
@@ -618,7 +620,8 @@ class TestBadInput:
         directory = write(tmp_path / "theirs", {}, extra={"resnet/kernel": np.zeros(3, np.float32)})
         self.refused(
             directory,
-            "holds no BERT encoder of TF Model Garden (its parts are resnet, save_counter); only checkpoints of one",
+            "holds no BERT encoder of TF Model Garden (its parts are resnet, save_counter); only "
+            "checkpoints of one",
         )
 
     def test_two_encoders(self, tmp_path):

@@ -1,4 +1,6 @@
-"""From a Hugging Face directory that safetensors alone wrote, through us, to every written format and back."""
+"""From a Hugging Face directory that safetensors alone wrote, through us, to every written format and
+back.
+"""
 
 from __future__ import annotations
 
@@ -198,7 +200,8 @@ def test_the_report(tmp_path):
     report = checkpoints.convert(source, tmp_path / "dest", to="google")
     lines = str(report).splitlines()
     assert lines[0] == (
-        f"read {source} (huggingface): 39 tensors, 2 layers, hidden size 16, 2 heads, {len(tiny.VOCABULARY)} tokens, uncased"
+        f"read {source} (huggingface): 39 tensors, 2 layers, hidden size 16, 2 heads, "
+        f"{len(tiny.VOCABULARY)} tokens, uncased"
     )
     assert lines[-1] == f"wrote {tmp_path / 'dest'} (google)"
     assert all(line.startswith("  note: ") for line in lines[1:-1])

@@ -126,7 +126,8 @@ def test_a_pickle_that_would_run_a_command(tmp_path, protocol):
     with pytest.raises(UserError) as caught:
         checkpoints.convert(source, tmp_path / "dest")
     assert str(caught.value) == (
-        f"{source / 'pytorch_model.bin'} asks to run {os.system.__module__}.system, which no checkpoint needs; "
+        f"{source / 'pytorch_model.bin'} asks to run {os.system.__module__}.system, which no checkpoint "
+        f"needs; "
         "do not trust this file, get the model as safetensors"
     )
     assert not proof.exists()

@@ -78,7 +78,8 @@ RUN_FILES = {
     "not YAML": ("a: [1", r"run\.yaml:\d+"),
     "a list": ("- 1", r"run\.yaml"),
     "unknown and ill-typed fields, all at once": (
-        "checkpoint: c\noutput: o\ndata: {train: t.csv}\ntask: {name: classification}\ntraining:\n  epoch: 3\n  batch_size: many\n",
+        "checkpoint: c\noutput: o\ndata: {train: t.csv}\ntask: {name: classification}\ntraining:\n  epoch: "
+        "3\n  batch_size: many\n",
         r'(?s)run\.yaml:6 .*training\.epoch\b.*did you mean "training.epochs".*run\.yaml:7 .*training\.batch_size',
     ),
     "an unknown task": (
@@ -179,7 +180,9 @@ def test_predict(tfpipeline, tmp_path, arguments, message):
 
 
 def test_a_signature_that_a_run_has_not(trained, tfpipeline):
-    """A classifier answers with no places in texts, so its exported model has no signature of other units either."""
+    """A classifier answers with no places in texts, so its exported model has no signature of other units
+    either.
+    """
     folder, _ = trained
     refused(
         tfpipeline("predict", "--from", folder / "run", "--signature", "utf16", "text"),
@@ -221,7 +224,9 @@ class TestFullDisk:
         subprocess.run(["umount", "-l", point], check=True)
 
     def test_training(self, tfpipeline, folder, disk):
-        """Room for the run's rows, not for many checkpoints: what was saved before stays, nothing half-written does."""
+        """Room for the run's rows, not for many checkpoints: what was saved before stays, nothing
+        half-written does.
+        """
         done = tfpipeline("train", folder / "run.yaml", "--set", f"output={disk / 'run'}")
         refused(done, r"cannot write .*No space left on device.*free some space and run the command again")
         left = [str(path.relative_to(disk)) for path in disk.rglob("*")]

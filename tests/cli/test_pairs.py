@@ -55,7 +55,9 @@ def test_one_context_for_all_texts_or_a_column_of_a_file(reader, tfpipeline, tmp
 
 
 def test_places_in_the_unit_of_the_signature(reader, tfpipeline):
-    """A run counts as its exported model would: the context begins with an emoji, which differs in all units."""
+    """A run counts as its exported model would: the context begins with an emoji, which differs in all
+    units.
+    """
     units = {"serving_default": ("utf-32-le", 4), "utf8": ("utf-8", 1), "utf16": ("utf-16-le", 2)}
     starts = []
     for signature, (encoding, size) in units.items():

@@ -1,4 +1,6 @@
-"""Terminals and locales that are not UTF-8: what can't be shown is escaped, and nothing ends in a traceback."""
+"""Terminals and locales that are not UTF-8: what can't be shown is escaped, and nothing ends in a
+traceback.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One `server` for every contract test: the embedded server and, when on the PATH, tensorflow_model_server."""
+"""One `server` for every contract test: the embedded server and, when on the PATH,
+tensorflow_model_server.
+"""
 
 from __future__ import annotations
 

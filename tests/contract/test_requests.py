@@ -146,7 +146,8 @@ REFUSED = [
         CODE.INVALID_ARGUMENT,
         "Unrecognized servable version label: canary",
     ),
-    # core/basic_manager.cc, ServingMap::GetUntypedServableHandle; core/manager.h, ServableRequest::DebugString
+    # core/basic_manager.cc, ServingMap::GetUntypedServableHandle; core/manager.h,
+    # ServableRequest::DebugString
     Case(
         "unknown model",
         predict(model="nobody", x=[1.0]),
@@ -262,7 +263,8 @@ REFUSED = [
         CODE.INVALID_ARGUMENT,
         r"Expects arg\[0\] to be string but float is provided",
     ),
-    # The server checks no shapes: the operation that cannot work with it complains. tensorflow/core/kernels/matmul_op_impl.h
+    # The server checks no shapes: the operation that cannot work with it complains.
+    # tensorflow/core/kernels/matmul_op_impl.h
     Case(
         "another width",
         predict(signature="wide", x=[[1.0, 2.0]]),
@@ -356,7 +358,8 @@ REFUSED = [
         "classify: a regressor",
         classify(0.5, signature="regress"),
         CODE.INVALID_ARGUMENT,
-        'Expected classification signature outputs to contain at least one of "classes" or "scores"\\. Signature was: (.|\n)*',
+        'Expected classification signature outputs to contain at least one of "classes" or "scores"\\. '
+        "Signature was: (.|\n)*",
     ),
     # servables/tensorflow/util.cc, InputToSerializedExampleTensor
     Case("classify: no examples", classify(), CODE.INVALID_ARGUMENT, r"Input is empty\."),
@@ -476,7 +479,8 @@ class Matches:
 
 
 def test_answer_names_model_version_and_signature(server):
-    # servables/tensorflow/util.cc, MakeModelSpec; predict_util.cc, PostProcessPredictionResult (kAsProtoField)
+    # servables/tensorflow/util.cc, MakeModelSpec; predict_util.cc, PostProcessPredictionResult
+    # (kAsProtoField)
     response = ask(server, predict(x=[1.0, 2.0, 5.0]))
     want = predict_pb2.PredictResponse()
     spec(want.model_spec, "half", "serving_default", version=3)
@@ -531,7 +535,8 @@ def test_every_type_comes_back_in_its_own_field(server):
 @pytest.mark.parametrize(
     ("sent", "shape", "values"),
     [
-        # tensorflow/core/framework/tensor.cc, FromProtoField: the last value is repeated, more than enough are dropped
+        # tensorflow/core/framework/tensor.cc, FromProtoField: the last value is repeated, more than enough
+        # are dropped
         (proto(tf.float32, [3], float_val=[2.0]), [3], [3.0, 3.0, 3.0]),
         (proto(tf.float32, [3], float_val=[2.0, 4.0]), [3], [3.0, 4.0, 4.0]),
         (proto(tf.float32, [2]), [2], [2.0, 2.0]),

@@ -70,7 +70,9 @@ def test_batches_hold_what_was_encoded(tmp_path_factory, pairs, paired):
 
 
 def test_rows_are_tokenised_piece_by_piece(tmp_path, monkeypatch):
-    """Pieces change nothing of what is read; each row is seen once, whether the cache is made, used or replaced."""
+    """Pieces change nothing of what is read; each row is seen once, whether the cache is made, used or
+    replaced.
+    """
     examples = [Example(text) for text in ("abc", "d", "efgh", "", "ij", "klmno", "pq")]
     whole = build(tmp_path / "whole", examples).batch(np.arange(7))
     monkeypatch.setattr(cache, "PIECE_ROWS", 3)
@@ -249,7 +251,9 @@ class Offsets(Encoder):
 
 
 def tags(examples, encoded):
-    """Two columns with a slash in their names, as parts of several tasks have: [B, T] and [B, T, 2]; -7 where no token is."""
+    """Two columns with a slash in their names, as parts of several tasks have: [B, T] and [B, T, 2]; -7 where
+    no token is.
+    """
     real = encoded["attention_mask"] > 0
     label = np.array([int(example.label or 0) for example in examples])[:, None]
     tag = np.where(real, encoded["input_ids"] * 1000 + label, -7)

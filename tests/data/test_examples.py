@@ -187,7 +187,8 @@ def test_groups_stay_together_by_default(tmp_path, capfd):
     splits = load_splits(DataOptions(train=one, text_pair="page"), together="text_pair")
     assert [row.label for row in splits["validation"]].count("a") == 10  # stratified
     assert (
-        "warning: 20 of 20 validation rows have the page of a training row, so validation scores will be optimistic; add rows "
+        "warning: 20 of 20 validation rows have the page of a training row, so validation scores will be "
+        "optimistic; add rows "
         "with another page"
     ) in " ".join(capfd.readouterr().err.split())
 
@@ -202,7 +203,8 @@ def test_shared_groups_are_warned_about(tmp_path, capfd):
     said = " ".join(capfd.readouterr().err.split())
     for split in ("validation", "test"):
         assert (
-            f"warning: 2 of 3 {split} rows have the page of a training row, so {split} scores will be optimistic; put all rows of one "
+            f"warning: 2 of 3 {split} rows have the page of a training row, so {split} scores will be "
+            f"optimistic; put all rows of one "
             "into the same file"
         ) in said
     by = SplitOptions(by="random", validation=0.3)

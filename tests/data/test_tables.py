@@ -47,7 +47,8 @@ def test_an_index_is_not_read(tmp_path, name, capfd):
     assert [dict(record.columns) for record in read_records(path, ["text", "label"])] == [a, b, d]
     said = " ".join(capfd.readouterr().err.split())
     assert said == (
-        f"{path}: 1 blank row was left out, in line 4 {path}: the first column has no name and holds whole numbers: an "
+        f"{path}: 1 blank row was left out, in line 4 {path}: the first column has no name and holds whole "
+        f"numbers: an "
         "index, which is not read"
     )
 
@@ -111,7 +112,8 @@ def test_another_delimiter_is_guessed(tmp_path, delimiter, named):
     with pytest.raises(UserError) as caught:
         list(read_records(tmp_path / "x.csv", ["text"]))
     assert str(caught.value).endswith(
-        f'; if "{named}" stands between the cells, name it in data.delimiter (with evaluate or predict: --delimiter)'
+        f'; if "{named}" stands between the cells, name it in data.delimiter (with evaluate or predict: '
+        f"--delimiter)"
     )
 
 

@@ -10,7 +10,9 @@ from tfpipeline.training.run_config import RunConfig
 
 @pytest.fixture
 def untrained(tmp_path):
-    """A run with weights that no step has changed: all that an evaluation needs. Three of its 13 test rows train, too."""
+    """A run with weights that no step has changed: all that an evaluation needs. Three of its 13 test rows
+    train, too.
+    """
     path = tiny.write_run_file(tmp_path, train=40, test=10)
     train, test = tiny.texts(40, seed=1), tiny.texts(10, seed=2)
     shared = [(f" {train[row][0].upper()}", train[row][1]) for row in (0, 1, 2)]

@@ -43,7 +43,8 @@ def test_rows_that_were_trained_on_are_named(untrained, tmp_path, capfd):
     report = evaluate(untrained, file, baseline=False)
     (note,) = report.notes
     assert note == (
-        f"5 of 7 rows have a text that was trained on ({file}:3, {file}:4, {file}:5, ...); scores will be optimistic"
+        f"5 of 7 rows have a text that was trained on ({file}:3, {file}:4, {file}:5, ...); scores will be "
+        f"optimistic"
     )
     assert f"warning: {file}: {note}" in capfd.readouterr().err
     assert json.loads((untrained.path / "report-new.json").read_text())["notes"] == [note]
@@ -66,7 +67,8 @@ def test_a_run_that_cannot_be_written_to(untrained, monkeypatch, capfd):
     assert report.path is None
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "saved" in line]
     assert line == (
-        f"warning: the scores could not be saved: cannot write {untrained.path}/config.yaml/report.json: File exists; "
+        f"warning: the scores could not be saved: cannot write {untrained.path}/config.yaml/report.json: "
+        f"File exists; "
         "a part of that path is a file; choose another path (--to FOLDER)"
     )
     assert names(untrained.path) == before

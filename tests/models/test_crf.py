@@ -254,7 +254,9 @@ def test_positions_outside_change_no_bit(how):
     ],
 )
 def test_forbidden_transitions(forbidden, dtype, how):
-    """As in IOB2: O, B-x, I-x, B-y, I-y, where an I- follows its own B- or I- only; no sequence ends with B-y."""
+    """As in IOB2: O, B-x, I-x, B-y, I-y, where an I- follows its own B- or I- only; no sequence ends with
+    B-y.
+    """
     case = draw(6, 4, 5, seed=2)
     case.mask[0] = True
     for inside, begin in ((2, 1), (4, 3)):

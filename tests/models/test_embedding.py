@@ -80,7 +80,8 @@ def test_a_text_in_windows(model, checkpoint):
     """Every token counts once, from the window that has most around it."""
     cut = Truncation(8, "windows", overlap=2, max_windows=4)
     whole = TextModel(model.encoder, None, Windows(cut), model.tokenizer, cut)
-    text = "the good film is a very bad food"  # ten tokens with [CLS] and [SEP]: two windows, of tokens 1 to 6 and 3 to 8
+    # ten tokens with [CLS] and [SEP]: two windows, of tokens 1 to 6 and 3 to 8
+    text = "the good film is a very bad food"
     ids = model.tokenizer([text])["input_ids"].numpy()[0]
     windows = np.array([[*ids[:7], ids[-1]], [ids[0], *ids[3:]]])
     states = np.asarray(model.encoder({"input_ids": windows})["sequence_output"])
@@ -98,7 +99,8 @@ def test_a_text_in_windows(model, checkpoint):
         ([{"text": ["a"]}], "texts is dict; embed takes a list of texts, of a table one column"),
         (
             [["a", "b\ud800"]],
-            "texts[1] holds the lone surrogate U+D800, which is no character; read the text with the right encoding",
+            "texts[1] holds the lone surrogate U+D800, which is no character; read the text with the right "
+            "encoding",
         ),
         ([["good", None]], "texts[1] is None (NoneType), not a text"),
         ([["a"], ["b", "c"]], "embed got 1 texts and 2 in text_pair; each text needs one"),

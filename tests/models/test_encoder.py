@@ -318,7 +318,8 @@ def test_assign_lists_all_that_does_not_fit_and_sets_nothing():
     with pytest.raises(UserError) as caught:
         encoder.assign(weights)
     assert str(caught.value).splitlines() == [
-        "the weights do not fit the configuration (2 missing, 1 unknown, 1 misshapen): use its own configuration",
+        "the weights do not fit the configuration (2 missing, 1 unknown, 1 misshapen): use its own "
+        "configuration",
         "  missing  embeddings/norm/scale",
         "  missing  layer_1/attention/key/bias",
         "  unknown  layer_2/attention/key/bias",

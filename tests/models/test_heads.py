@@ -189,7 +189,9 @@ def test_no_two_dropouts_of_a_model_share_a_site(tmp_path, monkeypatch, name):
 
 
 def test_the_masks_of_two_heads_differ():
-    """Heads of the same weights answer alike without dropout, and differently with it; the first as it does alone."""
+    """Heads of the same weights answer alike without dropout, and differently with it; the first as it does
+    alone.
+    """
 
     def head():
         return ClassificationHead(3, pooling="cls", dropout=0.5, seed=1)

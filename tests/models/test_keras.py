@@ -339,7 +339,8 @@ def test_a_head_that_takes_no_noise(checkpoint, tokens):
 def test_what_a_model_says_of_itself(checkpoint, tokenizer):
     model = TextModel(checkpoint.encoder(), HEADS["group"](), Windows(CUT), tokenizer, name="a<b")
     assert repr(model) == (
-        "<TextModel a<b: encoder 2 layers, hidden size 16, 2 heads, 40 positions; head mood: ClassificationHead (2 outputs), "
+        "<TextModel a<b: encoder 2 layers, hidden size 16, 2 heads, 40 positions; head mood: "
+        "ClassificationHead (2 outputs), "
         "topics: MultiLabelHead (3 outputs); parameters 5,976 (5,701 trainable); dtype float32; "
         "windows 6 tokens, overlap 1, at most 3 of a text; tokenizer 29 tokens, cased>"
     )

@@ -67,7 +67,9 @@ def test_by_hand_as_by_machine(case, compiled):
 
 
 def test_attention_drops_and_scales():
-    """Row sums of what is left of the weights, read off with a value of ones, are 1 on average, not 1 each."""
+    """Row sums of what is left of the weights, read off with a value of ones, are 1 on average, not 1
+    each.
+    """
     query = tf.zeros([64, 4, 32, 2])
     ones = tf.ones([64, 4, 32, 2])
     kept = kernels.attention(

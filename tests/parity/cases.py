@@ -17,7 +17,8 @@ KEPT = 400  # elements of each hidden state: all of them would be 60 MB
 REAL = {"minilm": packaged.minilm, "xtremedistil": packaged.xtremedistil}
 REAL_TOLERANCE = 2e-5
 
-# Tiny models whose weights have a standard deviation of 0.3: at BERT's own 0.02 a wrong activation is invisible.
+# Tiny models whose weights have a standard deviation of 0.3: at BERT's own 0.02 a wrong activation is
+# invisible.
 TINY = {
     "erf": {"hidden_act": "gelu"},
     "tanh": {"hidden_act": "gelu_new"},
@@ -57,8 +58,8 @@ def inputs_of(length: int, vocab_size: int, type_vocab_size: int) -> dict[str, n
 def real_tokens(state: np.ndarray, inputs: dict[str, np.ndarray]) -> np.ndarray:
     """A hidden state [B, T, H] with padding set to 0.
 
-    At padded positions MiniLM magnifies float32's rounding to 3e-4, PyTorch's and ours alike (in float64 both agree
-    to 1e-12 there too, which ``make parity`` tests), and nothing reads them.
+    At padded positions MiniLM magnifies float32's rounding to 3e-4, PyTorch's and ours alike (in float64 both
+    agree to 1e-12 there too, which ``make parity`` tests), and nothing reads them.
     """
     return state * inputs["attention_mask"][..., None].astype(state.dtype)
 

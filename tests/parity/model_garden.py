@@ -4,8 +4,9 @@
     pip install --no-deps tf-models-official
     python -m tests.parity.model_garden
 
-Without its dependencies Model Garden can be imported as far as this needs. Prints, for every layout of a checkpoint,
-the greatest difference of hidden states at real tokens and of the heads' answers; fails above 2e-5.
+Without its dependencies Model Garden can be imported as far as this needs. Prints, for every layout of a
+checkpoint, the greatest difference of hidden states at real tokens and of the heads' answers; fails above
+2e-5.
 """
 
 from __future__ import annotations

@@ -165,8 +165,8 @@ def test_a_row_of_gaps_alone_is_left_out(capfd):
     task = options().fit(found)
     said = capfd.readouterr().err
     assert (
-        "warning: 1 of 5 training rows has a label for none of the heads (mood, stars), rows.csv:2; it is left out"
-        in said
+        "warning: 1 of 5 training rows has a label for none of the heads (mood, stars), rows.csv:2; it is "
+        "left out" in said
     )
     for training in (True, False):
         assert read_targets(task, found, training=training)[1].tolist() == [1, 1, 1, 1, 0]

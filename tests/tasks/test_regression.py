@@ -64,7 +64,8 @@ def test_the_unit_does_not_matter():
         (["1", "٣"], 'rows.csv:3: the label "٣" is no finite number'),
         (
             ["1700000000", "1700000059"],
-            "the training rows' numbers lie within 29.5 of 1700000030, closer together than answers of 32 bits can tell",
+            "the training rows' numbers lie within 29.5 of 1700000030, closer together than answers of 32 "
+            "bits can tell",
         ),
         (["7", "7.0"], "all training rows have the value 7; a regression needs at least two different ones"),
     ],

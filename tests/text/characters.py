@@ -13,7 +13,9 @@ def is_blank(character):
 
 
 def edges(text):
-    """Where characters begin, and where the text ends; white space is a character of its own, as a text's edge is."""
+    """Where characters begin, and where the text ends; white space is a character of its own, as a text's
+    edge is.
+    """
     found, start = [], 0
     for _, part in itertools.groupby(text, key=is_blank):
         part = "".join(part)

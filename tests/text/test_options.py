@@ -15,7 +15,8 @@ from tfpipeline.text import AddedToken, TokenizerOptions, infer_lowercase
 
 def test_options_need_no_framework():
     code = (
-        "import sys; from tfpipeline.text import TokenizerOptions, load_vocabulary, infer_lowercase; TokenizerOptions();"
+        "import sys; from tfpipeline.text import TokenizerOptions, load_vocabulary, infer_lowercase; "
+        "TokenizerOptions();"
         "print([m for m in ('tensorflow', 'keras', 'transformers') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

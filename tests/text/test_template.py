@@ -71,7 +71,9 @@ def test_no_room_for_the_special_tokens():
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("pair", [False, True])
 def test_windows_follow_the_template(template, pair):
-    """Each window is the prefix, a part of the last text and the end, and tokens go back to where they were."""
+    """Each window is the prefix, a part of the last text and the end, and tokens go back to where they
+    were.
+    """
     tokenizer = build(template)
     cut = Truncation(12, "windows", overlap=1, max_windows=3, max_first_text=3, template=template)
     seconds = ["is was " * 20, "film " * 5, "the so", ""]

@@ -47,7 +47,9 @@ class SizeScorer(Scorer):
 
 
 class InBatchNegatives(Task):
-    """A row's key is to be told from the keys of the other rows (van den Oord et al. 2018, arXiv:1807.03748)."""
+    """A row's key is to be told from the keys of the other rows (van den Oord et al. 2018,
+    arXiv:1807.03748).
+    """
 
     scorer_class = SizeScorer
     batch_loss = True

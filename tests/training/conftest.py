@@ -22,7 +22,8 @@ def tiny_run(tmp_path):
 
 @pytest.fixture(scope="session")
 def undisturbed(shared):
-    """``undisturbed(**training options)`` -> the run that `tiny_run` with these options ends in, trained once.
+    """``undisturbed(**training options)`` -> the run that `tiny_run` with these options ends in, trained
+    once.
 
     Several tests compare theirs with it; they leave it as it is.
     """

@@ -1,8 +1,9 @@
-"""Trains a tiny model in float64 in every way that must give the same result; ``python -m tests.training.exactness``.
+"""Trains a tiny model in float64 in every way that must give the same result;
+``python -m tests.training.exactness``.
 
-A case is a way of training (where, in how many parts, with XLA or not) and a setting (optimizer, clipping, dropout,
-a ragged last batch). Its reference is the same setting on one device, whole, without XLA. One process trains all
-cases of its kind of place, as starting TensorFlow takes longer than they do.
+A case is a way of training (where, in how many parts, with XLA or not) and a setting (optimizer, clipping,
+dropout, a ragged last batch). Its reference is the same setting on one device, whole, without XLA. One
+process trains all cases of its kind of place, as starting TensorFlow takes longer than they do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 
 WAYS = ("place", "accumulation", "xla", "steps_per_call")
 SETTINGS = ("optimizer", "clipping", "dropout", "ragged")
-# Every pair of values of two columns is in some row (checked by a test), with few settings: each needs a reference.
+# Every pair of values of two columns is in some row (checked by a test), with few settings: each needs a
+# reference.
 CASES = [
     dict(zip((*WAYS, *SETTINGS), row))
     for row in [
@@ -32,7 +34,8 @@ CASES = [
         ("two_processes", 4, False, 1, "adamw", False, True, True),
     ]
 ]
-# Tasks whose loss hangs on the whole batch, or that change their inputs, in the places where that could differ.
+# Tasks whose loss hangs on the whole batch, or that change their inputs, in the places where that could
+# differ.
 TASK_CASES = [
     dict(zip((*WAYS, *SETTINGS, "task"), row))
     for row in [

@@ -55,7 +55,9 @@ def test_the_loss_is_that_of_the_whole_batch(checkpoint, accumulation):
 
 
 def test_the_gradient_is_that_of_the_whole_batch(checkpoint):
-    """By TensorFlow's own tape over one call of the model on all rows that count, in one SGD step of rate 1."""
+    """By TensorFlow's own tape over one call of the model on all rows that count, in one SGD step of rate
+    1.
+    """
     given = batch(rows=7)
     given[WEIGHTS] = np.array([0.5, 1, 0, 2, 1, 1, 1.5])
     model, step = make(checkpoint, dropout=0.0, accumulation=4, learning_rate=1.0, schedule="constant")

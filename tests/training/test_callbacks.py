@@ -109,7 +109,9 @@ def test_callbacks_are_called_as_by_fit(tiny_run, tmp_path):
 
 @KERAS_AND_NUMPY
 def test_an_interrupted_run_with_callbacks_ends_as_an_undisturbed_one(tiny_run, tmp_path):
-    """Interrupted within an epoch and at an epoch's end; patience counts on, rates stay cut, files are gone on with."""
+    """Interrupted within an epoch and at an epoch's end; patience counts on, rates stay cut, files are gone
+    on with.
+    """
 
     def run_config(name):
         folder = tmp_path / name
@@ -150,8 +152,8 @@ def test_an_interrupted_run_with_callbacks_ends_as_an_undisturbed_one(tiny_run, 
         float(row["learning_rate"])
         for row in csv.DictReader((tmp_path / "a" / "log.csv").read_text().splitlines())
     ]
-    # What Keras logs is the rate of the next step: its schedule's, times 3/4 an epoch (but the first, where the warm-up's rate
-    # is 0) and a half a plateau.
+    # What Keras logs is the rate of the next step: its schedule's, times 3/4 an epoch (but the first, where
+    # the warm-up's rate is 0) and a half a plateau.
     scheduled = [1e-9 * (63 - step) / (63 - 6) for step in (7, 14, 21)]
     assert rates == pytest.approx([scheduled[0], scheduled[1] * 0.75, scheduled[2] * 0.75**2 / 2])
 

@@ -7,7 +7,8 @@ from tfpipeline.training.state import State
 def test_the_end_says_how_long_how_well_and_what_next():
     state = State(step=21, best=0.91234, best_step=14, finished="trained 3 epochs", seconds=754)
     assert ending(state, "accuracy", "runs/my run").splitlines() == [
-        "trained 3 epochs in 12 min 34 s; best accuracy 0.9123 on validation, after step 14; the run is in runs/my run",
+        "trained 3 epochs in 12 min 34 s; best accuracy 0.9123 on validation, after step 14; the run is in "
+        "runs/my run",
         "next: tfpipeline evaluate 'runs/my run'",
         "      tfpipeline export 'runs/my run' --to 'models/my run'",
     ]

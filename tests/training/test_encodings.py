@@ -1,4 +1,6 @@
-"""What a run makes of its rows: texts in one sequence or in two, between the special tokens of its tokenizer."""
+"""What a run makes of its rows: texts in one sequence or in two, between the special tokens of its
+tokenizer.
+"""
 
 from __future__ import annotations
 

@@ -112,7 +112,9 @@ def test_settings_of_a_checkpoint(source):
 
 
 def test_lowercase_of_a_checkpoint(source, tmp_path):
-    """What is set is what reads the texts: in an evaluation, and in the exported model, which is another one."""
+    """What is set is what reads the texts: in an evaluation, and in the exported model, which is another
+    one.
+    """
     cased = ["text.lowercase=false"]
     shouted, unknown = "The FOOD was GOOD", "[UNK] [UNK] was [UNK]"
     as_it_is, run = open_run(source), open_run(source, cased)
@@ -357,7 +359,9 @@ def softmax(x):
 
 
 def pieces(text):
-    """(start, end, token, begins a word), written from the vocabulary and from BERT's rules, for the texts here."""
+    """(start, end, token, begins a word), written from the vocabulary and from BERT's rules, for the texts
+    here.
+    """
     found = []
     for match in re.finditer("(?:[^\\W_]\\u0301?)+|[^\\w\\s]", text):
         word = match.group().lower().replace("é", "e").replace("\u0301", "")
@@ -402,7 +406,9 @@ def may_follow(before, behind, scheme):
 
 
 def best_tags(scores, labels, scheme, constrained):
-    """Every sequence tried: the best one that the scheme has, and by which share the next best one is less probable."""
+    """Every sequence tried: the best one that the scheme has, and by which share the next best one is less
+    probable.
+    """
     best, second, found = -np.inf, -np.inf, ()
     scores = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
     allowed = {
@@ -615,15 +621,18 @@ def test_a_reader_that_may_find_no_answer(source, tmp_path):
     [
         (
             ["task.no_answer=true", "task.no_answer_threshold=tuned"],
-            "task.no_answer_threshold is tuned, but a checkpoint is not trained on, which is when it is chosen; set it to a number",
+            "task.no_answer_threshold is tuned, but a checkpoint is not trained on, which is when it is "
+            "chosen; set it to a number",
         ),
         (
             ["task.no_answer_threshold=tuned"],
-            "task.no_answer_threshold is tuned, but a checkpoint is not trained on, which is when it is chosen; set it to a number",
+            "task.no_answer_threshold is tuned, but a checkpoint is not trained on, which is when it is "
+            "chosen; set it to a number",
         ),
         (
             ["task.no_answer_threshold=0.3"],
-            "task.no_answer_threshold is 0.3, but a checkpoint answers none only if task.no_answer is true; set that too",
+            "task.no_answer_threshold is 0.3, but a checkpoint answers none only if task.no_answer is true; "
+            "set that too",
         ),
     ],
 )
@@ -813,7 +822,9 @@ def test_the_google_format_carries_them_too(source, tmp_path, kind):
 
 
 def test_loaded_as_an_ordinary_model_with_places(source, tmp_path):
-    """The task also takes the tokenizer's offsets and the texts; the model leaves aside what it does not read."""
+    """The task also takes the tokenizer's offsets and the texts; the model leaves aside what it does not
+    read.
+    """
     copy = tagger(source, tmp_path / "copy", BIO)
     model = tfpipeline.load(copy)
     tokens = model.tokenizer(SENTENCES, max_length=40, offsets=True)

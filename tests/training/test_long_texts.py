@@ -85,7 +85,8 @@ def test_training_says_what_is_cut(tmp_path, capsys):
     cut = sum(len(example.text.split()) + 2 > 12 + 10 for example in run.examples("train"))
     assert 0 < cut < 216
     assert (
-        f"{cut} of 216 training rows exceed 2 windows (text.max_windows) of text.max_length (12) and were truncated "
+        f"{cut} of 216 training rows exceed 2 windows (text.max_windows) of text.max_length (12) and were "
+        f"truncated "
         "(text.long: windows)\n"
     ) in capsys.readouterr().err
 
@@ -231,7 +232,8 @@ def test_widths_leave_room_for_windows():
         ),
         (
             ["text.long=windows", "text.overlap=11", "data.text_pair=second"],
-            "text: overlap is 11, .* may share less than 11 behind a first text of 10; lower overlap, set max_first_text",
+            "text: overlap is 11, .* may share less than 11 behind a first text of 10; lower overlap, set "
+            "max_first_text",
         ),
         (["text.max_first_text=0"], r"text\.max_first_text"),
         (

@@ -106,7 +106,8 @@ def adafactor(weight, gradient, rate, memory, t):
 @pytest.mark.parametrize("layer_decay", [1.0, 0.3])
 @pytest.mark.parametrize("update", [adamw, sgd, lion, lamb, adafactor])
 def test_three_steps_by_hand(checkpoint, update, layer_decay):
-    """Decoupled decay before the update, none of biases and LayerNorm; each layer at its own rate; float64 throughout.
+    """Decoupled decay before the update, none of biases and LayerNorm; each layer at its own rate; float64
+    throughout.
 
     A constant that passes through float32 on its way (0.9, 1e-8, the rate) is wrong by up to 6e-8 of itself.
     """
@@ -142,7 +143,9 @@ def test_layer_factors_by_hand(checkpoint):
 
 
 def test_transitions_of_a_crf_learn_faster(checkpoint):
-    """At the rate of trained weights they would stay near 0, where they start, beside logits of several units."""
+    """At the rate of trained weights they would stay near 0, where they start, beside logits of several
+    units.
+    """
     encoder = checkpoint.encoder()
     for head, path in (
         (TaggingHead(3, crf=True), "transitions"),
@@ -216,7 +219,9 @@ def test_the_learning_rate_of_a_step(checkpoint):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_rate_that_is_set_is_a_factor_on_the_schedule(checkpoint, name):
-    """Set as Keras's callbacks do, half-way down the schedule; layers keep their shares of it, and nothing is traced anew."""
+    """Set as Keras's callbacks do, half-way down the schedule; layers keep their shares of it, and nothing is
+    traced anew.
+    """
     half, optimizer = make(checkpoint, name, schedule="linear", layer_decay=0.5)
     other, plain = make(checkpoint, name, schedule="linear", layer_decay=0.5, learning_rate=RATE / 4)
     traced = []

@@ -162,8 +162,8 @@ def test_what_is_lost_is_said(tmp_path):
     model.head.thresholds.assign([0.25, 0.625])
     tuned.store.save(["best"], 8, model, None, tuned.store.state("last"))
     assert (
-        "the labels' thresholds have no place in a checkpoint, where each is 0.5; here they are a: 0.25, b: 0.625"
-        in (load_checkpoint(tuned.path).notes)
+        "the labels' thresholds have no place in a checkpoint, where each is 0.5; here they are a: 0.25, b: "
+        "0.625" in (load_checkpoint(tuned.path).notes)
     )
 
     text = {"max_length": 12, "long": "windows", "overlap": 2}

@@ -57,7 +57,9 @@ def setup(checkpoint, strategy=None, dropout=0.1, make=TrainStep, precision="flo
 
 
 def values(model):
-    """Weights by path, without the attention's key bias: it has no gradient, and Adam turns noise into steps."""
+    """Weights by path, without the attention's key bias: it has no gradient, and Adam turns noise into
+    steps.
+    """
     found = {}
     for variable in model.trainable_variables:
         value = variable.numpy()
@@ -112,7 +114,9 @@ def test_the_loss_is_the_weighted_mean_of_the_cross_entropies(checkpoint):
 
 
 def test_clipping_scales_the_whole_gradient(checkpoint):
-    """Plain SGD of rate 1 without momentum moves the weights by the clipped gradient: its norm is the limit."""
+    """Plain SGD of rate 1 without momentum moves the weights by the clipped gradient: its norm is the
+    limit.
+    """
     options = TrainingOptions(precision="float64", clip_norm=0.01)
     task = Classification(ClassificationOptions(dropout=0.0), ["a", "b", "c"])
     with policy("float64"):

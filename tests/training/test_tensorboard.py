@@ -53,7 +53,9 @@ def test_scalars_and_sample(tiny_run):
 
 
 def hparams_table(folder):
-    """What TensorBoard's HParams shows of a log directory, by its own backend: [(settings, scores)], one a run."""
+    """What TensorBoard's HParams shows of a log directory, by its own backend: [(settings, scores)], one a
+    run.
+    """
     multiplexer = EventMultiplexer(tensor_size_guidance={"tensors": 0})
     multiplexer.AddRunsFromDirectory(str(folder)).Reload()
     flags = argparse.Namespace(generic_data="true")

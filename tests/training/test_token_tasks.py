@@ -1,4 +1,6 @@
-"""Targets of single tokens, a CRF and spans in windows: the training step's numbers are the same everywhere."""
+"""Targets of single tokens, a CRF and spans in windows: the training step's numbers are the same
+everywhere.
+"""
 
 from __future__ import annotations
 

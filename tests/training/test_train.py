@@ -136,7 +136,9 @@ def test_a_finished_run_keeps_its_weights_and_is_left_alone(tiny_run, capsys):
 
 
 def test_a_finished_run_is_extended_as_if_it_had_been_longer(tiny_run, tmp_path, capsys):
-    """Where the learning rate does not depend on the length, and the optimizer was kept; else it says why not."""
+    """Where the learning rate does not depend on the length, and the optimizer was kept; else it says why
+    not.
+    """
     options = {"schedule": {"name": "constant"}, "warmup": 2, "keep_optimizer": True}
     longer = train(tiny_run("a", epochs=2, **options))
     run = train(tiny_run("b", epochs=1, **options))

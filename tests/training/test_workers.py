@@ -1,4 +1,6 @@
-"""Two workers on this machine: trained together, one killed, both supervised; and what is told when one is missing."""
+"""Two workers on this machine: trained together, one killed, both supervised; and what is told when one is
+missing.
+"""
 
 from __future__ import annotations
 

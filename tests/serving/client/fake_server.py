@@ -1,9 +1,10 @@
-"""A small TensorFlow Serving made from the official stubs, so that wire compatibility is proven by code not ours.
+"""A small TensorFlow Serving made from the official stubs, so that wire compatibility is proven by code not
+ours.
 
     python fake_server.py [CERTIFICATE KEY ROOT]
 
-What it does is chosen by the model's name, ``KIND`` or ``KIND:ARGUMENT:...``; see the functions. It prints one
-JSON line with its ports and serves until its standard input is closed.
+What it does is chosen by the model's name, ``KIND`` or ``KIND:ARGUMENT:...``; see the functions. It prints
+one JSON line with its ports and serves until its standard input is closed.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def typed(array: np.ndarray) -> tensor_pb2.TensorProto:
 
 
 def sentiment(texts: np.ndarray) -> dict[str, np.ndarray]:
-    """Positive when "good" is in the text; the probability depends on its length, so rows can be told apart."""
+    """Positive when "good" is in the text; the probability depends on its length, so rows can be told
+    apart.
+    """
     positive = np.array([b"good" in text for text in texts])
     sure = np.array([1 - 1 / (2 + len(text)) for text in texts], np.float32)
     return {

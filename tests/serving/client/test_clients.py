@@ -191,8 +191,8 @@ def test_each_status_is_its_error(connect, server, code):
     assert error.details == "the server's\n  own words."
     assert error.target == server.target
     assert (
-        f'(predict, model "status:{code.name}" version 3, signature "serving_default"): the server\'s own words; '
-        in str(error)
+        f'(predict, model "status:{code.name}" version 3, signature "serving_default"): the server\'s own '
+        f"words; " in str(error)
     )
     assert str(error).count(server.target) == 1
 

@@ -90,7 +90,9 @@ def eventually():
 
 @pytest.fixture
 def fake_binary(tmp_path):
-    """An executable that answers GetModelStatus as tensorflow_model_server does, and echoes Predict's bytes."""
+    """An executable that answers GetModelStatus as tensorflow_model_server does, and echoes Predict's
+    bytes.
+    """
     source = Path(__file__).with_name("fake_model_server.py")
     path = tmp_path / "bin" / "tensorflow_model_server"
     path.parent.mkdir()

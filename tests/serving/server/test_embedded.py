@@ -52,7 +52,9 @@ def serve(model_dir, **options):
 
 @pytest.fixture
 def ask():
-    """(address, model, signature, inputs, timeout) -> (version, outputs as arrays); channels are closed at the end."""
+    """(address, model, signature, inputs, timeout) -> (version, outputs as arrays); channels are closed at
+    the end.
+    """
     channels = {}
 
     def ask(address, model="m", signature="", timeout=30, **inputs):
@@ -198,7 +200,8 @@ def test_calls_being_answered_finish_when_the_server_stops(tmp_path, publish, as
     server = serve(publish(tmp_path / "m", 1), batching=BatchingOptions(timeout_seconds=0.5)).start()
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(ask, server.address, x=[float(i)]) for i in range(4)]
-        # All four have arrived: a call that the server has not picked up yet is refused, which is another matter.
+        # All four have arrived: a call that the server has not picked up yet is refused, which is another
+        # matter.
         while sum(v.users for v in server._versions._versions.values()) + sum(c.done() for c in calls) < 4:
             time.sleep(0.001)
         server.stop()
@@ -215,7 +218,8 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence_and_leaves_nothing(tmp_pa
     with pytest.raises(UserError) as caught:
         serve(tmp_path / "m").start()
     assert str(caught.value) == (
-        f"version 3 of m in {tmp_path / 'm'} cannot be loaded: Can't parse {version / 'saved_model.pb'} as binary proto; "
+        f"version 3 of m in {tmp_path / 'm'} cannot be loaded: Can't parse {version / 'saved_model.pb'} as "
+        f"binary proto; "
         "export it again or move the directory 3 away"
     )
     assert set(threading.enumerate()) <= before
