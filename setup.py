@@ -63,12 +63,14 @@ def heavy(*requirements):
 setup(
     name="tfpipeline",
     version=VERSION,
-    description="A BERT checkpoint becomes a served endpoint: convert, train, evaluate, export, serve, predict",
+    description="A BERT checkpoint becomes a served endpoint: convert, train, evaluate, export, serve, "
+    "predict",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    # "." and not nothing: an editable install is then a path, which type checkers and editors follow, and no finder.
+    # "." and not nothing: an editable install is then a path, which type checkers and editors follow, and no
+    # finder.
     package_dir={"": "."},
     packages=find_packages(include=["tfpipeline", "tfpipeline.*"]),
     package_data={"tfpipeline": ["py.typed"], "tfpipeline.text": ["*.npz"]},

@@ -1,6 +1,7 @@
 """A BERT checkpoint becomes a served endpoint.
 
-    checkpoint --convert--> backbone --train--> run --export--> SavedModel --serve--> endpoint --predict--> answer
+    checkpoint --convert--> backbone --train--> run --export--> SavedModel --serve--> endpoint --predict-->
+    answer
 
 The names below are loaded on first use, so that ``import tfpipeline`` costs nothing and the thin client
 (:mod:`tfpipeline.serving.client`) never meets TensorFlow.

@@ -1,7 +1,7 @@
 """Every private name of Keras that this package uses, in one place.
 
-Keras may change them in any release. ``tests/test_internals.py`` asks each for the behaviour that is relied on here,
-and names the installed version when one is gone.
+Keras may change them in any release. ``tests/test_internals.py`` asks each for the behaviour that is relied
+on here, and names the installed version when one is gone.
 """
 
 from __future__ import annotations

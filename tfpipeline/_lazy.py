@@ -1,4 +1,6 @@
-"""Public names loaded on first use (PEP 562): a table and ``__getattr__``, so that no package costs more than is used."""
+"""Public names loaded on first use (PEP 562): a table and ``__getattr__``, so that no package costs more than
+is used.
+"""
 
 from __future__ import annotations
 

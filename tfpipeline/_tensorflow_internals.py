@@ -1,7 +1,7 @@
 """Every name that this package uses of TensorFlow and is not part of its public API, in one place.
 
-TensorFlow may change them in any release. ``tests/test_internals.py`` asks each for the behaviour that is relied on here,
-and names the installed version when one is gone. Importing this module imports TensorFlow.
+TensorFlow may change them in any release. ``tests/test_internals.py`` asks each for the behaviour that is
+relied on here, and names the installed version when one is gone. Importing this module imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def session_handle(tensor: tf.Tensor) -> Any:
 def run_session(
     session: tf.compat.v1.Session, feeds: Mapping[Any, Any], fetches: Sequence[Any]
 ) -> Sequence[Any]:
-    """TensorFlow's C++ ``Session::Run``, without the checks of dtypes and shapes that Python's own does first.
+    """TensorFlow's C++ ``Session::Run``, without the checks of dtypes and shapes that Python's own does
+    first.
 
     Args:
         feeds: handle -> array.

@@ -34,7 +34,8 @@ _SETTINGS = typer.Option(
     None,
     "--set",
     metavar="KEY=VALUE",
-    help="For a checkpoint: settings that its files do not contain, e.g. data.text=review, text.max_length=128.",
+    help="For a checkpoint: settings that its files do not contain, e.g. data.text=review, "
+    "text.max_length=128.",
 )
 _ENCODING = typer.Option(
     None, "--encoding", help="Encoding of a text file: utf-8, utf-16, cp1252, gb18030 ..."
@@ -63,7 +64,8 @@ def _main(
 @app.command()
 def convert(
     source: str = typer.Argument(
-        help="A run, or a checkpoint: a directory, a file in one, a zip or tar, hf://org/name, gs://bucket/folder."
+        help="A run, or a checkpoint: a directory, a file in one, a zip or tar, hf://org/name, "
+        "gs://bucket/folder."
     ),
     dest: Optional[Path] = typer.Argument(None, help="The directory to write; optional with --check."),
     to: str = typer.Option("google", help="The format to write: google or huggingface."),
@@ -72,7 +74,8 @@ def convert(
     check: bool = typer.Option(
         False,
         "--check",
-        help="Print every tensor with its shape and checksum, and what was left out; compare token ids and, with PyTorch, "
+        help="Print every tensor with its shape and checksum, and what was left out; compare token ids and, "
+        "with PyTorch, "
         "hidden states with transformers.",
     ),
     gelu: Optional[str] = typer.Option(None, help="erf or tanh, to override the files."),
@@ -81,8 +84,8 @@ def convert(
 ) -> None:
     """Write a checkpoint, or a run of train, in the format of another program.
 
-    The format of SOURCE is recognised from its files. Of a run the encoder is written, and the head with its labels if
-    the format has a place for it.
+    The format of SOURCE is recognised from its files. Of a run the encoder is written, and the head with its
+    labels if the format has a place for it.
     """
     if dest is None and not check:
         raise UserError("say where to write: tfpipeline convert SOURCE DEST; or only look, with --check")
@@ -168,7 +171,8 @@ def evaluate(
     baseline: bool = typer.Option(True, help="Also train a cheap baseline on the same rows."),
     to: Optional[Path] = typer.Option(
         None,
-        help="The folder to write the report to; default: the run directory. Without it, the report of a checkpoint is only printed.",
+        help="The folder to write the report to; default: the run directory. Without it, the report of a "
+        "checkpoint is only printed.",
     ),
     overrides: Optional[list[str]] = _SETTINGS,
     encoding: Optional[str] = _ENCODING,
@@ -241,7 +245,8 @@ def predict(
     inputs: Optional[list[Path]] = typer.Option(
         None,
         "--input",
-        help="A .txt file (one text per line), .csv, .tsv, .xlsx, .jsonl, .parquet, .conll, .conllu or .json (SQuAD); may be "
+        help="A .txt file (one text per line), .csv, .tsv, .xlsx, .jsonl, .parquet, .conll, .conllu or "
+        ".json (SQuAD); may be "
         "repeated.",
     ),
     column: str = typer.Option("text", help="The text column of the file."),
@@ -273,7 +278,8 @@ def predict(
     """Print a prediction for each text, one JSON line each, from a server, a SavedModel or a run."""
     if (target is None) == (source is None):
         raise UserError(
-            "choose a model: --target HOST:PORT --model NAME, or --from PATH (a run, a SavedModel or a checkpoint)"
+            "choose a model: --target HOST:PORT --model NAME, or --from PATH (a run, a SavedModel or a "
+            "checkpoint)"
         )
     if target is not None and model is None:
         raise UserError("--target needs the model's name: --model NAME")
@@ -285,11 +291,13 @@ def predict(
         raise UserError("no texts: give them as arguments, with --input FILE, or on standard input")
     if inputs and pair is not None:
         raise UserError(
-            "--pair is for texts that come from no file; name the column of the second ones with --pair-column"
+            "--pair is for texts that come from no file; name the column of the second ones with "
+            "--pair-column"
         )
     if pair_column is not None and not inputs:
         raise UserError(
-            "--pair-column is for the rows of files; give the second text of texts that come from no file with --pair alone"
+            "--pair-column is for the rows of files; give the second text of texts that come from no file "
+            "with --pair alone"
         )
     from tfpipeline import prediction_inputs, predictors
     from tfpipeline.data.records import FileOptions, file_options

@@ -28,13 +28,17 @@ def say(message: str) -> None:
 
 
 def plural(count: float, one: str, many: Optional[str] = None) -> str:
-    """The form of a word that goes with a number: ``row`` with 1, else ``rows``, or ``many`` where that is irregular."""
+    """The form of a word that goes with a number: ``row`` with 1, else ``rows``, or ``many`` where that is
+    irregular.
+    """
     return one if count == 1 else f"{one}s" if many is None else many
 
 
 @contextlib.contextmanager
 def notice(message: str) -> Iterator[None]:
-    """Show a line while something runs that cannot say how far it is, on a terminal only; then take it away."""
+    """Show a line while something runs that cannot say how far it is, on a terminal only; then take it
+    away.
+    """
     if not _console.is_terminal:
         yield
         return
@@ -48,10 +52,11 @@ def notice(message: str) -> Iterator[None]:
 
 
 class _Line(ProgressColumn):
-    """A whole line of progress, in as many columns as there are; what does not fit is left out, last things first.
+    """A whole line of progress, in as many columns as there are; what does not fit is left out, last things
+    first.
 
-    What is done comes first, then the time that is left, then the parts of the note (what stands between commas), and the
-    bar has the rest.
+    What is done comes first, then the time that is left, then the parts of the note (what stands between
+    commas), and the bar has the rest.
     """
 
     def __init__(self, console: Console) -> None:
@@ -114,8 +119,8 @@ class Step:
     """One piece of work whose progress is shown.
 
     Args:
-        advance: called as ``advance(n, note)``; ``note`` is a short text beside the bar, e.g. the loss; its parts, between
-            commas, are shown as far as there is room.
+        advance: called as ``advance(n, note)``; ``note`` is a short text beside the bar, e.g. the loss; its
+            parts, between commas, are shown as far as there is room.
     """
 
     def __init__(self, advance: Callable[[float, str], None]) -> None:

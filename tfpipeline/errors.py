@@ -55,7 +55,8 @@ def explain_missing_extra(extra: Optional[str] = None) -> Iterator[None]:
     """Turn the import error of an optional dependency into the pip line that installs it.
 
     Args:
-        extra: the extra of what is about to be done, where TensorFlow alone does not tell; by default the module's.
+        extra: the extra of what is about to be done, where TensorFlow alone does not tell; by default the
+            module's.
     """
     try:
         yield
@@ -88,7 +89,7 @@ def _requirement(extra: str) -> str:
 
 
 def visible(text: str) -> str:
-    """A text with what cannot be seen in it escaped as YAML and JSON do: ``\\u00a0``, ``\\n``; blanks stay."""
+    """A text, what cannot be seen in it escaped as in YAML and JSON: ``\\u00a0``, ``\\n``; blanks stay."""
     return "".join(
         character if character.isprintable() else _ESCAPES.get(character) or _escape(ord(character))
         for character in text
@@ -96,7 +97,9 @@ def visible(text: str) -> str:
 
 
 def alike(text: str) -> str:
-    """What two texts share that differ in case, white space, invisible characters or compatibility forms only."""
+    """What two texts share that differ in case, white space, invisible characters or compatibility forms
+    only.
+    """
     folded = unicodedata.normalize("NFKC", text).casefold()
     seen = "".join(character for character in folded if character.isprintable() or character.isspace())
     return " ".join(seen.split())

@@ -1,8 +1,8 @@
 """Writing that is either wholly there or not there at all.
 
-Everything is written in a temporary folder beside its place, flushed to the disk, and renamed; a reader never sees half
-of it. What a killed process leaves behind has a name that nothing picks up (``.tmp-NAME-...``), and is removed by whoever
-writes in that folder next.
+Everything is written in a temporary folder beside its place, flushed to the disk, and renamed; a reader never
+sees half of it. What a killed process leaves behind has a name that nothing picks up (``.tmp-NAME-...``), and
+is removed by whoever writes in that folder next.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def _sync(path: Path) -> None:
 
 
 def require_writable(directory: Union[str, Path]) -> None:
-    """Make a directory if it is not there, and refuse one that cannot be written to: before work whose result goes there.
+    """Make a directory if it is not there, and refuse one that cannot be written to: before work whose result
+    goes there.
 
     Raises:
         UserError: it is a file, or cannot be made or written to.
@@ -78,14 +79,14 @@ def require_writable(directory: Union[str, Path]) -> None:
 def temporary_folder(path: Union[str, Path]) -> Iterator[Path]:
     """Yield an empty folder beside ``path`` to write it in; the folder goes when the block ends.
 
-    What a process that was killed has left of such folders there is removed first, what a living one writes is not: each
-    folder holds a lock that ends with its process.
+    What a process that was killed has left of such folders there is removed first, what a living one writes
+    is not: each folder holds a lock that ends with its process.
 
     Args:
         path: what is to be written; its folder is made if it is not there.
     Raises:
-        UserError: the operating system refused something in the block: the disk is full, say; or ``path`` has no name of
-            its own, as ``.`` has none.
+        UserError: the operating system refused something in the block: the disk is full, say; or ``path`` has
+            no name of its own, as ``.`` has none.
     """
     path = Path(path)
     if path.name in ("", ".."):
@@ -107,7 +108,9 @@ def temporary_folder(path: Union[str, Path]) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes have left half-written in a folder, and put back what they were about to replace."""
+    """Remove what killed processes have left half-written in a folder, and put back what they were about to
+    replace.
+    """
     try:
         found = [entry.path for entry in os.scandir(folder) if entry.name.startswith(TEMPORARY_PREFIX)]
     except OSError:  # not there, or not ours: then there is nothing of ours in it
@@ -144,7 +147,9 @@ def atomic_directory(
 
 
 def publish(new: Path, path: Path, *, replace: bool = False, carry: Sequence[str] = ()) -> None:
-    """Give a directory that was written in a :func:`temporary_folder` its name; see :func:`atomic_directory`."""
+    """Give a directory that was written in a :func:`temporary_folder` its name; see
+    :func:`atomic_directory`.
+    """
     for folder, _, names in os.walk(new):
         for name in names:
             _sync(Path(folder, name))
@@ -167,7 +172,9 @@ def publish(new: Path, path: Path, *, replace: bool = False, carry: Sequence[str
 
 
 def _exchange(new: Path, path: Path) -> None:
-    """Put ``new`` in the place of ``path``; what was there comes back if that fails, or if we are killed in between."""
+    """Put ``new`` in the place of ``path``; what was there comes back if that fails, or if we are killed in
+    between.
+    """
     for attempt in itertools.count():
         aside = new.parent / f"{_REPLACED}{attempt}" / path.name
         aside.parent.mkdir()
@@ -201,6 +208,8 @@ def atomic_file(path: Union[str, Path]) -> Iterator[Path]:
 
 
 def write_text(path: Union[str, Path], text: str) -> None:
-    """Write ``text`` as UTF-8, atomically; what UTF-8 cannot carry (a file's name in other bytes) is escaped."""
+    """Write ``text`` as UTF-8, atomically; what UTF-8 cannot carry (a file's name in other bytes) is
+    escaped.
+    """
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

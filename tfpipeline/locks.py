@@ -1,13 +1,13 @@
 """Locks that end with the process that holds them, and say who that is.
 
-A lock is a file that its process holds with ``flock``: the system frees it however the process ends, and a number that
-another process gets later means nothing. What the file says (process, machine, since when) is for people, and for the
-two cases in which ``flock`` is not enough:
+A lock is a file that its process holds with ``flock``: the system frees it however the process ends, and a
+number that another process gets later means nothing. What the file says (process, machine, since when) is for
+people, and for the two cases in which ``flock`` is not enough:
 
-- Some file systems have no ``flock``. There the process named in the file is looked for on this machine, by its number
-  and by when it was started.
-- Some network file systems keep ``flock`` to one machine. So a lock that another machine's process left is watched for
-  a while: who holds a lock with a heartbeat touches the file every few seconds.
+- Some file systems have no ``flock``. There the process named in the file is looked for on this machine, by
+  its number and by when it was started.
+- Some network file systems keep ``flock`` to one machine. So a lock that another machine's process left is
+  watched for a while: who holds a lock with a heartbeat touches the file every few seconds.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ def is_held(path: Path) -> tuple[bool, Optional[Owner]]:
 
 
 def create(path: Path) -> int:
-    """Make a lock's file in a folder that only this process writes to, and hold it until the descriptor is closed."""
+    """Make a lock's file in a folder that only this process writes to, and hold it until the descriptor is
+    closed.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with contextlib.suppress(OSError):  # without flock the process's number and start have to do
@@ -183,7 +185,9 @@ def create(path: Path) -> int:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether the process that held a lock is gone. In doubt it is not: another user's, another machine's of today."""
+    """Whether the process that held a lock is gone. In doubt it is not: another user's, another machine's of
+    today.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:

@@ -22,7 +22,9 @@ def is_run(path: Path) -> bool:
 
 
 def run_of(path: Path) -> Optional[Path]:
-    """The run that a path is, or is a part of: its checkpoints and what lies in them, or a file beside them."""
+    """The run that a path is, or is a part of: its checkpoints and what lies in them, or a file beside
+    them.
+    """
     return path if is_run(path) else _run_above(path)
 
 
@@ -31,7 +33,8 @@ def check_checkpoint(source: Union[str, os.PathLike[str]], *, unread: bool = Fal
 
     Args:
         source: as the user gave it.
-        unread: no checkpoint was found there: then it may also be a folder that could hold one besides what it holds.
+        unread: no checkpoint was found there: then it may also be a folder that could hold one besides what
+            it holds.
     Raises:
         UserError: says what it is, and what to do with it.
     """

@@ -12,10 +12,11 @@ AnyPath = Union[str, "os.PathLike[str]"]
 
 
 def expand(path: AnyPath) -> str:
-    """A path with ``~`` and ``~name`` at its start replaced by the home directory; the rest, URLs too, is left alone.
+    """A path with ``~`` and ``~name`` at its start replaced by the home directory; the rest, URLs too, is
+    left alone.
 
-    Everything that reads or writes a path which a user gave passes it through here: a shell expands ``~`` at the start
-    of an argument only, and neither in ``--to=~/x``, nor in a run file, nor in Python.
+    Everything that reads or writes a path which a user gave passes it through here: a shell expands ``~`` at
+    the start of an argument only, and neither in ``--to=~/x``, nor in a run file, nor in Python.
 
     Raises:
         UserError: it is no path.

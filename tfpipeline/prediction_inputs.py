@@ -1,4 +1,6 @@
-"""The texts that ``tfpipeline predict`` is given: arguments, the lines of standard input, or the rows of data files."""
+"""The texts that ``tfpipeline predict`` is given: arguments, the lines of standard input, or the rows of data
+files.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ def read(
     """Each text with its second text ("" where there is none).
 
     Args:
-        texts: given as arguments; where there are none, those of the files; where there are none either, standard input's
-            lines.
+        texts: given as arguments; where there are none, those of the files; where there are none either,
+            standard input's lines.
         files: data files.
         columns: the text's column, and perhaps the second text's.
         reading: how the files are read.
@@ -37,7 +39,8 @@ def read(
         yield from ((terminal.typed(text), pair) for text in texts)
     elif not files:
         if isinstance(sys.stdin, io.TextIOWrapper):
-            # Bytes that are no text are refused where those of an argument are, which Python decodes in this way.
+            # Bytes that are no text are refused where those of an argument are, which Python decodes in this
+            # way.
             encoding = "utf-8" if terminal.is_ascii(sys.stdin.encoding) else sys.stdin.encoding
             sys.stdin.reconfigure(encoding=encoding, errors="surrogateescape")
         yield from ((line.rstrip("\r\n"), pair) for line in sys.stdin)
@@ -61,7 +64,8 @@ def _text_of(record: Record, column: str, separator: str) -> str:
     tokens = json.loads(cell)
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise UserError(
-            f'{record.source}: the column "{shortened(column)}" holds {shortened(cell)}; expected a text, or a list of tokens'
+            f'{record.source}: the column "{shortened(column)}" holds {shortened(cell)}; expected a text, '
+            f"or a list of tokens"
         )
     return separator.join(tokens)
 

@@ -89,7 +89,8 @@ def import_tensorflow() -> Any:
                 raise
             failed = False
             raise UserError(
-                f"TensorFlow cannot be imported with the settings in {settings}, such as its floatx; correct or "
+                f"TensorFlow cannot be imported with the settings in {settings}, such as its floatx; "
+                f"correct or "
                 "remove that file"
             ) from error
         finally:

@@ -1,4 +1,6 @@
-"""Terminals and locales that are not UTF-8: arguments as they were typed, output escaped where it cannot be shown."""
+"""Terminals and locales that are not UTF-8: arguments as they were typed, output escaped where it cannot be
+shown.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def is_ascii(encoding: str) -> bool:
 
 
 def typed(argument: str) -> str:
-    """An argument as it was typed: a locale of ASCII only (LC_ALL=C) leaves Python without a word for its bytes."""
+    """An argument as it was typed: a locale of ASCII only (LC_ALL=C) leaves Python without a word for its
+    bytes.
+    """
     if not is_ascii(sys.getfilesystemencoding()):
         return argument
     return os.fsencode(argument).decode("utf-8", "surrogateescape")
