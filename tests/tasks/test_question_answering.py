@@ -148,7 +148,8 @@ def test_every_form_gives_the_same_rows(tmp_path, form):
     assert kept(rows) == QUESTIONS
     gold = task().targets(rows)["gold"]
     assert gold.tolist() == [tuple(text for _, text in answers) for _, _, answers in QUESTIONS]
-    assert task().targets(rows, training=True) == {}
+    (answered,) = task().targets(rows, training=True).values()
+    assert answered.tolist() == [1, 1, 0, 1, 0]
     # What is prepared once is as it was when it is read again.
     assert [json.loads(one.label) for one in rows[:1]] == [{"answers": [[13, "good"]]}]
     assert [QuestionAnsweringOptions().strata(one) for one in rows] == [
