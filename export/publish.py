@@ -18,6 +18,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.export import checks
 from tfpipeline.export.signatures import TOKENS, ServingModule, text_signatures
 from tfpipeline.files import AppearedError, publish, temporary_folder, write_failure
+from tfpipeline.models.inputs import of_second_text
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import environment
@@ -176,11 +177,18 @@ def _requests(
     """What each signature is asked: the texts, or their tokens."""
     requests: dict[str, Any] = dict.fromkeys(module.functions, texts)
     if TOKENS in requests:
-        lengths = tf.reduce_sum(inputs["attention_mask"], axis=-1)
-        requests[TOKENS] = {"input_ids": inputs["input_ids"].numpy(), "lengths": lengths.numpy()}
-        if "text_pair" in texts:
+        requests[TOKENS] = _ids(inputs)
+        second = of_second_text(inputs)
+        if second:
+            requests[TOKENS].update({f"text_pair_{name}": array for name, array in _ids(second).items()})
+        elif "text_pair" in texts:
             requests[TOKENS]["token_type_ids"] = inputs["token_type_ids"].numpy()
     return requests
+
+
+def _ids(inputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    lengths = tf.reduce_sum(inputs["attention_mask"], axis=-1)
+    return {"input_ids": inputs["input_ids"].numpy(), "lengths": lengths.numpy()}
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

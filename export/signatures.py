@@ -22,8 +22,9 @@ class ServingModule(tf.Module):
     Signatures (B texts, T tokens; every output has the batch first and is a string or 32-bit):
         ``serving_default``: ``text`` string [B] (pair tasks also ``text_pair`` string [B]).
         ``input_ids``: ``input_ids`` int32 [B, T] and ``lengths`` int32 [B], the real tokens of each row (pair
-            tasks also ``token_type_ids`` int32 [B, T]). A task that answers with places in a text has none:
-            these are known from the text alone.
+            tasks also ``token_type_ids`` int32 [B, T], or, where both texts are encoded separately,
+            ``text_pair_input_ids`` int32 [B, T2] and ``text_pair_lengths`` int32 [B]). A task that answers
+            with places in a text has none: these are known from the text alone.
         ``utf8``, ``utf16``: of such a task, as ``serving_default``, but places are counted in bytes and in
             UTF-16 code units, not in code points.
 
@@ -39,11 +40,12 @@ class ServingModule(tf.Module):
         self.weights = [variable.value for variable in graph.model.weights]
         texts = {name: tf.TensorSpec([None], tf.string) for name in text_inputs.names}
         ids = tf.TensorSpec([None, None], tf.int32)
-        tokens = {
-            "input_ids": ids,
-            "lengths": tf.TensorSpec([None], tf.int32),
-            **({"token_type_ids": ids} if text_inputs.pair else {}),
-        }
+        lengths = tf.TensorSpec([None], tf.int32)
+        tokens = {"input_ids": ids, "lengths": lengths}
+        if text_inputs.separate:
+            tokens.update(text_pair_input_ids=ids, text_pair_lengths=lengths)
+        elif text_inputs.pair:
+            tokens["token_type_ids"] = ids
 
         def from_text(unit: Unit, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             return graph(text_inputs(inputs), unit)

@@ -42,6 +42,7 @@ TASK_CASES = [
         ("two_devices", 1, False, 2, "adamw", True, True, True, "in_batch"),
         ("two_devices", 2, True, 1, "adamw", True, True, True, "in_batch"),
         ("two_processes", 2, False, 1, "adamw", True, True, True, "in_batch"),
+        ("two_devices", 2, False, 2, "adamw", True, True, True, "separate"),
         ("two_devices", 2, False, 2, "adamw", True, True, True, "masked"),
         ("two_processes", 1, False, 1, "adamw", True, True, True, "masked"),
     ]
@@ -63,12 +64,17 @@ def train(
 ) -> dict[str, np.ndarray]:
     """Weights by path, losses and the outputs on a batch of its own, after 6 steps."""
     from tests.training.batch_tasks import InBatchNegatives, MaskedTokens, Options
+    from tests.training.separate_task import SeparateNegatives, SeparateOptions
     from tests.training.test_step import batch, setup, values
-    from tfpipeline.models.inputs import encoder_inputs
+    from tfpipeline.models.inputs import as_second_text, encoder_inputs
     from tfpipeline.text import WordPieceTokenizer
     from tfpipeline.training.step import TrainStep
 
-    tasks = {"in_batch": InBatchNegatives(Options()), "masked": MaskedTokens(Options())}
+    tasks = {
+        "in_batch": InBatchNegatives(Options()),
+        "separate": SeparateNegatives(SeparateOptions()),
+        "masked": MaskedTokens(Options()),
+    }
     tokenizer = WordPieceTokenizer(checkpoint.vocabulary, checkpoint.tokenizer)
     kept: dict[str, Any] = {}
 
@@ -89,6 +95,9 @@ def train(
     )
     rows = [8, 8, 8, 8, 8, 5 if case["ragged"] else 8]
     batches = [batch(rows=count, seed=number) for number, count in enumerate(rows)]
+    if case.get("task") == "separate":
+        second = [batch(rows=count, width=6, seed=50 + number) for number, count in enumerate(rows)]
+        batches = [{**one, **as_second_text(encoder_inputs(two))} for one, two in zip(batches, second)]
     losses: list[float] = []
     at = 0
     while at < len(batches):

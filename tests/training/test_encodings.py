@@ -11,9 +11,16 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tests.training.separate_task import SeparateNegatives, SeparateOptions
+from tests.training.test_step import batch as tokens
 from tfpipeline import checkpoints, config
+from tfpipeline.export.publish import export_run
+from tfpipeline.models import Noise, TextModel
+from tfpipeline.models.inputs import as_second_text, encoder_inputs
+from tfpipeline.predictors import open_local
 from tfpipeline.tasks.classification import ClassificationOptions
 from tfpipeline.text import Template
+from tfpipeline.training import plan, train
 from tfpipeline.training.batching import Batching, Split
 from tfpipeline.training.rows import read_rows
 from tfpipeline.training.run import lay_out
@@ -82,3 +89,58 @@ def test_a_run_keeps_the_template_of_its_tokenizer(settings, tmp_path):
     assert tokens == ["[CLS]", "good", "[SEP]", "[SEP]", "bad", "film", "[SEP]"]
     cache = Split.of(run, "train").cache
     assert cache.text_tokens == cache.lengths.sum() - 4 * len(cache)
+
+
+@pytest.fixture(scope="module")
+def bi_encoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bi")
+    checkpoint = checkpoints.load(tiny.write_checkpoint(folder / "checkpoint"))
+    config = checkpoint.config.with_dropout(0.2)
+    return TextModel(checkpoint.encoder(config), SeparateNegatives(SeparateOptions()).head(config, 0))
+
+
+def test_a_second_text_is_read_as_a_first_one_by_the_same_weights(bi_encoder):
+    first, second = encoder_inputs(tokens(rows=4, width=9)), encoder_inputs(tokens(rows=4, width=6, seed=1))
+    weights = [variable.path for variable in bi_encoder.weights]
+    outputs = bi_encoder({**first, **as_second_text(second)})
+    assert [variable.path for variable in bi_encoder.weights] == weights
+    for name, inputs in (("", first), ("text_pair/", second)):
+        for output, value in bi_encoder(inputs).items():
+            np.testing.assert_allclose(outputs[name + output], value, rtol=1e-6)
+    assert set(outputs) == {"query", "key", "text_pair/query", "text_pair/key"}
+
+
+def test_a_second_text_has_dropout_masks_of_its_own(bi_encoder):
+    """One text twice gives two vectors, as in SimCSE (arXiv:2104.08821), the same ones in the same step."""
+    text = encoder_inputs(tokens(rows=3))
+    inputs = {**text, **as_second_text(text)}
+    steps = [bi_encoder(inputs, training=True, noise=Noise(0, step)) for step in (5, 5, 6)]
+    assert np.abs(steps[0]["key"] - steps[0]["text_pair/key"]).max() > 1e-3
+    np.testing.assert_array_equal(steps[0]["text_pair/key"], steps[1]["text_pair/key"])
+    assert np.abs(steps[0]["text_pair/key"] - steps[2]["text_pair/key"]).max() > 1e-3
+    np.testing.assert_array_equal(steps[0]["key"], bi_encoder(text, training=True, noise=Noise(0, 5))["key"])
+
+
+def test_texts_are_encoded_separately_from_the_run_file_to_the_signatures(settings, tmp_path):
+    own = settings.model_copy(
+        update={
+            "task": SeparateOptions(),
+            "output": str(tmp_path / "run"),
+            "training": settings.training.model_copy(update={"epochs": 1, "steps": 2}),
+        }
+    )
+    planned = plan(own)
+    assert planned.longest == 14
+    run = train(own)
+    texts, pairs = ["good", "bad food"], ["bad film", "good good good"]
+    model = run.model()
+    inputs = run.encode(texts, pairs)
+    outputs = model(encoder_inputs(inputs))
+    expected = np.sum(outputs["query"] * outputs["text_pair/key"], -1)
+    np.testing.assert_allclose(run.predict(model, texts, pairs)["score"], expected, rtol=1e-5)
+    alone = model(encoder_inputs(run.encode(pairs)))["key"]
+    np.testing.assert_allclose(outputs["text_pair/key"], alone, atol=1e-6)
+    # The export compares every signature, that of token ids as well, with the run.
+    with open_local(export_run(run, tmp_path / "models")) as predictor:
+        served = [prediction.outputs["score"] for prediction in predictor.predict(texts, pairs)]
+    np.testing.assert_allclose(served, expected, atol=1e-5)

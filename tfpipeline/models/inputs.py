@@ -18,9 +18,26 @@ OFFSETS = ("offsets", "word_starts")
 T = TypeVar("T")
 
 
+SECOND = "text_pair/"
+"""What the names of the second text's inputs and outputs begin with, where both texts are encoded
+separately."""
+
+
 def encoder_inputs(batch: Mapping[str, T]) -> dict[str, T]:
     """The encoder's inputs among what is known of a batch (targets, weights, offsets, texts).
 
-    This is the one place that decides what a model is called with.
+    This is the one place that decides what a model is called with. Of texts that are encoded separately, the
+    second one's are there as ``text_pair/NAME``.
     """
-    return {name: batch[name] for name in INPUTS}
+    names = (*INPUTS, *(SECOND + name for name in INPUTS if SECOND + name in batch))
+    return {name: batch[name] for name in names}
+
+
+def of_second_text(tensors: Mapping[str, T]) -> dict[str, T]:
+    """The second text's tensors under their own names; empty where there is no second sequence."""
+    return {name.removeprefix(SECOND): value for name, value in tensors.items() if name.startswith(SECOND)}
+
+
+def as_second_text(tensors: Mapping[str, T]) -> dict[str, T]:
+    """The inverse of :func:`of_second_text`."""
+    return {SECOND + name: value for name, value in tensors.items()}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -38,6 +38,13 @@ class Noise:
     seed: Any
     step: Any
     first_example: Any = 0
+
+    def for_second_text(self) -> Noise:
+        """That of a row's second text, where both are encoded separately by one encoder.
+
+        Steps count from 0 upwards, those of second texts from -1 downwards: no number is drawn twice.
+        """
+        return replace(self, step=-1 - self.step)
 
     # TensorFlow's protocol for nested structures of other people's classes. A tuple would do for TensorFlow,
     # but Keras refuses one that mixes tensors and numbers.

@@ -19,7 +19,7 @@ from tfpipeline.models.architectures import Encoder
 from tfpipeline.models.embedding import embed
 from tfpipeline.models.head import as_head, build_head, head_config, noise_for, number_dropouts
 from tfpipeline.models.heads import Pooling
-from tfpipeline.models.inputs import INPUTS
+from tfpipeline.models.inputs import INPUTS, as_second_text, of_second_text
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import drawn_noise
 from tfpipeline.models.serialization import freeze, serializable
@@ -88,12 +88,15 @@ class TextModel(keras.Model):
 
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; see the encoder. With
-                windows T may be more than the encoder's positions.
+                windows T may be more than the encoder's positions. Two texts of a row that are encoded
+                separately have their inputs side by side, those of the second one as ``text_pair/NAME``, with
+                a T of its own.
             training: whether dropout is on.
             noise: what its masks depend on; drawn at random when training without one.
         Returns:
             The head's outputs; of a row in several windows, made one as its ``merges`` say, pooled by
-            default. Without a head those of the encoder, tokens where they stand in the row.
+            default. Without a head those of the encoder, tokens where they stand in the row. Encoder and head
+            read a second text as they read the first; its outputs are called ``text_pair/NAME``.
         """
         if not isinstance(inputs, Mapping) or "input_ids" not in inputs:
             found = f"a dict of {', '.join(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
@@ -105,7 +108,12 @@ class TextModel(keras.Model):
             noise = None
         elif noise is None:
             noise = drawn_noise(self.seed_generator)
-        return self._run(inputs, noise, self.head)
+        outputs = self._run(inputs, noise, self.head)
+        second = of_second_text(inputs)
+        if second:
+            noise = None if noise is None else noise.for_second_text()
+            outputs = {**outputs, **as_second_text(self._run(second, noise, self.head))}
+        return outputs
 
     def encode(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The encoder's outputs, without dropout and without the head; inputs as for a call.

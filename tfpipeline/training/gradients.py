@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpipeline.models.inputs import INPUTS, encoder_inputs
+from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.models.kernels import Noise
 from tfpipeline.tasks import Task
 from tfpipeline.tasks.base import EXAMPLE_MASK
@@ -182,10 +182,10 @@ class BatchGradients(Gradients):
 
     def _outputs_in_parts(self, own: Tensors, step: tf.Tensor, first: tf.Tensor) -> Tensors:
         """The outputs of a replica's rows, one part after another."""
-        size = row_count(own[WEIGHTS]) // self._parts
+        size, inputs = row_count(own[WEIGHTS]) // self._parts, encoder_inputs(own)
 
         def outputs_of(index: Any) -> Tensors:
-            part = {name: slice_rows(own[name], index * size, size) for name in INPUTS}
+            part = {name: slice_rows(value, index * size, size) for name, value in inputs.items()}
             return self._outputs(part, step, first + index * size)
 
         # What the outputs are called, and their shapes, is known once the first part is made.
@@ -225,7 +225,7 @@ class BatchGradients(Gradients):
             given = [part[f"/gradient/{name}"] for name in names]
             return tf.zeros([], self._loss_dtype), self._dense_gradients(tape, targets, given)
 
-        inputs = {name: own[name] for name in (*INPUTS, WEIGHTS)}
+        inputs = {**encoder_inputs(own), WEIGHTS: own[WEIGHTS]}
         return self._sum_over_parts({**inputs, **prefixed}, of_part)[1]
 
 

@@ -15,12 +15,14 @@ from tfpipeline import checkpoints
 from tfpipeline.console import plural
 from tfpipeline.data import batch_width, epoch_batches
 from tfpipeline.models import EncoderConfig, TextModel
+from tfpipeline.models.inputs import of_second_text
 from tfpipeline.models.windows import Windows
 from tfpipeline.text import build_tokenizer, unknown_note
 from tfpipeline.training.batching import global_batch_size
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.model_settings import encoder_config, tokenizer_options, windows
+from tfpipeline.training.prediction_graph import TextInputs
 from tfpipeline.training.rows import TrainingRows, read_rows
 from tfpipeline.training.run import lay_out
 from tfpipeline.training.run_as_checkpoint import load_checkpoint
@@ -138,7 +140,7 @@ def plan(
             validation = {"validation": splits["validation"]}
             callbacks.check(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
     lengths, notes = _lengths(splits["train"], checkpoint, run_config)
-    pair = run_config.data.text_pair is not None
+    pair = run_config.has_joint_pairs
     truncation = replace(run_config.text.truncation, template=checkpoint.tokenizer.template)
     setup = set_up(
         run_config,
@@ -151,10 +153,10 @@ def plan(
     )
     batches = _Widths(setup.widths, truncation.longest(pair), windows(truncation, pair))
     here = batch_size // replicas // options.accumulation
-    count, width = batches.windows(int(lengths.max()))
+    shapes = [batches.windows(int(longest)) for longest in lengths.max(0)]
     return Plan(
         rows={name: len(examples) for name, examples in splits.items()},
-        mean_tokens=float(lengths.mean()),
+        mean_tokens=float(lengths.sum(1).mean()),
         longest=int(lengths.max()),
         notes=notes,
         fed=_fed(lengths, batch_size, options.bucket_window, batches),
@@ -174,7 +176,9 @@ def plan(
         weights=_bytes(setup.model.variables),
         gradients=_bytes(setup.trained),
         slots=_bytes(setup.optimizer.variables),
-        activations=activation_bytes(config, here * count, width, options.precision),
+        activations=sum(
+            activation_bytes(config, here * count, width, options.precision) for count, width in shapes
+        ),
     )
 
 
@@ -187,8 +191,8 @@ def activation_bytes(config: EncoderConfig, examples: int, width: int, precision
 def _lengths(
     examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig
 ) -> tuple[np.ndarray, list[str]]:
-    """Tokens of the training rows, or of a random sample of them, and sentences about what is cut or
-    unknown.
+    """Tokens of each sequence of the training rows, [N, 1 or 2], or of a random sample of the rows, and
+    sentences about what is cut or unknown.
     """
     rows = np.arange(len(examples))
     if len(rows) > _SAMPLED:
@@ -196,19 +200,24 @@ def _lengths(
     chosen = [examples[int(row)] for row in rows]
     options = tokenizer_options(run_config, checkpoint)
     tokenizer = build_tokenizer(checkpoint.vocabulary, options)
-    pairs = [example.text_pair or "" for example in chosen]
-    encoded = tokenizer(
-        [example.text for example in chosen],
-        pairs if chosen[0].text_pair is not None else None,
-        truncation=run_config.text.truncation,
-        count=True,
+    texts = {"text": [example.text for example in chosen]}
+    if chosen[0].text_pair is not None:
+        texts["text_pair"] = [example.text_pair or "" for example in chosen]
+    pair = run_config.has_joint_pairs
+    text_inputs = TextInputs(
+        tokenizer,
+        run_config.text.truncation,
+        pair="text_pair" in texts,
+        offsets=False,
+        separate=not pair,
     )
+    encoded = text_inputs.tokens(texts, count=True)
+    sequences = [part for part in (encoded, of_second_text(encoded)) if part]
     what = "training rows" if len(rows) == len(examples) else "sampled training rows"
-    cut = int(np.count_nonzero(encoded["cut"]))
-    pair = run_config.data.text_pair is not None
-    lengths = np.asarray(encoded["attention_mask"]).sum(-1)
-    unknown = int(np.sum(encoded["unknown"]))
-    tokens = int(lengths.sum()) - len(rows) * options.template.count(pair)
+    cut = int(np.count_nonzero(sum(np.asarray(part["cut"]) for part in sequences)))
+    lengths = np.stack([np.asarray(part["attention_mask"]).sum(-1) for part in sequences], 1)
+    unknown = sum(int(np.sum(part["unknown"])) for part in sequences)
+    tokens = int(lengths.sum()) - lengths.size * options.template.count(pair)
     notes = (
         run_config.text.truncation.note(cut, len(rows), what, pair=pair),
         unknown_note(unknown, tokens, checkpoint.vocabulary, options, what),
@@ -237,8 +246,12 @@ class _Widths:
 
 
 def _fed(lengths: np.ndarray, batch_size: int, bucket_window: int, widths: _Widths) -> float:
-    batches = epoch_batches(lengths, batch_size, bucket_window=bucket_window)
-    fed = sum(len(batch) * math.prod(widths.windows(int(lengths[batch].max()))) for batch in batches)
+    batches = epoch_batches(lengths.max(1), batch_size, bucket_window=bucket_window)
+    fed = sum(
+        len(batch) * math.prod(widths.windows(int(longest)))
+        for batch in batches
+        for longest in lengths[batch].max(0)
+    )
     return float(fed / lengths.sum())
 
 

@@ -9,9 +9,9 @@
   :class:`TextInputs` made.
 - The served signature of token ids begins with :meth:`PredictionGraph.from_ids`.
 
-To encode the two texts of a pair separately, :class:`TextInputs` would give each text tokens of its own,
-``models.inputs.encoder_inputs`` would name them, and the model would read both; nothing between them knows
-the names.
+Where a task has the two texts of a pair encoded separately, :class:`TextInputs` gives each text tokens of its
+own, ``models.inputs.encoder_inputs`` names them, and the model reads both; nothing between them knows the
+names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfpipeline.models.inputs import OFFSETS, encoder_inputs
+from tfpipeline.models.inputs import OFFSETS, SECOND, as_second_text, encoder_inputs
 from tfpipeline.models.model_call import ModelCall
 from tfpipeline.tasks import Task
 from tfpipeline.text import Tokenizer, Truncation
@@ -38,12 +38,21 @@ class TextInputs:
         tokenizer: the one that the model was trained with.
         truncation: how long texts are handled.
         pair: whether a row has two texts, ``text`` and ``text_pair``, not only ``text``.
+        separate: whether the two are a sequence of tokens each, not one together.
         offsets: whether the task reads where the tokens stand in their texts.
     """
 
-    def __init__(self, tokenizer: Tokenizer, truncation: Truncation, *, pair: bool, offsets: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        truncation: Truncation,
+        *,
+        pair: bool,
+        offsets: bool,
+        separate: bool = False,
+    ) -> None:
         self.tokenizer, self.truncation = tokenizer, truncation
-        self.pair, self.offsets = pair, offsets
+        self.pair, self.offsets, self.separate = pair, offsets, pair and separate
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,16 +65,22 @@ class TextInputs:
         Args:
             texts: ``text`` and, of pairs, ``text_pair``: string [B], or lists of str or bytes.
             count: whether to say how many tokens were ``cut`` and are ``unknown``, int32 [B] each.
+        Returns:
+            One sequence per row; of texts that are encoded separately two, if both are given: the second
+            one's tensors are called ``text_pair/NAME``.
         Raises:
             UserError: one text instead of several, or something that is no text.
         """
-        return self.tokenizer(
-            texts["text"],
-            texts.get("text_pair"),
-            truncation=self.truncation,
-            offsets=self.offsets,
-            count=count,
-        )
+
+        def tokenize(first: Any, second: Any = None) -> Tensors:
+            return self.tokenizer(
+                first, second, truncation=self.truncation, offsets=self.offsets, count=count
+            )
+
+        second = texts.get("text_pair")
+        if not self.separate or second is None:
+            return tokenize(texts["text"], second)
+        return {**tokenize(texts["text"]), **as_second_text(tokenize(second))}
 
     def __call__(self, texts: Mapping[str, Any]) -> Tensors:
         """What model and predictions read of texts; see :meth:`join`. Arguments as of :meth:`tokens`."""
@@ -80,12 +95,14 @@ class TextInputs:
             texts: read of a task with offsets only.
         Returns:
             ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; of a task with offsets also
-            ``offsets``, int32 [B, T, 2], ``word_starts``, int32 [B, T], and the texts, string [B].
+            ``offsets``, int32 [B, T, 2], ``word_starts``, int32 [B, T], and the texts, string [B]. Those of a
+            second sequence are called ``text_pair/NAME``.
         """
         inputs = encoder_inputs(tokens)
         if not self.offsets:
             return inputs
-        return {**inputs, **{name: tokens[name] for name in OFFSETS}, **texts}
+        names = (*OFFSETS, *(SECOND + name for name in OFFSETS if SECOND + name in tokens))
+        return {**inputs, **{name: tokens[name] for name in names}, **texts}
 
 
 class PredictionGraph:
@@ -101,7 +118,12 @@ class PredictionGraph:
         self.model, self.task, self.text_inputs = model, task, text_inputs
 
     def from_ids(
-        self, input_ids: tf.Tensor, lengths: tf.Tensor, token_type_ids: tf.Tensor | None = None
+        self,
+        input_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        token_type_ids: tf.Tensor | None = None,
+        text_pair_input_ids: tf.Tensor | None = None,
+        text_pair_lengths: tf.Tensor | None = None,
     ) -> Tensors:
         """Inputs from the token ids of a request, for a task without offsets.
 
@@ -111,7 +133,12 @@ class PredictionGraph:
             input_ids: int32 [B, T].
             lengths: int32 [B], the real tokens of each row.
             token_type_ids: int32 [B, T]; by default the first text has all tokens.
+            text_pair_input_ids: int32 [B, T2], of second texts that are encoded separately.
+            text_pair_lengths: int32 [B], their real tokens.
         """
+        if text_pair_input_ids is not None:
+            second = self.from_ids(text_pair_input_ids, text_pair_lengths)
+            return {**self.from_ids(input_ids, lengths), **as_second_text(second)}
         types = tf.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         mask = tf.sequence_mask(lengths, tf.shape(input_ids)[1], tf.int32)
         return {"input_ids": input_ids, "token_type_ids": types, "attention_mask": mask}

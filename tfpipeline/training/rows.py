@@ -171,7 +171,7 @@ def read_targets(
 
 def most_tokens(run_config: RunConfig) -> int:
     """The most tokens of a row that are read, special ones counted."""
-    return run_config.text.truncation.longest(run_config.data.text_pair is not None)
+    return run_config.text.truncation.longest(run_config.has_joint_pairs)
 
 
 def _pieces(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:

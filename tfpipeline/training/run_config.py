@@ -86,6 +86,11 @@ class RunConfig(Section):
     )
     training: TrainingOptions = TrainingOptions()
 
+    @property
+    def has_joint_pairs(self) -> bool:
+        """Whether a sequence of tokens holds two texts: rows have two, and are not encoded separately."""
+        return self.data.text_pair is not None and self.task.encoding == "joint"
+
     @classmethod
     def section_schema(cls, field: str, raw: Any) -> type[Section] | None:
         """The schema of a section that its own ``name`` key picks; None for all others."""

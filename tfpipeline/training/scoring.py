@@ -75,7 +75,7 @@ def smallest_model(run: Run) -> TextModel:
     small = run.model_config.smallest()
     with policy("float32"):
         head = run.task.head(small, seed=run.config.training.seed)
-        return TextModel(small.encoder(), head, windows(run.truncation, run.has_pairs))
+        return TextModel(small.encoder(), head, windows(run.truncation, run.has_joint_pairs))
 
 
 def require_metric(metric: str, scores: Iterable[str]) -> None:

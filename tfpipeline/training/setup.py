@@ -75,7 +75,7 @@ def set_up(
         UserError: ``training.widths`` or ``training.freeze`` does not fit.
     """
     options = run_config.training
-    pair = run_config.data.text_pair is not None
+    pair = run_config.has_joint_pairs
     static = has_static_shapes(strategy, options)
     widths = choose_widths(options, truncation.max_length, static=static, beyond=truncation.widths(pair))
     steps_per_epoch = -(-rows // batch_size)

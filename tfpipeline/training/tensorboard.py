@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfpipeline.data import Example
 from tfpipeline.files import atomic_file
+from tfpipeline.models.inputs import of_second_text
 from tfpipeline.text import load_vocabulary
 from tfpipeline.training.run import Run
 
@@ -108,9 +109,10 @@ def _sample(run: Run, examples: Sequence[Example]) -> str:
     vocabulary = load_vocabulary(run.path / "vocab.txt")
     lines = ["| row | label | text | tokens |", "|---|---|---|---|"]
     columns = run.config.task.target_columns() or ()
+    sequences = [part for part in (encoded, of_second_text(encoded)) if part]
     for index, example in enumerate(examples):
-        ids = encoded["input_ids"][index][encoded["attention_mask"][index] > 0]
-        tokens = " ".join(vocabulary[token] for token in ids)
+        ids = [part["input_ids"][index][part["attention_mask"][index] > 0] for part in sequences]
+        tokens = " ".join(vocabulary[token] for sequence in ids for token in sequence)
         label = example.label or ", ".join(f"{name}: {example.columns[name]}" for name in columns)
         cells = (example.source, label, example.joined_text[:_CHARACTERS], tokens[:_CHARACTERS])
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")

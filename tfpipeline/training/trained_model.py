@@ -16,6 +16,7 @@ from tfpipeline import tasks
 from tfpipeline.data import Example, Rows, TokenCache
 from tfpipeline.data.cache import See
 from tfpipeline.models import Encoder, EncoderConfig, TextModel
+from tfpipeline.models.inputs import of_second_text
 from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_tokenizer, unknown_note
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.description import as_html
@@ -126,6 +127,11 @@ class TrainedModel(abc.ABC):
         """Whether its rows hold two texts."""
         return self.config.data.text_pair is not None
 
+    @property
+    def has_joint_pairs(self) -> bool:
+        """Whether a sequence of tokens holds two texts."""
+        return self.config.has_joint_pairs
+
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of training, evaluation and export."""
@@ -137,7 +143,13 @@ class TrainedModel(abc.ABC):
         return self._text_inputs(self.truncation)
 
     def _text_inputs(self, truncation: Truncation) -> TextInputs:
-        return TextInputs(self.tokenizer, truncation, pair=self.has_pairs, offsets=bool(self.task.offsets))
+        return TextInputs(
+            self.tokenizer,
+            truncation,
+            pair=self.has_pairs,
+            offsets=bool(self.task.offsets),
+            separate=not self.has_joint_pairs,
+        )
 
     def encode(
         self, texts: Texts, text_pair: Texts | None = None, max_length: int | None = None
@@ -153,8 +165,7 @@ class TrainedModel(abc.ABC):
 
     def tokens(self, examples: Sequence[Example], directory: Path, see: See | None = None) -> TokenCache:
         """The tokens of any rows, kept in ``directory``. ``see`` as of :meth:`TokenCache.build`."""
-        text_inputs, encoding = self.text_inputs, self.config.task.encoding
-        joint = self.has_pairs and encoding == "joint"  # two texts in one sequence
+        text_inputs, joint = self.text_inputs, self.has_joint_pairs
         return TokenCache.build(
             directory,
             examples,
@@ -165,7 +176,7 @@ class TrainedModel(abc.ABC):
             fingerprint=self.text_identity + json.dumps(self.truncation.identity()) + self._targets_identity,
             special=self.truncation.template.count(joint),
             align=self.task.token_targets if self.task.has_token_targets else None,
-            encoding=encoding,
+            encoding=self.config.task.encoding,
             see=see,
         )
 
@@ -180,7 +191,7 @@ class TrainedModel(abc.ABC):
         """Sentences about tokens: rows that do not fit, and texts that the vocabulary hardly knows."""
         vocabulary, options = self.vocabulary, self.tokenizer_options
         notes = (
-            self.truncation.note(cache.cut, len(cache), what, pair=self.has_pairs),
+            self.truncation.note(cache.cut, len(cache), what, pair=self.has_joint_pairs),
             unknown_note(cache.unknown, cache.text_tokens, vocabulary, options, what),
         )
         return [note for note in notes if note is not None]
@@ -188,11 +199,11 @@ class TrainedModel(abc.ABC):
     def note_on_texts(self, texts: Texts, text_pair: Texts | None = None) -> str | None:
         """A sentence about texts that the vocabulary hardly knows; None when it does."""
         encoded = _arrays(self.text_inputs.tokens(_named(texts, text_pair), count=True))
-        special = len(texts) * self.truncation.template.count(text_pair is not None)
-        tokens = int(encoded["attention_mask"].sum()) - special
-        return unknown_note(
-            int(encoded["unknown"].sum()), tokens, self.vocabulary, self.tokenizer_options, "texts"
-        )
+        special = self.truncation.template.count(text_pair is not None and self.has_joint_pairs)
+        sequences = [part for part in (encoded, of_second_text(encoded)) if part]
+        tokens = sum(int(part["attention_mask"].sum()) - len(texts) * special for part in sequences)
+        unknown = sum(int(part["unknown"].sum()) for part in sequences)
+        return unknown_note(unknown, tokens, self.vocabulary, self.tokenizer_options, "texts")
 
     # From the inputs to predictions.
 
@@ -200,7 +211,7 @@ class TrainedModel(abc.ABC):
         """A model of this shape; its weights are those of ``encoder``, and new ones for the head."""
         encoder = encoder or self.model_config.encoder()
         head = self.task.head(self.model_config, seed=self.config.training.seed)
-        return TextModel(encoder, head, windows(self.truncation, self.has_pairs))
+        return TextModel(encoder, head, windows(self.truncation, self.has_joint_pairs))
 
     def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
         """The trained model ("best" or "last"), or the one that training started from ("initial").
