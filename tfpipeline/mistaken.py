@@ -18,7 +18,7 @@ _NAMED = 3  # of what a folder holds
 
 def is_run(path: Path) -> bool:
     """Whether a path is the directory of a run of ``tfpipeline train``."""
-    return all((path / name).is_file() for name in _RUN_FILES)
+    return all(os.path.isfile(path / name) for name in _RUN_FILES)  # False of a name that is too long
 
 
 def run_of(path: Path) -> Optional[Path]:

@@ -248,6 +248,7 @@ def test_reading_what_tensorflow_1_wrote(theirs):
     assert found.format == "google"
     assert found.config.to_dict() == {
         **CONFIG,
+        "architecture": "bert",
         "hidden_act": "gelu_tanh",
         "layer_norm_eps": 1e-12,
         "pooler": True,

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from tests import tiny
 from tests.checkpoints import pytorch_file
 from tfpipeline import checkpoints
-from tfpipeline.checkpoints import transformers_config
+from tfpipeline.checkpoints.formats import _transformers_config as transformers_config
 from tfpipeline.errors import UserError
 
 

@@ -148,10 +148,10 @@ def test_report_is_scikit_learns():
 
 def test_the_direction_of_every_score_is_known():
     scores = classification.compute(TARGETS, PROBABILITIES, labels=LABELS)
-    assert Classification.lower_is_better < scores.keys()
+    assert Classification.scorer_class.lower_is_better < scores.keys()
     wrong = classification.compute((TARGETS + 1) % 3, PROBABILITIES, labels=LABELS)
     for name, score in scores.items():
-        assert (score > wrong[name]) == (name not in Classification.lower_is_better), name
+        assert (score > wrong[name]) == (name not in Classification.scorer_class.lower_is_better), name
 
 
 def test_nothing_to_score_and_answers_that_are_not_numbers():

@@ -581,6 +581,9 @@ class Words(keras.layers.Layer):
     def compute_output_shape(self, shapes):
         return {"sequence_output": (*shapes["input_ids"], self.table.shape[1])}
 
+    def parts(self):
+        return []
+
 
 @pytest.mark.parametrize("pair", [False, True])
 def test_words_that_see_no_others_are_scored_in_windows_as_in_the_whole(pair):

@@ -107,9 +107,12 @@ class Tokens:
         self.lengths = given["attention_mask"].sum(-1)
         self.max_length = given["attention_mask"].shape[1]
 
+    def widths(self, rows, choose):
+        return {"text": choose(int(self.lengths[rows].max()))}
+
     def batch(self, rows, width=None):
         batch = repeat(self._given, rows)
-        more = 0 if width is None else width - batch["input_ids"].shape[1]
+        more = 0 if width is None else width["text"] - batch["input_ids"].shape[1]
         return {name: np.pad(array, ((0, 0), (0, more))) for name, array in batch.items()}
 
 

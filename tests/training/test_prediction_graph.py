@@ -102,6 +102,7 @@ class Generates:
     """A task that chooses four tokens, one after another."""
 
     offsets: ClassVar = {}
+    batch_loss = augments = False
 
     def decode(self, call):
         outputs, state = call.start()

@@ -197,8 +197,9 @@ def test_which_weights(tmp_path):
         load_checkpoint(run.path)
 
 
-def test_a_far_run(made):
+def test_a_far_run(made, tmp_path, monkeypatch):
     """What is copied here is read."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = made("classifier")
     for path in run.path.rglob("*"):
         if path.is_file():

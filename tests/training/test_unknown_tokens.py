@@ -75,10 +75,10 @@ def test_a_difference_ends_the_training_before_anything_is_written(tmp_path, mon
     (tmp_path / "checkpoint" / "tokenizer_config.json").write_text('{"do_lower_case": true}')
     load = checkpoints.load
 
-    def misread(source):
+    def misread(source, **options):
         import dataclasses
 
-        found = load(source)
+        found = load(source, **options)
         return dataclasses.replace(found, tokenizer=dataclasses.replace(found.tokenizer, lowercase=False))
 
     monkeypatch.setattr(checkpoints, "load", misread)

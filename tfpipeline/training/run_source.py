@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tfpipeline import locks, paths
-from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.errors import UserError, nearest
 from tfpipeline.mistaken import is_run
 from tfpipeline.training.lock import LOCK_FILE
 
@@ -65,9 +65,9 @@ def check_weights(weights: str, index: Mapping[str, str], run: str) -> None:
         UserError: there are none of that name, or none yet.
     """
     if weights not in WEIGHTS:
-        raise UserError(
-            f'a run has no "{weights}" weights; choose {", ".join(WEIGHTS)}{did_you_mean(weights, WEIGHTS)}'
-        )
+        close = nearest(weights, WEIGHTS)
+        hint = f'; did you mean "{close}"?' if close else ""
+        raise UserError(f'a run has no "{weights}" weights; choose {", ".join(WEIGHTS)}{hint}')
     if weights not in index:
         known = [role for role in WEIGHTS if role in index]
         has = f"only {' and '.join(known)}" if known else "none"

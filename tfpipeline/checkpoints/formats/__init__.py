@@ -20,7 +20,8 @@ from typing import Any
 
 def names() -> list[str]:
     """The names of all formats, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in found if not name.startswith("_"))
 
 
 def find(name: str) -> Any:

@@ -18,7 +18,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfpipeline.checkpoints import transformers_config
 from tfpipeline.checkpoints.activations import activation_of
 from tfpipeline.checkpoints.bundles import holds, is_of_kind, open_bundle, read_tensor
 from tfpipeline.checkpoints.checkpoint import (
@@ -34,6 +33,7 @@ from tfpipeline.checkpoints.files import (
     read_json,
     require_fields,
 )
+from tfpipeline.checkpoints.formats import _transformers_config as transformers_config
 from tfpipeline.checkpoints.formats import huggingface
 from tfpipeline.checkpoints.table import Ignored, Table, Tensor, TensorMapping, labels_of, lazy
 from tfpipeline.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer

@@ -23,9 +23,7 @@ from tfpipeline.checkpoints.files import (
     is_keras_object,
     read_json,
 )
-from tfpipeline.checkpoints.table import Ignored, Table, Tensor
-from tfpipeline.checkpoints.tokenizer_files import write_tokenizer
-from tfpipeline.checkpoints.transformers_config import (
+from tfpipeline.checkpoints.formats._transformers_config import (
     CLASSES,
     CONFIG,
     DEFAULTS,
@@ -34,6 +32,8 @@ from tfpipeline.checkpoints.transformers_config import (
     config_path,
     refuse_others,
 )
+from tfpipeline.checkpoints.table import Ignored, Table, Tensor
+from tfpipeline.checkpoints.tokenizer_files import write_tokenizer
 from tfpipeline.checkpoints.weights import Weights, open_safetensors, open_shards, open_state_dict
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure

@@ -16,8 +16,8 @@ from tfpipeline.checkpoints.added_tokens import TOKENIZER
 from tfpipeline.checkpoints.checkpoint import Checkpoint
 from tfpipeline.checkpoints.files import VOCABULARY, is_keras_object, read_json
 from tfpipeline.checkpoints.formats import huggingface
+from tfpipeline.checkpoints.formats._transformers_config import CONFIG, assemble, config_path, refuse_others
 from tfpipeline.checkpoints.table import Ignored, Table, Tensor
-from tfpipeline.checkpoints.transformers_config import CONFIG, assemble, config_path, refuse_others
 from tfpipeline.checkpoints.weights import Weights, open_h5, open_h5_shards
 
 MODEL = "tf_model.h5"

@@ -26,7 +26,7 @@ from tfpipeline.checkpoints.checkpoint import (
     check_vocabulary,
 )
 from tfpipeline.checkpoints.files import VOCABULARY
-from tfpipeline.checkpoints.model_garden_config import (
+from tfpipeline.checkpoints.formats._model_garden_config import (
     CONFIG,
     PARAMS,
     encoder_config,
