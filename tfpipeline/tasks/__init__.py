@@ -8,12 +8,12 @@ the task. Nothing is registered, and no other task is imported. A name with a do
 from __future__ import annotations
 
 import functools
-import importlib
 import pkgutil
 from typing import Any
 
 from tfpipeline.checkpoints.checkpoint import Checkpoint
 from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.named_modules import import_named
 from tfpipeline.runtime import use_tensorflow_backend
 from tfpipeline.tasks.base import Arrays, Scorer, Task
 from tfpipeline.tasks.options import Fitter, TaskOptions
@@ -52,28 +52,9 @@ def find(name: str) -> type[TaskOptions]:
     Raises:
         UserError: there is no such task.
     """
-    if "." in name:
-        return _import_options(name)
-    if name not in names():
+    if "." not in name and name not in names():
         raise UserError(f'unknown task "{name}"{did_you_mean(name, names())}')
-    options: type[TaskOptions] = importlib.import_module(f"tfpipeline.tasks.{name}").OPTIONS
-    return options
-
-
-def _import_options(name: str) -> type[TaskOptions]:
-    """The options that a module outside of this package names."""
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise UserError(f'unknown task "{name}": not the name of a module')
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # A module that this one needs is for its author to see.
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise UserError(
-            f'unknown task "{name}": there is no module {error.name}; install it, or put its folder into '
-            "PYTHONPATH"
-        ) from error
+    module = import_named("task", name, __name__)
     options = getattr(module, "OPTIONS", None)
     if not (isinstance(options, type) and issubclass(options, TaskOptions)):
         raise UserError(

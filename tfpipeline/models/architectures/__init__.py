@@ -11,7 +11,6 @@ their axes, what a training step keeps in memory, and how to make the :class:`En
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, Protocol
 
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.models.config import EncoderConfig
+from tfpipeline.named_modules import import_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,19 +117,7 @@ def find(name: str) -> type[EncoderConfig]:
     """
     if "." not in name and name not in names():
         raise UserError(f'unknown architecture "{name}"{did_you_mean(name, names())}')
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise UserError(f'unknown architecture "{name}": not the name of a module')
-    path = name if "." in name else f"{__name__}.{name}"
-    try:
-        module = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        # A module that theirs needs is for its author to see.
-        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise
-        raise UserError(
-            f'unknown architecture "{name}": there is no module {error.name}; '
-            "install it, or put its folder into PYTHONPATH"
-        ) from error
+    module = import_named("architecture", name, __name__)
     config = getattr(module, "CONFIG", None)
     if not (isinstance(config, type) and issubclass(config, EncoderConfig)):
         raise UserError(
