@@ -21,7 +21,8 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Branch coverage of what runs without training: measuring slows tracing by a third. `make coverage COVERED=tests` is for all.
+# Branch coverage of what runs without training: measuring slows tracing by a third.
+# `make coverage COVERED=tests` is for all.
 COVERED ?= tests/config tests/data tests/metrics tests/serving/client
 coverage: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --no-header -q $(COVERED)
@@ -61,7 +62,8 @@ parity: .venv-parity/.installed
 	.venv-parity/bin/python -m pytest tests/parity
 	.venv-parity/bin/python -m tests.parity.goldens
 
-# The peer in PyTorch has the other environment, and one run of its own. The table is kept in docs/benchmarks.md.
+# The peer in PyTorch has the other environment, and one run of its own.
+# The table is kept in docs/benchmarks.md.
 BENCHMARKS := tokenize client load data prepare decode report train
 bench: .venv-bench/.installed .venv-parity/.installed
 	rm -f bench.jsonl

@@ -38,6 +38,13 @@ def of_second_text(tensors: Mapping[str, T]) -> dict[str, T]:
     return {name.removeprefix(SECOND): value for name, value in tensors.items() if name.startswith(SECOND)}
 
 
+def sequences(tensors: Mapping[str, T]) -> list[dict[str, T]]:
+    """What is known of each sequence of a batch, under the names of the first one: of one, or of two."""
+    first = {name: value for name, value in tensors.items() if not name.startswith(SECOND)}
+    second = of_second_text(tensors)
+    return [first, second] if second else [first]
+
+
 def as_second_text(tensors: Mapping[str, T]) -> dict[str, T]:
     """The inverse of :func:`of_second_text`."""
     return {SECOND + name: value for name, value in tensors.items()}

@@ -147,7 +147,7 @@ class Truncation:
             return self.max_length
         used = {"head_tail": ["tail"], "windows": ["overlap", "max_windows", "pool"]}[self.long]
         if self.windows and self.max_first_text is not None:
-            used.append("max_first_text")  # without it, as it was before there was a choice
+            used.append("max_first_text")  # left out where it is not set: such caches stay usable
         return {name: getattr(self, name) for name in ("max_length", "long", *used)}
 
     def note(self, cut: int, rows: int, what: str = "rows", *, pair: bool = False) -> Optional[str]:

@@ -15,7 +15,7 @@ from tfpipeline import checkpoints
 from tfpipeline.console import plural
 from tfpipeline.data import batch_width, epoch_batches
 from tfpipeline.models import EncoderConfig, TextModel
-from tfpipeline.models.inputs import of_second_text
+from tfpipeline.models.inputs import sequences
 from tfpipeline.models.windows import Windows
 from tfpipeline.text import build_tokenizer, unknown_note
 from tfpipeline.training.batching import global_batch_size
@@ -212,11 +212,11 @@ def _lengths(
         separate=not pair,
     )
     encoded = text_inputs.tokens(texts, count=True)
-    sequences = [part for part in (encoded, of_second_text(encoded)) if part]
+    parts = sequences(encoded)
     what = "training rows" if len(rows) == len(examples) else "sampled training rows"
-    cut = int(np.count_nonzero(sum(np.asarray(part["cut"]) for part in sequences)))
-    lengths = np.stack([np.asarray(part["attention_mask"]).sum(-1) for part in sequences], 1)
-    unknown = sum(int(np.sum(part["unknown"])) for part in sequences)
+    cut = int(np.count_nonzero(sum(np.asarray(part["cut"]) for part in parts)))
+    lengths = np.stack([np.asarray(part["attention_mask"]).sum(-1) for part in parts], 1)
+    unknown = sum(int(np.sum(part["unknown"])) for part in parts)
     tokens = int(lengths.sum()) - lengths.size * options.template.count(pair)
     notes = (
         run_config.text.truncation.note(cut, len(rows), what, pair=pair),

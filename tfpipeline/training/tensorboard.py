@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfpipeline.data import Example
 from tfpipeline.files import atomic_file
-from tfpipeline.models.inputs import of_second_text
+from tfpipeline.models.inputs import sequences
 from tfpipeline.text import load_vocabulary
 from tfpipeline.training.run import Run
 
@@ -109,9 +109,9 @@ def _sample(run: Run, examples: Sequence[Example]) -> str:
     vocabulary = load_vocabulary(run.path / "vocab.txt")
     lines = ["| row | label | text | tokens |", "|---|---|---|---|"]
     columns = run.config.task.target_columns() or ()
-    sequences = [part for part in (encoded, of_second_text(encoded)) if part]
+    parts = sequences(encoded)
     for index, example in enumerate(examples):
-        ids = [part["input_ids"][index][part["attention_mask"][index] > 0] for part in sequences]
+        ids = [part["input_ids"][index][part["attention_mask"][index] > 0] for part in parts]
         tokens = " ".join(vocabulary[token] for sequence in ids for token in sequence)
         label = example.label or ", ".join(f"{name}: {example.columns[name]}" for name in columns)
         cells = (example.source, label, example.joined_text[:_CHARACTERS], tokens[:_CHARACTERS])

@@ -16,7 +16,7 @@ from tfpipeline import tasks
 from tfpipeline.data import Example, Rows, TokenCache
 from tfpipeline.data.cache import See
 from tfpipeline.models import Encoder, EncoderConfig, TextModel
-from tfpipeline.models.inputs import of_second_text
+from tfpipeline.models.inputs import sequences
 from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_tokenizer, unknown_note
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.description import as_html
@@ -200,9 +200,9 @@ class TrainedModel(abc.ABC):
         """A sentence about texts that the vocabulary hardly knows; None when it does."""
         encoded = _arrays(self.text_inputs.tokens(_named(texts, text_pair), count=True))
         special = self.truncation.template.count(text_pair is not None and self.has_joint_pairs)
-        sequences = [part for part in (encoded, of_second_text(encoded)) if part]
-        tokens = sum(int(part["attention_mask"].sum()) - len(texts) * special for part in sequences)
-        unknown = sum(int(part["unknown"].sum()) for part in sequences)
+        parts = sequences(encoded)
+        tokens = sum(int(part["attention_mask"].sum()) - len(texts) * special for part in parts)
+        unknown = sum(int(part["unknown"].sum()) for part in parts)
         return unknown_note(unknown, tokens, self.vocabulary, self.tokenizer_options, "texts")
 
     # From the inputs to predictions.
