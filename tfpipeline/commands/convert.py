@@ -1,0 +1,52 @@
+"""`tfpipeline convert`: writes a checkpoint or a run in the format of another program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+import typer
+
+from tfpipeline.commands._tensorflow import load_tensorflow
+from tfpipeline.errors import UserError
+
+
+def command(
+    source: str = typer.Argument(
+        help="A run, or a checkpoint: a directory, a file in one, a zip or tar, hf://org/name, "
+        "gs://bucket/folder."
+    ),
+    dest: Optional[Path] = typer.Argument(None, help="The directory to write; optional with --check."),
+    to: str = typer.Option("google", help="The format to write: google or huggingface."),
+    weights: Optional[str] = typer.Option(None, help="Of a run: best (the default), last or initial."),
+    overwrite: bool = typer.Option(False, help="Replace DEST if it is there."),
+    check: bool = typer.Option(
+        False,
+        "--check",
+        help="Print every tensor with its shape and checksum, and what was left out; compare token ids and, "
+        "with PyTorch, "
+        "hidden states with transformers.",
+    ),
+    gelu: Optional[str] = typer.Option(None, help="erf or tanh, to override the files."),
+    positions: Optional[int] = typer.Option(None, help="Extend the model to this many positions."),
+    add_tokens: Optional[Path] = typer.Option(None, help="A file of tokens to append, one per line."),
+) -> None:
+    """Write a checkpoint, or a run of train, in the format of another program.
+
+    The format of SOURCE is recognised from its files. Of a run the encoder is written, and the head with its
+    labels if the format has a place for it.
+    """
+    if dest is None and not check:
+        raise UserError("say where to write: tfpipeline convert SOURCE DEST; or only look, with --check")
+    load_tensorflow()
+    from tfpipeline import checkpoints
+    from tfpipeline.training import load_checkpoint
+
+    tokens = checkpoints.read_tokens(add_tokens) if add_tokens else ()
+    word: Any = gelu  # which is checked where it is used
+    checkpoint = load_checkpoint(source, weights, gelu=word)
+    checkpoint = checkpoints.extend(checkpoint, positions=positions, tokens=tokens)
+    if check:
+        print(checkpoints.parity_report(checkpoint))
+    if dest is not None:
+        print(checkpoints.write(checkpoint, dest, to=to, overwrite=overwrite))
