@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
-from tfpipeline.export import checks, export_run, publish, signatures
+from tfpipeline.export import card, checks, export_run, publish, signatures, versions
 from tfpipeline.training import Run, RunConfig, open_run, train
 from tfpipeline.training.prediction_graph import PredictionGraph
 
@@ -109,22 +109,24 @@ def written(folder, identity):
 
 def test_two_exports_at_once_take_a_version_each(tmp_path, monkeypatch):
     """The other one is published after we have looked which version is free."""
-    first = publish._next(tmp_path / "m")
+    first = versions.next_version(tmp_path / "m")
     written(tmp_path / "m" / "1", "theirs")
     looked = iter([first])
-    look = publish._next
-    monkeypatch.setattr(publish, "_next", lambda to: next(looked, None) or look(to))
+    look = versions.next_version
+    monkeypatch.setattr(versions, "next_version", lambda to: next(looked, None) or look(to))
     assert (
-        publish._publish(written(tmp_path / "ours", "ours"), tmp_path / "m", "ours") == tmp_path / "m" / "2"
+        versions.publish_version(written(tmp_path / "ours", "ours"), tmp_path / "m", "ours")
+        == tmp_path / "m" / "2"
     )
-    assert publish._card(tmp_path / "m" / "1") == {"identity": "theirs"}
-    assert publish._card(tmp_path / "m" / "2") == {"identity": "ours"}
+    assert card.read(tmp_path / "m" / "1") == {"identity": "theirs"}
+    assert card.read(tmp_path / "m" / "2") == {"identity": "ours"}
 
 
 def test_two_exports_of_one_model_at_once_are_one_version(tmp_path):
     written(tmp_path / "m" / "1", "same")
     assert (
-        publish._publish(written(tmp_path / "ours", "same"), tmp_path / "m", "same") == tmp_path / "m" / "1"
+        versions.publish_version(written(tmp_path / "ours", "same"), tmp_path / "m", "same")
+        == tmp_path / "m" / "1"
     )
     assert [path.name for path in (tmp_path / "m").iterdir()] == ["1"]
 

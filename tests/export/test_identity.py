@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import keras
 import pytest
 
-from tfpipeline.export.publish import _identity
+from tfpipeline.export.identity import identity as identity_of
+from tfpipeline.export.options import ExportOptions
 from tfpipeline.tasks.classification import ClassificationOptions
 from tfpipeline.tasks.regression import Regression, RegressionOptions
 from tfpipeline.text import Truncation
@@ -22,7 +23,7 @@ def identity(task, options=None, text="vocabulary", truncation=None):
         text_identity=text,
         truncation=truncation or Truncation(max_length=8),
     )
-    return _identity(run, model)
+    return identity_of(run, model, ExportOptions())
 
 
 def regression(mean=0.0, **options):

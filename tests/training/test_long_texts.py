@@ -147,11 +147,12 @@ def test_pairs_in_windows_are_served_as_they_were_trained(tmp_path, bound):
 
 
 def test_an_export_depends_on_what_becomes_of_long_texts(runs, tmp_path):
-    from tfpipeline.export.publish import _identity
+    from tfpipeline.export.identity import identity
+    from tfpipeline.export.options import ExportOptions
 
     run = runs["windows"]
     model = run.model()
-    before = _identity(run, model)
+    before = identity(run, model, ExportOptions())
     for changed in (
         {"pool": "max"},
         {"overlap": 2},
@@ -161,10 +162,10 @@ def test_an_export_depends_on_what_becomes_of_long_texts(runs, tmp_path):
     ):
         other = type(run)(run.path)
         other.config = run.config.model_copy(update={"text": run.config.text.model_copy(update=changed)})
-        assert _identity(other, model) != before
+        assert identity(other, model, ExportOptions()) != before
     same = type(run)(run.path)
     same.config = run.config.model_copy(update={"text": run.config.text.model_copy(update={"tail": 0.1})})
-    assert _identity(same, model) == before
+    assert identity(same, model, ExportOptions()) == before
 
 
 def test_a_plan_counts_windows(runs, tmp_path):

@@ -8,21 +8,23 @@ from typing import Optional
 import typer
 
 from tfpipeline import terminal
-from tfpipeline.commands import _options as options
+from tfpipeline.commands import _options
 from tfpipeline.commands._tensorflow import load_tensorflow
-from tfpipeline.errors import UserError
+from tfpipeline.errors import explain_missing_extra
 
 
 def command(
     run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
     to: Path = typer.Option(..., help="The model's directory, e.g. models/sentiment."),
     weights: str = typer.Option("best", help="best or last."),
-    overrides: Optional[list[str]] = options.SETTINGS,
+    overrides: Optional[list[str]] = _options.SETTINGS,
 ) -> None:
     """Publish a run as the next version of a served model, checked against the trained one."""
-    if weights not in ("best", "last"):
-        raise UserError(f'--weights is "{weights}"; it must be best or last')
-    load_tensorflow()
-    from tfpipeline.export import export_run as run
+    with explain_missing_extra():  # the options are checked before TensorFlow is loaded
+        from tfpipeline.export.options import ExportOptions
 
-    print(run(run_directory, to, weights=weights, overrides=[*map(terminal.typed, overrides or [])]))
+        options = ExportOptions(weights=weights)
+    load_tensorflow()
+    from tfpipeline.export.publish import export_with
+
+    print(export_with(run_directory, to, options, [*map(terminal.typed, overrides or [])]))

@@ -1,0 +1,90 @@
+"""The exported model answers as the trained one: asked in a process that imports none of our code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpipeline.export import checks
+from tfpipeline.export.signatures import TOKENS, ServingModule, text_signatures
+from tfpipeline.models.inputs import of_second_text
+from tfpipeline.training.trained_model import TrainedModel
+
+_PARITY_ROWS = 256
+# Beside the run's own held-out rows: what real traffic also holds.
+_HOSTILE = (
+    "",
+    "   ",
+    "a" * 5000,
+    "a long text, " * 500,
+    "😀 e\u0301 ﬁ 你好",
+    "[MASK] [SEP] x",
+    "\u0000\u200b\ufffd",
+    # Whoever finds something in texts finds it here, behind characters of more than a byte, and of two UTF-16
+    # units.
+    "😀 Ángela Merkel met Barack Obama in Zürich on 3 May 2010, and in 北京.",
+)
+
+
+def check_parity(
+    run: TrainedModel, module: ServingModule, model: Any, saved_model: Path
+) -> tuple[int, float]:
+    """Compare all signatures' answers in a fresh process with those of the training path.
+
+    Returns:
+        How many texts were compared, and the largest difference.
+    """
+    examples = [
+        example
+        for split in ("test", "validation")
+        if run.has_split(split)
+        for example in run.examples(split)[:_PARITY_ROWS]
+    ][:_PARITY_ROWS]
+    texts = [*_HOSTILE, *(example.text for example in examples)]
+    pairs: Sequence[str] | None = None
+    if run.has_pairs:
+        pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples)]
+    asked = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
+    graph = run.graph(model)
+    inputs = graph.text_inputs(asked)
+    predictions = graph(inputs)
+    arrays = {name: tensor.numpy() for name, tensor in predictions.items()}
+    near_ties = run.task.scorer.near_ties(arrays, 2 * checks.TOLERANCE)
+    units, differences = text_signatures(run.task), []
+    answered = checks.answers_of_fresh_process(saved_model, _requests(module, asked, inputs))
+    for signature, got in answered.items():
+        counted = graph.in_unit(predictions, inputs, units.get(signature, "code_points"))
+        expected = {name: _plain(tensor.numpy()) for name, tensor in counted.items()}
+        differences.append(checks.largest_difference(expected, got, near_ties))
+    return len(texts), max(differences)
+
+
+def _requests(
+    module: ServingModule, texts: Mapping[str, Sequence[str]], inputs: Mapping[str, tf.Tensor]
+) -> dict[str, Any]:
+    """What each signature is asked: the texts, or their tokens."""
+    requests: dict[str, Any] = dict.fromkeys(module.functions, texts)
+    if TOKENS in requests:
+        requests[TOKENS] = _ids(inputs)
+        second = of_second_text(inputs)
+        if second:
+            requests[TOKENS].update({f"text_pair_{name}": array for name, array in _ids(second).items()})
+        elif "text_pair" in texts:
+            requests[TOKENS]["token_type_ids"] = inputs["token_type_ids"].numpy()
+    return requests
+
+
+def _ids(inputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    lengths = tf.reduce_sum(inputs["attention_mask"], axis=-1)
+    return {"input_ids": inputs["input_ids"].numpy(), "lengths": lengths.numpy()}
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    if array.dtype != object:
+        return array
+    texts = [text.decode("utf-8") for text in array.flat]
+    return np.array(texts, object).reshape(array.shape)
