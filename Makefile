@@ -6,32 +6,33 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test coverage constraints soak lint bench parity clean
 
-# The stamp makes the environment again when what it installs changes.
+# The environment is made again when setup.py changes.
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --editable '.[all]'
-	$(BIN)/python -m pip install --quiet --no-deps 'bert4keras==0.11.5'  # only tests use it; it asks for Keras 2.3
+	# Only tests use bert4keras. It requires Keras 2.3, hence --no-deps.
+	$(BIN)/python -m pip install --quiet --no-deps 'bert4keras==0.11.5'
 	touch $@
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.vader_tweets.demo
 
-# Two workers; each takes neighbouring tests, which share what they train.
+# Two workers. Each takes neighbouring tests, because these share trained runs.
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Branch coverage of what runs without training: measuring slows tracing by a third.
-# `make coverage COVERED=tests` is for all.
+# Branch coverage of the tests that do not train, because measuring slows tracing by a third.
+# `make coverage COVERED=tests` covers all tests.
 COVERED ?= tests/config tests/data tests/metrics tests/serving/client
 coverage: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --no-header -q $(COVERED)
 
-# The versions of everything that the tests ran with: pip install --constraint constraints.txt ...
+# The versions of all packages that the tests ran with: pip install --constraint constraints.txt ...
 constraints: $(VENV)/.installed
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -e ' @ ' -e '^bert4keras' > constraints.txt
 
-# Long fault tests; a short form of each is in `make test`.
+# Long fault-tolerance tests. `make test` has a short form of each.
 soak: $(VENV)/.installed
 	$(BIN)/python -m pytest -m soak -o timeout=7200
 
@@ -41,35 +42,40 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Peers that the product does not need have an environment of their own.
+# Benchmarks compare with packages that this one does not need, in an environment of their own.
 .venv-bench/.installed: setup.py
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --upgrade pip
-	.venv-bench/bin/python -m pip install --quiet --editable '.[all]' 'tensorflow-text==2.21.*' 'keras-hub==0.32.*'
+	.venv-bench/bin/python -m pip install --quiet --editable '.[all]' \
+		'tensorflow-text==2.21.*' 'keras-hub==0.32.*'
 	touch $@
 
-# torch is two gigabytes; transformers 4.57 is the last that reads Google's checkpoints.
+# An environment of its own: torch takes two gigabytes, and transformers 4.57 is the last version that
+# reads Google's checkpoints.
 .venv-parity/.installed: setup.py
 	$(PYTHON) -m venv .venv-parity
 	.venv-parity/bin/python -m pip install --quiet --upgrade pip
 	.venv-parity/bin/python -m pip install --quiet --editable '.[train]' \
 		'torch==2.13.*' 'pytest>=9.1' 'pytest-xdist>=3.8' 'pytest-timeout>=2.4' 'hypothesis>=6.170'
 	.venv-parity/bin/python -m pip install --quiet --no-deps \
-		'transformers==4.57.*' 'tokenizers==0.22.*' 'huggingface_hub==0.36.*'  # older than the extra asks for
+		'transformers==4.57.*' 'tokenizers==0.22.*' 'huggingface_hub==0.36.*'
 	touch $@
 
 parity: .venv-parity/.installed
 	.venv-parity/bin/python -m pytest tests/parity
 	.venv-parity/bin/python -m tests.parity.goldens
 
-# The peer in PyTorch has the other environment, and one run of its own.
-# The table is kept in docs/benchmarks.md.
+# The comparison with PyTorch needs the parity environment, so it runs last and on its own.
+# The results are written to the table in docs/benchmarks.md.
 BENCHMARKS := tokenize client load data prepare decode report train
 bench: .venv-bench/.installed .venv-parity/.installed
 	rm -f bench.jsonl
-	set -eo pipefail; for name in $(BENCHMARKS); do .venv-bench/bin/python -m benchmarks.$$name | tee -a bench.jsonl; done
+	set -eo pipefail; for name in $(BENCHMARKS); do \
+		.venv-bench/bin/python -m benchmarks.$$name | tee -a bench.jsonl; \
+	done
 	.venv-parity/bin/python -m benchmarks.train | tee -a bench.jsonl
 	.venv-bench/bin/python -m benchmarks.table bench.jsonl --to docs/benchmarks.md
 
 clean:
-	rm -rf $(VENV) .venv-parity .venv-bench demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage bench.jsonl
+	rm -rf $(VENV) .venv-parity .venv-bench demo build dist *.egg-info bench.jsonl
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
