@@ -71,7 +71,7 @@ def test_numbers_and_their_words(number, s):
         optimizer="adamw", learning_rate=0.1, schedule="linear", weights=1, gradients=1, slots=1, activations=1,
     ).text()  # fmt: skip
     assert f"2 on {number} replica{s} (mirrored)" in found
-    assert f"(4 an epoch, {number} epoch{s})" in found
+    assert f"(4 per epoch, {number} epoch{s})" in found
 
 
 def test_the_command_prints_and_writes_nothing(tmp_path):
@@ -90,7 +90,7 @@ def test_the_command_prints_and_writes_nothing(tmp_path):
     assert " on 1 replica (" in lines["batch"]
     assert lines["rows"].startswith("train 108, validation 12, test 30; ")
     assert lines["steps"].startswith(
-        "21 (7 an epoch, 3 epochs), 2 of them warm-up; adamw, learning rate 0.01, linear"
+        "21 (7 per epoch, 3 epochs), 2 of them warm-up; adamw, learning rate 0.01, linear"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training would do, without doing it: ``tfpipeline train --dry-run``."""
+"""What a training needs, found out without training: ``tfpipeline train --dry-run``."""
 
 from __future__ import annotations
 
@@ -32,25 +32,27 @@ from tfpipeline.training.schedule import warmup_steps
 from tfpipeline.training.setup import set_up
 from tfpipeline.training.strategy import build_strategy, choose_strategy
 
-_SAMPLED = 2000  # rows that are tokenised to know lengths
+_SAMPLED = 2000  # rows that are tokenized to estimate lengths
 _SIXTEEN_BITS = ("mixed_bfloat16", "mixed_float16")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training would take.
+    """What a training needs.
 
     Attributes:
-        rows: of each split.
-        mean_tokens, longest: tokens of a training row, special ones counted; of a sample where there are
-            many.
-        notes: sentences about training rows that do not fit, or that the vocabulary hardly knows.
-        fed: tokens fed for each real one, in windows a shared one as often as it is in one: 1 would be no
-            padding.
-        parameters, trained: of the model, and how many of them are trained at some time.
+        rows: number of rows of each split.
+        mean_tokens, longest: mean and maximum number of tokens of a training row, special tokens included.
+            Both are estimated from a sample if there are many rows.
+        notes: sentences about training rows that are truncated, or that have many unknown tokens.
+        fed: tokens in the batches per real token; 1 means no padding. A token that several windows share
+            counts once for each of them.
+        parameters, trained: number of the model's parameters, and of those that are trained at some time.
         steps_per_epoch, total_steps, warmup: steps.
-        batch_size, replicas, parts: examples of a global batch, what divides it, and parts one after another.
-        strategy, precision, optimizer, learning_rate, schedule: as the run file says, ``auto`` decided.
+        batch_size: examples of the global batch.
+        replicas: number of replicas that share the global batch.
+        parts: number of accumulation parts of a replica's share.
+        strategy, precision, optimizer, learning_rate, schedule: from the run file, with ``auto`` resolved.
         weights, gradients, slots, activations: bytes on each device; activations are estimated for the
             longest batch.
     """
@@ -79,18 +81,18 @@ class Plan:
     activations: int
 
     def text(self) -> str:
-        """For a reader."""
+        """The plan as lines of text, as the command prints it."""
         splits = ", ".join(f"{name} {count:,}" for name, count in self.rows.items() if count)
         parts = f" in {self.parts} parts" if self.parts > 1 else ""
         epochs = self.total_steps / self.steps_per_epoch
         total = self.weights + self.gradients + self.slots + self.activations
         lines = {
-            "rows": f"{splits}; {self.mean_tokens:.1f} tokens a row, at most {self.longest}",
+            "rows": f"{splits}; {self.mean_tokens:.1f} tokens per row, at most {self.longest}",
             "parameters": f"{self.parameters:,}, of which {self.trained:,} are trained",
             "batch": f"{self.batch_size} on {self.replicas} {plural(self.replicas, 'replica')} "
             f"({self.strategy}){parts}, {self.precision}; "
-            f"{self.fed:.2f} tokens fed for each real one",
-            "steps": f"{self.total_steps:,} ({self.steps_per_epoch:,} an epoch, {epochs:.4g} "
+            f"{self.fed:.2f} tokens processed per real token",
+            "steps": f"{self.total_steps:,} ({self.steps_per_epoch:,} per epoch, {epochs:.4g} "
             f"{plural(epochs, 'epoch')}), {self.warmup:,} of "
             f"them warm-up; {self.optimizer}, learning rate {self.learning_rate:g}, {self.schedule}",
             "memory": f"about {_size(total)} on each device: weights {_size(self.weights)}, gradients "
@@ -108,19 +110,19 @@ def plan(
     *,
     overrides: Sequence[str] = (),
 ) -> Plan:
-    """Look at everything a training needs, and write nothing.
+    """Check everything that a training needs, and write nothing.
 
     Args:
         run_file, overrides: as :func:`tfpipeline.training.train` takes them.
-        cluster: the workers of a training over several machines.
-        rows: those of the run file's data files; by default they are read now.
+        cluster: the workers, for training on several machines.
+        rows: the rows of the run file's data files; by default they are read now.
     Raises:
-        UserError: as the training itself would.
+        UserError: under the same conditions as in the training itself.
     """
     run_config = read_run_file(run_file, overrides)
     options = run_config.training
     kind = choose_strategy(options, cluster)
-    if kind == "multi_worker":  # the others need not be there for this
+    if kind == "multi_worker":  # a dry run does not need the other workers
         strategy = build_strategy("mirrored", options)
         assert cluster is not None
         replicas = strategy.num_replicas_in_sync * len(cluster.workers)
@@ -183,7 +185,7 @@ def plan(
 
 
 def activation_bytes(config: EncoderConfig, examples: int, width: int, precision: str) -> int:
-    """About what a training step keeps for the way back, in bytes; see :meth:`EncoderConfig.values_kept`."""
+    """Estimate the bytes that a step keeps for backpropagation; see :meth:`EncoderConfig.values_kept`."""
     size = {"float64": 8}.get(precision, 2 if precision in _SIXTEEN_BITS else 4)
     return size * config.values_kept(examples, width)
 
@@ -191,8 +193,9 @@ def activation_bytes(config: EncoderConfig, examples: int, width: int, precision
 def _lengths(
     examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig
 ) -> tuple[np.ndarray, list[str]]:
-    """Tokens of each sequence of the training rows, [N, 1 or 2], or of a random sample of the rows, and
-    sentences about what is cut or unknown.
+    """The number of tokens of each sequence, [N, 1 or 2], and notes about truncated rows and unknown tokens.
+
+    N is the number of training rows, or of a random sample of them.
     """
     rows = np.arange(len(examples))
     if len(rows) > _SAMPLED:
@@ -227,12 +230,12 @@ def _lengths(
 
 @dataclass(frozen=True)
 class _Widths:
-    """What batches are padded to.
+    """The widths that batches are padded to.
 
     Attributes:
-        choice: the only widths; None for multiples of 8.
-        most: tokens a row may have.
-        cut: how rows are cut into windows.
+        choice: the allowed widths; None for multiples of 8.
+        most: maximum number of tokens of a row.
+        cut: how rows are divided into windows; None without windows.
     """
 
     choice: list[int] | None
@@ -240,7 +243,7 @@ class _Widths:
     cut: Windows | None
 
     def windows(self, longest: int) -> tuple[int, int]:
-        """Of a batch whose longest row has so many tokens: windows a row, and how wide they are."""
+        """The number and the width of a row's windows, in a batch whose longest row has ``longest`` tokens."""
         width = batch_width(longest, self.most, self.choice)
         return (1, width) if self.cut is None else (self.cut.count(width), self.cut.width(width))
 
