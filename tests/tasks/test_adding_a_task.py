@@ -72,7 +72,7 @@ def test_its_loss_and_answers_by_hand(package):
     np.testing.assert_allclose(loss, [-2 * np.log(0.75)], rtol=1e-6)
     answers = task.predictions(outputs, {})
     assert (answers["grade"].numpy(), answers["expected"].numpy()) == ([2], [pytest.approx(2.0)])
-    with pytest.raises(UserError, match=r"rows.csv:7: the grade 4 is none of 1, 2, 3"):
+    with pytest.raises(UserError, match=r"rows.csv:7: the grade is 4, not one of 1, 2, 3"):
         task.targets([Example("x", label="4", file="rows.csv", line=7)])
 
 
@@ -90,10 +90,10 @@ def test_rows_that_it_cannot_use_are_named_at_once(package, tmp_path):
         read_rows(config.resolve(settings, RunConfig, source="run.yaml"))
     first, *lines = str(caught.value).replace(f"{tmp_path}/", "").splitlines()
     assert first == "3 rows cannot be used:"
-    assert [line.split(" is none")[0].strip() for line in lines] == [
-        "train.csv:3: the grade 6",
-        "train.csv:4: the grade x",
-        "validation.csv:2: the grade 0",
+    assert [line.split(", not one of")[0].strip() for line in lines] == [
+        "train.csv:3: the grade is 6",
+        "train.csv:4: the grade is x",
+        "validation.csv:2: the grade is 0",
     ]
 
 
