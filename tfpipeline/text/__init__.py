@@ -1,6 +1,6 @@
 """Texts to token ids in the graph: one tokenizer for training, evaluation, export and serving.
 
-Only :class:`WordPieceTokenizer` needs TensorFlow; it is imported when first asked for.
+Only :class:`WordPieceTokenizer` needs TensorFlow; it is imported on first use.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def build_tokenizer(vocabulary: Sequence[str], options: Optional[TokenizerOptions] = None) -> Tokenizer:
-    """The tokenizer of a vocabulary: WordPiece, as ``options`` say. Who asks for the same one shares it.
+    """Make the WordPiece tokenizer of a vocabulary. Callers with the same arguments share one tokenizer.
 
     Raises:
         UserError: a special token is not in the vocabulary.

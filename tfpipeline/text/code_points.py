@@ -1,4 +1,4 @@
-"""Places in texts: the text between two of them, and conversion to other units; core operations only."""
+"""Offsets in texts: slicing, and conversion to other units; core operations only."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Unit = Literal["code_points", "utf8", "utf16"]
 
 
 class CodePoints:
-    """Where the code points of texts are.
+    """Converts between code points and bytes of texts.
 
-    Bytes that are not UTF-8 count as Python's ``bytes.decode("utf-8", "replace")`` counts them; cut out, they
-    are the bytes they were.
+    Bytes that are not UTF-8 count as Python's ``bytes.decode("utf-8", "replace")`` counts them; slices keep
+    the original bytes.
 
     Args:
         texts: string [B].
@@ -30,7 +30,7 @@ class CodePoints:
             input=texts, input_encoding="UTF-8", errors="replace", replacement_char=0xFFFD, Tsplits=tf.int64
         )
         splits = tf.cast(splits, tf.int32)  # with splits of that type the operation aborts (TensorFlow 2.21)
-        # One place more than code points a text: where it ends.
+        # One offset more than code points per text: its end.
         count = tf.size(splits) - 1
         self._counts = splits[1:] - splits[:-1]
         self._first = splits[:-1] + tf.range(count)
@@ -47,16 +47,16 @@ class CodePoints:
         )
 
     def cut(self, starts: Any, ends: Any) -> Any:
-        """What stands between places.
+        """Slice the texts.
 
         Args:
-            starts, ends: int32 [B, ...], code points; nothing stands between places that are not in the text.
+            starts, ends: int32 [B, ...], code points; a slice outside the text is empty.
         Returns:
             string [B, ...].
         """
         first, last = self._at(self._bytes, starts), self._at(self._bytes, ends)
-        # The operation's own broadcasting copies no text; a text of a megabyte, once for each place, would be
-        # gigabytes.
+        # The operation's own broadcasting copies no text. A copy of a text of one megabyte for each offset
+        # would take gigabytes.
         shape = tf.shape(starts)
         flat = tf.stack([shape[0], tf.reduce_prod(shape[1:])])
         found = tf.raw_ops.Substr(
@@ -68,10 +68,10 @@ class CodePoints:
         return tf.reshape(found, shape)
 
     def convert(self, places: Any, unit: Unit) -> Any:
-        """Places in another unit.
+        """Convert offsets to another unit.
 
         Args:
-            places: int32 [B, ...], code points; negative ones mean that there is none, and stay as they are.
+            places: int32 [B, ...], code points; negative values mean "no offset" and stay unchanged.
             unit: of the result.
         Returns:
             int32 [B, ...].
@@ -82,22 +82,22 @@ class CodePoints:
         return tf.where(places < 0, places, found)
 
     def first(self, places: Any) -> Any:
-        """Places moved to the beginning of the character that they are within, such as an emoji.
+        """Move offsets to the beginning of the character that contains them, such as an emoji.
 
-        What a character is: :mod:`tfpipeline.text.graphemes`.
+        :mod:`tfpipeline.text.graphemes` defines characters.
 
         Args:
-            places: int32 [B, ...], code points; negative ones stay as they are.
+            places: int32 [B, ...], code points; negative values stay unchanged.
         Returns:
             int32 [B, ...].
         """
         return self._moved(places, lambda begins, at: tf.searchsorted(begins, at, side="right") - 1)
 
     def whole(self, places: Any) -> Any:
-        """Places moved to the end of the character that they are within: a text cut there keeps its accents.
+        """Move offsets to the end of the character that contains them: a text cut there keeps its accents.
 
         Args:
-            places: int32 [B, ...], code points; negative ones stay as they are.
+            places: int32 [B, ...], code points; negative values stay unchanged.
         Returns:
             int32 [B, ...].
         """
@@ -113,13 +113,13 @@ class CodePoints:
 
     @functools.cached_property
     def _begins(self) -> Any:
-        """Whether a character begins or a text ends at each place, the ends of texts among them: bool [N]."""
+        """Whether a character begins or a text ends at each offset, including the ends of texts: bool [N]."""
 
         def by_the_rules() -> Any:
             edges, kinds = map(tf.constant, grapheme_edges())
             kind = tf.gather(kinds, tf.searchsorted(edges, self._points, side="right") - 1)
             break_ = int(GraphemeClass.BREAK)
-            # Of every place, what is no code point being a break.
+            # The class at every offset; whatever is not a code point is a break.
             classes = break_ + tf.scatter_nd(self._where, kind - break_, self._size)
             return begins(tf.concat([[break_], classes], axis=0), _Tensors())
 
@@ -127,22 +127,22 @@ class CodePoints:
         return tf.cond(plain, lambda: tf.ones(self._size, tf.bool), by_the_rules)
 
     def pieces(self, offsets: Any) -> Any:
-        """The piece of its text that each token is in; ``text.long: head_tail`` leaves out what is between.
+        """The piece of its text that contains each token: ``text.long: head_tail`` leaves a gap between two
+        pieces.
 
-        No part of a text that is answered may reach over them: the model has not read them, and they may be a
-        whole book.
+        A predicted span may not cross the gap: the model has not read it, and it may be a whole book.
 
         Args:
-            offsets: int32 [B, T, 2], code points, where the tokens stand.
+            offsets: int32 [B, T, 2], code points, the spans of the tokens.
         Returns:
-            int32 [B, T], from 0 on and rising.
+            int32 [B, T], ascending from 0.
         """
         between = self.cut(offsets[:, :-1, 1], offsets[:, 1:, 0])
         words = tf.strings.regex_full_match(between, r"\C*[\pL\pN]\C*")
         return tf.cumsum(tf.pad(tf.cast(words, tf.int32), [[0, 0], [1, 0]]), axis=1)
 
     def _at(self, values: Any, places: Any) -> Any:
-        """A text's own value at places: [B, ...]."""
+        """The values of each text at its own offsets: [B, ...]."""
         places = tf.clip_by_value(places, 0, _columns(self._counts, places))
         return tf.gather(values, _columns(self._first, places) + places)
 
@@ -170,5 +170,5 @@ def _columns(values: Any, like: Any) -> Any:
 
 
 def _scattered(size: Any, where: Any, values: Any, last: Any, ends: Any) -> Any:
-    """int32 [N], of the shape ``size``: values at some places and texts' ends at the others."""
+    """int32 [N], of the shape ``size``: values at some offsets, and the ends of texts at the others."""
     return tf.scatter_nd(tf.concat([where, last], axis=0), tf.concat([values, ends], axis=0), size)

@@ -1,12 +1,12 @@
-"""Writes ``unicode.npz``: what the reference BERT normaliser does to every Unicode code point.
+"""Writes ``unicode.npz``: the effect of the reference BERT normaliser on every Unicode code point.
 
 Run it as ``python -m tfpipeline.text.generate_unicode`` after an upgrade of ``tokenizers``; a test compares
-the packaged file with what this module finds. Nothing is taken from Python's own ``unicodedata``: the
+the packaged file with the results of this module. Nothing is taken from Python's own ``unicodedata``: the
 reference is compiled against Unicode versions of its own (an old one for categories, a newer one for letter
 case).
 
 Source: the ``tokenizers`` package, ``BertNormalizer`` and ``BertPreTokenizer``, probed one code point at a
-time; the properties of UAX #29, which BERT has no part in, are those of the ``regex`` package.
+time. The properties of UAX #29, which BERT does not use, come from the ``regex`` package.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CODE_POINTS = 0x110000
 SURROGATES = range(0xD800, 0xE000)
 PATH = Path(__file__).with_name("unicode.npz")
 
-# Canonical combining classes 1 and 240, the lowest and the highest there are.
+# Canonical combining classes 1 and 240, the lowest and the highest.
 _LOWEST_MARK, _HIGHEST_MARK = "\u0334", "\u0345"
 
 
@@ -88,18 +88,17 @@ def graphemes() -> np.ndarray:
 
 
 def probe() -> dict[str, np.ndarray]:
-    """Ask the reference about all 1,112,064 code points (some ten seconds).
+    """Query the reference for all 1,112,064 code points (takes about ten seconds).
 
     Returns:
-        int32 arrays. Ranges [n, 2] (first, one past the last):
-        ``removed`` (dropped by the cleaning step), ``space`` (cleaned to a space),
-        ``isolated`` (a word of its own for the pre-tokeniser), ``chinese`` (set between spaces when
-        Chinese characters are split), ``nonstarter`` (canonical combining class above 0, of all it decomposes
-        to), ``word`` (what may not touch an added token that only counts as a whole word).
-        Maps (keys, lengths, values): ``stripped`` (decomposed and without non-spacing marks) and ``lower``,
-        without the code points that stay as they are; ``order`` (keys, values): the rank of the combining
-        class of each non-starter, from 1; of one that decomposes, that of the first it decomposes to.
-        ``graphemes``: see :func:`graphemes`.
+        int32 arrays. Ranges [n, 2] (first, one past the last): ``removed`` (dropped by the cleaning step),
+        ``space`` (cleaned to a space), ``isolated`` (a word of its own for the pre-tokeniser), ``chinese``
+        (set between spaces when Chinese characters are split), ``nonstarter`` (canonical combining class
+        above 0, of all it decomposes to), ``word`` (characters that may not touch an added token with
+        ``single_word``). Maps (keys, lengths, values): ``stripped`` (decomposed and without non-spacing
+        marks) and ``lower``, without the code points that stay as they are; ``order`` (keys, values): the
+        rank of the combining class of each non-starter, from 1; of one that decomposes, that of the first it
+        decomposes to. ``graphemes``: see :func:`graphemes`.
     """
     from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
@@ -141,12 +140,12 @@ def probe() -> dict[str, np.ndarray]:
         if words == ["a", character, "b"]:
             sets["isolated"].append(point)
         elif words == ["a", "b"]:
-            # White space that cleaning leaves alone would need a class of its own.
+            # White space that the cleaning step keeps would need a class of its own.
             if cleaned not in ("", " "):
                 raise AssertionError(f"U+{point:04X} splits words but is not cleaned to a space")
         elif words != [f"a{character}b"]:
             raise AssertionError(f"U+{point:04X} splits 'a?b' into {words}")
-        # A starter stays where it is, whatever mark stands beside it.
+        # A starter keeps its position, whatever mark is next to it.
         if (to := decompose(character)) != character:
             decomposed[point] = to
         elif (

@@ -1,7 +1,7 @@
-"""Characters as readers see them: where one begins among a text's code points.
+"""User-perceived characters: where they begin among a text's code points.
 
 The extended grapheme clusters of Unicode's UAX #29 (revision 49 of Unicode 18, rules GB4 to GB13), but white
-space, as BERT has it, is never a part of one: a mark behind a blank is what a word begins with.
+space, as BERT defines it, is never part of one: a mark after a blank begins a word.
 
 The rules are written once, for NumPy here and for the graph in :mod:`tfpipeline.text.code_points`.
 """
@@ -21,11 +21,11 @@ FIRST_JOINED = 0x300
 
 
 class GraphemeClass(enum.IntEnum):
-    """Of a code point: its Grapheme_Cluster_Break, in parts where the rules look at other properties too.
+    """The Grapheme_Cluster_Break of a code point, subdivided where the rules use other properties too.
 
-    ``BREAK`` is Control, CR, LF and BERT's white space; ``MARK`` an Extend that is none of
-    Indic_Conjunct_Break; ``LINKER`` and ``LINKED_MARK`` one that is; ``LINKING_LETTER``, ``CONSONANT`` and
-    ``PICTOGRAPH`` (Extended_Pictographic) are parts of Other.
+    ``BREAK`` is Control, CR, LF and BERT's white space; ``MARK`` is an Extend outside Indic_Conjunct_Break,
+    ``LINKER`` and ``LINKED_MARK`` are inside it; ``LINKING_LETTER``, ``CONSONANT`` and ``PICTOGRAPH``
+    (Extended_Pictographic) are parts of Other.
     """
 
     OTHER = 0
@@ -53,24 +53,27 @@ _LINKERS = (_C.LINKER, _C.LINKING_LETTER)
 
 
 class Arrays(Protocol):
-    """What the rules need of NumPy or TensorFlow, of arrays of rank 1."""
+    """The operations on arrays of rank 1 that the rules need, for NumPy or TensorFlow."""
 
     def gather(self, values: Any, at: Any) -> Any:
         """Values at places."""
 
     def count(self, which: Any) -> Any:
-        """Of each place how many are True up to it, itself included."""
+        """For each position, the number of True values up to and including it."""
 
     def last(self, which: Any) -> Any:
-        """Of each place the nearest one up to it, itself included, that is True; the first one must be."""
+        """For each position, the nearest True position up to and including it. The first value must be
+        True.
+        """
 
 
 def begins(classes: Any, arrays: Arrays) -> Any:
-    """Whether a character begins at each place but the first.
+    """Whether a character begins at each position except the first.
 
     Args:
-        classes: int [N + 1], of `GraphemeClass`; the first one ``BREAK``, and one between texts.
-        arrays: of the library that they are of.
+        classes: int [N + 1], values of `GraphemeClass`; the first is ``BREAK``, and so is the one between two
+            texts.
+        arrays: the operations of the library of ``classes``.
     Returns:
         bool [N].
     """
@@ -80,12 +83,12 @@ def begins(classes: Any, arrays: Arrays) -> Any:
 
     before, behind = classes[:-1], classes[1:]
     joined = arrays.gather(_pairs(), before * len(_C) + behind)
-    # GB9c: a consonant behind a linker and its marks. Before Unicode 18 there had to be a consonant before
-    # the linker too.
+    # GB9c: a consonant after a linker and its marks. Before Unicode 18, a consonant had to come before the
+    # linker too.
     base = arrays.last(~among((*_LINKERS, _C.LINKED_MARK, _C.JOINER)))[:-1]
     linkers = arrays.count(among(_LINKERS))
     joined = joined | (among((_C.CONSONANT,))[1:] & (linkers[:-1] > arrays.gather(linkers, base)))
-    # GB11: a pictograph behind a pictograph, its marks and a joiner.
+    # GB11: a pictograph after a pictograph, its marks and a joiner.
     base = arrays.last(~among((*_MARKS, _C.JOINER)))[:-1]
     single = arrays.count(among((_C.JOINER,)))
     single = single[:-1] - arrays.gather(single, base) == 1
@@ -100,7 +103,9 @@ def begins(classes: Any, arrays: Arrays) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _pairs() -> np.ndarray:
-    """Whether two adjacent classes are one character whatever is before them, bool [classes * classes]."""
+    """Whether two adjacent classes are one character, regardless of what precedes them, bool [classes *
+    classes].
+    """
     joined = np.zeros((len(_C), len(_C)), bool)
     joined[_C.L, [_C.L, _C.V, _C.LV, _C.LVT]] = True  # GB6
     joined[_C.LV, [_C.V, _C.T]] = joined[_C.V, [_C.V, _C.T]] = True  # GB7
@@ -113,7 +118,9 @@ def _pairs() -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def grapheme_edges() -> tuple[np.ndarray, np.ndarray]:
-    """Code points at which the class changes, int32 rising from 0, and the class from there on, int32."""
+    """The code points at which the class changes, int32, ascending from 0, and the class from each on,
+    int32.
+    """
     classes = np.zeros(0x110000, np.int32)
     for first, end, kind in grapheme_ranges().tolist():
         classes[first:end] = kind
@@ -140,7 +147,7 @@ class _NumPy:
 
 @functools.lru_cache(maxsize=4)
 def character_starts(text: str) -> np.ndarray:
-    """Whether a character begins, or the text ends, at each place: bool [code points + 1]; read only."""
+    """Whether a character begins, or the text ends, at each offset: bool [code points + 1]; read-only."""
     if not text or max(text) < chr(FIRST_JOINED):
         found = np.ones(len(text) + 1, bool)
     else:

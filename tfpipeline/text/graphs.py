@@ -1,4 +1,4 @@
-"""Methods as graphs on the host, and what they are given."""
+"""Methods as graphs on the host, and checks of their arguments."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def strings(texts: Any, name: str) -> Any:
     """Texts as a string tensor [B].
 
     Args:
-        texts: a tensor, or str and bytes in a list, an array or whatever else can be walked over.
-        name: of the argument.
+        texts: a tensor, or any iterable of str and bytes.
+        name: the argument's name, for messages.
     Raises:
-        UserError: one text instead of several, or something among them that is no text.
+        UserError: a single text instead of several, or an element that is not a text.
     """
     if not tf.is_tensor(texts):
         rows = list_of_texts(texts, name)
@@ -33,18 +33,18 @@ def strings(texts: Any, name: str) -> Any:
 
 
 def list_of_texts(texts: Any, name: str, ask: str = "give a list of texts") -> list[Any]:
-    """Texts from a list, an array or whatever else can be walked over.
+    """A list of texts from any iterable.
 
     Args:
         texts: str and bytes.
-        name: of the argument.
-        ask: what is asked for, in the errors.
+        name: the argument's name, for messages.
+        ask: what to give instead, for messages.
     Raises:
-        UserError: one text instead of several, a mapping or a table, or something among them that is no text.
+        UserError: a single text instead of several, a mapping or a table, or an element that is not a text.
     """
     if isinstance(texts, (str, bytes)):
         raise UserError(f"{name} is one string; {ask}: [{texts[:40]!r}]")
-    # A walk through a mapping or a table gives its names, not its texts.
+    # Iterating over a mapping or a table yields its names, not its texts.
     if isinstance(texts, (Mapping, Set)) or hasattr(texts, "columns"):
         raise UserError(f"{name} is {type(texts).__name__}; {ask}, of a table one column")
     if not isinstance(texts, Iterable) or getattr(texts, "ndim", 1) == 0:
@@ -63,10 +63,10 @@ def list_of_texts(texts: Any, name: str, ask: str = "give a list of texts") -> l
 
 
 def graph(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
-    """A method as one graph for all sizes, on the host; two of them, with and without offsets.
+    """Turn a method into graphs for all sizes, on the host: one with offsets and one without.
 
-    Strings live on the host; integer operations that were placed on an accelerator would copy their inputs
-    and outputs across, many times a call.
+    Strings live on the host. Integer operations on an accelerator would copy their inputs and outputs many
+    times per call.
     """
 
     def compile_method(method: Callable[..., Any]) -> Any:
@@ -75,7 +75,7 @@ def graph(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
                 with tf.device(HOST):
                     return method(*arguments, offsets=offsets)
 
-            # What tf.function shall see: the method without the keyword.
+            # The method without the keyword, as tf.function should see it.
             seen = inspect.signature(method)
             parameters = [one for one in seen.parameters.values() if one.kind != one.KEYWORD_ONLY]
             run.__signature__ = seen.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -93,7 +93,7 @@ class Graphs:
         self._plain, self._with_offsets = plain, with_offsets
 
     def bound(self, instance: Any, *, offsets: bool) -> Any:
-        """One of them, as an instance's own ``tf.function``."""
+        """One of the two graphs, as a ``tf.function`` bound to an instance."""
         return (self._with_offsets if offsets else self._plain).__get__(instance, type(instance))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""What training, export and models ask of a tokenizer; no framework is imported."""
+"""The tokenizer interface of training, export and models; imports no framework."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tfpipeline.text.truncation import Truncation
 class Tokenizer(Protocol):
     """Texts to token ids, eagerly and in the graph of a SavedModel.
 
-    :func:`tfpipeline.text.build_tokenizer` makes one of a vocabulary and options; both are all that it is
-    made of, so run directories and saved models keep them and make it again.
+    :func:`tfpipeline.text.build_tokenizer` makes one from a vocabulary and options. Run directories and saved
+    models store both, and rebuild the tokenizer from them.
 
     Attributes:
-        options: all that decides the tokens of a text besides the vocabulary.
-        vocabulary_size: how many ids there are.
-        variables: of TensorFlow, those of its tables; a SavedModel holds them.
+        options: everything besides the vocabulary that determines the tokens of a text.
+        vocabulary_size: the number of ids.
+        variables: the TensorFlow variables of its tables, which a SavedModel stores.
     """
 
     options: TokenizerOptions

@@ -1,4 +1,4 @@
-"""Finding special and added tokens in texts: each becomes one code point that stands for nothing else."""
+"""Finds special and added tokens in texts and replaces each by a code point reserved for it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from tfpipeline.text.unicode_tables import removed_points, word_ranges
 from tfpipeline.text.vocabulary import prefixes
 from tfpipeline.text.wordpiece import PrefixTable
 
-# The longest pattern that RE2 runs at its full speed, whatever the texts; a longer one would exhaust its
-# memory.
+# The longest pattern that RE2 runs at full speed on any text. A longer one would exhaust its memory.
 MOST_PATTERN = 10_000
 _PRIVATE_USE = 0xF0000  # a plane of code points that the reference drops from any text
 
 
 class Markers:
-    """Code points that stand for special and added tokens in normalised text; nothing else can use them.
+    """The code points that represent special and added tokens in normalised text; nothing else can use them.
 
-    They are taken from a private-use plane: the reference drops these from any text, and what a text
-    holds of them is dropped before the markers are set.
+    They are taken from a private-use plane. The reference drops these code points from any text, and those in
+    a text are dropped before the markers are inserted.
 
     Attributes:
-        neutral: always dropped; takes the place of a marker that a text holds itself.
-        separator: stands around a token that has been found, until it is replaced.
-        tokens: marker of each token, in the order given.
+        neutral: always dropped; replaces a marker's code point that occurs in a text.
+        separator: surrounds a token that has been found, until the token is replaced.
+        tokens: the marker of each token, in the order of the arguments.
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
@@ -54,10 +53,10 @@ def regex_literal(text: str) -> str:
 
 
 def longest_of(texts: Iterable[str]) -> str:
-    """An RE2 pattern that matches the longest of these texts that begins at a place.
+    """An RE2 pattern that matches the longest of these texts at a position.
 
-    A tree of prefixes, each of whose branches begins with another character: RE2 is at one place of it at a
-    time, while a plain list of thousands of alternatives exhausts its memory.
+    The pattern is a tree of prefixes whose branches begin with different characters, so RE2 follows one
+    branch at a time. A plain list of thousands of alternatives would exhaust its memory.
     """
     root: dict[str, Any] = {}
     for text in texts:
@@ -83,10 +82,10 @@ class Finder(tf.Module):
     """Replaces tokens in texts by their markers; the leftmost, and of those the longest, first.
 
     Args:
-        found: what to look for -> the token's own text, which has a marker.
-        single_words: those of what to look for that only count where no letter, digit, mark or underscore
+        found: text to search for -> the token, which has a marker.
+        single_words: the texts to search for that only match where no letter, digit, mark or underscore
             touches them.
-        markers: of the tokens.
+        markers: the markers of the tokens.
     """
 
     def __init__(self, found: Mapping[str, str], single_words: Iterable[str], markers: Markers) -> None:
@@ -110,7 +109,7 @@ class Finder(tf.Module):
         self._single = tf.constant([False, *(key in alone for key in keys)]) if alone else None
 
     def __call__(self, texts: Any) -> Any:
-        """Mark.
+        """Replace the tokens.
 
         Args:
             texts: string [R], without separators.
@@ -137,8 +136,9 @@ class Finder(tf.Module):
         """The pieces of texts with tokens replaced.
 
         Args:
-            columns: int64 [pieces], which of its text's each is: text, token, text, token ... text.
-            pieces: string [pieces], perhaps empty, text after text.
+            columns: int64 [pieces], the index of each piece within its text: text, token, text, token ...
+                text.
+            pieces: string [pieces], which may be empty, text after text.
         """
         is_token = tf.equal(columns % 2, 1)
         none = tf.constant(0, tf.int64)
@@ -149,22 +149,22 @@ class Finder(tf.Module):
         return tf.where(number > 0, tf.gather(self._markers, number), pieces)
 
     def _touched(self, columns: Any, pieces: Any) -> Any:
-        """bool [pieces], whether a character of a word stands right before or right behind.
+        """bool [pieces], whether a word character comes directly before or after a piece.
 
-        A piece that is empty is looked through: tokens that touch one another are seen as text.
+        Empty pieces are skipped: adjacent tokens count as text.
         """
         word = "".join(
             f"{regex_literal(chr(first))}-{regex_literal(chr(end - 1))}" for first, end in word_ranges()
         )
-        # Replaced once at most, so that only what touches the edge is looked at; bytes that are not UTF-8 are
-        # no word.
+        # Replaced at most once, so that only the characters at the edge count. Bytes that are not UTF-8 are
+        # not word characters.
         ends = tf.not_equal(tf.strings.regex_replace(pieces, f"[{word}]\\z", "", False), pieces)
         begins = tf.not_equal(tf.strings.regex_replace(pieces, f"\\A[{word}]", "", False), pieces)
         empty = tf.equal(tf.strings.length(pieces), 0)
         pad, no = [[2, 2]], False
 
         def at(values: Any, shift: int) -> Any:
-            """The values so many pieces on."""
+            """The values shifted by a number of pieces."""
             return tf.pad(values, pad, constant_values=no)[2 + shift : tf.size(values) + 2 + shift]
 
         starts_row = tf.equal(columns, 0)
@@ -174,15 +174,15 @@ class Finder(tf.Module):
 
 
 def _split_by_table(texts: Any, table: PrefixTable, separator: str) -> tuple[Any, Any, Any]:
-    """Cut texts before and behind what is found: the leftmost, and of those the longest, first.
+    """Split texts around the matches: the leftmost first, and of those the longest.
 
     Args:
         texts: string [R].
-        table: of what to look for.
-        separator: a character that neither holds.
+        table: the texts to search for.
+        separator: a character that occurs in neither.
     Returns:
-        int64 [pieces], the text of each piece; int64 [pieces], which of its text's it is: text, found, text
-        ... text; and string [pieces].
+        int64 [pieces], the text of each piece; int64 [pieces], its index within that text (text, match, text
+        ... text); and string [pieces].
     """
     joined = tf.raw_ops.ReduceJoin(inputs=texts, reduction_indices=[0], separator=separator)
     joined = tf.strings.join([joined, separator * (table.reach + 1)])
@@ -191,7 +191,7 @@ def _split_by_table(texts: Any, table: PrefixTable, separator: str) -> tuple[Any
     lengths, _ = table.longest(joined, tf.cast(places, tf.int32))
     hits = tf.boolean_mask(places, lengths > 0)
     sizes = tf.cast(tf.boolean_mask(lengths, lengths > 0), tf.int64)
-    # One more, beyond all texts.
+    # One more, after all texts.
     beyond = tf.size(codes, out_type=tf.int64)
     hits, sizes = tf.concat([hits, [beyond]], axis=0), tf.concat([sizes, [0]], axis=0)
     bytes_each = tf.cast(tf.strings.length(texts), tf.int64)
@@ -199,7 +199,7 @@ def _split_by_table(texts: Any, table: PrefixTable, separator: str) -> tuple[Any
     starts = ends - bytes_each
 
     def step(at: Any, taken: Any) -> tuple[Any, Any]:
-        """Take the next one of each text."""
+        """Find the next match of each text."""
         following = tf.searchsorted(hits, at, out_type=tf.int64)
         there = tf.gather(hits, following) < ends
         taken = tf.tensor_scatter_nd_max(taken, following[:, tf.newaxis], tf.cast(there, tf.int32))

@@ -22,7 +22,7 @@ from tfpipeline.text.unicode_tables import (
     splitting_table,
 )
 
-# Classes of bytes. COMPLEX ones need the normaliser; it leaves none.
+# Classes of bytes. COMPLEX bytes need the normaliser; none are left in normalised text.
 LETTER, ISOLATED, BLANK, COMPLEX = range(4)
 
 _PAGE_BITS = (PAGE - 1).bit_length()
@@ -30,15 +30,15 @@ _PAGE_BITS = (PAGE - 1).bit_length()
 
 @dataclasses.dataclass(frozen=True)
 class _Normalized:
-    """What a stage makes of texts.
+    """The output of a stage.
 
     Attributes:
-        points: int32 [P], the code points of all texts as they went in, each token that was found one.
+        points: int32 [P], the code points of all input texts; a token that was found is one code point.
         rows: int32 [P], their rows of the table.
-        splits: int64 [R + 1], where each text begins among them.
-        source: int64 [N], which of their outputs (K a code point) stand in the results.
+        splits: int64 [R + 1], where each text begins in ``points``. source: int64 [N], the indices of the
+            outputs (K per code point) that are in the results.
         kept: int32 [N], the code points of the results.
-        kept_splits: int64 [R + 1], where each text begins among these.
+        kept_splits: int64 [R + 1], where each text begins in ``kept``.
     """
 
     points: Any
@@ -63,12 +63,12 @@ class _Normalized:
 class Normalizer(tf.Module):
     """Normalises texts as the reference does and sets spaces around every special or added token.
 
-    Tokens that are looked for in normalised text make two stages of it: the reference's normal form, in which
-    they are found, and then the spaces around punctuation.
+    If tokens must be found in normalised text, there are two stages: the reference's normal form, in which
+    the tokens are found, and then the spaces around punctuation.
 
     Args:
         options: case, accents, Chinese characters, special and added tokens.
-        markers: what stands for the tokens.
+        markers: the code points that represent the tokens.
     """
 
     def __init__(self, options: TokenizerOptions, markers: Markers) -> None:
@@ -121,17 +121,18 @@ class Normalizer(tf.Module):
             texts: string [R].
         Returns:
             string [R], UTF-8: words with one or more spaces between them. Punctuation of ASCII is not set
-            apart where the text had it already; each token that was found is its marker between spaces.
+            apart where the text had it already. Each token that was found is replaced by its marker between
+            spaces.
         """
         return self._stages(texts)[-1].texts
 
     def with_origins(self, texts: Any) -> tuple[Any, Any, Any]:
-        """Normalise, and say of each byte where it comes from.
+        """Normalise, and return the origin of each byte.
 
         Returns:
-            string [R], as from a call; int32 [bytes] and int32 [bytes]: the first code point of its text, as
-            it came, that each byte of the result stands for, and one past the last. A token's marker stands
-            for all of it.
+            string [R], as from a call; int32 [bytes] and int32 [bytes]: for each byte of the result, the
+            first code point of the original text that it represents, and one past the last. A token's marker
+            represents the whole token.
         """
         first, *rest = self._stages(texts)
         start, end = self._first.origins(first)
@@ -139,7 +140,7 @@ class Normalizer(tf.Module):
         for second in rest:
             assert self._second is not None
             inner_start, inner_end = self._second.origins(second)
-            # Places in a text of the first stage -> places among all of them.
+            # Positions within a text of the first stage -> positions among all texts.
             before = tf.cast(tf.gather(first.kept_splits, row_numbers(second.kept_splits)), tf.int32)
             start = tf.gather(start, before + inner_start)
             end = tf.gather(end, before + inner_end - 1)
@@ -154,7 +155,7 @@ class Normalizer(tf.Module):
         return [found] if self._second is None else [found, self._second(found.texts)]
 
     def of_byte(self, byte: int) -> list[int]:
-        """What becomes of a character of ASCII."""
+        """The normal form of an ASCII character."""
         points = self._first.table.normalize(byte)
         if self._second is None:
             return points
@@ -162,17 +163,17 @@ class Normalizer(tf.Module):
 
     @property
     def looked_for(self) -> str:
-        """An RE2 pattern of a whole ASCII text with a token that is looked for, and of others perhaps."""
+        """An RE2 pattern that matches every whole ASCII text with a token to find, and perhaps others."""
         case = "(?i)" if self._lowercase else ""
         pattern = longest_of(self._looked_for)
-        if len(pattern) > MOST_PATTERN:  # where one may begin is all that a short pattern can say
+        if len(pattern) > MOST_PATTERN:  # a short pattern can only tell where a token may begin
             pattern = f"(?:{'|'.join(map(regex_literal, sorted({token[0] for token in self._looked_for})))})"
         pattern = pattern.replace("\\x{20}", "[ \\t\\n\\r]")
         return f"(?s){case}.*{pattern}.*"
 
     @property
     def first_bytes(self) -> frozenset[int]:
-        """The bytes that such a token may begin with."""
+        """The bytes that a token to find may begin with."""
         first = {token[0] for token in self._looked_for}
         cased = {case for one in first for case in (one.lower(), one.upper())} if self._lowercase else set()
         blank = set("\t\n\r") if " " in first else set()
@@ -180,11 +181,11 @@ class Normalizer(tf.Module):
 
 
 class _Stage(tf.Module):
-    """Finds tokens in texts, then replaces every code point by what a table says.
+    """Finds tokens in texts, then replaces every code point by its entry in a table.
 
     Args:
-        table: of all code points.
-        markers: what stands for the tokens.
+        table: the replacements of all code points.
+        markers: the code points that represent the tokens.
     """
 
     def __init__(self, table: NormalizationTable, markers: Markers) -> None:
@@ -201,16 +202,16 @@ class _Stage(tf.Module):
             self._mark = tf.constant(table.mark)
 
     def find(self, tokens: Mapping[str, str], single_words: Sequence[str]) -> None:
-        """Say what is looked for: text -> token."""
+        """Set the texts to search for: text -> token."""
         self._finder = Finder(tokens, single_words, self._markers)
-        # Code points of a text that each marker stands for: 1 before and behind those of tokens, and of
-        # others' markers.
+        # The number of code points that each marker represents: 1 before and after those of tokens, and of
+        # the markers of other stages.
         lengths = {token: len(text) for text, token in tokens.items()}
         widths = [1, *(lengths.get(token, 1) for token in self._markers.tokens), 1]
         self._marker_widths, self._known = tf.constant(widths, tf.int32), len(widths) - 2
 
     def normal_form(self, text: str) -> str:
-        """What becomes of a text that holds no token."""
+        """The normal form of a text without tokens."""
         splits, points = tf.raw_ops.UnicodeDecode(
             input=[text], input_encoding="UTF-8", errors="replace", Tsplits=tf.int64
         )
@@ -218,7 +219,7 @@ class _Stage(tf.Module):
         return found.decode("utf-8")
 
     def __call__(self, texts: Any) -> _Normalized:
-        """Look for tokens, then replace."""
+        """Find tokens, then replace code points."""
         splits, points = tf.raw_ops.UnicodeDecode(
             input=self._finder(texts),
             input_encoding="UTF-8",
@@ -258,7 +259,9 @@ class _Stage(tf.Module):
         )
 
     def origins(self, done: _Normalized) -> tuple[Any, Any]:
-        """Origin of each code point of the results: first code point of its text, last + 1; int32 [N]."""
+        """The origin of each code point of the results: the first code point of its text, and the last + 1;
+        int32 [N].
+        """
         rows, splits, source = done.rows, done.splits, done.source
         width = self.table.outputs.shape[1]
         if self._has_marks:
@@ -271,7 +274,7 @@ class _Stage(tf.Module):
             source = source // width
         marker = tf.clip_by_value(done.points - self._markers.points[0], -1, self._known)
         widths = tf.gather(self._marker_widths, marker + 1)
-        # Code points of one text are counted from its own beginning.
+        # Code points are counted from the beginning of their own text.
         ends = tf.cumsum(widths)
         starts = ends - widths
         first = tf.gather(tf.concat([starts, [0]], axis=0), splits[:-1])
@@ -281,9 +284,9 @@ class _Stage(tf.Module):
     def _origins(self, rows: Any, splits: Any) -> Any:
         """The code point that each output comes from when marks are put in canonical order, int64 [P * K].
 
-        Marks change places, those that are stripped as well; what is cleaned away is gone before. The
-        reference goes through the result, and says of each mark that it comes from the next code point there
-        was; of a mark that was part of a decomposition, from the last one.
+        Marks change places, including those that are stripped; characters removed by cleaning are gone
+        before. The reference walks through the result and assigns the next original code point to each mark;
+        a mark from a decomposition gets the last one.
         """
         width = self.table.outputs.shape[1]
         marks = tf.gather(self._order, rows)
@@ -306,28 +309,30 @@ class _Stage(tf.Module):
         return tf.tensor_scatter_nd_update(every, found[:, tf.newaxis], origin)
 
     def _canonical_order(self, rows: Any, splits: Any) -> Any:
-        """Where combining marks that survived stripping go: sorted by their class, between two starters.
+        """The order of combining marks that survived stripping: sorted by class between two starters.
 
         Unicode, section 3.11, "Canonical Ordering Algorithm".
 
         Args:
             rows: int32 [points], rows of the table.
-            splits: int64 [R + 1], where each text begins; marks do not leave their text.
+            splits: int64 [R + 1], where each text begins; marks stay in their text.
         Returns:
-            int64 [points * K], which output stands at each place.
+            int64 [points * K], the index of the output at each position.
         """
         keys = self._runs(rows, splits)[:, tf.newaxis] * 256 + tf.cast(tf.gather(self._order, rows), tf.int64)
         return tf.cast(tf.argsort(tf.reshape(keys, [-1]), stable=True), tf.int64)
 
     def _runs(self, rows: Any, splits: Any) -> Any:
-        """The number of the starter, or of the text's beginning, before each code point: int64 [points]."""
+        """The index of the starter, or of the beginning of the text, before each code point: int64
+        [points].
+        """
         count = tf.shape(rows, out_type=tf.int64)[0]
         edges = tf.scatter_nd(splits[:, tf.newaxis], tf.ones_like(splits), [count + 1])[:-1]
         return tf.cumsum(tf.cast(tf.gather(self._starter, rows), tf.int64) + edges)
 
 
 def ascii_classes(normalizer: Normalizer) -> tuple[np.ndarray, np.ndarray]:
-    """The class of every byte, for texts as they come and for normalised texts.
+    """The class of every byte, for raw texts and for normalised texts.
 
     Returns:
         Two uint8 [256] of LETTER, ISOLATED, BLANK and (raw texts only) COMPLEX.

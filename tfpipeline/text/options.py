@@ -1,4 +1,4 @@
-"""What a tokenizer needs to know beside its vocabulary; no framework is imported."""
+"""The options of a tokenizer besides its vocabulary; imports no framework."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ _KEYS = {
 }
 _STANDARD_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _ADDED_TOKENS = "added_tokens_decoder"
-# A key of our own, which transformers passes over: it tells these tokens by their absence from vocab.txt.
+# Our own key, which transformers ignores: it recognises these tokens by their absence from vocab.txt.
 OUTSIDE = "outside_vocabulary"
-# Another one, written only where the special tokens of a row are not BERT's.
+# Also our own key, written only if the special tokens of a row are not BERT's.
 TEMPLATE = "special_tokens_template"
 _FLAGS = {"lowercase": (bool,), "strip_accents": (bool, type(None)), "tokenize_chinese_chars": (bool,)}
 
 
 @dataclasses.dataclass(frozen=True)
 class AddedToken:
-    """A token that is looked for in the text before it is split into words, as transformers' of that name.
+    """A token that is found in the text before the text is split into words, like transformers'
+    ``AddedToken``.
 
     Attributes:
         content: the token.
-        normalized: look for it in the normalised text (its own text is normalised as well), after all tokens
-            that are looked for in the text as it comes.
-        single_word: it only counts where no letter, digit, mark or underscore touches it.
-        lstrip, rstrip: it takes the white space beside it with it; no token changes by that.
-        special: transformers leaves it out of decoded text; here only written again.
-        in_vocabulary: it is also a word or a piece of the WordPiece vocabulary. One that is not, as a token
-            is that transformers' ``add_tokens`` appended, is found as an added token only: it never stands
-            for a part of a word.
+        normalized: search for it in the normalised text (the token is normalised too), after all tokens that
+            are searched for in the original text.
+        single_word: it only matches where no letter, digit, mark or underscore touches it.
+        lstrip, rstrip: it includes the white space next to it; this changes no token.
+        special: transformers leaves it out of decoded text; here it is only stored.
+        in_vocabulary: it is also a word or a piece of the WordPiece vocabulary. Otherwise, as for a token
+            appended by transformers' ``add_tokens``, it is matched as an added token only, never as a part of
+            a word.
     """
 
     content: str
@@ -58,7 +59,7 @@ class AddedToken:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is what a special token is that is named without options."""
+        """Whether it has the default options of a special token that is given by its text only."""
         return self == AddedToken(self.content)
 
     @classmethod
@@ -67,9 +68,9 @@ class AddedToken:
 
         Args:
             value: a mapping with ``content``.
-            special: whether it is special where the mapping does not say.
+            special: whether it is special if the mapping does not say so.
         Raises:
-            UserError: it is none, or an option is neither true nor false.
+            UserError: it is not such a mapping, or an option is neither true nor false.
         """
         if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):
             raise UserError(f"an added token is {value!r}; each must be a mapping with content")
@@ -87,7 +88,7 @@ class AddedToken:
         return cls(value["content"], **flags)
 
     def to_dict(self) -> dict[str, Any]:
-        """As transformers writes it; ``in_vocabulary`` is no part of that."""
+        """The mapping that transformers writes; it does not include ``in_vocabulary``."""
         values = dataclasses.asdict(self)
         del values["in_vocabulary"]
         return values
@@ -104,11 +105,11 @@ class TokenizerOptions:
         unk_token, sep_token, pad_token, cls_token: must be in the vocabulary.
         mask_token: must be in the vocabulary, or None for a vocabulary without one.
         special_tokens: further tokens that are never split, each in the vocabulary.
-        added_tokens: those that are looked for in a way of their own, each in the vocabulary; they may be
-            among the tokens above.
-        template: where special tokens stand in a row.
+        added_tokens: tokens with matching options of their own, each in the vocabulary; they may be among the
+            tokens above.
+        template: the positions of special tokens in a row.
 
-    Special tokens are recognised in the text before anything is normalised, wherever they stand.
+    Special tokens are recognised anywhere in the text, before it is normalised.
     """
 
     lowercase: bool = True
@@ -156,13 +157,13 @@ class TokenizerOptions:
 
     @property
     def found_tokens(self) -> tuple[AddedToken, ...]:
-        """Every token that is looked for in texts once, and how."""
+        """All tokens that are searched for in texts, with their options, each once."""
         tokens = {token: AddedToken(token) for token in self.all_special_tokens}
         return tuple({**tokens, **{token.content: token for token in self.added_tokens}}.values())
 
     @property
     def outside_vocabulary(self) -> tuple[str, ...]:
-        """The added tokens that are no words or pieces of the WordPiece vocabulary; they do have ids."""
+        """The added tokens that are not words or pieces of the WordPiece vocabulary; they still have ids."""
         return tuple(token.content for token in self.added_tokens if not token.in_vocabulary)
 
     def to_dict(self, vocabulary: Sequence[str] = ()) -> dict[str, Any]:
@@ -171,7 +172,7 @@ class TokenizerOptions:
         ``additional_special_tokens`` is the key that all versions of transformers read.
 
         Args:
-            vocabulary: the tokens in the order of their ids; needed where there are added tokens.
+            vocabulary: the tokens in the order of their ids; needed if there are added tokens.
         """
         values = {key: getattr(self, field) for key, field in _KEYS.items() if field != "special_tokens"}
         values["additional_special_tokens"] = list(self.special_tokens)
@@ -188,7 +189,7 @@ class TokenizerOptions:
     def from_dict(
         cls, config: Mapping[str, Any], *, source: str = "tokenizer_config.json"
     ) -> TokenizerOptions:
-        """Read the keys of a ``tokenizer_config.json``; keys that do not concern WordPiece are passed over.
+        """Read the keys of a ``tokenizer_config.json``; keys that do not concern WordPiece are ignored.
 
         Args:
             config: the file's contents. A token may be a string or a mapping with ``content``.
@@ -205,8 +206,8 @@ class TokenizerOptions:
 def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of :class:`TokenizerOptions` that a configuration gives."""
     values: dict[str, Any] = {}
-    # Tokens may have any name, such as eos_token; what is neither a text nor a mapping is a switch, as
-    # add_bos_token is.
+    # Tokens may have any name, such as eos_token. A value that is neither a text nor a mapping is a switch,
+    # such as add_bos_token.
     tokens = {key: config[key] for key in config if str(key).endswith("_token")}
     special = [
         token
@@ -228,7 +229,7 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
     decoder = config.get(_ADDED_TOKENS) or {}
     if not isinstance(decoder, Mapping):
         raise UserError(f"{_ADDED_TOKENS} is {decoder!r}; it must be a mapping from ids to tokens")
-    # What is said of a token there counts before what is said where it is named.
+    # Options given there take precedence over options given where the token is named.
     named = [*special, *tokens.values()]
     added = {
         token.content: token
@@ -272,10 +273,11 @@ def _listed(key: str, value: Any) -> list[Any]:
 
 
 def infer_lowercase(vocabulary: Sequence[str]) -> bool:
-    """Whether a checkpoint that says nothing about case is an uncased one.
+    """Whether a checkpoint that does not specify its case is uncased.
 
-    A vocabulary that holds cased words is cased: a lower-casing tokenizer could never reach them. Special
-    tokens in brackets do not count, nor do single letters, which some uncased vocabularies carry by accident.
+    A vocabulary with cased words is cased, because a lower-casing tokenizer could never produce them. Special
+    tokens in brackets do not count, nor do single letters, which some uncased vocabularies contain by
+    accident.
 
     Args:
         vocabulary: the tokens, in the order of their ids.

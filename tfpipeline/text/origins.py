@@ -1,4 +1,4 @@
-"""Where the bytes of texts that were joined come from."""
+"""The origins of the bytes of joined texts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tfpipeline.text.ragged import row_numbers
 
 
 def places_of(texts: Any, joined: Any) -> tuple[Any, Any]:
-    """Where each byte of a joined text stands in its own text, and one past that; int32 [bytes] each.
+    """The position of each byte of a joined text in its own text, and one past it; int32 [bytes] each.
 
     Args:
         texts: string [B].
-        joined: string [], a blank before, between and behind them.
+        joined: string [], with a blank before, between and after them.
     """
     size = tf.strings.length(joined)
     begins = _begins(texts)
@@ -24,24 +24,24 @@ def places_of(texts: Any, joined: Any) -> tuple[Any, Any]:
 
 
 def _begins(texts: Any) -> Any:
-    """int32 [B + 1], where each text begins in the joined one, and the blanks behind the last."""
+    """int32 [B + 1], where each text begins in the joined text, and where the blanks after the last begin."""
     return tf.cumsum(tf.concat([[1], tf.strings.length(texts) + 1], axis=0))
 
 
 def _owners(begins: Any, size: Any) -> Any:
-    """int32 [size], the text of each byte; the blank before a text is the one before's."""
+    """int32 [size], the text of each byte; the blank before a text belongs to the previous text."""
     marks = tf.scatter_nd(begins[:, tf.newaxis], tf.ones_like(begins), [tf.maximum(size, begins[-1] + 1)])
     return tf.maximum(tf.cumsum(marks)[:size] - 1, 0)
 
 
 def updated(origins: tuple[Any, Any], changes: Sequence[Any], rows: Any, texts: Any) -> tuple[Any, ...]:
-    """Origins of bytes, those of some texts replaced.
+    """Origins of bytes, with those of some texts replaced.
 
     Args:
-        origins: int32 [bytes], each, of the joined text.
+        origins: int32 [bytes] each, the origins of the joined text's bytes.
         changes: the same for the bytes of some texts, one after the other.
-        rows: int64 [R], which texts those are.
-        texts: string [B], what is joined.
+        rows: int64 [R], the indices of these texts.
+        texts: string [B], the texts that are joined.
     """
     splits = tf.concat([[0], tf.cumsum(tf.gather(tf.strings.length(texts), rows))], axis=0)
     shift = tf.gather(tf.gather(_begins(texts), rows) - splits[:-1], row_numbers(splits))

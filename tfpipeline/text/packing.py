@@ -1,4 +1,4 @@
-"""Rows as the encoder takes them: texts cut, put between special tokens and padded, in the graph."""
+"""Makes rows for the encoder, in the graph: texts are truncated, surrounded by special tokens and padded."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ class Tokens:
 
     @property
     def lengths(self) -> Any:
-        """int32 [B], tokens of each text."""
+        """int32 [B], the number of tokens of each text."""
         return tf.cast(self.splits[1:] - self.splits[:-1], tf.int32)
 
 
 @dataclasses.dataclass(frozen=True)
 class SpecialIds:
-    """The ids of a tokenizer's special tokens, in an object: TensorFlow would track each of a tuple.
+    """The ids of a tokenizer's special tokens, in an object because TensorFlow would track each element of a
+    tuple.
 
     Attributes:
-        single, pair: of a row of one text and of two: those before the first text, and those behind each
+        single, pair: for a row of one text and of two: the ids before the first text, and those after each
             text.
-        pad, unknown: of padding, and of what the vocabulary does not have.
+        pad, unknown: the ids of padding and of unknown tokens.
     """
 
     single: tuple[tuple[int, ...], ...]
@@ -46,11 +47,11 @@ class SpecialIds:
     unknown: int
 
     def pack(self, parts: list[tuple[Tokens, Any]], tail: Any = None) -> dict[str, Any]:
-        """Each text and the special tokens around it, padded to the longest row.
+        """Surround texts with special tokens and pad rows to the longest.
 
         Args:
-            parts: each text of an example, and how many of its tokens are kept, int32 [B].
-            tail: float64 [], share of the tokens kept of a text that is taken from its end.
+            parts: each text of an example, and the number of its tokens that are kept, int32 [B].
+            tail: float64 [], share of a text's kept tokens that is taken from its end.
         Returns:
             ``input_ids``, ``token_type_ids``, ``attention_mask`` and the further columns, int32 [B, T, ...];
             ``cut`` and ``unknown``, int32 [B].
@@ -58,7 +59,7 @@ class SpecialIds:
         before, *behind = self.pair if len(parts) == 2 else self.single
         special = len(before) + sum(map(len, behind))
         totals = tf.add_n([kept for _, kept in parts]) + special
-        # Of no examples at all, reduce_max would be the smallest integer there is.
+        # Without any examples, reduce_max would be the smallest integer.
         longest = tf.reduce_max(tf.concat([totals, [special]], axis=0))
         columns = tf.range(longest)[tf.newaxis]  # [1, T]
         real = columns < totals[:, tf.newaxis]  # [B, T]
@@ -92,7 +93,7 @@ class SpecialIds:
                 here = tf.reshape(inside, tf.concat([tf.shape(ids), [1] * (column.shape.rank - 1)], axis=0))
                 further[name] = tf.where(here, picked, further[name])
             if tail is not None and further:
-                # Behind what is left out, the rest of a word counts as one.
+                # After a gap, the rest of a word counts as a word.
                 seam = inside & tf.equal(within, head[:, tf.newaxis]) & (left_out[:, tf.newaxis] > 0)
                 further["word_starts"] = tf.where(seam, 1, further["word_starts"])
             if text:
@@ -106,14 +107,14 @@ class SpecialIds:
 
 
 def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:
-    """How much of each text of a pair is kept: the longer one is cut first.
+    """How many tokens of each text of a pair are kept: the longer text is truncated first.
 
-    When both must be cut, an odd place goes to the longer one, and to the second of equals
+    If both are truncated, an odd position goes to the longer text, or to the second if they are equal
     (``tokenizers``: ``TruncationStrategy::LongestFirst``).
 
     Args:
-        first, second: int32 [B], their tokens.
-        room: int32 [], the tokens that both together may have.
+        first, second: int32 [B], their numbers of tokens. room: int32 [], the maximum number of tokens of
+            both together.
     Returns:
         int32 [B], int32 [B].
     """
@@ -142,15 +143,15 @@ def first_and_windows(
     in_front: int,
     after: int,
 ) -> tuple[Any, Any]:
-    """How much of each text of a pair is kept when the second one is read in windows.
+    """How many tokens of each text of a pair are kept when the second text is read in windows.
 
-    A second text that leaves more of a window's room than ``first_text`` leaves it to the first one: the row
-    fits into one window then.
+    If the second text leaves more room in a window than ``first_text``, the first text gets all of it, and
+    the row fits into one window.
 
     Args:
         first, second: int32 [B], their tokens.
         max_length, overlap, max_windows, first_text: int32 [], see :class:`Truncation`.
-        in_front, after: special tokens before and behind the second text.
+        in_front, after: numbers of special tokens before and after the second text.
     Returns:
         int32 [B], int32 [B].
     """
@@ -162,5 +163,5 @@ def first_and_windows(
 
 
 def _rounded_share(kept: Any, share: Any) -> Any:
-    """int32 [B]; in float64, so that it is what Python's ``round`` gives."""
+    """int32 [B]; computed in float64, so that it equals Python's ``round``."""
     return tf.cast(tf.round(tf.cast(kept, tf.float64) * share), tf.int32)

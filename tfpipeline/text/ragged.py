@@ -1,4 +1,4 @@
-"""Rows of unequal lengths that lie one after the other."""
+"""Rows of unequal lengths in one flat tensor."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import tensorflow as tf
 def row_numbers(splits: Any) -> Any:
     """The row of each value, integer [N] as the splits are.
 
-    ``tf.repeat`` gives the same, but makes a matrix of rows by the longest one: gigabytes when one of a
-    thousand texts is long.
+    ``tf.repeat`` gives the same, but makes a matrix of rows x longest row: gigabytes if one of a thousand
+    texts is long.
 
     Args:
         splits: integer [R + 1], where each row begins, and N.

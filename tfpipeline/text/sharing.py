@@ -1,6 +1,6 @@
-"""One tokenizer for all who ask for the same one.
+"""Shares equal tokenizers.
 
-A tokenizer's tables and graphs take seconds to build and depend on nothing but its vocabulary and options. A
+A tokenizer's tables and graphs take seconds to build, and depend only on its vocabulary and options. A
 process that trains, evaluates and exports a model opens the run several times.
 """
 
@@ -18,18 +18,18 @@ _KEPT = 4  # a vocabulary of 30,000 tokens and its tables are about 10 MB
 
 
 def shared_tokenizer(vocabulary: Sequence[str], options: TokenizerOptions) -> WordPieceTokenizer:
-    """The tokenizer of this vocabulary and these options, built when it is first asked for.
+    """The tokenizer of this vocabulary and these options, built on first use.
 
     Args:
         vocabulary: tokens in the order of their ids.
         options: how text is normalised and which tokens are special.
     Raises:
-        UserError: as :class:`WordPieceTokenizer` does.
+        UserError: as raised by :class:`WordPieceTokenizer`.
     """
     return _build(tuple(vocabulary), options)
 
 
 @functools.lru_cache(maxsize=_KEPT)
 def _build(vocabulary: tuple[str, ...], options: TokenizerOptions) -> WordPieceTokenizer:
-    with tf.init_scope():  # its tables outlive a graph that is being traced
+    with tf.init_scope():  # its tables outlive the graph that is being traced
         return WordPieceTokenizer(vocabulary, options)

@@ -1,4 +1,4 @@
-"""Which special tokens stand around the texts of a row; no framework is imported."""
+"""The special tokens around the texts of a row; imports no framework."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Template:
     The default is BERT's, ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``. RoBERTa's ``<s> A </s></s> B
     </s>`` has two tokens between its texts.
 
-    Token types need no field: they number the texts, 0 and 1, and a special token has the type of the text
-    before it (those in front, of the first). Windows and tasks tell the texts of a pair apart by them, so
-    they are the same for an encoder without token types, which does not read them.
+    Token types need no field. They number the texts, 0 and 1, and a special token has the type of the text
+    before it (those before the first text have its type). Windows and tasks use them to distinguish the texts
+    of a pair, so they are the same for an encoder without token types, which ignores them.
 
     Attributes:
         before, between, after: roles of special tokens, each the name of a field of ``TokenizerOptions``
             (``cls_token``, ``sep_token``); any number of them, or none.
     Raises:
-        UserError: a role that no tokenizer has.
+        UserError: a role does not exist.
     """
 
     before: tuple[str, ...] = ("cls_token",)
@@ -44,24 +44,24 @@ class Template:
             object.__setattr__(self, field.name, tuple(roles))
 
     def groups(self, pair: bool) -> tuple[tuple[str, ...], ...]:
-        """The roles before the first text, and behind each text."""
+        """The roles before the first text, and those after each text."""
         return (self.before, self.between, self.after) if pair else (self.before, self.after)
 
     def count(self, pair: bool) -> int:
-        """How many special tokens a row has."""
+        """The number of special tokens of a row."""
         return sum(map(len, self.groups(pair)))
 
     def in_front(self, pair: bool) -> int:
-        """How many special tokens stand before the last text of a row."""
+        """The number of special tokens before the last text of a row."""
         return self.count(pair) - len(self.after)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON has them; :meth:`from_dict` is the inverse."""
+        """The fields as JSON values; :meth:`from_dict` is the inverse."""
         return {field.name: list(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, values: Any) -> Template:
-        """Read what :meth:`to_dict` gives.
+        """The inverse of :meth:`to_dict`.
 
         Raises:
             UserError: it is not a mapping of the three fields to roles.

@@ -35,23 +35,24 @@ _COUNTS = ("cut", "unknown")
 
 @dataclasses.dataclass(frozen=True)
 class _Vocabulary:
-    """Held in an object: TensorFlow would track each string of a tuple."""
+    """The vocabulary in an object, because TensorFlow would track each string of a tuple."""
 
     tokens: tuple[str, ...]
 
 
 class WordPieceTokenizer(tf.Module):
-    """BERT's tokenizer as a graph of core TensorFlow operations, equal to transformers' fast tokenizer.
+    """BERT's tokenizer as a graph of core TensorFlow operations. It gives the ids of transformers' fast
+    tokenizer.
 
-    Works eagerly, inside a ``tf.function`` and inside a SavedModel. Never call it inside ``Dataset.map``:
-    its many small operations cost ten times as much there; tokenise once, in large batches.
+    Works eagerly, inside a ``tf.function`` and inside a SavedModel. Never call it inside ``Dataset.map``: its
+    many small operations cost ten times as much there. Tokenize once, in large batches.
 
-    How it works: plain ASCII texts are joined and split by byte operations alone; the others (not ASCII,
-    control characters, special tokens) first go through the :class:`Normalizer`. Every word is then looked
-    up whole, and only those that are no token are searched for the longest match.
+    How it works: plain ASCII texts are joined and split by byte operations alone; the others (with other
+    characters, control characters or special tokens) first go through the :class:`Normalizer`. Every word is
+    then looked up as a whole, and only words that are not tokens are searched for the longest match.
 
     Args:
-        vocabulary: tokens in the order of their ids; of a token that stands twice the last counts.
+        vocabulary: tokens in the order of their ids; if a token occurs twice, the last one counts.
         options: how text is normalised and which tokens are special.
     Raises:
         UserError: a special token is not in the vocabulary.
@@ -90,7 +91,7 @@ class WordPieceTokenizer(tf.Module):
         return self.options.template
 
     def _ids_of(self, special: dict[str, int], pair: bool) -> tuple[tuple[int, ...], ...]:
-        """The ids before the first text of a row, and behind each text."""
+        """The ids before the first text of a row, and those after each text."""
         groups = self.template.groups(pair)
         return tuple(tuple(special[getattr(self.options, role)] for role in group) for group in groups)
 
@@ -102,7 +103,7 @@ class WordPieceTokenizer(tf.Module):
         raw, normalized = ascii_classes(self._normalizer)
         plain = "".join(regex_literal(chr(byte)) for byte in range(256) if raw[byte] != COMPLEX)
         self._plain = f"[{plain}]*"
-        # A text with the first byte of a token is looked at more closely.
+        # A text with the first byte of a token needs a closer look.
         raw[list(self._normalizer.first_bytes)] = COMPLEX
         self._raw_classes, self._normalized_classes = tf.constant(raw), tf.constant(normalized)
 
@@ -128,7 +129,7 @@ class WordPieceTokenizer(tf.Module):
         """Token ids of each text, without special tokens around it.
 
         Args:
-            texts: string [B], UTF-8; bytes that are not become U+FFFD, which BERT drops.
+            texts: string [B], UTF-8; invalid bytes become U+FFFD, which BERT drops.
         Returns:
             RaggedTensor int32 [B, None], row splits int64.
         """
@@ -145,36 +146,35 @@ class WordPieceTokenizer(tf.Module):
         count: bool = False,
         offsets: bool = False,
     ) -> dict[str, Any]:
-        """Padded batches as BERT takes them.
+        """Make padded batches for the encoder.
 
-        A text that is too long keeps its head; of a pair the longer text is cut first
-        (transformers: ``truncation=True``, ``padding=True``).
+        By default, the beginning of a text that is too long is kept, and of a pair the longer text is
+        truncated first (transformers: ``truncation=True``, ``padding=True``).
 
         Args:
             texts: string [B].
             text_pair: string [B], the second text of each example, or None.
-            max_length: int or int32 [], most tokens an example may have, special ones counted.
-            truncation: how long texts are handled; its own ``max_length`` is the one that counts then, and
-                the tokenizer's own ``template``. With windows an example has as many tokens as its windows
-                hold; of a pair that one window does not hold the first text keeps at most
-                ``truncation.first_text``, and the second one is read in windows.
-            count: whether to say what was cut, and what is unknown.
-            offsets: whether to say where each token comes from.
+            max_length: int or int32 [], maximum number of tokens per example, special tokens included.
+            truncation: how long texts are handled; its ``max_length`` then replaces the argument, and the
+                tokenizer's ``template`` replaces its own. With windows, an example has as many tokens as its
+                windows hold. If a pair does not fit into one window, the first text keeps at most
+                ``truncation.first_text`` tokens, and the second is read in windows.
+            count: whether to count truncated and unknown tokens.
+            offsets: whether to return the offsets of each token.
         Returns:
             ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's
-                tokens; with
-            ``count`` also ``cut`` and ``unknown``, int32 [B], the tokens left out of each example and, of the
-            others, how many are the unknown token; with ``offsets`` also ``offsets``, int32 [B, T, 2], the
-            first code point of its own text that a token stands for and one past the last (0, 0 of special
-            tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word, or what is
-            left of one. Both are those of transformers' fast tokenizer; bytes that are not UTF-8 count as
-            Python's ``decode(errors="replace")`` counts them. ``token_type_ids`` number the texts, see
-            :class:`~tfpipeline.text.template.Template`.
+            tokens. ``token_type_ids`` number the texts, see :class:`~tfpipeline.text.template.Template`. With
+            ``count`` also ``cut`` and ``unknown``, int32 [B]: the number of tokens left out of each example,
+            and how many of the others are the unknown token. With ``offsets`` also ``offsets``, int32 [B, T,
+            2], the first code point of its text that a token represents and one past the last (0, 0 for
+            special tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word or
+            the rest of one. Both equal those of transformers' fast tokenizer; bytes that are not UTF-8 count
+            as in Python's ``decode(errors="replace")``.
         Raises:
-            ValueError: max_length leaves no room for the special tokens (not checked when it is a tensor), or
-                windows get nowhere.
-            TypeError: max_length is no integer.
-            UserError: one text instead of several, or something that is no text.
+            ValueError: max_length leaves no room for the special tokens (not checked if it is a tensor), or
+                windows could not advance.
+            TypeError: max_length is not an integer.
+            UserError: a single text instead of several, or an element that is not a text.
         """
         texts = strings(texts, "texts")
         text_pair = None if text_pair is None else strings(text_pair, "text_pair")
@@ -219,7 +219,7 @@ class WordPieceTokenizer(tf.Module):
 
     def _tokens(self, texts: Any, offsets: bool) -> Tokens:
         text, ends, classes = self._join(texts, self._raw_classes)
-        # Where each byte of the joined text comes from; two lists of its length.
+        # The origin of each byte of the joined text; two lists of its length.
         origins = places_of(texts, text) if offsets else ()
 
         def normalize() -> tuple[Any, ...]:
@@ -247,7 +247,7 @@ class WordPieceTokenizer(tf.Module):
         if not offsets:
             return Tokens(ids, splits, {})
         word = tf.searchsorted(begin, places, side="right") - 1
-        # A token ends where the next one of its word begins, or with the word.
+        # A token ends where the next token of its word begins, or where the word ends.
         following = tf.concat([places[1:], tf.shape(classes)], axis=0)
         last = tf.minimum(following, tf.gather(end, word)) - 1
         places_in_text = tf.stack([tf.gather(origins[0], places), tf.gather(origins[1], last)], axis=-1)
@@ -255,14 +255,14 @@ class WordPieceTokenizer(tf.Module):
         return Tokens(ids, splits, {"offsets": places_in_text, "word_starts": word_starts})
 
     def _join(self, texts: Any, classes: Any) -> tuple[Any, Any, Any]:
-        """All texts as one, with a blank before, between and enough of them after.
+        """Join all texts, with a blank before and between them and enough blanks after them.
 
         Returns:
             string []; int32 [B], the byte offset where each text ends; uint8 [bytes], the class of each byte.
         """
         text = tf.raw_ops.ReduceJoin(inputs=texts, reduction_indices=[0], separator=" ")
         if self.options.lowercase:
-            text = tf.strings.lower(text)  # ASCII only; what else is left is lower-case already
+            text = tf.strings.lower(text)  # ASCII only; all other characters are already lower case
         text = tf.strings.join([" ", text, " " * self._match.padding])
         ends = tf.cumsum(tf.strings.length(texts) + 1)
         codes = tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32)
@@ -310,7 +310,7 @@ class WordPieceTokenizer(tf.Module):
 
 
 def _words(classes: Any) -> tuple[Any, Any]:
-    """Byte offsets where words begin and end, int32 [W] each.
+    """The byte offsets where words begin and end, int32 [W] each.
 
     Args:
         classes: uint8 [bytes], blank at both ends.

@@ -1,7 +1,7 @@
 """How texts that are longer than the model reads are handled; no framework is imported.
 
-The arithmetic of windows is here for both who need it: the tokenizer leaves a text as long as its windows
-hold, the model cuts them (`models/windows.py`). It takes integers and tensors alike.
+The tokenizer and the model (`models/windows.py`) share this arithmetic of windows: the tokenizer truncates a
+text to what its windows hold, and the model divides the row into windows. It takes integers and tensors.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Pool = Literal["mean", "max"]
 
 @dataclasses.dataclass(frozen=True)
 class Truncation:
-    """How long texts are cut.
+    """How texts that are too long are truncated or divided.
 
-    A row is ``before text after`` or ``before text between text_pair after``, the special tokens being those
-    of the ``template``. Its prefix is what every window begins with: all that stands before the last text.
-    The last text is cut into windows, and each of them ends with the tokens ``after`` it.
+    A row is ``before text after`` or ``before text between text_pair after``, with the special tokens of the
+    ``template``. Its prefix is everything before the last text; every window begins with it. The last text is
+    divided into windows, and each of them ends with the tokens ``after``.
 
     Attributes:
-        max_length: most tokens the model reads at once, special ones counted.
+        max_length: maximum number of tokens that the model reads at once, special tokens included.
         long: ``head`` keeps the beginning, ``head_tail`` the beginning and the end (Sun et al. 2019,
             arXiv:1905.05583, section 5.3.1), ``windows`` reads a text in several overlapping parts.
         tail: head_tail: share of the kept tokens that is taken from the end.
         overlap: windows: tokens that neighbouring windows share.
-        max_windows: windows: at most so many a row; what lies behind them is cut off.
-        pool: windows: how their outputs become one.
-        max_first_text: windows: tokens of a pair's first text at most, when the row takes more than one;
-            None: half of what fits.
+        max_windows: windows: maximum number per row; the rest of the text is truncated.
+        pool: windows: how their outputs are combined.
+        max_first_text: windows: maximum number of tokens of a pair's first text if the row takes more than
+            one window; None: half of what fits.
         template: the special tokens of a row.
     """
 
@@ -48,13 +48,13 @@ class Truncation:
     template: Template = BERT
 
     def check(self, pair: bool) -> None:
-        """Refuse windows that get nowhere.
+        """Refuse windows that could not advance.
 
         Args:
-            pair: whether rows hold two texts: there is less room behind a longer prefix.
+            pair: whether rows have two texts, which leaves less room after a longer prefix.
         Raises:
-            ValueError: the first text may take more than half of what fits, or the overlap leaves no way to
-                go on.
+            ValueError: the first text may take more than half of what fits, or the overlap is too large for
+                windows to advance.
         """
         if not self.windows:
             return
@@ -83,12 +83,12 @@ class Truncation:
 
     @property
     def tail_share(self) -> float:
-        """Share of a cut text's tokens that is taken from its end: 0 unless ``head_tail``."""
+        """Share of a truncated text's tokens that is taken from its end: 0 unless ``head_tail``."""
         return self.tail if self.long == "head_tail" else 0.0
 
     @property
     def first_text(self) -> int:
-        """Tokens of a pair's first text at most, when the row takes more than one window."""
+        """Maximum number of tokens of a pair's first text if the row takes more than one window."""
         return self._half if self.max_first_text is None else self.max_first_text
 
     @property
@@ -97,11 +97,11 @@ class Truncation:
         return (self.max_length - self.template.count(pair=True)) // 2
 
     def step(self, prefix: Any) -> Any:
-        """How far each window begins behind the one before, given the tokens of the row's prefix."""
+        """The distance between the starts of two windows, given the number of tokens of the row's prefix."""
         return step(prefix, self.max_length, self.overlap, len(self.template.after))
 
     def holds(self, prefix: int, windows: int) -> int:
-        """Tokens of a row, special ones counted, that so many windows hold."""
+        """The number of tokens of a row, special tokens included, that a number of windows hold."""
         return int(holds(prefix, self.max_length, self.overlap, len(self.template.after), windows))
 
     def prefix(self, pair: bool) -> tuple[int, int]:
@@ -110,11 +110,13 @@ class Truncation:
         return (special, special + self.first_text) if pair else (special, special)
 
     def longest(self, pair: bool) -> int:
-        """The most tokens a row may have, special ones counted."""
+        """The maximum number of tokens of a row, special tokens included."""
         return self.holds(self.prefix(pair)[0], self.max_windows) if self.windows else self.max_length
 
     def widths(self, pair: bool) -> list[int]:
-        """The few widths above ``max_length``: what 2, 4, 8, ... windows hold, up to the longest."""
+        """The allowed widths above ``max_length``: the tokens of 2, 4, 8, ... windows, up to the longest
+        row.
+        """
         if not self.windows:
             return []
         counts = [
@@ -138,26 +140,26 @@ class Truncation:
         return cls(**values)
 
     def identity(self) -> Any:
-        """All that decides the answers, as JSON: options that ``long`` does not use are left out.
+        """Everything that affects predictions, as JSON; options that ``long`` does not use are left out.
 
         The template is left out too: it belongs to the tokenizer, which has an identity of its own.
         """
         if self.long == "head":
-            # As it was before there was a choice: what was exported stays the same model.
+            # The default keeps the identity of older exports.
             return self.max_length
         used = {"head_tail": ["tail"], "windows": ["overlap", "max_windows", "pool"]}[self.long]
         if self.windows and self.max_first_text is not None:
-            used.append("max_first_text")  # left out where it is not set: such caches stay usable
+            used.append("max_first_text")  # left out if not set, so that older caches stay usable
         return {name: getattr(self, name) for name in ("max_length", "long", *used)}
 
     def note(self, cut: int, rows: int, what: str = "rows", *, pair: bool = False) -> Optional[str]:
-        """A sentence about rows that do not fit; None when all do.
+        """A sentence about rows that are too long; None if all rows fit.
 
         Args:
-            cut: how many of them.
-            rows: how many there are.
-            what: what they are called.
-            pair: whether they hold two texts.
+            cut: the number of rows that are too long.
+            rows: the number of all rows.
+            what: what the rows are called.
+            pair: whether they have two texts.
         """
         if not cut:
             return None

@@ -1,7 +1,7 @@
-"""What normalisation does to each code point, for the chosen options; NumPy only.
+"""Tables of the normal form of each code point, for given options; NumPy only.
 
-Normalised text is words with spaces around everything that is a word of its own, so what follows needs no
-Unicode: it splits at spaces and at ASCII punctuation.
+In normalised text, spaces surround everything that is a word of its own. Later steps therefore need no
+Unicode: they split at spaces and at ASCII punctuation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHARED_ROWS = ((ITSELF,), (), (SPACE,), (SPACE, ITSELF, SPACE))
 
 @dataclasses.dataclass(frozen=True)
 class NormalizationTable:
-    """A two-level table from code point to what stands for it in normalised text.
+    """A two-level table from code point to its normalised form.
 
     Attributes:
         pages: int32 [CODE_POINTS / PAGE], the page of each block of PAGE code points.
@@ -35,7 +35,8 @@ class NormalizationTable:
         outputs: int32 [R, K], the normalised code points, ITSELF for the code point itself, 0 for none.
         first_mark: rows from this one on hold combining marks that survive and so may change places.
         order: int32 [R, K], rank of the canonical combining class of each output, 0 for a starter.
-        mark: int32 [R], the rank of a combining mark's own class, be it stripped or not; 0 of what is none.
+        mark: int32 [R], the rank of a combining mark's own class, whether it is stripped or not; 0 for other
+            code points.
         starter: int32 [R], 1 where the decomposed code point, before stripping, holds a starter, which marks
             never cross.
     """
@@ -76,7 +77,7 @@ def _points(name: str) -> Iterator[int]:
 
 
 def isolated_points(options: TokenizerOptions) -> frozenset[int]:
-    """Code points that are a word of their own, wherever they stand in normalised text."""
+    """Code points that are always a word of their own in normalised text."""
     points = set(_points("isolated"))
     if options.tokenize_chinese_chars:
         points.update(_points("chinese"))
@@ -84,12 +85,12 @@ def isolated_points(options: TokenizerOptions) -> frozenset[int]:
 
 
 def space_points() -> Iterator[int]:
-    """Code points that the reference turns into a space, in rising order."""
+    """Code points that the reference turns into a space, in ascending order."""
     return _points("space")
 
 
 def removed_points() -> Iterator[int]:
-    """Code points that the reference drops from any text, in rising order."""
+    """Code points that the reference drops from any text, in ascending order."""
     return _points("removed")
 
 
@@ -101,7 +102,7 @@ def grapheme_ranges() -> np.ndarray:
 def word_ranges() -> list[tuple[int, int]]:
     """Letters, digits, marks and the like: ranges of code points, first and one past the last.
 
-    An added token that only counts as a whole word is not one where one of these touches it.
+    An added token with ``single_word`` does not match where one of these touches it.
     """
     return [(first, end) for first, end in _packaged()["word"].tolist()]
 
@@ -180,7 +181,7 @@ def normalization_table(
         outputs[i, : len(outcome)] = outcome
         ranks[i, : len(outcome)] = [order.get(output, 0) for output in outcome]
     starter = np.ones(len(rows), np.int32)
-    starter[REMOVED] = 0  # it is gone before anything is decomposed
+    starter[REMOVED] = 0  # it is removed before anything is decomposed
     mark = np.zeros(len(rows), np.int32)
     for i, flag in begins.items():
         starter[i], mark[i] = flag, classes[i]
@@ -202,7 +203,7 @@ def normalization_table(
 
 
 def splitting_table(markers: range) -> NormalizationTable:
-    """What sets punctuation and markers apart in text that is normalised already."""
+    """The table that separates punctuation and markers in text that is already normalised."""
     index = np.full(CODE_POINTS, _PLAIN, np.int32)
     for first, end in _packaged()["isolated"]:
         index[first:end] = _ISOLATED
@@ -218,6 +219,8 @@ def splitting_table(markers: range) -> NormalizationTable:
 
 
 def _pages(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A row for each code point, as a table of two levels: each block's page, and the pages' rows."""
+    """Turn a row for each code point into a two-level table: the page of each block, and the rows of the
+    pages.
+    """
     unique, inverse = np.unique(index.reshape(-1, PAGE), axis=0, return_inverse=True)
     return inverse.reshape(-1).astype(np.int32), unique.reshape(-1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""How much of the texts the vocabulary does not know, and what to say of it; no framework."""
+"""Warns about texts with many tokens that are not in the vocabulary; imports no framework."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Optional
 
 from tfpipeline.text.options import TokenizerOptions, infer_lowercase
 
-# Of the tokens of texts; a vocabulary of the texts' own language leaves a few in a hundred.
+# Share of unknown tokens. With a vocabulary for the texts' own language, it is a few per cent.
 MOST_UNKNOWN = 0.2
 
 
 def unknown_note(
     unknown: int, tokens: int, vocabulary: Sequence[str], options: TokenizerOptions, what: str
 ) -> Optional[str]:
-    """A sentence about texts that are mostly unknown tokens, with what to check; None when they are not.
+    """A sentence about texts with many unknown tokens, with advice; None if there are few.
 
     Args:
-        unknown: how many tokens are the unknown one.
-        tokens: how many there are in all, special ones left out.
+        unknown: the number of unknown tokens.
+        tokens: the number of all tokens, without special tokens.
         vocabulary: the tokens in the order of their ids.
         options: how texts are normalised.
-        what: the texts' name.
+        what: what the texts are called.
     """
     if unknown <= MOST_UNKNOWN * max(tokens, 0):
         return None

@@ -27,20 +27,20 @@ def load_vocabulary(path: Union[str, Path]) -> tuple[str, ...]:
 
 
 def read_vocabulary(path: Union[str, Path]) -> tuple[tuple[str, ...], list[str]]:
-    """Read a vocabulary file, one token a line, UTF-8; a token's id is its line, counted from 0.
+    """Read a vocabulary file, one token per line, UTF-8. A token's id is its line number, counted from 0.
 
-    As in transformers, only the line's end is cut off (of Unix, Windows or old Macs), an empty line keeps its
-    id (and matches nothing), and of a token that stands twice the last one counts: real checkpoints have
-    both, and ids must stay as they are. Unlike there, a byte order mark is cut off, which would spoil the
-    first token; and where blanks stand around [PAD] and its like, the file was damaged after training, and
-    they are cut off all lines.
+    As in transformers, only line ends are removed (of Unix, Windows or old Macs), an empty line keeps its id
+    (and matches nothing), and if a token occurs twice, the last one counts. Real checkpoints have both, and
+    ids must not change. Unlike transformers, this function removes a byte order mark, which would spoil the
+    first token. If there are blanks around [PAD] and other special tokens, the file was damaged after
+    training, and blanks are removed from all lines.
 
     Args:
-        path: a ``vocab.txt``, or the folder it stands in.
+        path: a ``vocab.txt``, or its folder.
     Returns:
-        The tokens in the order of their ids, and what was decided, for the reader.
+        The tokens in the order of their ids, and notes about decisions, for the user.
     Raises:
-        UserError: no such file, not readable, not UTF-8, or empty.
+        UserError: the file does not exist, cannot be read, is not UTF-8, or is empty.
     """
     path = paths.local(path)
     if path.is_dir():
@@ -91,7 +91,7 @@ def read_vocabulary(path: Union[str, Path]) -> tuple[tuple[str, ...], list[str]]
 
 
 def token_ids(vocabulary: Sequence[str]) -> dict[str, int]:
-    """Token -> id; of a token that stands twice, the last."""
+    """Token -> id; the last one if a token occurs twice."""
     return {token: i for i, token in enumerate(vocabulary)}
 
 
@@ -99,7 +99,7 @@ def special_ids(ids: Mapping[str, int], options: TokenizerOptions) -> dict[str, 
     """The id of every special and added token.
 
     Raises:
-        UserError: some are not in the vocabulary; all of them are named.
+        UserError: some are not in the vocabulary; the message lists all of them.
     """
     tokens = [token.content for token in options.found_tokens]
     missing = [token for token in tokens if token not in ids]
@@ -116,20 +116,20 @@ def prefix_tables(
 ) -> tuple[dict[bytes, int], dict[bytes, int]]:
     """For each prefix of a token, the longest token that is a prefix of it.
 
-    With these, "the longest token that the text starts with here" is a binary search over lengths: the set is
-    closed under prefixes, so the length of the longest one found tells which token it is.
+    With these tables, a binary search over lengths finds the longest token at a position: the set is closed
+    under prefixes, so the longest prefix in the table gives the token.
 
     Args:
         ids: token -> id.
-        reachable: whether a word, or a part of one, can be this text. Tokens that cannot be reached would
-            only let the search run past a word's end.
+        reachable: whether a text can be a word or a part of one. Unreachable tokens would only let the search
+            run past the end of a word.
     Returns:
         Two tables, for the start of a word and for its continuation (without ``##``), from UTF-8 prefix to
         ``length << 32 | id`` of that token, its length in bytes; 0 where no token is a prefix.
     """
     encoded: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
     for token, i in ids.items():
-        # "##" begins no word: '#' is a word of its own.
+        # No word begins with "##", because '#' is a word of its own.
         continues = token.startswith(CONTINUATION) and len(token) > len(CONTINUATION)
         text = token[len(CONTINUATION) :] if continues else token
         if text and len(text) <= LONGEST_WORD and reachable(text):

@@ -13,7 +13,7 @@ _ID_MASK = (1 << 32) - 1
 
 
 class PrefixTable(tf.Module):
-    """The longest token that the text starts with, at many places at once.
+    """Finds the longest token at many positions at once.
 
     A hash table from every prefix of a token to the longest token within that prefix. A prefix of a prefix is
     in the table too, so the longest one that fits is found by binary search over its length.
@@ -25,7 +25,7 @@ class PrefixTable(tf.Module):
 
     def __init__(self, prefixes: Mapping[bytes, int], name: str) -> None:
         super().__init__(name=name)
-        # An empty table cannot be made; no text is empty.
+        # A table cannot be empty; no text is the empty string.
         prefixes = prefixes or {b"": 0}
         self._steps = max(map(len, prefixes)).bit_length()
         self._table = tf.lookup.StaticHashTable(
@@ -41,19 +41,19 @@ class PrefixTable(tf.Module):
         Args:
             words: string [W].
         Returns:
-            int64 [W]: length in bytes << 32 | id; 0 or -1 where there is none.
+            int64 [W]: length in bytes << 32 | id; 0 or -1 if there is none.
         """
         return self._table.lookup(words)
 
     def longest(self, text: Any, places: Any) -> tuple[Any, Any]:
-        """The longest token that begins at each place of a text.
+        """The longest token that begins at each position of a text.
 
         Args:
             text: string [], with at least twice as many blanks after the last word as the longest token has
-                bytes; no token holds anything that ends a word.
+                bytes; no token contains a character that ends a word.
             places: int32 [M], byte offsets in `text`.
         Returns:
-            lengths int32 [M], 0 where no token fits, and ids int32 [M].
+            lengths int32 [M], 0 if no token fits, and ids int32 [M].
         """
         length = tf.zeros_like(places)
         best = tf.zeros_like(places, tf.int64)
@@ -66,7 +66,7 @@ class PrefixTable(tf.Module):
 
     @property
     def reach(self) -> int:
-        """How many bytes past a place `longest` may read."""
+        """The number of bytes past a position that `longest` may read."""
         return 1 << self._steps
 
 
@@ -84,7 +84,7 @@ class LongestMatch(tf.Module):
     """Splits words into tokens, greedily, as WordPiece does.
 
     Source: Wu et al. 2016, arXiv:1609.08144, and BERT's own ``tokenization.py``: a word of more than 100
-    characters, or one with a rest that no token begins, is one unknown token.
+    characters, or one with a remainder that no token begins, becomes the unknown token.
 
     Args:
         starts: table of the tokens that begin a word.
@@ -123,7 +123,7 @@ class LongestMatch(tf.Module):
         )
 
     def _split(self, text: Any, words: Any, begin: Any, end: Any, ids: Any, whole: Any) -> tuple[Any, Any]:
-        """Split the words that are no tokens and merge them with those that are."""
+        """Split the words that are not tokens, and merge the pieces with the words that are."""
         rest = tf.where(tf.logical_not(whole))[:, 0]
         # A single character cannot be split; Chinese has many that are unknown.
         characters = tf.strings.length(tf.gather(words, rest), unit="UTF8_CHAR")
@@ -141,7 +141,7 @@ class LongestMatch(tf.Module):
         splits, places = tf.raw_ops.RaggedRange(starts=begin, limits=end, deltas=1, Tsplits=tf.int32)
         first, last = splits[:-1], splits[1:]
         count = splits[-1]
-        # The longest token at every place, needed or not: fewer, larger steps than word by word.
+        # The longest token at every position, needed or not: fewer and larger steps than word by word.
         lengths, ids = tf.cond(
             tf.strings.length(text) > tf.strings.length(text, unit="UTF8_CHAR"),
             lambda: self._at_characters(text, places),
@@ -153,8 +153,8 @@ class LongestMatch(tf.Module):
 
         number = tf.range(1, tf.shape(begin)[0] + 1)
 
-        # Follow the tokens of each word from its first place; `owner` is the number of the word whose token
-        # begins at a place, 0 where none does. A word that is done waits beyond the last place.
+        # Follow the tokens of each word from its first position. `owner` is the number of the word that has a
+        # token at a position, or 0. A finished word waits after the last position.
         def step(at: Any, owner: Any) -> tuple[Any, Any]:
             owner = tf.tensor_scatter_nd_update(owner, at[:, tf.newaxis], number)
             length = tf.gather(lengths_and_stop, at)
@@ -171,14 +171,16 @@ class LongestMatch(tf.Module):
         )
         taken = tf.where(owner[:-1] > 0)[:, 0]
         owner = tf.gather(owner, taken) - 1
-        # A place where no token fits spoils its whole word.
+        # If no token fits at a position, its whole word is unknown.
         fits = tf.gather(lengths, taken) > 0
         spoilt = tf.math.unsorted_segment_min(tf.cast(fits, tf.int32), owner, tf.shape(begin)[0])
         taken = tf.gather(taken, tf.where(tf.gather(spoilt, owner) > 0)[:, 0])
         return tf.gather(places, taken), tf.gather(ids, taken)
 
     def _at_characters(self, text: Any, places: Any) -> tuple[Any, Any]:
-        """As `continuations.longest`, but looks only where a character begins: no token begins within one."""
+        """Like `continuations.longest`, but searches only where a character begins, because no token begins
+        within one.
+        """
         codes = tf.gather(tf.io.decode_raw(text, tf.uint8), places)
         begins = tf.where(tf.not_equal(tf.bitwise.bitwise_and(codes, 0xC0), 0x80))
         lengths, ids = self.continuations.longest(text, tf.gather_nd(places, begins))
