@@ -136,3 +136,8 @@ def test_nothing_to_score_and_values_that_are_not_numbers():
             score(TARGETS, np.array([1, np.nan, np.inf, 2]))
         with pytest.raises(ValueError, match="do not fit together"):
             score(TARGETS, VALUES[:, None])
+
+
+def test_an_answer_of_minus_zero_is_no_error():
+    lines = regression.report(np.array([0.0, 1.0]), np.array([-0.0, 1.0])).splitlines()
+    assert lines[-1].split() == ["0"] * 7

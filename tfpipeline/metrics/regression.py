@@ -51,7 +51,7 @@ def report(targets: np.ndarray, values: np.ndarray, weights: Optional[np.ndarray
     targets, values, weights = _checked(targets, values, weights)
     rows = {name: f"{score:.4g}" for name, score in compute(targets, values, weights).items()}
     rows["rows"] = str(len(targets))
-    errors = values - targets
+    errors = values - targets + 0.0  # -0 would be shown as it is
     order = errors.argsort()
     reached = weights[order].cumsum()
     places = np.searchsorted(reached, np.array(list(_QUANTILES.values())) * reached[-1])
