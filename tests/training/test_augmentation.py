@@ -11,6 +11,7 @@ from tests.training.batch_tasks import MaskedTokens, Options
 from tests.training.test_batch_loss import Tokens
 from tests.training.test_step import assert_equal, batch, repeat, setup, values
 from tfpipeline import checkpoints
+from tfpipeline.models.inputs import INPUTS, as_second_text, encoder_inputs
 from tfpipeline.models.row_noise import RowNoise
 from tfpipeline.text import Truncation, WordPieceTokenizer
 from tfpipeline.training.augmentation import SPECIAL, Augmentation, special_token_ids
@@ -143,3 +144,44 @@ def test_scores_do_not_hang_on_the_batches(checkpoint, tokenizer):
 def test_a_task_that_augments_needs_a_tokenizer(checkpoint):
     with pytest.raises(ValueError, match="MaskedTokens augments its inputs, so a tokenizer"):
         Augmentation(MaskedTokens(Options()), None)
+
+
+class MaskedPairs(MaskedTokens):
+    """Masks both texts of a row, each with draws of its own; keeps what it was given as targets."""
+
+    def augment(self, inputs, targets, noise, tokenizer):
+        self.given = {"inputs": set(inputs), "targets": set(targets)}
+        mask = tokenizer.vocabulary.index(tokenizer.options.mask_token)
+        changed = dict(inputs)
+        for draw, prefix in enumerate(("", "text_pair/")):
+            ids = inputs[prefix + "input_ids"]
+            chosen = noise.uniform(tf.shape(ids)[1], draw) < 0.4
+            chosen &= ~inputs[prefix + "special_tokens_mask"]
+            changed[prefix + "input_ids"] = tf.where(chosen, mask, ids)
+        return changed, targets
+
+
+def test_both_texts_that_are_encoded_separately_are_inputs(tokenizer):
+    first, second = batch(rows=30), batch(rows=30, width=6, seed=1)
+    second["input_ids"][:, 0] = tokenizer.vocabulary.index("[CLS]")
+    given = {**first, **as_second_text(encoder_inputs(second))}
+    task = MaskedPairs(Options())
+    tensors = {name: tf.constant(array) for name, array in given.items()}
+    changed, inputs = Augmentation(task, tokenizer).evaluate(tensors, tf.range(30, dtype=tf.int64))
+    names = {*INPUTS, SPECIAL}
+    assert task.given == {"inputs": names | {f"text_pair/{name}" for name in names}, "targets": {"label"}}
+    assert set(inputs) == task.given["inputs"]
+    mask = tokenizer.vocabulary.index("[MASK]")
+    for prefix, original in (("", first), ("text_pair/", second)):
+        special = (original["input_ids"] < len(tiny.SPECIAL)) | (original["attention_mask"] == 0)
+        np.testing.assert_array_equal(changed[prefix + SPECIAL], special)
+        masked = changed[prefix + "input_ids"].numpy() == mask
+        assert not (masked & special).any()
+        assert masked.sum() / (~special).sum() == pytest.approx(0.4, abs=0.15)
+
+    def forgets(inputs, targets, noise, tokenizer):
+        return {name: inputs[name] for name in INPUTS}, targets
+
+    task.augment = forgets
+    with pytest.raises(ValueError, match=r"MaskedPairs.augment returned no text_pair/input_ids, text_pair/"):
+        Augmentation(task, tokenizer).train(tensors, 0, tf.constant(0))

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfpipeline.models.inputs import INPUTS
+from tfpipeline.models.inputs import as_second_text, encoder_inputs, sequences
 from tfpipeline.models.row_noise import RowNoise
 from tfpipeline.tasks import Task
 from tfpipeline.text import Tokenizer, TokenizerOptions
@@ -59,16 +59,23 @@ class Augmentation:
 
     def _change(self, batch: Mapping[str, tf.Tensor], noise: RowNoise) -> tuple[Tensors, Tensors]:
         tokenizer: Any = self._tokenizer
-        inputs = {name: batch[name] for name in INPUTS}
-        others = {name: tensor for name, tensor in batch.items() if name not in (*INPUTS, WEIGHTS)}
+        inputs = encoder_inputs(batch)
+        names = tuple(inputs)
+        others = {name: tensor for name, tensor in batch.items() if name not in (*names, WEIGHTS)}
         ids = tf.constant(special_token_ids(tokenizer.vocabulary, tokenizer.options), tf.int32)
-        special = tf.reduce_any(inputs["input_ids"][..., None] == ids, axis=-1)
-        inputs[SPECIAL] = special | (inputs["attention_mask"] == 0)
+        masks = [{SPECIAL: _is_special(sequence, ids)} for sequence in sequences(inputs)]
+        inputs |= masks[0] if len(masks) == 1 else {**masks[0], **as_second_text(masks[1])}
         changed, targets = self._task.augment(inputs, others, noise, tokenizer)
-        missing = [name for name in INPUTS if name not in changed]
+        missing = [name for name in names if name not in changed]
         if missing:
             raise ValueError(f"{type(self._task).__name__}.augment returned no {', '.join(missing)}")
         return {**batch, **targets, **changed}, dict(changed)
+
+
+def _is_special(sequence: Mapping[str, tf.Tensor], ids: tf.Tensor) -> tf.Tensor:
+    """Which tokens are no text, padding among them: bool [B, T]."""
+    special = tf.reduce_any(sequence["input_ids"][..., None] == ids, axis=-1)
+    return special | (sequence["attention_mask"] == 0)
 
 
 def special_token_ids(vocabulary: tuple[str, ...], options: TokenizerOptions) -> list[int]:
