@@ -14,17 +14,19 @@ from tests import tiny
 from tests.training.separate_task import SeparateNegatives, SeparateOptions
 from tests.training.test_step import batch as tokens
 from tfpipeline import checkpoints, config
+from tfpipeline.errors import UserError
 from tfpipeline.export.publish import export_run
 from tfpipeline.models import Noise, TextModel
 from tfpipeline.models.inputs import as_second_text, encoder_inputs
 from tfpipeline.predictors import open_local
 from tfpipeline.tasks.classification import ClassificationOptions
-from tfpipeline.text import Template
+from tfpipeline.text import Template, TokenizerOptions, Truncation
 from tfpipeline.training import plan, train
 from tfpipeline.training.batching import Batching, Split
+from tfpipeline.training.model_settings import truncation_of
 from tfpipeline.training.rows import read_rows
 from tfpipeline.training.run import lay_out
-from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.run_config import RunConfig, TextOptions
 
 ROBERTA = Template(between=("sep_token", "sep_token"))
 
@@ -83,12 +85,53 @@ def test_a_task_has_its_texts_encoded_separately(settings, tmp_path, monkeypatch
 
 def test_a_run_keeps_the_template_of_its_tokenizer(settings, tmp_path):
     run = laid_out(settings, tmp_path / "run", ROBERTA)
+    assert (run.path / "id").read_text() != (laid_out(settings, tmp_path / "again").path / "id").read_text()
     assert run.tokenizer.template == run.truncation.template == ROBERTA
     encoded = run.encode(["good"], ["bad film"])
     tokens = [tiny.VOCABULARY[token] for token in encoded["input_ids"][0]]
     assert tokens == ["[CLS]", "good", "[SEP]", "[SEP]", "bad", "film", "[SEP]"]
     cache = Split.of(run, "train").cache
     assert cache.text_tokens == cache.lengths.sum() - 4 * len(cache)
+
+
+def test_windows_of_texts_that_are_encoded_separately_have_no_first_text_before_them(settings):
+    """So an overlap that leaves a pair no way to go on is fine for each text alone, as the model has it."""
+    windows = {"max_length": 14, "long": "windows", "overlap": 8}
+    changed = {**settings.model_dump(mode="json"), "text": windows}
+    with pytest.raises(
+        UserError, match=r"text: overlap is 8, .* may share less than 6 behind a first text of 5"
+    ):
+        config.resolve(changed, RunConfig, source="run.yaml")
+    name = "tests.training.separate_task"
+    found = config.resolve({**changed, "task": {"name": name}}, RunConfig, source="run.yaml")
+    assert truncation_of(found, TokenizerOptions()).step(1) == 14 - 1 - 1 - 8
+    changed["text"]["overlap"] = 12
+    with pytest.raises(UserError, match=r"text: overlap is 12, but .* may share less than 12; lower overlap"):
+        config.resolve({**changed, "task": {"name": name}}, RunConfig, source="run.yaml")
+
+
+@pytest.mark.parametrize("template", [Template(), Template(before=()), Template(after=("sep_token",) * 3)])
+def test_what_is_read_of_a_text_is_what_its_special_tokens_leave(template, tmp_path):
+    """Tags of words have room for as many, and windows that get nowhere are found before anything is
+    written.
+    """
+    tokens = " ".join(["good"] * 30)
+    tags = " ".join(["A", "B"] * 15)
+    run_file = tiny.write_run_file(tmp_path, train=2)
+    with (tmp_path / "train.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *[(tokens, tags)] * 8])
+    overrides = ["data.test=null", "data.split.validation=0.25", "text.max_length=14", "task.name=tagging"]
+    settings = config.load(run_file, RunConfig, [*overrides, "task.scheme=plain"])
+    special = len(template.before) + len(template.after)
+    assert Truncation(max_length=14, template=template).text_tokens(pair=False) == 14 - special
+    run = laid_out(settings, tmp_path / "run", template)
+    assert run.task.fitted["max_entities"] == 14 - special
+    text = {"text": TextOptions(max_length=14, long="windows", overlap=11)}
+    if special > 2:
+        with pytest.raises(UserError, match="text: overlap is 11, but windows of 14 tokens"):
+            laid_out(settings.model_copy(update=text), tmp_path / "windows", template)
+    else:
+        laid_out(settings.model_copy(update=text), tmp_path / "windows", template)
 
 
 @pytest.fixture(scope="module")

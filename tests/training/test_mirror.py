@@ -81,3 +81,49 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(tf.io.gfile, "copy", refuse)
     with pytest.raises(UserError, match=r"cannot be written \(no right to it\); the run is in .*broken"):
         mirror.push()
+
+
+def holding(folder, **files):
+    """A folder with what a run begins with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {"config.yaml": "settings", **files}.items():
+        (folder / name).write_text(text)
+
+
+def test_another_run_at_the_same_address_takes_the_place_of_the_copy(tmp_path, capfd):
+    mirrors = [Mirror("ram://bucket/renewed", tmp_path / name) for name in ("here", "elsewhere")]
+    here, elsewhere = mirrors
+    holding(here.local, id="first", old="x", lock="")
+    assert not here.is_stale()  # not sent yet
+    here.pull()
+    here.push()
+    assert (here.local / "old").exists()
+    elsewhere.pull()
+    elsewhere.push()  # the same run
+    assert not here.is_stale()
+    shutil.rmtree(elsewhere.local)
+    tf.io.gfile.rmtree("ram://bucket/renewed")
+    holding(elsewhere.local, id="second", new="y")
+    elsewhere.push()
+    assert here.is_stale()
+    capfd.readouterr()
+    here.pull()
+    said = capfd.readouterr()
+    assert (
+        f"ram://bucket/renewed holds another run than {here.local}, which is replaced" in said.out + said.err
+    )
+    names = {path.name: path.read_text() for path in here.local.iterdir()}
+    assert names == {"config.yaml": "settings", "id": "second", "new": "y", "lock": ""}
+    assert not here.is_stale()
+    here.push()
+    assert not tf.io.gfile.exists("ram://bucket/renewed/old")
+
+
+def test_runs_of_earlier_versions_have_no_identity(tmp_path):
+    here, elsewhere = (Mirror("ram://bucket/earlier", tmp_path / name) for name in ("here", "elsewhere"))
+    holding(here.local)
+    here.push()
+    elsewhere.pull()
+    assert not elsewhere.is_stale()
+    (here.local / "id").write_text("new")
+    assert here.is_stale()

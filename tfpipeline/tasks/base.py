@@ -146,7 +146,10 @@ class Task(abc.ABC):
         write_text(directory / FITTED_FILE, json.dumps(self.fitted, indent=1) + "\n")
 
     def limit_length(self, tokens: int) -> Task:
-        """The same task for a model that reads at most so many tokens of a row, special ones counted."""
+        """The same task for a model that reads at most so many tokens of a row's texts.
+
+        Special tokens are not counted. It is called when a run is laid out, and when a checkpoint is opened.
+        """
         return self
 
     # Fine-tuned checkpoints of other programs, which the options ``serve``.
@@ -247,7 +250,8 @@ class Task(abc.ABC):
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T], and
                 ``special_tokens_mask``, bool [B, T]: True for [CLS] and the like, [UNK] and padding, which
-                are to be left alone.
+                are to be left alone. Of texts that are encoded separately, the second one's are called
+                ``text_pair/NAME``; give it draws of its own.
             targets: what ``targets`` and ``token_targets`` gave, [B, ...] each.
             noise: the only source of random numbers.
             tokenizer: its ``vocabulary`` and ``options.mask_token``.
@@ -287,7 +291,7 @@ class Task(abc.ABC):
 
         A task that generates its answer token by token calls the model more than once here; see
         :class:`ModelCall`. It runs on the device that the model is on, and on each replica for its own rows:
-        numbers only, no strings. It cannot be a part of another task, so it says ``top_level_only``.
+        numbers only, no strings. Within ``multitask`` the call gives the outputs of the task's own head.
 
         Args:
             call: the model and the batch that it is called on.

@@ -109,6 +109,10 @@ class Truncation:
         special = self.template.in_front(pair)
         return (special, special + self.first_text) if pair else (special, special)
 
+    def text_tokens(self, pair: bool) -> int:
+        """The most tokens of a row's texts that are read, special ones not counted."""
+        return self.longest(pair) - self.template.count(pair)
+
     def longest(self, pair: bool) -> int:
         """The maximum number of tokens of a row, special tokens included."""
         return self.holds(self.prefix(pair)[0], self.max_windows) if self.windows else self.max_length

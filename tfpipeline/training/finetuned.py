@@ -13,7 +13,6 @@ from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions
 from tfpipeline.training.model_settings import check_positions, tokenizer_options
-from tfpipeline.training.rows import most_tokens
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.trained_model import TrainedModel
 
@@ -60,7 +59,8 @@ class FineTunedCheckpoint(TrainedModel):
                 raise UserError(
                     f"task.{field} of {self.name} is what its head was trained for; leave it as it is"
                 )
-        self._task = self._task.with_options(options).limit_length(most_tokens(self._config))
+        read = self.truncation.text_tokens(self.has_joint_pairs)
+        self._task = self._task.with_options(options).limit_length(read)
 
     @functools.cached_property
     def config(self) -> RunConfig:

@@ -83,7 +83,9 @@ def train(
     cluster = cluster or find_cluster()
     kind = choose_strategy(run_config.training, cluster)
     path = run_directory(run_config, cluster, mirror)
-    run, saved = find_run(path, run_config)
+    # What is not the run that is far away is replaced below, under the lock.
+    stale = mirror is not None and mirror.is_stale()
+    run, saved = (None, None) if stale else find_run(path, run_config)
     if cluster is None and run is not None and saved and saved["finished"]:  # nothing is written, so no lock
         return _finished(run, saved)
     with training_alone(path):

@@ -20,6 +20,7 @@ from tfpipeline.files import TEMPORARY_PREFIX, AppearedError, atomic_directory
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.lock import LOCK_FILE
 
+ID_FILE = "id"  # of a run directory; another run at the same address has another one
 _LAST = ("config.yaml", "checkpoints/index.json")  # these say that there is something to read
 _LEFT = ("cache", LOCK_FILE)  # what is made again where it is missing
 
@@ -53,21 +54,45 @@ class Mirror:
         self.local = cache / f"{name}-{identity}"
         self._sent: dict[str, tuple[int, int]] = {}
 
-    def pull(self) -> None:
-        """Copy what is far away here, unless a run is here already.
+    def is_stale(self) -> bool:
+        """Whether the run that is here is not the one that is far away, where another has taken its place.
+
+        What was not sent yet is not stale: then nothing is far away.
 
         Raises:
             UserError: it cannot be read.
         """
-        if (self.local / "config.yaml").exists():
+        if not (self.local / "config.yaml").exists():
+            return False
+        try:
+            if not tf.io.gfile.exists(f"{self.remote}/config.yaml"):
+                return False
+            here, there = self.local / ID_FILE, f"{self.remote}/{ID_FILE}"
+            # Runs of earlier versions have none.
+            own = here.read_text("utf-8") if here.exists() else None
+            return own != (_read(there) if tf.io.gfile.exists(there) else None)
+        except (tf.errors.OpError, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def pull(self) -> None:
+        """Copy what is far away here, unless the same run is here already.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        stale = self.is_stale()
+        if (self.local / "config.yaml").exists() and not stale:
             return
         try:
             names = self._there()
             if "config.yaml" not in names:
                 return
+            if stale:
+                say(f"{self.remote} holds another run than {self.local}, which is replaced")
             say(f"copying {self.remote} to {self.local}")
+            self._sent.clear()
             with (
-                atomic_directory(self.local, carry=[LOCK_FILE]) as temporary,
+                atomic_directory(self.local, replace=stale, carry=[LOCK_FILE]) as temporary,
                 progress("copying", len(names)) as bar,
             ):
                 for name in sorted(names):
@@ -80,11 +105,13 @@ class Mirror:
             if not (self.local / "config.yaml").exists():  # else another process has copied it
                 raise
         except (tf.errors.OpError, OSError) as error:
-            raise UserError(
-                f"output: {self.remote} cannot be copied to {self.local} ({_first_line(error)}); check the "
-                f"address and "
-                "your rights to it"
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: BaseException) -> UserError:
+        return UserError(
+            f"output: {self.remote} cannot be copied to {self.local} ({_first_line(error)}); check the "
+            "address and your rights to it"
+        )
 
     def push(self) -> None:
         """Copy what is new here there, and take away there what is gone here.
@@ -131,6 +158,11 @@ class Mirror:
             for name in names
             if not name.startswith(TEMPORARY_PREFIX)
         }
+
+
+def _read(address: str) -> str:
+    with tf.io.gfile.GFile(address) as file:
+        return str(file.read())
 
 
 def _stamp(path: Path) -> tuple[int, int]:

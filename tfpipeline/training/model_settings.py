@@ -39,6 +39,21 @@ def check_positions(run_config: RunConfig, config: EncoderConfig) -> None:
         )
 
 
+def truncation_of(run_config: RunConfig, options: TokenizerOptions) -> Truncation:
+    """How long texts are handled, between the special tokens of the tokenizer.
+
+    Raises:
+        UserError: windows get nowhere; the run file was checked with BERT's special tokens, of which there
+            may be fewer.
+    """
+    found = dataclasses.replace(run_config.text.truncation, template=options.template)
+    try:
+        found.check(run_config.has_joint_pairs)
+    except ValueError as error:
+        raise UserError(f"text: {error}") from error
+    return found
+
+
 def windows(truncation: Truncation, pair: bool) -> Windows | None:
     """How the model cuts long rows; None for one that reads them whole."""
     return Windows(truncation, pair) if truncation.windows else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,16 @@ from tfpipeline.data import batch_width, epoch_batches
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.inputs import sequences
 from tfpipeline.models.windows import Windows
-from tfpipeline.text import build_tokenizer, unknown_note
+from tfpipeline.text import Truncation, build_tokenizer, unknown_note
 from tfpipeline.training.batching import global_batch_size
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
-from tfpipeline.training.model_settings import encoder_config, tokenizer_options, windows
+from tfpipeline.training.model_settings import (
+    encoder_config,
+    tokenizer_options,
+    truncation_of,
+    windows,
+)
 from tfpipeline.training.prediction_graph import TextInputs
 from tfpipeline.training.rows import TrainingRows, read_rows
 from tfpipeline.training.run import lay_out
@@ -141,9 +146,9 @@ def plan(
         with tempfile.TemporaryDirectory() as scratch:
             validation = {"validation": splits["validation"]}
             callbacks.check(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
-    lengths, notes = _lengths(splits["train"], checkpoint, run_config)
+    truncation = truncation_of(run_config, tokenizer_options(run_config, checkpoint))
+    lengths, notes = _lengths(splits["train"], checkpoint, run_config, truncation)
     pair = run_config.has_joint_pairs
-    truncation = replace(run_config.text.truncation, template=checkpoint.tokenizer.template)
     setup = set_up(
         run_config,
         truncation,
@@ -191,7 +196,7 @@ def activation_bytes(config: EncoderConfig, examples: int, width: int, precision
 
 
 def _lengths(
-    examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig
+    examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig, truncation: Truncation
 ) -> tuple[np.ndarray, list[str]]:
     """The number of tokens of each sequence, [N, 1 or 2], and notes about truncated rows and unknown tokens.
 
@@ -209,7 +214,7 @@ def _lengths(
     pair = run_config.has_joint_pairs
     text_inputs = TextInputs(
         tokenizer,
-        run_config.text.truncation,
+        truncation,
         pair="text_pair" in texts,
         offsets=False,
         separate=not pair,
@@ -222,7 +227,7 @@ def _lengths(
     unknown = sum(int(np.sum(part["unknown"])) for part in parts)
     tokens = int(lengths.sum()) - lengths.size * options.template.count(pair)
     notes = (
-        run_config.text.truncation.note(cut, len(rows), what, pair=pair),
+        truncation.note(cut, len(rows), what, pair=pair),
         unknown_note(unknown, tokens, checkpoint.vocabulary, options, what),
     )
     return lengths, [note for note in notes if note is not None]

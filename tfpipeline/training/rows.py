@@ -95,7 +95,7 @@ def learn_task(run_config: RunConfig, splits: Mapping[str, Sequence[Example]]) -
     errors = RowErrors()
     task = run_config.task.fit(splits["train"], errors)
     check_targets(task, (rows for name, rows in splits.items() if name != "train"), errors)
-    return task.limit_length(most_tokens(run_config))
+    return task
 
 
 def check_targets(
@@ -167,11 +167,6 @@ def read_targets(
     for piece in _pieces(examples):
         reader.add(piece)
     return reader.finish()
-
-
-def most_tokens(run_config: RunConfig) -> int:
-    """The most tokens of a row that are read, special ones counted."""
-    return run_config.text.truncation.longest(run_config.has_joint_pairs)
 
 
 def _pieces(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:

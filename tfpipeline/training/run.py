@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import json
 import platform
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -38,7 +39,8 @@ from tfpipeline.text import TokenizerOptions, load_vocabulary
 from tfpipeline.training import sources
 from tfpipeline.training.description import run_facts
 from tfpipeline.training.lock import LOCK_FILE
-from tfpipeline.training.model_settings import encoder_config, tokenizer_options
+from tfpipeline.training.mirror import ID_FILE
+from tfpipeline.training.model_settings import encoder_config, tokenizer_options, truncation_of
 from tfpipeline.training.rows import CONFIG_FILE, learn_task
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.store import CheckpointStore
@@ -185,16 +187,18 @@ def lay_out(
     """Write a run's files, all but its weights, into a directory that is there; as :func:`create_run`."""
     model_config = encoder_config(run_config, checkpoint)
     tokenizer = tokenizer_options(run_config, checkpoint)
+    read = truncation_of(run_config, tokenizer).text_tokens(run_config.has_joint_pairs)
     (path / MODEL_FILE).write_text(json.dumps(model_config.to_dict(), indent=1), "utf-8")
     (path / "tokenizer_config.json").write_text(
         json.dumps(tokenizer.to_dict(checkpoint.vocabulary), indent=1), "utf-8"
     )
     (path / "vocab.txt").write_text("".join(f"{token}\n" for token in checkpoint.vocabulary), "utf-8")
+    (path / ID_FILE).write_text(uuid.uuid4().hex, "utf-8")
     (path / "environment.json").write_text(json.dumps(environment(), indent=1), "utf-8")
     for split, examples in splits.items():
         if examples:
             write_examples(path / "data" / f"{split}.jsonl", examples)
-    task.save(path)
+    task.limit_length(read).save(path)
     sources.save(path, run_config)
     (path / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")
     return Run(path)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 from tfpipeline import tasks
 from tfpipeline.config import PathText, Section
@@ -110,12 +111,15 @@ class RunConfig(Section):
             return raw  # which is reported where the section is looked at
         return {**raw, "data": {**options.data_defaults, **raw["data"]}}
 
-    @field_validator("text")
-    @classmethod
-    def _windows_get_on(cls, text: TextOptions, info: ValidationInfo) -> TextOptions:
-        data = info.data.get("data")  # none if it has errors of its own
-        text.truncation.check(pair=data is not None and data.text_pair is not None)
-        return text
+    @model_validator(mode="after")
+    def _windows_get_on(self) -> RunConfig:
+        """How much room a window has depends on the data and the task, too; the error is that of ``text``."""
+        try:
+            self.text.truncation.check(self.has_joint_pairs)
+        except ValueError as error:
+            details = InitErrorDetails(type="value_error", loc=("text",), input=None, ctx={"error": error})
+            raise ValidationError.from_exception_data(type(self).__name__, [details]) from error
+        return self
 
     @model_validator(mode="after")
     def _task_fits_data(self) -> RunConfig:

@@ -20,7 +20,7 @@ from tfpipeline.models.inputs import sequences
 from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_tokenizer, unknown_note
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.description import as_html
-from tfpipeline.training.model_settings import windows
+from tfpipeline.training.model_settings import truncation_of, windows
 from tfpipeline.training.precision import policy
 from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
 from tfpipeline.training.run_config import RunConfig
@@ -120,7 +120,7 @@ class TrainedModel(abc.ABC):
     @property
     def truncation(self) -> Truncation:
         """How long texts are handled in training, evaluation and export."""
-        return dataclasses.replace(self.config.text.truncation, template=self.tokenizer_options.template)
+        return truncation_of(self.config, self.tokenizer_options)
 
     @property
     def has_pairs(self) -> bool:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tfpipeline.tasks.tagging.options import TaggingOptions
 
 HEAD = "token_classifier"  # of checkpoints
-_SPECIAL = 2  # [CLS] and [SEP]
 
 
 class Tagging(Task):
@@ -55,7 +54,7 @@ class Tagging(Task):
         if self.options.max_entities is not None:
             return self
         # Not a word more than is read: a training row may be a whole book, and every answer has this room.
-        most = min(self.fitted["max_entities"], max(tokens - _SPECIAL, 1))
+        most = min(self.fitted["max_entities"], max(tokens, 1))
         return type(self)(self.options, {**self.fitted, "max_entities": most})
 
     def with_options(self, options: TaggingOptions) -> Tagging:
