@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.tasks import kit
-from tfpipeline import config
+from tfpipeline import config, tasks
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
+from tfpipeline.models.model_call import ModelCall
+from tfpipeline.tasks import Task
 from tfpipeline.tasks.multitask.rows import HeadColumn
+from tfpipeline.tasks.multitask.task import Multitask
 from tfpipeline.training import RunConfig, train
 from tfpipeline.training.rows import read_targets
 
@@ -227,3 +231,55 @@ def test_every_head_learns_from_its_own_rows(tmp_path):
     paths = [variable.path for variable in run.model().head.variables]
     assert len(set(paths)) == len(paths)
     assert sorted(path.name for path in (run.path / "heads").iterdir()) == ["mood", "stars"]
+
+
+class Decodes(Task):
+    """Predicts twice what its head gives, which its own decoding makes of one call of the model."""
+
+    def __init__(self):
+        super().__init__(None)
+
+    targets = head = loss = None
+
+    def decode(self, call):
+        outputs, state = call.start()
+        following, _ = call.step(state, tf.constant([1, 1]))
+        return {"sum": outputs["value"] + following["value"], "twice": 2 * call.outputs["value"]}
+
+    def predictions(self, outputs, inputs):
+        return dict(outputs)
+
+
+class Plain(Decodes):
+    decode = Task.decode
+
+
+class Model:
+    calls = 0
+
+    def __call__(self, inputs, training):
+        self.calls += 1
+        return {"own/value": tf.constant([1, 2]), "plain/value": tf.constant([5, 6])}
+
+    def start(self, inputs):
+        return self(inputs, False), tf.constant([10, 20])
+
+    def step(self, state, tokens):
+        return {name: value + state + tokens for name, value in self({}, False).items()}, state
+
+
+def test_each_part_decodes_the_outputs_of_its_own_head():
+    task = Multitask(SimpleNamespace(weights={}), {"own": Decodes(), "plain": Plain()})
+    model = Model()
+    decoded = task.decode(ModelCall(model, {}))
+    assert model.calls == 3  # whole, start and step: once for all heads
+    found = {name: value.numpy().tolist() for name, value in task.predictions(decoded, {}).items()}
+    assert found == {"own/sum": [13, 25], "own/twice": [2, 4], "plain/value": [5, 6]}
+
+
+def test_a_task_whose_texts_are_encoded_separately_is_no_part_of_another():
+    """What encodes the texts is the whole task, so the part would silently be given both as one text."""
+    with pytest.raises(UserError, match=r"tests.training.separate_task can be the whole of a run only"):
+        options({"mood": {"name": "tests.training.separate_task"}})
+    with pytest.raises(UserError, match=r"tests.training.separate_task can be the whole of a run only"):
+        tasks.part_schema({"name": "tests.training.separate_task"})

@@ -76,7 +76,8 @@ def part_schema(raw: Any) -> type[TaskOptions] | None:
     name = str(raw.get("name", DEFAULT))
     options = find(name)
     task_class = options.task_class
-    if options.top_level_only or (task_class is not None and task_class.augments):
+    augments = task_class is not None and task_class.augments
+    if options.top_level_only or augments or options.encoding == "separate":
         raise UserError(f"the task {name} can be the whole of a run only, not a part of another task")
     return options
 

@@ -65,7 +65,7 @@ class TaskOptions(Section):
             refuses to set them otherwise.
         encoding: whether the two texts of a row are one sequence of tokens (``joint``:
             ``[CLS] A [SEP] B [SEP]``), or one each (``separate``), which batches hold side by side, the
-            second as ``text_pair/input_ids`` and so on.
+            second as ``text_pair/input_ids`` and so on. Such a task cannot be a part of another.
     """
 
     task_class: ClassVar[type[Task] | None] = None

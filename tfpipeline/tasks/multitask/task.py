@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfpipeline.models.model_call import ModelCall
 from tfpipeline.tasks._parts import errors_of_part
 from tfpipeline.tasks.base import EXAMPLE_MASK, Arrays, Task
 from tfpipeline.tasks.multitask.rows import HeadRows, split_rows
@@ -25,6 +26,29 @@ if TYPE_CHECKING:
 def part_place(name: str) -> tuple[str, str]:
     """Where a head's options stand in the run file, and what its errors begin with."""
     return f"task.heads.{name}", f'head "{name}": '
+
+
+class _HeadCall(ModelCall):
+    """A call of a model of several heads, as the task of one of them sees it."""
+
+    def __init__(self, call: ModelCall, head: str) -> None:
+        super().__init__(call.model, call.inputs)
+        self._call, self._head = call, head
+
+    @property
+    def outputs(self) -> dict[str, tf.Tensor]:  # type: ignore[override]
+        """Those of the head; the model is called once for all heads."""
+        return of_head(self._head, self._call.outputs)
+
+    def start(self) -> tuple[dict[str, tf.Tensor], Any]:
+        """The head's outputs for the first token, and the state."""
+        outputs, state = self._call.start()
+        return of_head(self._head, outputs), state
+
+    def step(self, state: Any, tokens: Any) -> tuple[dict[str, tf.Tensor], Any]:
+        """The head's outputs for the token after, and the new state."""
+        outputs, state = self._call.step(state, tokens)
+        return of_head(self._head, outputs), state
 
 
 class Multitask(Task):
@@ -130,6 +154,9 @@ class Multitask(Task):
             total += self.options.weights.get(name, 1.0) * counted
         return total
 
+    def decode(self, call: ModelCall) -> dict[str, tf.Tensor]:
+        return self._of_all_heads(lambda name, part: part.decode(_HeadCall(call, name)))
+
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
@@ -141,11 +168,11 @@ class Multitask(Task):
         return self._of_all_heads(lambda name, part: part.scored_predictions(of_head(name, outputs), inputs))
 
     def _of_all_heads(
-        self, predictions_of: Callable[[str, Task], Mapping[str, tf.Tensor]]
+        self, tensors_of: Callable[[str, Task], Mapping[str, tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
-        """Each head's predictions, called ``HEAD/NAME``."""
+        """What each head's task makes, called ``HEAD/NAME``."""
         return {
             f"{name}/{key}": tensor
             for name, part in self.parts.items()
-            for key, tensor in predictions_of(name, part).items()
+            for key, tensor in tensors_of(name, part).items()
         }
