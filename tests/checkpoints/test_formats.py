@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import tiny
 from tests.models.strategies import configs, random_weights
 from tfpipeline import checkpoints
 from tfpipeline.checkpoints import formats
@@ -30,7 +31,7 @@ BERT = BertConfig(
     layer_norm_eps=1e-12,
 )
 FORMATS = formats.names()
-WRITTEN = [name for name in FORMATS if hasattr(formats.find(name), "write")]
+WRITTEN = formats.written()
 # What the classes of transformers have; a checkpoint holds these together.
 HEADS = [(), ("mlm",), ("nsp",), ("mlm", "nsp"), ("sequence_classifier",), ("token_classifier",), ("span",)]
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[X]")
@@ -256,3 +257,47 @@ def test_equals_sees_every_part(tmp_path):
     fewer = dict(list(model.tensors.items())[1:])
     assert not model.equals(changed(tensors=fewer))
     assert not changed(tensors=fewer).equals(model)
+
+
+def test_a_format_of_somebody_elses_has_a_dotted_path(tmp_path):
+    own = "tests.training.own_format.neutral_npz"
+    assert formats.name_of(formats.find(own)) == own
+    assert formats.name_of(formats.find("google")) == "google"
+    source = tiny.write_checkpoint(tmp_path / "source")
+    done = checkpoints.convert(source, tmp_path / "out", to=own)
+    assert str(done).endswith(f"left out\nwrote {tmp_path / 'out'} ({own})")
+    found = checkpoints.load(tmp_path / "out", format=own)
+    assert found.format == own
+    assert found.equals(checkpoints.load(source))
+    assert checkpoints.convert(source, tmp_path / "out", to=own).reused
+    with pytest.raises(
+        UserError, match=f"holds no checkpoint that is known here; needed are, for {own}: enc"
+    ):
+        checkpoints.load(source, format=own)
+    with pytest.raises(UserError, match="holds no checkpoint that is known here; needed are, for google"):
+        checkpoints.load(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("our_company.format", "there is no module our_company; install it"),
+        (
+            "tests.tiny",
+            "the module tests.tiny holds no checkpoint format; it has no FILES, recognise, owns, read",
+        ),
+        ("goggle", 'format "goggle" can\'t be written; did you mean "google"'),
+        ("keras_hub", 'format "keras_hub" can\'t be written'),
+        ("tests..tiny", 'unknown checkpoint format "tests..tiny": not the name of a module'),
+    ],
+)
+def test_formats_that_cannot_be_written(tmp_path, name, sentence):
+    source = tiny.write_checkpoint(tmp_path / "source")
+    with pytest.raises(UserError, match=sentence):
+        checkpoints.convert(source, tmp_path / "out", to=name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_format_that_nobody_knows_is_not_read():
+    with pytest.raises(UserError, match='unknown checkpoint format "goggle"; did you mean "google"'):
+        checkpoints.load("somewhere", format="goggle")

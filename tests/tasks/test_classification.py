@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
+from tfpipeline.models.pooling import Pooling
 from tfpipeline.tasks.classification import Classification, ClassificationOptions
 
 LOGITS = np.log([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]).astype(np.float32)
@@ -177,3 +180,14 @@ def test_each_row_is_looked_at():
         with pytest.raises(UserError, match=message):
             options.preprocess(examples(labels)[0])
     assert ClassificationOptions().preprocess(examples("c")[0]).label == "c"
+
+
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_a_head_that_other_programs_cannot_read_says_what_it_reads(pooling):
+    assert ClassificationOptions(pooling=pooling).pooling == pooling
+    words = {"mean": "the mean of the tokens", "cls": "the [CLS] token", "last": "the last token"}
+    if pooling in words:
+        (note,) = (
+            Classification(ClassificationOptions(pooling=pooling), ["a", "b"]).checkpoint_head(None).notes
+        )
+        assert f"it reads {words[pooling]} (task.pooling: {pooling})" in note

@@ -49,37 +49,43 @@ class Conversion:
         return "\n".join(lines)
 
 
-def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Checkpoint:
-    """Read a checkpoint; its format is recognised from its files.
+def load(
+    source: AnyPath,
+    *,
+    gelu: Literal["erf", "tanh"] | None = None,
+    format: str | None = None,  # noqa: A002 - what it is called everywhere
+) -> Checkpoint:
+    """Read a checkpoint.
 
     Args:
         source: a directory, or a file (or a TensorFlow checkpoint's prefix) in one, which is then the one
             read if the directory holds several; a zip or tar of one; ``hf://org/name``;
             ``gs://bucket/folder``.
         gelu: what the model's "gelu" is, where the files or their format's own code say otherwise.
+        format: by default recognised from the files. The name of a format, or ``our_company.our_format``, a
+            module of your own.
     Raises:
         UserError: nothing is there, or no format is recognised, or the files are broken or do not fit each
             other.
     """
     check_checkpoint(source)
-    found = locate(source, lambda directory: is_run(directory) or bool(_formats_of(directory)))
+    named = None if format is None else formats.find(format)
+    known = _all_formats() if named is None else [named]
+    found = locate(
+        source, lambda directory: is_run(directory) or any(one.recognise(directory) for one in known)
+    )
     if is_run(found.directory) and not found.name:
         raise UserError(
             f"{found.display_name} holds a run of tfpipeline train; unpack it and give its folder"
         )
-    candidates = _formats_of(found.directory)
+    candidates = [module for module in known if module.recognise(found.directory)]
     if found.name:  # it decides, also for weights beside others that come first
-        of_name = [
-            module
-            for module in map(formats.find, formats.names())
-            if module.owns(found.directory, found.name)
-        ]
-        candidates = of_name or candidates
+        candidates = [module for module in known if module.owns(found.directory, found.name)] or candidates
     if not candidates:
         check_checkpoint(source, unread=True)
-        known = "; ".join(f"{name}: {formats.find(name).FILES}" for name in formats.names())
+        needed = "; ".join(f"{formats.name_of(module)}: {module.FILES}" for module in known)
         raise UserError(
-            f"{found.display_name} holds no checkpoint that is known here; needed are, for {known}"
+            f"{found.display_name} holds no checkpoint that is known here; needed are, for {needed}"
         )
     if len(candidates) > 1:
         several = " and ".join(formats.name_of(module) for module in candidates)
@@ -88,6 +94,8 @@ def load(source: AnyPath, *, gelu: Literal["erf", "tanh"] | None = None) -> Chec
             f"to read"
         )
     checkpoint: Checkpoint = candidates[0].read(found.directory, found.name)
+    if format is not None:
+        checkpoint = dataclasses.replace(checkpoint, format=format)
     if found.display_name != str(found.directory):
         checkpoint = dataclasses.replace(checkpoint, keep=found.keep, display_name=found.display_name)
     if checkpoint.config.type_vocab_size == 1:
@@ -104,8 +112,12 @@ def is_checkpoint(source: AnyPath) -> bool:
     return bool(_formats_of(path)) if path.is_dir() else path.exists() or "://" in str(source)
 
 
+def _all_formats() -> list[Any]:
+    return [formats.find(name) for name in formats.names()]
+
+
 def _formats_of(directory: Path) -> list[Any]:
-    return [module for module in map(formats.find, formats.names()) if module.recognise(directory)]
+    return [module for module in _all_formats() if module.recognise(directory)]
 
 
 def with_gelu(checkpoint: Checkpoint, gelu: str) -> Checkpoint:
@@ -141,7 +153,7 @@ def convert(
     Args:
         source: a checkpoint, see :func:`load`.
         dest: the directory to write; it appears whole or not at all.
-        to: the format.
+        to: the format, or ``our_company.our_format``, a module of your own.
         overwrite: replace ``dest`` if something else is there.
         gelu: see :func:`load`.
         positions: extend the model to as many, see :func:`extend`.
@@ -160,9 +172,9 @@ def write(
 ) -> Conversion:
     """Write a checkpoint that was read; see :func:`convert`."""
     dest = paths.local(dest)
-    written = [name for name in formats.names() if hasattr(formats.find(name), "write")]
-    if to not in written:
-        raise UserError(f'the format "{to}" can\'t be written{did_you_mean(to, written)}')
+    module: Any = formats.find(to) if "." in to or to in formats.names() else None
+    if not hasattr(module, "write"):
+        raise UserError(f'the format "{to}" can\'t be written{did_you_mean(to, formats.written())}')
     run = run_of(dest)
     if run is not None and dest.exists():
         raise UserError(
@@ -184,7 +196,7 @@ def write(
         raise UserError(f"{source} lies in {dest}, which --overwrite would delete; choose another folder")
     try:
         with progress(f"writing {dest}", 1) as bar, atomic_directory(dest, replace=there) as temporary:
-            notes = formats.find(to).write(checkpoint, temporary)
+            notes = module.write(checkpoint, temporary)
             bar.advance(1)
     except AppearedError:
         if not _holds(dest, checkpoint, to):
@@ -197,7 +209,7 @@ def _holds(dest: Path, checkpoint: Checkpoint, to: str) -> bool:
     if not dest.is_dir():
         return False
     try:
-        found = load(dest)
+        found = load(dest, format=to if "." in to else None)
         return found.format == to and found.equals(checkpoint)
     except UserError:  # whatever is there, it is not this model
         return False

@@ -17,7 +17,9 @@ def command(
         "gs://bucket/folder."
     ),
     dest: Optional[Path] = typer.Argument(None, help="The directory to write; optional with --check."),
-    to: str = typer.Option("google", help="The format to write: google or huggingface."),
+    to: str = typer.Option(
+        "google", help="The format to write: google, huggingface, or your_package.your_format."
+    ),
     weights: Optional[str] = typer.Option(None, help="Of a run: best (the default), last or initial."),
     overwrite: bool = typer.Option(False, help="Replace DEST if it is there."),
     check: bool = typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Optional
+from typing import Any, Optional
 
 import keras
 from keras import ops
@@ -22,10 +22,9 @@ from tfpipeline.models.head import (
 )
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import Dense, at_least_float32
+from tfpipeline.models.pooling import Pooling
 from tfpipeline.models.serialization import config_of, freeze, serializable
 from tfpipeline.models.windows import Merge
-
-Pooling = Literal["mean", "cls", "last", "pooler"]
 
 
 def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.console import say
 from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError, alike, did_you_mean
+from tfpipeline.models.pooling import Pooling
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.options import TaskOptions
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _HEAD = "sequence_classifier"
 _SHOWN = 5  # labels in a warning
+_READS = {"mean": "the mean of the tokens", "cls": "the [CLS] token", "last": "the last token"}
 _SINGLE, _REGRESSION = "single_label_classification", "regression"
 
 
@@ -39,7 +41,7 @@ class PooledOptions(TaskOptions):
 
     fixed_by_head: ClassVar[tuple[str, ...]] = ("pooling",)
 
-    pooling: Literal["mean", "cls", "last", "pooler"] = Field(
+    pooling: Pooling = Field(
         "mean",
         description="Input of the head: the mean of the real tokens, the first ([CLS]) or the last one, or "
         "BERT's pooler.",
@@ -84,7 +86,7 @@ class PooledTask(Task):
     def checkpoint_head(self, head: Any) -> CheckpointHead:
         pooling = self.options.pooling
         if pooling != "pooler":
-            read = "the mean of the tokens" if pooling == "mean" else "the [CLS] token"
+            read = _READS[pooling]
             note = (
                 f"the head is left out: it reads {read} (task.pooling: {pooling}), and a checkpoint's "
                 f"classifier "

@@ -66,7 +66,7 @@ def convert(
     Args:
         source: see :func:`load_checkpoint`.
         dest: the directory to write; it appears whole or not at all.
-        to: the format.
+        to: the format, or ``our_company.our_format``, a module of your own.
         weights: of a run: "best" (the default), "last" or "initial".
         overwrite: replace ``dest`` if something else is there.
         gelu: see :func:`tfpipeline.checkpoints.load`.

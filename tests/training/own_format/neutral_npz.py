@@ -32,3 +32,10 @@ def read(directory, name=""):
         tokenizer=TokenizerOptions(),
         tensors=tensors,
     )
+
+
+def write(checkpoint, directory):
+    np.savez(directory / "encoder.npz", **checkpoint.tensors)
+    (directory / "encoder.json").write_text(json.dumps(checkpoint.config.to_dict()))
+    (directory / "tokens.json").write_text(json.dumps(checkpoint.vocabulary))
+    return ["the options of the tokenizer are left out"]

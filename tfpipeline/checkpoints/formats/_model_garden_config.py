@@ -16,24 +16,17 @@ import yaml
 from tfpipeline.checkpoints.activations import activation_of
 from tfpipeline.checkpoints.checkpoint import config_from
 from tfpipeline.checkpoints.files import read_json, require_fields
+from tfpipeline.checkpoints.formats._bert_config import (
+    CONFIG,
+    FIELDS,
+    LAYER_NORM_EPS,
+    REQUIRED,
+    known_fields,
+)
 from tfpipeline.errors import UserError
 from tfpipeline.models.architectures.bert.config import BertConfig
 
-CONFIG = "bert_config.json"
 PARAMS = "params.yaml"
-LAYER_NORM_EPS = 1e-12
-
-_REQUIRED = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
-_OPTIONAL = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 # params.yaml's words (official/nlp/configs/encoders.py, BertEncoderConfig) for those of bert_config.json.
 _PARAMS = {
     "num_hidden_layers": "num_layers",
@@ -62,13 +55,13 @@ def read_settings(directory: Path, notes: list[str]) -> Settings:
     path = directory / CONFIG
     if path.exists():
         values = read_json(path)
-        require_fields(values, _REQUIRED, path)
+        require_fields(values, REQUIRED, path)
         model: dict[str, Any] = {}
     elif (directory / PARAMS).exists():
         path = directory / PARAMS
         model, encoder = _encoder_params(path)
-        words = {field: _PARAMS.get(field, field) for field in (*_REQUIRED, *_OPTIONAL)}
-        require_fields(encoder, [words[field] for field in _REQUIRED], path)
+        words = {field: _PARAMS.get(field, field) for field in FIELDS}
+        require_fields(encoder, [words[field] for field in REQUIRED], path)
         values = {field: encoder[word] for field, word in words.items() if word in encoder}
         values["embedding_size"] = encoder.get("embedding_size")
         if encoder.get("norm_first"):
@@ -117,7 +110,7 @@ def _encoder_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def encoder_config(settings: Settings, pooler: bool, notes: list[str]) -> BertConfig:
     """The architecture that a configuration describes; what was decided goes into the notes."""
     values = settings.values
-    fields = {field: values[field] for field in (*_REQUIRED, *_OPTIONAL) if field in values}
+    fields = known_fields(values)
     fields["hidden_act"] = activation_of(str(fields["hidden_act"]).lower(), _ACTIVATIONS, settings.path)
     if fields["hidden_act"] != values["hidden_act"]:
         notes.append(

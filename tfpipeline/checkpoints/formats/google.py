@@ -35,16 +35,21 @@ from tfpipeline.checkpoints.files import (
 )
 from tfpipeline.checkpoints.formats import _transformers_config as transformers_config
 from tfpipeline.checkpoints.formats import huggingface
+from tfpipeline.checkpoints.formats._bert_config import (
+    CONFIG,
+    FIELDS,
+    LAYER_NORM_EPS,
+    REQUIRED,
+    known_fields,
+)
 from tfpipeline.checkpoints.table import Ignored, Table, Tensor, TensorMapping, labels_of, lazy
 from tfpipeline.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_failure
 from tfpipeline.models.architectures.bert.config import BertConfig
 
-CONFIG = "bert_config.json"
 PREFIX = "bert_model.ckpt"
 FILES = f"{CONFIG}, {VOCABULARY} and {PREFIX}.index"
-LAYER_NORM_EPS = 1e-12  # tf.contrib.layers.layer_norm, which modeling.py calls
 
 _LAYER = "bert/encoder/layer_{i}"
 TABLE = Table(
@@ -93,17 +98,6 @@ TABLE = Table(
     ],
 )
 
-_REQUIRED = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
-_OPTIONAL = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 # Where their word is not ours.
 _ACTIVATIONS = {"gelu": "gelu_tanh"}
 
@@ -192,7 +186,7 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     """
     notes = []
     config = checkpoint.config
-    values = {field: getattr(config, field) for field in (*_REQUIRED, *_OPTIONAL)}
+    values = {field: getattr(config, field) for field in FIELDS}
     if config.hidden_act.startswith("gelu_"):
         values |= {"hidden_act": "gelu", "gelu": config.hidden_act.removeprefix("gelu_")}
     elif config.hidden_act not in ("relu", "tanh"):
@@ -234,8 +228,8 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
 
 
 def _config(values: dict[str, Any], path: Path, pooler: bool, notes: list[str]) -> BertConfig:
-    require_fields(values, _REQUIRED, path)
-    fields = {field: values[field] for field in (*_REQUIRED, *_OPTIONAL) if field in values}
+    require_fields(values, REQUIRED, path)
+    fields = known_fields(values)
     word = fields["hidden_act"]
     if word == "gelu" and "gelu" in values:
         if values["gelu"] not in ("erf", "tanh"):
