@@ -248,7 +248,7 @@ class _Widths:
     cut: Windows | None
 
     def windows(self, longest: int) -> tuple[int, int]:
-        """The number and the width of the windows of a row, if the longest of its batch has ``longest`` tokens."""
+        """The number and the width of a row's windows, if the longest of its batch has ``longest`` tokens."""
         width = batch_width(longest, self.most, self.choice)
         return (1, width) if self.cut is None else (self.cut.count(width), self.cut.width(width))
 
