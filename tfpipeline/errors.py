@@ -138,10 +138,10 @@ def _is_invisible(character: str) -> bool:
 
 def at_the_ends(text: str) -> str:
     """``" (with a blank before it)"`` of a text that begins with one; nothing of most texts."""
-    found = []
+    characters = []
     for character, where in ((text[:1], "before"), (text[-1:], "after")):
         if character and _is_invisible(character):
             name = _NAMES.get(character) or unicodedata.name(character, "control character").lower()
             code = "" if character in _NAMES else f" (U+{ord(character):04X})"
-            found.append(f"{'an' if name[0] in 'aeiou' else 'a'} {name}{code} {where} it")
-    return f" (with {' and '.join(found)})" if found else ""
+            characters.append(f"{'an' if name[0] in 'aeiou' else 'a'} {name}{code} {where} it")
+    return f" (with {' and '.join(characters)})" if characters else ""

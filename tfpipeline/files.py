@@ -112,10 +112,10 @@ def remove_abandoned(folder: Path) -> None:
     replace.
     """
     try:
-        found = [entry.path for entry in os.scandir(folder) if entry.name.startswith(TEMPORARY_PREFIX)]
+        temporary = [entry.path for entry in os.scandir(folder) if entry.name.startswith(TEMPORARY_PREFIX)]
     except OSError:  # not there, or not ours: then there is nothing of ours in it
         return
-    for left in map(Path, found):
+    for left in map(Path, temporary):
         if locks.is_abandoned(left / _OWNER):
             with contextlib.suppress(FileNotFoundError):  # somebody else does the same
                 for aside in left.glob(f"{_REPLACED}*/*"):

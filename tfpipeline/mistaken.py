@@ -38,9 +38,9 @@ def check_checkpoint(source: Union[str, os.PathLike[str]], *, unread: bool = Fal
     Raises:
         UserError: says what it is, and what to do with it.
     """
-    found = _look(source, unread)
-    if found is not None:
-        raise UserError(f"{source} {found.what}, not a checkpoint; {found.instead}")
+    mistake = _look(source, unread)
+    if mistake is not None:
+        raise UserError(f"{source} {mistake.what}, not a checkpoint; {mistake.instead}")
 
 
 def check_run(source: Union[str, os.PathLike[str]], *, unread: bool = False) -> None:
@@ -49,9 +49,9 @@ def check_run(source: Union[str, os.PathLike[str]], *, unread: bool = False) -> 
     Raises:
         UserError: says what it is, and what to do with it.
     """
-    found = _look(source, unread)
-    if found is not None and not found.is_run:
-        raise UserError(f"{source} {found.what}; {found.rather}")
+    mistake = _look(source, unread)
+    if mistake is not None and not mistake.is_run:
+        raise UserError(f"{source} {mistake.what}; {mistake.rather}")
 
 
 class _Found:

@@ -90,12 +90,12 @@ def predict(
     inputs = _utf8(rows, text_pair)
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; give 1 or more")
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     with _predictor(model, target, signature, options) as predictor:
         for start in range(0, len(inputs["text"]), batch_size):
             batch = {name: column[start : start + batch_size] for name, column in inputs.items()}
-            found += predictor.predict(batch["text"], batch.get("text_pair"))
-    return found[0] if one else found
+            predictions += predictor.predict(batch["text"], batch.get("text_pair"))
+    return predictions[0] if one else predictions
 
 
 def _predictor(

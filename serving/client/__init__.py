@@ -44,9 +44,9 @@ def __dir__() -> list[str]:
 
 def _find(name: str) -> Any:
     for module in _MODULES:
-        found = _import(module)
-        if name in found.__all__:
-            return getattr(found, name)
+        module_with_name = _import(module)
+        if name in module_with_name.__all__:
+            return getattr(module_with_name, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -20,11 +20,11 @@ def version_directories(model_dir: Path) -> dict[int, Path]:
     Source: IndexChildrenByVersion in tensorflow/serving,
     sources/storage_path/file_system_storage_path_source.cc.
     """
-    found: dict[int, Path] = {}
+    directories: dict[int, Path] = {}
     for name in sorted(os.listdir(model_dir)):
         if re.fullmatch(r"[0-9]+", name) and int(name) <= _MAX_VERSION:
-            found[int(name)] = model_dir / name
-    return found
+            directories[int(name)] = model_dir / name
+    return directories
 
 
 def has_saved_model(version_dir: Path) -> bool:

@@ -81,8 +81,8 @@ def find_binary(given: Optional[Union[str, Path]]) -> Optional[Path]:
         UserError: the one given does not exist or cannot be run.
     """
     if given is None:
-        found = shutil.which(BINARY)
-        return Path(found) if found else None
+        executable = shutil.which(BINARY)
+        return Path(executable) if executable else None
     # A bare name means the PATH, as in a shell; anything with a slash is a path.
     on_path = shutil.which(str(given)) if os.sep not in str(given) else None
     path = Path(on_path) if on_path else paths.local(given)

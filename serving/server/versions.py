@@ -162,7 +162,7 @@ class VersionManager:
 
     def _look(self) -> None:
         try:
-            found = version_directories(self._options.model_dir)
+            paths = version_directories(self._options.model_dir)
         except OSError as error:
             # A share that is gone for a moment: what is loaded stays (as the server does).
             self._tell_once(f"cannot read {self._options.model_dir} ({error.strerror}); what is loaded stays")
@@ -170,16 +170,16 @@ class VersionManager:
         self._directory_error = ""
         # A directory without its graph file yet is most likely being copied: an older version serves
         # meanwhile.
-        whole = [number for number in sorted(found, reverse=True) if has_saved_model(found[number])]
+        whole = [number for number in sorted(paths, reverse=True) if has_saved_model(paths[number])]
         wanted = whole[: self._options.latest_versions]
-        for number in sorted(found, reverse=True):
+        for number in sorted(paths, reverse=True):
             if number in wanted:
-                self._bring(number, found[number])
-            elif wanted and number > wanted[-1] and not has_saved_model(found[number]):
-                self._note_empty(number, found[number])
+                self._bring(number, paths[number])
+            elif wanted and number > wanted[-1] and not has_saved_model(paths[number]):
+                self._note_empty(number, paths[number])
             if self._stopping:
                 return
-        self._retire(set(wanted), anything=bool(found))
+        self._retire(set(wanted), anything=bool(paths))
 
     def _bring(self, number: int, path: Path) -> None:
         with self._lock:

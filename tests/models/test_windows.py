@@ -19,7 +19,7 @@ from hypothesis.extra.numpy import arrays
 from tests import tiny
 from tfpipeline import checkpoints
 from tfpipeline.models import ClassificationHead, SpanHead, TextModel
-from tfpipeline.models.windows import Found, Windows
+from tfpipeline.models.windows import WindowLayout, Windows
 from tfpipeline.text import Truncation
 
 CLS, SEP = 2, 3
@@ -323,7 +323,7 @@ def test_a_mean_of_equal_numbers_is_that_number():
     """What a head says of every text alike, such as a threshold, must not be shaken by rounding."""
     value = np.float32(0.1)
     real = tf.constant([[True] * 7, [True] * 3 + [False] * 4])
-    found = Found(real, *[tf.zeros([2], tf.int32)] * 4)
+    found = WindowLayout(real, *[tf.zeros([2], tf.int32)] * 4)
     pooled = Windows(CUT).merge({"thresholds": tf.fill([14, 2], value)}, found, 20)["thresholds"]
     assert (pooled.numpy() == value).all()
 
@@ -453,7 +453,7 @@ def test_tokens_by_hand():
 def test_least_and_most_are_those_of_real_windows():
     """The most number by number, the least of the window whose sum is least."""
     real = tf.constant([[True, True, True], [True, False, False], [True, True, False]])
-    found = Found(real, *[tf.zeros([3], tf.int32)] * 4)
+    found = WindowLayout(real, *[tf.zeros([3], tf.int32)] * 4)
     values = tf.Variable(
         [[3.0, 5.0], [1, 7.5], [2, 6], [4, 4], [-9, -9], [-9, 9], [8, -8], [7, -7.5], [-9, 0]]
     )
@@ -491,7 +491,7 @@ def test_the_least_equals_plain_python(data):
     slopes = np.zeros_like(values)
     slopes[np.arange(len(counts)), chosen] = want
     values[~real] = data.draw(st.sampled_from([np.nan, -np.inf, 0.0]))
-    found = Found(tf.constant(real), *[tf.zeros([len(counts)], tf.int32)] * 4)
+    found = WindowLayout(tf.constant(real), *[tf.zeros([len(counts)], tf.int32)] * 4)
 
     def merge(outputs):
         with tf.GradientTape() as tape:
@@ -678,7 +678,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 import numpy as np
 from tests.training.test_step import batch, setup, values
 from tfpipeline import checkpoints
-from tfpipeline.models.windows import Found, Windows
+from tfpipeline.models.windows import WindowLayout, Windows
 from tfpipeline.text import Truncation
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.step import TrainStep

@@ -74,7 +74,7 @@ class AddedTokens:
         Raises:
             UserError: an id is another token's, or ids are left out.
         """
-        found = token_ids(vocabulary)
+        ids = token_ids(vocabulary)
         vocabulary = list(vocabulary)
         for token, number in sorted(self.ids.items(), key=lambda item: item[1]):
             where = self._directory / self._from[token]
@@ -84,15 +84,15 @@ class AddedTokens:
                     f"{len(vocabulary)}; "
                     "copy all of the tokenizer's files"
                 )
-            if found.get(token, number) != number:
+            if ids.get(token, number) != number:
                 raise UserError(
                     f'{where} gives the added token "{token}" the id {number}, but the vocabulary '
-                    f"{found[token]}; take away "
+                    f"{ids[token]}; take away "
                     "the file that is not the checkpoint's"
                 )
             if number == len(vocabulary):
                 vocabulary.append(token)
-                found[token] = number
+                ids[token] = number
             elif vocabulary[number] != token:
                 raise UserError(
                     f'{where} gives the added token "{token}" the id {number}, which is that of '

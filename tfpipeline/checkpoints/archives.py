@@ -97,17 +97,17 @@ def checkpoint_folder(folder: Path, recognise: Callable[[Path], bool], *, displa
         UserError: none is, or several are.
     """
     folders = sorted(
-        (folder, *(found for found in folder.rglob("*") if found.is_dir())),
-        key=lambda found: (len(found.parts), found),
+        (folder, *(child for child in folder.rglob("*") if child.is_dir())),
+        key=lambda child: (len(child.parts), child),
     )
-    found: list[Path] = []
+    outermost: list[Path] = []
     for candidate in folders:
-        if not any(outer in candidate.parents for outer in found) and recognise(candidate):
-            found.append(candidate)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        several = ", ".join(one.relative_to(folder).as_posix() for one in found)
+        if not any(outer in candidate.parents for outer in outermost) and recognise(candidate):
+            outermost.append(candidate)
+    if len(outermost) == 1:
+        return outermost[0]
+    if outermost:
+        several = ", ".join(one.relative_to(folder).as_posix() for one in outermost)
         raise UserError(
             f"{display_name} holds several checkpoints ({several}); unpack it and give the folder of one"
         )

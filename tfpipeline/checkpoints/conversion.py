@@ -71,33 +71,33 @@ def load(
     check_checkpoint(source)
     named = None if format is None else formats.find(format)
     known = _all_formats() if named is None else [named]
-    found = locate(
+    located = locate(
         source, lambda directory: is_run(directory) or any(one.recognise(directory) for one in known)
     )
-    if is_run(found.directory) and not found.name:
+    if is_run(located.directory) and not located.name:
         raise UserError(
-            f"{found.display_name} holds a run of tfpipeline train; unpack it and give its folder"
+            f"{located.display_name} holds a run of tfpipeline train; unpack it and give its folder"
         )
-    candidates = [module for module in known if module.recognise(found.directory)]
-    if found.name:  # it decides, also for weights beside others that come first
-        candidates = [module for module in known if module.owns(found.directory, found.name)] or candidates
+    candidates = [module for module in known if module.recognise(located.directory)]
+    if located.name:  # it decides, also for weights beside others that come first
+        candidates = [module for module in known if module.owns(located.directory, located.name)] or candidates
     if not candidates:
         check_checkpoint(source, unread=True)
         needed = "; ".join(f"{formats.name_of(module)}: {module.FILES}" for module in known)
         raise UserError(
-            f"{found.display_name} holds no checkpoint that is known here; needed are, for {needed}"
+            f"{located.display_name} holds no checkpoint that is known here; needed are, for {needed}"
         )
     if len(candidates) > 1:
         several = " and ".join(formats.name_of(module) for module in candidates)
         raise UserError(
-            f"{found.display_name} holds checkpoints in several formats ({several}); name the weights' file "
-            f"to read"
+            f"{located.display_name} holds checkpoints in several formats ({several}); name the weights' "
+            "file to read"
         )
-    checkpoint: Checkpoint = candidates[0].read(found.directory, found.name)
+    checkpoint: Checkpoint = candidates[0].read(located.directory, located.name)
     if format is not None:
         checkpoint = dataclasses.replace(checkpoint, format=format)
-    if found.display_name != str(found.directory):
-        checkpoint = dataclasses.replace(checkpoint, keep=found.keep, display_name=found.display_name)
+    if located.display_name != str(located.directory):
+        checkpoint = dataclasses.replace(checkpoint, keep=located.keep, display_name=located.display_name)
     if checkpoint.config.type_vocab_size == 1:
         note = "type_vocab_size is 1: the second text of a pair has token type 0, as the first one has"
         checkpoint = dataclasses.replace(checkpoint, notes=[*checkpoint.notes, note])
@@ -209,7 +209,7 @@ def _holds(dest: Path, checkpoint: Checkpoint, to: str) -> bool:
     if not dest.is_dir():
         return False
     try:
-        found = load(dest, format=to if "." in to else None)
-        return found.format == to and found.equals(checkpoint)
+        existing = load(dest, format=to if "." in to else None)
+        return existing.format == to and existing.equals(checkpoint)
     except UserError:  # whatever is there, it is not this model
         return False

@@ -98,8 +98,8 @@ def _ask_pytorch(directory: Path, inputs: Mapping[str, np.ndarray]) -> list[np.n
     options: dict[str, Any] = {"attn_implementation": "eager", "add_pooling_layer": False}
     model = BertModel.from_pretrained(directory, **options).float().eval()
     with torch.no_grad():
-        found = model(
+        outputs = model(
             **{name: torch.from_numpy(array.astype(np.int64)) for name, array in inputs.items()},
             output_hidden_states=True,
         )
-    return [state.numpy() for state in found.hidden_states]
+    return [state.numpy() for state in outputs.hidden_states]

@@ -83,8 +83,8 @@ def _list(tf: Any, source: str, path: str) -> tuple[str, str, list[str]]:
 def _files(tf: Any, path: str, source: str) -> list[str]:
     """The files of a folder, and those in the folders that a KerasHub preset has; none if it is no folder."""
     # listdir says "not found" of a server that does not answer; stat says what happened.
-    found = _stat(tf, path, source)
-    if found is None or not found.is_directory:
+    status = _stat(tf, path, source)
+    if status is None or not status.is_directory:
         return []
     try:
         names = list(tf.io.gfile.listdir(path))

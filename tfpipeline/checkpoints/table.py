@@ -113,12 +113,12 @@ class Table:
             head for head in neutral.HEADS if any(neutral.head_of(row.ours) == head for row in self.tensors)
         ]
 
-    def labels(self, found: Mapping[str, Shape], heads: Collection[str]) -> int:
+    def labels(self, shapes: Mapping[str, Shape], heads: Collection[str]) -> int:
         """How many labels a file's classifier has; 0 without one, or where its kernel is no matrix."""
         for row in self.tensors:
             axes = row.axes.split()
-            if neutral.head_of(row.ours) in heads and row.theirs in found and "C" in axes:
-                shape = found[row.theirs]
+            if neutral.head_of(row.ours) in heads and row.theirs in shapes and "C" in axes:
+                shape = shapes[row.theirs]
                 return shape[axes.index("C")] if len(shape) == len(axes) else 0
         return 0
 
@@ -129,13 +129,13 @@ class Table:
         return next((row.why for row in self.ignored if fnmatch.fnmatchcase(name, row.pattern)), None)
 
     def match(
-        self, config: EncoderConfig, found: Mapping[str, Shape], where: str, heads: Collection[str] = ()
+        self, config: EncoderConfig, shapes: Mapping[str, Shape], where: str, heads: Collection[str] = ()
     ) -> tuple[list[TensorMapping], dict[str, str]]:
         """Pair a file's tensors with a model's.
 
         Args:
             config: the encoder.
-            found: the file's names and shapes.
+            shapes: the shape of each tensor in the file, by name.
             where: the file and its configuration, for the error.
             heads: those to look for; one that is not there whole is left out.
         Returns:
@@ -146,20 +146,20 @@ class Table:
         of_head = {
             head: [row.theirs for row in self.tensors if neutral.head_of(row.ours) == head] for head in heads
         }
-        present = [head for head, names in of_head.items() if all(name in found for name in names)]
-        placed = self.place(config, present, self.labels(found, present))
+        present = [head for head, names in of_head.items() if all(name in shapes for name in names)]
+        placed = self.place(config, present, self.labels(shapes, present))
         wanted = {tensor.theirs: tensor for tensor in placed}
-        left_out = {name: why for name in found if name not in wanted and (why := self.why_ignored(name))}
+        left_out = {name: why for name in shapes if name not in wanted and (why := self.why_ignored(name))}
         for head in heads:
             if head not in present:
                 left_out |= {
                     name: f"the {head} head is not there whole"
                     for name in of_head[head]
-                    if name in found and name not in wanted
+                    if name in shapes and name not in wanted
                 }
         neutral.check(
             {name: tensor.their_shape for name, tensor in wanted.items()},
-            {name: shape for name, shape in found.items() if name not in left_out},
+            {name: shape for name, shape in shapes.items() if name not in left_out},
             where,
         )
         return placed, left_out

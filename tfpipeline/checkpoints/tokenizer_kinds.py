@@ -114,14 +114,14 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     }
     # A file with a vocabulary alone, as some tools write it, says nothing of these.
     silent = {name for name in ("normalizer", "pre_tokenizer") if name not in fast}
-    found = [name for name, is_wrong in wrong.items() if is_wrong and name not in silent]
-    if found:
+    different = [name for name, is_wrong in wrong.items() if is_wrong and name not in silent]
+    if different:
         part: Any = fast
-        for key in found[0].split("."):
+        for key in different[0].split("."):
             part = part.get(key)
         actual = _type(part) if isinstance(part, dict) else part
         raise UserError(
-            f"{path}: its {found[0]} is {actual}, not that of BERT's tokenizer; only checkpoints with "
+            f"{path}: its {different[0]} is {actual}, not that of BERT's tokenizer; only checkpoints with "
             f"BERT's own tokenizer "
             "can be read"
         )

@@ -60,9 +60,9 @@ def check_tokenizer(checkpoint: Checkpoint) -> None:
         UserError: the ids of a text differ.
     """
     if carries_tokenizer(checkpoint):
-        found = tokenizer_report(checkpoint)
-        if found.startswith(_NOT_COMPARED):
-            say(found)
+        report = tokenizer_report(checkpoint)
+        if report.startswith(_NOT_COMPARED):
+            say(report)
 
 
 def carries_tokenizer(checkpoint: Checkpoint) -> bool:
@@ -73,8 +73,8 @@ def carries_tokenizer(checkpoint: Checkpoint) -> bool:
 def hard_texts(checkpoint: Checkpoint) -> list[str]:
     """A few hundred texts that tokenizers differ in, the checkpoint's own tokens among them; the same each time."""
     rng = random.Random(_SEED)
-    found = [token.content for token in checkpoint.tokenizer.found_tokens]
-    some = found if len(found) <= _ADDED else rng.sample(found, _ADDED)
+    added = [token.content for token in checkpoint.tokenizer.found_tokens]
+    some = added if len(added) <= _ADDED else rng.sample(added, _ADDED)
     around = [
         text
         for token in some

@@ -72,7 +72,7 @@ class StateDict:
             description = next(name for name in self._archive.namelist() if name.endswith("/data.pkl"))
             self._root = description.removesuffix("data.pkl")
             with self._archive.open(description) as file:
-                found = _Unpickler(file, path).load()
+                content = _Unpickler(file, path).load()
         except (*_DAMAGED_ARCHIVE, StopIteration) as error:
             raise UserError(
                 f"{path} is not a PyTorch file, is truncated, or was written before PyTorch 1.6; copy it "
@@ -95,11 +95,11 @@ class StateDict:
             raise UserError(
                 f"{path}: its description of the tensors is damaged ({error}); copy it again"
             ) from error
-        if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-            found = found["state_dict"]
-        if not isinstance(found, dict):
+        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+            content = content["state_dict"]
+        if not isinstance(content, dict):
             raise UserError(f"{path} holds no state dict; save model.state_dict()")
-        self._tensors = {name: value for name, value in found.items() if isinstance(value, LazyTensor)}
+        self._tensors = {name: value for name, value in content.items() if isinstance(value, LazyTensor)}
         self.shapes = {name: tensor.shape for name, tensor in self._tensors.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -200,7 +200,7 @@ def _datasets(file: Any, path: Path) -> dict[str, Any]:
     """All datasets of an HDF5 file by their paths; no link is followed."""
     import h5py
 
-    found = {}
+    datasets = {}
     groups = [("", file)]
     seen = {h5py.h5o.get_info(file.id).addr}  # groups may hold one another
     while groups:
@@ -213,14 +213,14 @@ def _datasets(file: Any, path: Path) -> dict[str, Any]:
                 )
             item = group[name]
             if isinstance(item, h5py.Dataset):
-                found[full] = item
+                datasets[full] = item
                 continue
             address = h5py.h5o.get_info(item.id).addr
             if not isinstance(item, h5py.Group) or address in seen:
                 raise UserError(f"{path}: {full} is neither a tensor nor a group of its own; do not use it")
             seen.add(address)
             groups.append((f"{full}/", item))
-    return dict(sorted(found.items()))
+    return dict(sorted(datasets.items()))
 
 
 def _check_dataset(dataset: Any, name: str, path: Path) -> None:

@@ -17,8 +17,8 @@ _ROAD = ("convert", "train", "evaluate", "export", "serve", "predict")
 
 def names() -> list[str]:
     """The names of all commands, in the order of ``--help``."""
-    found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    return sorted(found, key=lambda name: (_ROAD.index(name) if name in _ROAD else len(_ROAD), name))
+    modules = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return sorted(modules, key=lambda name: (_ROAD.index(name) if name in _ROAD else len(_ROAD), name))
 
 
 def find(name: str) -> Callable[..., Any]:

@@ -179,16 +179,16 @@ def _describe_all(
 ) -> list[str]:
     # The members of a union each report an error of their own, under a name that is no field: one line a
     # field.
-    found: dict[Place, list[ErrorDetails]] = {}
+    errors_by_place: dict[Place, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         place: Place = details["loc"]
         if details["type"] != "missing":
             while place and not _exists(raw, place):
                 place = place[:-1]
-        found.setdefault(place, []).append(details)
-    for place in [place for place, errors in found.items() if errors[0]["type"] == "too_short"]:
-        if any(other[: len(place)] == place != other for other in found):
-            del found[place]  # only good items are counted, and the bad ones are reported
+        errors_by_place.setdefault(place, []).append(details)
+    for place in [place for place, errors in errors_by_place.items() if errors[0]["type"] == "too_short"]:
+        if any(other[: len(place)] == place != other for other in errors_by_place):
+            del errors_by_place[place]  # only good items are counted, and the bad ones are reported
     known = [".".join(place) for place in _fields(schema, raw)]
     order = {place: position for position, place in enumerate(origins)}  # as in the file, overrides last
 
@@ -198,8 +198,8 @@ def _describe_all(
         return place
 
     lines = []
-    for place in sorted(found, key=lambda place: order[origin(place)]):
-        reason = _describe(place, found[place], known, raw)
+    for place in sorted(errors_by_place, key=lambda place: order[origin(place)]):
+        reason = _describe(place, errors_by_place[place], known, raw)
         source = origins[origin(place)]
         # An error of a whole section, such as two fields that contradict, may come from overrides inside it.
         inside = [
@@ -295,7 +295,7 @@ def _section_in(annotation: Any) -> type[Section] | None:
         return annotation
     if getattr(annotation, "__origin__", None) in (list, dict, tuple):
         return None  # its fields have no fixed place
-    sections = [found for found in map(_section_in, get_args(annotation)) if found is not None]
+    sections = [section for section in map(_section_in, get_args(annotation)) if section is not None]
     return sections[0] if sections else None
 
 

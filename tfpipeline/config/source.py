@@ -76,9 +76,9 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[Place, int]]:
         ) from error
     value, lines = _parse(text, str(path))
     if not isinstance(value, dict):
-        found = "empty" if value is None else f"a {_kind_of(value)}"
+        content = "empty" if value is None else f"a {_kind_of(value)}"
         raise UserError(
-            f"{path}:{lines[()]}: the file is {found}, expected a mapping: lines of `name: value`"
+            f"{path}:{lines[()]}: the file is {content}, expected a mapping: lines of `name: value`"
         )
     return value, lines
 

@@ -217,11 +217,11 @@ def read_examples(path: Union[str, Path]) -> Rows:
 
 
 def _line_starts(file: IO[bytes]) -> np.ndarray:
-    found, size = [np.zeros(1, np.int64)], 0
+    ends, size = [np.zeros(1, np.int64)], 0
     while piece := file.read(_PIECE):
-        found.append(np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")) + (size + 1))
+        ends.append(np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")) + (size + 1))
         size += len(piece)
-    starts = np.concatenate(found)
+    starts = np.concatenate(ends)
     return starts if starts[-1] == size else np.append(starts, size)  # a last line without an end
 
 

@@ -38,10 +38,10 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
         with path.open("rb", buffering=_PIECE) as opened:
             file = cast(io.BufferedReader, opened)
             start = file.peek(_PIECE)
-            found = _by_its_look(start)
-            if found is not None and found != encoding and not encoding.startswith(("utf-16", "utf-32")):
+            actual = _by_its_look(start)
+            if actual is not None and actual != encoding and not encoding.startswith(("utf-16", "utf-32")):
                 raise UserError(
-                    f"{path}:1: the file is {found.upper()}, not {encoding.upper()}; name {found} in "
+                    f"{path}:1: the file is {actual.upper()}, not {encoding.upper()}; name {actual} in "
                     f"{option('encoding')}, or save the file as UTF-8"
                 )
             lines = _decoded(file, start, path, encoding)

@@ -46,30 +46,30 @@ class _Labels:
 
     def rarest(self) -> np.ndarray:
         """Each row's rarest label, int64 [N]; rows without one share a number. A split keeps rare labels."""
-        found, counts = self._arrays()
+        labels, counts = self._arrays()
         rarest = np.full(len(counts), len(self._numbers), np.int64)
-        if len(found) == len(counts) and (counts == 1).all():
-            rarest[:] = found
-        elif len(found):
+        if len(labels) == len(counts) and (counts == 1).all():
+            rarest[:] = labels
+        elif len(labels):
             rows = np.repeat(np.arange(len(counts)), counts)
-            order = np.lexsort((found, np.bincount(found)[found], rows))
+            order = np.lexsort((labels, np.bincount(labels)[labels], rows))
             _, first = np.unique(rows[order], return_index=True)
-            rarest[rows[order][first]] = found[order][first]
+            rarest[rows[order][first]] = labels[order][first]
         return rarest
 
     def keep(self, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The same parts, but rows with a label that no training row has go to the training rows."""
-        found, counts = self._arrays()
+        all_labels, counts = self._arrays()
         rows, ends = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts)
         trains = np.zeros(len(counts), bool)
         trains[parts["train"]] = True
         missing = np.ones(len(self._numbers), bool)
-        missing[found[trains[rows]]] = False
+        missing[all_labels[trains[rows]]] = False
         if not missing.any():
             return parts
         moved = []
-        for row in np.unique(rows[missing[found]]):
-            labels = found[ends[row] - counts[row] : ends[row]]
+        for row in np.unique(rows[missing[all_labels]]):
+            labels = all_labels[ends[row] - counts[row] : ends[row]]
             if missing[labels].any():
                 missing[labels] = False
                 moved.append(row)
@@ -133,14 +133,14 @@ class _File:
                 continue
             spool.append(example)
             self.labels.append(labels)
-            for role, found in groups.items():
-                found.append(_key(getattr(example, role) or ""))
+            for role, group_keys in groups.items():
+                group_keys.append(_key(getattr(example, role) or ""))
             counts.append(example.weight > 0)
             keys.append(text_key(example))
             if not example.joined_text.strip():
                 blank, first = blank + 1, first or example.place or f"line {example.line}"
         self.rows = spool.rows()
-        self.groups = {role: np.frombuffer(found, np.uint64) for role, found in groups.items()}
+        self.groups = {role: np.frombuffer(group_keys, np.uint64) for role, group_keys in groups.items()}
         self.counts, self.keys = np.frombuffer(counts, np.bool_), np.frombuffer(keys, np.uint64)
         if not len(self.rows) and errors.count == before:
             raise UserError(f"{path}: the file has no rows; expected at least one")

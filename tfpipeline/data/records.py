@@ -111,14 +111,14 @@ def file_options(
         UserError: one of them can't be.
     """
     given = {"encoding": encoding, "delimiter": delimiter, "sheet": sheet}
-    found = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in given.items() if value is not None}
     checks = {"encoding": check_encoding, "delimiter": one_delimiter}
-    for name in found.keys() & checks.keys():
+    for name in options.keys() & checks.keys():
         try:
-            found[name] = checks[name](found[name])
+            options[name] = checks[name](options[name])
         except ValueError as error:
-            raise UserError(f'{name} "{visible(found[name])}": {error}') from error
-    return found
+            raise UserError(f'{name} "{visible(options[name])}": {error}') from error
+    return options
 
 
 def _raise(error: UserError) -> None:

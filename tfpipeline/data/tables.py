@@ -133,7 +133,7 @@ def _other_delimiter(header: Sequence[str]) -> str:
     """What to do about a header that is one cell, because the file has another delimiter."""
     if len(header) > 1:
         return ""
-    found = max(_DELIMITERS, key=header[0].count)
-    if found not in header[0]:
+    delimiter = max(_DELIMITERS, key=header[0].count)
+    if delimiter not in header[0]:
         return ""
-    return f'; if "{_DELIMITERS[found]}" stands between the cells, name it in {option("delimiter")}'
+    return f'; if "{_DELIMITERS[delimiter]}" stands between the cells, name it in {option("delimiter")}'

@@ -185,10 +185,10 @@ def _costs_a_warning(what: str) -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     reasons: list[object] = []
     try:
-        with warnings.catch_warnings(record=True) as found:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
-        reasons = [warning.message for warning in found if issubclass(warning.category, UserWarning)]
+        reasons = [warning.message for warning in caught if issubclass(warning.category, UserWarning)]
     except Exception as error:  # noqa: BLE001 - a task draws what it likes with what is installed
         reasons = [f"not drawn: {str(error) or type(error).__name__}"]
     finally:

@@ -71,15 +71,15 @@ def _counts(members: Any, features: Any) -> tuple[Any, np.ndarray]:
 
 def _seen(counts: Any) -> Any:
     """By how much the logarithm of a word's probability is above that of an unseen one, sparse [C, V]."""
-    found = counts.copy()
-    found.data = np.log1p(found.data / SMOOTHING)
-    return found
+    counted = counts.copy()
+    counted.data = np.log1p(counted.data / SMOOTHING)
+    return counted
 
 
 def _sum(asked: Any, weights: Any, of_each_word: np.ndarray) -> np.ndarray:
     """The sum over a row's words of each label's weights, [M, C]; dense, made in blocks."""
     transposed = sparse.csc_array(weights).T.tocsr()
-    found = np.outer(np.asarray(asked.sum(1)).ravel(), of_each_word)
+    sums = np.outer(np.asarray(asked.sum(1)).ravel(), of_each_word)
     for start in range(0, asked.shape[0], _BLOCK):
-        found[start : start + _BLOCK] += (asked[start : start + _BLOCK] @ transposed).toarray()
-    return found
+        sums[start : start + _BLOCK] += (asked[start : start + _BLOCK] @ transposed).toarray()
+    return sums

@@ -107,9 +107,9 @@ def tfidf_ridge(
         with _without_warnings():
             model.fit(features, values)
         step.advance()
-        found: np.ndarray = model.predict(vectorizer.transform(test_texts))
+        predictions: np.ndarray = model.predict(vectorizer.transform(test_texts))
         step.advance()
-        return found
+        return predictions
 
 
 def tfidf_multilabel(

@@ -60,7 +60,7 @@ def compute(
     right, true, answered = (_sums(weights, given) for given in (targets & answers, targets, answers))
     f1 = _f1(right, true, answered)
     occur = true + answered > 0
-    found = {
+    results = {
         "macro_f1": float(f1[occur].mean()) if occur.any() else 1.0,
         "micro_f1": float(_f1(right.sum(), true.sum(), answered.sum())) if occur.any() else 1.0,
         "weighted_f1": float(np.average(f1, weights=true)) if true.any() else float(not occur.any()),
@@ -71,11 +71,11 @@ def compute(
             average_precision(targets[:, index], column, weights)
             for index, column in columns(ranked, np.flatnonzero(true))
         ]
-        found["map"] = float(np.mean(precisions))
+        results["map"] = float(np.mean(precisions))
     wrong = targets != answers
-    found["subset_accuracy"] = float(np.average(~wrong.any(-1), weights=weights))
-    found["hamming_loss"] = float(np.average(wrong.mean(-1), weights=weights))
-    return {**found, **{f"f1/{label}": float(score) for label, score in zip(labels, f1)}}
+    results["subset_accuracy"] = float(np.average(~wrong.any(-1), weights=weights))
+    results["hamming_loss"] = float(np.average(wrong.mean(-1), weights=weights))
+    return {**results, **{f"f1/{label}": float(score) for label, score in zip(labels, f1)}}
 
 
 def report(

@@ -70,14 +70,14 @@ def compute(
         return float(np.average(scores[rows], weights=weights[rows]))
 
     every = np.ones(len(exact), bool)
-    found = {"exact_match": mean(exact, every), "f1": mean(overlap, every)}
+    results = {"exact_match": mean(exact, every), "f1": mean(overlap, every)}
     if answerable.all():
-        return found
+        return results
     if answerable.any():
-        found["has_answer_exact_match"] = mean(exact, answerable)
-        found["has_answer_f1"] = mean(overlap, answerable)
-    found["no_answer_accuracy"] = mean(exact, ~answerable)
-    return found
+        results["has_answer_exact_match"] = mean(exact, answerable)
+        results["has_answer_f1"] = mean(overlap, answerable)
+    results["no_answer_accuracy"] = mean(exact, ~answerable)
+    return results
 
 
 def report(

@@ -55,15 +55,15 @@ def compute(
         precision, recall, f1, _ = _entity_scores(truth, predicted, "micro")
         names, by_name = _types(truth, predicted), _entity_scores(truth, predicted, None)[2]
         micro = [float(score) for score in (precision, recall, f1)] if names else [1.0] * 3
-        found = dict(zip(("precision", "recall", "f1"), micro))
+        scores = dict(zip(("precision", "recall", "f1"), micro))
     else:
         names, by_name = _names(truth, predicted), np.zeros(0)
         if names:
             by_name = metrics.f1_score(*_words(truth, predicted), labels=names, average=None, zero_division=0)
-        found = {}
-    found["macro_f1"] = float(by_name.mean()) if names else 1.0
-    found["token_accuracy"] = _accuracy(truth, predicted)
-    return {**found, **{f"f1/{name}": float(score) for name, score in zip(names, by_name)}}
+        scores = {}
+    scores["macro_f1"] = float(by_name.mean()) if names else 1.0
+    scores["token_accuracy"] = _accuracy(truth, predicted)
+    return {**scores, **{f"f1/{name}": float(score) for name, score in zip(names, by_name)}}
 
 
 def report(
@@ -90,16 +90,16 @@ def _entity_scores(truth: Tags, predicted: Tags, average: Optional[str]) -> tupl
     """Precision, recall, F1 and support; numbers, or arrays [types], sorted by type, if there is no
     average.
     """
-    found: tuple[Any, ...] = sequence_labeling.precision_recall_fscore_support(
+    scores: tuple[Any, ...] = sequence_labeling.precision_recall_fscore_support(
         truth, predicted, average=average, zero_division=0
     )
-    return found
+    return scores
 
 
 def _types(truth: Tags, predicted: Tags) -> list[str]:
     """The types of the entities that occur, sorted."""
-    found = map(sequence_labeling.get_entities, (truth, predicted))
-    return sorted({kind for kind, _, _ in chain.from_iterable(found)})
+    entities = map(sequence_labeling.get_entities, (truth, predicted))
+    return sorted({kind for kind, _, _ in chain.from_iterable(entities)})
 
 
 def _names(truth: Tags, predicted: Tags) -> list[str]:

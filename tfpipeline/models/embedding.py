@@ -68,7 +68,7 @@ def embed(
         raise UserError(f"batch_size is {batch_size!r}; it must be a whole number of at least 1")
     truncation = _truncation(model, max_length, pair=pairs is not None)
     run = _compiled(model, pooling)
-    found = np.zeros((len(texts), model.encoder.config.hidden_size), np.float32)
+    vectors = np.zeros((len(texts), model.encoder.config.hidden_size), np.float32)
     for start in range(0, len(texts), _PIECE):
         piece = slice(start, start + _PIECE)
         second = None if pairs is None else pairs[piece]
@@ -81,11 +81,11 @@ def embed(
         for first in range(0, len(order), batch_size):
             rows = order[first : first + batch_size]
             width = int(lengths[rows].max())
-            found[start + rows] = run({name: array[rows, :width] for name, array in tokens.items()})
+            vectors[start + rows] = run({name: array[rows, :width] for name, array in tokens.items()})
     if normalize:
         # A vector of zeros stays one.
-        found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return found
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return vectors
 
 
 def _tokenizer(model: TextModel) -> Any:

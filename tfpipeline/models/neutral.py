@@ -65,24 +65,24 @@ def shapes(config: EncoderConfig, heads: Collection[str] = (), labels: int = 0) 
 
 
 def check(
-    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], complaint: str
+    wanted: Mapping[str, tuple[int, ...]], actual: Mapping[str, tuple[int, ...]], complaint: str
 ) -> None:
     """Hold the shapes of a file's tensors against those of a model.
 
     Args:
         wanted: name -> shape, of the model.
-        found: name -> shape, of the file.
+        actual: name -> shape, in the file.
         complaint: the first words of the error, such as "x.safetensors does not fit config.json".
     Raises:
         UserError: tensors are missing, unknown or of another shape; all of them are listed.
     """
     problems = {
-        "missing": [name for name in wanted if name not in found],
-        "unknown": [name for name in found if name not in wanted],
+        "missing": [name for name in wanted if name not in actual],
+        "unknown": [name for name in actual if name not in wanted],
         "shape": [
-            f"{name}: found {list(found[name])}, expected {list(shape)}"
+            f"{name}: found {list(actual[name])}, expected {list(shape)}"
             for name, shape in wanted.items()
-            if name in found and tuple(found[name]) != tuple(shape)
+            if name in actual and tuple(actual[name]) != tuple(shape)
         ],
     }
     if not any(problems.values()):

@@ -99,10 +99,10 @@ class TextModel(keras.Model):
             read a second text as they read the first; its outputs are called ``text_pair/NAME``.
         """
         if not isinstance(inputs, Mapping) or "input_ids" not in inputs:
-            found = f"a dict of {', '.join(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
+            given = f"a dict of {', '.join(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
             raise TypeError(
                 f"the model takes a dict of {', '.join(INPUTS)}, as model.tokenizer(texts) gives it; found "
-                f"{found}"
+                f"{given}"
             )
         if not training:
             noise = None
@@ -133,11 +133,11 @@ class TextModel(keras.Model):
         types = inputs.get("token_type_ids")
         types = ops.zeros_like(inputs["input_ids"]) if types is None else types
         whole = {"input_ids": inputs["input_ids"], "token_type_ids": types, "attention_mask": mask}
-        cut, found, noise = self.windows.split(whole, noise)
+        cut, layout, noise = self.windows.split(whole, noise)
         outputs = self._of_windows(cut, cut["attention_mask"], noise, head)
         width = ops.shape(whole["input_ids"])[1]
         merges: Mapping[str, Merge] = {"sequence_output": "tokens"} if head is None else head.merges
-        return self.windows.merge(outputs, found, width, merges)
+        return self.windows.merge(outputs, layout, width, merges)
 
     def _of_windows(
         self,

@@ -21,7 +21,7 @@ Merge = Literal["tokens", "pool", "least"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class WindowLayout:
     """The windows of a batch of B rows, W each.
 
     Attributes:
@@ -91,7 +91,7 @@ class Windows:
 
     def split(
         self, inputs: Mapping[str, Any], noise: Noise | None
-    ) -> tuple[dict[str, Any], Found, Noise | None]:
+    ) -> tuple[dict[str, Any], WindowLayout, Noise | None]:
         """Cut a batch.
 
         B rows of up to L tokens, W windows a row, T the smaller one of L and ``cut.max_length``.
@@ -115,11 +115,11 @@ class Windows:
             prefix = ops.clip(first, least, most)
         step = self.cut.step(prefix)
         over = ops.maximum(lengths - self.cut.max_length, 0)
-        found = ops.minimum(1 + _ceil(over, step), self.cut.max_windows)  # [B], at least 1
+        needed = ops.minimum(1 + _ceil(over, step), self.cut.max_windows)  # [B], at least 1
         count = self.count(width)
         if noise is None and not isinstance(width, int):
             # Without masks to keep, and without XLA, nothing is computed for windows that no row has.
-            count = ops.minimum(count, ops.maximum(ops.max(found), 1))
+            count = ops.minimum(count, ops.maximum(ops.max(needed), 1))
         size = self.width(width)
         number = ops.arange(count, dtype="int32")[None]  # [1, W]
         start = ops.minimum(number * step[:, None], over[:, None])[:, :, None]  # [B, W, 1]
@@ -128,7 +128,7 @@ class Windows:
         place = ops.where(column < prefix[:, None, None], column, column + start)
         if self._after:
             place = ops.where(column >= end - self._after, column + over[:, None, None], place)  # [B, W, T]
-        real = number < found[:, None]  # [B, W]
+        real = number < needed[:, None]  # [B, W]
         place = place + width * ops.arange(rows, dtype="int32")[:, None, None]
 
         def pick(array: Any) -> Any:
@@ -144,22 +144,26 @@ class Windows:
         if noise is not None:
             first_window = ops.cast(noise.first_example, "int64") * ops.cast(count, "int64")
             noise = dataclasses.replace(noise, first_example=first_window)
-        return windows, Found(real, start[:, :, 0], prefix, end[:, 0, 0], lengths), noise
+        return windows, WindowLayout(real, start[:, :, 0], prefix, end[:, 0, 0], lengths), noise
 
     def merge(
-        self, outputs: Mapping[str, Any], found: Found, width: Any, merges: Mapping[str, Merge] | None = None
+        self,
+        outputs: Mapping[str, Any],
+        layout: WindowLayout,
+        width: Any,
+        merges: Mapping[str, Merge] | None = None,
     ) -> dict[str, Any]:
         """Outputs of windows, float [B * W, ...], as those of their rows, [B, ...]; float32 at least.
 
         Args:
             outputs: of a head; those of tokens are [B * W, T, ...], and become [B, L, ...].
-            found: the windows.
+            layout: the windows.
             width: L, of the batch that was cut.
             merges: how, by output; "pool" where none is named.
         """
         ways = merges or {}
         wide = {name: at_least_float32(output) for name, output in outputs.items()}
-        place = self._places(found, width) if "tokens" in ways.values() else None
+        place = self._places(layout, width) if "tokens" in ways.values() else None
         merged = {}
         for name, output in wide.items():
             way = ways.get(name, "pool")
@@ -167,32 +171,32 @@ class Windows:
                 flat = ops.reshape(output, (-1, *ops.shape(output)[2:]))
                 merged[name] = kernels.gather(flat, place)
             elif way == "least":
-                merged[name] = self._of_the_least(output, found.real)
+                merged[name] = self._of_the_least(output, layout.real)
             else:
-                merged[name] = self._pool(output, found.real, self.cut.pool)
+                merged[name] = self._pool(output, layout.real, self.cut.pool)
         return merged
 
-    def _places(self, found: Found, width: Any) -> Any:
+    def _places(self, layout: WindowLayout, width: Any) -> Any:
         """Where each token of a row is in the windows' tokens, laid end to end: int32 [B, L].
 
         Of the windows that a token is in, that one in which more tokens are on its poorer side, the first of
         equals ("max context": google-research/bert, ``run_squad.py``). What every window begins and ends with
         is taken from the first one.
         """
-        rows, count = ops.shape(found.real)[:2]
+        rows, count = ops.shape(layout.real)[:2]
         column = ops.arange(width, dtype="int32")[None, None]  # [1, 1, L]
-        prefix, end = found.prefix[:, None, None], found.end[:, None, None]
-        within = column - found.start[:, :, None]  # [B, W, L]
+        prefix, end = layout.prefix[:, None, None], layout.end[:, None, None]
+        within = column - layout.start[:, :, None]  # [B, W, L]
         behind = end - self._after  # what every window ends with
         around = ops.minimum(within - prefix, behind - 1 - within)
-        there = (within >= prefix) & (within < behind) & found.real[:, :, None]
+        there = (within >= prefix) & (within < behind) & layout.real[:, :, None]
         window = ops.cast(ops.argmax(ops.where(there, around, -1), axis=1), "int32")  # [B, L]
-        start = kernels.gather(found.start, window, batch_dims=1)
+        start = kernels.gather(layout.start, window, batch_dims=1)
         column = column[0]
-        place = ops.where(column < found.prefix[:, None], column, column - start)
+        place = ops.where(column < layout.prefix[:, None], column, column - start)
         if self._after:
-            over = (found.lengths - found.end)[:, None]
-            place = ops.where(column >= found.lengths[:, None] - self._after, column - over, place)
+            over = (layout.lengths - layout.end)[:, None]
+            place = ops.where(column >= layout.lengths[:, None] - self._after, column - over, place)
         size = self.width(width)
         # Padding is nowhere: any place will do.
         place = ops.clip(place, 0, size - 1)

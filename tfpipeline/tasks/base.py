@@ -1,4 +1,4 @@
-"""A task, fitted: everything that differs between one kind of question to a text and another.
+"""Interfaces of a fitted task: everything that differs between tasks.
 
 Training, evaluation, export and serving know these interfaces and no task by name. A task has three parts:
 its options (:class:`~tfpipeline.tasks.options.TaskOptions`), the :class:`Task` itself, and its
@@ -31,22 +31,21 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 FITTED_FILE = "task.json"
-EXAMPLE_MASK = "example_mask"  # the rows of a batch that count, for tasks with a batch_loss
+EXAMPLE_MASK = "example_mask"  # the target that marks the rows that count, for tasks with a batch_loss
 
 
 class Scorer(abc.ABC):
-    """What a task's predictions are worth: metrics, and what a report shows.
+    """Scores a task's predictions: metrics, and the contents of the report.
 
-    ``predictions`` are what :meth:`Task.scored_predictions` gives, ``targets`` what :meth:`Task.targets`
-    gives, and ``weights`` say how much each row counts; all are arrays over the N rows of a data set, each
-    [N, ...].
+    ``predictions`` come from :meth:`Task.scored_predictions`, ``targets`` from :meth:`Task.targets`, and
+    ``weights`` are the weights of the rows. All are arrays over the N rows of a data set, each [N, ...].
 
     Args:
-        task: the one that is scored.
+        task: the task that is scored.
 
     Attributes:
         best_metric: the metric that picks the best checkpoint unless the run file names another.
-        lower_is_better: names of metrics for which less is better (``loss`` always is).
+        lower_is_better: names of metrics for which lower is better (besides ``loss``).
     """
 
     best_metric: str
@@ -60,7 +59,7 @@ class Scorer(abc.ABC):
         """Named scores over the data set."""
 
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
-        """The same for a reader: a table as text; by default a line a metric."""
+        """The metrics as a table for readers; by default one line per metric."""
         scores = self.metrics(predictions, targets, weights)
         width = max(map(len, scores))
         return "".join(f"{name:<{width}}  {value:10.4f}\n" for name, value in scores.items())
@@ -68,7 +67,7 @@ class Scorer(abc.ABC):
     def baseline(
         self, train: Sequence[Example], test: Sequence[Example]
     ) -> tuple[str, dict[str, np.ndarray]] | None:
-        """A cheap model's name and its predictions for ``test``, to compare with; None where there is
+        """The name of a cheap model and its predictions for ``test``, to compare with; None if there is
         none.
         """
         return None
@@ -78,53 +77,53 @@ class Scorer(abc.ABC):
         return []
 
     def near_ties(self, predictions: Arrays, tolerance: float) -> np.ndarray:
-        """Rows, bool [N], whose strings and integers a rounding may change: two numbers that decide are that
-        near.
+        """Rows, bool [N], in which rounding may change strings or integers, because two deciding numbers are
+        almost equal.
         """
         return np.zeros(len(next(iter(predictions.values()))), bool)
 
     def figures(self, predictions: Arrays, targets: Arrays) -> dict[str, Any]:
         """Plots for the report: name -> ``matplotlib.figure.Figure``.
 
-        A figure's own label (``set_label``), if it has one, is printed below it. Plots are drawn after the
-        scores are saved; one that fails costs a warning.
+        A figure's label (``set_label``), if it has one, is printed below it. Plots are drawn after the scores
+        are saved. If a plot fails, a warning says so.
         """
         return {}
 
     def tune(self, head: Any, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> Arrays:
-        """Choose on validation rows what is not trained (thresholds), before they are scored.
+        """Tune values that are not trained (thresholds) on validation rows, before these are scored.
 
-        What is chosen is assigned to variables of ``head`` that are not trainable, so that it is saved,
-        resumed and exported with the weights that it belongs to.
+        The values are assigned to non-trainable variables of ``head``, so that they are saved, resumed and
+        exported with the weights they belong to.
 
         Returns:
-            The predictions as they are with it.
+            The predictions with the tuned values.
         """
         return predictions
 
 
 class Task(abc.ABC):
-    """One kind of question to a text, fitted to its training rows.
+    """A task, fitted to its training rows.
 
     Letters in shapes: B texts in a batch, T positions, C classes, N rows of a data set.
 
     Args:
-        options: of the run file's ``task`` section.
-        fitted: what was learnt from the training rows (the labels' names, say), as JSON has it.
+        options: the run file's ``task`` section.
+        fitted: values fitted to the training rows, such as the label names, as JSON values.
 
     Attributes:
-        options: as given.
-        fitted: as given; two tasks with equal options and an equal ``fitted`` answer alike.
-        scorer_class: its scorer.
-        offsets: the predictions that are places in a text, counted in code points -> the text, ``text`` or
-            ``text_pair``. A task with some is given the texts, and where each token stands in them.
-        has_token_targets: whether single tokens have targets: :meth:`token_targets`.
+        options: the argument.
+        fitted: the argument; tasks with equal ``options`` and ``fitted`` predict the same.
+        scorer_class: the class of its scorer.
+        offsets: name of a prediction that is an offset in a text, in code points -> that text, ``text`` or
+            ``text_pair``. A task with offsets also receives the texts and the offsets of their tokens.
+        has_token_targets: whether single tokens have targets, see :meth:`token_targets`.
         batch_loss: whether a row's loss depends on the other rows of its batch (in-batch negatives). ``loss``
-            is then given the outputs and targets of the whole global batch, on any number of replicas and
-            parts. Training takes the batches of ``training.batch_size``, evaluation batches of 64 rows in the
+            then receives the outputs and targets of the whole global batch, for any number of replicas and
+            parts. Training uses batches of ``training.batch_size`` rows, evaluation batches of 64 rows in the
             order of their lengths.
-        augments: whether :meth:`augment` changes the inputs (masked tokens, say). Such a task cannot be a
-            part of another.
+        augments: whether :meth:`augment` changes the inputs, for example by masking tokens. Such a task
+            cannot be part of another.
     """
 
     scorer_class: ClassVar[type[Scorer]]
@@ -138,7 +137,7 @@ class Task(abc.ABC):
 
     @functools.cached_property
     def scorer(self) -> Scorer:
-        """What this task's predictions are scored by."""
+        """The scorer of this task's predictions."""
         return self.scorer_class(self)
 
     def save(self, directory: Path) -> None:
@@ -146,9 +145,9 @@ class Task(abc.ABC):
         write_text(directory / FITTED_FILE, json.dumps(self.fitted, indent=1) + "\n")
 
     def limit_length(self, tokens: int) -> Task:
-        """The same task for a model that reads at most so many tokens of a row's texts.
+        """The same task for a model that reads at most this many tokens of a row's texts.
 
-        Special tokens are not counted. It is called when a run is laid out, and when a checkpoint is opened.
+        Special tokens are not counted. Called when a run is created, and when a checkpoint is opened.
         """
         return self
 
@@ -159,78 +158,77 @@ class Task(abc.ABC):
         return type(self)(options, self.fitted)
 
     def head_variables(self, head: Any) -> dict[str, Any]:
-        """Neutral name (``models.neutral.HEADS``) -> the head's variable that it is read into."""
+        """Neutral name (``models.neutral.HEADS``) -> the variable of the head that it is assigned to."""
         raise NotImplementedError
 
     def checkpoint_head(self, head: Any) -> CheckpointHead:
-        """A trained head as a checkpoint holds it, the way back from ``TaskOptions.from_checkpoint``.
+        """A trained head in the form of a checkpoint, the inverse of ``TaskOptions.from_checkpoint``.
 
-        By default no format has a place for the head: the encoder alone becomes a checkpoint.
+        By default no format has a place for the head, and only the encoder is written.
         """
         note = f"the head of the task {self.options.name} is left out: no format has a place for it"
         return CheckpointHead(notes=[note])
 
     def head_tensors(self, head: Any) -> dict[str, np.ndarray]:
-        """Neutral name -> a trained head's weights: :meth:`head_variables`, read instead of written."""
+        """Neutral name -> weights of a trained head; the inverse of assigning to :meth:`head_variables`."""
         return {name: variable.numpy() for name, variable in self.head_variables(head).items()}
 
-    # Rows in. These are given rows piece by piece, as there may be more than memory holds.
+    # Input: these methods receive rows in chunks, because they may not all fit into memory.
 
     @abc.abstractmethod
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
-        """What loss and metrics compare with: named arrays, each [N, ...].
+        """The targets of loss and metrics: named arrays, each [N, ...].
 
-        Arrays of objects are for the metrics alone: the loss does not see them.
+        Arrays of objects are for metrics only; the loss does not receive them.
 
         Args:
             examples: the rows.
-            training: whether they are trained on, or scored.
+            training: whether the rows are for training, not for scoring.
         Raises:
             UserError: a row's target can't be used; names its file and line.
         """
 
     def token_targets(self, examples: Sequence[Example], tokens: Arrays) -> Arrays:
-        """What the loss compares single tokens with: named arrays, int32 [B, T, ...]; made once, and kept on
-        disk.
+        """The targets of single tokens: named arrays, int32 [B, T, ...], computed once and cached on disk.
 
-        Asked of a task that says ``has_token_targets``.
+        Called if ``has_token_targets`` is set.
 
         Args:
             examples: some rows.
-            tokens: theirs, as the tokenizer gives them: ``input_ids``, ``token_type_ids``,
-                ``attention_mask``, int32 [B, T], and of a task with ``offsets`` also ``offsets`` [B, T, 2]
-                and ``word_starts`` [B, T].
+            tokens: the tokenizer's output for them: ``input_ids``, ``token_type_ids``, ``attention_mask``,
+                int32 [B, T], and for a task with ``offsets`` also ``offsets`` [B, T, 2] and ``word_starts``
+                [B, T].
         """
         return {}
 
     def count_kept_targets(self, targets: Arrays, tokens: Arrays) -> np.ndarray | None:
-        """How many targets each row has, and how many of them are still among its tokens: integers, [B, 2].
+        """The number of targets of each row, and the number of those left after truncation: integers, [B, 2].
 
-        Asked of the training rows of a task that says ``has_token_targets``, before the first step: targets
-        that were cut off are warned about, and if none is left, there is nothing to train on. None: none can
-        be missed.
+        Called on the training rows if ``has_token_targets`` is set, before the first step. Truncated targets
+        lead to a warning; if none is left, there is nothing to train on. None means that no target can be
+        lost.
 
         Args:
-            targets: of some rows, as :meth:`targets` gave them for training.
-            tokens: theirs, with what :meth:`token_targets` gave for them.
+            targets: the training targets of some rows, from :meth:`targets`.
+            tokens: the tokens of these rows, with the targets from :meth:`token_targets`.
         """
         return None
 
-    # All rows of a data set, once their targets are known.
+    # These methods receive all rows of a data set, once their targets are known.
 
     def weights(self, targets: Arrays, weights: np.ndarray) -> np.ndarray:
-        """How much each row counts, float64 [N]; by default the weight that the data gives it.
+        """The weight of each row, float64 [N]; by default the weight in the data.
 
         Args:
-            targets: of all rows.
-            weights: what the data gives them, float64 [N].
+            targets: the targets of all rows.
+            weights: the weights in the data, float64 [N].
         """
         return weights
 
     def for_training(self, targets: Arrays, weights: np.ndarray) -> tuple[Arrays, np.ndarray]:
-        """Targets and weights as the training loss takes them, where a score has to count rows as they are.
+        """Targets and weights for the training loss; scores use those from :meth:`weights`.
 
-        Class weights are applied here. Arguments as of :meth:`weights`, which was applied before.
+        Class weights are applied here. The arguments are those of :meth:`weights`, which is applied first.
         """
         return targets, weights
 
@@ -241,24 +239,24 @@ class Task(abc.ABC):
         noise: RowNoise,
         tokenizer: Tokenizer,
     ) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
-        """Change the inputs at random, in the graph; called if ``augments`` is set, in training and
-        evaluation only.
+        """Change the inputs at random, in the graph. Called in training and evaluation if ``augments`` is
+        set.
 
-        All rows have numbers of their own, whatever batch, replica or part they are in. Evaluation draws the
-        same numbers each time, so scores can be repeated and compared.
+        Each row has random numbers of its own, regardless of its batch, replica or part. Evaluation draws the
+        same numbers each time, so scores are reproducible and comparable.
 
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T], and
-                ``special_tokens_mask``, bool [B, T]: True for [CLS] and the like, [UNK] and padding, which
-                are to be left alone. Of texts that are encoded separately, the second one's are called
-                ``text_pair/NAME``; give it draws of its own.
-            targets: what ``targets`` and ``token_targets`` gave, [B, ...] each.
+                ``special_tokens_mask``, bool [B, T]: True for special tokens such as [CLS], [UNK] and
+                padding, which must not change. If texts are encoded separately, the inputs of the second are
+                called ``text_pair/NAME``; use separate draws for them.
+            targets: the output of ``targets`` and ``token_targets``, [B, ...] each.
             noise: the only source of random numbers.
             tokenizer: its ``vocabulary`` and ``options.mask_token``.
         Returns:
-            The same, changed. The loss is given all of both; ``scored_predictions`` all of the inputs. So
-            what is to be predicted goes into the targets, or, if it is to be scored, into further inputs, [B,
-            ...] each.
+            The changed inputs and targets. The loss receives both, ``scored_predictions`` only the inputs. So
+            put what the model must predict into the targets, or, if it is to be scored, into further inputs,
+            [B, ...] each.
         """
         return inputs, targets
 
@@ -266,35 +264,36 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
-        """The layer on top of the encoder; its outputs are a dict of tensors, each [B, ...].
+        """Make the layer on top of the encoder; its outputs are a dict of tensors, each [B, ...].
 
-        ``seed`` decides its first weights.
+        ``seed`` determines its initial weights.
         """
 
     @abc.abstractmethod
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The loss of each example, [B], not reduced and not weighted, in the dtype of the outputs.
+        """The loss of each example, [B], neither reduced nor weighted, in the dtype of the outputs.
 
-        ``targets`` holds what ``targets`` and ``token_targets`` gave, and the tokens: ``attention_mask`` and
-        so on.
+        ``targets`` has the output of ``targets`` and ``token_targets``, and the tokens: ``attention_mask``
+        and so on.
 
         With ``batch_loss`` B is the whole global batch, and ``targets`` also holds ``example_mask``, bool
-        [B]: False for rows of weight 0, which include the copies of the first row that fill a batch up. They
-        must not count as negatives of other rows, nor in a mean over the batch; what is returned for them is
-        ignored, but must not make a gradient infinite.
+        [B]: False for rows of weight 0, including the copies of the first row that pad a batch. They must not
+        count as negatives of other rows, nor in a mean over the batch. Their loss is ignored, but must not
+        make a gradient infinite.
         """
 
-    # Predictions out.
+    # Output: predictions.
 
     def decode(self, call: ModelCall) -> Mapping[str, tf.Tensor]:
-        """What :meth:`predictions` are made of, in the graph; by default the model's outputs, of one call.
+        """The input of :meth:`predictions`, computed in the graph; by default the outputs of one call of the
+        model.
 
-        A task that generates its answer token by token calls the model more than once here; see
-        :class:`ModelCall`. It runs on the device that the model is on, and on each replica for its own rows:
-        numbers only, no strings. Within ``multitask`` the call gives the outputs of the task's own head.
+        A task that generates token by token calls the model more than once here; see :class:`ModelCall`. The
+        method runs on the model's device, on each replica for its own rows, so it handles numbers only, no
+        strings. Within ``multitask``, the call gives the outputs of the task's own head.
 
         Args:
-            call: the model and the batch that it is called on.
+            call: the model and the batch.
         Returns:
             Named tensors, [B, ...].
         """
@@ -304,26 +303,26 @@ class Task(abc.ABC):
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """The finished answer, in the graph: named tensors, batch first, string or 32-bit.
+        """The final predictions, computed in the graph: named tensors, batch first, string or 32-bit.
 
-        This is what the served model returns, so that no client needs a label file. Every dimension but the
-        first is
-        static: servers put the answers to several callers together.
+        The served model returns them, so no client needs a label file. Every dimension except the first is
+        static, because servers batch the requests of several callers.
 
         Args:
-            outputs: what :meth:`decode` returned.
-            inputs: what was asked: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; for a
-                task with ``offsets`` also ``offsets`` [B, T, 2], ``word_starts`` [B, T], and the texts
-                themselves, ``text`` string [B] and perhaps ``text_pair``.
+            outputs: the output of :meth:`decode`.
+            inputs: ``input_ids``, ``token_type_ids``,
+                ``attention_mask``, int32 [B, T]; for a task with ``offsets`` also ``offsets`` [B, T, 2],
+                ``word_starts`` [B, T], and the texts themselves, ``text`` string [B] and perhaps
+                ``text_pair``.
         """
 
     def scored_predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """What the scorer is given; by default :meth:`predictions`.
+        """The input of the scorer; by default :meth:`predictions`.
 
-        A task leaves out what its scorer does not read (the names of a thousand classes beside each row), and
-        adds what tells rows apart whose probabilities of 32 bits are alike. Arguments as of
-        :meth:`predictions`; in the graph, too.
+        A task leaves out what its scorer does not read (the names of a thousand classes for each row), and
+        adds values that distinguish rows with equal 32-bit probabilities. The arguments are those of
+        :meth:`predictions`; this method also runs in the graph.
         """
         return self.predictions(outputs, inputs)

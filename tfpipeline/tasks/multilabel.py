@@ -132,17 +132,17 @@ class MultiLabel(PooledTask):
 
     def checkpoint_head(self, head: Any) -> CheckpointHead:
         """The thresholds are no part of it: other programs give a label from 0.5 on."""
-        found = super().checkpoint_head(head)
+        checkpoint_head = super().checkpoint_head(head)
         thresholds = head.thresholds.numpy()
-        if not found.tensors or np.all(thresholds == 0.5):
-            return found
+        if not checkpoint_head.tensors or np.all(thresholds == 0.5):
+            return checkpoint_head
         if len(np.unique(thresholds)) == 1:
-            return dataclasses.replace(found, settings={"task.threshold": str(thresholds[0])})
+            return dataclasses.replace(checkpoint_head, settings={"task.threshold": str(thresholds[0])})
         shown = ", ".join(f"{label}: {value:.4g}" for label, value in zip(self.labels, thresholds))
         note = (
             f"the labels' thresholds have no place in a checkpoint, where each is 0.5; here they are {shown}"
         )
-        return dataclasses.replace(found, notes=[note])
+        return dataclasses.replace(checkpoint_head, notes=[note])
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         given = np.zeros((len(examples), len(self.labels)), np.int8)

@@ -1,4 +1,4 @@
-"""A task before it has seen a row: its section of the run file, and what follows from that alone.
+"""A task before it sees any row: its section of the run file.
 
 A task module holds one subclass of :class:`TaskOptions`, named by ``OPTIONS``. It reads, checks and rewrites
 rows, and fits the :class:`~tfpipeline.tasks.base.Task` to the training rows. docs/adding-a-task.md shows one
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 
 
 class Fitter(abc.ABC):
-    """Fits a task to training rows, which it sees once, one after another: there may be more than memory
-    holds.
-    """
+    """Fits a task to training rows. It sees each row once, because the rows may not fit into memory."""
 
     @abc.abstractmethod
     def add(self, example: Example) -> None:
-        """Look at one row, and make sure that its target can be used.
+        """Add one row, and check its target.
 
         Raises:
             UserError: it can't be used; names its file and line.

@@ -94,12 +94,12 @@ class Regression(PooledTask):
 
     def checkpoint_head(self, head: Any) -> CheckpointHead:
         """Mean and scale of the training rows become a part of the dense layer."""
-        found = super().checkpoint_head(head)
+        converted = super().checkpoint_head(head)
         tensors = {}
-        for name, weights in found.tensors.items():
+        for name, weights in converted.tensors.items():
             scaled = weights.astype(np.float64) * self.scale
             tensors[name] = (scaled + self.mean if name.endswith("/bias") else scaled).astype(np.float32)
-        return dataclasses.replace(found, tensors=tensors)
+        return dataclasses.replace(converted, tensors=tensors)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         return {"value": _values(examples).astype(np.float32)}

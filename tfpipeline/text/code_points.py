@@ -59,13 +59,13 @@ class CodePoints:
         # would take gigabytes.
         shape = tf.shape(starts)
         flat = tf.stack([shape[0], tf.reduce_prod(shape[1:])])
-        found = tf.raw_ops.Substr(
+        slices = tf.raw_ops.Substr(
             input=self._texts[:, tf.newaxis],
             pos=tf.reshape(first, flat),
             len=tf.reshape(tf.maximum(last - first, 0), flat),
             unit="BYTE",
         )
-        return tf.reshape(found, shape)
+        return tf.reshape(slices, shape)
 
     def convert(self, places: Any, unit: Unit) -> Any:
         """Convert offsets to another unit.
@@ -78,8 +78,8 @@ class CodePoints:
         """
         if unit == "code_points":
             return places
-        found = self._at(self._bytes if unit == "utf8" else self._units, places)
-        return tf.where(places < 0, places, found)
+        converted = self._at(self._bytes if unit == "utf8" else self._units, places)
+        return tf.where(places < 0, places, converted)
 
     def first(self, places: Any) -> Any:
         """Move offsets to the beginning of the character that contains them, such as an emoji.
@@ -108,8 +108,8 @@ class CodePoints:
         begins = tf.where(self._begins)[:, 0]
         first = _columns(self._first, places)
         at = tf.cast(first + tf.clip_by_value(places, 0, _columns(self._counts, places)), tf.int64)
-        found = tf.gather(begins, tf.reshape(search(begins, tf.reshape(at, [-1])), tf.shape(at)))
-        return tf.where(places >= 0, tf.cast(found, tf.int32) - first, places)
+        moved = tf.gather(begins, tf.reshape(search(begins, tf.reshape(at, [-1])), tf.shape(at)))
+        return tf.where(places >= 0, tf.cast(moved, tf.int32) - first, places)
 
     @functools.cached_property
     def _begins(self) -> Any:

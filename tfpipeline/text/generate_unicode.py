@@ -58,7 +58,7 @@ def graphemes() -> np.ndarray:
     def having(what: str) -> list[int]:
         return [match.start() for match in regex.finditer(rf"\p{{{what}}}", text)]
 
-    found = np.zeros(CODE_POINTS, np.int32)
+    classes = np.zeros(CODE_POINTS, np.int32)
     for kind, properties in (
         (GraphemeClass.BREAK, ("GCB=Control", "GCB=CR", "GCB=LF")),
         (GraphemeClass.MARK, ("GCB=Extend",)),
@@ -81,9 +81,9 @@ def graphemes() -> np.ndarray:
             points = np.asarray(having(name))
             marks = kind in (GraphemeClass.LINKED_MARK, GraphemeClass.LINKER)
             within = GraphemeClass.MARK if marks else GraphemeClass.OTHER
-            found[points[found[points] == within]] = kind
-    first = np.flatnonzero(np.diff(found, prepend=-1))
-    runs = np.stack([first, [*first[1:], CODE_POINTS], found[first]], axis=1)
+            classes[points[classes[points] == within]] = kind
+    first = np.flatnonzero(np.diff(classes, prepend=-1))
+    runs = np.stack([first, [*first[1:], CODE_POINTS], classes[first]], axis=1)
     return runs[runs[:, 2] > 0].astype(np.int32)
 
 

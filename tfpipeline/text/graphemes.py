@@ -149,12 +149,12 @@ class _NumPy:
 def character_starts(text: str) -> np.ndarray:
     """Whether a character begins, or the text ends, at each offset: bool [code points + 1]; read-only."""
     if not text or max(text) < chr(FIRST_JOINED):
-        found = np.ones(len(text) + 1, bool)
+        starts = np.ones(len(text) + 1, bool)
     else:
         edges, kinds = grapheme_edges()
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
         classes = np.full(len(text) + 2, int(_C.BREAK), np.int32)
         classes[1:-1] = kinds[np.searchsorted(edges, points, side="right") - 1]
-        found = begins(classes, _NumPy())
-    found.flags.writeable = False
-    return found
+        starts = begins(classes, _NumPy())
+    starts.flags.writeable = False
+    return starts

@@ -82,17 +82,19 @@ class Finder(tf.Module):
     """Replaces tokens in texts by their markers; the leftmost, and of those the longest, first.
 
     Args:
-        found: text to search for -> the token, which has a marker.
+        tokens_by_text: text to search for -> the token, which has a marker.
         single_words: the texts to search for that only match where no letter, digit, mark or underscore
             touches them.
         markers: the markers of the tokens.
     """
 
-    def __init__(self, found: Mapping[str, str], single_words: Iterable[str], markers: Markers) -> None:
+    def __init__(
+        self, tokens_by_text: Mapping[str, str], single_words: Iterable[str], markers: Markers
+    ) -> None:
         super().__init__(name="finder")
         self._separator = markers.separator
-        keys = list(found)
-        pattern = longest_of(found)
+        keys = list(tokens_by_text)
+        pattern = longest_of(tokens_by_text)
         self._pattern = f"({pattern})" if len(pattern) <= MOST_PATTERN else None
         self._table = None
         if self._pattern is None:
@@ -104,7 +106,7 @@ class Finder(tf.Module):
             default_value=0,
         )
         # Number 0 is no token.
-        self._markers = tf.constant(["", *(markers.tokens[found[key]] for key in keys)])
+        self._markers = tf.constant(["", *(markers.tokens[tokens_by_text[key]] for key in keys)])
         alone = set(single_words)
         self._single = tf.constant([False, *(key in alone for key in keys)]) if alone else None
 
@@ -120,11 +122,11 @@ class Finder(tf.Module):
             rows, columns, pieces = _split_by_table(texts, self._table, self._separator)
             return tf.strings.unsorted_segment_join(self._marked(columns, pieces), rows, tf.size(texts))
         separator = self._separator
-        found = tf.strings.regex_replace(texts, self._pattern, f"{separator}\\1{separator}")
-        changed = tf.where(tf.not_equal(found, texts))
+        separated = tf.strings.regex_replace(texts, self._pattern, f"{separator}\\1{separator}")
+        changed = tf.where(tf.not_equal(separated, texts))
 
         def mark() -> Any:
-            some = tf.gather_nd(found, changed)
+            some = tf.gather_nd(separated, changed)
             places, pieces, _ = tf.raw_ops.StringSplitV2(input=some, sep=separator, maxsplit=-1)
             pieces = self._marked(places[:, 1], pieces)
             marked = tf.strings.unsorted_segment_join(pieces, places[:, 0], tf.size(some))

@@ -35,8 +35,8 @@ class _Normalized:
     Attributes:
         points: int32 [P], the code points of all input texts; a token that was found is one code point.
         rows: int32 [P], their rows of the table.
-        splits: int64 [R + 1], where each text begins in ``points``. source: int64 [N], the indices of the
-            outputs (K per code point) that are in the results.
+        splits: int64 [R + 1], where each text begins in ``points``.
+        source: int64 [N], the indices of the outputs (K per code point) that are in the results.
         kept: int32 [N], the code points of the results.
         kept_splits: int64 [R + 1], where each text begins in ``kept``.
     """
@@ -151,8 +151,8 @@ class Normalizer(tf.Module):
         return last.texts, tf.repeat(start, bytes_each), tf.repeat(end, bytes_each)
 
     def _stages(self, texts: Any) -> list[_Normalized]:
-        found = self._first(tf.strings.regex_replace(texts, *self._neutral))
-        return [found] if self._second is None else [found, self._second(found.texts)]
+        first = self._first(tf.strings.regex_replace(texts, *self._neutral))
+        return [first] if self._second is None else [first, self._second(first.texts)]
 
     def of_byte(self, byte: int) -> list[int]:
         """The normal form of an ASCII character."""
@@ -215,8 +215,8 @@ class _Stage(tf.Module):
         splits, points = tf.raw_ops.UnicodeDecode(
             input=[text], input_encoding="UTF-8", errors="replace", Tsplits=tf.int64
         )
-        found: bytes = self._replace(splits, points).texts[0].numpy()
-        return found.decode("utf-8")
+        normalized: bytes = self._replace(splits, points).texts[0].numpy()
+        return normalized.decode("utf-8")
 
     def __call__(self, texts: Any) -> _Normalized:
         """Find tokens, then replace code points."""
@@ -248,14 +248,14 @@ class _Stage(tf.Module):
             places, flat = tf.cond(
                 tf.reduce_any(rows >= self.table.first_mark), in_order, lambda: (places, flat)
             )
-        found = tf.where(tf.not_equal(flat, 0))[:, 0]
+        nonzero = tf.where(tf.not_equal(flat, 0))[:, 0]
         return _Normalized(
             points=points,
             rows=rows,
             splits=splits,
-            source=tf.gather(places, found),
-            kept=tf.gather(flat, found),
-            kept_splits=tf.searchsorted(found, splits * width, out_type=tf.int64),
+            source=tf.gather(places, nonzero),
+            kept=tf.gather(flat, nonzero),
+            kept_splits=tf.searchsorted(nonzero, splits * width, out_type=tf.int64),
         )
 
     def origins(self, done: _Normalized) -> tuple[Any, Any]:
@@ -294,19 +294,19 @@ class _Stage(tf.Module):
         keys = self._runs(rows, splits)[:, tf.newaxis] * 256 + tf.cast(keys, tf.int64)
         there = tf.not_equal(rows, REMOVED)
         moves = tf.concat([there[:, tf.newaxis], marks[:, 1:] > 0], axis=1)
-        found = tf.where(tf.reshape(moves, [-1]))[:, 0]
-        found = tf.gather(found, tf.argsort(tf.gather(tf.reshape(keys, [-1]), found), stable=True))
-        is_point = tf.equal(found % width, 0)
+        moving = tf.where(tf.reshape(moves, [-1]))[:, 0]
+        moving = tf.gather(moving, tf.argsort(tf.gather(tf.reshape(keys, [-1]), moving), stable=True))
+        is_point = tf.equal(moving % width, 0)
         number = tf.cumsum(tf.cast(is_point, tf.int64)) - 1
         origin = tf.gather(tf.where(there)[:, 0], tf.maximum(number, 0))
         moved = tf.where(is_point)[:, 0]
         own = tf.tensor_scatter_nd_update(
             tf.range(tf.size(rows, out_type=tf.int64)),
-            tf.gather(found, moved)[:, tf.newaxis] // width,
+            tf.gather(moving, moved)[:, tf.newaxis] // width,
             tf.gather(origin, moved),
         )
         every = tf.repeat(own, width)
-        return tf.tensor_scatter_nd_update(every, found[:, tf.newaxis], origin)
+        return tf.tensor_scatter_nd_update(every, moving[:, tf.newaxis], origin)
 
     def _canonical_order(self, rows: Any, splits: Any) -> Any:
         """The order of combining marks that survived stripping: sorted by class between two starters.

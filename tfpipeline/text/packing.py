@@ -113,8 +113,8 @@ def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:
     (``tokenizers``: ``TruncationStrategy::LongestFirst``).
 
     Args:
-        first, second: int32 [B], their numbers of tokens. room: int32 [], the maximum number of tokens of
-            both together.
+        first, second: int32 [B], their numbers of tokens.
+        room: int32 [], the maximum number of tokens of both together.
     Returns:
         int32 [B], int32 [B].
     """

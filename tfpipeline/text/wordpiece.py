@@ -59,9 +59,9 @@ class PrefixTable(tf.Module):
         best = tf.zeros_like(places, tf.int64)
         for step in reversed(range(self._steps)):
             longer = length + (1 << step)
-            found = self._table.lookup(tf.raw_ops.Substr(input=text, pos=places, len=longer, unit="BYTE"))
-            length = tf.where(found >= 0, longer, length)
-            best = tf.maximum(best, found)  # the length is in the high bits
+            values = self._table.lookup(tf.raw_ops.Substr(input=text, pos=places, len=longer, unit="BYTE"))
+            length = tf.where(values >= 0, longer, length)
+            best = tf.maximum(best, values)  # the length is in the high bits
         return token_length(best), token_id(best)
 
     @property
@@ -70,14 +70,14 @@ class PrefixTable(tf.Module):
         return 1 << self._steps
 
 
-def token_length(found: Any) -> Any:
+def token_length(value: Any) -> Any:
     """int32 [..], the length in bytes, from a table's int64 value."""
-    return tf.cast(tf.bitwise.right_shift(found, tf.constant(32, tf.int64)), tf.int32)
+    return tf.cast(tf.bitwise.right_shift(value, tf.constant(32, tf.int64)), tf.int32)
 
 
-def token_id(found: Any) -> Any:
+def token_id(value: Any) -> Any:
     """int32 [..], the id, from a table's int64 value."""
-    return tf.cast(tf.bitwise.bitwise_and(found, tf.constant(_ID_MASK, tf.int64)), tf.int32)
+    return tf.cast(tf.bitwise.bitwise_and(value, tf.constant(_ID_MASK, tf.int64)), tf.int32)
 
 
 class LongestMatch(tf.Module):
@@ -113,9 +113,9 @@ class LongestMatch(tf.Module):
             places int32 [T] (byte offset of each token, rising) and ids int32 [T].
         """
         words = tf.raw_ops.Substr(input=text, pos=begin, len=end - begin, unit="BYTE")
-        found = self.starts.lookup(words)
-        whole = tf.equal(token_length(found), end - begin)
-        ids = tf.where(whole, token_id(found), self._unknown)
+        tokens = self.starts.lookup(words)
+        whole = tf.equal(token_length(tokens), end - begin)
+        ids = tf.where(whole, token_id(tokens), self._unknown)
         return tf.cond(
             tf.reduce_all(whole),
             lambda: (begin, ids),

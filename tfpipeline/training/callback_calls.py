@@ -125,7 +125,7 @@ class CallbackCalls:
 
     def _digest(self) -> str:
         """Of the weights; only callbacks that are not ours may change them."""
-        found = hashlib.blake2b()
+        digest = hashlib.blake2b()
         for variable in self._model.variables if self._count else ():
-            found.update(np.ascontiguousarray(variable.numpy()).tobytes())
-        return found.hexdigest()
+            digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+        return digest.hexdigest()

@@ -64,10 +64,10 @@ class CallbackStates:
                         "arrays, and lists and dicts of these can be kept"
                     ) from error
             else:
-                now, found, opaque = _attributes(callback, f"{len(states)}")
+                now, new_arrays, opaque = _attributes(callback, f"{len(states)}")
                 kept = {name: value for name, value in now.items() if first.get(name) != value}
                 entry["attributes"] = {name: json.loads(value)[0] for name, value in kept.items()}
-                arrays.update({key: array for key, array in found.items() if key.split("/")[1] in kept})
+                arrays.update({key: array for key, array in new_arrays.items() if key.split("/")[1] in kept})
                 self._tell(callback, opaque)
             if isinstance(callback, keras.callbacks.CSVLogger) and os.path.exists(callback.filename):
                 entry["bytes"] = os.path.getsize(callback.filename)

@@ -72,7 +72,7 @@ def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None
     chosen = select(model, options.freeze)
     if not options.gradual_unfreezing:
         return [chosen]
-    found: list[Variables] = []
+    variables_by_epoch: list[Variables] = []
     thawed: set[str] = set()
     for group in layer_groups(model)[:epochs]:
         thawed.update(variable.path for variable in group)
@@ -83,8 +83,8 @@ def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None
                 "one of the two"
             )
         # Kept where freezing leaves nothing new: epochs are counted.
-        found.append(phase)
-    return found
+        variables_by_epoch.append(phase)
+    return variables_by_epoch
 
 
 def union(phases: Iterable[Variables]) -> Variables:
@@ -100,11 +100,11 @@ def count(variables: Iterable[keras.Variable]) -> int:
 def _named(model: TextModel, word: str) -> Variables:
     """What one word of ``training.freeze`` stands for."""
     encoder = model.encoder
-    found: Variables
+    variables: Variables
     if word == "all":
-        found = encoder.weights
+        variables = encoder.weights
     elif word == "embeddings":
-        found = _weights(_parts(model, "embeddings"))
+        variables = _weights(_parts(model, "embeddings"))
     elif word.startswith("first:"):
         layers = int(word.removeprefix("first:"))
         blocks = _parts(model, "block")
@@ -112,17 +112,17 @@ def _named(model: TextModel, word: str) -> Variables:
             raise UserError(
                 f"training.freeze: {word} asks for more layers than the encoder has, which is {len(blocks)}"
             )
-        found = _weights([*_parts(model, "embeddings"), *blocks[:layers]])
+        variables = _weights([*_parts(model, "embeddings"), *blocks[:layers]])
     else:
         pattern = re.compile(word.removeprefix("re:"))
         known = [*encoder.weights, *model.head.weights]
-        found = [variable for variable in known if pattern.search(variable.path)]
-        if not found:
+        variables = [variable for variable in known if pattern.search(variable.path)]
+        if not variables:
             raise UserError(
                 f"training.freeze: {word} finds no variable; they are called, for example, "
                 f"{known[0].path}, {_weights(_parts(model, 'block'))[0].path} and {known[-1].path}"
             )
-    return found
+    return variables
 
 
 def _parts(model: TextModel, role: str) -> list[Part]:

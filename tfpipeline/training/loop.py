@@ -349,9 +349,9 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         split = self.validation_split
-        found = self.infer(split.examples, split.cache, split.targets, "validation", split.weights)
-        tuned = self.run.task.scorer.tune(self.model.head, found.predictions, split.targets, split.weights)
-        return Predictions(tuned, found.losses).scores(self.run.task, split.targets, split.weights)
+        inferred = self.infer(split.examples, split.cache, split.targets, "validation", split.weights)
+        tuned = self.run.task.scorer.tune(self.model.head, inferred.predictions, split.targets, split.weights)
+        return Predictions(tuned, inferred.losses).scores(self.run.task, split.targets, split.weights)
 
     def _stops(self, asked: threading.Event) -> bool:
         if self.cluster is None:

@@ -141,13 +141,13 @@ class Mirror:
             ) from error
 
     def _here(self) -> dict[str, tuple[int, int]]:
-        found = {}
+        stamps = {}
         for path in self.local.rglob("*"):
             name = path.relative_to(self.local)
             temporary = any(part.startswith(TEMPORARY_PREFIX) for part in name.parts)
             if path.is_file() and not temporary and name.parts[0] not in _LEFT:
-                found[name.as_posix()] = _stamp(path)
-        return found
+                stamps[name.as_posix()] = _stamp(path)
+        return stamps
 
     def _there(self) -> set[str]:
         if not tf.io.gfile.isdir(self.remote):

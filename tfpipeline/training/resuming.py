@@ -45,14 +45,14 @@ def changes(old: Section, new: Section) -> list[Change]:
     Where another ``name`` was chosen, the options that only one of the two has are not told.
     """
     was, now = _flat(old), _flat(new)
-    found = []
+    differences = []
     for name in dict.fromkeys([*was, *now]):
         kind = f"{name.rpartition('.')[0]}.name"
         if was.get(name) != now.get(name) and (
             (name in was and name in now) or was.get(kind) == now.get(kind)
         ):
-            found.append(Change(name, was.get(name), now.get(name)))
-    return found
+            differences.append(Change(name, was.get(name), now.get(name)))
+    return differences
 
 
 def check_settings(
@@ -69,8 +69,8 @@ def check_settings(
     Raises:
         UserError: names the settings, and what to do.
     """
-    found = [change for change in changes(old, new) if not _is_free(change)]
-    others = [change for change in found if change.name not in _LENGTH]
+    differences = [change for change in changes(old, new) if not _is_free(change)]
+    others = [change for change in differences if change.name not in _LENGTH]
     if others:
         listed = "; ".join(map(str, others[:_SHOWN]))
         more = f"; and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
@@ -79,12 +79,12 @@ def check_settings(
             f"run, or choose "
             "another output folder for a new one"
         )
-    if not found or _length(old.training) == _length(new.training):
+    if not differences or _length(old.training) == _length(new.training):
         return
     reason = _why_not(old.training, new.training, saved, has_optimizer)
     if reason:
         raise UserError(
-            f"{path} was started with different settings: {'; '.join(map(str, found))}; it cannot be "
+            f"{path} was started with different settings: {'; '.join(map(str, differences))}; it cannot be "
             f"trained for "
             f"{_said(new.training)}, because {reason}; choose another output folder for a new run, or load "
             f"its weights into a "
@@ -157,17 +157,17 @@ def _resolved(path: str) -> str:
 
 def _flat(section: Section) -> dict[str, Any]:
     """Settings by dotted name; a list is one value."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
         if isinstance(value, dict) and value:
             for name, inner in value.items():
                 walk(f"{prefix}.{name}" if prefix else str(name), inner)
         else:
-            found[prefix] = value
+            values[prefix] = value
 
     walk("", section.model_dump(mode="json", serialize_as_any=True))
-    return found
+    return values
 
 
 def _shown(value: Any) -> str:

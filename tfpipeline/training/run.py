@@ -206,10 +206,10 @@ def lay_out(
 
 def environment() -> dict[str, str]:
     """Versions of what trains a model here."""
-    found = {"python": platform.python_version(), "tensorflow": tf.__version__}
+    versions = {"python": platform.python_version(), "tensorflow": tf.__version__}
     for name in _PACKAGES:
-        found[name] = metadata.version(name)
-    return found
+        versions[name] = metadata.version(name)
+    return versions
 
 
 def _read_json(path: Path) -> dict[str, Any]:

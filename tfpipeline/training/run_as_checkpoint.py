@@ -137,15 +137,15 @@ def _settings(run: Run, head: CheckpointHead) -> list[str]:
         return []
     text = run.config.text
     usual = TextOptions(max_length=run.model_config.max_position_embeddings)
-    found = {
+    settings = {
         f"text.{name}": str(value)
         for name, value in text.model_dump(exclude={"lowercase"}, exclude_none=True).items()
         if value != getattr(usual, name)
     }
     if run.has_pairs:
-        found["data.text_pair"] = str(run.config.data.text_pair)
-    found.update(head.settings)
-    if not found:
+        settings["data.text_pair"] = str(run.config.data.text_pair)
+    settings.update(head.settings)
+    if not settings:
         return []
-    options = " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in found.items())
+    options = " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
     return [f"evaluate and export answer as the run does with: {options}"]

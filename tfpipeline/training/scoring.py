@@ -66,8 +66,8 @@ def score_names(run: Run) -> list[str]:
     examples = run.examples("validation")
     targets, weights = read_targets(run.task, examples)
     cache = run.token_cache("validation", examples)
-    found = Inference(run.graph(smallest_model(run)))(examples, cache, targets, "names of the scores")
-    return list(found.scores(run.task, targets, weights))
+    predictions = Inference(run.graph(smallest_model(run)))(examples, cache, targets, "names of the scores")
+    return list(predictions.scores(run.task, targets, weights))
 
 
 def smallest_model(run: Run) -> TextModel:

@@ -32,10 +32,10 @@ def fingerprints(run_config: RunConfig) -> dict[str, dict[str, Any]]:
     return {field: _describe(path) for field, path in paths_of(run_config) if path.exists()}
 
 
-def identity(found: dict[str, dict[str, Any]]) -> str:
+def identity(sources: dict[str, dict[str, Any]]) -> str:
     """One line a source: what workers, each with copies of its own, compare."""
     lines = []
-    for field, source in found.items():
+    for field, source in sources.items():
         digests = [(name, file["sha256"]) for name, file in source["files"].items()]
         lines.append(f"{field}: {hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]}")
     return "\n".join(lines)

@@ -69,10 +69,10 @@ def find_run(path: Path, run_config: RunConfig) -> tuple[Run | None, dict[str, A
 
 def take_settings(run: Run, run_config: RunConfig) -> Run:
     """Write the run file's settings into a run, where they differ in what :func:`find_run` allows."""
-    found = changes(run.config, run_config)
-    if not found:
+    differences = changes(run.config, run_config)
+    if not differences:
         return run
-    say(f"{run.path}: {'; '.join(map(str, found))}")
+    say(f"{run.path}: {'; '.join(map(str, differences))}")
     write_text(run.path / CONFIG_FILE, config.dump(run_config))
     return Run(run.path)
 

@@ -72,5 +72,5 @@ class State:
 
     def _best_loss(self) -> float:
         """The validation loss of the best so far; of a history without it none that anything falls below."""
-        found = [entry["loss"] for entry in self.history if entry["step"] == self.best_step]
-        return found[-1] if found else float("-inf")
+        losses = [entry["loss"] for entry in self.history if entry["step"] == self.best_step]
+        return losses[-1] if losses else float("-inf")

@@ -131,23 +131,23 @@ class TrainStep:
             return {name: tf.concat([result[name] for result in results], 0) for name in results[0]}
         dtypes = {"loss": self._loss_dtype(), "gradient_norm": self._loss_dtype(), "stop": tf.int32}
 
-        def body(index: tf.Tensor, found: Tensors) -> Any:
+        def body(index: tf.Tensor, latest: Tensors) -> Any:
             batch = {name: tensor[index] for name, tensor in batches.items()}
             result = self._one(batch, step + tf.cast(index, tf.int64), stop)
             here = tf.range(count) == index
-            return index + 1, {name: tf.where(here, result[name], found[name]) for name in found}
+            return index + 1, {name: tf.where(here, result[name], latest[name]) for name in latest}
 
         start = {name: tf.zeros([count], dtype) for name, dtype in dtypes.items()}
-        _, found = tf.while_loop(
+        _, latest = tf.while_loop(
             lambda index, _: index < count, body, (tf.constant(0), start), maximum_iterations=count
         )
-        return found
+        return latest
 
     def _one(self, batch: Tensors, step: tf.Tensor, stop: tf.Tensor) -> Tensors:
         batch = self._augmentation.train(batch, self._options.seed, step)
-        found = self._strategy.run(self._replica_step, args=(batch, step, stop))
+        results = self._strategy.run(self._replica_step, args=(batch, step, stop))
         return {
-            name: self._strategy.experimental_local_results(value)[0][None] for name, value in found.items()
+            name: self._strategy.experimental_local_results(value)[0][None] for name, value in results.items()
         }
 
     def _replica_step(self, batch: Tensors, step: tf.Tensor, stop: tf.Tensor) -> Tensors:

@@ -84,21 +84,21 @@ def hparams(run: Run) -> dict[str, bool | int | float | str]:
     """The settings of the ``text``, ``task`` and ``training`` sections by dotted name, as TensorBoard takes
     them.
     """
-    found: dict[str, bool | int | float | str] = {}
+    values: dict[str, bool | int | float | str] = {}
 
     def walk(prefix: str, value: Any) -> None:
         if isinstance(value, dict):
             for name, inner in value.items():
                 walk(f"{prefix}.{name}", inner)
         elif isinstance(value, (bool, int, float, str)):
-            found[prefix] = value
+            values[prefix] = value
         elif value:
-            found[prefix] = str(value)
+            values[prefix] = str(value)
 
     settings = run.config.model_dump(mode="json")
     for section in ("text", "task", "training"):
         walk(section, settings[section])
-    return found
+    return values
 
 
 def _sample(run: Run, examples: Sequence[Example]) -> str:

@@ -72,8 +72,8 @@ def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tenso
 
         return strategy.experimental_local_results(strategy.run(replica, args=(number,)))[0]
 
-    found: Callable[[tf.Tensor], tf.Tensor] = summed
-    return found
+    total: Callable[[tf.Tensor], tf.Tensor] = summed
+    return total
 
 
 @contextmanager

@@ -134,11 +134,13 @@ def text_of(array: np.ndarray) -> list[Any]:
     decoded: dict[Any, str] = {}
 
     def text(value: Any) -> str:
-        found = decoded.get(value)
-        if found is None:
-            found = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-            decoded[value] = found
-        return found
+        decoded_text = decoded.get(value)
+        if decoded_text is None:
+            decoded_text = (
+                value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+            )
+            decoded[value] = decoded_text
+        return decoded_text
 
     def walk(values: list[Any], depth: int) -> list[Any]:
         if depth == 1:

@@ -29,8 +29,8 @@ _PARTS = ("FILES", "recognise", "owns", "read")
 
 def names() -> list[str]:
     """The names of all formats, sorted."""
-    found = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in found if not name.startswith("_"))
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in modules if not name.startswith("_"))
 
 
 def find(name: str) -> Any:

@@ -113,13 +113,13 @@ def assemble(
         UserError: the files do not fit each other.
     """
     notes: list[str] = []
-    found = {ours: weights.shapes[theirs] for ours, theirs in names.items()}
-    there = {row.ours for row in table.tensors if row.theirs in found}
+    shapes = {ours: weights.shapes[theirs] for ours, theirs in names.items()}
+    there = {row.ours for row in table.tensors if row.theirs in shapes}
     pooler, classifier = "pooler/kernel" in there, "sequence_classifier/kernel" in there
     path = config_path(directory)
     config = encoder_config(values, path, pooler, notes)
     heads = heads_of(values, path, notes, classifier=classifier, pooler=pooler)
-    placed, left_out = table.match(config, found, f"{weights.path} does not fit {path.name}", heads)
+    placed, left_out = table.match(config, shapes, f"{weights.path} does not fit {path.name}", heads)
     vocabulary, tokenizer = read_tokenizer(
         directory, notes, rows=config.vocab_size, named=values.get("tokenizer_class")
     )

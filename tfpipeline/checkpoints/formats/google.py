@@ -140,12 +140,12 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     path = _config_path(directory)
     values = read_json(path)
     reader, prefix = open_bundle(directory, name, PREFIX, object_based=False)
-    found = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-    pooler, classifier = "bert/pooler/dense/kernel" in found, "output_weights" in found
+    shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+    pooler, classifier = "bert/pooler/dense/kernel" in shapes, "output_weights" in shapes
     where = f"{prefix} does not fit {path.name}"
     if path.name == CONFIG:
         config = _config(values, path, pooler, notes)
-        placed, left_out = TABLE.match(config, found, where, _heads(values, path))
+        placed, left_out = TABLE.match(config, shapes, where, _heads(values, path))
         labels = _labels(values, path, placed, notes)
     else:
         notes.append(
@@ -154,7 +154,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         transformers_config.refuse_others(values, path)
         config = transformers_config.encoder_config(values, path, pooler, notes)
         heads = transformers_config.heads_of(values, path, notes, classifier=classifier, pooler=pooler)
-        placed, left_out = TABLE.match(config, found, where, heads)
+        placed, left_out = TABLE.match(config, shapes, where, heads)
         labels = transformers_config.read_labels(values, path, labels_of(placed), notes)
     vocabulary, tokenizer = read_tokenizer(
         directory, notes, rows=config.vocab_size, named=values.get("tokenizer_class")

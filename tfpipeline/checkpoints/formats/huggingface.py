@@ -213,12 +213,12 @@ def _open(directory: Path, name: str) -> Weights:
     return open_shards(chosen, open_one) if chosen.suffix == ".json" else open_one(chosen)
 
 
-def _rename(name: str, found: Collection[str]) -> str:
+def _rename(name: str, names: Collection[str]) -> str:
     """The name as the table has it."""
     name = name.removeprefix(_PREFIX)
     for old, new in _OLD.items():
         if name.endswith(old):
             return name.removesuffix(old) + new
-    if name == "cls.predictions.decoder.bias" and "cls.predictions.bias" not in found:
+    if name == "cls.predictions.decoder.bias" and "cls.predictions.bias" not in names:
         return "cls.predictions.bias"  # one tensor by two names, of which a file may hold either
     return name

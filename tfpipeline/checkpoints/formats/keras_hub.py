@@ -116,14 +116,14 @@ def read(directory: Path, name: str = "") -> Checkpoint:
         UserError: files are missing or broken, do not fit each other, or are not those of a BERT.
     """
     path = directory / CONFIG
-    weights, found = _open(directory, name)
+    weights, files = _open(directory, name)
     notes: list[str] = []
     config = _config(read_json(path), path, notes)
-    names = {_rename(ours): ours for ours in found}
-    if len(names) < len(found):
-        twice = next(theirs for theirs in found if names[_rename(theirs)] != theirs)
+    names = {_rename(ours): ours for ours in files}
+    if len(names) < len(files):
+        twice = next(theirs for theirs in files if names[_rename(theirs)] != theirs)
         raise UserError(f"{weights.path} holds {twice} under another name too; leave one of each")
-    shapes = {ours: found[theirs].shapes[_in_file(theirs)] for ours, theirs in names.items()}
+    shapes = {ours: files[theirs].shapes[_in_file(theirs)] for ours, theirs in names.items()}
     placed, left_out = TABLE.match(config, shapes, f"{weights.path} does not fit {CONFIG}", TABLE.heads())
     vocabulary_path = next((directory / one for one in _VOCABULARIES if (directory / one).exists()), None)
     if vocabulary_path is None:
@@ -139,7 +139,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
     def tensor(ours: str) -> Any:
         theirs = names[ours]
-        return as_float32(found[theirs].read(_in_file(theirs)), _in_file(theirs), found[theirs].path)
+        return as_float32(files[theirs].read(_in_file(theirs)), _in_file(theirs), files[theirs].path)
 
     tensors, heads = lazy(placed, tensor)
     return Checkpoint(
@@ -173,7 +173,7 @@ def _open(directory: Path, name: str) -> tuple[Weights, dict[str, Weights]]:
     path = directory / candidates[0]
     weights = open_h5_shards(path) if path.suffix == ".json" else open_h5(path)
     whole = any(_BACKBONE.match(theirs) for theirs in weights.shapes)  # a task in one file with its backbone
-    found = {
+    files = {
         theirs
         if not whole or "token_embedding" in theirs or _BACKBONE.match(theirs)
         else f"task/{theirs}": weights
@@ -181,8 +181,8 @@ def _open(directory: Path, name: str) -> tuple[Weights, dict[str, Weights]]:
     }
     if (directory / TASK_MODEL).exists() and not whole:
         task = open_h5(directory / TASK_MODEL)
-        found |= {f"task/{theirs}": task for theirs in task.shapes}
-    return weights, found
+        files |= {f"task/{theirs}": task for theirs in task.shapes}
+    return weights, files
 
 
 def _in_file(name: str) -> str:

@@ -130,11 +130,11 @@ def read(directory: Path, name: str = "") -> Checkpoint:
     objects = _Objects.parse(read_tensor(reader, prefix, OBJECT_GRAPH), prefix)
     names, outside = _locate(objects, shapes, prefix, notes)
     theirs = {key: ours for ours, key in names.items()}
-    found = {theirs.get(key, key): shape for key, shape in shapes.items() if key not in outside}
-    config = encoder_config(settings, "encoder/_pooler_layer/kernel" in found, notes)
+    shapes_by_name = {theirs.get(key, key): shape for key, shape in shapes.items() if key not in outside}
+    config = encoder_config(settings, "encoder/_pooler_layer/kernel" in shapes_by_name, notes)
     heads = [head for head in TABLE.heads() if head != "mlm" or mlm_activation_fits(settings, notes)]
     where = f"{prefix} does not fit {settings.path.name}"
-    placed, left_out = TABLE.match(config, found, where, heads)
+    placed, left_out = TABLE.match(config, shapes_by_name, where, heads)
     count = labels_of(placed)
     if count:
         notes.append(f"the files name no labels; the classifier's {count} are called LABEL_0, LABEL_1 ...")
@@ -291,13 +291,13 @@ def _heads(
     objects: _Objects, shapes: Mapping[str, Shape], notes: list[str]
 ) -> tuple[dict[str, str], Optional[int]]:
     """(the table's name -> the key, of all heads; the dense layer that is a head's own pooler)."""
-    found: dict[str, str] = {}
+    keys_by_name: dict[str, str] = {}
 
     def take(head: str, start: Optional[int], paths: Sequence[str] = ("kernel", "bias")) -> None:
         for path in paths:
             key = None if start is None else objects.key(start, path)
             if key is not None:
-                found[f"{head}/{path}"] = key
+                keys_by_name[f"{head}/{path}"] = key
 
     root, everything = objects.children[0], range(len(objects.children))
     # MaskedLM; its embedding_table is the word embeddings.
@@ -336,4 +336,4 @@ def _heads(
             take("classifier", names["classifier"])
         if "span_labeling" in names:
             take("span_labeling", objects.at(number, "span_labeling/layer_with_weights-0"))
-    return found, pooler
+    return keys_by_name, pooler

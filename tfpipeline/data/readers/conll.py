@@ -34,15 +34,15 @@ _KNOWN = 10_000  # tags of a file; a column of more different cells holds none
 def read(path: Path, reading: Reading) -> Iterator[Record]:
     """Yield a file's sentences; see :mod:`tfpipeline.data.readers`. A record's line is its first token's."""
     hashes = _Hashes(path, reading.file.encoding)
-    found = sentences(path, reading.file.encoding, hashes.is_comment)
-    yield from records(path, reading, found, token=0, names=(), check=hashes.check)
+    sentences_of_file = sentences(path, reading.file.encoding, hashes.is_comment)
+    yield from records(path, reading, sentences_of_file, token=0, names=(), check=hashes.check)
     hashes.tell()
 
 
 def records(
     path: Path,
     reading: Reading,
-    found: Iterator[Sentence],
+    file_sentences: Iterator[Sentence],
     *,
     token: int,
     names: Sequence[str],
@@ -53,7 +53,7 @@ def records(
     Args:
         path: the file.
         reading: how it is read.
-        found: its sentences.
+        file_sentences: the sentences of the file.
         token: the column of the tokens themselves.
         names: further names of the columns, from the first one on.
         check: raises the sentence for one that can't be read.
@@ -61,7 +61,7 @@ def records(
         UserError: no sentence, or a required column is not there.
     """
     empty = True
-    for sentence in found:
+    for sentence in file_sentences:
         empty = False
         try:
             check(sentence)
@@ -169,15 +169,15 @@ class _Hashes:
 
 def _first_token(path: Path, encoding: str) -> tuple[int, int]:
     """The line of the first token that is surely one, and how many columns it has."""
-    found = (0, 0)
+    first = (0, 0)
     for line, text in enumerate(read_lines(path, encoding), 1):
         cells = _cells(text)
         if not cells or cells[0] == _DOCUMENT:
             continue
-        found = found if found[0] and text.startswith("#") else (line, len(cells))
+        first = first if first[0] and text.startswith("#") else (line, len(cells))
         if not text.startswith("#"):
             break
-    return found
+    return first
 
 
 def _cells(text: str) -> list[str]:

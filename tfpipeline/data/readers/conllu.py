@@ -31,8 +31,8 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
                     "files may have others)"
                 )
 
-    found = _sentences(path, reading.file.encoding)
-    yield from conll.records(path, reading, found, token=_FORM, names=NAMES, check=check)
+    sentences = _sentences(path, reading.file.encoding)
+    yield from conll.records(path, reading, sentences, token=_FORM, names=NAMES, check=check)
 
 
 def _sentences(path: Path, encoding: str) -> Iterator[conll.Sentence]:
