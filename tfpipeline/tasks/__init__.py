@@ -1,8 +1,9 @@
-"""Tasks: what a model is trained to answer. One module a task; its file name is its name.
+"""Tasks: what a model predicts. One module per task; the name of the module is the name of the task.
 
 ``find("classification")`` imports ``tfpipeline/tasks/classification.py`` and returns its options, which make
 the task. Nothing is registered, and no other task is imported. A name with a dot,
-``find("our_company.tasks.stars")``, is a module of somebody's own. How to write one: docs/adding-a-task.md.
+``find("our_company.tasks.stars")``, is a module outside this package. docs/adding-a-task.md shows how to
+write one.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = [
     "serving",
 ]
 
-DEFAULT = "classification"  # of a section without a name
+DEFAULT = "classification"  # the task of a section without a name
 _NOT_TASKS = {"base", "options"}
 
 
@@ -48,7 +49,7 @@ def find(name: str) -> type[TaskOptions]:
     """The options of the task of that name.
 
     Args:
-        name: of a module here, or, with a dot in it, of any module that names its options ``OPTIONS``.
+        name: the name of a module here, or, with a dot in it, of any module that defines ``OPTIONS``.
     Raises:
         UserError: there is no such task.
     """
@@ -65,11 +66,10 @@ def find(name: str) -> type[TaskOptions]:
 
 
 def part_schema(raw: Any) -> type[TaskOptions] | None:
-    """The schema of a section that is a task within another task, as a run file has it; None if it is no
-    section.
+    """The schema of a run file's section that is a task within another task; None if it is not a section.
 
     Raises:
-        UserError: there is no such task, or it can only be the whole of a run.
+        UserError: there is no such task, or it cannot be part of another task.
     """
     if not isinstance(raw, dict):
         return None
@@ -83,15 +83,15 @@ def part_schema(raw: Any) -> type[TaskOptions] | None:
 
 
 def serving(checkpoint: Checkpoint) -> type[TaskOptions] | None:
-    """The options of the task that serves a checkpoint's head; None if no task does."""
+    """The options of the task that can use a checkpoint's head; None if no task can."""
     return next((options for options in map(find, names()) if options.serves(checkpoint)), None)
 
 
 def of_checkpoint(checkpoint: Checkpoint) -> Task:
-    """The task that a fine-tuned checkpoint's head answers.
+    """Make the task of a fine-tuned checkpoint's head.
 
     Raises:
-        UserError: it has none that a task serves.
+        UserError: no task can use its head.
     """
     options = serving(checkpoint)
     if options is not None:

@@ -1,8 +1,8 @@
 """A task before it sees any row: its section of the run file.
 
-A task module holds one subclass of :class:`TaskOptions`, named by ``OPTIONS``. It reads, checks and rewrites
-rows, and fits the :class:`~tfpipeline.tasks.base.Task` to the training rows. docs/adding-a-task.md shows one
-from beginning to end.
+A task module holds one subclass of :class:`TaskOptions`, named by ``OPTIONS``. It validates and rewrites
+rows, and fits the :class:`~tfpipeline.tasks.base.Task` to the training rows. docs/adding-a-task.md has a
+complete example.
 """
 
 from __future__ import annotations
@@ -39,31 +39,30 @@ class Fitter(abc.ABC):
 
     @abc.abstractmethod
     def finish(self) -> Task:
-        """The task, after the last row.
+        """Make the task, after the last row.
 
         Raises:
-            UserError: the rows can't train it (there is one class only, say).
+            UserError: the rows cannot train it, for example because there is only one class.
         """
 
 
 class TaskOptions(Section):
-    """The ``task`` section of a run file; the base of every task's own.
+    """The ``task`` section of a run file; the base class of the options of all tasks.
 
     Attributes:
-        name: of the task: its module's.
-        task_class: the task that is made; None where another task's options make it.
-        data_defaults: the columns' names where the run file's ``data`` section gives none (``text``,
-            ``label``).
-        together: the field of an ``Example`` whose equal values a split keeps in one part, such as
-            ``text_pair`` for questions about one context; None where rows are independent. The run file's
-            ``split.by`` overrides it.
+        name: the name of the task and of its module.
+        task_class: the class of the task; None if the options of another task make it.
+        data_defaults: column names that replace the defaults of the ``data`` section (``text``, ``label``).
+        together: the field of an ``Example`` that keeps rows together: rows with an equal value stay in one
+            split. An example is ``text_pair``, for questions about one context. None if rows are independent.
+            The run file's ``split.by`` overrides it.
         top_level_only: whether it must be the whole task of a run, not a part of another task (``pair``,
             ``multitask``).
-        fixed_by_head: the fields, besides ``name``, that a trained head decides: a fine-tuned checkpoint
-            refuses to set them otherwise.
-        encoding: whether the two texts of a row are one sequence of tokens (``joint``:
-            ``[CLS] A [SEP] B [SEP]``), or one each (``separate``), which batches hold side by side, the
-            second as ``text_pair/input_ids`` and so on. Such a task cannot be a part of another.
+        fixed_by_head: the fields, besides ``name``, that a trained head determines. With a fine-tuned
+            checkpoint, users cannot set them.
+        encoding: whether the two texts of a row are one sequence of tokens (``joint``: ``[CLS] A [SEP] B
+            [SEP]``), or one sequence each (``separate``). Batches then hold both, the second as
+            ``text_pair/input_ids`` and so on. Such a task cannot be part of another.
     """
 
     task_class: ClassVar[type[Task] | None] = None
@@ -75,7 +74,7 @@ class TaskOptions(Section):
 
     name: str
 
-    # Before any row is read.
+    # Called before any row is read.
 
     def check(self, data: DataOptions) -> None:
         """Check this section against the ``data`` section.
@@ -85,15 +84,15 @@ class TaskOptions(Section):
         """
 
     def target_columns(self) -> Sequence[str] | None:
-        """The columns of the targets, read from ``Example.columns``; None: the one that ``data.label``
+        """The columns of the targets, read from ``Example.columns``; None: the column that ``data.label``
         names.
         """
         return None
 
-    # Row by row.
+    # Called for each row.
 
     def preprocess(self, example: Example) -> Example:
-        """A row as it is kept, made of what the data file has.
+        """Validate a row of a data file, and return it in the form in which it is stored.
 
         Raises:
             UserError: the row can't be used; names its file and line.
@@ -101,8 +100,8 @@ class TaskOptions(Section):
         return example
 
     def strata(self, example: Example) -> Collection[Hashable]:
-        """A preprocessed row's labels: a split keeps each in proportion, and each that there is in the
-        training rows.
+        """The labels of a preprocessed row. Every split gets the same proportion of each label, and the
+        training rows get all labels.
         """
         return () if example.label is None else (example.label,)
 
@@ -121,23 +120,21 @@ class TaskOptions(Section):
         """The rows of one file; see :func:`tfpipeline.data.read_data_file`."""
         return read_data_file(path, data, self.target_columns(), prepare=self.preprocess)
 
-    # From all training rows, a run directory or a checkpoint to the task.
+    # Making the task: from all training rows, from a run directory, or from a checkpoint.
 
     def fitter(self) -> Fitter:
-        """What fits a task to training rows; by default nothing is learnt from them, but their targets are
-        checked.
-        """
+        """Make the fitter. The default checks the targets of the training rows and fits nothing."""
         return _CheckOnly(self._task_class()(self))
 
     def fit(self, examples: Iterable[Example], errors: RowErrors | None = None) -> Task:
-        """The task, fitted to its training rows, which are read once.
+        """Make the task, fitted to the training rows, which are read once.
 
         Args:
             examples: the training rows.
-            errors: collects those of rows that can't be used; by default they are raised.
+            errors: collects the errors of rows that cannot be used; by default they are raised.
         Raises:
-            UserError: rows can't be used, the first ten of them; or all of them together can't train the
-                task.
+            UserError: some rows cannot be used (the message lists the first ten), or the rows together cannot
+                train the task.
         """
         fitter, own = self.fitter(), RowErrors() if errors is None else errors
         for example in examples:
@@ -155,7 +152,7 @@ class TaskOptions(Section):
         return task
 
     def load(self, directory: Path) -> Task:
-        """The task, with what its :meth:`~tfpipeline.tasks.base.Task.save` wrote.
+        """Restore the task from the files that its :meth:`~tfpipeline.tasks.base.Task.save` wrote.
 
         Raises:
             UserError: it can't be read.
@@ -169,16 +166,16 @@ class TaskOptions(Section):
 
     @classmethod
     def serves(cls, checkpoint: Checkpoint) -> bool:
-        """Whether a fine-tuned checkpoint has a head for this task."""
+        """Whether this task can use the head of a fine-tuned checkpoint."""
         return False
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Task:
-        """The task of a fine-tuned checkpoint that it :meth:`serves`, with the options that follow from its
-        files.
+        """Make the task of a fine-tuned checkpoint for which :meth:`serves` is true, with the options that
+        its files determine.
 
         Raises:
-            UserError: something that its head needs is missing.
+            UserError: something that the head needs is missing.
         """
         raise NotImplementedError
 
@@ -189,7 +186,7 @@ class TaskOptions(Section):
 
 
 class _CheckOnly(Fitter):
-    """Learns nothing; checks each row's target."""
+    """Checks each row's target, and fits nothing."""
 
     def __init__(self, task: Task) -> None:
         self._task = task

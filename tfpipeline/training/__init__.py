@@ -1,10 +1,10 @@
 """Training: a checkpoint and labelled rows become a run directory.
 
-train(config)     train, or go on where an interrupted run stopped
+train(config)     train, or resume an interrupted run
 load(run)         the trained model, an ordinary ``keras.Model``
 Run(path)         a run directory, opened
-plan(config)      what a training would take, without doing it
-open_run(path)    a ``TrainedModel``: a run directory, or a checkpoint that someone else has fine-tuned
+plan(config)      what a training needs, without training
+open_run(path)    a ``TrainedModel``: a run directory, or a checkpoint that another program has fine-tuned
 load_checkpoint(path)  a checkpoint, or a run as one
 """
 

@@ -3,15 +3,15 @@
 config.yaml              the run file as resolved
 model_config.json        the encoder's architecture
 vocab.txt, tokenizer_config.json
-labels.txt, task.json, heads/  what the task learnt; each task has its own
+labels.txt, task.json, heads/  the fitted task; files depend on the task
 data/                    train.jsonl, validation.jsonl, test.jsonl: the rows of each split
 cache/                   their tokens, memory-mapped
 checkpoints/             initial, last, best (training.store)
-metrics.jsonl            one line an epoch
+metrics.jsonl            one line per epoch
 report.json, report.md   written by evaluation
 environment.json         versions that trained it
 sources.json             fingerprints of the checkpoint and the data files it was made from
-lock                     who trains it, while somebody does (training.lock)
+lock                     the process that trains it, during training (training.lock)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf  # whose distribution is tensorflow or tensorflow-tpu
+import tensorflow as tf  # its distribution is tensorflow or tensorflow-tpu
 
 from tfpipeline import checkpoints, config, paths, tasks
 from tfpipeline.data import Example, Rows, TokenCache, read_examples, write_examples
@@ -95,12 +95,12 @@ class Run(TrainedModel):
 
     @functools.cached_property
     def task(self) -> tasks.Task:
-        """The task, with what it learnt from the training rows."""
+        """The task, fitted to the training rows."""
         return self.config.task.load(self.path)
 
     @functools.cached_property
     def model_config(self) -> EncoderConfig:
-        """The encoder's configuration, dropout rates as the run file has them."""
+        """The encoder's configuration, with the dropout rates of the run file."""
         path = self.path / MODEL_FILE
         return read_config(_read_json(path), path)
 
@@ -116,13 +116,13 @@ class Run(TrainedModel):
 
     @property
     def text_identity(self) -> str:
-        """What the tokens of a text depend on besides the text and the truncation."""
+        """Everything that determines the tokens of a text besides the text and the truncation."""
         return (self.path / "vocab.txt").read_text("utf-8") + (self.path / "tokenizer_config.json").read_text(
             "utf-8"
         )
 
     def has_weights(self, weights: str) -> bool:
-        """Whether the run has come so far as to have these ("initial", "last", "best")."""
+        """Whether the run already has these weights ("initial", "last", "best")."""
         return weights in self.store.index()
 
     def set_weights(self, weights: str, model: TextModel) -> None:
@@ -138,11 +138,11 @@ class Run(TrainedModel):
         return read_examples(self._rows(split))
 
     def token_cache(self, split: str, examples: Sequence[Example], see: See | None = None) -> TokenCache:
-        """The tokens of a split; made now if need be. ``see`` as of :meth:`TokenCache.build`."""
+        """The tokens of a split, created if needed. For ``see``, see :meth:`TokenCache.build`."""
         return self.tokens(examples, self.path / "cache" / split, see)
 
     def facts(self) -> dict[str, str]:
-        """Its settings, how far it is, its best score and where things are."""
+        """Its settings, progress, best score and paths."""
         return run_facts(self)
 
     def _rows(self, split: str) -> Path:
@@ -157,11 +157,11 @@ def create_run(
     check: Callable[[Run], None] = lambda run: None,
     task: tasks.Task | None = None,
 ) -> Run:
-    """Lay out a new run directory, everything but its weights; whole or not at all.
+    """Create a new run directory with everything but its weights, completely or not at all.
 
     Args:
-        run_config: the run file as resolved.
-        checkpoint: what training starts from.
+        run_config: the resolved run file.
+        checkpoint: the checkpoint that training starts from.
         splits: the rows.
         path: the directory; by default the run file's ``output``.
         check: looks at the run before it is there; where it raises, nothing stays.

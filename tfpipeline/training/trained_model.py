@@ -1,4 +1,4 @@
-"""A trained model with all that evaluation, export and prediction need of it, wherever it comes from."""
+"""A trained model with everything that evaluation, export and prediction need, from any source."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ Texts = Sequence[str] | Sequence[bytes]
 class TrainedModel(abc.ABC):
     """A trained model with its task, its tokenizer and perhaps its rows.
 
-    It is a run directory (:class:`~tfpipeline.training.run.Run`) or a checkpoint that someone else
-    has fine-tuned (:class:`~tfpipeline.training.finetuned.FineTunedCheckpoint`).
-    ``tfpipeline.training.open_run`` opens either.
+    It is a run directory (:class:`~tfpipeline.training.run.Run`) or a checkpoint that another program has
+    fine-tuned (:class:`~tfpipeline.training.finetuned.FineTunedCheckpoint`). ``tfpipeline.training.open_run``
+    opens either.
 
     Attributes:
-        path: of the run or the checkpoint, on this machine.
-        name: what it is called in messages.
-        stages: the weights that an evaluation compares, with their titles.
-        reports: where an evaluation's report is written; None for nowhere.
+        path: the run or the checkpoint, on this machine.
+        name: its name in messages.
+        stages: names of the weights that an evaluation compares, with their titles.
+        reports: the folder for reports; None if there is none.
     """
 
     path: Path
@@ -47,17 +47,17 @@ class TrainedModel(abc.ABC):
     stages: Sequence[tuple[str, str]]
     reports: Path | None
 
-    # What it consists of.
+    # The parts of the model.
 
     @property
     @abc.abstractmethod
     def config(self) -> RunConfig:
-        """The settings, as a run file has them."""
+        """The settings, as in a run file."""
 
     @property
     @abc.abstractmethod
     def task(self) -> tasks.Task:
-        """The task, with what it learnt from its training rows."""
+        """The task, fitted to its training rows."""
 
     @property
     @abc.abstractmethod
@@ -77,7 +77,7 @@ class TrainedModel(abc.ABC):
     @property
     @abc.abstractmethod
     def text_identity(self) -> str:
-        """What the tokens of a text depend on besides the text and the truncation."""
+        """Everything that determines the tokens of a text besides the text and the truncation."""
 
     @abc.abstractmethod
     def has_weights(self, weights: str) -> bool:
@@ -88,7 +88,7 @@ class TrainedModel(abc.ABC):
         """Set a model's weights to these.
 
         Raises:
-            UserError: there are none of that name.
+            UserError: there are no such weights.
         """
 
     @abc.abstractmethod
@@ -105,7 +105,7 @@ class TrainedModel(abc.ABC):
 
     @abc.abstractmethod
     def token_cache(self, split: str, examples: Sequence[Example], see: See | None = None) -> TokenCache:
-        """The tokens of a split; made now if they are not there yet. ``see`` as of :meth:`TokenCache.build`.
+        """The tokens of a split, created if they do not exist yet. For ``see``, see :meth:`TokenCache.build`.
 
         Raises:
             UserError: there are no rows of that split.
@@ -113,7 +113,7 @@ class TrainedModel(abc.ABC):
 
     @abc.abstractmethod
     def facts(self) -> dict[str, str]:
-        """What Python and notebooks show of it: names and values."""
+        """The names and values that Python and notebooks show."""
 
     # From texts to the model's inputs.
 
@@ -124,12 +124,12 @@ class TrainedModel(abc.ABC):
 
     @property
     def has_pairs(self) -> bool:
-        """Whether its rows hold two texts."""
+        """Whether its rows have two texts."""
         return self.config.data.text_pair is not None
 
     @property
     def has_joint_pairs(self) -> bool:
-        """Whether a sequence of tokens holds two texts."""
+        """Whether one sequence of tokens has two texts."""
         return self.config.has_joint_pairs
 
     @functools.cached_property
@@ -156,7 +156,7 @@ class TrainedModel(abc.ABC):
     ) -> dict[str, np.ndarray]:
         """Token ids of a batch of texts as NumPy arrays, int32 [B, T], with offsets if the task reads them.
 
-        ``max_length`` takes the place of ``text.max_length``; longer texts are handled as the run does.
+        ``max_length`` replaces ``text.max_length``; longer texts are handled as in the run.
         """
         truncation = self.truncation
         if max_length is not None:
@@ -164,7 +164,7 @@ class TrainedModel(abc.ABC):
         return _arrays(self._text_inputs(truncation).tokens(_named(texts, text_pair)))
 
     def tokens(self, examples: Sequence[Example], directory: Path, see: See | None = None) -> TokenCache:
-        """The tokens of any rows, kept in ``directory``. ``see`` as of :meth:`TokenCache.build`."""
+        """The tokens of any rows, cached in ``directory``. For ``see``, see :meth:`TokenCache.build`."""
         text_inputs, joint = self.text_inputs, self.has_joint_pairs
         return TokenCache.build(
             directory,
@@ -182,13 +182,13 @@ class TrainedModel(abc.ABC):
 
     @property
     def _targets_identity(self) -> str:
-        """What targets of single tokens depend on besides the rows."""
+        """Everything that determines the targets of single tokens besides the rows."""
         if not self.task.has_token_targets:
             return ""
         return json.dumps([self.config.task.model_dump(mode="json"), self.task.fitted])
 
     def notes_on(self, cache: TokenCache, what: str = "rows") -> list[str]:
-        """Sentences about tokens: rows that do not fit, and texts that the vocabulary hardly knows."""
+        """Notes about truncated rows and unknown tokens."""
         vocabulary, options = self.vocabulary, self.tokenizer_options
         notes = (
             self.truncation.note(cache.cut, len(cache), what, pair=self.has_joint_pairs),
@@ -197,7 +197,7 @@ class TrainedModel(abc.ABC):
         return [note for note in notes if note is not None]
 
     def note_on_texts(self, texts: Texts, text_pair: Texts | None = None) -> str | None:
-        """A sentence about texts that the vocabulary hardly knows; None when it does."""
+        """A note about texts with many unknown tokens; None if there are few."""
         encoded = _arrays(self.text_inputs.tokens(_named(texts, text_pair), count=True))
         special = self.truncation.template.count(text_pair is not None and self.has_joint_pairs)
         parts = sequences(encoded)
@@ -208,7 +208,7 @@ class TrainedModel(abc.ABC):
     # From the inputs to predictions.
 
     def build_model(self, encoder: Encoder | None = None) -> TextModel:
-        """A model of this shape; its weights are those of ``encoder``, and new ones for the head."""
+        """Make an untrained model on top of ``encoder``, with initial weights for the head."""
         encoder = encoder or self.model_config.encoder()
         head = self.task.head(self.model_config, seed=self.config.training.seed)
         return TextModel(encoder, head, windows(self.truncation, self.has_joint_pairs))
@@ -218,7 +218,7 @@ class TrainedModel(abc.ABC):
 
         Args:
             weights: see :meth:`has_weights`.
-            precision: a Keras dtype policy; by default the one of the settings, which it was trained in.
+            precision: a Keras dtype policy; by default the one that it was trained with.
         Raises:
             UserError: there are no such weights.
         """
@@ -228,7 +228,9 @@ class TrainedModel(abc.ABC):
         return model
 
     def graph(self, model: TextModel) -> PredictionGraph:
-        """A model's path from texts to predictions, with the task and the tokenizer it was trained with."""
+        """The graph from texts to predictions of a model, with the task and the tokenizer it was trained
+        with.
+        """
         return PredictionGraph(model, self.task, self.text_inputs)
 
     def predict(
@@ -239,20 +241,20 @@ class TrainedModel(abc.ABC):
         *,
         unit: Unit = "code_points",
     ) -> dict[str, np.ndarray]:
-        """A model's predictions for texts, as a server would give them; strings are bytes.
+        """A model's predictions for texts, as a server would return them; strings are bytes.
 
         Args:
             model: as :meth:`model` or :meth:`build_model` makes it.
-            texts: B of them.
-            text_pair: as many, for tasks about two.
-            unit: in which places in texts are counted.
+            texts: B texts.
+            text_pair: B second texts, for tasks on text pairs.
+            unit: the unit of offsets.
         Returns:
             Name -> [B, ...].
         """
         graph = self.graph(model)
         return _arrays(graph(graph.text_inputs(_named(texts, text_pair)), unit))
 
-    # What Python and notebooks show.
+    # Display in Python and notebooks.
 
     def __repr__(self) -> str:
         facts = self.facts()
@@ -264,7 +266,7 @@ class TrainedModel(abc.ABC):
 
 
 def _named(texts: Texts, text_pair: Texts | None) -> dict[str, Any]:
-    """Texts by the names that they have everywhere behind here."""
+    """The texts by the names that all later code uses."""
     named: dict[str, Any] = {"text": list(texts)}
     return named if text_pair is None else {**named, "text_pair": list(text_pair)}
 
