@@ -1,7 +1,7 @@
 """Every private name of Keras that this package uses, in one place.
 
-Keras may change them in any release. ``tests/test_internals.py`` asks each for the behaviour that is relied
-on here, and names the installed version when one is gone.
+Keras may change them in any release. ``tests/test_internals.py`` tests the behaviour that this package relies
+on, and reports the installed version if a name is gone.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 class OptimizerHooks:
-    """Mixed into a Keras optimizer that decays weights itself."""
+    """A mixin for Keras optimizers that decay weights themselves."""
 
     def _apply_weight_decay(self, variables: Any) -> None:
-        """Nothing: Keras's decay comes before the update, for all variables at one rate."""
+        """Do nothing: Keras would decay before the update, with one rate for all variables."""
 
 
 def schedule_of(optimizer: keras.optimizers.Optimizer) -> Any:
-    """The schedule that an optimizer was made with; ``learning_rate`` is its value at the current step."""
+    """The learning rate schedule of an optimizer; ``learning_rate`` is only its value at the current step."""
     return optimizer._learning_rate
 
 
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
-    """The place of a variable among those that an optimizer was built on."""
+    """The index of a variable among those that an optimizer was built on."""
     index: int = optimizer._get_variable_index(variable)
     return index
 
 
 def is_decayed(optimizer: keras.optimizers.Optimizer, variable: Any) -> bool:
-    """Whether ``exclude_from_weight_decay`` leaves a variable in."""
+    """Whether a variable is decayed, given ``exclude_from_weight_decay``."""
     decayed: bool = optimizer._use_weight_decay(variable)
     return decayed
 
@@ -50,5 +50,7 @@ def moments(optimizer: keras.optimizers.Adam, index: int) -> tuple[Any, Any]:
 def set_adafactor_slots(
     optimizer: keras.optimizers.Adafactor, rows: list[Any], columns: list[Any], whole: list[Any]
 ) -> None:
-    """Give Adafactor its slots: the second moment's rows, columns, and all of it, one of each a variable."""
+    """Set Adafactor's slots, one of each per variable: the second moment's rows, its columns, and the full
+    second moment.
+    """
     optimizer._r, optimizer._c, optimizer._v = rows, columns, whole

@@ -1,6 +1,4 @@
-"""Public names loaded on first use (PEP 562): a table and ``__getattr__``, so that no package costs more than
-is used.
-"""
+"""Public names that are loaded on first use (PEP 562), with a table and ``__getattr__``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every name that this package uses of TensorFlow and is not part of its public API, in one place.
+"""All names outside TensorFlow's public API that this package uses, in one place.
 
-TensorFlow may change them in any release. ``tests/test_internals.py`` asks each for the behaviour that is
-relied on here, and names the installed version when one is gone. Importing this module imports TensorFlow.
+TensorFlow may change them in any release. ``tests/test_internals.py`` tests the behaviour that this package
+relies on, and reports the installed version if a name is gone. Importing this module imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ types: Any = types_pb2  # the numbers of dtypes in messages: DT_FLOAT and so on
 def configure_coordination(workers: int, *, connect_seconds: float, lost_seconds: float) -> None:
     """Set how long TensorFlow waits for the workers of a training, before a strategy connects to them.
 
-    There is no public option for it. A strategy keeps a configuration that was made before
+    There is no public option for this. A strategy keeps a configuration that was made before it
     (collective_all_reduce_strategy.py, ``_initialize_multi_worker``).
 
     Args:
-        workers: how many there are; the first one leads.
-        connect_seconds: how long one may take to come.
-        lost_seconds: how long one may be silent.
+        workers: the number of workers; the first one leads.
+        connect_seconds: maximum time until a worker connects.
+        lost_seconds: maximum time without a sign of life from a worker.
     """
     context.context().configure_coordination_service(
         service_type="standalone",
@@ -43,7 +43,7 @@ def configure_coordination(workers: int, *, connect_seconds: float, lost_seconds
 
 
 def session_handle(tensor: tf.Tensor) -> Any:
-    """What :func:`run_session` calls a tensor of a graph."""
+    """The name of a graph's tensor for :func:`run_session`."""
     return tensor._as_tf_output()
 
 

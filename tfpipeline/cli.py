@@ -1,10 +1,9 @@
-"""The command line: one command for each arrow between a checkpoint and an answer.
+"""The command line: one command for each step from a checkpoint to a prediction.
 
 The commands are the modules of :mod:`tfpipeline.commands`: thin wrappers over plain functions. Nothing heavy
 is imported until a command needs it, so ``--help`` is instant and ``predict --target`` works with the base
-installation. Results go to standard output, everything else to standard error. Exit codes: 0 done, 2
-something given can't be used (one sentence says what), 130 interrupted, 75 another worker of the training is
-gone.
+installation. Results go to standard output, everything else to standard error. Exit codes: 0 success, 2 an
+input cannot be used (one sentence says which), 130 interrupted, 75 another worker of the training was lost.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def main() -> None:
     except (UserError, ClientError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except UnicodeEncodeError as error:  # what is printed is escaped; this is a file's name
+    except UnicodeEncodeError as error:  # output is escaped, so this is the name of a file
         if terminal.is_utf8(sys.getfilesystemencoding()):
             raise
         print(
@@ -68,7 +67,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         sys.stderr.close()
         sys.exit(0)
 

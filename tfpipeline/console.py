@@ -1,7 +1,7 @@
-"""What the user sees: progress bars on a terminal, plain lines elsewhere, messages on standard error.
+"""Progress and messages: progress bars on a terminal, plain lines elsewhere.
 
-Results go to standard output, everything else to standard error, so that ``tfpipeline predict ... > file``
-holds answers only.
+Results go to standard output, everything else to standard error, so ``tfpipeline predict ... > file`` writes
+only predictions to the file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _console = Console(stderr=True, highlight=False)
 
 
 def say(message: str) -> None:
-    """One line to the user, on standard error."""
+    """Print one line for the user, on standard error."""
     _console.print(message, markup=False, soft_wrap=True)
 
 
 def plural(count: float, one: str, many: Optional[str] = None) -> str:
-    """The form of a word that goes with a number: ``row`` with 1, else ``rows``, or ``many`` where that is
+    """The form of a word for a number: ``row`` for 1, otherwise ``rows``, or ``many`` if that is
     irregular.
     """
     return one if count == 1 else f"{one}s" if many is None else many
@@ -36,9 +36,7 @@ def plural(count: float, one: str, many: Optional[str] = None) -> str:
 
 @contextlib.contextmanager
 def notice(message: str) -> Iterator[None]:
-    """Show a line while something runs that cannot say how far it is, on a terminal only; then take it
-    away.
-    """
+    """Show a line while work without measurable progress runs, on a terminal only; then remove it."""
     if not _console.is_terminal:
         yield
         return
@@ -52,11 +50,11 @@ def notice(message: str) -> Iterator[None]:
 
 
 class _Line(ProgressColumn):
-    """A whole line of progress, in as many columns as there are; what does not fit is left out, last things
+    """A line of progress for the width of the terminal. If it does not fit, the last parts are left out
     first.
 
-    What is done comes first, then the time that is left, then the parts of the note (what stands between
-    commas), and the bar has the rest.
+    The title comes first, then the remaining time, then the parts of the note (separated by commas), and the
+    bar takes the rest.
     """
 
     def __init__(self, console: Console) -> None:
@@ -75,7 +73,7 @@ class _Line(ProgressColumn):
         title = task.description
         if task.fields["note"]:
             room = min(room, max(width // 2, 20))
-        if len(title) > room:  # the end of a path says most
+        if len(title) > room:  # the end of a path is the most informative part
             dots = "..." if plain else "…"
             kept = max(room - len(dots), 0)
             title = f"{title[: kept // 3]}{dots}{title[len(title) - kept + kept // 3 :]}"[:room]
@@ -116,11 +114,11 @@ def duration(seconds: float) -> str:
 
 
 class Step:
-    """One piece of work whose progress is shown.
+    """A piece of work with visible progress.
 
     Args:
-        advance: called as ``advance(n, note)``; ``note`` is a short text beside the bar, e.g. the loss; its
-            parts, between commas, are shown as far as there is room.
+        advance: called as ``advance(n, note)``; ``note`` is a short text beside the bar, e.g. the loss. As
+            many of its parts, separated by commas, are shown as fit.
     """
 
     def __init__(self, advance: Callable[[float, str], None]) -> None:
@@ -140,15 +138,15 @@ def progress(
     console: Optional[Console] = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Step]:
-    """Show how far a piece of work is: a live bar on a terminal, else a line every ten seconds.
+    """Show the progress of a piece of work: a live bar on a terminal, otherwise a line every ten seconds.
 
     Args:
-        title: what is being done.
-        total: how many units there are; None when unknown.
-        done: units already done (a resumed run).
-        note: what is shown on a terminal until the first unit is done, such as "compiling".
-        console: where to; standard error by default.
-        clock: seconds; a test passes its own.
+        title: the name of the work.
+        total: the number of units; None if unknown.
+        done: the number of units already done (in a resumed run).
+        note: shown on a terminal until the first unit is done, such as "compiling".
+        console: the output; standard error by default.
+        clock: returns seconds; tests pass their own.
     """
     console = console or _console
     if console.is_terminal:

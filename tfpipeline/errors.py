@@ -1,7 +1,7 @@
-"""What a user is told when something is wrong with what they gave us.
+"""Errors about the user's input.
 
-One sentence: what is wrong, where (file and line, field, tensor name), what to do. The command line prints
-it after ``error:`` and exits with 2; a Python caller catches :class:`UserError`.
+The message is one sentence: what is wrong, where (file and line, field, tensor name), and what to do. The
+command line prints it after ``error:`` and exits with 2; a Python caller catches :class:`UserError`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EXTRA_OF = {
     "openpyxl": "excel",
     "tensorflow_serving": "serve",
 }
-# What a module is called where packages are installed, if otherwise.
+# The name of a module's distribution, if it differs.
 _PACKAGE_OF = {
     "tensorflow": "TensorFlow",
     "keras": "Keras",
@@ -39,11 +39,11 @@ _PACKAGE_OF = {
     "yaml": "PyYAML",
     "tensorflow_serving": "tensorflow-serving-api",
 }
-_OLDEST, _NEWEST = (3, 11), (3, 13)  # Python of the extras, as setup.py has it
+_OLDEST, _NEWEST = (3, 11), (3, 13)  # the Python versions of the extras, as in setup.py
 
 
 class UserError(Exception):
-    """Something the user gave us cannot be used; the message is one clear sentence."""
+    """An input of the user cannot be used; the message is one clear sentence."""
 
 
 class MissingExtraError(UserError):
@@ -55,7 +55,7 @@ def explain_missing_extra(extra: Optional[str] = None) -> Iterator[None]:
     """Turn the import error of an optional dependency into the pip line that installs it.
 
     Args:
-        extra: the extra of what is about to be done, where TensorFlow alone does not tell; by default the
+        extra: the extra for the current command, if the missing module does not determine it; by default the
             module's.
     """
     try:
@@ -80,7 +80,7 @@ def _how_to_install(package: str, extra: str) -> str:
 
 
 def _requirement(extra: str) -> str:
-    """What pip is to install: the checkout that this file stands in, or the package by its name."""
+    """The requirement for pip: the checkout that contains this file, or the package by its name."""
     checkout = Path(__file__).resolve().parent.parent
     if not (checkout / "setup.py").is_file():
         return shlex.quote(f"tfpipeline[{extra}]")
@@ -89,7 +89,7 @@ def _requirement(extra: str) -> str:
 
 
 def visible(text: str) -> str:
-    """A text, what cannot be seen in it escaped as in YAML and JSON: ``\\u00a0``, ``\\n``; blanks stay."""
+    """A text with invisible characters escaped as in YAML and JSON: ``\\u00a0``, ``\\n``; blanks stay."""
     return "".join(
         character if character.isprintable() else _ESCAPES.get(character) or _escape(ord(character))
         for character in text
@@ -97,8 +97,8 @@ def visible(text: str) -> str:
 
 
 def alike(text: str) -> str:
-    """What two texts share that differ in case, white space, invisible characters or compatibility forms
-    only.
+    """A normal form that is equal for texts which differ only in case, white space, invisible characters or
+    compatibility forms.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     seen = "".join(character for character in folded if character.isprintable() or character.isspace())
@@ -106,7 +106,7 @@ def alike(text: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> Optional[str]:
-    """The known word closest to ``word``, or None when none is close."""
+    """The known word closest to ``word``, or None if none is close."""
     known = list(known)
     same = next((other for other in known if alike(other) == alike(word)), None)
     if same is not None:
@@ -116,7 +116,7 @@ def nearest(word: str, known: Iterable[str]) -> Optional[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``'; did you mean "x"?'``, or the list of known words when none is close."""
+    """``'; did you mean "x"?'``, or the list of known words if none is close."""
     known = list(known)
     match = nearest(word, known)
     if match:
@@ -137,7 +137,9 @@ def _is_invisible(character: str) -> bool:
 
 
 def at_the_ends(text: str) -> str:
-    """``" (with a blank before it)"`` of a text that begins with one; nothing of most texts."""
+    """``" (with a blank before it)"`` for a text that begins with a blank, and so on; empty for most
+    texts.
+    """
     characters = []
     for character, where in ((text[:1], "before"), (text[-1:], "after")):
         if character and _is_invisible(character):

@@ -1,8 +1,8 @@
-"""Writing that is either wholly there or not there at all.
+"""Atomic writing: a file or folder appears completely or not at all.
 
-Everything is written in a temporary folder beside its place, flushed to the disk, and renamed; a reader never
-sees half of it. What a killed process leaves behind has a name that nothing picks up (``.tmp-NAME-...``), and
-is removed by whoever writes in that folder next.
+Everything is written to a temporary folder beside its destination, flushed to the disk, and renamed, so
+readers never see a part of it. A killed process leaves behind a name that nothing reads (``.tmp-NAME-...``).
+The next process that writes to the same folder removes it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tfpipeline.errors import UserError
 
 TEMPORARY_PREFIX = ".tmp-"
 _OWNER = "owner"  # in a temporary folder: the lock of the process that writes there
-_REPLACED = "replaced-"  # in a temporary folder: what was there before
-_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # of a name that a directory is to have
+_REPLACED = "replaced-"  # in a temporary folder: the replaced content
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # maximum part of the destination's name
 
 _ADVICE = {
     errno.ENOSPC: "free some space and run the command again",
@@ -37,16 +37,16 @@ _ADVICE = {
 
 
 class AppearedError(UserError):
-    """Somebody else made what was being written."""
+    """Another process created the destination in the meantime."""
 
 
 def write_failure(path: Union[str, Path], reason: str) -> UserError:
-    """The sentence for a write that a library refused in its own words (a full disk, nearly always)."""
+    """The error for a write that a library refused with its own message (nearly always a full disk)."""
     return UserError(f"cannot write {path}: {reason}; free some space and run the command again")
 
 
 def write_error(path: Union[str, Path], error: OSError) -> UserError:
-    """The sentence for a write that the operating system refused."""
+    """The error for a write that the operating system refused."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     advice = _ADVICE.get(error.errno or 0, "check the path and run the command again")
     return UserError(f"cannot write {path}: {reason}; {advice}")
@@ -61,11 +61,10 @@ def _sync(path: Path) -> None:
 
 
 def require_writable(directory: Union[str, Path]) -> None:
-    """Make a directory if it is not there, and refuse one that cannot be written to: before work whose result
-    goes there.
+    """Create a directory if it does not exist, and refuse one that is not writable, before expensive work.
 
     Raises:
-        UserError: it is a file, or cannot be made or written to.
+        UserError: it is a file, or it cannot be created or written to.
     """
     try:
         Path(directory).mkdir(parents=True, exist_ok=True)
@@ -77,16 +76,16 @@ def require_writable(directory: Union[str, Path]) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(path: Union[str, Path]) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` to write it in; the folder goes when the block ends.
+    """Yield an empty folder beside ``path``, to write it in. The folder is removed when the block ends.
 
-    What a process that was killed has left of such folders there is removed first, what a living one writes
-    is not: each folder holds a lock that ends with its process.
+    Folders that killed processes have left there are removed first. Those of living processes are kept: each
+    folder holds a lock that ends with its process.
 
     Args:
-        path: what is to be written; its folder is made if it is not there.
+        path: the destination; its folder is created if it does not exist.
     Raises:
-        UserError: the operating system refused something in the block: the disk is full, say; or ``path`` has
-            no name of its own, as ``.`` has none.
+        UserError: the operating system refused something in the block, for example because the disk is full;
+            or ``path`` has no name, such as ``.``.
     """
     path = Path(path)
     if path.name in ("", ".."):
@@ -108,16 +107,16 @@ def temporary_folder(path: Union[str, Path]) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes have left half-written in a folder, and put back what they were about to
+    """Remove what killed processes have left unfinished in a folder, and restore what they were about to
     replace.
     """
     try:
         temporary = [entry.path for entry in os.scandir(folder) if entry.name.startswith(TEMPORARY_PREFIX)]
-    except OSError:  # not there, or not ours: then there is nothing of ours in it
+    except OSError:  # it does not exist or is not readable, so there is nothing of ours in it
         return
     for left in map(Path, temporary):
         if locks.is_abandoned(left / _OWNER):
-            with contextlib.suppress(FileNotFoundError):  # somebody else does the same
+            with contextlib.suppress(FileNotFoundError):  # another process does the same
                 for aside in left.glob(f"{_REPLACED}*/*"):
                     if not (folder / aside.name).exists():
                         os.rename(aside, folder / aside.name)
@@ -132,11 +131,12 @@ def atomic_directory(
 
     Args:
         path: the directory to make.
-        replace: put it in the place of what is there; by default that is an error, unless it is empty.
-        carry: files in ``path`` that become the new directory's.
+        replace: replace an existing directory; by default, an existing directory is an error unless it is
+            empty.
+        carry: files in ``path`` that are moved to the new directory.
 
     Raises:
-        UserError: the disk is full, the folder is not writable, or ``path`` appeared meanwhile.
+        UserError: the disk is full, the folder is not writable, or ``path`` appeared in the meantime.
     """
     path = Path(path)
     with temporary_folder(path) as folder:
@@ -147,9 +147,7 @@ def atomic_directory(
 
 
 def publish(new: Path, path: Path, *, replace: bool = False, carry: Sequence[str] = ()) -> None:
-    """Give a directory that was written in a :func:`temporary_folder` its name; see
-    :func:`atomic_directory`.
-    """
+    """Move a directory from a :func:`temporary_folder` to its destination; see :func:`atomic_directory`."""
     for folder, _, names in os.walk(new):
         for name in names:
             _sync(Path(folder, name))
@@ -172,19 +170,17 @@ def publish(new: Path, path: Path, *, replace: bool = False, carry: Sequence[str
 
 
 def _exchange(new: Path, path: Path) -> None:
-    """Put ``new`` in the place of ``path``; what was there comes back if that fails, or if we are killed in
-    between.
-    """
+    """Replace ``path`` by ``new``. The old content is restored if this fails or is killed half-way."""
     for attempt in itertools.count():
         aside = new.parent / f"{_REPLACED}{attempt}" / path.name
         aside.parent.mkdir()
-        with contextlib.suppress(FileNotFoundError):  # somebody else has just moved it away
+        with contextlib.suppress(FileNotFoundError):  # another process has just moved it away
             os.rename(path, aside)
         try:
             os.rename(new, path)
             return
         except OSError as error:
-            if error.errno in _TAKEN:  # and has put something in its place
+            if error.errno in _TAKEN:  # and has replaced it
                 continue
             if aside.exists():
                 os.rename(aside, path)
@@ -208,8 +204,8 @@ def atomic_file(path: Union[str, Path]) -> Iterator[Path]:
 
 
 def write_text(path: Union[str, Path], text: str) -> None:
-    """Write ``text`` as UTF-8, atomically; what UTF-8 cannot carry (a file's name in other bytes) is
-    escaped.
+    """Write ``text`` as UTF-8, atomically. Characters that UTF-8 cannot encode (from file names in other
+    encodings) are escaped.
     """
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
