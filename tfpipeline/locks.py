@@ -1,13 +1,13 @@
-"""Locks that end with the process that holds them, and say who that is.
+"""Locks that end with the process that holds them, and name that process.
 
-A lock is a file that its process holds with ``flock``: the system frees it however the process ends, and a
-number that another process gets later means nothing. What the file says (process, machine, since when) is for
-people, and for the two cases in which ``flock`` is not enough:
+A lock is a file that its process holds with ``flock``. The system releases it however the process ends, so a
+reused process number does no harm. The contents of the file (process, machine, time) are for people, and for
+the two cases in which ``flock`` is not enough:
 
-- Some file systems have no ``flock``. There the process named in the file is looked for on this machine, by
-  its number and by when it was started.
-- Some network file systems keep ``flock`` to one machine. So a lock that another machine's process left is
-  watched for a while: who holds a lock with a heartbeat touches the file every few seconds.
+- Some file systems have no ``flock``. There, the process in the file is searched for on this machine, by its
+  number and its start time.
+- On some network file systems, ``flock`` works within one machine only. A lock of another machine's process
+  is therefore watched for a while: the holder of a lock with a heartbeat touches the file every few seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 BEAT_SECONDS = 10.0
-PATIENCE_SECONDS = 45.0  # without a heartbeat: then the other machine's process is gone
+PATIENCE_SECONDS = 45.0  # without a heartbeat, after which the other machine's process is gone
 _LEFT_SECONDS = 24 * 3600.0  # then what another machine's process has begun is given up
 _LOOK_SECONDS = 1.0
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)
@@ -37,9 +37,9 @@ class Owner:
 
     Attributes:
         pid: its number.
-        host: its machine's name.
-        since: when it took the lock, local time, ISO 8601.
-        started: when the process was started, as the system counts it; None where the system does not say.
+        host: the name of its machine.
+        since: the time when it took the lock, local time, ISO 8601.
+        started: the start time of the process in the system's units; None if the system does not provide it.
     """
 
     pid: int
@@ -53,7 +53,7 @@ class Owner:
 
 
 class Locked(Exception):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
     def __init__(self, owner: Optional[Owner]) -> None:
         super().__init__(str(owner or "another process"))
@@ -61,13 +61,13 @@ class Locked(Exception):
 
 
 class Lock:
-    """A lock on something that has no file of its own, or is a folder.
+    """A lock on a folder, or on something without a file of its own.
 
     Args:
         path: the lock's file. It may be renamed while it is held, see :attr:`path`.
         beat: seconds between heartbeats; None for none.
-        patience: seconds without one after which another machine's process is taken for gone.
-        waiting: called with the other machine's process before it is waited for.
+        patience: seconds without a heartbeat after which another machine's process counts as gone.
+        waiting: called with the other machine's process before the wait begins.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Lock:
         self._thread: Optional[threading.Thread] = None
 
     def acquire(self) -> None:
-        """Take it.
+        """Acquire the lock.
 
         Raises:
             Locked: a living process holds it.
@@ -116,7 +116,7 @@ class Lock:
             self._thread.start()
 
     def release(self) -> None:
-        """Give it back; its file is gone afterwards. Nothing happens when it is not held."""
+        """Release the lock and remove its file. Does nothing if the lock is not held."""
         if self._descriptor < 0:
             return
         self._released.set()
@@ -136,7 +136,9 @@ class Lock:
                 os.utime(self._descriptor)
 
     def _lives(self, owner: Owner, exclusive: bool) -> bool:
-        """Whether the process that a lock's file names may hold it still, although we could open it."""
+        """Whether the process named in a lock's file may still hold the lock, although this process could
+        open the file.
+        """
         if owner.host == socket.gethostname():
             return not exclusive and _is_running(owner)
         self._waiting(owner)
@@ -152,14 +154,14 @@ class Lock:
 
 
 def is_held(path: Path) -> tuple[bool, Optional[Owner]]:
-    """Whether somebody on this machine holds a lock, and who."""
+    """The process on this machine that holds a lock, if any."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return False, None
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two who ask do not see each other
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two processes that ask do not see each other
         except BlockingIOError:
             return True, _read(descriptor)
         except OSError:  # who takes the lock finds out
@@ -170,13 +172,13 @@ def is_held(path: Path) -> tuple[bool, Optional[Owner]]:
 
 
 def create(path: Path) -> int:
-    """Make a lock's file in a folder that only this process writes to, and hold it until the descriptor is
-    closed.
+    """Create a lock's file in a folder that only this process writes to, and hold the lock until the
+    descriptor is closed.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with contextlib.suppress(OSError):  # without flock the process's number and start have to do
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for somebody who is looking at it
+        with contextlib.suppress(OSError):  # without flock, the process's number and start time must suffice
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for a process that is checking it
         _write(descriptor, _ourselves())
     except BaseException:
         os.close(descriptor)
@@ -185,8 +187,8 @@ def create(path: Path) -> int:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether the process that held a lock is gone. In doubt it is not: another user's, another machine's of
-    today.
+    """Whether the process that held a lock is gone. In doubt it is not: if it belongs to another user, or to
+    another machine and is recent.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)
@@ -205,7 +207,9 @@ def is_abandoned(path: Path) -> bool:
 
 
 def _flock(descriptor: int) -> Optional[bool]:
-    """True: it is ours; None: somebody else's; False: the file system has no such locks."""
+    """True: this process holds the lock; None: another process does; False: the file system has no such
+    locks.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -218,7 +222,7 @@ def _flock(descriptor: int) -> Optional[bool]:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is the one that has this name now."""
+    """Whether an open file is the one that now has this name."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -226,7 +230,9 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _stamp(path: Path) -> tuple[int, bytes]:
-    """When a file was written last, and what it says; opened anew, as network file systems look then."""
+    """The time of a file's last change, and its contents. The file is reopened, because network file systems
+    refresh only then.
+    """
     try:
         with open(path, "rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns, file.read()
@@ -237,7 +243,7 @@ def _stamp(path: Path) -> tuple[int, bytes]:
 def _read(descriptor: int) -> Optional[Owner]:
     try:
         return Owner(**json.loads(os.pread(descriptor, 4096, 0)))
-    except (ValueError, TypeError):  # its process had not come to writing it, or was writing
+    except (ValueError, TypeError):  # its process had not written it yet, or was writing
         return None
 
 
@@ -251,7 +257,7 @@ def _ourselves() -> Owner:
 
 
 def _started(pid: int) -> Optional[str]:
-    """When a process was started, in the kernel's ticks, and in which life of the machine."""
+    """The start time of a process in the kernel's ticks, and the boot of the machine."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
@@ -266,5 +272,5 @@ def _is_running(owner: Owner) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it runs, as somebody else's
+        pass  # it runs, as another user's process
     return owner.started is None or _started(owner.pid) in (None, owner.started)

@@ -1,4 +1,4 @@
-"""What a path is that was given as a checkpoint or as a run but is something else of ours, or of Keras's."""
+"""Tells the user what a path is if it was given as a checkpoint or a run, but is something else."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ _NAMED = 3  # of what a folder holds
 
 def is_run(path: Path) -> bool:
     """Whether a path is the directory of a run of ``tfpipeline train``."""
-    return all(os.path.isfile(path / name) for name in _RUN_FILES)  # False of a name that is too long
+    return all(os.path.isfile(path / name) for name in _RUN_FILES)  # False for a name that is too long
 
 
 def run_of(path: Path) -> Optional[Path]:
-    """The run that a path is, or is a part of: its checkpoints and what lies in them, or a file beside
-    them.
-    """
+    """The run that a path is or is part of: its checkpoints and their contents, or a file beside them."""
     return path if is_run(path) else _run_above(path)
 
 
 def check_checkpoint(source: Union[str, os.PathLike[str]], *, unread: bool = False) -> None:
-    """Refuse what is known not to be a checkpoint.
+    """Refuse a path that is known not to be a checkpoint.
 
     Args:
         source: as the user gave it.
-        unread: no checkpoint was found there: then it may also be a folder that could hold one besides what
-            it holds.
+        unread: whether no checkpoint was found there. Then folders that might also contain a checkpoint are
+            refused too.
     Raises:
-        UserError: says what it is, and what to do with it.
+        UserError: the message says what the path is, and how to use it.
     """
     mistake = _look(source, unread)
     if mistake is not None:
@@ -44,10 +42,10 @@ def check_checkpoint(source: Union[str, os.PathLike[str]], *, unread: bool = Fal
 
 
 def check_run(source: Union[str, os.PathLike[str]], *, unread: bool = False) -> None:
-    """Refuse what is known to be neither a run nor a checkpoint; as :func:`check_checkpoint`.
+    """Refuse a path that is known to be neither a run nor a checkpoint; see :func:`check_checkpoint`.
 
     Raises:
-        UserError: says what it is, and what to do with it.
+        UserError: the message says what the path is, and how to use it.
     """
     mistake = _look(source, unread)
     if mistake is not None and not mistake.is_run:
@@ -55,12 +53,12 @@ def check_run(source: Union[str, os.PathLike[str]], *, unread: bool = False) -> 
 
 
 class _Found:
-    """Something that is known.
+    """A known kind of path that is not a checkpoint.
 
     Args:
-        what: what it is, after its name.
-        rather: what to do for whom a run would do, too.
-        instead: what to do for whom only a checkpoint does.
+        what: what it is, as a phrase that follows its name.
+        rather: advice for callers that accept a run or a checkpoint.
+        instead: advice for callers that accept a checkpoint only.
         is_run: whether it is a run.
     """
 
@@ -76,7 +74,7 @@ def _look(source: Union[str, os.PathLike[str]], unread: bool) -> Optional[_Found
     except (
         OSError,
         ValueError,
-    ):  # a name too long, a folder that may not be searched: whoever reads it says so
+    ):  # a name that is too long, a folder without permission: the reader reports it
         return None
 
 
@@ -102,7 +100,7 @@ def _what(path: Path, unread: bool) -> Optional[_Found]:
 
 
 def _without_checkpoint(path: Path) -> Optional[_Found]:
-    """What a path is in which there is no checkpoint."""
+    """What a path without a checkpoint is."""
     if path.name == _SAVED_MODEL or (path / _SAVED_MODEL).is_file():
         return _saved_model(path, "is an exported SavedModel")
     if path.suffix in (".yaml", ".yml") and path.is_file():

@@ -1,4 +1,4 @@
-"""Modules that are found by name: those of a folder of the package, or somebody else's by their path."""
+"""Modules that are found by name: in a folder of this package, or outside of it by import path."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def import_named(kind: str, name: str, folder: str) -> ModuleType:
     """Import the module of that name.
 
     Args:
-        kind: what it holds, for messages: ``task``.
-        name: of a module in ``folder``, or, with a dot in it, the path of any module.
-        folder: the package that the modules without a dot lie in.
+        kind: what the module defines, for messages, such as ``task``.
+        name: the name of a module in ``folder``, or, with a dot in it, the import path of any module.
+        folder: the package of the modules without a dot.
     Raises:
-        UserError: it is no name of a module, or there is no such module.
+        UserError: it is not a module's name, or there is no such module.
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise UserError(f'unknown {kind} "{name}": not the name of a module')
@@ -24,7 +24,7 @@ def import_named(kind: str, name: str, folder: str) -> ModuleType:
     try:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
-        # A module that this one needs is for its author to see.
+        # A missing import within the module is for its author to see.
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise
         raise UserError(

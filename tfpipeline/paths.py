@@ -12,14 +12,14 @@ AnyPath = Union[str, "os.PathLike[str]"]
 
 
 def expand(path: AnyPath) -> str:
-    """A path with ``~`` and ``~name`` at its start replaced by the home directory; the rest, URLs too, is
-    left alone.
+    """Replace ``~`` or ``~name`` at the start of a path by the home directory; the rest, and URLs, stay
+    unchanged.
 
-    Everything that reads or writes a path which a user gave passes it through here: a shell expands ``~`` at
-    the start of an argument only, and neither in ``--to=~/x``, nor in a run file, nor in Python.
+    All code that reads or writes a user's path passes it through this function. A shell expands ``~`` only at
+    the start of an argument: not in ``--to=~/x``, in a run file, or in Python.
 
     Raises:
-        UserError: it is no path.
+        UserError: it is not a path.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise UserError(
@@ -31,9 +31,9 @@ def expand(path: AnyPath) -> str:
 
 
 def local(path: AnyPath) -> Path:
-    """A path on this machine, its ``~`` expanded.
+    """A path on this machine, with ``~`` expanded.
 
     Raises:
-        UserError: it is no path.
+        UserError: it is not a path.
     """
     return Path(expand(path))

@@ -1,4 +1,4 @@
-"""The texts that ``tfpipeline predict`` is given: arguments, the lines of standard input, or the rows of data
+"""The input texts of ``tfpipeline predict``: arguments, the lines of standard input, or the rows of data
 files.
 """
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 def read(
     texts: list[str], files: list[Path], columns: list[str], reading: FileOptions, separator: str, pair: str
 ) -> Iterator[tuple[str, str]]:
-    """Each text with its second text ("" where there is none).
+    """Yield each text with its second text ("" if there is none).
 
     Args:
-        texts: given as arguments; where there are none, those of the files; where there are none either,
-            standard input's lines.
+        texts: the arguments. Without arguments, the texts of the files are read; without files, the lines of
+            standard input.
         files: data files.
-        columns: the text's column, and perhaps the second text's.
+        columns: the column of the text, and perhaps that of the second text.
         reading: how the files are read.
         separator: joins the tokens of cells that are lists of them.
-        pair: the second text of all texts that come from no file.
+        pair: the second text of all texts that are not from files.
     Raises:
-        UserError: a file cannot be read, or a cell holds no text.
+        UserError: a file cannot be read, or a cell is not a text.
     """
     if texts:
         yield from ((terminal.typed(text), pair) for text in texts)
     elif not files:
         if isinstance(sys.stdin, io.TextIOWrapper):
-            # Bytes that are no text are refused where those of an argument are, which Python decodes in this
+            # Invalid bytes are refused at the same point as those of arguments, which Python decodes in this
             # way.
             encoding = "utf-8" if terminal.is_ascii(sys.stdin.encoding) else sys.stdin.encoding
             sys.stdin.reconfigure(encoding=encoding, errors="surrogateescape")
@@ -54,7 +54,7 @@ def read(
 
 
 def _text_of(record: Record, column: str, separator: str) -> str:
-    """The text of a cell; tokens are joined, as they are in training."""
+    """The text of a cell; tokens are joined as in training."""
     from tfpipeline.data.records import Structure, require_value, shortened
 
     cell = record.columns[column]

@@ -58,29 +58,29 @@ def predict(
     batch_size: int = _BATCH,
     **options: Any,
 ) -> Union[Prediction, list[Prediction]]:
-    """Answer one text or many.
+    """Predict for one text or many.
 
         tfpipeline.predict("runs/tweets", "what a day").label
         tfpipeline.predict("tweets", ["what a day", "they lost my luggage"], target="localhost:8500")
 
-    The model is loaded on each call: for many calls open a predictor once
-    (``with open_local(...) as predictor``), or ask a server.
+    The model is loaded on each call. For many calls, open a predictor once (``with open_local(...) as
+    predictor``), or query a server.
 
     Args:
         model: a run directory, a SavedModel, a model's directory of versions, or a fine-tuned checkpoint;
-            with ``target`` the model's name on that server.
+            with ``target``, the model's name on that server.
         texts: one text, or a list, an array or a column of them; str, or bytes in UTF-8.
-        text_pair: the second text of each, for models of pairs; one text is taken for all of ``texts``.
+        text_pair: the second texts, for models of pairs; a single text is used for all ``texts``.
         target: a server, ``HOST:PORT``.
-        signature: the signature to ask; it says how places in texts are counted.
-        batch_size: texts that are answered at once.
+        signature: the signature to call; it determines the unit of offsets.
+        batch_size: number of texts per batch.
         options: with ``target``, those of :class:`PredictClient`: ``version``, ``timeout``, ``credentials``,
             ...
     Returns:
-        One prediction per text, in their order; of one text, its prediction.
+        One prediction per text, in order; for a single text, its prediction.
     Raises:
-        UserError: there is no such model, or it takes other inputs.
-        ClientError: the server does not answer, or the texts can't be sent (``InputError``).
+        UserError: there is no such model, or it takes different inputs.
+        ClientError: the server does not respond, or the texts cannot be sent (``InputError``).
     """
     one = isinstance(texts, (str, bytes))
     rows: Any = [texts] if isinstance(texts, (str, bytes)) else texts
@@ -109,7 +109,7 @@ def _predictor(
 
 
 class Predictor(abc.ABC):
-    """Answers batches of texts; a context manager."""
+    """Predicts for batches of texts; a context manager."""
 
     @abc.abstractmethod
     def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
@@ -117,9 +117,10 @@ class Predictor(abc.ABC):
 
         Args:
             texts: a list, an array or a column of str, or of bytes in UTF-8.
-            text_pair: the second text of each, for models of pairs.
+            text_pair: the second texts, for models of pairs.
         Raises:
-            InputError: one string instead of a list, a row that is no text, or lists of different lengths.
+            InputError: a single string instead of a list, a row that is not a text, or lists of different
+                lengths.
         """
 
     def __enter__(self) -> Predictor:
@@ -129,11 +130,11 @@ class Predictor(abc.ABC):
         self.close()
 
     def close(self) -> None:  # noqa: B027 - most predictors hold nothing
-        """Give back what is held."""
+        """Release all resources."""
 
 
 class ServerPredictor(Predictor):
-    """Asks a running server through the thin client; see :class:`PredictClient` for the options."""
+    """Queries a running server with the thin client; see :class:`PredictClient` for the options."""
 
     def __init__(self, target: str, model: str, **options: Any) -> None:
         self._client = PredictClient(target, model=model, **options)
@@ -181,10 +182,9 @@ class RunPredictor(Predictor):
     """Runs a trained run's model, or a fine-tuned checkpoint, in this process.
 
     Args:
-        run: a run's directory, a checkpoint in any form, or a run that is open.
+        run: a run directory, a checkpoint in any form, or an open run.
         weights: "best", "last" or "initial".
-        signature: one of those that the exported model will have, of strings; it says how places in texts are
-            counted.
+        signature: a signature of the exported model that takes strings; it determines the unit of offsets.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class RunPredictor(Predictor):
         return predictions.decode(arrays)
 
     def _say_what_is_unknown(self, texts: list[bytes], text_pair: Optional[list[bytes]]) -> None:
-        """Once: the first texts tell whether they are of the vocabulary's language."""
+        """Warn once, because the first texts show whether they are in the vocabulary's language."""
         if self._asked or not texts:
             return
         self._asked = True
@@ -222,7 +222,7 @@ class RunPredictor(Predictor):
 
 
 def _utf8(texts: Texts, text_pair: Optional[Texts]) -> dict[str, list[bytes]]:
-    """What is asked, as it would be sent to a server, and refused as the client refuses it."""
+    """The inputs as they would be sent to a server, with the same checks as in the client."""
     return {name: list(column) for name, column in calls.text_inputs(texts, text_pair).items()}
 
 
@@ -249,7 +249,7 @@ def open_local(source: Union[AnyPath, TrainedModel], signature: str = _SIGNATURE
     """The predictor for a run directory, a SavedModel, a directory of versions, or a fine-tuned checkpoint.
 
     Raises:
-        UserError: it is none of them.
+        UserError: the path is none of these.
     """
     if not isinstance(source, (str, os.PathLike)):
         return RunPredictor(source, signature=signature)

@@ -1,9 +1,9 @@
 """Imports TensorFlow without its start-up lines, and hides nothing else.
 
-TensorFlow writes to standard error from C++ before its own log level takes effect ("oneDNN custom
-operations are on", "Could not find cuda drivers", "failed call to cuInit" on a machine without a GPU).
-While it is imported and finds its devices, standard error is caught; lines known to be harmless are
-dropped, every other line is passed on, and all of it is passed on when the import fails.
+TensorFlow writes to standard error from C++ before its own log level takes effect ("oneDNN custom operations
+are on", "Could not find cuda drivers", "failed call to cuInit" on a machine without a GPU). Standard error is
+captured while TensorFlow is imported and finds its devices. Lines known to be harmless are dropped, and all
+others are passed on. If the import fails, everything is passed on.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ _HARMLESS = re.compile(
 
 
 def use_tensorflow_backend() -> None:
-    """Have Keras run on TensorFlow, whatever KERAS_BACKEND or keras.json say; before Keras is imported.
+    """Make Keras run on TensorFlow, whatever KERAS_BACKEND or keras.json say; call this before Keras is
+    imported.
 
     Raises:
-        UserError: it is imported already, with another backend.
+        UserError: Keras is already imported, with another backend.
     """
     keras = sys.modules.get("keras")
     if keras is not None:
@@ -58,7 +59,7 @@ def harmless(line: str) -> bool:
 def import_tensorflow() -> Any:
     """Import TensorFlow quietly; returns the module. Call it before anything else that imports it.
 
-    Respects ``TF_CPP_MIN_LOG_LEVEL`` when the user has set it to 0: then nothing is hidden.
+    If the user has set ``TF_CPP_MIN_LOG_LEVEL`` to 0, nothing is hidden.
 
     Raises:
         UserError: Keras is imported with another backend, or its settings file stops TensorFlow.

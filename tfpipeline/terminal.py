@@ -21,9 +21,7 @@ def is_ascii(encoding: str) -> bool:
 
 
 def typed(argument: str) -> str:
-    """An argument as it was typed: a locale of ASCII only (LC_ALL=C) leaves Python without a word for its
-    bytes.
-    """
+    """An argument as it was typed: with an ASCII locale (LC_ALL=C), Python cannot decode its bytes."""
     if not is_ascii(sys.getfilesystemencoding()):
         return argument
     return os.fsencode(argument).decode("utf-8", "surrogateescape")
