@@ -161,7 +161,7 @@ def is_held(path: Path) -> tuple[bool, Optional[Owner]]:
         return False, None
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two processes that ask do not see each other
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two that ask do not see each other
         except BlockingIOError:
             return True, _read(descriptor)
         except OSError:  # who takes the lock finds out

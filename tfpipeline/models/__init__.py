@@ -1,4 +1,4 @@
-"""Models: encoders and what is stacked on them."""
+"""Models: encoders, heads, and models made of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the package knows of an encoder's configuration, whatever its architecture. Imports no framework."""
+"""The configuration of encoders of any architecture. Imports no framework."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tfpipeline.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from tfpipeline.models.architectures import Encoder
 
-# Never the ambiguous "gelu": google-research/bert computes the tanh form under that name, transformers the
-# exact one.
+# Not the ambiguous "gelu": under that name, google-research/bert computes the tanh approximation, and
+# transformers the exact function.
 ACTIVATIONS = ("gelu_erf", "gelu_tanh", "relu", "silu", "tanh")
 
 _HERE = "tfpipeline.models.architectures."
@@ -20,29 +20,29 @@ _Config = TypeVar("_Config", bound="EncoderConfig")
 
 
 class EncoderConfig:
-    """The base of every architecture's configuration, which is a frozen dataclass with at least these fields.
+    """The base class of configurations, which are frozen dataclasses with at least these fields.
 
-    Nothing that changes a number has a default: a checkpoint format that lacks a field states its own
+    No field that affects results has a default. A checkpoint format that lacks a field states its own
     constant.
 
     Attributes:
         architecture: its name for :func:`tfpipeline.models.architectures.find`; by default that of the
             module.
-        norm_first: whether blocks normalise what they read instead of what they give (Xiong et al. 2020,
-            arXiv:2002.04745); then the last block's output is normalised, too.
-        causal: whether a position attends to itself and to those before it only.
+        norm_first: whether blocks normalise their inputs instead of their outputs (pre-normalisation, Xiong
+            et al. 2020, arXiv:2002.04745); the output of the last block is then normalised too.
+        causal: whether a position attends only to itself and to earlier positions.
         vocab_size: V, rows of the word embeddings.
         hidden_size: H.
         num_hidden_layers: L.
         num_attention_heads: N; ``head_size`` D = H / N.
-        intermediate_size: I, of the feed-forward part of a block.
-        max_position_embeddings: P, most tokens of a sequence.
-        type_vocab_size: Y, token types; 1 where they are not told apart.
+        intermediate_size: I, the size of the inner layer of a block's feed-forward part.
+        max_position_embeddings: P, maximum number of tokens of a sequence.
+        type_vocab_size: Y, number of token types; 1 if they are not distinguished.
         hidden_act: one of :data:`ACTIVATIONS`.
         layer_norm_eps: LayerNorm's epsilon.
         hidden_dropout_prob: share of hidden states dropped in training.
         attention_probs_dropout_prob: share of attention weights dropped in training.
-        initializer_range: standard deviation of first weights.
+        initializer_range: standard deviation of initial weights.
     """
 
     architecture: ClassVar[str]
@@ -85,15 +85,15 @@ class EncoderConfig:
         raise NotImplementedError
 
     def axis_sizes(self) -> dict[str, int]:
-        """How long each axis of :meth:`tensors` is, by its letter."""
+        """The size of each axis of :meth:`tensors`, by its letter."""
         raise NotImplementedError
 
     def values_kept(self, examples: int, width: int) -> int:
-        """How many numbers a training step keeps for the way back.
+        """The number of values that a training step keeps for backpropagation.
 
         Args:
-            examples: that are computed at once.
-            width: tokens of each.
+            examples: the number of examples that are computed at once.
+            width: the number of tokens of each example.
         """
         raise NotImplementedError
 
@@ -103,8 +103,8 @@ class EncoderConfig:
         """A new encoder: a Keras layer with random weights.
 
         Args:
-            uninitialized: leave the weights unset, for ``assign`` right after.
-            seed: of the dropout masks of calls that bring no ``noise``.
+            uninitialized: leave the weights unset, for an immediate ``assign``.
+            seed: the seed of the dropout masks of calls without ``noise``.
             name, options: Keras's.
         """
         raise NotImplementedError
@@ -114,14 +114,14 @@ class EncoderConfig:
         raise NotImplementedError
 
     def with_dropout(self: _Config, rate: float) -> _Config:
-        """The same with this dropout rate everywhere."""
+        """The same configuration with this dropout rate everywhere."""
         return self.replace(hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
 
     def replace(self: _Config, **fields: Any) -> _Config:
-        """The same with other values of fields.
+        """The same configuration with some fields replaced.
 
         Raises:
-            UserError: they are impossible.
+            UserError: the values are invalid.
         """
         return dataclasses.replace(self, **fields)  # type: ignore[type-var]
 
@@ -134,7 +134,7 @@ class EncoderConfig:
         """The inverse of :meth:`to_dict`; ``architecture`` may be left out.
 
         Raises:
-            UserError: a field is missing, unknown or impossible, or the architecture is another one.
+            UserError: a field is missing, unknown or invalid, or the architecture differs.
         """
         fields: dict[str, dataclasses.Field[Any]] = {
             field.name: field

@@ -1,4 +1,4 @@
-"""Embeddings of texts: one vector each, from an encoder without its head."""
+"""Embeddings of texts: one vector per text, from an encoder without its head."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tfpipeline.models.text_model import TextModel
 
 _ASK = "embed takes a list of texts"
-_PIECE = 4096  # texts that are tokenised, and sorted by length, at a time
+_PIECE = 4096  # texts that are tokenized and sorted by length together
 
 
 def embed(
@@ -32,7 +32,7 @@ def embed(
     max_length: Optional[int] = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Embeddings of texts, in their order, without dropout; texts of like length share a batch.
+    """Compute embeddings of texts, in order, without dropout; texts of similar length share a batch.
 
         model = tfpipeline.load("models/minilm")
         vectors = model.embed(["what a day", "a fine film"], normalize=True)
@@ -41,19 +41,19 @@ def embed(
     N texts, H hidden size.
 
     Args:
-        model: with a tokenizer.
-        texts: N of them.
-        text_pair: as many second texts, each read with its first.
-        pooling: "mean" of the last layer's states over the real tokens, [CLS] and [SEP] among them; "cls",
-            the state of the first token; "last", that of the last one; "pooler", BERT's own.
+        model: a model with a tokenizer.
+        texts: N texts.
+        text_pair: N second texts, each read together with the first.
+        pooling: "mean" of the last layer's states over the real tokens, including [CLS] and [SEP]; "cls", the
+            state of the first token; "last", the state of the last token; "pooler", BERT's pooler.
         normalize: make each vector's length 1, so that inner products are cosine similarities.
-        max_length: most tokens of a text, [CLS] and [SEP] counted; longer ones are cut to their head. By
-            default what the model was trained with, else the encoder's positions.
-        batch_size: texts that are computed at once.
+        max_length: maximum number of tokens per text, including [CLS] and [SEP]; longer texts are truncated.
+            By default as in training, or, without training, the encoder's number of positions.
+        batch_size: number of texts per batch.
     Returns:
         float32 [N, H].
     Raises:
-        UserError: the model has no tokenizer, or an argument can't be.
+        UserError: the model has no tokenizer, or an argument is invalid.
     """
     tokenizer = _tokenizer(model)
     texts = list_of_texts(texts, "texts", _ASK)
@@ -83,7 +83,7 @@ def embed(
             width = int(lengths[rows].max())
             vectors[start + rows] = run({name: array[rows, :width] for name, array in tokens.items()})
     if normalize:
-        # A vector of zeros stays one.
+        # A vector of zeros stays unchanged.
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return vectors
 
@@ -98,12 +98,12 @@ def _tokenizer(model: TextModel) -> Any:
 
 
 def _is_count(value: Any, least: int) -> bool:
-    """Whether it is a whole number, NumPy's too, of at least this."""
+    """Whether a value is a whole number (also of NumPy) of at least this."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
 
 
 def _truncation(model: TextModel, max_length: Optional[int], *, pair: bool) -> Truncation:
-    """How texts are cut."""
+    """How texts are truncated."""
     positions = model.encoder.config.max_position_embeddings
     if max_length is None:
         return model.truncation or Truncation(positions)
@@ -116,7 +116,7 @@ def _truncation(model: TextModel, max_length: Optional[int], *, pair: bool) -> T
 
 
 def _compiled(model: TextModel, pooling: Pooling) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """The graph for one way of pooling, made once a model."""
+    """The graph for one pooling, made once per model."""
     # Past Keras's tracking: it is none of the model's parts.
     functions: dict[str, Any] = model.__dict__.setdefault("_embedding_functions", {})
     if pooling not in functions:

@@ -1,4 +1,4 @@
-"""What a head is: the layer on top of the encoder, and what the rest of the package reads from it."""
+"""Heads: the layers on top of an encoder, and their interface."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _ORDINARY = (
 
 
 class Head(keras.layers.Layer):
-    """A layer called as ``head(encoder_outputs, attention_mask)`` that returns a dict of tensors, the batch
-    first.
+    """A layer that is called as ``head(encoder_outputs, attention_mask)`` and returns a dict of tensors,
+    batch first.
 
-    A head of your own derives from this class, has ``build`` and ``call``, and says in class attributes or
-    properties where it differs from the defaults below. Training, windows, export and ``multitask`` read
-    nothing else of a head.
+    To write a head of your own, derive from this class, define ``build`` and ``call``, and override the
+    defaults below with class attributes or properties. Training, windows, export and ``multitask`` read
+    nothing else from a head.
 
     Attributes:
         uses_pooler: whether ``pooled_output`` is read. If not, the encoder's pooler is frozen: it has no
             gradient, and weight decay would shrink it.
-        merges: how the outputs of windows become those of their row, by output; what is not named is pooled.
-            See :class:`tfpipeline.models.windows.Windows`.
+        merges: how the outputs of windows are combined into those of their row, by output name; other outputs
+            are pooled. See :class:`tfpipeline.models.windows.Windows`.
         min_learning_rates: the lowest learning rate of a variable, by the variable's name; see
             :func:`tfpipeline.training.optimizer.head_factors`.
         float32_outputs: names of outputs that are float32 under every policy.
@@ -56,24 +56,24 @@ class Head(keras.layers.Layer):
 
     @property
     def takes_noise(self) -> bool:
-        """Whether ``call`` has a parameter ``noise``, which a training step gives (see :class:`Noise`)."""
+        """Whether ``call`` has a parameter ``noise``, which a training step passes (see :class:`Noise`)."""
         return _takes_noise(self)
 
     @property
     def description(self) -> str:
-        """The head in a few words, for the model's ``repr``."""
+        """A short description of the head, for the model's ``repr``."""
         return type(self).__name__
 
     def bind_embeddings(self, word: keras.Variable) -> None:
         """Share the encoder's word embeddings.
 
-        The matrix stays a variable of the encoder: it is trained, frozen and saved there, once. Its gradient
-        is the sum of both uses.
+        The matrix remains a variable of the encoder, which trains, freezes and saves it. Its gradient is the
+        sum over both uses.
 
         Args:
             word: [V, H].
         Raises:
-            UserError: the head is bound to another encoder already.
+            UserError: the head is already bound to another encoder.
         """
         if self.__dict__.get("_word", word) is not word:
             raise UserError(
@@ -100,18 +100,18 @@ class Head(keras.layers.Layer):
         return ops.cast(ops.convert_to_tensor(word), self.compute_dtype)
 
     def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
-        """Shapes of the outputs, given those of the encoder's."""
+        """The shapes of the outputs, given the shapes of the encoder's outputs."""
         encoded = {name: keras.KerasTensor(shape, self.compute_dtype) for name, shape in shapes.items()}
         mask = keras.KerasTensor(shapes["sequence_output"][:2], "int32")
         outputs = keras.layers.Layer.compute_output_spec(self, encoded, mask)
         return {name: tensor.shape for name, tensor in outputs.items()}
 
     def get_build_config(self) -> None:
-        """None: whoever holds the head builds it, so that its variables have the paths they have there."""
+        """None: the model that contains the head builds it, so that its variables have the right paths."""
 
 
 class DropoutHead(Head):
-    """A head with a dropout in front of its weights, whose outputs are float32 at least.
+    """A head with dropout before its weights and with outputs of at least float32.
 
     Args:
         dropout: rate, in training.
@@ -124,7 +124,7 @@ class DropoutHead(Head):
         self.dropout = Dropout(dropout, HEAD_SITE, NoiseSource(seed), name="dropout", dtype=self.dtype_policy)
 
     def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
-        """Shapes of the outputs, given those of the encoder's."""
+        """The shapes of the outputs, given the shapes of the encoder's outputs."""
         raise NotImplementedError
 
     def compute_output_spec(self, encoded: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
@@ -142,14 +142,13 @@ class DropoutHead(Head):
 
 
 def as_head(layer: Any) -> Any:
-    """An ordinary Keras layer with the attributes that the package reads from heads; a :class:`Head` as it
-    is.
+    """Give an ordinary Keras layer the attributes of a head; a :class:`Head` is returned unchanged.
 
-    What the layer does not say is as :class:`Head` has it. Names that Keras numbered are made independent of
-    what else was built in the process, as a run's checkpoints store variables by path.
+    Attributes that the layer lacks get the defaults of :class:`Head`. Names that Keras numbered are made
+    independent of other layers in the process, because a run's checkpoints store variables by path.
 
     Raises:
-        UserError: it is no layer.
+        UserError: it is not a layer.
     """
     if not isinstance(layer, keras.layers.Layer):
         raise UserError(f"the head is of type {type(layer).__name__}, not a Keras layer; {_ORDINARY}")
@@ -215,12 +214,12 @@ def noise_for(head: Any, noise: Optional[Noise]) -> dict[str, Any]:
 
 
 def describe_head(head: keras.layers.Layer) -> str:
-    """A head, or an ordinary layer in its place, in a few words."""
+    """A short description of a head, or of an ordinary layer in its place."""
     return head.description if isinstance(head, Head) else type(head).__name__
 
 
 def number_dropouts(head: keras.layers.Layer) -> None:
-    """Give each dropout of a head a site of its own, from ``HEAD_SITE`` on, in the order of the head's
+    """Give each dropout of a head a site number of its own, from ``HEAD_SITE`` on, in the order of the head's
     parts.
     """
     dropouts = {id(part): part for part in _parts(head) if isinstance(part, Dropout)}

@@ -43,8 +43,8 @@ def mean_pool(hidden_states: Any, attention_mask: Any) -> Any:
 
 
 def last_state(hidden_states: Any, attention_mask: Any) -> Any:
-    """The hidden state of each text's last real token: the only one that has read the whole text in a causal
-    encoder.
+    """The hidden state of each text's last real token. In a causal encoder, only this token has read the
+    whole text.
 
     Args:
         hidden_states: [B, T, H], any float dtype.
@@ -57,7 +57,7 @@ def last_state(hidden_states: Any, attention_mask: Any) -> Any:
 
 
 def pool(encoded: Mapping[str, Any], attention_mask: Any, pooling: Pooling) -> Any:
-    """One vector a text.
+    """Pool each text to one vector.
 
     Args:
         encoded: an encoder's outputs.
@@ -107,7 +107,7 @@ class ClassificationHead(DropoutHead):
 
     @property
     def description(self) -> str:
-        """The head in a few words, for the model's ``repr``."""
+        """A short description of the head, for the model's ``repr``."""
         return f"{type(self).__name__} ({self.num_labels} outputs)"
 
     def build(self, shapes: Mapping[str, Any]) -> None:
@@ -154,10 +154,10 @@ class MultiLabelHead(ClassificationHead):
     """A :class:`ClassificationHead` with a decision threshold for each label.
 
     A label is predicted if its score is at least its threshold. Thresholds are non-trainable weights, so they
-    are saved, resumed and exported with the others.
+    are saved, resumed and exported with the other weights.
 
     Args:
-        threshold: initial value of all of them.
+        threshold: initial value of all thresholds.
         others: as :class:`ClassificationHead`.
     """
 
@@ -228,7 +228,7 @@ class HeadGroup(Head):
 
     @property
     def merges(self) -> dict[str, Merge]:  # type: ignore[override]
-        """How the heads' outputs of windows become those of their rows."""
+        """How the heads' outputs of windows are combined into those of their rows."""
         return self._by_name("merges")
 
     @property
@@ -250,7 +250,7 @@ class HeadGroup(Head):
         return any(head.binds_embeddings for head in self.heads.values())
 
     def bind_embeddings(self, word: keras.Variable) -> None:
-        """Share the encoder's word embeddings with the heads that want them; see
+        """Share the encoder's word embeddings with the heads that need them; see
         :meth:`Head.bind_embeddings`.
         """
         for head in self.heads.values():
@@ -259,7 +259,7 @@ class HeadGroup(Head):
 
     @property
     def description(self) -> str:
-        """The heads in a few words each."""
+        """A short description of each head."""
         return ", ".join(f"{name}: {describe_head(head)}" for name, head in self.heads.items())
 
     def build(self, shapes: Mapping[str, Any]) -> None:

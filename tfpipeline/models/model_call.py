@@ -1,4 +1,4 @@
-"""A model and one batch: what a task makes its predictions from."""
+"""A model and one batch, from which a task makes its predictions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class ModelCall:
         ...  # the body of a tf.while_loop: choose the next tokens from the outputs
         outputs, state = call.step(state, tokens)
 
-    :meth:`start` and :meth:`step` hand over to methods of the same names of the model. The model decides what
-    the state is (such as the keys and values of the tokens so far): any nest of tensors whose shapes and
-    dtypes stay the same from step to step, so that a ``tf.while_loop`` can carry it. Models of this package
-    do not have these methods yet.
+    :meth:`start` and :meth:`step` call the model's methods of the same names. The model determines the state
+    (such as the keys and values of the tokens so far): any nest of tensors whose shapes and dtypes stay the
+    same from step to step, so that a ``tf.while_loop`` can carry it. Models of this package do not have these
+    methods yet.
 
     Attributes:
         model: takes the encoder's inputs, and gives the head's outputs.

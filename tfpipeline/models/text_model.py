@@ -29,7 +29,8 @@ from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_token
 
 @serializable
 class TextModel(keras.Model):
-    """An ordinary ``keras.Model``: token ids in, the head's outputs out; without a head those of the encoder.
+    """An ordinary ``keras.Model`` from token ids to the head's outputs, or to the encoder's if it has no
+    head.
 
     ``save`` and ``keras.saving.load_model``, ``clone_model``, ``fit``, ``summary`` and ``export`` work as for
     any model.
@@ -37,11 +38,11 @@ class TextModel(keras.Model):
     Args:
         encoder: the encoder.
         head: a :class:`tfpipeline.models.head.Head`, or an ordinary Keras layer that is called as
-            ``head(encoder_outputs, attention_mask)`` and returns a dict; for such a layer the defaults of
-            ``Head`` hold.
-        windows: how rows are cut that are longer than one window; None for a model that reads rows whole.
-        tokenizer: that of the encoder's vocabulary, for :meth:`embed`; it is saved with the model.
-        truncation: how :meth:`embed` cuts long texts; by default to the head, at the encoder's positions.
+            ``head(encoder_outputs, attention_mask)`` and returns a dict; such a layer gets the defaults of
+            ``Head``.
+        windows: how rows that are longer than one window are divided; None for a model that reads whole rows.
+        tokenizer: the tokenizer for the encoder's vocabulary, for :meth:`embed`; it is saved with the model.
+        truncation: how :meth:`embed` truncates long texts; by default to the encoder's number of positions.
     """
 
     def __init__(
@@ -84,18 +85,17 @@ class TextModel(keras.Model):
     def call(
         self, inputs: Mapping[str, Any], training: Optional[bool] = None, noise: Optional[Noise] = None
     ) -> dict[str, Any]:
-        """Answer.
+        """Compute the outputs.
 
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; see the encoder. With
-                windows T may be more than the encoder's positions. Two texts of a row that are encoded
-                separately have their inputs side by side, those of the second one as ``text_pair/NAME``, with
-                a T of its own.
+                windows, T may exceed the encoder's positions. If two texts of a row are encoded separately,
+                the second text has further inputs ``text_pair/NAME``, with a T of its own.
             training: whether dropout is on.
-            noise: what its masks depend on; drawn at random when training without one.
+            noise: determines the dropout masks; drawn at random in training if it is not given.
         Returns:
-            The head's outputs; of a row in several windows, made one as its ``merges`` say, pooled by
-            default. Without a head those of the encoder, tokens where they stand in the row. Encoder and head
+            The head's outputs, combined over the windows of a row as ``merges`` says (pooled by default).
+            Without a head, the encoder's outputs, with tokens at their positions in the row. Encoder and head
             read a second text as they read the first; its outputs are called ``text_pair/NAME``.
         """
         if not isinstance(inputs, Mapping) or "input_ids" not in inputs:
@@ -116,11 +116,11 @@ class TextModel(keras.Model):
         return outputs
 
     def encode(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The encoder's outputs, without dropout and without the head; inputs as for a call.
+        """Compute the encoder's outputs, without dropout and without the head, for the inputs of a call.
 
         Returns:
-            ``sequence_output`` [B, T, H], of rows in windows each token where it stands in the row, and
-            ``pooled_output`` [B, H] with a pooler, pooled over windows.
+            ``sequence_output`` [B, T, H], with windows each token at its position in the row; and with a
+            pooler ``pooled_output`` [B, H], pooled over windows.
         """
         return self._run(inputs, None, None)
 
@@ -181,8 +181,8 @@ class TextModel(keras.Model):
     ) -> Any:
         """Keras's ``export``, with int32 token ids of any shape unless an ``input_signature`` says otherwise.
 
-        This is the plain model, from token ids to the head's outputs. One that takes texts and gives finished
-        answers is what ``tfpipeline.export_run`` makes of a run.
+        This exports the plain model, from token ids to the head's outputs. ``tfpipeline.export_run`` exports
+        a run as a model from texts to predictions.
         """
         if input_signature is None:
             ids = {name: keras.layers.InputSpec(shape=(None, None), dtype="int32") for name in INPUTS}
@@ -193,7 +193,7 @@ class TextModel(keras.Model):
     # too.
 
     def get_config(self) -> dict[str, Any]:
-        """All that makes the model besides its weights; the vocabulary is part of it."""
+        """Everything that defines the model besides its weights, including the vocabulary."""
         tokenizer, truncation, windows = self.tokenizer, self.truncation, self.windows
         return {
             "name": self.name,

@@ -14,9 +14,9 @@ from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import at_least_float32
 from tfpipeline.text.truncation import Truncation
 
-# How an output of windows becomes one of their row: tokens are put back where they stand in the row, each
-# from the window that has most around it; of anything else the pool that was asked for, or all numbers of the
-# window in which their sum is least.
+# How the outputs of windows are combined into those of their row. "tokens": each token is taken from the
+# window with the most context around it. "pool": the pooling of the options. "least": all numbers come from
+# the window in which their sum is lowest.
 Merge = Literal["tokens", "pool", "least"]
 
 
@@ -25,11 +25,11 @@ class WindowLayout:
     """The windows of a batch of B rows, W each.
 
     Attributes:
-        real: bool [B, W], which windows there are; each row has the first one.
-        start: int32 [B, W], how far each is moved along its row.
-        prefix: int32 [B], tokens that all windows of a row begin with.
-        end: int32 [B], tokens of a window.
-        lengths: int32 [B], tokens of a row.
+        real: bool [B, W], which windows exist; each row has the first one.
+        start: int32 [B, W], the offset of each window along its row.
+        prefix: int32 [B], number of tokens that all windows of a row begin with.
+        end: int32 [B], number of tokens of a window.
+        lengths: int32 [B], number of tokens of a row.
     """
 
     real: Any
@@ -41,23 +41,22 @@ class WindowLayout:
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Cuts rows into windows, and makes the windows' outputs one.
+    """Divides rows into windows, and combines the windows' outputs.
 
-    A window is the row's prefix (all that stands before its last text: [CLS]; of a pair also the first text
+    A window is the row's prefix (everything before its last text: [CLS], and for a pair also the first text
     and the separator), a part of the last text, and the special tokens that end the row. Neighbouring windows
-    share ``cut.overlap`` tokens; the last one ends where the row does, so it may share more. A row that fits
-    is its own only window. (Overlapping segments of a document: Pappagari et al. 2019, arXiv:1910.10781; a
-    second text in windows behind the first one: google-research/bert, ``run_squad.py``, doc_stride.)
+    share ``cut.overlap`` tokens; the last one ends where the row ends, so it may share more. A row that fits
+    is a single window. (Overlapping segments of a document: Pappagari et al. 2019, arXiv:1910.10781; a second
+    text in windows behind the first one: google-research/bert, ``run_squad.py``, doc_stride.)
 
-    How many windows a row gets room for depends on the width of the batch alone, not on what is in it: every
-    replica and every part of a batch then has the same number, which is what the index of a window's dropout
-    mask is made of.
+    The number of windows per row depends only on the width of the batch. Every replica and every part of a
+    batch therefore has the same number, from which the index of a window's dropout mask is computed.
 
     Attributes:
         cut: sizes.
         pair: whether rows hold two texts.
     Raises:
-        ValueError: the windows get nowhere.
+        ValueError: the windows could not advance.
     """
 
     cut: Truncation
@@ -153,7 +152,8 @@ class Windows:
         width: Any,
         merges: Mapping[str, Merge] | None = None,
     ) -> dict[str, Any]:
-        """Outputs of windows, float [B * W, ...], as those of their rows, [B, ...]; float32 at least.
+        """Combine outputs of windows, float [B * W, ...], into those of their rows, [B, ...]; float32 at
+        least.
 
         Args:
             outputs: of a head; those of tokens are [B * W, T, ...], and become [B, L, ...].
@@ -179,9 +179,9 @@ class Windows:
     def _places(self, layout: WindowLayout, width: Any) -> Any:
         """Where each token of a row is in the windows' tokens, laid end to end: int32 [B, L].
 
-        Of the windows that a token is in, that one in which more tokens are on its poorer side, the first of
-        equals ("max context": google-research/bert, ``run_squad.py``). What every window begins and ends with
-        is taken from the first one.
+        A token comes from the window with the most context on its poorer side, or from the first of equals
+        ("max context": google-research/bert, ``run_squad.py``). Tokens that every window begins and ends with
+        come from the first one.
         """
         rows, count = ops.shape(layout.real)[:2]
         column = ops.arange(width, dtype="int32")[None, None]  # [1, 1, L]

@@ -1,11 +1,11 @@
-"""Encoders, one module (or package) an architecture; its name is the architecture's.
+"""Encoders: one module or package per architecture, which has the architecture's name.
 
-A module has one name, ``CONFIG``: the class of the architecture's configuration, derived from
-:class:`tfpipeline.models.config.EncoderConfig`. The configuration knows the neutral names of the tensors with
-their axes, what a training step keeps in memory, and how to make the :class:`Encoder`.
+A module defines one name, ``CONFIG``: the class of the architecture's configuration, derived from
+:class:`tfpipeline.models.config.EncoderConfig`. The configuration has the neutral names of the tensors with
+their axes, the memory that a training step needs, and a method that makes the :class:`Encoder`.
 
 ``find("bert")`` imports ``tfpipeline/models/architectures/bert``; a name with a dot,
-``find("our_company.encoder")``, is a module of somebody else's. This module imports no framework.
+``find("our_company.encoder")``, is a module outside this package. This module imports no framework.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tfpipeline.named_modules import import_named
 if TYPE_CHECKING:
     import numpy as np
 
-DEFAULT = "bert"  # of a Keras file of version 0.1.0
+DEFAULT = "bert"  # the architecture of Keras files of version 0.1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part of an encoder: what freezing, gradual unfreezing and layer-wise learning rates go by.
+    """A part of an encoder, the unit of freezing, gradual unfreezing and layer-wise learning rates.
 
     Attributes:
         layer: a Keras layer with weights.
-        role: ``embeddings`` below the blocks, ``block``, or ``top`` for what is above them and trained with
-            the head.
-        output: the only one of the encoder's outputs that needs the part; None for a part that all need.
+        role: ``embeddings`` below the blocks, ``block``, or ``top`` for layers above them, which are trained
+            with the head.
+        output: the encoder's only output that needs this part; None if all outputs need it.
     """
 
     layer: Any
@@ -46,11 +46,11 @@ class Encoder(Protocol):
     """A Keras layer from token ids to hidden states.
 
     Attributes:
-        config: the configuration it was made from.
-        name: Keras's, as the attributes below.
+        config: the configuration of the encoder.
+        name: the name of the Keras layer.
         weights: all variables.
-        trainable_variables: those that are not frozen.
-        dtype_policy: of its computation.
+        trainable_variables: the variables that are not frozen.
+        dtype_policy: the Keras dtype policy.
     """
 
     config: Any
@@ -68,10 +68,10 @@ class Encoder(Protocol):
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; the latter two may be
                 absent.
             training: whether dropout is on.
-            noise: a :class:`tfpipeline.models.kernels.Noise`, on which each dropout mask then depends alone.
+            noise: a :class:`tfpipeline.models.kernels.Noise`. Dropout masks then depend only on it.
         Returns:
-            The tensors that :attr:`outputs` names: ``sequence_output`` [B, T, H], perhaps ``pooled_output``
-            [B, H].
+            The tensors named in :attr:`outputs`: ``sequence_output`` [B, T, H], perhaps ``pooled_output`` [B,
+            H].
         """
 
     @property
@@ -80,13 +80,13 @@ class Encoder(Protocol):
 
     @property
     def word_embeddings(self) -> Any:
-        """The variable [V, H] of the word embeddings: a head may share it."""
+        """The variable of the word embeddings, [V, H], which a head may share."""
 
     def hidden_states(self, inputs: Mapping[str, Any]) -> list[Any]:
         """The embeddings and each block's output, L + 1 tensors [B, T, H], without dropout."""
 
     def parts(self) -> Sequence[Part]:
-        """Its parts from the bottom to the top; each weight belongs to exactly one."""
+        """Its parts from bottom to top; each weight belongs to exactly one."""
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All weights by their neutral names; the inverse of :meth:`assign`."""
@@ -95,7 +95,7 @@ class Encoder(Protocol):
         """Set all weights.
 
         Raises:
-            UserError: names or shapes differ; then none is set.
+            UserError: names or shapes differ; no weight is set.
         """
 
     def compute_output_shape(self, inputs_shape: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def find(name: str) -> type[EncoderConfig]:
     """The configuration class of an architecture.
 
     Args:
-        name: of a module here, or, with a dot in it, of any module that holds a ``CONFIG``.
+        name: the name of a module here, or, with a dot in it, of any module that defines ``CONFIG``.
     Raises:
         UserError: there is no such architecture.
     """
@@ -132,10 +132,10 @@ def find(name: str) -> type[EncoderConfig]:
 
 
 def read_config(values: Any, source: object = None) -> EncoderConfig:
-    """The configuration that ``to_dict`` gave.
+    """Make a configuration from the output of ``to_dict``.
 
     Args:
-        values: read from JSON.
+        values: the parsed JSON.
         source: the file, for the error.
     Raises:
         UserError: the architecture is unknown, or its fields are wrong.
@@ -150,11 +150,11 @@ def read_config(values: Any, source: object = None) -> EncoderConfig:
 
 
 def config_of_layer(values: Mapping[str, Any]) -> EncoderConfig:
-    """The configuration in what Keras saved of a layer; files of version 0.1.0 name no architecture.
+    """Read the configuration from a layer that Keras saved; files of version 0.1.0 have no architecture.
 
     Raises:
-        UserError: the architecture is a module of somebody else's that is not imported. As Keras does with
-            classes, a file of weights imports nothing that its reader has not imported.
+        UserError: the architecture is a module outside this package that is not imported. As with Keras's
+            classes, a file of weights never imports modules.
     """
     values = {"architecture": DEFAULT, **values}
     name = values["architecture"]
