@@ -1,10 +1,9 @@
 """A BERT checkpoint becomes a served endpoint.
 
-    checkpoint --convert--> backbone --train--> run --export--> SavedModel --serve--> endpoint --predict-->
-    answer
+    checkpoint --train--> run --export--> SavedModel --serve--> server --predict--> predictions
 
 The names below are loaded on first use, so that ``import tfpipeline`` costs nothing and the thin client
-(:mod:`tfpipeline.serving.client`) never meets TensorFlow.
+(:mod:`tfpipeline.serving.client`) never imports TensorFlow.
 """
 
 from __future__ import annotations

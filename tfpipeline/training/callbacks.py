@@ -1,4 +1,4 @@
-"""Which Keras callbacks a run has: those that its run file names, and those that the caller gives."""
+"""The Keras callbacks of a run: those of its run file and those of the caller."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PATHS = ("filepath", "filename", "log_dir", "directory")  # of Keras's own call
 
 
 class Callbacks:
-    """The callbacks of a run; what can be refused before anything is there, is.
+    """The callbacks of a run, checked as early as possible.
 
-    Keras's own are made at once, the caller's are there. Those of other packages may begin something when
-    they are made (a run of Weights & Biases), so that before the training they are only looked up.
+    Keras's own callbacks are made at once; the caller's already exist. Callbacks of other packages may start
+    something when they are made (a run of Weights & Biases), so before the training they are only looked up.
 
     Args:
         options: ``training.callbacks``.
-        given: the caller's, or a single one.
-        run_name: what trackers call the run.
+        given: the caller's callbacks, or a single one.
+        run_name: the name of the run for trackers.
     Raises:
         UserError: there is no such class, it does not take these options, or what the caller gave is no
             callback.
@@ -60,7 +60,8 @@ class Callbacks:
         return len(self._named)
 
     def check(self, run: Run) -> None:
-        """Refuse what validation can't give, or the model can't do; also ``training.best_metric``.
+        """Refuse metrics that validation cannot compute, and callbacks that the model does not support; also
+        checks ``training.best_metric``.
 
         Args:
             run: laid out, with its validation rows; it needs no weights.
@@ -74,7 +75,7 @@ class Callbacks:
                 check_callback(unwrapped(callback), name, run, names)
 
     def made(self, run: Run) -> list[keras.callbacks.Callback]:
-        """All of them, those of other packages made and checked now; the caller's first.
+        """All callbacks, the caller's first; those of other packages are made and checked now.
 
         Raises:
             UserError: as the constructor and :meth:`check`.
@@ -93,7 +94,7 @@ class Callbacks:
 
 
 class Guarded(keras.callbacks.Callback):
-    """A callback of a run file: what it raises is told as the run file's fault.
+    """A callback of a run file; its exceptions are reported as errors in the run file.
 
     Args:
         inner: the callback.
@@ -133,7 +134,7 @@ for _moment in [name for name in dir(keras.callbacks.Callback) if name.startswit
 
 
 def unwrapped(callback: Any) -> Any:
-    """The callback itself, of one that may be guarded."""
+    """The callback itself, without a guard."""
     return callback.inner if isinstance(callback, Guarded) else callback
 
 
@@ -141,7 +142,7 @@ def _listed(given: Any) -> list[keras.callbacks.Callback]:
     """The caller's callbacks.
 
     Raises:
-        UserError: one is no callback.
+        UserError: one of them is not a callback.
     """
     if isinstance(given, keras.callbacks.CallbackList):
         given = given.callbacks

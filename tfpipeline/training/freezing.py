@@ -1,7 +1,7 @@
 """Which variables are trained: freezing, and gradual unfreezing.
 
-What is frozen is not handed to the optimizer at all: no gradient, no decay, no slots. Nothing is marked on
-the model itself, so what is trained can change from one epoch to the next.
+The optimizer never receives frozen variables: they have no gradient, no decay and no slots. Nothing is marked
+on the model itself, so the trained variables can change from one epoch to the next.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Variables = list[keras.Variable]
 
 
 def layer_groups(model: TextModel) -> list[Variables]:
-    """The trainable variables by how high they are: L + 2 groups for an encoder of L blocks.
+    """The trainable variables by height: L + 2 groups for an encoder of L blocks.
 
     First the head with the encoder's top (such as a pooler that the head uses), then the blocks from the last
     to the first, then the embeddings.
@@ -39,9 +39,10 @@ def select(model: TextModel, freeze: Sequence[str]) -> Variables:
     Args:
         model: built.
         freeze: ``training.freeze``: ``all`` (the whole encoder, pooler included), ``embeddings``, ``first:N``
-            (the embeddings and the first N layers), ``re:PATTERN`` (variables whose path the pattern finds).
+            (the embeddings and the first N layers), ``re:PATTERN`` (variables with a path that matches the
+            pattern).
     Raises:
-        UserError: there are fewer layers, a pattern finds nothing, or nothing is left to train.
+        UserError: there are fewer layers, a pattern matches nothing, or nothing is left to train.
     """
     frozen: set[str] = set()
     for word in freeze:
@@ -55,7 +56,7 @@ def select(model: TextModel, freeze: Sequence[str]) -> Variables:
 
 
 def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None) -> list[Variables]:
-    """The variables to train in each epoch; an epoch after the last entry is like the last.
+    """The variables to train in each epoch; later epochs are like the last entry.
 
     One entry without ``training.gradual_unfreezing``. With it (Howard and Ruder 2018, arXiv:1801.06146,
     section 3.3) the first epoch trains the head (and the pooler, if the head uses it), each further one an
@@ -65,7 +66,7 @@ def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None
     Args:
         model: built.
         options: of the run.
-        epochs: how many there will be, so that no phase is listed that never comes.
+        epochs: the number of epochs, so that no phase is listed that is never reached.
     Raises:
         UserError: as :func:`select`; or the head, with which unfreezing begins, is frozen.
     """
@@ -93,12 +94,12 @@ def union(phases: Iterable[Variables]) -> Variables:
 
 
 def count(variables: Iterable[keras.Variable]) -> int:
-    """How many numbers they are."""
+    """The number of values in some variables."""
     return sum(variable.value.shape.num_elements() for variable in variables)
 
 
 def _named(model: TextModel, word: str) -> Variables:
-    """What one word of ``training.freeze`` stands for."""
+    """The variables that one word of ``training.freeze`` means."""
     encoder = model.encoder
     variables: Variables
     if word == "all":

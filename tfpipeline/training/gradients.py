@@ -1,11 +1,12 @@
-"""Loss and gradients of a global batch, as one replica works them out: of its own rows, part after part.
+"""One replica's share of the loss and gradients of a global batch: for its own rows, part by part.
 
-A loss of single rows is taken of each part. A loss of the whole batch (:attr:`Task.batch_loss`) needs the
-head's outputs of all parts and all replicas first. They are made, gathered, and the loss and its gradient by
-the outputs are worked out on every replica; each then takes the gradient of its own rows back through the
-model. No gradient passes a collective operation, so nothing is counted twice. With accumulation the outputs
-are made in parts without keeping what the way back needs, and made again part by part, with the same dropout
-masks, for the way back (GradCache: Gao et al. 2021, arXiv:2101.06983, section 3).
+A loss of single rows is computed for each part. A loss of the whole batch (:attr:`Task.batch_loss`) first
+needs the head's outputs of all parts and all replicas. The outputs are computed and gathered. Every replica
+computes the loss and its gradient with respect to the outputs, then propagates the gradient of its own rows
+back through the model. No gradient passes through a collective operation, so nothing is counted twice. With
+accumulation, the outputs are first computed in parts without keeping activations, then computed again, part
+by part and with the same dropout masks, for backpropagation (GradCache: Gao et al. 2021, arXiv:2101.06983,
+section 3).
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ LossAndGradients = tuple[tf.Tensor, list[tf.Tensor]]
 
 
 class Gradients:
-    """What both kinds of loss have in common.
+    """The common base of both kinds of loss.
 
     Args:
-        model, task, optimizer, variables: as :class:`tfpipeline.training.step.TrainStep` has them.
-        replicas: of the strategy.
-        parts: that a replica's rows are cut into.
-        seed: of dropout.
-        loss_dtype: of the sum of the losses.
-        compiled: whether what is on one device is compiled with XLA.
+        model, task, optimizer, variables: as in :class:`tfpipeline.training.step.TrainStep`.
+        replicas: the number of replicas of the strategy.
+        parts: the number of parts of a replica's rows.
+        seed: the seed of dropout.
+        loss_dtype: the dtype of the sum of the losses.
+        compiled: whether code on one device is compiled with XLA.
     """
 
     def __init__(
@@ -68,8 +69,8 @@ class Gradients:
         replicas.
 
         Args:
-            batch: the global one, [B, ...]; ``example_weights`` are shares of the batch's weight.
-            step: steps done before.
+            batch: the global batch, [B, ...]; ``example_weights`` are shares of the batch's total weight.
+            step: number of steps done before.
         """
         raise NotImplementedError
 
@@ -98,7 +99,7 @@ class Gradients:
     def _sum_over_parts(
         self, tensors: Tensors, of_part: Callable[[Tensors, tf.Tensor], LossAndGradients]
     ) -> LossAndGradients:
-        """The sum of what ``of_part`` makes of each part and of the index of its first row."""
+        """The sum over parts of ``of_part``, which receives the part and the index of its first row."""
         size = row_count(tensors[WEIGHTS]) // self._parts
 
         def body(index: tf.Tensor, loss: tf.Tensor, sums: list[tf.Tensor]) -> Any:
@@ -115,7 +116,7 @@ class Gradients:
 
 
 class RowGradients(Gradients):
-    """Of a loss of single rows."""
+    """The gradients of a loss of single rows."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -139,7 +140,7 @@ class RowGradients(Gradients):
 
 
 class BatchGradients(Gradients):
-    """Of a loss of the whole batch; see the module."""
+    """The gradients of a loss of the whole batch; see the module."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -152,7 +153,7 @@ class BatchGradients(Gradients):
         own, first = replica_slice(batch, self._replicas)
         local = row_count(own[WEIGHTS])
         whole = self._parts == 1
-        with tf.GradientTape() as tape:  # of the outputs of a replica whose rows are not cut into parts
+        with tf.GradientTape() as tape:  # for outputs of a replica's rows in a single part
             outputs = self._outputs_of(own, step, first) if whole else {}
         if not whole:
             outputs = self._outputs_of_parts(own, step, first)
@@ -167,8 +168,8 @@ class BatchGradients(Gradients):
         )
 
     def _by_outputs(self, outputs: Tensors, batch: Tensors) -> tuple[tf.Tensor, Tensors]:
-        """Each row's share of the loss, [B], and the gradient of the (scaled) sum by the outputs, [B, ...]
-        each.
+        """Each row's share of the loss, [B], and the gradient of the (scaled) sum with respect to the
+        outputs, [B, ...] each.
         """
         floats = {name: tensor for name, tensor in outputs.items() if tensor.dtype.is_floating}
         with tf.GradientTape() as tape:
@@ -181,14 +182,14 @@ class BatchGradients(Gradients):
         return shares, gradients
 
     def _outputs_in_parts(self, own: Tensors, step: tf.Tensor, first: tf.Tensor) -> Tensors:
-        """The outputs of a replica's rows, one part after another."""
+        """The outputs of a replica's rows, part by part."""
         size, inputs = row_count(own[WEIGHTS]) // self._parts, encoder_inputs(own)
 
         def outputs_of(index: Any) -> Tensors:
             part = {name: slice_rows(value, index * size, size) for name, value in inputs.items()}
             return self._outputs(part, step, first + index * size)
 
-        # What the outputs are called, and their shapes, is known once the first part is made.
+        # The names and shapes of the outputs are known after the first part.
         begun = outputs_of(0)
         names = sorted(begun)
         arrays = [
@@ -214,8 +215,8 @@ class BatchGradients(Gradients):
         self, own: Tensors, by_outputs: Tensors, step: tf.Tensor, first: tf.Tensor
     ) -> list[tf.Tensor]:
         names = sorted(by_outputs)
-        # One dict for all that is cut into parts; "/" keeps the gradients' names apart from those of the
-        # inputs.
+        # One dict for everything that is divided into parts; "/" keeps the names of gradients apart from
+        # those of inputs.
         prefixed = {f"/gradient/{name}": by_outputs[name] for name in names}
 
         def of_part(part: Tensors, start: tf.Tensor) -> LossAndGradients:
@@ -232,11 +233,11 @@ class BatchGradients(Gradients):
 def whole_batch_losses(
     task: Task, outputs: Mapping[str, tf.Tensor], batch: Mapping[str, tf.Tensor]
 ) -> tf.Tensor:
-    """The losses [B] of a task with :attr:`Task.batch_loss`; 0 for rows of weight 0, whatever the task makes
-    of them.
+    """The losses [B] of a task with :attr:`Task.batch_loss`; 0 for rows of weight 0, whatever the task
+    returns for them.
 
     Args:
-        outputs: of the head, for the whole batch, [B, ...] each.
+        outputs: the outputs of the head for the whole batch, [B, ...] each.
         batch: inputs, targets and ``example_weights``, [B, ...] each.
     """
     counted = batch[WEIGHTS] > 0
@@ -245,7 +246,7 @@ def whole_batch_losses(
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> Any:
-    """What the loss is multiplied by so that 16-bit gradients do not vanish; 1 without loss scaling."""
+    """The factor on the loss that keeps 16-bit gradients from vanishing; 1 without loss scaling."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer.dynamic_scale.value
     return 1.0

@@ -1,4 +1,4 @@
-"""The training loop: epochs, validation, the best checkpoint, early stopping, interruption and resume."""
+"""The training loop: epochs, validation, the best checkpoint, early stopping, interruption and resuming."""
 
 from __future__ import annotations
 
@@ -55,25 +55,24 @@ def train(
     data: Mapping[str, tf.data.Dataset] | None = None,
     rows: TrainingRows | None = None,
 ) -> Run:
-    """Train a run to its end, from where it stands.
+    """Train a run to its end, or resume it.
 
-    A new ``output`` directory is laid out first; one that holds an interrupted run of the same settings is
-    resumed, bit for bit as if it had not been interrupted; a finished one is returned as it is.
+    A new ``output`` directory is created first. An interrupted run with the same settings is resumed, with
+    the same result, bit for bit, as without the interruption. A finished run is returned unchanged.
 
     Args:
         run_file: a run file's path, or its settings: a dict like it, or a :class:`RunConfig`.
         overrides: ``["training.epochs=2"]``, as ``--set`` takes them.
-        callbacks: ordinary Keras callbacks, called by the chief alone; see "Callbacks" in docs/training.md.
-        cluster: the workers of a training over several machines; by default those of ``TF_CONFIG``.
+        callbacks: ordinary Keras callbacks, called by the chief only; see "Callbacks" in docs/training.md.
+        cluster: the workers, for training on several machines; by default those of ``TF_CONFIG``.
         wait: seconds to wait for the other workers.
-        data: datasets of one's own, "train" and perhaps "validation" and "test", in place of the run file's
-            files; see :func:`tfpipeline.training.datasets.write_datasets`. They are read once, into
-            ``OUTPUT.data``.
-        rows: those of the run file's data files, where they were read already.
+        data: your own datasets, "train" and perhaps "validation" and "test", instead of the run file's files;
+            see :func:`tfpipeline.training.datasets.write_datasets`. They are read once, into ``OUTPUT.data``.
+        rows: the rows of the run file's data files, if they have already been read.
     Raises:
-        UserError: something the user gave can't be used, or the disk is full; earlier checkpoints stay.
+        UserError: an input cannot be used, or the disk is full; earlier checkpoints are kept.
         Interrupted: Ctrl-C or SIGTERM; the step was finished and saved.
-        WorkersLost: another worker is gone; all can be started again, and go on.
+        WorkersLost: another worker was lost; restart all workers to continue.
     """
     run_config = read_run_file(run_file, overrides, own_data=data is not None)
     mirror = Mirror(run_config.output) if is_remote(run_config.output) else None
@@ -91,7 +90,7 @@ def train(
     with training_alone(path):
         if mirror is not None and (cluster is None or cluster.is_chief):
             mirror.pull()
-        run, saved = find_run(path, run_config)  # nobody else changes it from here on
+        run, saved = find_run(path, run_config)  # no other process changes it from here on
         if cluster is not None:
             say(f"worker {cluster.index} of {len(cluster.workers)}: waiting for the others")
             same = (
@@ -100,9 +99,9 @@ def train(
             saved = rendezvous(cluster, same, lambda: saved, seconds=wait)
         if run is not None and saved and saved["finished"]:
             return _finished(run, saved)
-        # Before any tensor: devices can't be configured any more once they have started.
+        # Before any tensor is made, because devices cannot be configured after they have started.
         strategy = build_strategy(kind, run_config.training, cluster)
-        # Before the rows are read: a batch that does not divide is a word in the run file.
+        # Before the rows are read: a batch size that does not divide is an error in the run file.
         batch_size = global_batch_size(run_config.training, strategy.num_replicas_in_sync)
         run = (
             take_settings(run, run_config)
@@ -123,13 +122,13 @@ class Trainer:
     """Trains one run; see :func:`train`.
 
     Args:
-        run: the run directory; on a worker that is not the chief, one of its own.
-        strategy: built.
-        batch_size: of a global batch.
-        state: where the run stands.
-        callbacks: of the run file and of the caller.
+        run: the run directory; each worker except the chief has one of its own.
+        strategy: a tf.distribute strategy.
+        batch_size: examples of a global batch.
+        state: the position and the history of the run.
+        callbacks: the callbacks of the run file and of the caller.
         cluster: the workers, if there are several.
-        mirror: where the run is copied to after each checkpoint.
+        mirror: the destination to which the run is copied after each checkpoint.
     """
 
     def __init__(
@@ -148,7 +147,7 @@ class Trainer:
         self.writes = cluster is None or cluster.is_chief
         self.metric = options.best_metric or run.task.scorer.best_metric
         self.train_split, self.validation_split = Split.of(run, "train"), Split.of(run, "validation")
-        self._since = time.monotonic()  # what the state's seconds do not count yet
+        self._since = time.monotonic()  # time that the state's seconds do not include yet
         resumed = state.step > 0 or "last" in run.store.index()
         setup = self._setup = set_up(
             run.config,
@@ -170,7 +169,7 @@ class Trainer:
             with workers.report_lost_workers("nothing was trained yet"):
                 workers.share(strategy, [*self.model.variables, *self.optimizer.variables])
         self.model.optimizer = self.optimizer  # where Keras callbacks look for the learning rate
-        # For those that save the model.
+        # For callbacks that save the model.
         self.model.tokenizer, self.model.truncation = run.tokenizer, run.truncation
         self.callbacks = CallbackCalls(
             callbacks.made(run) if self.writes else [],
@@ -189,7 +188,7 @@ class Trainer:
         self.losses = Losses(run, state, self.optimizer, writes=self.writes)
 
     def _step_of(self, epoch: int) -> TrainStep:
-        """The training step of an epoch: which variables it trains may change from one to the next."""
+        """The training step of an epoch; the variables that it trains may change between epochs."""
         phase = min(epoch, len(self._setup.phases) - 1)
         if phase != self._phase:
             self._phase = phase
@@ -234,7 +233,7 @@ class Trainer:
                 )
                 self._save(["last"])
         if self.mirror is not None and self.writes:
-            self.mirror.push()  # what callbacks wrote at the end
+            self.mirror.push()  # includes what callbacks wrote at the end
         where = str(self.run.path) if self.mirror is None else self.mirror.remote
         say(ending(state, self.metric, where) if self.writes else f"{state.finished}; the chief has the run")
 
@@ -279,7 +278,7 @@ class Trainer:
             self._stop_here()
 
     def _train_on(self, group: Group, asked: threading.Event, bar: Step) -> bool:
-        """One call of the device; the answer is whether somebody asked to stop."""
+        """Make one call of the device, and return whether a worker asked to stop."""
         state, options = self.state, self.options
         self.callbacks.on_train_batches_begin(state.position, len(group.batches))
         result = self.step.many(group.batches, state.step, stop=asked.is_set())
@@ -291,11 +290,11 @@ class Trainer:
             logs = self.losses.logs()
         self.callbacks.on_train_batches_end(state.position - len(group.batches), len(group.batches), logs)
         bar.advance(len(group.batches), self.losses.note)
-        # Every worker must stop after the same step, whichever was asked.
+        # All workers must stop after the same step, whichever of them was asked.
         return asked.is_set() if self.cluster is None else int(result["stop"][-1]) > 0
 
     def _evaluate(self) -> dict[str, float]:
-        """Validate, and save what came of it."""
+        """Validate, and save the scores and a checkpoint."""
         self.losses.read()
         state, options = self.state, self.options
         self.callbacks.on_test_begin()

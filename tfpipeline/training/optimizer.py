@@ -1,16 +1,15 @@
-"""The optimizer of a run: Keras's own, with decay and learning rate by variable, and a rate that callbacks
-may set.
+"""The optimizers of runs: Keras's, with a decay and a learning rate per variable, and a learning rate that
+callbacks may set.
 
-All five decay weights apart from the gradient: each step first takes ``rate * weight_decay * w`` off a weight
-w (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, where the schedule scales both), then does the
-optimizer's own step. For LAMB this is Keras's reading: in its paper the decay is part of what the trust ratio
-scales.
+All five use decoupled weight decay: each step first subtracts ``rate * weight_decay * w`` from a weight w
+(Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, where the schedule scales both), then applies the
+optimizer's own update. For LAMB this follows Keras; in its paper, the trust ratio also scales the decay.
 
-None clips: Keras would clip each replica's gradient before the sum over replicas; the training step clips the
-sum.
+None of them clips gradients: Keras would clip each replica's gradient before the sum over replicas, while the
+training step clips the sum.
 
-In float64 the constants are float64 as well: Keras's optimizers cast theirs with
-``ops.cast(0.9, "float64")``, and TensorFlow makes a Python number float32 first.
+In float64, the constants are float64 too: Keras's optimizers cast theirs with ``ops.cast(0.9, "float64")``,
+for which TensorFlow first rounds a Python number to float32.
 """
 
 from __future__ import annotations
@@ -39,17 +38,17 @@ _INITIAL_LOSS_SCALE = 2.0**15
 
 
 class _ByVariable(_keras_internals.OptimizerHooks):
-    """Mixed into a Keras optimizer: each variable has a learning rate and a decay of its own.
+    """A mixin for Keras optimizers that gives each variable its own learning rate and decay.
 
-    Both are done where the variable is updated. Keras's own decay comes before that for all variables at
-    once, with one rate, which it works out anew for each of them.
+    Both are applied where the variable is updated. Keras would decay all variables before that, with one
+    rate, which it computes again for each of them.
 
-    ``learning_rate`` can be set although a schedule gives it, as Keras's callbacks do: a factor on the whole
-    schedule is kept in a variable, so that it is on every replica, is saved and restored with the optimizer,
-    and needs no new trace.
+    ``learning_rate`` can be set, as Keras's callbacks do, although it comes from a schedule. A variable holds
+    a factor on the whole schedule, so the factor is on every replica, is saved and restored with the
+    optimizer, and needs no new trace.
 
     Args:
-        factors: share of the learning rate by the variable's path; 1 where it is missing.
+        factors: factor on the learning rate by the variable's path; 1 for variables that are not named.
     """
 
     def __init__(self, *arguments: Any, factors: Mapping[str, float] | None = None, **options: Any) -> None:
@@ -69,7 +68,9 @@ class _ByVariable(_keras_internals.OptimizerHooks):
 
     @property
     def learning_rate(self) -> Any:
-        """The learning rate of the next step, the factor in it; of the head, under layer-wise decay."""
+        """The learning rate of the next step, including the factor; with layer-wise decay, that of the
+        head.
+        """
         return self.scheduled_rate(self.iterations) * self.schedule_factor  # type: ignore[attr-defined]
 
     @learning_rate.setter
@@ -78,7 +79,7 @@ class _ByVariable(_keras_internals.OptimizerHooks):
         its peak.
 
         Raises:
-            UserError: ``rate`` is no number of at least 0.
+            UserError: ``rate`` is not a number of at least 0.
         """
         try:
             wanted = float(ops.convert_to_numpy(rate))
@@ -117,7 +118,8 @@ class _ByVariable(_keras_internals.OptimizerHooks):
 
 
 class AdamW(_ByVariable, keras.optimizers.AdamW):
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), its step in one pass over memory instead of ten.
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with one pass over memory per step instead of
+    ten.
 
     Epsilon is added to the root of the corrected second moment, as in the paper and in PyTorch; Keras adds it
     before the correction, which at the first step makes it 32 times as large.
@@ -149,7 +151,7 @@ class AdamW(_ByVariable, keras.optimizers.AdamW):
 
 
 class SGD(_ByVariable, keras.optimizers.SGD):
-    """Stochastic gradient descent with momentum, whose decay does not go through the momentum."""
+    """Stochastic gradient descent with momentum; weight decay does not go through the momentum."""
 
 
 class Lamb(_ByVariable, keras.optimizers.Lamb):
@@ -161,7 +163,7 @@ class Lion(_ByVariable, keras.optimizers.Lion):
 
 
 class Adafactor(_ByVariable, keras.optimizers.Adafactor):
-    """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235), the learning rate given.
+    """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235), with a given learning rate.
 
     A step's size is the learning rate (at most 1 / sqrt(t)) times the root mean square of the variable.
     """
@@ -231,7 +233,7 @@ def build_optimizer(
 
 
 def layer_factors(model: TextModel, decay: float) -> dict[str, float]:
-    """What the learning rate is multiplied by, by the path of the variable.
+    """Factors on the learning rate, by the path of the variable.
 
     The head and the pooler have 1, the last of L layers ``decay``, the first ``decay ** L``, the embeddings
     ``decay ** (L + 1)``: each layer the next higher one's times ``decay`` (Howard and Ruder 2018,
@@ -243,8 +245,8 @@ def layer_factors(model: TextModel, decay: float) -> dict[str, float]:
 
 
 def head_factors(model: TextModel, learning_rate: float) -> dict[str, float]:
-    """What a run's learning rate is multiplied by for variables whose head asks for more
-    (``min_learning_rates``).
+    """Factors on the learning rate for variables with a minimum learning rate (``min_learning_rates`` of the
+    head).
 
     Returns:
         Factors of at least 1 by the path of the variable.
@@ -263,19 +265,19 @@ def learning_rate_at(optimizer: keras.optimizers.Optimizer, step: int) -> float:
     Args:
         optimizer: any, also inside a :class:`keras.optimizers.LossScaleOptimizer`, whose skipped steps the
             schedule does not count: ``optimizer.iterations`` is what it does count.
-        step: steps done before.
+        step: number of steps done before.
     """
     inner = innermost(optimizer)
     return float(ops.convert_to_numpy(inner.scheduled_rate(step) * inner.schedule_factor))
 
 
 def innermost(optimizer: keras.optimizers.Optimizer) -> Any:
-    """The optimizer that updates, of one perhaps inside a :class:`keras.optimizers.LossScaleOptimizer`."""
+    """The optimizer itself, without a surrounding :class:`keras.optimizers.LossScaleOptimizer`."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _widen(optimizer: keras.optimizers.Optimizer) -> None:
-    """Let an optimizer's constants be float64 wherever they are cast."""
+    """Make an optimizer's constants float64 wherever they are cast."""
     for name, value in vars(optimizer).items():
         if isinstance(value, float):
             setattr(optimizer, name, np.float64(value))
@@ -291,7 +293,7 @@ def _resource(variable: Any) -> tf.Tensor:
 
 
 def _given(**constants: float | None) -> dict[str, Any]:
-    """Those that the user gave: Keras has defaults for the others."""
+    """The options that the user set; Keras has defaults for the others."""
     return {name: value for name, value in constants.items() if value is not None}
 
 

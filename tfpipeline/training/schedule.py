@@ -14,31 +14,27 @@ from tfpipeline.training.options import TrainingOptions
 
 @keras.saving.register_keras_serializable(package="tfpipeline")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """From 0 straight up to the peak over the warm-up, then down to a share of it.
+    """Rises linearly from 0 to the peak during the warm-up, then falls to a share of the peak.
 
     With ``t`` the steps done before (so the first step has ``t = 0``), ``W`` steps of warm-up and ``T`` steps
     in all, ``rate(t) = peak * t / W`` for ``t < W``. After that
     ``rate(t) = peak * (end + (1 - end) * f(r))``, where ``r = max(0, (T - t) / (T - W))`` goes from 1 at the
     peak to 0 after the last step:
 
-    ============== ===============================
-    ============================================================== ``linear``     ``f(r) = r``
-    transformers' ``get_linear_schedule_with_warmup`` ``cosine``     ``f(r) = (1 - cos(pi r)) / 2``
-    Loshchilov and Hutter 2017 (arXiv:1608.03983, equation 5), one
-                                                   period; transformers' ``get_cosine_schedule_with_warmup``
-    ``polynomial`` ``f(r) = r ** power``           transformers' ``get_polynomial_decay_schedule_with_warmup``
-    ``constant``   ``f(r) = 1``                    transformers' ``get_constant_schedule_with_warmup``
-    ============== ===============================
-    ==============================================================
+    - ``linear``: ``f(r) = r``; transformers' ``get_linear_schedule_with_warmup``.
+    - ``cosine``: ``f(r) = (1 - cos(pi r)) / 2``; Loshchilov and Hutter 2017 (arXiv:1608.03983, equation 5),
+      one period; transformers' ``get_cosine_schedule_with_warmup``.
+    - ``polynomial``: ``f(r) = r ** power``; transformers' ``get_polynomial_decay_schedule_with_warmup``.
+    - ``constant``: ``f(r) = 1``; transformers' ``get_constant_schedule_with_warmup``.
 
     Args:
         name: one of these four.
         peak: the rate after the warm-up.
         warmup_steps: W; 0 for none.
         total_steps: T.
-        power: of ``polynomial``.
-        end: share of the peak that is left after the last step; not of ``constant``.
-        dtype: of the rates.
+        power: the exponent of ``polynomial``.
+        end: the learning rate after the last step, as a share of the peak; ignored by ``constant``.
+        dtype: the dtype of the learning rates.
     """
 
     def __init__(
@@ -58,7 +54,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps, self.total_steps, self.dtype = warmup_steps, total_steps, dtype
 
     def __call__(self, step: Any) -> Any:
-        """The rate of a step.
+        """The learning rate of a step.
 
         Args:
             step: t, an integer or an integer scalar of any kind.
@@ -89,7 +85,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def warmup_steps(options: TrainingOptions, total_steps: int) -> int:
-    """Steps of warm-up: ``training.warmup`` from 1 on, and below it that share of all.
+    """The number of warm-up steps: ``training.warmup`` if it is 1 or more, otherwise that share of all steps.
 
     Raises:
         UserError: the warm-up is longer than the training.

@@ -1,10 +1,10 @@
 """One training step under any tf.distribute strategy, exact by construction.
 
-Every replica is handed the global batch and takes its own slice, so the division of work is arithmetic on
-the replica's index. The loss is the sum of weighted losses per example over the weights of the *global*
-batch; gradients are summed over the parts of a batch (accumulation) and over replicas, then clipped, then
-applied; dropout masks depend on an example's place in the global batch. The result is therefore that of one
-device, whatever the number of replicas and parts.
+Every replica receives the global batch and takes its own slice by its index. The loss is the sum of the
+examples' weighted losses, divided by the sum of the weights of the *global* batch. Gradients are summed over
+the parts of a batch (accumulation) and over replicas, then clipped, then applied. Dropout masks depend on an
+example's index in the global batch. The result is therefore that of one device, for any number of replicas
+and parts.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ class TrainStep:
     """Trains on global batches; see the module.
 
     Args:
-        variables: those to train; by default all that are trainable.
-        static: compile with XLA; then batches must have one size and few widths, as each shape is compiled.
-        tokenizer: of the run, for a task that augments its inputs.
+        variables: the variables to train; by default all trainable ones.
+        static: compile with XLA. Batches must then have one size and few widths, because each shape is
+            compiled.
+        tokenizer: the tokenizer of the run, for a task that augments its inputs.
     """
 
     def __init__(
@@ -53,8 +54,8 @@ class TrainStep:
         self._parts = options.accumulation
         self._static = static
         self._augmentation = Augmentation(task, tokenizer)
-        # A TPU compiles whatever it is given; elsewhere it has to be asked for, and only what is on one
-        # device.
+        # A TPU always compiles. Elsewhere compilation must be requested, and only code on a single device can
+        # be compiled.
         compile_here = static and not is_tpu(strategy)
         kind = BatchGradients if task.batch_loss else RowGradients
         self._gradients = kind(
@@ -72,7 +73,9 @@ class TrainStep:
 
     @property
     def is_traced(self) -> bool:
-        """Whether the next step is likely to begin at once: one has been traced, and perhaps compiled."""
+        """Whether the next step is likely to start at once, because one has been traced, and perhaps
+        compiled.
+        """
         return bool(self._compiled)
 
     def __call__(self, batch: Batch, step: int) -> Tensors:
@@ -81,7 +84,7 @@ class TrainStep:
         Args:
             batch: the encoder's inputs (int32 [B, T]), the task's targets ([B, ...]) and ``example_weights``
                 (floats [B]).
-            step: steps done before, over the whole run.
+            step: number of steps done before, in the whole run.
         Returns:
             Scalars, not yet read from the device: ``loss`` (the weighted mean over the global batch) and
             ``gradient_norm`` (before clipping).
@@ -92,13 +95,13 @@ class TrainStep:
         """Train on several batches of one shape, without returning to Python in between.
 
         Args:
-            stop: whether this process wants to stop.
+            stop: whether this process asks to stop.
         Returns:
-            ``loss`` and ``gradient_norm``, [K], and ``stop``, [K]: how many processes want to.
+            ``loss`` and ``gradient_norm``, [K], and ``stop``, [K]: the number of processes that ask to stop.
         """
         filled = [pad_batch(batch, self._replicas * self._parts) for batch in batches]
         stacked = {name: self._as_loss(np.stack([batch[name] for batch in filled])) for name in filled[0]}
-        # One trace for every batch size and width, or one for each where shapes must be known.
+        # One trace for all batch sizes and widths, or one for each if shapes must be known.
         shapes = {
             name: array.shape if self._static else (len(filled), *[None] * (array.ndim - 1))
             for name, array in stacked.items()
@@ -118,12 +121,13 @@ class TrainStep:
         )
 
     def _steps(self, batches: Tensors, step: tf.Tensor, stop: tf.Tensor) -> Tensors:
-        """The graph: one ``strategy.run`` a batch."""
+        """The graph: one ``strategy.run`` per batch."""
         count = batches[WEIGHTS].shape[0]
         if count == 1:
             return self._one({name: tensor[0] for name, tensor in batches.items()}, step, stop)
         if self._replicas > 1 and not is_tpu(self._strategy):
-            # Unrolled: what a loop around MirroredStrategy's replicas returns is lost (TensorFlow 2.21).
+            # Unrolled, because a loop around MirroredStrategy's replicas loses their results (TensorFlow
+            # 2.21).
             results = [
                 self._one({name: tensor[index] for name, tensor in batches.items()}, step + index, stop)
                 for index in range(count)
@@ -151,10 +155,10 @@ class TrainStep:
         }
 
     def _replica_step(self, batch: Tensors, step: tf.Tensor, stop: tf.Tensor) -> Tensors:
-        """What one replica does with a global batch."""
+        """The work of one replica on a global batch."""
         context = tf.distribute.get_replica_context()
         replicas, optimizer = self._replicas, self._optimizer
-        # A batch whose weights are all 0 has the loss 0, not NaN.
+        # A batch in which all weights are 0 has the loss 0, not NaN.
         share = tf.math.divide_no_nan(batch[WEIGHTS], tf.reduce_sum(batch[WEIGHTS]))
         loss, gradients = self._gradients({**batch, WEIGHTS: share}, step)
         if replicas > 1:
@@ -166,7 +170,7 @@ class TrainStep:
         if self._options.clip_norm is not None:
             factor = self._options.clip_norm / tf.maximum(norm, self._options.clip_norm)
             gradients = [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
-        # Keras sums over replicas once more when it applies; equal terms of 1/replicas undo that.
+        # Keras sums over replicas once more when it applies gradients; equal terms of 1/replicas cancel that.
         if replicas > 1:
             gradients = [gradient / replicas for gradient in gradients]
         optimizer.apply(gradients, self._variables)
@@ -176,5 +180,5 @@ class TrainStep:
         return tf.float64 if self._options.precision == "float64" else tf.float32
 
     def _as_loss(self, array: np.ndarray) -> np.ndarray:
-        """Weights and targets that are fractions in the loss's dtype; others as they are."""
+        """Cast fractional weights and targets to the loss's dtype; leave others unchanged."""
         return array.astype(self._loss_dtype().as_numpy_dtype) if array.dtype.kind == "f" else array

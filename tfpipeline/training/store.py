@@ -1,15 +1,16 @@
-"""The checkpoints of a training run: what is needed to go on as if nothing had happened.
+"""The checkpoints of a training run: everything that exact resuming needs.
 
     checkpoints/
       index.json          {"initial": "step-00000000", "last": "step-00000206", "best": "step-00000103"}
       step-00000206/      model.safetensors, optimizer.safetensors, state.json, perhaps callbacks.safetensors
 
-A checkpoint that has several roles is stored once. The optimizer's state is there as long as somebody may go
-on from it: with the last checkpoints, until the run has ended (or longer, ``training.keep_optimizer``).
+A checkpoint with several roles is stored once. The optimizer's state is kept as long as training may be
+resumed from it: with the last checkpoints, until the run has ended (or longer, with
+``training.keep_optimizer``).
 
 Variables are stored by their Keras path. A step's directory appears whole or not at all (temporary name,
-fsync, rename); the index is replaced after it, so that it never names something half-written; directories
-that the index no longer names are removed last.
+fsync, rename). The index is replaced afterwards, so it never names an incomplete checkpoint. Directories that
+the index no longer names are removed last.
 
 ``tf.train.Checkpoint`` is not used: it does not restore Keras's seeds although its own check passes, and its
 files cannot be read without the objects that wrote them.
@@ -64,14 +65,14 @@ class CheckpointStore:
         keep: int = 1,
         callback_arrays: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Save a checkpoint and give it its roles ("last", and "best" when it is).
+        """Save a checkpoint with its roles ("last", and "best" if it is the best).
 
-        With ``keep`` above 1 the last ones before it stay, as "last-1" and so on; any can be resumed from by
-        giving it the role "last" in the index. Without an optimizer none can be any more: the run has ended,
-        and what the optimizers of earlier checkpoints take is given back.
+        With ``keep`` above 1, earlier checkpoints are kept as "last-1" and so on. To resume from one of them,
+        give it the role "last" in the index. Without an optimizer the run has ended: it can no longer be
+        resumed, and the optimizer states of earlier checkpoints are removed.
 
         Raises:
-            UserError: it could not be written; the earlier checkpoints and their roles are untouched.
+            UserError: the checkpoint could not be written; earlier checkpoints and their roles are unchanged.
         """
         index = self.index()
         name = self._free_name(step)
@@ -91,13 +92,13 @@ class CheckpointStore:
         self._prune(index, set(_lasts(index)) if optimizer is not None else set())
 
     def restore_model(self, role: str, model: keras.Model) -> None:
-        """Set the model's variables to those of a checkpoint, bit for bit; also of a run that is being
+        """Set the model's variables to those of a checkpoint, bit for bit, even if the run is being
         trained.
         """
         self._newest(role, lambda step: _load_variables(step / MODEL_FILE, model.variables))
 
     def has_optimizer(self) -> bool:
-        """Whether the last checkpoint holds the optimizer's state, as it must to be gone on from."""
+        """Whether the last checkpoint has the optimizer's state, which resuming needs."""
         index = self.index()
         return "last" in index and (self.directory / index["last"] / OPTIMIZER_FILE).is_file()
 
@@ -106,7 +107,7 @@ class CheckpointStore:
         _load_variables(self._step("last") / OPTIMIZER_FILE, optimizer.variables)
 
     def callback_arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that the callbacks' states of the last checkpoint name."""
+        """The arrays of the callbacks' states in the last checkpoint."""
         from safetensors.numpy import load_file
 
         path = self._step("last") / CALLBACKS_FILE
@@ -128,8 +129,8 @@ class CheckpointStore:
         return self._newest(role, read)
 
     def _newest(self, role: str, read: Callable[[Path], Read]) -> Read:
-        """Read a checkpoint, and if it is replaced meanwhile, as that of a run in training may be, the one
-        after it.
+        """Read a checkpoint. If it is replaced in the meantime, as in a run that is being trained, read the
+        next one.
         """
         while True:
             step = self._step(role)
@@ -149,7 +150,7 @@ class CheckpointStore:
         return self.directory / index[role]
 
     def _free_name(self, step: int) -> str:
-        """A step saved twice (or left by a crash before the index named it) gets a name of its own."""
+        """Choose a new name if the step was saved before (or left by a crash before the index named it)."""
         candidates = itertools.chain(
             [f"step-{step:08d}"], (f"step-{step:08d}-{n}" for n in itertools.count(1))
         )
@@ -190,7 +191,7 @@ def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     try:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
-    except SafetensorError as error:  # it reports a full disk in its own words
+    except SafetensorError as error:  # it reports a full disk with its own message
         raise write_failure(path.parent.parent, str(error)) from error
 
 
