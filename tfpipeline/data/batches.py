@@ -1,7 +1,8 @@
 """The order of batches: pure functions of the rows' lengths, so that a run resumes at any position.
 
-Rows of like length are put together, since a batch is as wide as its longest row. Training sorts only within
-a window of the shuffled rows: batches stay random enough, and with a window of 1,024 little padding is left.
+Rows of similar length are batched together, because a batch is as wide as its longest row. Training sorts
+only within windows of the shuffled rows. Batches stay random enough, and with a window of 1,024 there is
+little padding.
 """
 
 from __future__ import annotations
@@ -12,25 +13,25 @@ from typing import Optional, Union, overload
 import numpy as np
 
 BUCKET_WINDOW = 1024
-PAD_TO_MULTIPLE = 8  # few widths: each new one is traced and planned again
+PAD_TO_MULTIPLE = 8  # few widths, because each new one is traced and planned again
 
 
 def epoch_batches(
     lengths: np.ndarray, batch_size: int, *, bucket_window: int = BUCKET_WINDOW, seed: int = 0, epoch: int = 0
 ) -> Sequence[np.ndarray]:
-    """The batches of one epoch of training, each made when it is asked for.
+    """The batches of one epoch of training, made one by one on demand.
 
-    The rows are shuffled, cut into windows, each window is sorted by length and cut into batches, and the
-    batches are shuffled. Every row is in exactly one batch; every batch is full but one when the rows do not
-    divide evenly. The number of batches is the same in every epoch. To resume at a position, leave out the
-    batches before it.
+    The rows are shuffled and divided into windows. Each window is sorted by length and divided into batches,
+    and the batches are shuffled. Every row is in exactly one batch. Every batch is full, except one if the
+    rows do not divide evenly. The number of batches is the same in every epoch. To resume at a position,
+    leave out the batches before it.
 
     Args:
-        lengths: tokens of each row, integer [N].
+        lengths: number of tokens of each row, integer [N].
         batch_size: rows in a batch.
         bucket_window: rows sorted together; rounded up to whole batches.
-        seed: of the run.
-        epoch: from 0; each has an order of its own.
+        seed: the seed of the run.
+        epoch: from 0; each epoch has its own order.
     Returns:
         Row numbers, int64 [B] each.
     """
@@ -38,7 +39,7 @@ def epoch_batches(
 
 
 class _Epoch(Sequence[np.ndarray]):
-    """Of ten million rows two numbers are in memory, not 300,000 arrays."""
+    """Batches are made on demand: ten million rows take two numbers in memory, not 300,000 arrays."""
 
     def __init__(
         self, lengths: np.ndarray, batch_size: int, bucket_window: int, rng: np.random.Generator
@@ -70,13 +71,13 @@ class _Epoch(Sequence[np.ndarray]):
 def batch_width(
     longest: int, max_length: int, widths: Optional[Sequence[int]] = None, multiple: int = PAD_TO_MULTIPLE
 ) -> int:
-    """What a batch is padded to whose longest row has ``longest`` tokens.
+    """The padded width of a batch in which the longest row has ``longest`` tokens.
 
     Args:
-        longest: tokens.
-        max_length: the most tokens a row has: a multiple is not rounded up beyond it.
-        widths: the only widths, ascending; the first one that is large enough is taken.
-        multiple: without ``widths``, what the width is rounded up to a multiple of.
+        longest: number of tokens.
+        max_length: maximum number of tokens per row; widths are not rounded up beyond it.
+        widths: the allowed widths, ascending; the first one that is large enough is used.
+        multiple: without ``widths``, the width is rounded up to a multiple of this.
     Raises:
         ValueError: none of the ``widths`` is large enough.
     """
@@ -89,7 +90,7 @@ def batch_width(
 
 
 def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """All rows by length, shortest first: the least padding."""
+    """All rows by length, shortest first, with the least padding."""
     return _by_length(lengths, np.arange(len(lengths)), batch_size)
 
 

@@ -1,4 +1,4 @@
-"""Rows with nothing in them, which programs save by accident: every reader leaves them out."""
+"""Blank rows, which programs save by accident and every reader skips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tfpipeline.console import plural, say
 
 
 class BlankRows:
-    """Finds the rows of a file that have nothing in them, and counts them.
+    """Detects and counts the blank rows of a file.
 
     Args:
         path: the file.
@@ -21,13 +21,13 @@ class BlankRows:
         self._first = ""
 
     def count_if_blank(self, cells: Iterable[str], place: str) -> bool:
-        """Whether a row is to be left out.
+        """Whether to skip a row.
 
-        The caller does not ask for a row of a file's only column: an empty text may be meant.
+        Not called for files with a single column, where a blank row may be an empty text.
 
         Args:
             cells: the row's cells.
-            place: where the row stands in the file, such as ``line 3``.
+            place: the position of the row in the file, such as ``line 3``.
         """
         if any(map(str.strip, cells)):
             return False
@@ -36,7 +36,7 @@ class BlankRows:
         return True
 
     def tell(self) -> None:
-        """Say how many rows were left out, if any were."""
+        """Print the number of skipped rows, if there are any."""
         if self._count:
             first = plural(self._count, "in", "the first in")
             rows = f"{self._count} blank {plural(self._count, 'row was', 'rows were')}"

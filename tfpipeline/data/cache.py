@@ -1,8 +1,8 @@
-"""Token ids of a data set, made once in large batches and read from disk by memory mapping.
+"""The token ids of a data set, made once in large batches and memory-mapped.
 
-A row has one sequence, or two of its own lengths when its texts are encoded separately. Each sequence is a
-folder of flat files (:mod:`tfpipeline.data.sequences`), in which rows lie in the order they were encoded in,
-which is by length within each piece of the rows:
+A row has one sequence, or two if its texts are encoded separately. Each sequence is a folder of flat files
+(:mod:`tfpipeline.data.sequences`). In the files, rows are in the order in which they were encoded: by length
+within each chunk of rows.
 
     text/         of a row's text, or of both texts in one sequence
     text_pair/    of its second text, when that is encoded separately
@@ -30,13 +30,13 @@ from tfpipeline.files import publish, temporary_folder
 if TYPE_CHECKING:
     from tfpipeline.data.examples import Example
 
-# Whether the texts of a row are one sequence, or one each.
+# Whether the texts of a row are one sequence, or one sequence each.
 Encoding = Literal["joint", "separate"]
 
 FORMAT = 5
-ENCODE_ROWS = 2048  # a call of the tokenizer costs milliseconds however few texts it gets
+ENCODE_ROWS = 2048  # a call of the tokenizer takes milliseconds, even for few texts
 ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into memory
-PIECE_ROWS, PIECE_CHARACTERS = 32_768, 32_000_000  # in memory at a time, and sorted by length together
+PIECE_ROWS, PIECE_CHARACTERS = 32_768, 32_000_000  # rows in memory at a time, and sorted by length together
 
 TEXT, TEXT_PAIR = "text", "text_pair"
 _CARD = "cache.json"
@@ -45,9 +45,9 @@ _CARD = "cache.json"
 class Encode(Protocol):
     """A tokenizer: ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, T], right-padded.
 
-    It may also give ``cut`` and ``unknown``, integer [B]: the tokens left out of each row, 0 of one that is
-    whole, and how many of the others the vocabulary does not know. Whatever else it gives is one more integer
-    column, [B, T, ...].
+    It may also return ``cut`` and ``unknown``, integer [B]: the number of tokens left out of each row, and
+    how many of the others are not in the vocabulary. Anything else it returns is a further integer column,
+    [B, T, ...].
     """
 
     def __call__(
@@ -56,10 +56,11 @@ class Encode(Protocol):
 
 
 class Align(Protocol):
-    """Targets of single tokens: integer columns, [B, T, ...], of rows and what :class:`Encode` gave for them.
+    """Targets of single tokens: integer columns, [B, T, ...], made from rows and the output of
+    :class:`Encode`.
 
-    Of rows with two sequences, what belongs to the second one is called ``text_pair/NAME``, here and in the
-    answer.
+    If rows have two sequences, tensors of the second are called ``text_pair/NAME``, in the arguments and in
+    the result.
     """
 
     def __call__(
@@ -74,14 +75,14 @@ class TokenCache:
     """The tokens of N rows.
 
     Attributes:
-        sequences: each by its name, ``text`` and perhaps ``text_pair``.
-        lengths: tokens of the longest sequence of each row, special ones counted, int32 [N]. Batches are made
-            of rows of like length; with two sequences the longest bounds both of a batch's widths, which
-            their sum does not.
-        max_length: the most tokens a sequence may have.
-        cut: how many rows have more than that in their texts, as far as the tokenizer said so.
-        unknown: how many tokens the vocabulary does not know, as far as the tokenizer said so.
-        text_tokens: how many tokens there are, without the special ones around the texts.
+        sequences: the sequences by name, ``text`` and perhaps ``text_pair``.
+        lengths: number of tokens of the longest sequence of each row, special tokens included, int32 [N].
+            Rows are batched by this length. With two sequences, the longest bounds both widths of a batch;
+            their sum would not.
+        max_length: maximum number of tokens of a sequence.
+        cut: number of truncated rows, if the tokenizer counts them.
+        unknown: number of tokens that are not in the vocabulary, if the tokenizer counts them.
+        text_tokens: number of all tokens, without the special tokens around the texts.
     """
 
     def __init__(self, directory: Union[str, Path]) -> None:
@@ -112,20 +113,23 @@ class TokenCache:
         encoding: Encoding = "joint",
         see: Optional[See] = None,
     ) -> TokenCache:
-        """Open the cache in ``directory``; make it first unless it is there for the same texts and tokenizer.
+        """Open the cache in ``directory``, and build it first unless it exists for the same texts and
+        tokenizer.
 
         Args:
-            directory: the cache's own; one that was made from something else is replaced.
+            directory: the directory of the cache; a cache of other texts is replaced.
             examples: the rows; all have a ``text_pair`` or none.
             encode: the tokenizer.
-            max_length: tokens of a sequence at most.
-            fingerprint: what the tokens depend on besides the texts: the vocabulary, the tokenizer's options,
-                how long texts are handled; with ``align`` also what its columns depend on besides the rows.
-            special: special tokens of each sequence, which are not counted as the texts'.
-            align: gives further columns.
-            encoding: whether both texts of a row are one sequence, or one each; rows of one text have one.
-            see: is given the rows, piece by piece and in their order, each once: what else is to be read of
-                them costs no further walk over their file.
+            max_length: maximum number of tokens of a sequence.
+            fingerprint: everything besides the texts that determines the tokens: the vocabulary, the
+                tokenizer's options, and how long texts are handled. With ``align``, also everything besides
+                the rows that determines its columns.
+            special: number of special tokens of each sequence, which do not count as tokens of the texts.
+            align: makes further columns.
+            encoding: whether both texts of a row are one sequence, or one sequence each; rows with one text
+                have one.
+            see: receives all rows once, in order and in chunks, so that other readers need no further pass
+                over the file.
         Raises:
             UserError: the disk is full or the directory cannot be written.
         """
@@ -155,7 +159,7 @@ class TokenCache:
                 **written,
             }
             (made / _CARD).write_text(json.dumps(card), "utf-8")
-            if not _is_made_of(directory, identity.hexdigest()):  # else somebody else has made the same one
+            if not _is_made_of(directory, identity.hexdigest()):  # else another process made the same
                 publish(made, directory, replace=True)
         return cls(directory)
 
@@ -163,15 +167,15 @@ class TokenCache:
         return len(self.lengths)
 
     def count(self, rows: np.ndarray) -> int:
-        """Tokens of these rows in all sequences, special ones counted."""
+        """The number of tokens of some rows in all sequences, special tokens included."""
         return int(sum(sequence.lengths[rows].sum() for sequence in self.sequences.values()))
 
     def widths(self, rows: np.ndarray, choose: Callable[[int], int]) -> dict[str, int]:
-        """What each sequence of a batch is padded to.
+        """The padded width of each sequence of a batch.
 
         Args:
             rows: row numbers, integer [B].
-            choose: the width for a longest sequence of so many tokens.
+            choose: returns the width for a number of tokens of the longest sequence.
         """
         return {
             name: choose(int(sequence.lengths[rows].max(initial=0)))
@@ -186,13 +190,15 @@ class TokenCache:
         width: Union[int, Mapping[str, int], None] = None,
         size: Optional[int] = None,
     ) -> dict[str, np.ndarray]:
-        """Rows as a dense batch, zeros where there is no token.
+        """Rows as a dense batch, padded with zeros.
 
         Args:
             rows: row numbers, integer [B].
-            pad_to_multiple: T is the longest sequence rounded up to this, but not beyond ``max_length``.
-            width: T itself instead, at least the longest sequence; of all sequences, or of each by its name.
-            size: B to fill up to with empty rows (mask all 0), for one static shape.
+            pad_to_multiple: T is the length of the longest sequence, rounded up to a multiple of this, but
+                not beyond ``max_length``.
+            width: sets T instead, at least the length of the longest sequence; one number, or one per
+                sequence by name.
+            size: pad the batch to B rows with empty rows (mask all 0), for one static shape.
         Returns:
             ``input_ids``, ``token_type_ids`` and ``attention_mask``, int32 [B, T], and the further columns,
             int32 [B, T, ...]; those of the second sequence as ``text_pair/NAME``, with a T of its own.
@@ -216,7 +222,9 @@ class TokenCache:
 
 
 def key(sequence: str, column: str) -> str:
-    """The name of a sequence's column in a batch: its own for the first sequence, else ``text_pair/NAME``."""
+    """The name of a sequence's column in a batch: its own name for the first sequence, otherwise
+    ``text_pair/NAME``.
+    """
     return column if sequence == TEXT else f"{sequence}/{column}"
 
 
@@ -231,7 +239,7 @@ def _write(
     identity: _Identity,
     see: Optional[See],
 ) -> dict[str, Any]:
-    """Write all sequences; the answer is what the card says of them."""
+    """Write all sequences, and return their entry for the card."""
     cut = first = 0
     writers: dict[str, SequenceWriter] = {}
     with (
@@ -276,7 +284,7 @@ def _write(
 def _encode(
     rows: Sequence[Example], encode: Encode, max_length: int, *, pairs: bool, joint: bool
 ) -> dict[str, Mapping[str, np.ndarray]]:
-    """What the tokenizer gives for each sequence."""
+    """The tokenizer's output for each sequence."""
     texts = [example.text for example in rows]
     second = [example.text_pair or "" for example in rows] if pairs else None
     if joint:
@@ -286,11 +294,11 @@ def _encode(
 
 
 def _by_sequence(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Columns by the sequence that they belong to; the inverse of :func:`key`."""
+    """Group columns by their sequence; the inverse of :func:`key`."""
     shares: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
     for column, array in columns.items():
         sequence, slash, name = column.partition("/")
-        # A column may have a slash in its own name, as a target of one of several tasks has.
+        # A column may have a slash in its own name, such as a target of one of several tasks.
         if slash and sequence != TEXT and sequence in shares:
             shares[sequence][name] = array
         else:
@@ -311,9 +319,9 @@ def _encoding_batches(examples: Sequence[Example]) -> Iterator[np.ndarray]:
 
 
 class _Identity:
-    """sha256 of all that the tokens, and perhaps their targets, depend on.
+    """The sha256 of everything that determines the tokens, and perhaps their targets.
 
-    Arguments as of :meth:`TokenCache.build`.
+    The arguments are those of :meth:`TokenCache.build`.
     """
 
     def __init__(
@@ -348,7 +356,7 @@ class _Identity:
 
 
 def _pieces(examples: Sequence[Example]) -> Iterator[list[Example]]:
-    """Rows in their order, as many at a time as memory holds; each is read once."""
+    """Chunks of rows, in order, that fit into memory; each row is read once."""
     piece: list[Example] = []
     characters = 0
     for example in examples:
@@ -376,4 +384,4 @@ def _read_card(directory: Path) -> Optional[dict[str, Any]]:
         readable = card["format"] == FORMAT and TEXT in card["sequences"] and card["cut"] >= 0
         return card if complete and readable and isinstance(card["max_length"], int) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # not there, or not one of ours: it is made again
+        return None  # it does not exist or is not a token cache, so it is built again

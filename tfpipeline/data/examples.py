@@ -18,7 +18,7 @@ from tfpipeline.data.records import source_of
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_file, write_error
 
-KEPT_BYTES = 64 << 20  # rows of smaller files stay in memory once they were looked at
+KEPT_BYTES = 64 << 20  # rows of smaller files stay in memory once they have been read
 _PIECE = 1 << 20
 
 
@@ -28,16 +28,14 @@ class Example:
 
     Attributes:
         text: the text; it may be empty.
-        text_pair: the second text, for tasks about two.
-        label: without the white space around it; None where the cell is blank or the run file names no
-            column.
+        text_pair: the second text, for tasks on text pairs.
+        label: without surrounding white space; None if the cell is blank or the run file names no column.
         weight: at least 0, finite.
         group: a group ID; the rows of one group stay in one split.
-        columns: the row's other cells by column name, those that a task reads more than one label from among
-            them.
-        file: where the row comes from, as the user named it.
-        line: of that file, from 1.
-        place: in that file, where it is one document; see :class:`~tfpipeline.data.records.Record`.
+        columns: the row's other cells by column name, including those from which a task reads several labels.
+        file: the file of the row, as the user named it.
+        line: the line in that file, from 1.
+        place: the position in a file that is one document; see :class:`~tfpipeline.data.records.Record`.
     """
 
     text: str
@@ -57,14 +55,14 @@ class Example:
 
     @property
     def joined_text(self) -> str:
-        """Both texts as one, for models that know no pairs."""
+        """Both texts joined, for models without pairs."""
         return self.text if self.text_pair is None else f"{self.text} {self.text_pair}"
 
 
 class Rows(Sequence[Example]):
-    """Examples that lie in a file, one a line, and are read when they are looked at.
+    """Examples in a file, one per line, that are parsed when they are accessed.
 
-    Of ten million rows only their places are in memory, 8 bytes each; those of a small file are kept.
+    Only the position of each row is in memory, 8 bytes per row; the rows of small files stay in memory.
     """
 
     def __init__(self, lines: Lines, numbers: Union[np.ndarray, range, None] = None) -> None:
@@ -98,17 +96,17 @@ class Rows(Sequence[Example]):
     __hash__ = None  # type: ignore[assignment]
 
     def take(self, numbers: np.ndarray) -> Rows:
-        """These of the rows, in this order."""
+        """Some of the rows, in this order."""
         return Rows(self._lines, np.asarray(self._numbers)[numbers])
 
     def raw(self) -> Iterator[bytes]:
-        """The rows as they stand in the file, with line ends."""
+        """The lines of the rows in the file, with line ends."""
         for number in self._numbers:
             yield self._lines.line(int(number))
 
 
 class _Open:
-    """An open file, closed when nobody has it any more."""
+    """An open file that is closed when nothing refers to it any more."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -120,8 +118,8 @@ class Lines:
 
     Args:
         file: open for reading in binary.
-        starts: where each line starts, int64, and at last where the file ends.
-        name: what it is called in messages.
+        starts: the start of each line, int64, and last the end of the file.
+        name: the name of the file in messages.
     """
 
     def __init__(self, file: _Open, starts: np.ndarray, name: str) -> None:
@@ -161,10 +159,10 @@ class Lines:
 
 
 class Spool:
-    """Collects examples, in memory as long as they are few, then in a file without a name.
+    """Collects examples: few in memory, many in an unnamed file.
 
     Args:
-        folder: where that file is; by default the system's folder for temporary files.
+        folder: the folder of that file; by default the system's folder for temporary files.
     """
 
     def __init__(self, folder: Optional[Path] = None) -> None:
@@ -175,7 +173,7 @@ class Spool:
         self._starts = array("q", [0])
 
     def append(self, example: Example) -> None:
-        """Put one at the end.
+        """Append an example.
 
         Raises:
             UserError: the disk is full.
@@ -203,7 +201,8 @@ def read_examples(path: Union[str, Path]) -> Rows:
     """Open what :func:`write_examples` wrote.
 
     Raises:
-        UserError: unreadable; or, when it is looked at, a line that was not written by it: names the line.
+        UserError: the file cannot be read; or, on access, a line was not written by that function (the
+            message names the line).
     """
     path = paths.local(path)
     try:
@@ -222,10 +221,10 @@ def _line_starts(file: IO[bytes]) -> np.ndarray:
         ends.append(np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")) + (size + 1))
         size += len(piece)
     starts = np.concatenate(ends)
-    return starts if starts[-1] == size else np.append(starts, size)  # a last line without an end
+    return starts if starts[-1] == size else np.append(starts, size)  # the last line has no line end
 
 
 def _dump(example: Example) -> bytes:
-    """A line: escaped, so that any string survives; what is default is left out."""
+    """An example as a line: escaped, so that any string survives; default values are left out."""
     row: dict[str, Any] = {name: value for name, value in vars(example).items() if value not in (None, {})}
     return json.dumps(row).encode() + b"\n"

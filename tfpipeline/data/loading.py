@@ -1,4 +1,6 @@
-"""The rows of a run from its data files: read once, one after another, then kept in files (:class:`Rows`)."""
+"""Reads the rows of a run from its data files, once and one after another, and stores them in files
+(:class:`Rows`).
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,14 @@ if TYPE_CHECKING:
 _LARGEST_WEIGHT, _SMALLEST_WEIGHT = (
     float(limit) for limit in (np.finfo(np.float32).max, np.finfo(np.float32).tiny)
 )
-# What to do about rows of a part that belong together with training rows.
+# Advice about rows of other splits that belong together with training rows.
 _TOGETHER = "put all rows of one into the same file"
 _BY = "leave data.split.by out to keep them together"
 _OTHERS = "add rows with another {}"
 
 
 class _Labels:
-    """The labels of rows, any number a row, as numbers in the order of first sight."""
+    """The labels of rows, any number per row, numbered in the order of first occurrence."""
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
@@ -45,7 +47,9 @@ class _Labels:
         self._counts.append(len(labels))
 
     def rarest(self) -> np.ndarray:
-        """Each row's rarest label, int64 [N]; rows without one share a number. A split keeps rare labels."""
+        """Each row's rarest label, int64 [N]; rows without labels share a number. Splitting by it preserves
+        rare labels.
+        """
         labels, counts = self._arrays()
         rarest = np.full(len(counts), len(self._numbers), np.int64)
         if len(labels) == len(counts) and (counts == 1).all():
@@ -58,7 +62,7 @@ class _Labels:
         return rarest
 
     def keep(self, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The same parts, but rows with a label that no training row has go to the training rows."""
+        """Move rows with a label that no training row has to the training rows."""
         all_labels, counts = self._arrays()
         rows, ends = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts)
         trains = np.zeros(len(counts), bool)
@@ -82,16 +86,17 @@ class _Labels:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How the files of a run are read.
+    """The settings for reading the files of a run.
 
     Attributes:
         options: the ``data`` section.
-        columns: those that the task reads; None: it reads ``Example.label``.
+        columns: the columns that the task reads; None: it reads ``Example.label``.
         strata: a row's labels.
-        together: roles of columns (``group``, ``text_pair``) whose values a split should keep together.
-        folder: where many rows are kept.
-        prepare: what is made of each row before it is kept.
-        errors: of rows that cannot be used.
+        together: roles of columns (``group``, ``text_pair``); rows with an equal value should stay in one
+            split.
+        folder: the folder for the rows, if there are many.
+        prepare: converts each row before it is stored.
+        errors: collects the errors of rows that cannot be used.
     """
 
     options: DataOptions
@@ -104,7 +109,7 @@ class _Plan:
 
 
 class _File:
-    """A data file's rows, and what splitting needs to know of each."""
+    """A data file's rows, and the values of each row that splitting needs."""
 
     def __init__(self, path: Union[str, Path], plan: _Plan) -> None:
         options, errors = plan.options, plan.errors
@@ -113,7 +118,7 @@ class _File:
             roles["label"] = None
         targets = plan.columns or ()
         named = [*(name for name in roles.values() if name is not None), *targets]
-        # A weight that is none has a sentence of its own.
+        # An invalid weight has an error message of its own.
         valued = [name for name in named if name != roles["weight"] or name in targets]
         spool = Spool(plan.folder)
         self.labels = _Labels()
@@ -163,9 +168,9 @@ def read_data_file(
     Args:
         path: the file.
         options: the ``data`` section.
-        columns: those that the task reads from ``Example.columns``; None: it reads ``Example.label``.
-        folder: where many rows are kept; see :class:`Spool`.
-        prepare: what is made of each row before it is kept.
+        columns: the columns that the task reads from ``Example.columns``; None: it reads ``Example.label``.
+        folder: the folder for the rows, if there are many; see :class:`Spool`.
+        prepare: converts each row before it is stored.
     Raises:
         UserError: unreadable file, missing column, no rows, rows that cannot be used (the first ten of them);
             with file and line.
@@ -185,25 +190,24 @@ def load_splits(
     prepare: Optional[Callable[[Example], Example]] = None,
     together: Optional[str] = None,
 ) -> dict[str, Rows]:
-    """The rows to train, validate and test on, each part in the order of its file.
+    """Load the rows to train, validate and test on, each split in the order of its file.
 
-    What has no file of its own is split off the training file. Texts that stand in the training part and in
-    another one are counted and warned about, as scores on them say little; so are groups.
+    A split without a file of its own is taken from the training file. Texts and groups that occur both in the
+    training rows and in another split are counted in a warning, because scores on them are optimistic.
 
     Args:
         options: the ``data`` section.
-        strata: a row's labels; by default the one in its label column. A stratified split keeps the rarest of
-            them in proportion. What is split off keeps no label from the training rows, unless it is split by
-            groups.
-        folder: where many rows are kept; see :class:`Spool`.
-        columns: those that the task reads from ``Example.columns``; None: it reads ``Example.label``.
-        prepare: what is made of each row before it is kept.
-        together: the field of :class:`Example` whose equal values stay in one part unless the run file says
-            otherwise, ``text_pair`` say; None: there is none.
+        strata: returns a row's labels; by default the label of the label column. A stratified split keeps the
+            rarest of them in proportion. Unless the split is by groups, the training rows have every label.
+        folder: the folder for the rows, if there are many; see :class:`Spool`.
+        columns: the columns that the task reads from ``Example.columns``; None: it reads ``Example.label``.
+        prepare: converts each row before it is stored.
+        together: a field of :class:`Example`, such as ``text_pair``; rows with an equal value stay in one
+            split unless the run file says otherwise. None: no such field.
     Returns:
         "train", "validation" and "test"; "test" may be empty.
     Raises:
-        UserError: as :func:`read_data_file`; or no rows are left for training or validation.
+        UserError: as in :func:`read_data_file`; or no rows are left for training or validation.
     """
     roles = [role for role in ("group", together) if role is not None and getattr(options, role)]
     if together is not None and options.group == getattr(options, together):
@@ -262,15 +266,15 @@ def load_splits(
 
 
 def _default_split(options: DataOptions, roles: Sequence[str], groups: np.ndarray, wanted: int) -> str:
-    """How rows are split where the run file does not say it."""
+    """How rows are split if the run file does not specify it."""
     if not roles:
         return "stratified"
-    # A task's own wish is none where there is no part for it: all questions may be about one context.
+    # The task's field is ignored if the values cannot be divided: all questions may be about one context.
     return "group" if options.group or len(np.unique(groups)) >= wanted else "stratified"
 
 
 def _numbered(keys: np.ndarray) -> np.ndarray:
-    """Each key's number in the order of first sight, int64 [N]."""
+    """Number keys in the order of first occurrence, int64 [N]."""
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse]
 
@@ -280,12 +284,12 @@ def _own_label(example: Example) -> Collection[Hashable]:
 
 
 def text_key(example: Example) -> int:
-    """A hash that ignores case and white space: rows of like texts share it, and hardly any others."""
+    """A hash that ignores case and white space; different texts hardly ever share it."""
     return _key(example.text, example.text_pair or "")
 
 
 def _key(*texts: str) -> int:
-    """A hash that ignores case and white space: rows of like texts share it, and hardly any others."""
+    """A hash that ignores case and white space; different texts hardly ever share it."""
     folded = [" ".join(text.lower().split()) for text in texts]
     digest = hashlib.blake2b("\0".join(folded).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")

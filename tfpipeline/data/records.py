@@ -1,4 +1,4 @@
-"""A row of a data file, and what the readers of text formats share."""
+"""Rows of data files, and helpers that readers share."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Record:
     """One row of a data file.
 
     Attributes:
-        columns: cells by column name, as text. A gap is an empty string.
+        columns: cells by column name, as text. A missing cell is an empty string.
         file: the file's name, as the user gave it.
-        line: where the row starts, from 1; of a file without lines, the row's number.
-        place: where the row stands in a file that is one document, ``data[0].paragraphs[2].qas[1]``; None for
-            others.
+        line: the line where the row starts, from 1; in a file without lines, the row's number.
+        place: the position of the row in a file that is one document, ``data[0].paragraphs[2].qas[1]``; None
+            for other files.
     """
 
     columns: Mapping[str, str]
@@ -40,7 +40,9 @@ class Record:
 
 
 def source_of(file: str, line: int, place: Optional[str]) -> str:
-    """Where a row is, for messages; in a file that is one document, its place, as lines are not known."""
+    """The position of a row, for messages; in a file that is one document, its place, because lines are not
+    known.
+    """
     return f"{file}:{line}" if place is None else f"{file}: {place}"
 
 
@@ -53,17 +55,17 @@ class Number(str):
 
 
 class NoValue(Number):
-    """What a file with types has where there is no value: NaN, an infinity, a spreadsheet's #N/A."""
+    """A missing or invalid value in a file with types: NaN, an infinity, a spreadsheet's #N/A."""
 
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What a file's suffix does not say of it.
+    """Properties of a data file that its suffix does not determine.
 
     Attributes:
         encoding: of a text file, as Python calls it.
         delimiter: the character between the cells of a .csv or .tsv file; None for a comma and a tab.
-        sheet: of a workbook; None for its first one.
+        sheet: the sheet of a workbook; None for the first one.
     """
 
     encoding: str = "utf-8"
@@ -132,7 +134,7 @@ class Reading:
     Attributes:
         required: columns that every row must have.
         file: what the suffix does not say.
-        bad_row: is told of each row that cannot be read; where it returns, the rows behind are read.
+        bad_row: receives the error of each row that cannot be read; if it returns, reading continues.
     """
 
     required: Sequence[str] = ()
@@ -141,7 +143,7 @@ class Reading:
 
 
 def require(wanted: Sequence[str], columns: Iterable[str], source: str, hint: str = "") -> None:
-    """Raise the sentence for a column that is not there.
+    """Raise the error for a column that is not there.
 
     Args:
         wanted: columns that must be there.
@@ -163,7 +165,7 @@ def require(wanted: Sequence[str], columns: Iterable[str], source: str, hint: st
 
 
 def require_value(record: Record, column: str) -> None:
-    """Raise the sentence for a cell that is no value; an empty one is all right."""
+    """Raise the error for a cell that is no value; an empty one is all right."""
     if isinstance(record.columns[column], NoValue):
         raise UserError(
             f'{record.source}: the column "{shortened(column)}" holds {record.columns[column]}, which is no '

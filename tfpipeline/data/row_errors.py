@@ -1,4 +1,4 @@
-"""Rows that cannot be used, named all at once: whoever mends a file wants to do it in one go."""
+"""Collects the errors of rows, so that a user can correct a file in one go."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _SHOWN = 10
 
 
 class RowErrors:
-    """Collects the sentences of rows that cannot be used.
+    """Collects the errors of rows that cannot be used.
 
     Attributes:
-        count: how many there are; only the first ten are kept.
+        count: the number of errors; only the first ten are kept.
     """
 
     def __init__(self) -> None:
@@ -19,10 +19,10 @@ class RowErrors:
         self._first: list[UserError] = []
 
     def add(self, error: UserError) -> None:
-        """Keep a row's sentence, to be raised by :meth:`check`.
+        """Add a row's error, which :meth:`check` raises later.
 
         Raises:
-            MissingExtraError: it is one, which no row is to blame for.
+            MissingExtraError: the error is one, which is not the fault of a row.
         """
         if isinstance(error, MissingExtraError):
             raise error
@@ -31,7 +31,7 @@ class RowErrors:
             self._first.append(error)
 
     def check(self) -> None:
-        """Raise the errors collected, if any: one as it is, several with their number."""
+        """Raise the collected errors, if any: a single one unchanged, several with their number."""
         if self.count == 1:
             raise self._first[0]
         if self.count:
