@@ -6,7 +6,7 @@
         for answer in client.predict(["what a day"]):
             print(answer.label, answer.probability)
 
-Names are loaded on first use: naming an error imports neither grpc nor numpy.
+Names are loaded on first use: importing an error class imports neither grpc nor numpy.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _MODULES = ("errors", "options", "predictions", "calls", "sync_client", "async_c
 def __getattr__(name: str) -> Any:
     if name == "__all__":
         value: Any = __dir__()
-    elif name.startswith("__"):  # Python asks every package for some that few have
+    elif name.startswith("__"):  # Python asks every package for names that few have
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     else:
         value = _find(name)
-    globals()[name] = value  # the next use does not come here
+    globals()[name] = value  # later uses do not call this function
     return value
 
 

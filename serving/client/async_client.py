@@ -21,7 +21,7 @@ _Result = TypeVar("_Result")
 
 
 class AsyncPredictClient(BaseClient):
-    """:class:`PredictClient` for asyncio: same arguments, same answers, same errors.
+    """:class:`PredictClient` for asyncio, with the same arguments, results and errors.
 
     It belongs to the event loop that makes its first call. A task that is cancelled cancels its call.
     """
@@ -65,7 +65,7 @@ class AsyncPredictClient(BaseClient):
         return await self._run(conversations.wait_until_ready(self.endpoint, timeout))
 
     async def close(self) -> None:
-        """Close the connection; calls that wait for an answer end with CancelledError."""
+        """Close the connection; pending calls end with CancelledError."""
         self._closed = True
         if self._channel is not None:
             await self._channel.close()
@@ -110,5 +110,5 @@ class AsyncPredictClient(BaseClient):
 
 def _task_is_cancelled() -> bool:
     task = asyncio.current_task()
-    # Before Python 3.11 a task can't tell, and close() is taken for the reason.
+    # Before Python 3.11 a task cannot tell, and close() is assumed to be the reason.
     return task is not None and hasattr(task, "cancelling") and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""What the synchronous and the asyncio client have in common: everything but input and output."""
+"""The common part of the synchronous and the asyncio client: everything except input and output."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from tfpipeline.serving.client.errors import CallError, ClosedError, InputError,
 
 
 class BaseClient:
-    """Asks one model on one server. A client is thread-safe, and cheap to keep: it holds one connection an
+    """Queries one model on one server. A client is thread-safe and cheap to keep: it has one connection per
     address.
 
     Args:
         target: the server, ``HOST:PORT``; all addresses of the name are used in turn. Or a gRPC URI.
         model: the model's name on the server.
-        version: the version to ask; by default the newest.
+        version: the version to query; by default the newest.
         version_label: a label such as ``"stable"`` instead of a version.
-        signature: the signature ``predict`` and ``predict_raw`` ask.
-        timeout: seconds a call may take, its retries counted; calls take a ``timeout`` of their own too.
-        credentials: :class:`TLS`, or ready-made ``grpc.ChannelCredentials``; by default nothing is encrypted.
-        retries: how often a call is tried again when the server is UNAVAILABLE; 0 to 4.
-        max_message_bytes: the longest message, either way; by default what the format can carry.
+        signature: the signature that ``predict`` and ``predict_raw`` call.
+        timeout: maximum seconds per call, including retries; each call also accepts a ``timeout`` of its own.
+        credentials: :class:`TLS`, or ``grpc.ChannelCredentials``; by default the connection is not encrypted.
+        retries: number of retries if the server is UNAVAILABLE; 0 to 4.
+        max_message_bytes: maximum size of a message, in either direction; by default the limit of the format.
     Raises:
-        InputError: one of these can't be used. The server is not asked yet.
+        InputError: an argument cannot be used. The server is not contacted yet.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class BaseClient:
         self._start()
 
     def _start(self) -> None:
-        """Connect, where that needs no running event loop."""
+        """Connect, if that needs no running event loop."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.endpoint.target!r}, model={self.endpoint.model!r})"
 
     def _open(self, module: Any) -> tuple[Any, dict[str, Any]]:
-        """A channel, and what to call on it for each method; ``module`` is ``grpc`` or ``grpc.aio``."""
+        """Open a channel, with a callable for each method; ``module`` is ``grpc`` or ``grpc.aio``."""
         if self._credentials is None:
             channel = module.insecure_channel(self._uri, self._options)
         else:

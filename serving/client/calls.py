@@ -1,7 +1,7 @@
-"""Requests made and answers read: pure functions of messages, no network.
+"""Makes requests and reads responses: pure functions of messages, without network access.
 
-One :class:`Method` for each remote procedure; for each, a function that makes the request and one that reads
-the response. What several calls make together is in ``conversations.py``.
+There is one :class:`Method` for each remote procedure, with a function that makes the request and one that
+reads the response. Sequences of several calls are in ``conversations.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Method(NamedTuple):
     """A unary remote procedure."""
 
     path: str
-    name: str  # as error messages call it
+    name: str  # its name in error messages
     request: Any
     response: Any
 
@@ -58,16 +58,16 @@ METHODS = (PREDICT, METADATA, STATUS)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Which model is asked, and where.
+    """The model that is queried, and its server.
 
     Attributes:
         target: the server, ``HOST:PORT``.
         model: the model's name on it.
-        version: a version; None with no label: the newest.
+        version: a version; None without a label: the newest.
         version_label: a label such as ``"stable"``, instead of a version.
-        signature: the signature asked.
+        signature: the signature to call.
     Raises:
-        InputError: no model, both a version and a label, or a version that is not one.
+        InputError: there is no model, there are both a version and a label, or the version is invalid.
     """
 
     target: str
@@ -104,12 +104,12 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """What a model answered.
+    """The response of a model.
 
     Attributes:
         outputs: name -> array; strings are object arrays of bytes.
-        model: the model's name, as the server gives it.
-        version: the version that answered; None when the server does not say.
+        model: the model's name in the response.
+        version: the version that answered; None if the server does not say.
     """
 
     outputs: dict[str, np.ndarray]
@@ -118,7 +118,7 @@ class RawAnswer:
 
 
 class VersionState(str, enum.Enum):
-    """Where a version stands. Source: ModelVersionStatus.State in get_model_status.proto."""
+    """The state of a version. Source: ModelVersionStatus.State in get_model_status.proto."""
 
     UNKNOWN = "UNKNOWN"
     START = "START"
@@ -144,8 +144,8 @@ class VersionStatus:
 
     Attributes:
         version: its number.
-        state: where it stands.
-        error: why it could not be loaded; empty when nothing failed.
+        state: its state.
+        error: why it could not be loaded; empty if nothing failed.
     """
 
     version: int
@@ -158,11 +158,11 @@ class VersionStatus:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a signature takes or gives under one name.
+    """An input or output of a signature.
 
     Attributes:
-        dtype: TensorFlow's name of it, e.g. ``"string"``.
-        shape: None for a size that may vary; None altogether when even the rank may.
+        dtype: TensorFlow's name of the dtype, e.g. ``"string"``.
+        shape: with None for sizes that may vary; None altogether if the rank may vary.
     """
 
     dtype: str
@@ -171,7 +171,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """A way to ask a model."""
+    """A signature of a model: its inputs and outputs."""
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
@@ -179,11 +179,11 @@ class Signature:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a model can be asked.
+    """The signatures of a model.
 
     Attributes:
         model: its name.
-        version: the version described; None when the server does not say.
+        version: the version described; None if the server does not say.
         signatures: name -> inputs and outputs.
     """
 
@@ -209,11 +209,11 @@ def predict_request(
     """A PredictRequest.
 
     Args:
-        endpoint: the model asked.
+        endpoint: the model to query.
         inputs: name -> array-like; see :func:`tensors.encode`.
-        outputs: the outputs wanted; by default all.
+        outputs: the outputs to return; by default all.
     Raises:
-        InputError: an input can't be sent.
+        InputError: an input cannot be sent.
     """
     if isinstance(outputs, str):
         raise InputError(f'outputs is the string "{outputs}"; give a list of names')
@@ -230,12 +230,13 @@ def text_inputs(texts: Iterable[Any], text_pair: Optional[Iterable[Any]]) -> dic
     """The inputs of a text signature: ``text``, and ``text_pair`` for models of pairs.
 
     Args:
-        texts: str or bytes; B of them.
+        texts: B texts, str or bytes.
         text_pair: the second text of each pair, B of them; None for models of single texts.
     Returns:
         name -> object array [B] of bytes.
     Raises:
-        InputError: it is one string instead of a list, a row can't be sent, or the lists differ in length.
+        InputError: a single string instead of a list, a row that cannot be sent, or lists of different
+            lengths.
     """
     given = {"text": texts} if text_pair is None else {"text": texts, "text_pair": text_pair}
     columns = {}
@@ -244,7 +245,7 @@ def text_inputs(texts: Iterable[Any], text_pair: Optional[Iterable[Any]]) -> dic
             raise InputError(f'input "{name}" is one string; give a list of texts')
         if isinstance(rows, (Mapping, Set)) or hasattr(
             rows, "columns"
-        ):  # whose walk gives no texts, or no order
+        ):  # iterating over these yields no texts, or no order
             raise InputError(
                 f'input "{name}" is {type(rows).__name__}; give a list of texts, of a table one column'
             )
@@ -269,7 +270,7 @@ def status_request(endpoint: Endpoint) -> Any:
 
 
 def metadata_request(endpoint: Endpoint) -> Any:
-    """A GetModelMetadataRequest for the signatures, the only field there is."""
+    """A GetModelMetadataRequest for the signatures, the only field that exists."""
     request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
     _fill_spec(request.model_spec, endpoint)
     return request
@@ -286,7 +287,7 @@ def predict_answer(response: Any, outputs: Optional[Collection[str]] = None) -> 
     """A PredictResponse's arrays, in the order of their names.
 
     Raises:
-        AnswerError: a tensor can't be read, or an output that was asked for is not there.
+        AnswerError: a tensor cannot be read, or a requested output is missing.
     """
     arrays = {name: tensors.decode(response.outputs[name], name) for name in sorted(response.outputs)}
     missing = sorted(set(outputs or ()) - set(arrays))
@@ -304,7 +305,7 @@ def status_answer(response: Any) -> list[VersionStatus]:
         VersionStatus(
             int(status.version),
             _STATES.get(status.state, VersionState.UNKNOWN),
-            # A server that failed without a message still failed.
+            # A failure without a message is still a failure.
             (status.status.error_message or f"error code {status.status.error_code}")
             if status.status.error_code
             else "",
@@ -317,10 +318,10 @@ def status_answer(response: Any) -> list[VersionStatus]:
 def metadata_answer(response: Any) -> ModelMetadata:
     """A GetModelMetadataResponse's signatures, in the order of their names.
 
-    What TensorFlow keeps beside the signatures for itself (``__saved_model_init_op``) is left out.
+    TensorFlow's internal entries (``__saved_model_init_op``) are left out.
 
     Raises:
-        AnswerError: the response holds no signatures, or they can't be read.
+        AnswerError: the response has no signatures, or they cannot be read.
     """
     if "signature_def" not in response.metadata:
         raise AnswerError("the server's answer holds no signature_def; is it TensorFlow Serving?")

@@ -1,4 +1,4 @@
-"""What the clients do, without doing it: generators that ask for calls and waits.
+"""The logic of the clients without input and output: generators that yield calls and waits.
 
 Each conversation yields :class:`Call` and :class:`Wait` steps, is sent each call's response (or has its
 ``CallError`` thrown in), and returns the result. The synchronous and the asyncio client differ only in how
@@ -25,9 +25,9 @@ from tfpipeline.serving.client.errors import (
     one_line,
 )
 
-# A server that starts, loads, or is flooded may be ready later; any other status will not change by itself.
+# A server that starts, loads or is overloaded may be ready later. Other statuses do not change by themselves.
 _NOT_YET = (UnavailableError, NotFoundError, DeadlineExceededError, ResourceExhaustedError)
-# Seconds between two looks, and the longest one look may take: a server that hangs is asked anew.
+# Seconds between two checks, and the maximum time per check: a server that hangs is queried again.
 _POLL = 0.25
 _LOOK = 5.0
 
@@ -74,7 +74,7 @@ def predict(
     batch_size: Optional[int],
     timeout: Optional[float],
 ) -> Conversation[list[predictions.Prediction]]:
-    """Ask for texts, ``batch_size`` a request, one request after the other."""
+    """Predict for texts, ``batch_size`` per request, one request after the other."""
     if batch_size is not None and (
         isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
     ):
@@ -97,7 +97,7 @@ def predict_raw(
     outputs: Optional[Collection[str]],
     timeout: Optional[float],
 ) -> Conversation[calls.RawAnswer]:
-    """Ask with named arrays."""
+    """Call the signature with named arrays."""
     response = yield Call(calls.PREDICT, calls.predict_request(endpoint, inputs, outputs), timeout)
     return calls.predict_answer(response, outputs)
 
@@ -105,24 +105,24 @@ def predict_raw(
 def model_status(
     endpoint: calls.Endpoint, timeout: Optional[float]
 ) -> Conversation[list[calls.VersionStatus]]:
-    """Ask where the versions stand."""
+    """Get the states of the versions."""
     return calls.status_answer((yield Call(calls.STATUS, calls.status_request(endpoint), timeout)))
 
 
 def metadata(endpoint: calls.Endpoint, timeout: Optional[float]) -> Conversation[calls.ModelMetadata]:
-    """Ask what the model can be asked."""
+    """Get the signatures of the model."""
     return calls.metadata_answer((yield Call(calls.METADATA, calls.metadata_request(endpoint), timeout)))
 
 
 def wait_until_ready(
     endpoint: calls.Endpoint, timeout: float, clock: Callable[[], float] = time.monotonic
 ) -> Conversation[list[calls.VersionStatus]]:
-    """Look until a version is AVAILABLE.
+    """Poll until a version is AVAILABLE.
 
     Raises:
         ModelFailedError: a version ended with an error and no other is on its way.
-        NotReadyError: the time is up.
-        CallError: a status that waiting can't change.
+        NotReadyError: the timeout expired.
+        CallError: a status that waiting cannot change.
     """
     end = clock() + check_seconds(timeout)
     request = calls.status_request(endpoint)
@@ -137,7 +137,7 @@ def wait_until_ready(
             _raise_if_failed(endpoint, statuses)
             seen = ", ".join(map(str, statuses)) or "it has no version"
         except _NOT_YET as error:
-            # The last look may be cut short by the end of the time; what was seen before it says more.
+            # The last check may be cut short by the timeout, so the state before it says more.
             if not (seen and isinstance(error, DeadlineExceededError)):
                 seen = f"{error.code} ({one_line(error.details)})"
         left = end - clock()
@@ -150,7 +150,8 @@ def wait_until_ready(
 
 
 def _resolve_label(endpoint: calls.Endpoint, timeout: float) -> Conversation[None]:
-    """Servers leave a label out of account in a model's status; its metadata needs the label to exist.
+    """Get the version of a label. Servers ignore labels in a model's status, but the metadata requires that
+    the label exists.
 
     Raises:
         NotFoundError: there is no such label yet.
@@ -170,5 +171,5 @@ def _raise_if_failed(endpoint: calls.Endpoint, statuses: Sequence[calls.VersionS
         newest = failed[0]
         raise ModelFailedError(
             f'{endpoint.target} could not load version {newest.version} of model "{endpoint.model}": '
-            f"{one_line(newest.error)}; mend the exported model or the server's configuration"
+            f"{one_line(newest.error)}; repair the exported model or the server's configuration"
         )

@@ -1,12 +1,12 @@
 """What the client raises: every message is one sentence that says what, where, and what to do.
 
     ClientError
-    ├── InputError                what was given cannot be sent; nothing was sent
-    ├── AnswerError               the server's answer cannot be read, or does not fit the question
+    ├── InputError                an input cannot be sent; no call was made
+    ├── AnswerError               the response cannot be read, or does not match the request
     ├── ClosedError               the client was closed before the call
-    ├── NotReadyError             wait_until_ready: the time is up
+    ├── NotReadyError             wait_until_ready: the timeout expired
     ├── ModelFailedError          wait_until_ready: the server could not load the model
-    └── CallError                 the call ended with a gRPC status other than OK; one class a status:
+    └── CallError                 the call ended with a gRPC status other than OK; one class per status:
         ├── CancelledError            ├── PermissionDeniedError      ├── UnimplementedError
         ├── UnknownError              ├── ResourceExhaustedError     ├── InternalError
         ├── InvalidArgumentError      ├── FailedPreconditionError    ├── UnavailableError
@@ -48,20 +48,20 @@ __all__ = [
     "UnknownError",
 ]
 
-# A server may put a whole graph into its message; what fits a terminal is enough to act on.
+# A server may put a whole graph into its message. A length that fits a terminal is enough.
 _DETAILS_LIMIT = 600
 
 
 class ClientError(Exception):
-    """Whatever the client raises on purpose."""
+    """The base class of all errors that the client raises intentionally."""
 
 
 class InputError(ClientError):
-    """What was given cannot be sent; no call was made."""
+    """An input cannot be sent; no call was made."""
 
 
 class AnswerError(ClientError):
-    """The server's answer cannot be read, or does not fit the question."""
+    """The server's response cannot be read, or does not match the request."""
 
 
 class ClosedError(ClientError):
@@ -69,11 +69,11 @@ class ClosedError(ClientError):
 
 
 class NotReadyError(ClientError):
-    """The model was not ready in the time given; the message says what was seen last."""
+    """The model was not ready within the timeout; the message has the last state."""
 
 
 class ModelFailedError(ClientError):
-    """The server could not load the model; the message holds the server's own."""
+    """The server could not load the model; the message includes the server's."""
 
 
 class CallError(ClientError):
@@ -82,7 +82,7 @@ class CallError(ClientError):
     Attributes:
         code: the status' name, e.g. ``"NOT_FOUND"``.
         details: the server's message, or gRPC's own, unshortened.
-        target: the server asked.
+        target: the server.
     """
 
     code: ClassVar[str] = ""
@@ -209,7 +209,7 @@ def from_status(code: str, details: str, *, target: str, asked: str, timeout: fl
     Args:
         code: the status' name, e.g. ``"NOT_FOUND"``.
         details: the server's message, or gRPC's own.
-        target: the server asked.
+        target: the server.
         asked: the call and the model, as the message shows them.
         timeout: the call's deadline in seconds.
     """

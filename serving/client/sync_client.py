@@ -33,17 +33,18 @@ class PredictClient(BaseClient):
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> list[Prediction]:
-        """Ask for texts.
+        """Predict for texts.
 
         Args:
-            texts: str, or bytes in UTF-8. No texts: no call.
+            texts: str, or bytes in UTF-8. Without texts, no call is made.
             text_pair: the second text of each pair, for models of pairs.
-            batch_size: texts in a request; by default all in one. Requests go one after the other.
-            timeout: seconds a request may take; by default the client's.
+            batch_size: number of texts per request; by default all in one. Requests are sent one after the
+                other.
+            timeout: maximum seconds per request; by default the client's timeout.
         Returns:
-            One prediction a text, in their order.
+            One prediction per text, in order.
         Raises:
-            ClientError: see ``errors.py``; nothing else is raised on purpose.
+            ClientError: see ``errors.py``; no other errors are raised intentionally.
         """
         return self._run(conversations.predict(self.endpoint, texts, text_pair, batch_size, timeout))
 
@@ -54,21 +55,21 @@ class PredictClient(BaseClient):
         outputs: Optional[Collection[str]] = None,
         timeout: Optional[float] = None,
     ) -> RawAnswer:
-        """Ask with named arrays.
+        """Call the signature with named arrays.
 
         Args:
-            inputs: name -> array-like. An array's dtype is kept; Python numbers travel in 32 bits.
-            outputs: the outputs wanted; by default all.
-            timeout: seconds it may take; by default the client's.
+            inputs: name -> array-like. Arrays keep their dtype; Python numbers are sent in 32 bits.
+            outputs: the outputs to return; by default all.
+            timeout: maximum seconds; by default the client's timeout.
         Returns:
-            Named arrays, and the version that answered.
+            Named arrays, and the version that computed them.
         Raises:
             ClientError: see ``errors.py``.
         """
         return self._run(conversations.predict_raw(self.endpoint, inputs, outputs, timeout))
 
     def model_status(self, *, timeout: Optional[float] = None) -> list[VersionStatus]:
-        """Where the model's versions stand, the newest first; only the client's own version if it has one.
+        """The states of the model's versions, the newest first; only the client's own version if it has one.
 
         Raises:
             ClientError: see ``errors.py``.
@@ -84,22 +85,22 @@ class PredictClient(BaseClient):
         return self._run(conversations.metadata(self.endpoint, timeout))
 
     def wait_until_ready(self, timeout: float = 60.0) -> list[VersionStatus]:
-        """Wait until a version is AVAILABLE: for a server that starts, a model it does not know yet, or one
-        that loads.
+        """Wait until a version is AVAILABLE: while the server starts, while it does not know the model yet,
+        and while the model loads.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: maximum seconds to wait.
         Returns:
-            The status that said so.
+            The status of the available version.
         Raises:
-            ModelFailedError: the server could not load the model; it holds the server's message.
-            NotReadyError: the time is up; it says what was seen last.
-            CallError: the server answers something that waiting can't change.
+            ModelFailedError: the server could not load the model; the error has the server's message.
+            NotReadyError: the timeout expired; the error has the last state.
+            CallError: the server returned an error that waiting cannot change.
         """
         return self._run(conversations.wait_until_ready(self.endpoint, timeout))
 
     def close(self) -> None:
-        """Close the connection; calls that wait for an answer end with CancelledError."""
+        """Close the connection; pending calls end with CancelledError."""
         self._closed = True
         self._channel.close()
 

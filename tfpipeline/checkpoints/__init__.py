@@ -1,4 +1,4 @@
-"""Checkpoints of other programs, read and written: one module a format, each one table of names."""
+"""Reads and writes checkpoints of other programs: one module per format, each with one table of names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint, read: what every format becomes."""
+"""A checkpoint in memory, the common result of all formats."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from tfpipeline.models import Encoder
 
 _Config = TypeVar("_Config", bound=EncoderConfig)
-# How far a vocabulary may be padded: frameworks round it up for fast matrix products.
+# The multiple that a vocabulary may be padded to: frameworks round it up for fast matrix products.
 PADDED_TO, _MOST_PADDING = 8, 128
-# What makes two checkpoints the same model, beside their weights.
+# The fields, besides weights, in which two checkpoints of the same model agree.
 _IDENTITY = ("config", "vocabulary", "tokenizer", "labels", "problem_type")
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """An encoder's weights, and its heads', with all that is needed to use them.
+    """The weights of an encoder and its heads, with everything needed to use them.
 
     Attributes:
         source: where it was read from.
@@ -36,17 +36,17 @@ class Checkpoint:
         config: the architecture.
         vocabulary: the tokens in the order of their ids.
         tokenizer: how text becomes tokens.
-        tensors: neutral name -> the encoder's weights; read from the file when asked for.
-        heads: neutral name -> the weights of what stands on it (``models.neutral.HEADS``); the same.
-        labels: the names of a classifier's labels, in the order of its outputs; none without one.
+        tensors: neutral name -> the encoder's weights; read from the file on access.
+        heads: neutral name -> the weights of its heads (``models.neutral.HEADS``); also read on access.
+        labels: the names of a classifier's labels, in the order of its outputs; empty without a classifier.
         problem_type: what a sequence classifier's outputs mean, in transformers' words
-            (``single_label_classification``, ``multi_label_classification``, ``regression``); None where the
+            (``single_label_classification``, ``multi_label_classification``, ``regression``); None if the
             files do not say.
         left_out: tensors of the file that are not used -> why.
-        notes: what was decided where the files leave room, and why.
+        notes: conversion decisions and their reasons.
         own_tokenizer: whether vocabulary and tokenizer are what the files in ``source`` say, in transformers'
             layouts.
-        display_name: the source as the user named it, where that is not a folder: an archive, a hub id.
+        display_name: the source as the user named it, if that is not a folder: an archive, a hub id.
     """
 
     source: Path

@@ -1,4 +1,4 @@
-"""What a prediction is, and what the decoders of all kinds share.
+"""The base class of predictions, and helpers of their decoders.
 
 B rows of an answer, one for each text; N slots of a row, which are padded to the widest.
 """
@@ -18,7 +18,7 @@ STRINGS = "OSUT"  # NumPy's letters for arrays of strings
 
 
 class Output(NamedTuple):
-    """What an output of a model looks like.
+    """The specification of an output of a model.
 
     Attributes:
         rank: number of dimensions, including the batch.
@@ -36,7 +36,7 @@ class Prediction:
     ``decode`` finds it by the names, ranks and dtypes of a model's outputs, wherever it is defined.
 
     Attributes:
-        output_specs: output name -> what it looks like; empty for predictions that are not found by their
+        output_specs: output name -> its specification; empty for predictions that are not found by their
             outputs.
     """
 
