@@ -357,7 +357,7 @@ class TestVocabulary:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"", "is empty; a vocabulary holds one token a line"),
+            (b"", "is empty; a vocabulary holds one token per line"),
             (b"[PAD]\na\xff\n", r"vocab\.txt:2: not UTF-8"),
         ],
     )

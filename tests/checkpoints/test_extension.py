@@ -95,7 +95,7 @@ def test_padded_rows_are_used_and_stay_a_multiple(tmp_path):
         ({"tokens": ["new", "new"]}, "a new token is given twice; leave one out"),
         (
             {"tokens": ["two words"]},
-            "the new token 'two words' is empty or holds white space; give one word a token",
+            "the new token 'two words' is empty or holds white space; give one word per token",
         ),
         ({"tokens": ["Upper"]}, 'the tokenizer would never give the new token "Upper"'),
         ({"tokens": ["co-op"]}, 'the tokenizer would never give the new token "co-op"'),

@@ -238,7 +238,7 @@ def test_nan_is_no_value(tmp_path, name, column, value):
     word = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
     where = " [1]" if name == "json" else "2"
     assert str(caught.value) == (
-        f'{path}:{where}: the column "{column}" holds {word}, which is no value; write one, leave it empty (null) if there is none, '
+        f'{path}:{where}: the column "{column}" holds {word}, which is not a value; write one, leave it empty (null) if there is none, '
         "or remove the row"
     )
 

@@ -140,8 +140,8 @@ def test_a_column_only(tmp_path):
             "x.conll:3: 2 columns where the file's first token, in line 1, has 3; give each token as many, and put an "
             "empty line between sentences",
         ),
-        ("", (), "x.conll:1: the file is empty; expected a token a line and an empty line after each sentence"),
-        ("\n-DOCSTART- O\n \n", ("9",), "x.conll:1: the file is empty; expected a token a line and an empty line after each sentence"),
+        ("", (), "x.conll:1: the file is empty; expected one token per line and an empty line after each sentence"),
+        ("\n-DOCSTART- O\n \n", ("9",), "x.conll:1: the file is empty; expected one token per line and an empty line after each sentence"),
         ("\na O\n", ("4",), 'x.conll:2: there is no column "4"; the columns are "0", "1", "-1", "tokens", "text"'),
         ("\na O\n", ("form",), 'x.conll:2: there is no column "form"; the columns are "0", "1", "-1", "tokens", "text"'),
         (b"a O\n\xff O\n", (), "x.conll:2: not UTF-8 (byte 0xff); it may be cp1252 or cp1251: name the right one in data.encoding (with evaluate or predict: --encoding), or save the file as UTF-8"),
@@ -293,10 +293,10 @@ def test_universal_dependencies(tmp_path):
 @pytest.mark.parametrize(
     ("data", "required", "found"),
     [
-        (UNIVERSAL.replace("ir\t", "ir "), (), "x.conllu:4: 9 columns; a word of CoNLL-U has ten, parted by tabs"),
-        (UNIVERSAL.replace("1-2\t", "1-2 "), (), "x.conllu:3: 9 columns; a word of CoNLL-U has ten, parted by tabs"),
+        (UNIVERSAL.replace("ir\t", "ir "), (), "x.conllu:4: 9 columns; a word of CoNLL-U has ten, separated by tabs"),
+        (UNIVERSAL.replace("1-2\t", "1-2 "), (), "x.conllu:3: 9 columns; a word of CoNLL-U has ten, separated by tabs"),
         (UNIVERSAL, ["upost"], 'x.conllu:4: there is no column "upost"; did you mean "upos"?'),
-        ("# only a comment\n", (), "x.conllu:1: the file is empty; expected a token a line"),
+        ("# only a comment\n", (), "x.conllu:1: the file is empty; expected one token per line"),
     ],
 )  # fmt: skip
 def test_errors_of_universal_dependencies(tmp_path, data, required, found):

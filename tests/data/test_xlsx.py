@@ -89,8 +89,8 @@ def test_an_error_in_a_cell_is_no_value(tmp_path):
     with pytest.raises(UserError) as caught:
         read_data_file(path, DataOptions(train=str(path)))
     first, second = str(caught.value).splitlines()[1:]
-    assert f'{path}:3: the column "label" holds #N/A, which is no value' in first
-    assert f'{path}:4: the column "text" holds #DIV/0!, which is no value' in second
+    assert f'{path}:3: the column "label" holds #N/A, which is not a value' in first
+    assert f'{path}:4: the column "text" holds #DIV/0!, which is not a value' in second
 
 
 @pytest.mark.parametrize("data", [b"", b"text,label\na,b\n", b"PK\x03\x04broken", b"\xd0\xcf\x11\xe0old"])

@@ -54,7 +54,7 @@ def test_pairs_weights_and_numbers(tmp_path):
 def test_nan_is_no_value(tmp_path):
     dataset = tf.data.Dataset.from_tensor_slices((["a", "b"], [1.0, float("nan")]))
     files = write_datasets({"train": dataset}, tmp_path, DataOptions(train="x"))
-    with pytest.raises(UserError, match=r'jsonl:2: the column "label" holds NaN, which is no value'):
+    with pytest.raises(UserError, match=r'jsonl:2: the column "label" holds NaN, which is not a value'):
         read_data_file(files["train"], DataOptions(train="x"))
 
 

@@ -16,7 +16,7 @@ from tfpipeline.models import neutral
 
 
 def read_tokens(path: str | Path) -> tuple[str, ...]:
-    """New tokens from a file, one a line; empty lines are passed over.
+    """Read new tokens from a file, one per line; empty lines are ignored.
 
     Raises:
         UserError: it cannot be read, or is not UTF-8.
@@ -30,18 +30,17 @@ def read_tokens(path: str | Path) -> tuple[str, ...]:
 
 
 def extend(checkpoint: Checkpoint, *, positions: int | None = None, tokens: Sequence[str] = ()) -> Checkpoint:
-    """A checkpoint with more positions, or with tokens appended to its vocabulary; weights that are there
-    stay.
+    """Add positions to a checkpoint, or tokens to its vocabulary; existing weights stay unchanged.
 
     Args:
-        checkpoint: what was read.
-        positions: as many positions in all. New ones repeat the old from the first (Beltagy et al. 2020,
-            arXiv:2004.05150, section 5): fine-tune on long texts before using them.
+        checkpoint: the checkpoint to extend.
+        positions: the new total number of positions. New positions repeat the old ones from the first
+            (Beltagy et al. 2020, arXiv:2004.05150, section 5): fine-tune on long texts before using them.
         tokens: new words, or pieces of words (``##x``), or special tokens in brackets (``[ENTITY]``). A new
-            token's embedding is the mean of those of the pieces it was cut into before.
+            token's embedding is the mean of the embeddings of the pieces that it was split into before.
     Raises:
-        UserError: fewer positions than there are, or a token that is there or that the tokenizer would never
-            give.
+        UserError: fewer positions than before, or a token that already exists or that the tokenizer would
+            never produce.
     """
     if positions is not None:
         checkpoint = _with_positions(checkpoint, positions)
@@ -71,7 +70,7 @@ def _with_tokens(checkpoint: Checkpoint, tokens: Sequence[str]) -> Checkpoint:
     before = checkpoint.vocabulary
     for token in tokens:
         if not token.strip() or token != token.strip() or len(token.split()) > 1:
-            raise UserError(f"the new token {token!r} is empty or holds white space; give one word a token")
+            raise UserError(f"the new token {token!r} is empty or holds white space; give one word per token")
         if token in before:
             raise UserError(f'the new token "{token}" is in the vocabulary already; leave it out')
     if len(set(tokens)) < len(tokens):

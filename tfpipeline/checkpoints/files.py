@@ -49,7 +49,7 @@ def is_keras_object(path: Path) -> bool:
 
 
 def write_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:
-    """Write a ``vocab.txt``, one token a line.
+    """Write a ``vocab.txt``, one token per line.
 
     Raises:
         UserError: a token cannot stand in such a file: ids would shift.

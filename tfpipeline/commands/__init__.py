@@ -1,4 +1,4 @@
-"""One module a command: its file's name is the command's, its function ``command`` has the options.
+"""One module per command: the module's name is the command's, and its function ``command`` has the options.
 
 A module imports nothing heavy at its top: all of them are imported for ``--help``. One whose name begins with
 ``_`` is no command but shared by several.

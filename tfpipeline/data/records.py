@@ -168,9 +168,8 @@ def require_value(record: Record, column: str) -> None:
     """Raise the error for a cell that is no value; an empty one is all right."""
     if isinstance(record.columns[column], NoValue):
         raise UserError(
-            f'{record.source}: the column "{shortened(column)}" holds {record.columns[column]}, which is no '
-            "value; write one, leave it empty (null) if there "
-            "is none, or remove the row"
+            f'{record.source}: the column "{shortened(column)}" holds {record.columns[column]}, which is not '
+            "a value; write one, leave it empty (null) if there is none, or remove the row"
         )
 
 

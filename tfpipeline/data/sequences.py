@@ -1,4 +1,4 @@
-"""One ragged sequence of tokens a row, in flat files that are mapped into memory.
+"""One ragged sequence of tokens per row, in memory-mapped flat files.
 
 Rows lie in the order they were encoded in:
 

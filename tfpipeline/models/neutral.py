@@ -48,7 +48,7 @@ def sizes(config: EncoderConfig, labels: int = 0) -> dict[str, int]:
 
 
 def expand(template: str, config: EncoderConfig) -> list[str]:
-    """The names a template stands for: one, or one a layer."""
+    """The names that a template represents: one, or one per layer."""
     if "{i}" not in template:
         return [template]
     return [template.replace("{i}", str(index)) for index in range(config.num_hidden_layers)]

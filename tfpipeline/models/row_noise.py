@@ -13,7 +13,7 @@ import tensorflow as tf
 
 _PHILOX = 1
 _NUMBERS_PER_BLOCK = 4  # a Philox block is 128 bits
-_BLOCKS_PER_ROW = 1 << 20  # so a draw has at most four million numbers a row
+_BLOCKS_PER_ROW = 1 << 20  # so a draw has at most four million numbers per row
 
 
 @dataclass(frozen=True)

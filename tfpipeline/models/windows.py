@@ -93,7 +93,7 @@ class Windows:
     ) -> tuple[dict[str, Any], WindowLayout, Noise | None]:
         """Cut a batch.
 
-        B rows of up to L tokens, W windows a row, T the smaller one of L and ``cut.max_length``.
+        B rows of up to L tokens, W windows per row, T the smaller of L and ``cut.max_length``.
 
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, L], padded on the

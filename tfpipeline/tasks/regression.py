@@ -159,7 +159,7 @@ class RegressionOptions(PooledOptions):
 
 
 class _RegressionFitter(Fitter):
-    """Collects the numbers and their weights, 16 bytes a row."""
+    """Collects the numbers and their weights, 16 bytes per row."""
 
     def __init__(self, options: RegressionOptions) -> None:
         self._options = options

@@ -52,13 +52,13 @@ def read_vocabulary(path: Union[str, Path]) -> tuple[tuple[str, ...], list[str]]
     except OSError as error:
         raise UserError(f"cannot read the vocabulary {path}: {error.strerror}; check the path") from error
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{path} is UTF-16; save it as UTF-8, one token a line")
+        raise UserError(f"{path} is UTF-16; save it as UTF-8, one token per line")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x}); a vocabulary holds one token a line "
+            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x}); a vocabulary holds one token per line "
             "in UTF-8"
         ) from error
     notes = []
@@ -70,7 +70,7 @@ def read_vocabulary(path: Union[str, Path]) -> tuple[tuple[str, ...], list[str]]
     if tokens[-1] == "":
         tokens.pop()
     if not tokens:
-        raise UserError(f"{path} is empty; a vocabulary holds one token a line")
+        raise UserError(f"{path} is empty; a vocabulary holds one token per line")
     blanks = [line for line, token in enumerate(tokens, 1) if token != token.strip(_BLANKS)]
     if any(_SPECIAL.fullmatch(tokens[line - 1]) for line in blanks):
         tokens = [token.strip(_BLANKS) for token in tokens]

@@ -1,4 +1,4 @@
-"""Which changes of a run file a run can go on with, and what is said of the others. Imports no TensorFlow."""
+"""Which settings may change when a run is resumed, and the errors for all others. Imports no TensorFlow."""
 
 from __future__ import annotations
 

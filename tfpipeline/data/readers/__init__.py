@@ -1,9 +1,9 @@
-"""Readers of data files: one module a format; its file name is the suffix it reads.
+"""Readers of data files: one module per format; its name is the suffix that it reads.
 
 A module has ``read(path, reading)``, which yields the file's rows as :class:`Record` objects while it reads.
 It raises UserError, with file and line, for a file that it cannot read, or a header without a required
-column; that for a row that it cannot read it gives to ``reading.bad_row``, and goes on if that returns.
-Adding a format is adding a file; only the one that is needed is imported.
+column. It passes the error of a row that it cannot read to ``reading.bad_row``, and continues if that
+returns. To add a format, add a file; only the module that is needed is imported.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def read_records(
     file: Optional[FileOptions] = None,
     bad_row: Optional[Callable[[UserError], None]] = None,
 ) -> Iterator[Record]:
-    """Yield the rows of a data file; its suffix says the format.
+    """Yield the rows of a data file; its suffix determines the format.
 
     Args:
         path: the file.
         required: columns that every row must have.
-        file: what the suffix does not say.
-        bad_row: is told of each row that cannot be read; by default the first one raises.
+        file: properties that the suffix does not determine.
+        bad_row: receives the error of each row that cannot be read; by default the first one is raised.
     Raises:
         UserError: unknown suffix, unreadable or empty file, broken row, missing column; with file and line.
     """

@@ -1,9 +1,9 @@
-"""CoNLL: a token a line, with its columns; an empty line ends a sentence, as in CoNLL-2003.
+"""CoNLL: one token per line, with its columns; an empty line ends a sentence, as in CoNLL-2003.
 
-A tab parts the columns of a line that holds one, else runs of blanks do. A record is a sentence. Its columns
-are called by their numbers from 0, and the last one ``-1`` as well; a cell is the JSON list of what the
-sentence's tokens have there. ``tokens`` is column 0 once more, and ``text`` is its cells joined by blanks.
-The lines ``-DOCSTART-`` between documents are left out.
+Tabs separate the columns of a line with tabs, otherwise runs of blanks do. A record is a sentence. Its
+columns are called by their numbers from 0, and the last one also ``-1``. A cell is the JSON list of the
+values of the sentence's tokens. ``tokens`` is another name for column 0, and ``text`` is its cells joined by
+blanks. The lines ``-DOCSTART-`` between documents are left out.
 
 The format has no comments, but many files do (GermEval 2014, Universal Dependencies, CoNLL-2012), while "#"
 is a token as well. A line that begins with it is a comment if it stands before its sentence's first token and
@@ -80,7 +80,7 @@ def records(
         yield Record(columns, str(path), line)
     if empty:
         raise UserError(
-            f"{path}:1: the file is empty; expected a token a line and an empty line after each sentence"
+            f"{path}:1: the file is empty; expected one token per line and an empty line after each sentence"
         )
 
 

@@ -1,4 +1,4 @@
-"""CoNLL-U, the form of Universal Dependencies: a word a line, with ten columns parted by tabs.
+"""CoNLL-U, the format of Universal Dependencies: one word per line, with ten columns separated by tabs.
 
 A record is a sentence, read as :mod:`~tfpipeline.data.readers.conll` reads one; columns are called by their
 names in lower case (``form``, ``upos``) and by their numbers. ``text`` is the forms joined by blanks.
@@ -27,8 +27,8 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
         for line, cells in sentence:
             if len(cells) != len(NAMES):
                 raise UserError(
-                    f"{path}:{line}: {len(cells)} columns; a word of CoNLL-U has ten, parted by tabs (.conll "
-                    "files may have others)"
+                    f"{path}:{line}: {len(cells)} columns; a word of CoNLL-U has ten, separated by tabs "
+                    "(.conll files may have others)"
                 )
 
     sentences = _sentences(path, reading.file.encoding)

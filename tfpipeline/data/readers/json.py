@@ -67,8 +67,8 @@ def _parse(path: Path, encoding: str) -> Any:
         return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=NoValue)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path}:{error.lineno}: not JSON ({error.msg}, column {error.colno}); call a file of an object "
-            "a line .jsonl"
+            f"{path}:{error.lineno}: not JSON ({error.msg}, column {error.colno}); if it has one object "
+            "per line, call it .jsonl"
         ) from error
     except RecursionError as error:
         raise UserError(f"{path}:1: not JSON that can be read (nested too deeply); {_FORM}") from error

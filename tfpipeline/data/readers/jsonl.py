@@ -1,4 +1,4 @@
-"""JSON lines: an object a line, its keys are the columns.
+"""JSON lines: one object per line; its keys are the columns.
 
 Cells are text: numbers as they are written, ``true`` and ``false``, lists and objects as JSON, null as a gap;
 NaN and the infinities, which JSON does not have but Python writes, are no values
@@ -44,7 +44,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
             yield Record(columns, str(path), number)
         first = False
     if empty:
-        raise UserError(f"{path}:1: the file is empty; expected a JSON object a line")
+        raise UserError(f"{path}:1: the file is empty; expected one JSON object per line")
     blank.tell()
 
 
@@ -58,7 +58,7 @@ def _parse(text: str, source: str) -> dict[str, Any]:
         row = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=NoValue)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
-        raise UserError(f"{source}: not a JSON object ({reason}); write one object a line") from error
+        raise UserError(f"{source}: not a JSON object ({reason}); write one object per line") from error
     if not isinstance(row, dict):
         raise UserError(
             f'{source}: expected a JSON object such as {{"text": "..."}}, found {shortened(text.strip())}'

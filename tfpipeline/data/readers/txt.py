@@ -1,4 +1,4 @@
-"""Plain text: a text a line, in the one column ``text``. Every line is a row, empty ones too."""
+"""Plain text: one text per line, in the only column ``text``. Every line is a row, including empty lines."""
 
 from __future__ import annotations
 
