@@ -1,4 +1,4 @@
-"""Reading a checkpoint of any format, and writing it in another."""
+"""Reads checkpoints of any format, and writes them in another."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tfpipeline.paths import AnyPath
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What a conversion did; ``str`` of it is the report.
+    """The result of a conversion; its ``str`` is the report.
 
     Attributes:
-        checkpoint: what was read.
-        dest: where it was written.
-        to: the format written.
-        reused: whether ``dest`` held the same model before.
-        notes: what was decided in writing, and why.
+        checkpoint: the checkpoint that was read.
+        dest: the directory that was written.
+        to: the format of ``dest``.
+        reused: whether ``dest`` already held the same model.
+        notes: decisions made in writing, and their reasons.
     """
 
     checkpoint: Checkpoint
@@ -61,12 +61,12 @@ def load(
         source: a directory, or a file (or a TensorFlow checkpoint's prefix) in one, which is then the one
             read if the directory holds several; a zip or tar of one; ``hf://org/name``;
             ``gs://bucket/folder``.
-        gelu: what the model's "gelu" is, where the files or their format's own code say otherwise.
-        format: by default recognised from the files. The name of a format, or ``our_company.our_format``, a
-            module of your own.
+        gelu: the meaning of "gelu" in this model, if it differs from the format's usual meaning.
+        format: the name of a format, or ``our_company.our_format``, a module of your own; by default the
+            format is recognised by its files.
     Raises:
-        UserError: nothing is there, or no format is recognised, or the files are broken or do not fit each
-            other.
+        UserError: there is no checkpoint, its format is not recognised, or the files are damaged or do not
+            match.
     """
     check_checkpoint(source)
     named = None if format is None else formats.find(format)
@@ -105,8 +105,8 @@ def load(
 
 
 def is_checkpoint(source: AnyPath) -> bool:
-    """Whether :func:`load` has something to read: a folder that a format recognises, a file, or a place far
-    away.
+    """Whether :func:`load` can read a source: a folder that a format recognises, a file, or a remote
+    location.
     """
     path = paths.local(source)
     return bool(_formats_of(path)) if path.is_dir() else path.exists() or "://" in str(source)
@@ -121,7 +121,7 @@ def _formats_of(directory: Path) -> list[Any]:
 
 
 def with_gelu(checkpoint: Checkpoint, gelu: str) -> Checkpoint:
-    """A checkpoint with another kind of gelu, "erf" or "tanh".
+    """A copy of a checkpoint with another kind of gelu, "erf" or "tanh".
 
     Raises:
         UserError: it is neither, or the model has another activation.
@@ -156,12 +156,12 @@ def convert(
         to: the format, or ``our_company.our_format``, a module of your own.
         overwrite: replace ``dest`` if something else is there.
         gelu: see :func:`load`.
-        positions: extend the model to as many, see :func:`extend`.
+        positions: extend the model to this number of positions, see :func:`extend`.
         tokens: append these to the vocabulary, see :func:`extend`.
     Returns:
         The report.
     Raises:
-        UserError: ``source`` can't be read, ``dest`` is there and holds something else, or can't be written.
+        UserError: ``source`` cannot be read, ``dest`` holds something else, or ``dest`` cannot be written.
     """
     checkpoint = extend(load(source, gelu=gelu), positions=positions, tokens=tokens)
     return write(checkpoint, dest, to=to, overwrite=overwrite)
@@ -211,5 +211,5 @@ def _holds(dest: Path, checkpoint: Checkpoint, to: str) -> bool:
     try:
         existing = load(dest, format=to if "." in to else None)
         return existing.format == to and existing.equals(checkpoint)
-    except UserError:  # whatever is there, it is not this model
+    except UserError:  # whatever it is, it is not this model
         return False

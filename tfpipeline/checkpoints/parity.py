@@ -1,4 +1,4 @@
-"""What was read of a checkpoint, tensor by tensor, and whether PyTorch computes the same with it."""
+"""Reports the tensors of a checkpoint, and whether PyTorch computes the same with them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TEXTS = (
 
 
 def parity_report(checkpoint: Checkpoint) -> str:
-    """A parity report: tensors with shapes and checksums, what was left out, what was decided, transformers'
-    answers.
+    """Make a parity report: tensors with shapes and checksums, omitted tensors, decisions, and the comparison
+    with transformers.
 
-    A checksum is the start of the SHA-256 of a tensor's float32 values in our own layout, the same whatever
-    format it was read from.
+    A checksum is the start of the SHA-256 of a tensor's float32 values in this package's layout, so it is the
+    same for every format.
 
     Raises:
-        UserError: transformers' tokenizer gives other ids.
+        UserError: transformers' tokenizer gives different ids.
     """
     lines = [str(checkpoint)]
     tensors = [*_each(checkpoint.tensors), *_each(checkpoint.heads)]
@@ -63,7 +63,7 @@ def _checksum(array: np.ndarray) -> str:
 
 
 def _pytorch(checkpoint: Checkpoint) -> str:
-    """Compare hidden states with transformers' PyTorch encoder, where there is one."""
+    """Compare hidden states with transformers' PyTorch encoder, if it is installed."""
     missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
     if missing:
         return f"hidden states not compared with PyTorch's: {' and '.join(missing)} not installed"

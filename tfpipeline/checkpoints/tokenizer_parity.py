@@ -36,7 +36,7 @@ _SEED, _MIXED, _SAMPLED, _VARIED, _ADDED, _JOINED = 0, 150, 120, 20, 60, 2
 
 
 def tokenizer_report(checkpoint: Checkpoint) -> str:
-    """Compare, and say what was compared.
+    """Compare token ids, and describe the comparison.
 
     Raises:
         UserError: the ids of a text differ.
@@ -54,7 +54,7 @@ def tokenizer_report(checkpoint: Checkpoint) -> str:
 
 
 def check_tokenizer(checkpoint: Checkpoint) -> None:
-    """Compare before training, where the checkpoint's files say more of the tokenizer than its vocabulary.
+    """Compare token ids before training, if the checkpoint has tokenizer files besides its vocabulary.
 
     Raises:
         UserError: the ids of a text differ.
@@ -66,7 +66,7 @@ def check_tokenizer(checkpoint: Checkpoint) -> None:
 
 
 def carries_tokenizer(checkpoint: Checkpoint) -> bool:
-    """Whether the files say more of the tokenizer than its vocabulary."""
+    """Whether there are tokenizer files besides the vocabulary."""
     return checkpoint.own_tokenizer and any((checkpoint.source / name).exists() for name in FILES)
 
 

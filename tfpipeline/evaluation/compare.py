@@ -1,4 +1,4 @@
-"""Evaluates a run before and after fine-tuning, beside a cheap baseline; or a fine-tuned checkpoint."""
+"""Evaluates a run before and after fine-tuning, with a cheap baseline; or a fine-tuned checkpoint."""
 
 from __future__ import annotations
 
@@ -37,27 +37,29 @@ def evaluate(
     reading: Mapping[str, str] = {},
     rows: Rows | None = None,
 ) -> Report:
-    """Compare a run's model before and after fine-tuning, or score a fine-tuned checkpoint as it is.
+    """Compare a run's model before and after fine-tuning, or score a fine-tuned checkpoint.
 
     The report is also written: ``report.json``, ``report.md`` and plots, or ``report-NAME.*`` for a file
-    called NAME. The scores come first: they are shown, then saved, then plotted. If they cannot be saved,
-    that is a warning.
+    called NAME. The scores are shown first, then saved, then plotted. If they cannot be saved, a warning says
+    so.
 
     Args:
-        run: a run directory, or a checkpoint that someone else fine-tuned.
-        data: a data file with the run's columns; by default the run's test rows, or its validation rows
-            when it has no test rows.
-        baseline: whether to train the task's baseline on the run's training rows as well.
-        overrides: for a checkpoint, settings that its files do not hold, such as ``data.text=review``.
-        to: the folder to write the report into, made if it is not there; by default a run's own directory. A
-            checkpoint's directory is left alone, so that without ``to`` its report is not written.
+        run: a run directory, or a checkpoint that another program has fine-tuned.
+        data: a data file with the run's columns; by default the run's test rows, or its validation rows if it
+            has no test rows.
+        baseline: whether to train the task's baseline on the run's training rows too.
+        overrides: for a checkpoint, settings that its files do not have, such as ``data.text=review``.
+        to: the folder for the report, created if it does not exist; by default the run's own directory.
+            Nothing is written to a checkpoint's directory, so without ``to`` the report of a checkpoint is
+            not written.
         show: called with the report's text as soon as the scores are known.
-        reading: of the data file, ``encoding``, ``delimiter`` or ``sheet``, where they are not the run's.
-        rows: those of the data file, where they were read already.
+        reading: ``encoding``, ``delimiter`` or ``sheet`` of the data file, if they differ from the run's.
+        rows: the rows of the data file, if they have already been read.
     Returns:
         The report; its ``path`` says where it was written.
     Raises:
-        UserError: no such run, the run is not trained, a row can't be used, or ``to`` can't be written to.
+        UserError: there is no such run, the run is not trained, a row cannot be used, or ``to`` is not
+            writable.
     """
     folder = None if to is None else paths.local(to)
     if folder is not None:
@@ -87,7 +89,7 @@ def compare(
     reading: Mapping[str, str] = {},
     rows: Rows | None = None,
 ) -> Report:
-    """The report of :func:`evaluate`, which is not shown, written or drawn yet."""
+    """Make the report of :func:`evaluate`, without showing, writing or drawing it."""
     if not run.has_weights("best"):
         raise UserError(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
@@ -146,7 +148,7 @@ def compare(
 
 @contextlib.contextmanager
 def _tokens(run: TrainedModel, split: str | None, examples: Rows) -> Iterator[TokenCache]:
-    """The tokens of the rows, kept in the run if they are a split of it and it can be written to."""
+    """The tokens of the rows, cached in the run if they are a split of a writable run."""
     if split is not None and os.access(run.path, os.W_OK):
         yield run.token_cache(split, examples)
         return

@@ -1,4 +1,4 @@
-"""The report of an evaluation: as text, as JSON, as Markdown with plots, as HTML in a notebook."""
+"""The report of an evaluation: as text, JSON, Markdown with plots, and HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Entry:
     """One model's scores.
 
     Attributes:
-        name: whose ("before fine-tuning", "after fine-tuning", the baseline's name).
+        name: the name of the model ("before fine-tuning", "after fine-tuning", or the baseline's name).
         scores: metric -> value.
-        table: the same for a reader, class by class.
+        table: the scores as a table for readers, class by class.
     """
 
     name: str
@@ -39,17 +39,17 @@ class Entry:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        data: the rows' name (a split of the run, or a file).
-        rows: how many.
-        metric: the metric that picked the checkpoint; the headline.
-        entries: one for each model compared, the trained one last.
+        data: the name of the rows (a split of the run, or a file).
+        rows: the number of rows.
+        metric: the metric that picked the checkpoint, which is the headline.
+        entries: one entry for each compared model, the trained model last.
         mistakes: (text, expected, predicted) of the trained model, worst first.
         draw: makes the plots: name -> matplotlib figure; see :attr:`figures`.
-        notes: sentences about the rows, such as how many of them are cut.
-        path: the page that :func:`~tfpipeline.evaluation.evaluate` saved; None if it is nowhere.
+        notes: sentences about the rows, such as how many of them are truncated.
+        path: the page that :func:`~tfpipeline.evaluation.evaluate` saved; None if none was written.
     """
 
     data: str
@@ -63,7 +63,7 @@ class Report:
 
     @functools.cached_property
     def figures(self) -> Mapping[str, Any]:
-        """Name -> matplotlib figure, drawn when they are first asked for."""
+        """Name -> matplotlib figure, drawn on first use."""
         return self.draw()
 
     def __repr__(self) -> str:
@@ -98,10 +98,10 @@ class Report:
         )
 
     def save(self, directory: Path, stem: str = "report") -> Path:
-        """Write ``STEM.json`` and ``STEM.md`` into a directory, then the plots; each file whole or not at
-        all.
+        """Write ``STEM.json`` and ``STEM.md`` to a directory, then the plots; each file appears completely or
+        not at all.
 
-        A plot that cannot be drawn or written costs a warning.
+        If a plot cannot be drawn or written, a warning says so.
 
         Returns:
             The path of ``STEM.md``.
@@ -164,22 +164,20 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def _headline(self) -> list[tuple[str, str]]:
-        # A baseline has no loss, and rows may lack what a metric is of.
+        # A baseline has no loss, and rows may lack what a metric needs.
         return [(entry.name, value or "-") for entry, value in zip(self.entries, self._cells(self.metric))]
 
     def _wrong(self) -> list[list[str]]:
         return [[shortened(want), shortened(got), shortened(text)] for text, want, got in self.mistakes]
 
     def _cells(self, metric: str) -> list[str]:
-        """A metric of each model; empty of one that lacks it."""
+        """A metric of each model; empty for models without it."""
         return [f"{e.scores[metric]:.4f}" if metric in e.scores else "" for e in self.entries]
 
 
 @contextlib.contextmanager
 def _costs_a_warning(what: str) -> Iterator[None]:
-    """Say in one line what is wrong with a plot: the scores are there, whatever drawing raises or warns
-    of.
-    """
+    """Report a problem with a plot in one line. It does not affect the scores."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)

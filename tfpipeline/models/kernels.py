@@ -1,8 +1,8 @@
-"""Where ``tf.*`` is better than ``keras.ops``: the only module of this package that uses it.
+"""Functions for which ``tf.*`` is better than ``keras.ops``; apart from ``row_noise.py``, no other module of
+this package uses it.
 
-With ``training`` some functions bring a gradient of their own, worked out by hand: automatic differentiation
-makes twice as many passes over memory. Without it they are plain operations, so that exported graphs hold
-nothing else.
+With ``training``, some functions have hand-written gradients, because automatic differentiation makes twice
+as many passes over memory. Without it, they are plain operations, so exported graphs contain nothing else.
 
 Dropout here costs half of Keras's own (16 random bits an element instead of 32), and its masks are a pure
 function of (seed, step, layer, index of the example in the global batch): replicas draw different masks, a
@@ -25,13 +25,13 @@ _ELEMENTS_PER_BLOCK = 8  # a Philox block is 128 bits: eight 16-bit numbers
 
 @dataclass(frozen=True)
 class Noise:
-    """Where in a run a training step stands: all that its dropout masks depend on.
+    """The position of a training step in a run, on which its dropout masks depend.
 
-    It passes through ``tf.function`` and ``strategy.run`` like the tensors it is made of.
+    It passes through ``tf.function`` and ``strategy.run`` like the tensors in it.
 
     Attributes:
         seed: the run's seed, an int or an integer scalar tensor, below 2**47.
-        step: steps done before this one, an int or an integer scalar tensor.
+        step: number of steps done before this one, an int or an integer scalar tensor.
         first_example: index in the global batch of the first example this replica holds.
     """
 
@@ -40,7 +40,7 @@ class Noise:
     first_example: Any = 0
 
     def for_second_text(self) -> Noise:
-        """That of a row's second text, where both are encoded separately by one encoder.
+        """The noise for a row's second text, if both texts are encoded separately by one encoder.
 
         Steps count from 0 upwards, those of second texts from -1 downwards: no number is drawn twice.
         """

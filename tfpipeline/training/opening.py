@@ -1,4 +1,4 @@
-"""Opening a trained model: a run directory, or a checkpoint that someone else has fine-tuned."""
+"""Opens trained models: a run directory, or a checkpoint that another program has fine-tuned."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tfpipeline.training.trained_model import TrainedModel
 
 
 def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> TrainedModel:
-    """Open a run directory, or a checkpoint that someone else has fine-tuned.
+    """Open a run directory, or a checkpoint that another program has fine-tuned.
 
     Args:
-        path: of a run (also ``gs://``, which is copied here), or of a checkpoint in any form that
+        path: a run (also ``gs://``, which is copied to this machine), or a checkpoint in any form that
             :func:`tfpipeline.checkpoints.load` takes.
         overrides: for a checkpoint only; see :class:`FineTunedCheckpoint`.
     Raises:
-        UserError: it is neither, or can't be used.
+        UserError: it is neither, or it cannot be used.
     """
     path = _here(path)
     if is_run(path):
@@ -56,7 +56,7 @@ def _is_checkpoint(path: AnyPath) -> bool:
 
 
 def _here(path: AnyPath) -> AnyPath:
-    """A far run's folder on this machine, with what is in it; other paths as they are."""
+    """The local copy of a remote run; other paths unchanged."""
     if is_remote(path) and not str(path).startswith("hf://"):
         mirror = Mirror(str(path))
         mirror.pull()
@@ -66,25 +66,25 @@ def _here(path: AnyPath) -> AnyPath:
 
 
 def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) -> TextModel:
-    """A model as an ordinary ``keras.Model``, with its ``tokenizer``.
+    """Load a model as an ordinary ``keras.Model``, with its ``tokenizer``.
 
         model = tfpipeline.load("models/minilm")
         vectors = model.embed(["what a day", "a fine film"])  # float32 [2, H]
 
-    What docs/keras.md does with it: embeddings, one's own head, loop and export.
+    docs/keras.md shows how to use it: embeddings, your own head, loop and export.
 
     Args:
         path: a run directory; a checkpoint in any form that :func:`tfpipeline.checkpoints.load` takes,
-            fine-tuned or not; a ``.keras`` file of a model that has parts of this package.
-        weights: of a run: "best", "last" or "initial".
-        precision: a Keras dtype policy. By default the one that a run was trained in, and for a checkpoint
-            Keras's own (``keras.config.set_dtype_policy``); a ``.keras`` file has its own.
+            fine-tuned or not; or a ``.keras`` file of a model with layers of this package.
+        weights: the weights of a run: "best", "last" or "initial".
+        precision: a Keras dtype policy. By default that of the run's training, and for a checkpoint Keras's
+            own (``keras.config.set_dtype_policy``); a ``.keras`` file has its own.
     Returns:
-        Of a run or a fine-tuned checkpoint the encoder with its head, and the task as ``model.task``; of a
-        pre-trained checkpoint the encoder alone. A ``.keras`` file gives the model that was saved, which may
-        be one of your own.
+        For a run or a fine-tuned checkpoint, the encoder with its head, and the task as ``model.task``; for a
+        pre-trained checkpoint, the encoder only; for a ``.keras`` file, the saved model, which may be one of
+        your own.
     Raises:
-        UserError: there is no such thing, or it has no such weights (yet).
+        UserError: the path does not exist, or there are no such weights (yet).
     """
     _check_precision(precision)
     path = _here(path)
@@ -135,7 +135,9 @@ def _encoder(checkpoint: checkpoints.Checkpoint, path: AnyPath, weights: str, pr
 
 
 def _saved(path: AnyPath, precision: str | None) -> keras.Model:
-    """A model that Keras has saved. All classes of this package are imported here, so Keras knows them."""
+    """Load a model that Keras has saved. All classes of this package are imported here, so Keras knows
+    them.
+    """
     if precision is not None:
         raise UserError(f"{path} has a precision of its own; leave out precision")
     file = local(path)

@@ -1,4 +1,4 @@
-"""The door back: a run read as a checkpoint, to be written in another format or to start another run from."""
+"""Reads a run as a checkpoint, to convert it or to start another run from it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def load_checkpoint(
     gelu: Literal["erf", "tanh"] | None = None,
     head: bool = True,
 ) -> checkpoints.Checkpoint:
-    """Read a checkpoint, or a run as one: its encoder, and its head where formats have a place for that.
+    """Read a checkpoint, or a run as a checkpoint: its encoder, and its head if formats have a place for it.
 
     Args:
-        source: a run directory (also ``gs://``, which is copied here), or a checkpoint in any form that
-            :func:`tfpipeline.checkpoints.load` takes.
-        weights: of a run: "best" (the default), "last" or "initial".
+        source: a run directory (also ``gs://``, which is copied to this machine), or a checkpoint in any form
+            that :func:`tfpipeline.checkpoints.load` takes.
+        weights: the weights of a run: "best" (the default), "last" or "initial".
         gelu: see :func:`tfpipeline.checkpoints.load`.
-        head: of a run: whether its head is read, too; without it nothing is said of what is lost.
+        head: whether to read the head of a run too. If not, there are no notes about what is lost.
     Raises:
-        UserError: it is neither, can't be read, or has no such weights (yet).
+        UserError: it is neither, it cannot be read, or there are no such weights (yet).
     """
     path = _here(source)
     if not mistaken.is_run(local(path)):
@@ -67,15 +67,15 @@ def convert(
         source: see :func:`load_checkpoint`.
         dest: the directory to write; it appears whole or not at all.
         to: the format, or ``our_company.our_format``, a module of your own.
-        weights: of a run: "best" (the default), "last" or "initial".
+        weights: the weights of a run: "best" (the default), "last" or "initial".
         overwrite: replace ``dest`` if something else is there.
         gelu: see :func:`tfpipeline.checkpoints.load`.
-        positions: extend the model to as many, see :func:`tfpipeline.checkpoints.extend`.
+        positions: extend the model to this number of positions, see :func:`tfpipeline.checkpoints.extend`.
         tokens: append these to the vocabulary, see :func:`tfpipeline.checkpoints.extend`.
     Returns:
         The report.
     Raises:
-        UserError: ``source`` can't be read, ``dest`` is there and holds something else, or can't be written.
+        UserError: ``source`` cannot be read, ``dest`` holds something else, or ``dest`` cannot be written.
     """
     checkpoint = load_checkpoint(source, weights, gelu=gelu)
     checkpoint = checkpoints.extend(checkpoint, positions=positions, tokens=tokens)
@@ -83,7 +83,7 @@ def convert(
 
 
 def _here(source: AnyPath) -> AnyPath:
-    """The folder on this machine that a far run is copied to; other sources as they are."""
+    """The local copy of a remote run; other sources unchanged."""
     scheme = str(source).partition("://")[0]
     if is_remote(source) and scheme in tf.io.gfile.get_registered_schemes():
         mirror = Mirror(str(source))
@@ -117,7 +117,7 @@ def _float32(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _progress(run: Run, weights: str) -> list[str]:
-    """Which weights they are, and whether the run has ended."""
+    """Notes about the weights, and about a run that has not ended."""
     state = State(**run.store.state(weights))
     score = ""
     if weights == "best" and state.best is not None:
@@ -132,7 +132,9 @@ def _progress(run: Run, weights: str) -> list[str]:
 
 
 def _settings(run: Run, head: CheckpointHead) -> list[str]:
-    """What the answers depend on beside the files of a checkpoint; the head's, and how texts are read."""
+    """Everything besides a checkpoint's files that affects predictions: settings of the head, and how texts
+    are handled.
+    """
     if not head.tensors:
         return []
     text = run.config.text
