@@ -80,7 +80,9 @@ def load(
         )
     candidates = [module for module in known if module.recognise(located.directory)]
     if located.name:  # it decides, also for weights beside others that come first
-        candidates = [module for module in known if module.owns(located.directory, located.name)] or candidates
+        candidates = [
+            module for module in known if module.owns(located.directory, located.name)
+        ] or candidates
     if not candidates:
         check_checkpoint(source, unread=True)
         needed = "; ".join(f"{formats.name_of(module)}: {module.FILES}" for module in known)
