@@ -15,6 +15,8 @@ from tfpipeline import checkpoints
 from tfpipeline.models.inputs import INPUTS
 from tfpipeline.tasks.multitask.task import Multitask
 from tfpipeline.text import Truncation
+from tfpipeline.training import gradients
+from tfpipeline.training import step as step_module
 from tfpipeline.training.global_batch import WEIGHTS
 from tfpipeline.training.gradients import whole_batch_losses
 from tfpipeline.training.inference import Inference
@@ -54,7 +56,7 @@ def test_the_loss_is_that_of_the_whole_batch(checkpoint, accumulation):
     assert abs(np.average(with_copies, weights=given[WEIGHTS]) - expected) > 1e-3
 
 
-def test_the_gradient_is_that_of_the_whole_batch(checkpoint):
+def test_the_gradient_is_that_of_the_whole_batch(checkpoint, monkeypatch):
     """By TensorFlow's own tape over one call of the model on all rows that count, in one SGD step of rate
     1.
     """
@@ -69,10 +71,15 @@ def test_the_gradient_is_that_of_the_whole_batch(checkpoint):
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.range(6), logits)
         loss = tf.reduce_sum(loss * shares)
     variables = model.trainable_variables
-    gradients = tape.gradient(loss, [variable.value for variable in variables], unconnected_gradients="zero")
-    norm = np.sqrt(sum(float(tf.reduce_sum(tf.convert_to_tensor(one) ** 2)) for one in gradients))
+    by_hand = tape.gradient(loss, [variable.value for variable in variables], unconnected_gradients="zero")
+    norm = np.sqrt(sum(float(tf.reduce_sum(tf.convert_to_tensor(one) ** 2)) for one in by_hand))
     np.testing.assert_allclose(step(given, 0)["gradient_norm"], norm, rtol=1e-10)
     assert norm > 0.1
+    # A loss that is scaled for 16-bit floats makes larger gradients, and the step takes the scale off again.
+    for module in (gradients, step_module):
+        monkeypatch.setattr(module, "loss_scale", lambda optimizer: 1024.0)
+    _, scaled = make(checkpoint, dropout=0.0)
+    np.testing.assert_allclose(scaled(given, 0)["gradient_norm"], norm, rtol=1e-10)
 
 
 @pytest.mark.parametrize(("accumulation", "static"), [(4, False), (1, True)])

@@ -80,6 +80,28 @@ def repeat(batch, rows):
     return {name: array[rows] for name, array in batch.items()}
 
 
+def operations(step):
+    """How many operations a traced training step has, those of functions in its graph included."""
+    (compiled,) = step._compiled.values()
+    graph = compiled.get_concrete_function().graph.as_graph_def()
+    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+
+def test_a_training_step_has_no_more_operations_than_it_needs(checkpoint):
+    """What a step costs besides its matrix products, without a clock.
+
+    It has 2,492 operations with TensorFlow 2.21 and Keras 3.15: the way there and back of two blocks and the
+    head, and the update of 31 variables. There is room for 1.5 %, an operation a variable, as other releases
+    of Keras cast a little more or less. What has cost time is more than that: Keras's own update of AdamW has
+    558 operations more, and the gradient of slices of the query, key and value, where one unstacking would
+    do, 52. If a change needs more, measure a step (``python -m benchmarks.train``), then raise the bound.
+    """
+    model, step = setup(checkpoint, precision="float32")
+    step(batch(), 0)
+    assert len(model.trainable_variables) == 31
+    assert 2000 < operations(step) < 1.015 * 2492
+
+
 def test_an_example_of_weight_two_is_two_examples(checkpoint):
     one, step_one = setup(checkpoint, dropout=0.0)
     weighted = batch()
