@@ -26,7 +26,7 @@ test: $(VENV)/.installed
 # `make coverage COVERED=tests` covers all tests.
 COVERED ?= tests/config tests/data tests/metrics tests/serving/client
 coverage: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --no-header -q $(COVERED)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak and not large' --cov --cov-report=term --no-header -q $(COVERED)
 
 # The versions of all packages that the tests ran with: pip install --constraint constraints.txt ...
 constraints: $(VENV)/.installed

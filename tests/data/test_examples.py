@@ -307,6 +307,7 @@ def test_rows_are_a_sequence_wherever_they_lie(tmp_path, monkeypatch, kept):
     assert read_examples(tmp_path / "copy.jsonl") == expected[20:]
 
 
+@pytest.mark.large
 def test_rows_of_a_large_file_are_not_in_memory(tmp_path, monkeypatch):
     """Reading, splitting and looking at 40 MB of rows takes less than a fifth of that."""
     monkeypatch.setattr(files, "KEPT_BYTES", 1)

@@ -128,6 +128,7 @@ def test_unreadable_files(tmp_path):
         list(read_records(tmp_path / "folder.csv"))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", sorted({*readers.names()} - {"json", "xlsx"}))  # parsed as a whole; no text
 def test_every_reader_streams(tmp_path, name):
     """The contract of a reader: rows come while the file is read, and errors name where."""
