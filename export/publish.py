@@ -62,7 +62,7 @@ def export_with(
         say(f"{published} already holds this model; nothing to do")
         return published
     version = versions.next_version(to)
-    module = ServingModule(run.graph(model))
+    module = ServingModule(run.graph(model).for_serving())
     with (
         progress(f"exporting {version}", 3, note="tracing and writing it") as bar,
         temporary_folder(version) as folder,

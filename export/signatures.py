@@ -29,7 +29,7 @@ class ServingModule(tf.Module):
             UTF-16 code units, not in code points.
 
     Args:
-        graph: the trained model with its task and its tokenizer.
+        graph: the model as it is served (``PredictionGraph.for_serving``) with its task and its tokenizer.
     """
 
     def __init__(self, graph: PredictionGraph) -> None:
@@ -37,7 +37,7 @@ class ServingModule(tf.Module):
         text_inputs = graph.text_inputs
         self.tokenizer = text_inputs.tokenizer
         # The variables alone: tracking Keras's wrappers as well would write every weight twice.
-        self.weights = [variable.value for variable in graph.model.weights]
+        self.weights = graph.model.variables
         texts = {name: tf.TensorSpec([None], tf.string) for name in text_inputs.names}
         ids = tf.TensorSpec([None, None], tf.int32)
         lengths = tf.TensorSpec([None], tf.int32)

@@ -15,7 +15,7 @@ from tfpipeline.models import (
     token_heads,  # noqa: F401 - whoever has this class can load a model with any head
 )
 from tfpipeline.models import encoder as _encoder  # noqa: F401 - and with any encoder of the package
-from tfpipeline.models.architectures import Encoder
+from tfpipeline.models.architectures import Encoder, serving_form
 from tfpipeline.models.embedding import embed
 from tfpipeline.models.head import as_head, build_head, head_config, noise_for, number_dropouts
 from tfpipeline.models.heads import Pooling
@@ -108,12 +108,26 @@ class TextModel(keras.Model):
             noise = None
         elif noise is None:
             noise = drawn_noise(self.seed_generator)
-        outputs = self._run(inputs, noise, self.head)
+        return self._answer(self.encoder, inputs, noise)
+
+    def _answer(self, encoder: Any, inputs: Mapping[str, Any], noise: Optional[Noise]) -> dict[str, Any]:
+        """The outputs of one sequence, or of two that are encoded separately."""
+        outputs = self._run(encoder, inputs, noise, self.head)
         second = of_second_text(inputs)
         if second:
             noise = None if noise is None else noise.for_second_text()
-            outputs = {**outputs, **as_second_text(self._run(second, noise, self.head))}
+            outputs = {**outputs, **as_second_text(self._run(encoder, second, noise, self.head))}
         return outputs
+
+    def for_serving(self, precision: str = "float32") -> ServedModel:
+        """The model as it is served: the same outputs, from the encoder's serving form.
+
+        Args:
+            precision: "float32" or "bfloat16", of the encoder's weights and matrix products.
+        Raises:
+            UserError: the encoder cannot be served in that precision.
+        """
+        return ServedModel(self, precision)
 
     def encode(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the encoder's outputs, without dropout and without the head, for the inputs of a call.
@@ -122,32 +136,35 @@ class TextModel(keras.Model):
             ``sequence_output`` [B, T, H], with windows each token at its position in the row; and with a
             pooler ``pooled_output`` [B, H], pooled over windows.
         """
-        return self._run(inputs, None, None)
+        return self._run(self.encoder, inputs, None, None)
 
-    def _run(self, inputs: Mapping[str, Any], noise: Optional[Noise], head: Any) -> dict[str, Any]:
+    def _run(
+        self, encoder: Any, inputs: Mapping[str, Any], noise: Optional[Noise], head: Any
+    ) -> dict[str, Any]:
         mask = inputs.get("attention_mask")
         mask = ops.ones_like(inputs["input_ids"]) if mask is None else mask
         width = inputs["input_ids"].shape[1]
         if self.windows is None or (width is not None and width <= self.windows.cut.max_length):
-            return self._of_windows(inputs, mask, noise, head)
+            return self._of_windows(encoder, inputs, mask, noise, head)
         types = inputs.get("token_type_ids")
         types = ops.zeros_like(inputs["input_ids"]) if types is None else types
         whole = {"input_ids": inputs["input_ids"], "token_type_ids": types, "attention_mask": mask}
         cut, layout, noise = self.windows.split(whole, noise)
-        outputs = self._of_windows(cut, cut["attention_mask"], noise, head)
+        outputs = self._of_windows(encoder, cut, cut["attention_mask"], noise, head)
         width = ops.shape(whole["input_ids"])[1]
         merges: Mapping[str, Merge] = {"sequence_output": "tokens"} if head is None else head.merges
         return self.windows.merge(outputs, layout, width, merges)
 
     def _of_windows(
         self,
+        encoder: Any,
         inputs: Mapping[str, Any],
         mask: Any,
         noise: Optional[Noise],
         head: Any,
     ) -> dict[str, Any]:
         """Of rows that the encoder reads whole."""
-        outputs: dict[str, Any] = self.encoder(inputs, noise=noise)
+        outputs: dict[str, Any] = encoder(inputs, noise=noise)
         return outputs if head is None else head(outputs, mask, **noise_for(head, noise))
 
     def embed(
@@ -233,3 +250,30 @@ class TextModel(keras.Model):
 
     def _repr_html_(self) -> str:
         return describe.table(self)
+
+
+class ServedModel:
+    """A model whose encoder is in its serving form; head and windows are the model's own.
+
+    Args:
+        model: with its weights.
+        precision: "float32" or "bfloat16".
+
+    Attributes:
+        variables: the weights that it reads, each once.
+    """
+
+    def __init__(self, model: TextModel, precision: str) -> None:
+        self._model, self._encoder = model, serving_form(model.encoder, precision)
+        read = list(self._encoder.variables)
+        if model.head is not None:
+            read += [variable.value for variable in model.head.weights]
+            if model.head.binds_embeddings:
+                read.append(model.encoder.word_embeddings.value)
+        self.variables = list({id(variable): variable for variable in read}.values())
+
+    def __call__(self, inputs: Mapping[str, Any], training: Optional[bool] = None) -> dict[str, Any]:
+        """The model's outputs, without dropout; inputs as the model's."""
+        if training:
+            raise ValueError("a model for serving cannot be trained")
+        return self._model._answer(self._encoder, inputs, None)

@@ -117,6 +117,10 @@ class PredictionGraph:
     def __init__(self, model: Any, task: Task, text_inputs: TextInputs) -> None:
         self.model, self.task, self.text_inputs = model, task, text_inputs
 
+    def for_serving(self, precision: str = "float32") -> PredictionGraph:
+        """The same graph with the model as it is served; see :meth:`TextModel.for_serving`."""
+        return type(self)(self.model.for_serving(precision), self.task, self.text_inputs)
+
     def from_ids(
         self,
         input_ids: tf.Tensor,

@@ -101,6 +101,32 @@ class Encoder(Protocol):
     def compute_output_shape(self, inputs_shape: Mapping[str, Any]) -> dict[str, Any]:
         """Shapes of a call's outputs."""
 
+    def serving_form(self, precision: str) -> ServingForm:
+        """The encoder as it is served.
+
+        Optional: an encoder without this method is served as it is, in float32 (:func:`serving_form`).
+
+        Args:
+            precision: "float32" or "bfloat16", of weights and matrix products.
+        """
+
+
+class ServingForm(Protocol):
+    """An encoder as it is served: the same answers from a graph that is faster, and cannot be trained.
+
+    Attributes:
+        variables: all weights that it reads, ``tf.Variable``; a weight that needs no change is the encoder's
+            own.
+    """
+
+    variables: Sequence[Any]
+
+    def __call__(self, inputs: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+        """Encode without dropout; inputs and outputs as those of the encoder.
+
+        Outputs are float32. Those of positions that the mask leaves out are of no meaning.
+        """
+
 
 def names() -> list[str]:
     """The names of all architectures here, sorted."""
@@ -147,6 +173,38 @@ def read_config(values: Any, source: object = None) -> EncoderConfig:
         return find(values["architecture"]).from_dict(values)
     except UserError as error:
         raise UserError(f"{where}{error}") from error
+
+
+def serving_form(encoder: Encoder, precision: str = "float32") -> ServingForm:
+    """An encoder as it is served; one without a serving form as it is, in float32.
+
+    Args:
+        encoder: built, with its weights.
+        precision: "float32" or "bfloat16".
+    Raises:
+        UserError: the encoder has no such form in bfloat16.
+    """
+    make = getattr(encoder, "serving_form", None)
+    if make is not None:
+        form: ServingForm = make(precision)
+        return form
+    if precision != "float32":
+        raise UserError(
+            f"the architecture {encoder.config.architecture} can be served in float32 only; its encoder "
+            f"has no method serving_form, which {precision} needs"
+        )
+    return _AsItIs(encoder)
+
+
+class _AsItIs:
+    """The serving form of an encoder that has none."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.variables = [variable.value for variable in encoder.weights]
+
+    def __call__(self, inputs: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        return self._encoder(inputs)
 
 
 def config_of_layer(values: Mapping[str, Any]) -> EncoderConfig:

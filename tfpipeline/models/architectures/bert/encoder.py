@@ -12,6 +12,7 @@ from keras import ops
 from tfpipeline.models import kernels, neutral
 from tfpipeline.models.architectures import Part, config_of_layer
 from tfpipeline.models.architectures.bert.config import BertConfig
+from tfpipeline.models.architectures.bert.serving_form import ServingForm
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import (
     Dense,
@@ -219,6 +220,10 @@ class BertEncoder(keras.layers.Layer):
         if self.pooler is not None:
             shapes["pooled_output"] = (batch, self.config.hidden_size)
         return shapes
+
+    def serving_form(self, precision: str) -> ServingForm:
+        """The encoder as it is served; see :class:`tfpipeline.models.architectures.ServingForm`."""
+        return ServingForm(self, precision)
 
     def hidden_states(self, inputs: Mapping[str, Any]) -> list[Any]:
         """The embeddings and each layer's output, L + 1 tensors [B, T, H]; inputs as for a call."""

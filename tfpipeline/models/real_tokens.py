@@ -1,0 +1,137 @@
+"""Real tokens one after another: the layout in which a model for serving computes.
+
+B rows, T positions, R real tokens in all, H hidden size, N heads, D = H / N.
+
+A request holds texts of many lengths. Everything but attention treats each token alone, so it needs no row:
+it reads [R, H]. Attention needs rows. Rows of similar lengths form a group, and each group is padded to its
+own longest row. (Padding-free BERT: Zeng et al. 2022, arXiv:2208.08124.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+# The longest row of a group has at most this share of the tokens of the longest row of all. A batch of equal
+# lengths is one group. A group without rows costs a few microseconds a layer.
+_SHARES = (0.25, 0.5, 1.0)
+# Added to the scores. exp() of both is 0 beside a real token. Where a row has none, its masked tokens share
+# the attention, and slots without a token still have none of it.
+_MASKED, _NO_TOKEN = -1e9, -2e9
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows that attention reads together: b rows, w slots each.
+
+    Attributes:
+        heads: int32 [3, b, N, w], where query, key and value of a slot and a head stand in [R * 3 * N, D].
+        bias: float32 [b, 1, 1, w] or, causal, [b, 1, w, w]: added to the scores.
+    """
+
+    heads: tf.Tensor
+    bias: tf.Tensor
+
+
+class RealTokens:
+    """Where the real tokens of a batch stand, and how attention reads them.
+
+    The first position of a row counts as real whatever the mask says: each row has a vector then, as poolers
+    ask for. Other tokens attend to it only if the mask has it.
+
+    Args:
+        mask: int32 [B, T], 1 for real tokens; they may stand anywhere in a row.
+        heads: N.
+        causal: whether a token attends to itself and to those before it only.
+
+    Attributes:
+        places: int32 [R], where each token stands in the batch read row by row, [B * T].
+        columns: int32 [R], its position in its row.
+    """
+
+    def __init__(self, mask: tf.Tensor, heads: int, *, causal: bool = False) -> None:
+        shape = tf.shape(mask)
+        self._shape, self._heads = shape, heads
+        rows, width = shape[0], shape[1]
+        kept = tf.concat([tf.ones_like(mask[:, :1]), mask[:, 1:]], 1)
+        lengths = tf.reduce_sum(kept, 1)
+        longest = tf.cast(tf.reduce_max(lengths), tf.float32)
+        group = tf.add_n(
+            [tf.cast(tf.cast(lengths, tf.float32) > longest * share, tf.int32) for share in _SHARES[:-1]]
+        )
+        order = tf.argsort(group, stable=True)
+        lengths = tf.gather(lengths, order)
+        found = tf.cast(tf.where(tf.gather(kept, order) > 0), tf.int32)  # [R, 2]: row in this order, column
+        row, self.columns = found[:, 0], found[:, 1]
+        self.places = tf.gather(order, row) * width + self.columns
+        attended = tf.gather(tf.reshape(mask, [-1]), self.places)
+        starts = tf.cumsum(lengths, exclusive=True)  # [B]
+        rank = tf.range(tf.shape(row)[0]) - tf.gather(starts, row)  # [R], a token's place among its row's
+
+        self._groups = []
+        first_row = first_slot = tf.constant(0)
+        slot_of_row, slots_of_row = [], []
+        last = tf.shape(row)[0] - 1
+        counts = tf.math.bincount(group, minlength=len(_SHARES), maxlength=len(_SHARES))
+        for index in range(len(_SHARES)):
+            count = counts[index]
+            size = lengths[first_row : first_row + count]
+            wide = tf.maximum(tf.reduce_max(size), 0)
+            slot = tf.range(wide)
+            token = tf.minimum(starts[first_row : first_row + count, None] + slot, last)  # [b, w]
+            bias = tf.where(tf.gather(attended, token) > 0, 0.0, _MASKED)
+            bias = tf.where(slot < size[:, None], bias, _NO_TOKEN)[:, None, None, :]
+            if causal:
+                bias = tf.minimum(bias, tf.where(slot[None, :] > slot[:, None], _MASKED, 0.0))
+            part = tf.range(3)[:, None, None, None] * heads + tf.range(heads)[None, None, :, None]
+            self._groups.append(_Group(token[None, :, None, :] * (3 * heads) + part, bias))
+            slot_of_row.append(first_slot + tf.range(count) * wide * heads)
+            slots_of_row.append(tf.fill([count], wide))
+            first_row, first_slot = first_row + count, first_slot + count * wide * heads
+        # A row's slots of head n begin at n * w behind its first ones.
+        begin, step = tf.concat(slot_of_row, 0), tf.concat(slots_of_row, 0)
+        self._back = (
+            tf.gather(begin, row)[:, None]
+            + tf.gather(step, row)[:, None] * tf.range(heads)[None, :]
+            + rank[:, None]
+        )
+        # Of each position of the batch the token that stands there, or R.
+        self._token_at = tf.tensor_scatter_nd_update(
+            tf.fill([rows * width], last + 1), self.places[:, None], tf.range(last + 1)
+        )
+
+    def of(self, batch: tf.Tensor) -> tf.Tensor:
+        """What a batch [B, T] holds for each real token, [R]."""
+        return tf.gather(tf.reshape(batch, [-1]), self.places)
+
+    def padded(self, x: tf.Tensor) -> tf.Tensor:
+        """Numbers of real tokens, [R, H], where the tokens stand in the batch: [B, T, H], 0 elsewhere."""
+        with_zero = tf.concat([x, tf.zeros([1, x.shape[-1]], x.dtype)], 0)
+        return tf.reshape(tf.gather(with_zero, self._token_at), [self._shape[0], self._shape[1], x.shape[-1]])
+
+    def first(self, x: tf.Tensor) -> tf.Tensor:
+        """Numbers of each row's first position, [B, H]."""
+        at = tf.range(self._shape[0]) * self._shape[1]
+        return tf.gather(x, tf.gather(self._token_at, at))
+
+    def attend(self, qkv: tf.Tensor) -> tf.Tensor:
+        """Multi-head attention within each row.
+
+        Args:
+            qkv: [R, 3 * H], query (already divided by the root of D), key and value.
+        Returns:
+            [R, H].
+        """
+        size = qkv.shape[-1] // (3 * self._heads)
+        each = tf.reshape(qkv, [-1, size])
+        attended = [tf.reshape(_attention(each, group), [-1, size]) for group in self._groups]
+        back = tf.gather(tf.concat(attended, 0), self._back)  # [R, N, D]
+        return tf.reshape(back, [-1, size * self._heads])
+
+
+def _attention(each: tf.Tensor, group: _Group) -> tf.Tensor:
+    """``softmax(query @ key.T + bias) @ value`` of one group, [b, N, w, D]; softmax in float32."""
+    query, key, value = tf.unstack(tf.gather(each, group.heads), 3)
+    scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) + group.bias
+    return tf.matmul(tf.cast(tf.nn.softmax(scores), value.dtype), value)
