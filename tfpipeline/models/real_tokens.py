@@ -115,23 +115,25 @@ class RealTokens:
         at = tf.range(self._shape[0]) * self._shape[1]
         return tf.gather(x, tf.gather(self._token_at, at))
 
-    def attend(self, qkv: tf.Tensor) -> tf.Tensor:
+    def attend(self, qkv: tf.Tensor, query_bias: tf.Tensor | None = None) -> tf.Tensor:
         """Multi-head attention within each row.
 
         Args:
             qkv: [R, 3 * H], query (already divided by the root of D), key and value.
+            query_bias: [N, 1, D], added to the query.
         Returns:
             [R, H].
         """
         size = qkv.shape[-1] // (3 * self._heads)
         each = tf.reshape(qkv, [-1, size])
-        attended = [tf.reshape(_attention(each, group), [-1, size]) for group in self._groups]
+        attended = [tf.reshape(_attention(each, group, query_bias), [-1, size]) for group in self._groups]
         back = tf.gather(tf.concat(attended, 0), self._back)  # [R, N, D]
         return tf.reshape(back, [-1, size * self._heads])
 
 
-def _attention(each: tf.Tensor, group: _Group) -> tf.Tensor:
+def _attention(each: tf.Tensor, group: _Group, query_bias: tf.Tensor | None) -> tf.Tensor:
     """``softmax(query @ key.T + bias) @ value`` of one group, [b, N, w, D]; softmax in float32."""
     query, key, value = tf.unstack(tf.gather(each, group.heads), 3)
+    query = query if query_bias is None else query + query_bias
     scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) + group.bias
     return tf.matmul(tf.cast(tf.nn.softmax(scores), value.dtype), value)

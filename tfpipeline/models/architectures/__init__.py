@@ -201,7 +201,7 @@ class _AsItIs:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self.variables = [variable.value for variable in encoder.weights]
+        self.variables: Sequence[Any] = [variable.value for variable in encoder.weights]
 
     def __call__(self, inputs: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         return self._encoder(inputs)
