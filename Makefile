@@ -47,7 +47,7 @@ lint: $(VENV)/.installed
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --upgrade pip
 	.venv-bench/bin/python -m pip install --quiet --editable '.[all]' \
-		'tensorflow-text==2.21.*' 'keras-hub==0.32.*'
+		'tensorflow-text==2.21.*' 'keras-hub==0.32.*' 'onnx==1.23.*' 'onnxruntime==1.32.*'
 	touch $@
 
 # An environment of its own: torch takes two gigabytes, and transformers 4.57 is the last version that
@@ -67,7 +67,7 @@ parity: .venv-parity/.installed
 
 # The comparison with PyTorch needs the parity environment, so it runs last and on its own.
 # The results are written to the table in docs/benchmarks.md.
-BENCHMARKS := tokenize client load data prepare decode report infer_served train
+BENCHMARKS := tokenize client load data prepare decode report infer infer_served train
 bench: .venv-bench/.installed .venv-parity/.installed
 	rm -f bench.jsonl
 	set -eo pipefail; for name in $(BENCHMARKS); do \
