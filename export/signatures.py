@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfpipeline.export.shape_checks import checked
 from tfpipeline.tasks import Task
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.prediction_graph import PredictionGraph
@@ -69,5 +70,10 @@ def text_signatures(task: Task) -> dict[str, Unit]:
 
 def _signature(function: Any, inputs: dict[str, tf.TensorSpec]) -> Any:
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
+
+    def serve(**arrived: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers: dict[str, tf.Tensor] = function(**checked(arrived))
+        return answers
+
     # Nothing in here is Python control flow over tensors, so there is nothing for AutoGraph to rewrite.
-    return tf.function(function, autograph=False).get_concrete_function(**named)
+    return tf.function(serve, autograph=False).get_concrete_function(**named)

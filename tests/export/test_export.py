@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
 from tfpipeline.export import card, checks, export_run, publish, signatures, versions
+from tfpipeline.serving.server.saved_model import SavedModel
+from tfpipeline.serving.server.status import StatusError
 from tfpipeline.training import Run, RunConfig, open_run, train
 from tfpipeline.training.prediction_graph import PredictionGraph
 
@@ -66,6 +69,21 @@ def test_no_texts_no_answers(exported):
     found = tf.saved_model.load(str(exported)).signatures["serving_default"](text=tf.constant([], tf.string))
     assert found["probabilities"].shape == (0, 3)
     assert found["label"].shape == (0,)
+
+
+def test_wrong_shapes_are_refused_at_the_top_of_each_signature(exported):
+    """Asked in a session, as servers do: the loader for Python checks shapes before the graph."""
+    model = SavedModel(exported)
+    asked = {"serving_default": "text must be [B], got []", "input_ids": "input_ids must be [B, T], got []"}
+    for signature, sentence in asked.items():
+        found = model.signatures[signature]
+        feeds = {
+            info.name: np.array("a" if name == "text" else 1, object if name == "text" else np.int32)
+            for name, info in found.inputs.items()
+        }
+        with pytest.raises(StatusError, match=re.escape(f"assertion failed: [{sentence}: send a list of")):
+            model.run(feeds, [info.name for info in found.outputs.values()])
+    model.close()
 
 
 def test_core_operations_and_the_weights_once(exported):

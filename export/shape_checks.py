@@ -1,0 +1,125 @@
+"""Checks at the top of each signature: a request of a wrong shape is refused in a sentence.
+
+Servers pass tensors of any shape to the graph, whatever the signature says. Without these checks such a
+request fails somewhere inside, with the message of an operation that the caller has never heard of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+_IDS = "input_ids"
+_LENGTHS = "lengths"
+_TYPES = "token_type_ids"
+
+
+class _Check(NamedTuple):
+    """What must hold, bool [], and the sentence that says why it does not, made only then."""
+
+    holds: tf.Tensor
+    sentence: Callable[[], list[tf.Tensor | str]]
+
+
+def checked(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The inputs of a signature, which are read only once their shapes are found right.
+
+    Every input must have its rank and as many rows as the others. ``lengths`` must lie between 1 and the
+    width of ``input_ids``, and ``token_type_ids`` must be as wide.
+
+    Args:
+        inputs: the arguments of the signature's function: name -> tensor [B, ...] of a static rank.
+    Returns:
+        The same tensors, whose readers run after the checks.
+    Raises:
+        tf.errors.InvalidArgumentError: at run time, e.g. "text must be [B], got []: send a list of texts".
+    """
+    ranked = _after([_rank_check(name, tensor) for name, tensor in inputs.items()], inputs)
+    return _after([*_row_checks(ranked), *_token_checks(ranked)], ranked)
+
+
+def _rank_check(name: str, tensor: tf.Tensor) -> _Check:
+    rank = tensor.shape.rank
+    # Grappler believes the static shape and would fold the rank into a constant. A placeholder with a default
+    # is the operation whose output has no static shape whatever its input has.
+    arrived = tf.compat.v1.placeholder_with_default(tensor, shape=None)
+    wanted = f"{name} must be [{', '.join('BTUV'[:rank])}], got "
+    what = "texts" if tensor.dtype == tf.string else "numbers"
+    advice = f"send a list of {what}" if rank == 1 else "send a list of rows of one length"
+    return _Check(tf.equal(tf.rank(arrived), rank), lambda: [wanted, _shape(arrived), f": {advice}"])
+
+
+def _row_checks(inputs: Mapping[str, tf.Tensor]) -> list[_Check]:
+    (first, reference), *others = inputs.items()
+
+    def check(name: str, tensor: tf.Tensor) -> _Check:
+        wanted = f"{name} must have as many rows as {first}, got "
+        return _Check(
+            tf.equal(tf.shape(tensor)[0], tf.shape(reference)[0]),
+            lambda: [wanted, _shape(tensor), " and ", _shape(reference)],
+        )
+
+    return [check(name, tensor) for name, tensor in others]
+
+
+def _token_checks(inputs: Mapping[str, tf.Tensor]) -> list[_Check]:
+    checks = []
+    for name, ids in inputs.items():
+        if name.endswith(_IDS):
+            prefix = name.removesuffix(_IDS)
+            if (lengths := inputs.get(prefix + _LENGTHS)) is not None:
+                checks.append(_length_check(name, ids, prefix + _LENGTHS, lengths))
+            if (types := inputs.get(prefix + _TYPES)) is not None:
+                checks.append(_type_check(name, ids, prefix + _TYPES, types))
+    return checks
+
+
+def _length_check(name: str, ids: tf.Tensor, lengths_name: str, lengths: tf.Tensor) -> _Check:
+    def sentence() -> list[tf.Tensor | str]:
+        least, most = (tf.strings.as_string(reduce(lengths)) for reduce in (tf.reduce_min, tf.reduce_max))
+        return [
+            f"{lengths_name} must be between 1 and the width of {name}, got ",
+            *(least, " to ", most, " for ", _shape(ids), ": count the real tokens of each row"),
+        ]
+
+    return _Check(tf.reduce_all((lengths >= 1) & (lengths <= tf.shape(ids)[1])), sentence)
+
+
+def _type_check(name: str, ids: tf.Tensor, types_name: str, types: tf.Tensor) -> _Check:
+    wanted = f"{types_name} must have the shape of {name}, got "
+    return _Check(
+        tf.equal(tf.shape(types)[1], tf.shape(ids)[1]),
+        lambda: [wanted, _shape(types), " and ", _shape(ids)],
+    )
+
+
+def _after(checks: Sequence[_Check], inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The inputs, once all the checks hold."""
+    if not checks:
+        return dict(inputs)
+    # One branch for all of them, as a request of right shapes should pass few operations.
+    holds = tf.reduce_all([check.holds for check in checks])
+    with tf.control_dependencies([tf.cond(holds, lambda: tf.constant(True), lambda: _fail(checks))]):
+        return {name: tf.identity(tensor) for name, tensor in inputs.items()}
+
+
+def _fail(checks: Sequence[_Check]) -> tf.Tensor:
+    """Fail with the sentence of the first check that does not hold."""
+    check, *others = checks
+
+    def fail() -> tf.Tensor:
+        # TensorFlow puts "assertion failed: " before the sentence.
+        with tf.control_dependencies(
+            [tf.raw_ops.Assert(condition=False, data=[tf.strings.join(check.sentence())])]
+        ):
+            return tf.constant(False)
+
+    return tf.cond(check.holds, lambda: _fail(others), fail) if others else fail()
+
+
+def _shape(tensor: tf.Tensor) -> tf.Tensor:
+    """The shape as people write it: [2,16]."""
+    sizes = tf.strings.reduce_join(tf.strings.as_string(tf.shape(tensor)), separator=",")
+    return tf.strings.join(["[", sizes, "]"])

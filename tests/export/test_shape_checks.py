@@ -1,0 +1,147 @@
+"""What a server answers to requests of wrong shapes: asked in a session, as servers do, without a model."""
+
+from __future__ import annotations
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfpipeline.export.shape_checks import checked
+from tfpipeline.serving.server.saved_model import SavedModel
+from tfpipeline.serving.server.status import StatusError
+
+TEXT, ROW, IDS = (
+    tf.TensorSpec([None], tf.string),
+    tf.TensorSpec([None], tf.int32),
+    tf.TensorSpec([None, None], tf.int32),
+)
+SIGNATURES = {
+    "serving_default": {"text": TEXT},
+    "pair": {"text": TEXT, "text_pair": TEXT},
+    "input_ids": {"input_ids": IDS, "lengths": ROW, "token_type_ids": IDS},
+    "separate": {"input_ids": IDS, "lengths": ROW, "text_pair_input_ids": IDS, "text_pair_lengths": ROW},
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Signatures that answer with what they were asked."""
+    functions = {
+        name: tf.function(lambda **inputs: checked(inputs), autograph=False).get_concrete_function(
+            **{key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in specs.items()}
+        )
+        for name, specs in SIGNATURES.items()
+    }
+    path = tmp_path_factory.mktemp("echo") / "1"
+    tf.saved_model.save(tf.Module(), str(path), signatures=functions)
+    model = SavedModel(path)
+    yield model
+    model.close()
+
+
+def ask(model, signature, inputs):
+    found = model.signatures[signature]
+    dtypes = {
+        name: object if spec.dtype == tf.string else np.int32 for name, spec in SIGNATURES[signature].items()
+    }
+    feeds = {found.inputs[name].name: np.array(value, dtypes[name]) for name, value in inputs.items()}
+    fetches = [found.outputs[name].name for name in sorted(found.outputs)]
+    return dict(zip(sorted(found.outputs), model.run(feeds, fetches)))
+
+
+IDS_12 = {"input_ids": [[2, 3]], "lengths": [2], "token_type_ids": [[0, 0]]}
+TWO = {"input_ids": [[2, 3]], "lengths": [1], "text_pair_input_ids": [[4, 5, 6]], "text_pair_lengths": [3]}
+
+
+@pytest.mark.parametrize(
+    ("signature", "inputs"),
+    [
+        ("serving_default", {"text": ["a", ""]}),
+        ("serving_default", {"text": []}),
+        ("pair", {"text": ["a"], "text_pair": ["b"]}),
+        ("input_ids", IDS_12),
+        (
+            "input_ids",
+            {"input_ids": [[2, 3, 0], [2, 3, 4]], "lengths": [1, 3], "token_type_ids": [[0, 1, 1]] * 2},
+        ),
+        ("input_ids", {"input_ids": np.zeros((0, 3)), "lengths": [], "token_type_ids": np.zeros((0, 3))}),
+        ("separate", TWO),
+    ],
+)
+def test_right_shapes_pass(served, signature, inputs):
+    found = ask(served, signature, inputs)
+    assert found.keys() == inputs.keys()
+    for name, value in inputs.items():
+        want = np.array(value)
+        assert found[name].shape == want.shape
+        assert [
+            v.decode() if isinstance(v, bytes) else v for v in found[name].ravel()
+        ] == want.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("signature", "inputs", "sentence"),
+    [
+        ("serving_default", {"text": "a"}, "text must be [B], got []: send a list of texts"),
+        ("serving_default", {"text": [["a"]]}, "text must be [B], got [1,1]: send a list of texts"),
+        ("pair", {"text": ["a"], "text_pair": "b"}, "text_pair must be [B], got []: send a list of texts"),
+        (
+            "pair",
+            {"text": ["a"], "text_pair": ["b", "c"]},
+            "text_pair must have as many rows as text, got [2] and [1]",
+        ),
+        (
+            "input_ids",
+            {**IDS_12, "input_ids": [2, 3]},
+            "input_ids must be [B, T], got [2]: send a list of rows of one length",
+        ),
+        ("input_ids", {**IDS_12, "lengths": 2}, "lengths must be [B], got []: send a list of numbers"),
+        ("input_ids", {**IDS_12, "lengths": [[2]]}, "lengths must be [B], got [1,1]: send a list of numbers"),
+        (
+            "input_ids",
+            {**IDS_12, "lengths": [2, 2]},
+            "lengths must have as many rows as input_ids, got [2] and [1,2]",
+        ),
+        (
+            "input_ids",
+            {**IDS_12, "lengths": [3]},
+            "lengths must be between 1 and the width of input_ids, got 3 to 3 for [1,2]: count the real tokens of each row",
+        ),
+        (
+            "input_ids",
+            {**IDS_12, "lengths": [0]},
+            "lengths must be between 1 and the width of input_ids, got 0 to 0 for [1,2]: count the real tokens of each row",
+        ),
+        (
+            "input_ids",
+            {**IDS_12, "token_type_ids": [0, 0]},
+            "token_type_ids must be [B, T], got [2]: send a list of rows of one length",
+        ),
+        (
+            "input_ids",
+            {**IDS_12, "token_type_ids": [[0, 0, 0]]},
+            "token_type_ids must have the shape of input_ids, got [1,3] and [1,2]",
+        ),
+        (
+            "input_ids",
+            {**IDS_12, "token_type_ids": [[0, 0]] * 2},
+            "token_type_ids must have as many rows as input_ids, got [2,2] and [1,2]",
+        ),
+        (
+            "separate",
+            {**TWO, "text_pair_lengths": [4]},
+            "text_pair_lengths must be between 1 and the width of text_pair_input_ids, got 4 to 4 for [1,3]: count the real tokens of each row",
+        ),
+        (
+            "separate",
+            {**TWO, "lengths": [3]},
+            "lengths must be between 1 and the width of input_ids, got 3 to 3 for [1,2]: count the real tokens of each row",
+        ),
+    ],
+)
+def test_wrong_shapes_get_a_sentence(served, signature, inputs, sentence):
+    with pytest.raises(StatusError) as caught:
+        ask(served, signature, inputs)
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.message.startswith(f"assertion failed: [{sentence}]")
