@@ -73,7 +73,7 @@ setup(
     # finder.
     package_dir={"": "."},
     packages=find_packages(include=["tfpipeline", "tfpipeline.*"]),
-    package_data={"tfpipeline": ["py.typed"], "tfpipeline.text": ["*.npz"]},
+    package_data={"tfpipeline": ["py.typed"], "tfpipeline.text": ["*.npz"], "tfpipeline.export": ["*.xz"]},
     python_requires=">=3.9",
     install_requires=BASE,
     extras_require={

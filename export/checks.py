@@ -88,13 +88,17 @@ def check_size(saved_model: Path, weights: int, tables: int) -> None:
 
 
 def answers_of_fresh_process(
-    saved_model: Path, asked: Mapping[str, Mapping[str, np.ndarray | Sequence[str]]]
+    saved_model: Path,
+    asked: Mapping[str, Mapping[str, np.ndarray | Sequence[str]]],
+    *,
+    warmup_requests: Path | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Signatures' answers in a new Python process that imports TensorFlow and nothing of ours.
 
     Args:
         saved_model: its directory.
         asked: signature -> its inputs.
+        warmup_requests: a file of them, which is replayed first.
     Returns:
         Signature -> its outputs; strings are object arrays of str.
     """
@@ -113,6 +117,8 @@ def answers_of_fresh_process(
         answer.mkdir()
         # -I: neither the current folder nor PYTHONPATH can bring our code in.
         command = [sys.executable, "-I", str(_FRESH_PROCESS), str(saved_model), str(request), str(answer)]
+        if warmup_requests is not None:
+            command.append(str(warmup_requests))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ExportError(f"a fresh process can't run {saved_model}:\n{done.stderr[-2000:]}")

@@ -1,23 +1,40 @@
 """Run as a script, in a process of its own: loads a SavedModel as any server would and asks it.
 
-    python -I fresh_process.py SAVED_MODEL REQUEST.json FOLDER
+    python -I fresh_process.py SAVED_MODEL REQUEST.json FOLDER [WARMUP_REQUESTS]
 
-Imports nothing of ours, and says so by failing if anything of ours was loaded.
+Imports nothing of ours, and says so by failing if anything of ours was loaded. Warm-up requests are replayed
+before anything is asked, as a server does; ``prediction_logs.py``, which reads them, stands alone.
 """
 
 import json
 import os
+import runpy
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 
+def replay(path: str, signatures: Mapping[str, Any]) -> None:
+    logs = runpy.run_path(os.path.join(os.path.dirname(__file__), "prediction_logs.py"))
+    for number, (signature, inputs) in enumerate(logs["read"](path), 1):
+        try:
+            function = signatures[signature]
+            _, specs = function.structured_input_signature
+            function(**{name: tf.io.parse_tensor(value, specs[name].dtype) for name, value in inputs.items()})
+        except (KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+            raise SystemExit(f"warm-up request {number} of signature {signature} fails: {error}") from error
+
+
 def main() -> None:
-    saved_model, request_path, folder = sys.argv[1:]
+    saved_model, request_path, folder, *warmup_requests = sys.argv[1:]
     with open(request_path, encoding="utf-8") as file:
         asked = json.load(file)
     loaded = tf.saved_model.load(saved_model)
+    for path in warmup_requests:
+        replay(path, loaded.signatures)
     for signature, values in asked.items():
         function = loaded.signatures[signature]
         _, specs = function.structured_input_signature

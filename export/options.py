@@ -6,8 +6,11 @@ import dataclasses
 from typing import Any
 
 from tfpipeline.errors import UserError
+from tfpipeline.export.compatibility import check_release
 
 WEIGHTS = ("best", "last")
+DEFAULT_WARMUP = 100
+_MOST_WARMUP = 1000  # kMaxNumRecords, tensorflow_serving/servables/tensorflow/saved_model_warmup_util.h
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,19 +19,29 @@ class ExportOptions:
 
     Args:
         weights: "best" or "last".
+        target_serving: the release of TensorFlow that is to serve the model, such as "2.16"; by default the
+            installed one.
+        warmup: the most warm-up requests, 0 to 1000 (TensorFlow Serving's limit).
     Raises:
         UserError: an option has a value that it cannot have.
     """
 
     weights: str = "best"
+    warmup: int = DEFAULT_WARMUP
+    target_serving: str | None = None
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
             raise UserError(f'weights is "{self.weights}"; it must be best or last')
+        check_release(self.target_serving)
+        if not 0 <= self.warmup <= _MOST_WARMUP:
+            raise UserError(
+                f"warmup is {self.warmup}; it must be from 0 (no warm-up requests) to {_MOST_WARMUP}"
+            )
 
     def identity(self) -> dict[str, Any]:
         """The options that change answers, signatures or files: another value of these is another version.
 
         Not the weights' name: the weights themselves are part of the identity.
         """
-        return {}
+        return {"warmup": self.warmup}

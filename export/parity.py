@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.export import checks
-from tfpipeline.export.signatures import TOKENS, ServingModule, text_signatures
-from tfpipeline.models.inputs import of_second_text
+from tfpipeline.export.signatures import TOKENS, ServingModule, text_signatures, token_inputs
+from tfpipeline.export.warmup import REQUESTS
 from tfpipeline.training.trained_model import TrainedModel
 
 _PARITY_ROWS = 256
@@ -55,7 +55,11 @@ def check_parity(
     arrays = {name: tensor.numpy() for name, tensor in predictions.items()}
     near_ties = run.task.scorer.near_ties(arrays, 2 * checks.TOLERANCE)
     units, differences = text_signatures(run.task), []
-    answered = checks.answers_of_fresh_process(saved_model, _requests(module, asked, inputs))
+    answered = checks.answers_of_fresh_process(
+        saved_model,
+        _requests(module, asked, inputs),
+        warmup_requests=path if (path := saved_model / REQUESTS).exists() else None,
+    )
     for signature, got in answered.items():
         counted = graph.in_unit(predictions, inputs, units.get(signature, "code_points"))
         expected = {name: _plain(tensor.numpy()) for name, tensor in counted.items()}
@@ -69,18 +73,10 @@ def _requests(
     """What each signature is asked: the texts, or their tokens."""
     requests: dict[str, Any] = dict.fromkeys(module.functions, texts)
     if TOKENS in requests:
-        requests[TOKENS] = _ids(inputs)
-        second = of_second_text(inputs)
-        if second:
-            requests[TOKENS].update({f"text_pair_{name}": array for name, array in _ids(second).items()})
-        elif "text_pair" in texts:
-            requests[TOKENS]["token_type_ids"] = inputs["token_type_ids"].numpy()
+        tokens = token_inputs(inputs)
+        _, specs = module.functions[TOKENS].structured_input_signature
+        requests[TOKENS] = {name: tokens[name].numpy() for name in specs}
     return requests
-
-
-def _ids(inputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
-    lengths = tf.reduce_sum(inputs["attention_mask"], axis=-1)
-    return {"input_ids": inputs["input_ids"].numpy(), "lengths": lengths.numpy()}
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

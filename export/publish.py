@@ -12,9 +12,10 @@ import tensorflow as tf
 from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
-from tfpipeline.export import card, checks, versions
+from tfpipeline.export import card, checks, compatibility, versions
+from tfpipeline.export import warmup as warmup_requests
 from tfpipeline.export.identity import identity as identity_of
-from tfpipeline.export.options import ExportOptions
+from tfpipeline.export.options import DEFAULT_WARMUP, ExportOptions
 from tfpipeline.export.parity import check_parity
 from tfpipeline.export.signatures import ServingModule
 from tfpipeline.files import temporary_folder, write_failure
@@ -25,7 +26,13 @@ from tfpipeline.training.trained_model import TrainedModel
 
 
 def export_run(
-    run: AnyPath | TrainedModel, to: AnyPath, *, weights: str = "best", overrides: Sequence[str] = ()
+    run: AnyPath | TrainedModel,
+    to: AnyPath,
+    *,
+    weights: str = "best",
+    warmup: int = DEFAULT_WARMUP,
+    target_serving: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> Path:
     """Write a run's model as the next version under ``to``, checked before anybody can load it.
 
@@ -37,16 +44,21 @@ def export_run(
         run: a run directory, or a checkpoint that someone else fine-tuned.
         to: the model's directory, e.g. ``models/sentiment``; versions are the integers inside it.
         weights: "best" or "last".
+        warmup: the most warm-up requests that servers replay before they answer with the version; 0 for none.
+        target_serving: the release of TensorFlow that is to serve the model, such as "2.16", if it is not the
+            installed one: the graph is checked for what that release does not know.
         overrides: for a checkpoint, settings that its files do not hold, such as ``text.max_length=128``.
     Returns:
         The version's directory. When the newest version holds this very model, that one, and nothing is
         written.
     Raises:
-        UserError: no such run, it is not trained, an option has a value that it cannot have, or ``to`` can't
-            be written.
+        UserError: no such run, it is not trained, an option has a value that it cannot have, ``to`` can't be
+            written, or ``target_serving`` does not know an operation or an attribute of the graph.
         checks.ExportError: the exported model is not the trained one.
     """
-    return export_with(run, to, ExportOptions(weights=weights), overrides)
+    return export_with(
+        run, to, ExportOptions(weights=weights, warmup=warmup, target_serving=target_serving), overrides
+    )
 
 
 def export_with(
@@ -59,6 +71,7 @@ def export_with(
     model = run.model(options.weights, precision="float32")
     identity = identity_of(run, model, options)
     if (published := versions.published(to, identity)) is not None:
+        compatibility.check(published, options.target_serving)
         say(f"{published} already holds this model; nothing to do")
         return published
     version = versions.next_version(to)
@@ -69,9 +82,12 @@ def export_with(
     ):
         temporary = folder / "model"
         _save(module, temporary)
-        card.write(temporary, _facts(run, identity, options))
+        compatibility.make_portable(temporary)
+        warm = warmup_requests.write(temporary, module, run.text_inputs, options.warmup)
+        card.write(temporary, _facts(run, identity, options) | {"warmup_requests": warm})
         bar.advance(1, "checking its operations")
         checks.check_operations(temporary)
+        compatibility.check(temporary, options.target_serving)
         checks.check_size(temporary, _bytes(module.weights), _bytes(module.tokenizer.variables))
         bar.advance(1, "asking it in a fresh process")
         rows, difference = check_parity(run, module, model, temporary)

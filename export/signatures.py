@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from tfpipeline.export.shape_checks import checked
+from tfpipeline.models.inputs import of_second_text
 from tfpipeline.tasks import Task
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.prediction_graph import PredictionGraph
@@ -66,6 +68,22 @@ def text_signatures(task: Task) -> dict[str, Unit]:
     """The signatures that take strings, and in which unit they count places in texts."""
     units: tuple[Unit, ...] = UNITS if task.offsets else ()
     return {DEFAULT: "code_points", **{unit: unit for unit in units}}
+
+
+def token_inputs(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """What ``input_ids`` is asked for what a text signature makes of its texts (``TextInputs``).
+
+    Returns:
+        All inputs that the signature may have, by name; the token types too where only pairs have them.
+    """
+    second = of_second_text(inputs)
+    tokens = {**_ids(inputs), "token_type_ids": inputs["token_type_ids"]}
+    return tokens | {f"text_pair_{name}": tensor for name, tensor in (_ids(second) if second else {}).items()}
+
+
+def _ids(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    lengths = tf.reduce_sum(inputs["attention_mask"], axis=-1)
+    return {"input_ids": inputs["input_ids"], "lengths": lengths}
 
 
 def _signature(function: Any, inputs: dict[str, tf.TensorSpec]) -> Any:

@@ -7,14 +7,17 @@ relies on, and reports the installed version if a name is gone. Importing this m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
-from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.framework import op_def_pb2, tensor_pb2, types_pb2
 from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
 from tensorflow.python.eager import context
+from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
+OpList: Any = op_def_pb2.OpList
 SavedModel: Any = saved_model_pb2.SavedModel
 TensorProto: Any = tensor_pb2.TensorProto
 TrackableObjectGraph: Any = trackable_object_graph_pb2.TrackableObjectGraph
@@ -61,3 +64,8 @@ def run_session(
     """
     values: Sequence[Any] = session._call_tf_sessionrun(None, feeds, fetches, [], None)
     return values
+
+
+def write_fingerprint(saved_model: Path) -> None:
+    """Write a SavedModel's ``fingerprint.pb`` anew, after its ``saved_model.pb`` was changed."""
+    (saved_model / "fingerprint.pb").write_bytes(fingerprinting.CreateFingerprintDef(str(saved_model)))

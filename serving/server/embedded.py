@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Optional
 
@@ -53,6 +54,7 @@ class EmbeddedServer:
         self._server: Any = None
         self._executor: Optional[ThreadPoolExecutor] = None
         self._versions: Any = None
+        self._ending = threading.Event()
         #: The port listened on, once started.
         self.port = options.port
 
@@ -72,11 +74,16 @@ class EmbeddedServer:
         self.port = free_port(self._options.host, self._options.port)
         with explain_missing_extra("serve"):
             import_tensorflow()
-            from tfpipeline.serving.server.saved_model import SavedModel
             from tfpipeline.serving.server.services import add_services
             from tfpipeline.serving.server.versions import VersionManager
+            from tfpipeline.serving.server.warmup import load_warm
 
-        self._versions = VersionManager(self._options, SavedModel, self._say)
+        ending = self._ending = threading.Event()
+
+        def load(path: Path) -> Any:
+            return load_warm(path, lambda: ending.is_set() or self._stopping.is_set())
+
+        self._versions = VersionManager(self._options, load, self._say)
         self._versions.start()
         try:
             while not self._versions.first_look_done(timeout=0.1):
@@ -107,6 +114,7 @@ class EmbeddedServer:
             self._executor.shutdown(wait=True)
             self._executor = None
         if self._versions is not None:
+            self._ending.set()  # a version that is being loaded is not warmed up to the end
             self._versions.stop()
             self._versions = None
 

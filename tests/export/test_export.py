@@ -14,7 +14,16 @@ from safetensors.numpy import load_file, save_file
 from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
-from tfpipeline.export import card, checks, export_run, publish, signatures, versions
+from tfpipeline.export import (
+    card,
+    checks,
+    compatibility,
+    export_run,
+    prediction_logs,
+    publish,
+    signatures,
+    versions,
+)
 from tfpipeline.serving.server.saved_model import SavedModel
 from tfpipeline.serving.server.status import StatusError
 from tfpipeline.training import Run, RunConfig, open_run, train
@@ -89,6 +98,8 @@ def test_wrong_shapes_are_refused_at_the_top_of_each_signature(exported):
 def test_core_operations_and_the_weights_once(exported):
     assert {"MatMul"} <= checks.operations(exported)
     checks.check_operations(exported)
+    for release in compatibility.RELEASES:  # KServe's default runtime, 2.6, among them
+        assert list(compatibility.problems(exported, compatibility.table(release))) == []
     assert not [
         name for name in checks.operations(exported) if "Sentencepiece" in name or "Wordpiece" in name
     ]
@@ -152,8 +163,9 @@ def test_two_exports_of_one_model_at_once_are_one_version(tmp_path):
 def test_a_model_that_answers_differently_is_not_published(run, tmp_path, monkeypatch):
     real = checks.answers_of_fresh_process
 
-    def slightly_off(saved_model, asked):
-        answers = real(saved_model, asked)
+    def slightly_off(saved_model, asked, *, warmup_requests):
+        assert warmup_requests == saved_model / "assets.extra" / "tf_serving_warmup_requests"
+        answers = real(saved_model, asked, warmup_requests=warmup_requests)
         answers["input_ids"]["probabilities"] += np.float32(2e-5)
         return answers
 
@@ -414,8 +426,10 @@ def test_what_a_fresh_process_is_asked_and_answers(tmp_path, cold_process):
         *["z"] * 2000,
     ]
     ids = np.array([[2**31 - 2, -5], [0, 3]], np.int32)
+    requests = tmp_path / "requests"
+    prediction_logs.write(str(requests), [("echo", {"text": np.array([b"a", b""], object)})])
     found = checks.answers_of_fresh_process(
-        tmp_path / "m", {"echo": {"text": texts}, "numbers": {"ids": ids}}
+        tmp_path / "m", {"echo": {"text": texts}, "numbers": {"ids": ids}}, warmup_requests=requests
     )
     echo = found["echo"]
     lengths = [len(text.encode()) for text in texts]
@@ -430,6 +444,10 @@ def test_what_a_fresh_process_is_asked_and_answers(tmp_path, cold_process):
     assert echo["part/starts"].tolist() == [[length, -length] for length in lengths]
     assert found["numbers"]["ids"].tolist() == (ids + 1).tolist()
     assert found["numbers"]["text"].tolist() == [["2147483646", "-5"], ["0", "3"]]
+    wrong = [("numbers", {"ids": ids}), ("none", {"ids": ids})]
+    prediction_logs.write(str(requests), wrong)
+    with pytest.raises(checks.ExportError, match="warm-up request 2 of signature none fails: "):
+        checks.answers_of_fresh_process(tmp_path / "m", {}, warmup_requests=requests)
 
 
 def test_a_fresh_process_that_fails_says_why(tmp_path, cold_process):

@@ -17,13 +17,21 @@ def command(
     run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
     to: Path = typer.Option(..., help="The model's directory, e.g. models/sentiment."),
     weights: str = typer.Option("best", help="best or last."),
+    warmup: int = typer.Option(
+        100, metavar="N", help="Write at most N warm-up requests, which servers replay first; 0: none."
+    ),
+    target_serving: Optional[str] = typer.Option(
+        None,
+        metavar="RELEASE",
+        help="TensorFlow release of the server: 2.6, 2.12, 2.16, 2.20 or 2.21 (default: the installed one).",
+    ),
     overrides: Optional[list[str]] = _options.SETTINGS,
 ) -> None:
     """Publish a run as the next version of a served model, checked against the trained one."""
     with explain_missing_extra():  # the options are checked before TensorFlow is loaded
         from tfpipeline.export.options import ExportOptions
 
-        options = ExportOptions(weights=weights)
+        options = ExportOptions(weights=weights, warmup=warmup, target_serving=target_serving)
     load_tensorflow()
     from tfpipeline.export.publish import export_with
 
