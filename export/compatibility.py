@@ -53,7 +53,7 @@ _SAVING_OPERATIONS = frozenset(
 def make_portable(saved_model: Path) -> None:
     """Remove from a SavedModel what answers no request and older releases refuse.
 
-    TensorFlow gives each variable a name for debugging, an attribute that 2.12 does not know, and the function
+    TensorFlow gives each variable a name for debugging, an attribute unknown to 2.12, and the function
     that saves variables an operation without outputs, for which 2.6 refuses the whole graph.
     """
     from tfpipeline._tensorflow_internals import SavedModel, write_fingerprint
