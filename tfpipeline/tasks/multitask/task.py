@@ -36,7 +36,7 @@ class _HeadCall(ModelCall):
         self._call, self._head = call, head
 
     @property
-    def outputs(self) -> dict[str, tf.Tensor]:  # type: ignore[override]
+    def outputs(self) -> dict[str, tf.Tensor]:
         """Those of the head; the model is called once for all heads."""
         return of_head(self._head, self._call.outputs)
 
