@@ -49,6 +49,54 @@ def test_what_is_expanded(home, given, expanded):
     assert paths.expand(given) == expanded.replace("HOME", str(home))
 
 
+@pytest.mark.parametrize(
+    ("given", "scheme"),
+    [
+        ("gs://bucket/x", "gs"),
+        (Path("gs://bucket/x"), "gs"),  # which has lost a slash
+        ("S3://bucket", "S3"),
+        ("file:///x", ""),
+        ("file:/x", ""),
+        ("c:/x", ""),
+        ("a/gs://x", ""),
+        ("a:b/c", ""),
+        ("./gs:/x", ""),
+    ],
+)
+def test_what_is_far_away(given, scheme):
+    assert paths.scheme(given) == scheme
+    assert paths.is_far(given) == bool(scheme)
+
+
+def test_an_address_is_no_local_path(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"^s3://b/x cannot be used here; give a path on this machine"):
+        paths.local(Path("s3://b/x"))
+    with pytest.raises(
+        UserError, match=r"^gs:/b/x: an address has two slashes; write gs://b/x, or \./gs:/b/x"
+    ):
+        paths.local("gs:/b/x")
+    assert paths.local("file:///x/y") == paths.local("file:/x/y") == Path("/x/y")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gs:").mkdir()
+    assert paths.local("gs:/") == Path("gs:")  # there is such a folder
+
+
+def test_addresses_in_a_run_file(tmp_path):
+    settings = {"checkpoint": str(tmp_path), "output": "o", "task": {"name": "classification"}}
+    data = {"train": "s3://b/a.csv", "test": "gs://b/c.csv"}
+    with pytest.raises(UserError) as caught:
+        read_run_file({**settings, "data": data})
+    assert str(caught.value).splitlines()[1:] == [
+        f"  data.{field}: {path}: only local data files can be read; copy it here"
+        for field, path in data.items()
+    ]
+    with pytest.raises(UserError, match=r'output: found "gs:/b/o"; gs:/b/o: an address has two slashes'):
+        read_run_file({**settings, "data": {"train": "a.csv"}, "output": "gs:/b/o"})
+    (tmp_path / "a.csv").touch()
+    found = read_run_file({**settings, "data": {"train": f"file://{tmp_path}/a.csv"}})
+    assert found.data.train == f"{tmp_path}/a.csv"
+
+
 @pytest.mark.parametrize("given", [None, 3, ["a.csv"], b"a.csv"])
 def test_what_is_no_path_is_said(given):
     with pytest.raises(UserError, match="expected a path, found"):
@@ -156,7 +204,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         read_run_file(run_file(tmp_path, data={"train": "rows.csv", "test": "/no/such.csv"}))
     assert str(caught.value).splitlines() == [
-        f"{tmp_path}/run.yaml: 3 files are missing:",
+        f"{tmp_path}/run.yaml: 3 paths cannot be used:",
         f"  checkpoint: checkpoint does not exist in the current directory ({tmp_path}); check the path",
         f"  data.train: rows.csv does not exist in the current directory ({tmp_path}); check the path",
         "  data.test: /no/such.csv does not exist; check the path",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional, Union
 
+from tfpipeline import paths
 from tfpipeline.errors import UserError
 
 _RUN_FILES = ("config.yaml", "environment.json")
@@ -67,10 +68,10 @@ class _Found:
 
 
 def _look(source: Union[str, os.PathLike[str]], unread: bool) -> Optional[_Found]:
-    if "://" in str(source):
+    if paths.is_far(source):
         return None
     try:
-        return _what(Path(source).expanduser(), unread)
+        return _what(paths.local(source), unread)
     except (
         OSError,
         ValueError,

@@ -7,12 +7,12 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tfpipeline import terminal
 from tfpipeline.errors import UserError
+from tfpipeline.paths import AnyPath
 
 if TYPE_CHECKING:
     from tfpipeline.data import Record
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def read(
-    texts: list[str], files: list[Path], columns: list[str], reading: FileOptions, separator: str, pair: str
+    texts: list[str],
+    files: Sequence[AnyPath],
+    columns: list[str],
+    reading: FileOptions,
+    separator: str,
+    pair: str,
 ) -> Iterator[tuple[str, str]]:
     """Yield each text with its second text ("" if there is none).
 

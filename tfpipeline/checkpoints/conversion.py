@@ -110,8 +110,10 @@ def is_checkpoint(source: AnyPath) -> bool:
     """Whether :func:`load` can read a source: a folder that a format recognises, a file, or a remote
     location.
     """
+    if paths.is_far(source):
+        return True
     path = paths.local(source)
-    return bool(_formats_of(path)) if path.is_dir() else path.exists() or "://" in str(source)
+    return bool(_formats_of(path)) if path.is_dir() else path.exists()
 
 
 def _all_formats() -> list[Any]:

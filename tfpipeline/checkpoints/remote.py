@@ -45,7 +45,7 @@ def fetch(source: str, folder: Path) -> str:
             f"paths; download it "
             "and give the folder or archive"
         )
-    with _impatient():
+    with impatient():
         path = source.rstrip("/")
         where, name, names = _list(tf, source, path)
         files = [name] if name.endswith(_ARCHIVES) else select_files(names, name, where=where)
@@ -134,7 +134,7 @@ def _unreadable(path: str, error: Any) -> UserError:
 
 
 @contextlib.contextmanager
-def _impatient() -> Iterator[None]:
+def impatient() -> Iterator[None]:
     """Fewer retries of Google's file system, which reads these when it is used first; the user's own stay."""
     added = [name for name in _IMPATIENT if name not in os.environ]
     os.environ.update({name: _IMPATIENT[name] for name in added})

@@ -5,7 +5,6 @@ away.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,11 +46,11 @@ def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> 
     Raises:
         UserError: nothing is there, or it cannot be read, fetched or unpacked.
     """
-    display_name = _display_name(source)
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", display_name)
-    if scheme and scheme[1] == hub.SCHEME:
+    display_name = paths.expand(source)
+    scheme = paths.scheme(display_name)
+    if scheme == hub.SCHEME:
         return Located(hub.fetch(display_name), "", None, display_name)
-    if scheme and scheme[1] != "file":
+    if scheme:
         keep = TemporaryFolder()
         try:
             name = remote.fetch(display_name, keep.path)
@@ -61,7 +60,7 @@ def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> 
             keep.remove()
             raise
         return Located(keep.path, name, keep, display_name)
-    given = Path(display_name.removeprefix("file://"))
+    given = paths.local(display_name)
     try:
         directory = given if given.is_dir() else given.parent
         there = given.exists() or given.with_name(f"{given.name}.index").exists()
@@ -73,14 +72,6 @@ def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> 
     if is_file and archives.is_archive(given):
         return _unpacked(given, display_name, recognise)
     return Located(directory, "" if given == directory else given.name, None, display_name)
-
-
-def _display_name(source: AnyPath) -> str:
-    display_name = paths.expand(source)
-    far = re.fullmatch(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", display_name)
-    if isinstance(source, Path) and far and not source.exists():  # a Path makes one slash of two
-        return f"{far[1]}://{far[2]}"
-    return display_name
 
 
 def _unpacked(path: Path, display_name: str, recognise: Callable[[Path], bool] | None) -> Located:

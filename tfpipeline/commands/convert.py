@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Optional
 
 import typer
 
+from tfpipeline import paths
 from tfpipeline.commands._tensorflow import load_tensorflow
 from tfpipeline.errors import UserError
 
@@ -16,7 +16,7 @@ def command(
         help="A run, or a checkpoint: a directory, a file in one, a zip or tar, hf://org/name, "
         "gs://bucket/folder."
     ),
-    dest: Optional[Path] = typer.Argument(None, help="The directory to write; optional with --check."),
+    dest: Optional[str] = typer.Argument(None, help="The directory to write; optional with --check."),
     to: str = typer.Option(
         "google", help="The format to write: google, huggingface, or your_package.your_format."
     ),
@@ -31,7 +31,7 @@ def command(
     ),
     gelu: Optional[str] = typer.Option(None, help="erf or tanh, to override the files."),
     positions: Optional[int] = typer.Option(None, help="Extend the model to this many positions."),
-    add_tokens: Optional[Path] = typer.Option(None, help="A file of tokens to append, one per line."),
+    add_tokens: Optional[str] = typer.Option(None, help="A file of tokens to append, one per line."),
 ) -> None:
     """Write a checkpoint, or a run of train, in the format of another program.
 
@@ -40,6 +40,8 @@ def command(
     """
     if dest is None and not check:
         raise UserError("say where to write: tfpipeline convert SOURCE DEST; or only look, with --check")
+    for path in filter(None, (dest, add_tokens)):
+        paths.local(path)  # another machine's is refused before anything is loaded
     load_tensorflow()
     from tfpipeline import checkpoints
     from tfpipeline.training import load_checkpoint

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Optional
 
 import typer
 
-from tfpipeline import terminal
+from tfpipeline import paths, terminal
 from tfpipeline.commands import _options as options
 from tfpipeline.commands._tensorflow import load_tensorflow
 from tfpipeline.errors import explain_missing_extra
@@ -15,9 +14,9 @@ from tfpipeline.errors import explain_missing_extra
 
 def command(
     run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
-    data: Optional[Path] = typer.Option(None, help="A data file; default: the run's own test rows."),
+    data: Optional[str] = typer.Option(None, help="A data file; default: the run's own test rows."),
     baseline: bool = typer.Option(True, help="Also train a cheap baseline on the same rows."),
-    to: Optional[Path] = typer.Option(
+    to: Optional[str] = typer.Option(
         None,
         help="The folder to write the report to; default: the run directory. Without it, the report of a "
         "checkpoint is only printed.",
@@ -28,6 +27,8 @@ def command(
     sheet: Optional[str] = options.SHEET,
 ) -> None:
     """Score a run before and after fine-tuning, next to a baseline."""
+    for path in filter(None, (data, to)):
+        paths.local(path)  # another machine's is refused before anything is loaded
     with explain_missing_extra():
         from tfpipeline.data.records import file_options
         from tfpipeline.training.rows import read_more_rows

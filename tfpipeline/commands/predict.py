@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from pathlib import Path
 from typing import Optional
 
 import typer
@@ -19,7 +18,7 @@ def command(
     texts: Optional[list[str]] = typer.Argument(
         None, metavar="[TEXT]...", help="Texts; default: standard input, one text per line."
     ),
-    inputs: Optional[list[Path]] = typer.Option(
+    inputs: Optional[list[str]] = typer.Option(
         None,
         "--input",
         help="A .txt file (one text per line), .csv, .tsv, .xlsx, .jsonl, .parquet, .conll, .conllu or "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Optional
 
 import typer
@@ -11,11 +10,11 @@ from tfpipeline.errors import explain_missing_extra
 
 
 def command(
-    model_directory: Path = typer.Argument(help="The model's directory, e.g. models/sentiment."),
+    model_directory: str = typer.Argument(help="The model's directory, e.g. models/sentiment."),
     name: Optional[str] = typer.Option(None, help="The model's name; default: the name of the directory."),
     host: str = typer.Option("127.0.0.1", help="The address to listen on."),
     port: int = typer.Option(8500, help="The gRPC port."),
-    server_binary: Optional[Path] = typer.Option(
+    server_binary: Optional[str] = typer.Option(
         None,
         help="tensorflow_model_server; default: the one on the PATH, else the embedded development server.",
     ),

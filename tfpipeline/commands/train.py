@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Optional
 
 import typer
@@ -15,7 +14,7 @@ from tfpipeline.errors import explain_missing_extra
 
 
 def command(
-    run_file: Path = typer.Argument(help="A run file (YAML)."),
+    run_file: str = typer.Argument(help="A run file (YAML)."),
     overrides: Optional[list[str]] = typer.Option(
         None, "--set", metavar="KEY=VALUE", help="Override a field, e.g. training.epochs=2."
     ),

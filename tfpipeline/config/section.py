@@ -11,8 +11,16 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from tfpipeline import paths
 from tfpipeline.errors import UserError
 
+
+def _path(text: str) -> str:
+    try:
+        return paths.expand(text).removeprefix("file://")
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
 # A path in a run file; `~` is expanded. Relative ones are relative to the current directory.
-PathText = Annotated[str, pydantic.AfterValidator(paths.expand)]
+PathText = Annotated[str, pydantic.AfterValidator(_path)]
 
 
 class Section(pydantic.BaseModel):

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfpipeline import locks
+from tfpipeline import locks, paths
 from tfpipeline.console import say
 from tfpipeline.errors import UserError
 from tfpipeline.files import remove_abandoned, write_error
@@ -66,9 +66,11 @@ def check_free(output: str | Path) -> None:
     Raises:
         UserError: another process of this machine trains it.
     """
-    held, owner = locks.is_held(Path(output) / LOCK_FILE) if "://" not in str(output) else (False, None)
+    if paths.is_far(output):
+        return
+    held, owner = locks.is_held(paths.local(output) / LOCK_FILE)
     if held:
-        raise _held(Path(output), owner)
+        raise _held(paths.local(output), owner)
 
 
 def _held(path: Path, owner: locks.Owner | None) -> UserError:

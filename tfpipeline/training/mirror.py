@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.files import TEMPORARY_PREFIX, AppearedError, atomic_directory
@@ -27,7 +28,7 @@ _LEFT = ("cache", LOCK_FILE)  # what is made again where it is missing
 
 def is_remote(path: AnyPath) -> bool:
     """Whether a path is on a file system other than this machine's."""
-    return "://" in str(path)
+    return paths.is_far(path)
 
 
 class Mirror:

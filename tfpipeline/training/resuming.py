@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tfpipeline import paths
 from tfpipeline.config import Section
 from tfpipeline.errors import UserError
 from tfpipeline.training.options import TrainingOptions
@@ -152,7 +153,7 @@ def _is_free(change: Change) -> bool:
 
 
 def _resolved(path: str) -> str:
-    return path if "://" in path else str(Path(path).expanduser().resolve())
+    return path if paths.is_far(path) else str(paths.local(path).resolve())
 
 
 def _flat(section: Section) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def read_new_rows(run_config: RunConfig) -> TrainingRows | None:
     are read.
     """
     output, checkpoint = run_config.output, run_config.checkpoint
-    if "://" in output or ("://" not in checkpoint and not paths.local(checkpoint).exists()):
+    if paths.is_far(output) or not (paths.is_far(checkpoint) or paths.local(checkpoint).exists()):
         return None
     path = paths.local(output)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -74,9 +74,9 @@ def read_more_rows(run: str | Path, data: str | Path, reading: Mapping[str, str]
     Raises:
         UserError: as :func:`read_rows`.
     """
-    path = paths.local(run)
-    if not (path / CONFIG_FILE).is_file():
+    if paths.is_far(run) or not (paths.local(run) / CONFIG_FILE).is_file():
         return None
+    path = paths.local(run)
     run_config = config.load(path / CONFIG_FILE, RunConfig)
     rows = run_config.task.read(run_config.data.model_copy(update=dict(reading)), data)
     check_targets(run_config.task.load(path), [rows])

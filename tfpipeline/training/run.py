@@ -52,7 +52,7 @@ _PACKAGES = ("tfpipeline", "keras", "numpy", "scikit-learn")
 
 def is_run(path: AnyPath) -> bool:
     """Whether ``path`` is a run directory."""
-    return (paths.local(path) / CONFIG_FILE).is_file()
+    return not paths.is_far(path) and (paths.local(path) / CONFIG_FILE).is_file()
 
 
 class Run(TrainedModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
@@ -70,14 +70,15 @@ def _refuse_run(path: Path) -> None:
 
 def _has_run(output: str) -> bool:
     """Whether there is a run, or one may be: it has copies of all that it needs."""
-    if "://" in output:
+    if paths.is_far(output):
         return True
     workers = glob.glob(f"{glob.escape(output)}.worker-*")
     return any(Path(path, "config.yaml").is_file() for path in [output, *workers])
 
 
 def _require_sources(run_config: RunConfig, written_in: Path | None, *, own_data: bool) -> None:
-    wrong = [
+    wrong = [] if own_data else [*_far_data(run_config)]
+    wrong += [
         f"{field}: {_not_there(str(path), written_in)}"
         for field, path in sources.paths_of(run_config)
         if not _exists(path) and not (own_data and field.startswith("data."))
@@ -88,8 +89,16 @@ def _require_sources(run_config: RunConfig, written_in: Path | None, *, own_data
     if len(wrong) == 1:
         raise UserError(f"{where}: {wrong[0]}")
     raise UserError(
-        "\n".join([f"{where}: {len(wrong)} files are missing:", *(f"  {line}" for line in wrong)])
+        "\n".join([f"{where}: {len(wrong)} paths cannot be used:", *(f"  {line}" for line in wrong)])
     )
+
+
+def _far_data(run_config: RunConfig) -> Iterator[str]:
+    """The sentences for data files that are not on this machine."""
+    for field in ("train", "validation", "test"):
+        path = getattr(run_config.data, field)
+        if path and paths.is_far(path):
+            yield f"data.{field}: {path}: only local data files can be read; copy it here"
 
 
 def _not_there(path: str, written_in: Path | None) -> str:

@@ -40,8 +40,10 @@ def check(checkpoint: str) -> None:
     Raises:
         UserError: it is being trained, or has no best weights yet.
     """
+    if paths.is_far(checkpoint):
+        return
     path = paths.local(checkpoint)
-    if "://" in checkpoint or not is_run(path):
+    if not is_run(path):
         return
     held, owner = locks.is_held(path / LOCK_FILE)
     if held:
@@ -98,4 +100,4 @@ def _index(run: Path) -> dict[str, str]:
 
 
 def _resolved(path: str) -> str:
-    return path.rstrip("/") if "://" in path else str(paths.local(path).resolve())
+    return path.rstrip("/") if paths.is_far(path) else str(paths.local(path).resolve())

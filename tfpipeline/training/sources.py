@@ -89,7 +89,7 @@ def paths_of(run_config: RunConfig) -> Iterator[tuple[str, Path]]:
         ("data.validation", data.validation),
         ("data.test", data.test),
     ):
-        if value and "://" not in str(value):
+        if value and not paths.is_far(value):
             yield field, paths.local(value)
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 from tfpipeline import paths
 from tfpipeline.data.records import FileOptions, Reading, Record
 from tfpipeline.errors import UserError
+from tfpipeline.paths import AnyPath
 
 
 def names() -> list[str]:
@@ -25,7 +25,7 @@ def names() -> list[str]:
 
 
 def read_records(
-    path: Union[str, Path],
+    path: AnyPath,
     required: Sequence[str] = (),
     file: Optional[FileOptions] = None,
     bad_row: Optional[Callable[[UserError], None]] = None,
