@@ -6,20 +6,29 @@ import json
 from pathlib import Path
 from typing import Any
 
-CARD = Path("assets.extra") / "tfpipeline.json"
+FOLDER = Path("assets.extra")
+CARD = FOLDER / "model_card.json"
+# The second one is of versions that were exported before there was a model card.
+FILES = (CARD.as_posix(), "assets.extra/tfpipeline.json")
 
 
 def write(version: Path, card: dict[str, Any]) -> None:
     """Write the card into a version's directory."""
     path = version / CARD
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(card, indent=1), "utf-8")
+    path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def read(version: Path) -> dict[str, Any]:
     """What an export noted in its version; nothing for a SavedModel that is not ours."""
-    path = version / CARD
-    if not path.exists():
+    found = [version / name for name in FILES if (version / name).exists()]
+    return parse(found[0].read_bytes() if found else None)
+
+
+def parse(content: bytes | None) -> dict[str, Any]:
+    """The card in a file's content; nothing of None, nor of what is no card."""
+    try:
+        card = json.loads(content or b"{}")
+    except ValueError:
         return {}
-    card: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return card
+    return card if isinstance(card, dict) else {}

@@ -22,6 +22,8 @@ class ExportOptions:
         target_serving: the release of TensorFlow that is to serve the model, such as "2.16"; by default the
             installed one.
         warmup: the most warm-up requests, 0 to 1000 (TensorFlow Serving's limit).
+        keep: how many of the newest versions stay after the export; None keeps all.
+        licence: of the model, for its card: SPDX's identifier, such as "apache-2.0", or another name.
     Raises:
         UserError: an option has a value that it cannot have.
     """
@@ -29,6 +31,8 @@ class ExportOptions:
     weights: str = "best"
     warmup: int = DEFAULT_WARMUP
     target_serving: str | None = None
+    keep: int | None = None
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
@@ -38,10 +42,14 @@ class ExportOptions:
             raise UserError(
                 f"warmup is {self.warmup}; it must be from 0 (no warm-up requests) to {_MOST_WARMUP}"
             )
+        if self.keep is not None and self.keep < 1:
+            raise UserError(f"keep is {self.keep}; keep 1 version or more")
+        if self.licence is not None and not self.licence.strip():
+            raise UserError("licence is empty; give an SPDX identifier such as apache-2.0, or leave it out")
 
     def identity(self) -> dict[str, Any]:
         """The options that change answers, signatures or files: another value of these is another version.
 
         Not the weights' name: the weights themselves are part of the identity.
         """
-        return {"warmup": self.warmup}
+        return {"warmup": self.warmup, **({"licence": self.licence} if self.licence else {})}

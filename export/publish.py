@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
-from tfpipeline.export import card, checks, compatibility, versions
+from tfpipeline.export import checks, compatibility, model_card, versions
 from tfpipeline.export import warmup as warmup_requests
 from tfpipeline.export.identity import identity as identity_of
+from tfpipeline.export.model_directory import ModelDirectory, open_directory
 from tfpipeline.export.options import DEFAULT_WARMUP, ExportOptions
 from tfpipeline.export.parity import check_parity
 from tfpipeline.export.signatures import ServingModule
-from tfpipeline.files import temporary_folder, write_failure
+from tfpipeline.files import write_failure
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.opening import open_run
-from tfpipeline.training.run import environment
 from tfpipeline.training.trained_model import TrainedModel
 
 
@@ -32,8 +31,10 @@ def export_run(
     weights: str = "best",
     warmup: int = DEFAULT_WARMUP,
     target_serving: str | None = None,
+    keep: int | None = None,
+    licence: str | None = None,
     overrides: Sequence[str] = (),
-) -> Path:
+) -> Path | str:
     """Write a run's model as the next version under ``to``, checked before anybody can load it.
 
     The SavedModel is written under a temporary name that no server picks up; a fresh process that imports
@@ -42,49 +43,56 @@ def export_run(
 
     Args:
         run: a run directory, or a checkpoint that someone else fine-tuned.
-        to: the model's directory, e.g. ``models/sentiment``; versions are the integers inside it.
+        to: the model's directory, e.g. ``models/sentiment``, or ``gs://bucket/models/sentiment``; versions
+            are the integers inside it.
         weights: "best" or "last".
         warmup: the most warm-up requests that servers replay before they answer with the version; 0 for none.
         target_serving: the release of TensorFlow that is to serve the model, such as "2.16", if it is not the
             installed one: the graph is checked for what that release does not know.
+        keep: how many of the newest versions stay; older ones that no label needs are removed.
+        licence: of the model, for its card.
         overrides: for a checkpoint, settings that its files do not hold, such as ``text.max_length=128``.
     Returns:
-        The version's directory. When the newest version holds this very model, that one, and nothing is
-        written.
+        The version's directory; a str where it is on a far file system. When the newest version holds this
+        very model, that one, and nothing is written.
     Raises:
         UserError: no such run, it is not trained, an option has a value that it cannot have, ``to`` can't be
             written, or ``target_serving`` does not know an operation or an attribute of the graph.
         checks.ExportError: the exported model is not the trained one.
     """
-    return export_with(
-        run, to, ExportOptions(weights=weights, warmup=warmup, target_serving=target_serving), overrides
+    options = ExportOptions(
+        weights=weights, warmup=warmup, target_serving=target_serving, keep=keep, licence=licence
     )
+    return export_with(run, to, options, overrides)
 
 
 def export_with(
     run: AnyPath | TrainedModel, to: AnyPath, options: ExportOptions, overrides: Sequence[str] = ()
-) -> Path:
+) -> Path | str:
     """:func:`export_run` with its options in one value, which was checked when it was made."""
+    directory = open_directory(to)
     run = run if isinstance(run, TrainedModel) else open_run(run, overrides)
-    to = paths.local(to)
-    _check(run, to, options)
+    _check(run, options)
+    directory.require_writable()
     model = run.model(options.weights, precision="float32")
     identity = identity_of(run, model, options)
-    if (published := versions.published(to, identity)) is not None:
-        compatibility.check(published, options.target_serving)
-        say(f"{published} already holds this model; nothing to do")
-        return published
-    version = versions.next_version(to)
+    if (published := versions.published(directory, identity)) is not None:
+        if isinstance(same := directory.path(published), Path):
+            compatibility.check(same, options.target_serving)
+        say(f"{directory.path(published)} already holds this model; nothing to do")
+        return directory.path(published)
+    number = versions.next_version(directory)
     module = ServingModule(run.graph(model).for_serving())
     with (
-        progress(f"exporting {version}", 3, note="tracing and writing it") as bar,
-        temporary_folder(version) as folder,
+        progress(f"exporting {directory.path(number)}", 3, note="tracing and writing it") as bar,
+        directory.staging(number) as folder,
     ):
         temporary = folder / "model"
         _save(module, temporary)
         compatibility.make_portable(temporary)
         warm = warmup_requests.write(temporary, module, run.text_inputs, options.warmup)
-        card.write(temporary, _facts(run, identity, options) | {"warmup_requests": warm})
+        facts = _facts(run, directory, identity, options) | {"warmup_requests": warm}
+        model_card.write(temporary, facts)
         bar.advance(1, "checking its operations")
         checks.check_operations(temporary)
         compatibility.check(temporary, options.target_serving)
@@ -92,33 +100,39 @@ def export_with(
         bar.advance(1, "asking it in a fresh process")
         rows, difference = check_parity(run, module, model, temporary)
         bar.advance(1, "checked")
-        version = versions.publish_version(temporary, to, identity)
+        number = versions.publish_version(temporary, directory, identity)
+    version = directory.path(number)
     what = "held-out rows" if run.has_split("validation") else "texts"
     say(
         f"{version}: matches the trained model on {rows} {what} (largest difference {difference:.1e}), "
         "in a process without this package"
     )
+    _prune(directory, options)
     return version
 
 
-def _check(run: TrainedModel, to: Path, options: ExportOptions) -> None:
+def _check(run: TrainedModel, options: ExportOptions) -> None:
     """Refuse what can't be exported, before the expensive work."""
     if not run.has_weights(options.weights):
         raise UserError(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
-    if to.exists() and not to.is_dir():
-        raise UserError(f"{to} is a file; name a folder for the model's versions")
 
 
-def _facts(run: TrainedModel, identity: str, options: ExportOptions) -> dict[str, Any]:
+def _facts(
+    run: TrainedModel, directory: ModelDirectory, identity: str, options: ExportOptions
+) -> dict[str, Any]:
     """What the card says."""
-    return {
-        "identity": identity,
-        "run": run.name,
-        "weights": options.weights,
-        "environment": environment(),
-    }
+    name = directory.address.rpartition("/")[2]
+    return {"identity": identity, **model_card.describe(run, name, options.weights, options.licence)}
+
+
+def _prune(directory: ModelDirectory, options: ExportOptions) -> None:
+    """Remove the versions that are not to be kept."""
+    removed = versions.prune(directory, options.keep) if options.keep else []
+    if removed:
+        which = ", ".join(map(str, removed))
+        say(f"removed from {directory.address} (--keep {options.keep}): version {which}")
 
 
 def _save(module: ServingModule, path: Path) -> None:

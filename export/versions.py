@@ -3,39 +3,129 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from tfpipeline.export import card
-from tfpipeline.files import AppearedError, publish
+from tfpipeline.errors import UserError
+from tfpipeline.export import card, labels
+from tfpipeline.export.model_directory import MARKER, ModelDirectory, open_directory
+from tfpipeline.files import AppearedError
+from tfpipeline.paths import AnyPath
 
 
-def publish_version(written: Path, to: Path, identity: str) -> Path:
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A version of a model, as :func:`list_versions` finds it.
+
+    Attributes:
+        number: its directory's.
+        created: when it was exported, ISO 8601, UTC; "" of a SavedModel that another program wrote.
+        run: the name of the run that was exported.
+        metrics: of the run's report, the trained model's: name -> value.
+        metric: the one that picked the checkpoint.
+        labels: those that point to it.
+        size: bytes.
+        whole: whether it has its ``saved_model.pb``; without it, a copy is under way or was interrupted.
+    """
+
+    number: int
+    created: str
+    run: str
+    metrics: Mapping[str, float]
+    metric: str
+    labels: tuple[str, ...]
+    size: int
+    whole: bool
+
+
+def list_versions(model: AnyPath) -> list[Version]:
+    """The versions of a model, oldest first.
+
+    Args:
+        model: its directory, here or on a far file system.
+    Raises:
+        UserError: there is none, or it has no versions.
+    """
+    directory = open_directory(model)
+    pointing = labels.read(directory).labels
+    found = []
+    for number in require_versions(directory):
+        said, files = read_card(directory, number), directory.files(number)
+        report = said.get("metrics", {})
+        found.append(
+            Version(
+                number=number,
+                created=said.get("created", ""),
+                run=said.get("run", ""),
+                metrics=report.get("values", {}),
+                metric=report.get("metric", ""),
+                labels=tuple(label for label, version in pointing.items() if version == number),
+                size=sum(files.values()),
+                whole=MARKER in files,
+            )
+        )
+    return found
+
+
+def require_versions(directory: ModelDirectory) -> list[int]:
+    """The versions in a directory, ascending.
+
+    Raises:
+        UserError: it has none.
+    """
+    found = list(directory.versions())
+    if not found:
+        raise UserError(
+            f"{directory.address} has no versions; give a model's directory, which an export writes: "
+            f"tfpipeline export RUN --to {directory.address}"
+        )
+    return found
+
+
+def publish_version(written: Path, to: ModelDirectory, identity: str) -> int:
     """Give what was written its version; the one after it if another export has taken that meanwhile."""
     while True:
         if (same := published(to, identity)) is not None:
             return same  # another export of the same model was first
         version = next_version(to)
         with contextlib.suppress(AppearedError):
-            publish(written, version)
+            to.publish(written, version)
             return version
 
 
-def published(to: Path, identity: str) -> Path | None:
-    """The newest version, if it is this very model."""
-    newest = max(versions(to), default=0)
-    same = newest and card.read(to / str(newest)).get("identity") == identity
-    return to / str(newest) if same else None
+def published(to: ModelDirectory, identity: str) -> int | None:
+    """The newest version, if it is this very model, and whole."""
+    newest = max(to.versions(), default=0)
+    same = newest and read_card(to, newest).get("identity") == identity and MARKER in to.files(newest)
+    return newest if same else None
 
 
-def next_version(to: Path) -> Path:
-    """The directory that the next export would write."""
-    return to / str(max(versions(to), default=0) + 1)
+def next_version(to: ModelDirectory) -> int:
+    """The version that the next export would write."""
+    return max(to.taken(), default=0) + 1
 
 
-def versions(model_directory: Path) -> list[int]:
-    """The versions under a model's directory."""
-    if not model_directory.is_dir():
-        return []
-    return sorted(
-        int(path.name) for path in model_directory.iterdir() if path.is_dir() and path.name.isdecimal()
-    )
+def prune(directory: ModelDirectory, keep: int) -> list[int]:
+    """Remove all but the newest versions. A version that a label points to stays, as does the one that its
+    rollback would go to.
+
+    Args:
+        directory: the model's.
+        keep: how many of the newest stay, 1 or more.
+    Returns:
+        The versions that were removed.
+    """
+    with directory.lock():
+        protected = labels.read(directory).protected()
+        old = [version for version in list(directory.versions())[:-keep] if version not in protected]
+        for version in old:
+            directory.remove(version)
+    return old
+
+
+def read_card(directory: ModelDirectory, version: int) -> dict[str, Any]:
+    """What an export noted in a version; nothing for a SavedModel that is not ours."""
+    name = directory.versions().get(version, str(version))
+    return card.parse(next(filter(None, (directory.read(f"{name}/{file}") for file in card.FILES)), None))

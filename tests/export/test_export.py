@@ -15,14 +15,13 @@ from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
 from tfpipeline.export import (
-    card,
     checks,
     compatibility,
     export_run,
+    inspection,
     prediction_logs,
     publish,
     signatures,
-    versions,
 )
 from tfpipeline.serving.server.saved_model import SavedModel
 from tfpipeline.serving.server.status import StatusError
@@ -121,43 +120,41 @@ def test_the_same_model_is_not_published_twice(run, exported, capsys):
 
 def test_the_next_model_is_the_next_version(run, tmp_path):
     first = export_run(run, tmp_path / "m", weights="last")
-    (first / "assets.extra" / "tfpipeline.json").write_text(json.dumps({"identity": "another"}))
+    (first / "assets.extra" / "model_card.json").write_text(json.dumps({"identity": "another"}))
     assert export_run(run, tmp_path / "m") == tmp_path / "m" / "2"
     (tmp_path / "m" / "10").mkdir()
     (tmp_path / "m" / ".tmp-11-x").mkdir()
     assert export_run(run, tmp_path / "m") == tmp_path / "m" / "11"
 
 
-def written(folder, identity):
-    """A version as an export writes it, as far as publishing looks at it."""
-    card = folder / "assets.extra" / "tfpipeline.json"
-    card.parent.mkdir(parents=True)
-    card.write_text(json.dumps({"identity": identity}))
-    return folder
+def test_an_export_to_a_bucket(run, tmp_path, monkeypatch, capsys):
+    """TensorFlow's own ``ram://`` stands in for ``gs://``."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    address = export_run(run, "ram://bucket/models/tiny", keep=1)
+    assert address == "ram://bucket/models/tiny/1"
+    expected, _ = trained_answers(run, TEXTS)
+    found = tf.saved_model.load(address).signatures["serving_default"](text=tf.constant(TEXTS))
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], rtol=0, atol=1e-6)
+    assert export_run(run, "ram://bucket/models/tiny/") == address
+    assert "ram://bucket/models/tiny/1 already holds this model; nothing to do" in capsys.readouterr().err
+    assert inspection.inspect(address).card["name"] == "tiny"
+    assert list(tf.io.gfile.listdir("ram://bucket/models/tiny")) == ["1"]
 
 
-def test_two_exports_at_once_take_a_version_each(tmp_path, monkeypatch):
-    """The other one is published after we have looked which version is free."""
-    first = versions.next_version(tmp_path / "m")
-    written(tmp_path / "m" / "1", "theirs")
-    looked = iter([first])
-    look = versions.next_version
-    monkeypatch.setattr(versions, "next_version", lambda to: next(looked, None) or look(to))
-    assert (
-        versions.publish_version(written(tmp_path / "ours", "ours"), tmp_path / "m", "ours")
-        == tmp_path / "m" / "2"
-    )
-    assert card.read(tmp_path / "m" / "1") == {"identity": "theirs"}
-    assert card.read(tmp_path / "m" / "2") == {"identity": "ours"}
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "ServingModule", None)  # nothing is traced
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*/file/m: Not a directory; a part of that path is a"):
+        export_run(run, tmp_path / "file" / "m")
+    with pytest.raises(UserError, match=r"file is a file; name a folder for the model's versions"):
+        export_run(run, tmp_path / "file")
 
 
-def test_two_exports_of_one_model_at_once_are_one_version(tmp_path):
-    written(tmp_path / "m" / "1", "same")
-    assert (
-        versions.publish_version(written(tmp_path / "ours", "same"), tmp_path / "m", "same")
-        == tmp_path / "m" / "1"
-    )
-    assert [path.name for path in (tmp_path / "m").iterdir()] == ["1"]
+@pytest.mark.parametrize("options", [{"keep": 0}, {"licence": " "}, {"weights": "initial"}])
+def test_options_that_no_export_has(run, tmp_path, options):
+    with pytest.raises(UserError, match=f"^{next(iter(options))} is "):
+        export_run(run, tmp_path / "m", **options)
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_model_that_answers_differently_is_not_published(run, tmp_path, monkeypatch):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Optional
 
 import typer
 
-from tfpipeline import terminal
+from tfpipeline import paths, terminal
 from tfpipeline.commands import _options
 from tfpipeline.commands._tensorflow import load_tensorflow
 from tfpipeline.errors import explain_missing_extra
@@ -15,7 +14,9 @@ from tfpipeline.errors import explain_missing_extra
 
 def command(
     run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
-    to: Path = typer.Option(..., help="The model's directory, e.g. models/sentiment."),
+    to: str = typer.Option(
+        ..., help="The model's directory, e.g. models/sentiment or gs://bucket/models/sentiment."
+    ),
     weights: str = typer.Option("best", help="best or last."),
     warmup: int = typer.Option(
         100, metavar="N", help="Write at most N warm-up requests, which servers replay first; 0: none."
@@ -25,13 +26,23 @@ def command(
         metavar="RELEASE",
         help="TensorFlow release of the server: 2.6, 2.12, 2.16, 2.20 or 2.21 (default: the installed one).",
     ),
+    keep: Optional[int] = typer.Option(
+        None,
+        help="How many of the newest versions to keep; older ones are removed unless a label needs them.",
+    ),
+    licence: Optional[str] = typer.Option(
+        None, help="The model's licence, for its card: an SPDX identifier such as apache-2.0."
+    ),
     overrides: Optional[list[str]] = _options.SETTINGS,
 ) -> None:
     """Publish a run as the next version of a served model, checked against the trained one."""
     with explain_missing_extra():  # the options are checked before TensorFlow is loaded
         from tfpipeline.export.options import ExportOptions
 
-        options = ExportOptions(weights=weights, warmup=warmup, target_serving=target_serving)
+        paths.expand(to)  # an address with a slash too few is refused before TensorFlow is loaded
+        options = ExportOptions(
+            weights=weights, warmup=warmup, target_serving=target_serving, keep=keep, licence=licence
+        )
     load_tensorflow()
     from tfpipeline.export.publish import export_with
 

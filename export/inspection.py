@@ -1,0 +1,307 @@
+"""What a version is: signatures, operations, size and card; and how two versions differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpipeline import paths
+from tfpipeline._tensorflow_internals import SavedModel, TrackableObjectGraph
+from tfpipeline.errors import UserError, visible
+from tfpipeline.export import card
+from tfpipeline.export.model_directory import MARKER
+from tfpipeline.paths import AnyPath
+
+_BATCH = 32
+_SHOWN = 20
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_ATTRIBUTE = "/.ATTRIBUTES/VARIABLE_VALUE"
+# Of the card, what differs between any two exports.
+_OF_THE_EXPORT = ("identity", "created", "run", "name")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """A version, as :func:`inspect` finds it.
+
+    Attributes:
+        path: of the version.
+        signatures: name -> its inputs and its outputs: name -> dtype and shape, such as "string [?]".
+        operations: kind -> how many nodes of the graph and its functions.
+        size: bytes of all files.
+        weights: how many numbers its variables hold.
+        card: what the export noted; empty of a SavedModel that another program wrote.
+    """
+
+    path: str
+    signatures: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]
+    operations: Mapping[str, int]
+    size: int
+    weights: int
+    card: Mapping[str, Any]
+
+    def text(self) -> str:
+        """For a terminal."""
+        lines = [f"{self.path}: {self.size / 1e6:.1f} MB, {self.weights:,} weights"]
+        for name, (inputs, outputs) in sorted(self.signatures.items()):
+            lines += ["", f"signature {name}"]
+            for arrow, tensors in (("<-", inputs), ("->", outputs)):
+                lines += [f"  {arrow} {tensor}: {kind}" for tensor, kind in sorted(tensors.items())]
+        most = sorted(self.operations.items(), key=lambda item: (-item[1], item[0]))
+        shown = ", ".join(f"{kind} {count}" for kind, count in most[:_SHOWN])
+        more = f" and {len(most) - _SHOWN} kinds more" if len(most) > _SHOWN else ""
+        lines += ["", f"{sum(self.operations.values()):,} operations: {shown}{more}"]
+        if self.card:
+            lines += ["", "card"]
+            lines += [f"  {name}: {value}" for name, value in _flat(self.card).items()]
+        return visible_lines(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """How two versions differ, as :func:`compare` finds it.
+
+    Attributes:
+        one, other: the paths.
+        weights: of each variable that is in one of them only, or differs: what is different.
+        equal_weights: how many variables are equal, bit for bit.
+        options: of each entry of the cards that differs: its two values; None where one lacks it.
+        answers: output -> rows that differ, and the largest difference (None of strings); None where no
+            texts were given.
+        rows: how many texts were asked.
+    """
+
+    one: str
+    other: str
+    weights: Mapping[str, str]
+    equal_weights: int
+    options: Mapping[str, tuple[Any, Any]]
+    answers: Mapping[str, tuple[int, float | None]] | None
+    rows: int
+
+    def text(self) -> str:
+        """For a terminal."""
+        lines = [f"{self.one} and {self.other}"]
+        lines += ["", f"weights: {self.equal_weights} equal, {len(self.weights)} different"]
+        lines += [f"  {name}: {what}" for name, what in self.weights.items()]
+        lines += ["", f"card: {len(self.options) or 'no'} differences"]
+        lines += [
+            f"  {name}: {json.dumps(a, ensure_ascii=False)} -> {json.dumps(b, ensure_ascii=False)}"
+            for name, (a, b) in self.options.items()
+        ]
+        if self.answers is not None:
+            lines += ["", f"answers to {self.rows} rows"]
+            for name, (rows, largest) in self.answers.items():
+                most = "" if largest is None else f", by {largest:.2e} at most"
+                lines.append(f"  {name}: {rows} differ{most}" if rows else f"  {name}: equal")
+        return visible_lines(lines)
+
+
+def inspect(version: AnyPath) -> Inspection:
+    """What a version is.
+
+    Args:
+        version: its directory, here or on a far file system.
+    Raises:
+        UserError: there is no SavedModel.
+    """
+    path = _version(version)
+    proto = SavedModel.FromString(_read(f"{path}/{MARKER}"))
+    operations: Counter[str] = Counter()
+    signatures = {}
+    for meta_graph in proto.meta_graphs:
+        operations.update(node.op for node in meta_graph.graph_def.node)
+        for function in meta_graph.graph_def.library.function:
+            operations.update(node.op for node in function.node_def)
+        for name, signature in meta_graph.signature_def.items():
+            if not name.startswith("__"):
+                signatures[name] = (_tensors(signature.inputs), _tensors(signature.outputs))
+    sizes = [
+        tf.io.gfile.stat(f"{folder}/{name}").length
+        for folder, _, names in tf.io.gfile.walk(path)
+        for name in names
+    ]
+    weights = sum(int(np.prod(shape)) for shape in _shapes(path).values())
+    return Inspection(path, signatures, dict(operations), sum(sizes), weights, _card(path))
+
+
+def compare(one: AnyPath, other: AnyPath, texts: Mapping[str, Sequence[str]] | None = None) -> Comparison:
+    """How two versions differ.
+
+    Args:
+        one, other: their directories.
+        texts: "text", and "text_pair" for tasks about two: what both are to answer; None for no answers.
+    Raises:
+        UserError: there is no SavedModel, or it takes other inputs.
+    """
+    paths_ = _version(one), _version(other)
+    weights, equal = _different_weights(*paths_)
+    cards = [_flat(_card(path)) for path in paths_]
+    options = {
+        name: (cards[0].get(name), cards[1].get(name))
+        for name in {**cards[0], **cards[1]}
+        if cards[0].get(name) != cards[1].get(name) and name not in _OF_THE_EXPORT
+    }
+    answers = None if texts is None else _different_answers(*paths_, texts)
+    rows = 0 if texts is None else len(texts["text"])
+    return Comparison(*paths_, weights, equal, options, answers, rows)
+
+
+def visible_lines(lines: Sequence[str]) -> str:
+    """Lines, what a terminal would obey escaped."""
+    return "\n".join(map(visible, lines))
+
+
+def _version(given: AnyPath) -> str:
+    """The path of a version, which holds a SavedModel."""
+    path = paths.expand(given).removeprefix("file://").rstrip("/") or "/"
+    try:
+        if tf.io.gfile.exists(f"{path}/{MARKER}"):
+            return path
+        there = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
+    except tf.errors.OpError as error:
+        raise _unreadable(path, error) from error
+    versions = sorted(int(name.rstrip("/")) for name in there if name.rstrip("/").isdecimal())
+    if versions:
+        raise UserError(f"{path} holds versions; give one of them: {path}/{versions[-1]}")
+    raise UserError(f"{path} holds no {MARKER}; give the directory of a version, such as models/NAME/1")
+
+
+def _read(path: str) -> bytes:
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return bytes(file.read())
+    except tf.errors.OpError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: tf.errors.OpError) -> UserError:
+    reason = (str(error.message).strip().splitlines() or [type(error).__name__])[0][:200]
+    return UserError(f"cannot read {path}: {reason}; check the path and your rights to it")
+
+
+def _card(path: str) -> dict[str, Any]:
+    for name in card.FILES:
+        if tf.io.gfile.exists(f"{path}/{name}"):
+            return card.parse(_read(f"{path}/{name}"))
+    return {}
+
+
+def _tensors(infos: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> dtype and shape of a signature's inputs or outputs."""
+    found = {}
+    for name, info in infos.items():
+        sizes = ["?" if size.size < 0 else str(size.size) for size in info.tensor_shape.dim]
+        shape = "[any rank]" if info.tensor_shape.unknown_rank else f"[{', '.join(sizes)}]"
+        found[name] = f"{tf.dtypes.as_dtype(info.dtype).name} {shape}"
+    return found
+
+
+def _reader(path: str) -> Any:
+    return tf.train.load_checkpoint(f"{path}/variables/variables")
+
+
+def _shapes(path: str) -> dict[str, list[int]]:
+    """Variable -> its shape, by its key in the checkpoint; none of a SavedModel without variables."""
+    if not tf.io.gfile.exists(f"{path}/variables/variables.index"):
+        return {}
+    shapes = _reader(path).get_variable_to_shape_map()
+    return {key: shape for key, shape in shapes.items() if key.endswith(_ATTRIBUTE)}
+
+
+def _keys(path: str) -> dict[str, str]:
+    """The name that each variable had when it was exported -> its key in the checkpoint."""
+    shapes = _shapes(path)
+    if not shapes:
+        return {}
+    graph = TrackableObjectGraph.FromString(_reader(path).get_tensor(_OBJECT_GRAPH))
+    full_names = {
+        attribute.checkpoint_key: attribute.full_name for node in graph.nodes for attribute in node.attributes
+    }
+    named: dict[str, str] = {}
+    for key in sorted(shapes, key=_natural):
+        name = full_names.get(key) or key.removesuffix(_ATTRIBUTE)
+        copies = sum(known == name or known.startswith(f"{name} (") for known in named)
+        named[f"{name} ({copies + 1})" if copies else name] = key
+    return named
+
+
+def _natural(key: str) -> list[tuple[bool, int, str]]:
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in key.split("/")]
+
+
+def _different_weights(one: str, other: str) -> tuple[dict[str, str], int]:
+    keys = _keys(one), _keys(other)
+    readers = [_reader(path) if found else None for path, found in zip((one, other), keys)]
+    different, equal = {}, 0
+    for name in {**keys[0], **keys[1]}:
+        if name not in keys[0] or name not in keys[1]:
+            different[name] = f"only in {one if name in keys[0] else other}"
+            continue
+        # One variable of each at a time: a model may be larger than half of the memory.
+        a, b = (reader.get_tensor(found[name]) for reader, found in zip(readers, keys) if reader)
+        if a.shape != b.shape:
+            different[name] = f"{list(a.shape)} -> {list(b.shape)}"
+        elif a.dtype != b.dtype:
+            different[name] = f"{a.dtype} -> {b.dtype}, {_largest(a, b)}"
+        elif a.tobytes() == b.tobytes():
+            equal += 1
+        else:
+            different[name] = _largest(a, b)
+    return different, equal
+
+
+def _largest(a: np.ndarray, b: np.ndarray) -> str:
+    if a.dtype == object or a.dtype.kind in "SU":
+        return f"{int((a != b).sum())} of {a.size} strings differ"
+    gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    return f"largest difference {gap.max(initial=0):.2e}"
+
+
+def _different_answers(
+    one: str, other: str, texts: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[int, float | None]]:
+    found = [_answers(path, texts) for path in (one, other)]
+    different: dict[str, tuple[int, float | None]] = {}
+    for name in sorted({**found[0], **found[1]}):
+        a, b = found[0].get(name), found[1].get(name)
+        if a is None or b is None or a.shape[1:] != b.shape[1:]:  # other labels, say
+            different[name] = (len(texts["text"]), None)
+            continue
+        rows = int((a != b).reshape(len(a), -1).any(-1).sum())
+        numbers = a.dtype.kind == "f"
+        different[name] = (rows, float(np.abs(a - b).max(initial=0)) if numbers else None)
+    return different
+
+
+def _answers(path: str, texts: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """The default signature's answers to texts, all batches in one array per output."""
+    function = tf.saved_model.load(path).signatures["serving_default"]
+    wanted = sorted(function.structured_input_signature[1])
+    if wanted != sorted(texts):
+        raise UserError(
+            f"{path} takes {', '.join(wanted)}, but was given {', '.join(texts)}; name the columns with "
+            "--column and --pair-column"
+        )
+    batches: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(texts["text"]), _BATCH):
+        batch = {name: tf.constant(column[start : start + _BATCH]) for name, column in texts.items()}
+        for name, tensor in function(**batch).items():
+            batches.setdefault(name, []).append(tensor.numpy())
+    return {name: np.concatenate(pieces) for name, pieces in batches.items()}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A card by dotted names; a list is one value."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for name, item in value.items():
+        found.update(_flat(item, f"{prefix}.{name}" if prefix else str(name)))
+    return found

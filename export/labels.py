@@ -1,0 +1,148 @@
+"""Labels of a model's versions: ``models/NAME/labels.json`` says which version is "stable".
+
+    {"labels": {"stable": 7}, "previous": {"stable": [3, 5]}}
+
+``labels`` is what a server's configuration calls ``version_labels``. ``previous`` has the versions that a
+label pointed to before, oldest first: a rollback takes the last one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tfpipeline.errors import UserError
+from tfpipeline.export.model_directory import MARKER, ModelDirectory, open_directory
+from tfpipeline.paths import AnyPath
+
+LABELS_FILE = "labels.json"
+DEFAULT = "stable"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """What ``labels.json`` says.
+
+    Attributes:
+        labels: label -> version.
+        previous: label -> the versions that it pointed to before, oldest first.
+    """
+
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    previous: Mapping[str, list[int]] = dataclasses.field(default_factory=dict)
+
+    def protected(self) -> set[int]:
+        """The versions that labels point to, and those that the next rollback goes to."""
+        return {*self.labels.values(), *(versions[-1] for versions in self.previous.values() if versions)}
+
+
+def promote(model: AnyPath, version: int, label: str = DEFAULT) -> int | None:
+    """Let a label point to a version.
+
+    Args:
+        model: the model's directory, here or on a far file system.
+        version: one of its versions.
+        label: letters, digits, ".", "_" and "-"; it begins with a letter.
+    Returns:
+        The version that it pointed to before; None for a new label.
+    Raises:
+        UserError: there is no such version, or it is not whole; or a label cannot have that name.
+    """
+    if not _NAME.fullmatch(label):
+        raise UserError(
+            f'"{label}" cannot be a label: a label is a letter, followed by up to 63 letters, digits, '
+            '".", "_" or "-"'
+        )
+    directory = open_directory(model)
+    _require_version(directory, version)
+    with directory.lock():
+        _require_version(directory, version)  # --keep may have been faster
+        known = read(directory)
+        before = known.labels.get(label)
+        if before == version:
+            return before
+        history = [*known.previous.get(label, []), *([] if before is None else [before])]
+        _write(directory, known, label, version, history)
+    return before
+
+
+def rollback(model: AnyPath, label: str = DEFAULT) -> tuple[int, int]:
+    """Let a label point to the version that it pointed to before; again, to the one before that.
+
+    Versions that were removed since are passed over.
+
+    Returns:
+        The version that it pointed to, and the one that it points to now.
+    Raises:
+        UserError: there is no such label, or no version before.
+    """
+    directory = open_directory(model)
+    if not directory.versions():
+        raise UserError(f"{directory.address} has no versions")
+    with directory.lock():
+        known = read(directory)
+        if label not in known.labels:
+            has = f"it has: {', '.join(sorted(known.labels))}" if known.labels else "it has none"
+            raise UserError(f'{directory.address} has no label "{label}"; {has}')
+        there = directory.versions()
+        history = [version for version in known.previous.get(label, []) if version in there]
+        now = known.labels[label]
+        if not history:
+            raise UserError(
+                f'{directory.address}: "{label}" points to version {now} and to none before it that is still '
+                f"there; name one: tfpipeline promote {directory.address} VERSION --label {label}"
+            )
+        _write(directory, known, label, history[-1], history[:-1])
+    return now, history[-1]
+
+
+def read(directory: ModelDirectory) -> Labels:
+    """The labels of a model; none if it has no file of them.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    content = directory.read(LABELS_FILE)
+    if content is None:
+        return Labels()
+    try:
+        found = json.loads(content)
+        labels = {str(label): _version(number) for label, number in found["labels"].items()}
+        previous = {
+            str(label): [_version(number) for number in numbers]
+            for label, numbers in found.get("previous", {}).items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{directory.address}/{LABELS_FILE} is not a file of labels ({type(error).__name__}: {error}); "
+            'correct it, such as {"labels": {"stable": 7}}, or delete it'
+        ) from error
+    return Labels(labels, previous)
+
+
+def _version(number: Any) -> int:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{number!r} is no version")
+    return number
+
+
+def _write(directory: ModelDirectory, known: Labels, label: str, version: int, history: list[int]) -> None:
+    labels = {**known.labels, label: version}
+    previous = {**known.previous, label: history}
+    content = {"labels": dict(sorted(labels.items())), "previous": dict(sorted(previous.items()))}
+    directory.write(LABELS_FILE, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def _require_version(directory: ModelDirectory, version: int) -> None:
+    there = directory.versions()
+    if version not in there:
+        has = f"it has {', '.join(map(str, there))}" if there else "it has none"
+        raise UserError(f"{directory.address} has no version {version}; {has}")
+    if MARKER not in directory.files(version):
+        raise UserError(
+            f"version {version} of {directory.address} is not whole (it has no {MARKER}); promote another one"
+        )

@@ -1,0 +1,241 @@
+"""The model card of a version: a table of contents for people, and the same facts for programs.
+
+``assets.extra/model_card.md`` has the form of Hugging Face's model cards: YAML between two lines of ``---``,
+which ``huggingface_hub.ModelCard`` reads, then Markdown. ``model_card.json`` has all facts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tfpipeline.errors import UserError, visible
+from tfpipeline.export import card as facts_file
+from tfpipeline.training.run import environment
+from tfpipeline.training.sources import SOURCES_FILE
+from tfpipeline.training.trained_model import TrainedModel
+
+CARD = facts_file.FOLDER / "model_card.md"
+_PIPELINE_TAGS = {
+    "classification": "text-classification",
+    "multilabel": "text-classification",
+    "pair": "text-classification",
+    "regression": "text-classification",
+    "multitask": "text-classification",
+    "tagging": "token-classification",
+    "question_answering": "question-answering",
+}
+_SHARES_OF_ROWS = frozenset({"accuracy", "exact_match", "subset_accuracy"})
+_Z = 1.959963984540054  # of a normal distribution: 95 % lie within
+_SHOWN_LABELS = 100
+_FOLLOWS = ("metrics", "labels", "data", "text", "environment")  # have sections of their own
+_TRAINED = "after fine-tuning"
+
+
+def describe(run: TrainedModel, name: str, weights: str, licence: str | None) -> dict[str, Any]:
+    """What a card says of a run, as JSON has it.
+
+    Args:
+        run: the run or the checkpoint that is exported.
+        name: the model's.
+        weights: "best" or "last".
+        licence: SPDX's identifier or another name; None if nobody said.
+    """
+    settings = run.config
+    return {
+        "name": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": run.name,
+        "weights": weights,
+        "licence": licence,
+        "task": settings.task.name,
+        "checkpoint": settings.checkpoint,
+        "labels": run.task.fitted,
+        "metrics": _metrics(run) if weights == "best" else {},
+        "data": _data(run),
+        "text": {
+            **settings.text.model_dump(mode="json"),
+            "encoding": settings.task.encoding,
+            "vocabulary": len(run.vocabulary),
+        },
+        "limits": _limits(run),
+        "environment": environment(),
+    }
+
+
+def write(version: Path, facts: Mapping[str, Any]) -> None:
+    """Write both files into a version's directory."""
+    facts_file.write(version, dict(facts))
+    (version / CARD).write_text(render(facts), "utf-8")
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """The card as Markdown with Hugging Face's metadata.
+
+    Args:
+        facts: of :func:`describe`, and whatever else an export notes: each further mapping becomes a section.
+    """
+    front = yaml.safe_dump(_metadata(facts), sort_keys=False, allow_unicode=True)
+    parts = [f"---\n{front}---\n\n# {_plain(facts.get('name', 'model'))}\n"]
+    summary = {
+        name: value for name, value in facts.items() if name != "name" and not isinstance(value, (dict, list))
+    }
+    summary["licence"] = facts.get("licence") or "not stated"
+    parts.append(_table(["", ""], [[name, value] for name, value in summary.items()]))
+    parts += [
+        _section(name, value)
+        for name, value in facts.items()
+        if name not in _FOLLOWS and isinstance(value, (dict, list)) and value
+    ]
+    parts.append(_metrics_section(facts.get("metrics", {})))
+    parts += [_section(name, facts[name]) for name in _FOLLOWS[1:] if facts.get(name)]
+    return "\n".join(parts)
+
+
+def wilson(share: float, rows: int) -> tuple[float, float]:
+    """The 95 % interval of a share of independent rows.
+
+    Source: Wilson 1927, J. Am. Stat. Assoc. 22(158), 209-212.
+    """
+    middle = (share + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
+    half = _Z / (1 + _Z**2 / rows) * math.sqrt(share * (1 - share) / rows + _Z**2 / (4 * rows**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _metrics(run: TrainedModel) -> dict[str, Any]:
+    """The trained model's scores in the run's report; nothing if it was not evaluated."""
+    report = _json(run.reports / "report.json") if run.reports is not None else None
+    if report is None or _TRAINED not in report.get("scores", {}):
+        return {}
+    values, rows = report["scores"][_TRAINED], report["rows"]
+    intervals = {
+        name: [round(end, 4) for end in wilson(value, rows)]
+        for name, value in values.items()
+        if name.rpartition("/")[2] in _SHARES_OF_ROWS and rows and 0 <= value <= 1
+    }
+    known = report.get("intervals", {})
+    return {
+        "data": report["data"],
+        "rows": rows,
+        "metric": report["metric"],
+        "values": values,
+        "intervals": {**intervals, **known},
+    }
+
+
+def _data(run: TrainedModel) -> dict[str, Any]:
+    """Rows of each split, and the sha256 of the files that the run was made from."""
+    splits = ("train", "validation", "test")
+    found: dict[str, Any] = {
+        "rows": {split: len(run.examples(split)) for split in splits if run.has_split(split)}
+    }
+    sources = _json(run.path / SOURCES_FILE) if run.path.is_dir() else None
+    if sources:
+        found["sha256"] = {
+            field: {name: file["sha256"] for name, file in source["files"].items()}
+            for field, source in sources.items()
+        }
+    return found
+
+
+def _limits(run: TrainedModel) -> list[str]:
+    """Sentences about what the model cannot do."""
+    text = run.config.text
+    return [
+        f"Texts of more than {text.max_length} tokens (special ones counted) are handled as text.long says: "
+        f"{text.long}.",
+        "Words that the vocabulary does not cover become [UNK].",
+        "It was trained and scored on the data named below; other kinds of text may be predicted worse.",
+    ]
+
+
+def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The YAML of a model card: https://huggingface.co/docs/hub/model-cards."""
+    task = str(facts.get("task", ""))
+    tag = _PIPELINE_TAGS.get(task)
+    found: dict[str, Any] = {}
+    if facts.get("licence"):
+        found["license"] = facts["licence"]
+    found["library_name"] = "tfpipeline"
+    if tag:
+        found["pipeline_tag"] = tag
+    found["tags"] = ["tensorflow", "saved-model", "tensorflow-serving"]
+    metrics = facts.get("metrics", {})
+    if metrics:
+        found["metrics"] = [metrics["metric"]]
+        results = [{"type": name, "name": name, "value": value} for name, value in metrics["values"].items()]
+        found["model-index"] = [
+            {
+                "name": facts.get("name", "model"),
+                "results": [
+                    {
+                        "task": {"type": tag or task},
+                        "dataset": {"type": "private", "name": metrics["data"]},
+                        "metrics": [line for line in results if math.isfinite(line["value"])],
+                    }
+                ],
+            }
+        ]
+    return found
+
+
+def _metrics_section(metrics: Mapping[str, Any]) -> str:
+    if not metrics:
+        return (
+            "## Metrics\n\nNot measured: `tfpipeline evaluate RUN` before the export writes a report, whose "
+            "metrics are noted here.\n"
+        )
+    intervals = metrics["intervals"]
+    rows = [
+        [name, f"{value:.4f}", " to ".join(f"{end:.4f}" for end in intervals.get(name, []))]
+        for name, value in metrics["values"].items()
+    ]
+    title = f"## Metrics\n\n{_plain(metrics['data'])}, {metrics['rows']} rows\n"
+    return f"{title}\n{_table(['', 'value', '95 % interval'], rows)}"
+
+
+def _section(name: str, value: Any) -> str:
+    title = f"## {name[:1].upper()}{name[1:].replace('_', ' ')}\n"
+    if isinstance(value, Mapping):
+        return f"{title}\n{_table(['', ''], _flat(value))}"
+    shown = value[:_SHOWN_LABELS]
+    lines = [f"- {_plain(item if isinstance(item, str) else json.dumps(item))}" for item in shown]
+    lines += [f"- and {len(value) - len(shown)} more"] if len(value) > len(shown) else []
+    return "\n".join([title, *lines, ""])
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> list[list[Any]]:
+    """A nested mapping as rows: dotted name, value."""
+    rows: list[list[Any]] = []
+    for name, item in value.items():
+        inside = isinstance(item, Mapping)
+        rows += _flat(item, f"{prefix}{name}.") if inside else [[f"{prefix}{name}", item]]
+    return rows
+
+
+def _table(names: list[str], rows: list[list[Any]]) -> str:
+    lines = [names, *[[_plain(cell) for cell in row] for row in rows]]
+    written = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([written[0], "|---" * len(names) + "|", *written[1:], ""])
+
+
+def _plain(value: Any) -> str:
+    """Text that Markdown and HTML leave as it is, on one line."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "".join(f"&#{ord(letter)};" if letter in "<>&|*_`[]\\#" else letter for letter in visible(text))
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; write it again: tfpipeline evaluate RUN") from error
+    return found

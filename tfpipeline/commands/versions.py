@@ -1,0 +1,42 @@
+"""`tfpipeline versions`: lists the versions of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import typer
+
+from tfpipeline.errors import explain_missing_extra, visible
+
+
+def command(
+    model_directory: str = typer.Argument(
+        help="The model's directory, e.g. models/sentiment or gs://bucket/models/sentiment."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON line per version, with all metrics."),
+) -> None:
+    """List the versions of a model: when they were exported, from which run, metrics, labels and size."""
+    with explain_missing_extra():
+        from tfpipeline.export.versions import Version, list_versions
+
+    def cells(version: Version) -> list[str]:
+        score = version.metrics.get(version.metric)
+        return [
+            str(version.number),
+            version.created[:16].replace("T", " "),
+            visible(version.run),
+            "" if score is None else f"{version.metric} {score:.4f}",
+            ", ".join(version.labels),
+            f"{version.size / 1e6:.1f} MB" if version.whole else "not whole",
+        ]
+
+    found = list_versions(model_directory)
+    if as_json:
+        for version in found:
+            print(json.dumps(dataclasses.asdict(version)))
+        return
+    rows = [["version", "exported (UTC)", "run", "metric", "labels", "size"], *map(cells, found)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
