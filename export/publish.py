@@ -117,6 +117,7 @@ def _check(run: TrainedModel, options: ExportOptions) -> None:
         raise UserError(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
+    run.vocabulary  # noqa: B018 - a run refuses files that were edited when it first reads one
 
 
 def _facts(

@@ -4,6 +4,7 @@ config.yaml              the run file as resolved
 model_config.json        the encoder's architecture
 vocab.txt, tokenizer_config.json
 labels.txt, task.json, heads/  the fitted task; files depend on the task
+fingerprints.json        hashes of the files above: an edited one is noticed
 data/                    train.jsonl, validation.jsonl, test.jsonl: the rows of each split
 cache/                   their tokens, memory-mapped
 checkpoints/             initial, last, best (training.store)
@@ -36,7 +37,7 @@ from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.architectures import read_config
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions, load_vocabulary
-from tfpipeline.training import sources
+from tfpipeline.training import fingerprints, sources
 from tfpipeline.training.description import run_facts
 from tfpipeline.training.lock import LOCK_FILE
 from tfpipeline.training.mirror import ID_FILE
@@ -87,6 +88,7 @@ class Run(TrainedModel):
         self.name = self.path.name
         self.reports = self.path
         self.store = CheckpointStore(self.path / "checkpoints")
+        self._checked = False
 
     @functools.cached_property
     def config(self) -> RunConfig:
@@ -96,22 +98,26 @@ class Run(TrainedModel):
     @functools.cached_property
     def task(self) -> tasks.Task:
         """The task, fitted to the training rows."""
+        self._check_files()
         return self.config.task.load(self.path)
 
     @functools.cached_property
     def model_config(self) -> EncoderConfig:
         """The encoder's configuration, with the dropout rates of the run file."""
+        self._check_files()
         path = self.path / MODEL_FILE
         return read_config(_read_json(path), path)
 
     @functools.cached_property
     def vocabulary(self) -> tuple[str, ...]:
         """The tokens in the order of their ids."""
+        self._check_files()
         return load_vocabulary(self.path / "vocab.txt")
 
     @functools.cached_property
     def tokenizer_options(self) -> TokenizerOptions:
         """How texts become tokens."""
+        self._check_files()
         return TokenizerOptions.from_dict(_read_json(self.path / "tokenizer_config.json"))
 
     @property
@@ -144,6 +150,12 @@ class Run(TrainedModel):
     def facts(self) -> dict[str, str]:
         """Its settings, progress, best score and paths."""
         return run_facts(self)
+
+    def _check_files(self) -> None:
+        """Refuse files that were edited after training, once."""
+        if not self._checked:
+            fingerprints.check(self.path)
+            self._checked = True
 
     def _rows(self, split: str) -> Path:
         return self.path / "data" / f"{split}.jsonl"
@@ -199,6 +211,7 @@ def lay_out(
         if examples:
             write_examples(path / "data" / f"{split}.jsonl", examples)
     task.limit_length(read).save(path)
+    fingerprints.save(path)
     sources.save(path, run_config)
     (path / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")
     return Run(path)
