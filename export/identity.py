@@ -20,7 +20,7 @@ def identity(run: TrainedModel, model: Any, options: ExportOptions) -> str:
     digest = hashlib.sha256()
     for variable in sorted(model.weights, key=lambda variable: variable.path):
         digest.update(f"{variable.path} {variable.shape} {variable.dtype}\n".encode())
-        digest.update(np.ascontiguousarray(variable.numpy()).reshape(-1).view(np.uint8))  # without a copy
+        digest.update(np.ascontiguousarray(variable.numpy()).reshape(-1).view(np.uint8).data)  # no copy
     task = run.config.task.model_dump(mode="json")
     digest.update(
         json.dumps(

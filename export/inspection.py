@@ -204,7 +204,8 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reader(path: str) -> Any:
-    return tf.train.load_checkpoint(f"{path}/variables/variables")
+    # Not tf.train.load_checkpoint, which asks whether the prefix is a folder: some file systems say yes.
+    return tf.compat.v1.train.NewCheckpointReader(f"{path}/variables/variables")
 
 
 def _shapes(path: str) -> dict[str, list[int]]:

@@ -171,3 +171,30 @@ def test_the_tokenizer_takes_tensors_arrays_and_columns(source):
     for bad in (tf.constant("one"), tf.constant([1]), tf.constant([["a"]])):
         with pytest.raises(UserError, match=r"texts is a tensor .*; expected string \[B\]"):
             tokenizer(bad)
+
+
+def test_versions_on_a_far_file_system():
+    """The newest one answers; TensorFlow's own ``ram://`` stands in for ``gs://``."""
+    import tensorflow as tf
+
+    class Constant(tf.Module):
+        def __init__(self, label):
+            super().__init__()
+            self.label = label
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")], autograph=False)
+        def answer(self, text):
+            rows = tf.shape(text)[:1]
+            return {"label": tf.fill(rows, self.label)}
+
+    for version in (9, 10):
+        module = Constant(f"of {version}")
+        path = f"ram://predictors/m/{version}"
+        tf.saved_model.save(module, path, signatures={"serving_default": module.answer})
+    for source in ("ram://predictors/m", "ram://predictors/m/10/"):
+        predictor = predictors.open_local(source)
+        assert isinstance(predictor, predictors.SavedModelPredictor)
+        found = predictor._function(text=tf.constant(["x"]))
+        assert found["label"].numpy().tolist() == [b"of 10"]
+    with pytest.raises(UserError, match="ram://predictors/none"):
+        predictors.open_local("ram://predictors/none")

@@ -155,7 +155,7 @@ class SavedModelPredictor(Predictor):
     """
 
     def __init__(self, path: AnyPath, signature: str = _SIGNATURE) -> None:
-        path = paths.local(path)
+        path = paths.expand(path).removeprefix("file://")
         with explain_missing_extra():
             from tfpipeline.runtime import import_tensorflow
 
@@ -253,13 +253,15 @@ def open_local(source: Union[AnyPath, TrainedModel], signature: str = _SIGNATURE
     """
     if not isinstance(source, (str, os.PathLike)):
         return RunPredictor(source, signature=signature)
+    if paths.is_far(source):
+        return _open_far(paths.expand(source).rstrip("/"), signature)
     path = paths.local(source)
     if (path / "saved_model.pb").is_file():
         return SavedModelPredictor(path, signature)
     versions = []
     if path.is_dir():
         versions = [int(child.name) for child in path.iterdir() if child.name.isdecimal() and child.is_dir()]
-    elif not path.exists() and "://" not in str(source):
+    elif not path.exists():
         check_run(path)
         raise UserError(
             f"{path}: no such directory; name a run, a SavedModel, a model's directory of versions, "
@@ -275,6 +277,30 @@ def open_local(source: Union[AnyPath, TrainedModel], signature: str = _SIGNATURE
             "versions (1, 2, ...), nor a checkpoint"
         )
     return RunPredictor(source, signature=signature)
+
+
+def _open_far(address: str, signature: str) -> Predictor:
+    """What lies on a far file system: a SavedModel, versions, or else a run or a checkpoint."""
+    with explain_missing_extra():
+        from tfpipeline.runtime import import_tensorflow
+
+        tf = import_tensorflow()
+        from tfpipeline.export.model_directory import MARKER, open_directory
+
+    if paths.scheme(address) in tf.io.gfile.get_registered_schemes():
+        if _there(tf, f"{address}/{MARKER}"):
+            return SavedModelPredictor(address, signature)
+        if "/" in address.partition("://")[2] and (versions := open_directory(address).versions()):
+            return SavedModelPredictor(f"{address}/{versions[max(versions)]}", signature)
+    return RunPredictor(address, signature=signature)
+
+
+def _there(tf: Any, path: str) -> bool:
+    try:
+        return bool(tf.io.gfile.exists(path))
+    except tf.errors.OpError as error:
+        reason = (str(error.message).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"cannot read {path}: {reason}; check the address and your rights to it") from error
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -65,6 +65,17 @@ def test_how_two_versions_differ(tmp_path):
     assert "  score: 42 differ, by 6.00e+00 at most" in lines
 
 
+def test_a_version_far_away(tmp_path):
+    """``ram://`` takes any prefix for a folder, as object stores may."""
+    one = saved(tmp_path / "1")
+    module = Scorer(4.0, (1.0, 2.0))
+    tf.saved_model.save(module, "ram://inspected/m/2", signatures={"serving_default": module.score})
+    assert inspection.inspect("ram://inspected/m/2/").weights == 3
+    found = inspection.compare(one, "ram://inspected/m/2", {"text": ["ab"]})
+    assert found.weights == {"head/factor": "largest difference 2.00e+00"}
+    assert found.answers["score"] == (1, 4.0)
+
+
 def test_a_version_and_itself(tmp_path):
     one = saved(tmp_path / "1")
     found = inspection.compare(one, one, {"text": ["ab"]})

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
+from tests import tiny
 from tfpipeline.errors import UserError
 from tfpipeline.export import labels, upload, versions
 from tfpipeline.export.model_directory import open_directory
@@ -372,6 +373,47 @@ def kill_at_random(model, times, seed):
 
 def test_killed_three_times_no_version_is_half_there(tmp_path):
     kill_at_random(tmp_path / "m", 3, time.time_ns())
+
+
+@pytest.mark.soak
+def test_killed_twenty_times_no_version_is_half_there(tmp_path):
+    kill_at_random(tmp_path / "m", 20, time.time_ns())
+
+
+@pytest.mark.soak
+def test_exports_that_are_killed_and_a_full_disk(tmp_path):
+    """The command itself, killed at twenty moments of its life; then on a disk that is too small."""
+    source = tiny.write_checkpoint(tmp_path / "model", **tiny.CLASSIFIER)
+    model, chance = tmp_path / "m", random.Random(seed := time.time_ns())
+    command = [sys.executable, "-m", "tfpipeline.cli", "export", str(source), "--to"]
+    start = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "first")], check=True, capture_output=True)
+    seconds = time.monotonic() - start
+    whole = {path.relative_to(tmp_path / "first" / "1") for path in (tmp_path / "first" / "1").rglob("*")}
+    for _ in range(20):
+        process = subprocess.Popen(
+            [*command, str(model)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.3, 1.1) * seconds)
+        process.kill()
+        process.wait()
+        for version in model.glob("[0-9]*"):
+            assert {path.relative_to(version) for path in version.rglob("*")} == whole, f"seed {seed}"
+    subprocess.run([*command, str(model)], check=True, capture_output=True)
+    assert [path.name for path in model.iterdir()] == ["1"]
+    if subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=False).returncode:
+        pytest.skip("this machine lets nobody mount a disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = (
+        f"mount -t tmpfs -o size=600k tmpfs {disk}; {' '.join(command)} {disk}/m; echo $?; ls -a {disk}/m"
+    )
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", ".", ".."]
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    assert "free some space and run the command again" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_version_that_vanishes_while_it_is_promoted(tmp_path, monkeypatch):
