@@ -31,6 +31,8 @@ class EncoderConfig:
         norm_first: whether blocks normalise their inputs instead of their outputs (pre-normalisation, Xiong
             et al. 2020, arXiv:2002.04745); the output of the last block is then normalised too.
         causal: whether a position attends only to itself and to earlier positions.
+        reads_word_weights: whether the encoder takes the input ``word_weights``, without which predictions
+            cannot be explained; see :mod:`tfpipeline.models.inputs`.
         vocab_size: V, rows of the word embeddings.
         hidden_size: H.
         num_hidden_layers: L.
@@ -48,6 +50,7 @@ class EncoderConfig:
     architecture: ClassVar[str]
     norm_first: ClassVar[bool] = False
     causal: ClassVar[bool] = False
+    reads_word_weights: ClassVar[bool] = False
 
     vocab_size: int
     hidden_size: int

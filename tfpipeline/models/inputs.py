@@ -15,6 +15,11 @@ INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 OFFSETS = ("offsets", "word_starts")
 """Where the tokens stand in their texts: int32 [B, T, 2] and [B, T]. Tasks with ``offsets`` read them."""
 
+WORD_WEIGHTS = "word_weights"
+"""How much of each token's word embedding is read, float32 [B, T]: 1 all of it, 0 none, as if the token had
+a position and a type but no word. Given to explain predictions; an encoder says in ``reads_word_weights`` of
+its configuration that it takes it."""
+
 T = TypeVar("T")
 
 

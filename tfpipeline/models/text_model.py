@@ -148,7 +148,7 @@ class TextModel(keras.Model):
             return self._of_windows(encoder, inputs, mask, noise, head)
         types = inputs.get("token_type_ids")
         types = ops.zeros_like(inputs["input_ids"]) if types is None else types
-        whole = {"input_ids": inputs["input_ids"], "token_type_ids": types, "attention_mask": mask}
+        whole = {**inputs, "token_type_ids": types, "attention_mask": mask}
         cut, layout, noise = self.windows.split(whole, noise)
         outputs = self._of_windows(encoder, cut, cut["attention_mask"], noise, head)
         width = ops.shape(whole["input_ids"])[1]

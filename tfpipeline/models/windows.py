@@ -9,7 +9,7 @@ from typing import Any, Literal
 from keras import ops
 
 from tfpipeline.models import kernels
-from tfpipeline.models.inputs import INPUTS
+from tfpipeline.models.inputs import INPUTS, WORD_WEIGHTS
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import at_least_float32
 from tfpipeline.text.truncation import Truncation
@@ -97,7 +97,7 @@ class Windows:
 
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, L], padded on the
-                right.
+                right; perhaps ``word_weights``, float [B, L].
             noise: of a training step.
         Returns:
             The same of [B * W, T], window w of row b being b * W + w; which of them there are; the noise of
@@ -140,6 +140,8 @@ class Windows:
                 ops.cast((column < end) & real[:, :, None], "int32"), (rows * count, size)
             ),
         }
+        if WORD_WEIGHTS in inputs:
+            windows[WORD_WEIGHTS] = pick(inputs[WORD_WEIGHTS])
         if noise is not None:
             first_window = ops.cast(noise.first_example, "int64") * ops.cast(count, "int64")
             noise = dataclasses.replace(noise, first_example=first_window)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfpipeline.errors import UserError
 from tfpipeline.models.config import EncoderConfig, require_activation, require_shares, require_sizes
@@ -60,6 +60,8 @@ class BertConfig(EncoderConfig):
     Raises:
         UserError: a value is impossible; names the field.
     """
+
+    reads_word_weights: ClassVar[bool] = True
 
     vocab_size: int
     hidden_size: int

@@ -13,6 +13,7 @@ from tfpipeline.models import kernels, neutral
 from tfpipeline.models.architectures import Part, config_of_layer
 from tfpipeline.models.architectures.bert.config import BertConfig
 from tfpipeline.models.architectures.bert.serving_form import ServingForm
+from tfpipeline.models.inputs import WORD_WEIGHTS
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import (
     Dense,
@@ -71,8 +72,11 @@ class Embeddings(EncoderPart):
         token_type_ids: Any,
         noise: Optional[Noise] = None,
         training: Optional[bool] = None,
+        word_weights: Any = None,
     ) -> Any:
         x = kernels.gather(self.word, input_ids)
+        if word_weights is not None:
+            x = x * ops.cast(word_weights, x.dtype)[:, :, None]
         x = x + self.position[None, : ops.shape(input_ids)[1]]
         x = x + kernels.gather(self.token_type, token_type_ids)
         return self.dropout(self.norm(x), noise=noise)
@@ -198,7 +202,8 @@ class BertEncoder(keras.layers.Layer):
         Args:
             inputs: ``input_ids``, int32 [B, T]; ``attention_mask``, int32 [B, T], 1 for real tokens (default:
                 all); ``token_type_ids``, int32 [B, T] (default: all 0; a model with a single type
-                takes them all for 0).
+                takes them all for 0); ``word_weights``, float32 [B, T], by which the word embeddings are
+                multiplied (default: they are not).
             training: whether dropout is on.
             noise: what its masks depend on, given in a training step; without one they depend on the layer's
                 seed and on how many calls there were.
@@ -245,7 +250,7 @@ class BertEncoder(keras.layers.Layer):
         types = ops.zeros_like(input_ids) if types is None or self.config.type_vocab_size == 1 else types
         mask = ops.ones_like(input_ids) if mask is None else mask
         bias = attention_bias(mask, self.compute_dtype, causal=self.config.causal)
-        x = self.embeddings(input_ids, types, noise=noise)
+        x = self.embeddings(input_ids, types, noise=noise, word_weights=inputs.get(WORD_WEIGHTS))
         yield x
         for index, block in enumerate(self.blocks, 1):
             x = block(x, bias, noise=noise)
