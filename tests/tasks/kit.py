@@ -30,6 +30,7 @@ from tfpipeline.data import Example, read_examples, write_examples
 from tfpipeline.data.examples import Lines
 from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
+from tfpipeline.export.explanations import Explanations
 from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
@@ -297,6 +298,42 @@ def check_every_way(trained: Trained) -> None:
     here = predictions.decode({name: values[:50] for name, values in eager.items()})
     assert [type(answer) for answer in typed] == [type(answer) for answer in here]
     assert json.dumps([answer.to_dict() for answer in typed])
+
+
+def check_explanations(trained: Trained) -> None:
+    """A task that says that it explains: the words' scores add up to what is explained, in any company."""
+    run = trained.run
+    if not run.task.explains:
+        return
+    explain = Explanations(run.graph(run.model()))
+    asked = {name: texts[len(ODD) - 4 : len(ODD) + 4] for name, texts in trained.asked.items()}
+    rows = len(asked["text"])
+
+    def explained(rows: slice) -> list[Any]:
+        some = {name: tf.constant(texts[rows]) for name, texts in asked.items()}
+        answers = explain({**some, "label": tf.fill(tf.shape(some["text"]), "")})
+        arrays = {name: tensor.numpy() for name, tensor in answers.items()}
+        assert all(array.dtype in (object, np.float32, np.int32) for array in arrays.values())
+        return predictions.decode(arrays)
+
+    found = explained(slice(None))
+    assert any(one.label for one in found)
+    for row, one in enumerate(found):
+        texts = {name: values[row].decode() for name, values in asked.items()}
+        assert [texts[word.source][word.start : word.end] for word in one.words] == [
+            w.word for w in one.words
+        ]
+        assert abs(one.gap) <= 0.01 * abs(one.value - one.baseline) + 1e-3
+        if not one.label:
+            assert not any(word.score for word in one.words)
+    scores = [word.score for one in found for word in one.words]
+    assert np.abs(scores).max() > 0
+    for row in (0, rows - 1):
+        (alone,) = explained(slice(row, row + 1))
+        assert alone.label == found[row].label
+        np.testing.assert_allclose(
+            [word.score for word in alone.words], [w.score for w in found[row].words], rtol=1e-3, atol=1e-4
+        )
 
 
 def in_other_units(

@@ -62,6 +62,10 @@ def test_names_of_scores(trained):
     kit.check_names_of_scores(trained)
 
 
+def test_explanations(trained):
+    kit.check_explanations(trained)
+
+
 def test_eager_compiled_exported_and_served_answers_are_the_same(trained):
     kit.check_every_way(trained)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -14,11 +14,13 @@ from tfpipeline.console import say
 from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError, alike, did_you_mean
 from tfpipeline.models.pooling import Pooling
+from tfpipeline.tasks import _explained
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from tfpipeline.checkpoints.checkpoint import Checkpoint
     from tfpipeline.data import Example
@@ -70,9 +72,12 @@ class PooledTask(Task):
 
     Attributes:
         outputs: how many numbers the head gives for a text.
+        labels: the names of these numbers, if they have any.
     """
 
     outputs: int
+    labels: tuple[str, ...] = ()
+    explains = True
 
     def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import ClassificationHead
@@ -94,8 +99,22 @@ class PooledTask(Task):
                 "use"
             )
             return CheckpointHead(notes=[note])
-        labels = getattr(self, "labels", None) or tuple(f"LABEL_{index}" for index in range(self.outputs))
+        labels = self.labels or tuple(f"LABEL_{index}" for index in range(self.outputs))
         return CheckpointHead(self.head_tensors(head), labels, self.options.problem_type)
+
+    def explanation_target(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The wanted label, or the one with the highest logit."""
+        import tensorflow as tf
+
+        best = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
+        index = _explained.label_indices(self.labels, wanted, best)
+        return {"label": tf.gather(tf.constant(self.labels), index), "index": index}
+
+    def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The logit of the label."""
+        return _explained.picked(outputs["logits"], target["index"])
 
 
 class LabelCounts:

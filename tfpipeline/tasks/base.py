@@ -124,6 +124,7 @@ class Task(abc.ABC):
             order of their lengths.
         augments: whether :meth:`augment` changes the inputs, for example by masking tokens. Such a task
             cannot be part of another.
+        explains: whether predictions can be explained: :meth:`explanation_target` and :meth:`explained`.
     """
 
     scorer_class: ClassVar[type[Scorer]]
@@ -131,6 +132,7 @@ class Task(abc.ABC):
     has_token_targets: bool = False
     batch_loss: bool = False
     augments: bool = False
+    explains: bool = False
 
     def __init__(self, options: Any, fitted: Any = None) -> None:
         self.options, self.fitted = options, fitted
@@ -326,3 +328,38 @@ class Task(abc.ABC):
         :meth:`predictions`; this method also runs in the graph.
         """
         return self.predictions(outputs, inputs)
+
+    # Explanations, of a task that says ``explains``.
+
+    def explanation_target(
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        inputs: Mapping[str, tf.Tensor],
+        wanted: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """Which answer to each text is explained, in the graph.
+
+        It is chosen once, from the outputs for the whole text, and stays the same while words are taken away.
+
+        Args:
+            outputs: the model's.
+            inputs: as of :meth:`predictions`, always with offsets and texts.
+            wanted: string [B], the label (or whatever names an answer of this task) to explain; "" for the
+                predicted one. A name that the task does not know must be an ``InvalidArgumentError``; see
+                ``tasks._explained``.
+        Returns:
+            Named tensors, [B, ...]; ``label``, string [B], says what is explained, "" where there is nothing.
+            The others are numbers, and :meth:`explained` reads them.
+        """
+        raise NotImplementedError
+
+    def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The number that an explanation divides among the words: float [B], differentiable in the graph.
+
+        A logit rather than a probability, which hardly moves where the model is sure.
+
+        Args:
+            outputs: the model's, of some rows, perhaps of texts with words taken away.
+            target: what :meth:`explanation_target` chose for these rows.
+        """
+        raise NotImplementedError

@@ -20,6 +20,7 @@ from pydantic import Field
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError
+from tfpipeline.tasks import _explained
 from tfpipeline.tasks._pooled import PooledOptions, PooledTask
 from tfpipeline.tasks.base import Arrays, Scorer
 from tfpipeline.tasks.options import Fitter
@@ -121,6 +122,20 @@ class Regression(PooledTask):
         import tensorflow as tf
 
         return {"value": tf.cast(outputs["logits"][:, 0], tf.float32) * self.scale + self.mean}
+
+    def explanation_target(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The number, which is called ``value``."""
+        import tensorflow as tf
+
+        known = tf.equal(wanted, "") | tf.equal(wanted, "value")
+        wanted = _explained.require(known, wanted, "value, as the task has no labels")
+        return {"label": tf.fill(tf.shape(wanted), "value")}
+
+    def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The number, in the data's unit."""
+        return self.predictions(outputs, {})["value"]
 
 
 class RegressionOptions(PooledOptions):

@@ -103,6 +103,14 @@ class CodePoints:
         """
         return self._moved(places, lambda begins, at: tf.searchsorted(begins, at))
 
+    def begin_a_character(self, offsets: Any) -> Any:
+        """Which tokens are no part of the character that the token before them ends in, bool [B, T].
+
+        Args:
+            offsets: int32 [B, T, 2], code points, where the tokens stand.
+        """
+        return self.first(offsets[:, :, 0]) >= tf.pad(offsets[:, :-1, 1], [[0, 0], [1, 0]])
+
     def _moved(self, places: Any, search: Callable[[Any, Any], Any]) -> Any:
         # The beginnings and ends of texts are among those of characters, so no search leaves its text.
         begins = tf.where(self._begins)[:, 0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfpipeline.models.model_call import ModelCall
+from tfpipeline.tasks import _explained
 from tfpipeline.tasks._parts import errors_of_part
 from tfpipeline.tasks.base import EXAMPLE_MASK, Arrays, Task
 from tfpipeline.tasks.multitask.rows import HeadRows, split_rows
@@ -66,6 +67,7 @@ class Multitask(Task):
         super().__init__(options, {name: part.fitted for name, part in parts.items()})
         self.parts = dict(parts)
         self.has_token_targets = any(part.has_token_targets for part in self.parts.values())
+        self.explains = all(part.explains for part in self.parts.values())
         self.batch_loss = any(part.batch_loss for part in self.parts.values())
         self.offsets = {
             f"{name}/{answer}": text
@@ -166,6 +168,40 @@ class Multitask(Task):
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         return self._of_all_heads(lambda name, part: part.scored_predictions(of_head(name, outputs), inputs))
+
+    def explanation_target(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The answer of one head: ``HEAD`` or ``HEAD/LABEL``; by default that of the first head."""
+        import tensorflow as tf
+
+        names = list(self.parts)
+        asked = tf.strings.regex_replace(wanted, r"/\C*", "")
+        own = tf.strings.regex_replace(wanted, r"^[^/]*/?", "")
+        shown = ", ".join(names)
+        number = _explained.label_indices(
+            names, asked, tf.zeros_like(asked, tf.int32), f"HEAD or HEAD/LABEL, the heads being {shown}"
+        )
+        target: dict[str, tf.Tensor] = {"head": number}
+        label = tf.zeros_like(wanted)
+        for index, (name, part) in enumerate(self.parts.items()):
+            here = tf.equal(number, index)
+            found = part.explanation_target(of_head(name, outputs), inputs, tf.where(here, own, ""))
+            named = found.pop("label")
+            named = tf.where(tf.equal(named, ""), "", tf.strings.join([tf.constant(f"{name}/"), named]))
+            label = tf.where(here, named, label)
+            target.update({f"{name}/{key}": tensor for key, tensor in found.items()})
+        return {**target, "label": label}
+
+    def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """That of the head."""
+        import tensorflow as tf
+
+        total: Any = 0.0
+        for index, (name, part) in enumerate(self.parts.items()):
+            value = part.explained(of_head(name, outputs), of_head(name, target))
+            total += tf.where(tf.equal(target["head"], index), value, tf.zeros_like(value))
+        return total
 
     def _of_all_heads(
         self, tensors_of: Callable[[str, Task], Mapping[str, tf.Tensor]]

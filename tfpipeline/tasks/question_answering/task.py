@@ -9,6 +9,7 @@ import numpy as np
 
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
+from tfpipeline.tasks import _explained
 from tfpipeline.tasks.base import Arrays, Task
 from tfpipeline.tasks.question_answering.rows import kept_answers
 from tfpipeline.tasks.question_answering.scorer import QuestionAnsweringScorer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 HEAD = "span"  # of checkpoints
 EVEN_ODDS = 0.5
 _FIRST, _LAST = 1, 2  # bits of a token's target
+_NO_ANSWER = "no answer"  # how it is called in explanations
 _NEVER = -1e9  # a logit of what cannot be; infinities make gradients of NaN
 
 
@@ -39,6 +41,7 @@ class QuestionAnswering(Task):
     scorer_class = QuestionAnsweringScorer
     offsets: Mapping[str, str] = dict.fromkeys(("start", "end", "starts", "ends"), "text_pair")
     has_token_targets = True
+    explains = True
 
     def __init__(self, options: QuestionAnsweringOptions, fitted: Mapping[str, Any]) -> None:
         super().__init__(options, dict(fitted))
@@ -160,6 +163,51 @@ class QuestionAnswering(Task):
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
+        predictions, _, _ = self._read(outputs, inputs)
+        return predictions
+
+    def explanation_target(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The predicted answer; the one of the best spans that has a number, from 0 on; or that there is
+        none.
+        """
+        import tensorflow as tf
+
+        found, first, last = self._read(outputs, inputs)
+        best = self.options.best
+        is_number, number = _explained.number_of(wanted)
+        no_name, no_answer = tf.equal(wanted, ""), tf.equal(wanted, _NO_ANSWER)
+        known = (is_number & (number < best)) | no_name | no_answer
+        choices = f"the number of a span from 0 to {best - 1}, or {_NO_ANSWER}"
+        wanted = _explained.require(known, wanted, choices)
+        with tf.control_dependencies([wanted]):
+            index = tf.minimum(number, best - 1)
+        none = no_answer | (no_name & (found["start"] < 0))
+        there = none | (_explained.picked(found["ends"], index) > 0)  # a text may have fewer spans
+        label = tf.where(none, _NO_ANSWER, _explained.picked(found["answers"], index))
+        return {
+            "label": tf.where(there, label, ""),
+            "first": _explained.picked(first, index),
+            "last": _explained.picked(last, index),
+            "none": none,
+            "there": there,
+        }
+
+    def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The sum of the logits of the answer's first and of its last token, or of the two of "no answer"."""
+        import tensorflow as tf
+
+        span = outputs["span"]
+        total = _explained.picked(span[:, :, 0], target["first"])
+        total += _explained.picked(span[:, :, 1], target["last"])
+        total = tf.where(target["none"], tf.reduce_sum(outputs["none"], axis=1), total)
+        return tf.where(target["there"], total, tf.zeros_like(total))
+
+    def _read(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+        """The predictions; the first and the last token of each of the best spans, int32 [B, best] each."""
         import tensorflow as tf
 
         from tfpipeline.text.code_points import CodePoints
@@ -185,7 +233,8 @@ class QuestionAnswering(Task):
         place = tf.where(real, place, 0)
         first = place // length
         starts = texts.first(tf.where(real, tf.gather(offsets[:, :, 0], first, batch_dims=1), 0))
-        stops = tf.gather(offsets[:, :, 1], first + place % length, batch_dims=1)
+        final = first + place % length
+        stops = tf.gather(offsets[:, :, 1], final, batch_dims=1)
         stops = texts.whole(tf.where(real, stops, 0))
         scores = tf.where(real, tf.exp(values), 0.0)
         names = texts.cut(starts, stops)
@@ -195,7 +244,7 @@ class QuestionAnswering(Task):
         no_answer = tf.where(real[:, 0], no_answer, 1.0)
         threshold = wide["threshold"]
         is_none = (no_answer > threshold) | tf.logical_not(real[:, 0])
-        return {
+        predictions = {
             "answer": tf.where(is_none, "", names[:, 0]),
             "start": tf.where(is_none, -1, starts[:, 0]),
             "end": tf.where(is_none, -1, stops[:, 0]),
@@ -207,6 +256,7 @@ class QuestionAnswering(Task):
             "ends": stops,
             "scores": scores,
         }
+        return predictions, first, final
 
 
 def _is_context(tokens: Mapping[str, Any]) -> Any:

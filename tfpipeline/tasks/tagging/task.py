@@ -9,6 +9,7 @@ import numpy as np
 
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
+from tfpipeline.tasks import _explained
 from tfpipeline.tasks._pooled import unknown_label
 from tfpipeline.tasks.base import Arrays, Task
 from tfpipeline.tasks.tagging import words
@@ -44,6 +45,7 @@ class Tagging(Task):
     scorer_class = TaggingScorer
     offsets: Mapping[str, str] = {"starts": "text", "ends": "text"}
     has_token_targets = True
+    explains = True
 
     def __init__(self, options: TaggingOptions, fitted: Mapping[str, Any]) -> None:
         super().__init__(options, dict(fitted))
@@ -173,6 +175,64 @@ class Tagging(Task):
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
+        predictions, _, _ = self._read(outputs, inputs)
+        return predictions
+
+    def explanation_target(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """An entity: that of a number, from 0 on in text order; of a type or of all types the one with the
+        highest score.
+        """
+        import tensorflow as tf
+
+        found, tags, begins = self._read(outputs, inputs)
+        types, scores, most = found["types"], found["scores"], self.fitted["max_entities"]
+        is_number, number = _explained.number_of(wanted)
+        names = tf.constant(self.scheme.types)
+        is_type = tf.reduce_any(tf.equal(wanted[:, None], names[None]), axis=1)
+        no_name = tf.equal(wanted, "")
+        kinds = ", ".join(self.scheme.types)
+        wanted = _explained.require(
+            is_number | is_type | no_name,
+            wanted,
+            f"the number of an entity or one of the types {kinds}",
+        )
+        slot = tf.range(most)[None]
+        fits = tf.where(
+            is_type[:, None],
+            tf.equal(types, wanted[:, None]),
+            no_name[:, None] | (is_number[:, None] & tf.equal(slot, number[:, None])),
+        )
+        fits &= slot < found["count"][:, None]
+        index = tf.argmax(tf.where(fits, scores, -1.0), axis=1, output_type=tf.int32)
+        there = tf.reduce_any(fits, axis=1)
+        entity = {
+            name: _explained.picked(found[name], index) for name in ("types", "texts", "starts", "ends")
+        }
+        first = inputs["offsets"][:, :, 0]
+        inside = (first >= entity["starts"][:, None]) & (first < entity["ends"][:, None])
+        name = tf.strings.join([entity["types"], entity["texts"]], separator=": ")
+        return {
+            "label": tf.where(there, name, ""),
+            "words": begins & inside & there[:, None],
+            "tags": tags,
+        }
+
+    def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The mean over the entity's words of the logits of their tags; without the scores of neighbouring
+        tags of a CRF, which are the same for all texts.
+        """
+        import tensorflow as tf
+
+        logits = tf.gather(outputs["logits"], target["tags"], batch_dims=2)
+        counted = tf.cast(target["words"], logits.dtype)
+        return tf.reduce_sum(logits * counted, axis=1) / tf.maximum(tf.reduce_sum(counted, axis=1), 1.0)
+
+    def _read(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+        """The predictions; the tags int32 [B, T]; which tokens begin a word, bool [B, T]."""
         import tensorflow as tf
 
         from tfpipeline.text.code_points import CodePoints
@@ -181,7 +241,7 @@ class Tagging(Task):
         texts = CodePoints(inputs["text"])
         real = is_text(inputs)
         begins = (inputs["word_starts"] > 0) & real
-        begins &= words.begins_a_character_in_graph(texts, inputs["offsets"])
+        begins &= texts.begin_a_character(inputs["offsets"])
         if self.options.words == "whitespace":
             begins &= words.behind_space_in_graph(texts, inputs["offsets"], real)
         tags, probabilities, lead = self._decoded(
@@ -193,7 +253,7 @@ class Tagging(Task):
         margin = -tf.math.expm1(-tf.reduce_min(tf.where(begins, lead, float("inf")), axis=1))
         most = self.fitted["max_entities"]
         named = entities(self.scheme, most, tags, best, real, begins, inputs["offsets"], texts)
-        return {**named, "margin": margin}
+        return {**named, "margin": margin}, tags, begins
 
     def _decoded(
         self, logits: tf.Tensor, positions: tf.Tensor, outputs: Mapping[str, tf.Tensor]

@@ -17,7 +17,7 @@ def begins_a_character(text: str, offsets: np.ndarray, real: np.ndarray) -> np.n
     """Which tokens of a text are none of the character that the one before them ends in, bool [T].
 
     To a tokenizer that keeps accents, what stands behind a sign or a Chinese character is another word: their
-    marks too.
+    marks too. In the graph: ``CodePoints.begin_a_character``.
     """
     from tfpipeline.text.graphemes import character_starts
 
@@ -27,13 +27,6 @@ def begins_a_character(text: str, offsets: np.ndarray, real: np.ndarray) -> np.n
     first = starts[np.searchsorted(starts, offsets[at, 0], side="right") - 1]
     begins[at] = first >= offsets[at - 1, 1]
     return begins
-
-
-def begins_a_character_in_graph(texts: Any, offsets: tf.Tensor) -> tf.Tensor:
-    """The same of several texts, bool [B, T]."""
-    import tensorflow as tf
-
-    return texts.first(offsets[:, :, 0]) >= tf.pad(offsets[:, :-1, 1], [[0, 0], [1, 0]])
 
 
 def behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
