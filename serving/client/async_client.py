@@ -13,7 +13,7 @@ import grpc.aio
 from tfpipeline.serving.client import conversations
 from tfpipeline.serving.client.base import BaseClient
 from tfpipeline.serving.client.calls import ModelMetadata, RawAnswer, VersionStatus
-from tfpipeline.serving.client.predictions import Prediction
+from tfpipeline.serving.client.predictions import Explanation, Prediction
 
 __all__ = ["AsyncPredictClient"]
 
@@ -41,6 +41,20 @@ class AsyncPredictClient(BaseClient):
     ) -> list[Prediction]:
         """See :meth:`PredictClient.predict`."""
         return await self._run(conversations.predict(self.endpoint, texts, text_pair, batch_size, timeout))
+
+    async def explain(
+        self,
+        texts: Iterable[Union[str, bytes]],
+        text_pair: Optional[Iterable[Union[str, bytes]]] = None,
+        *,
+        labels: Union[Iterable[Union[str, bytes]], str, bytes, None] = None,
+        batch_size: Optional[int] = 8,
+        timeout: Optional[float] = None,
+    ) -> list[Explanation]:
+        """See :meth:`PredictClient.explain`."""
+        return await self._run(
+            conversations.explain(self.endpoint, texts, text_pair, labels, batch_size, timeout)
+        )
 
     async def predict_raw(
         self,

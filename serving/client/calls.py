@@ -262,6 +262,29 @@ def text_inputs(texts: Iterable[Any], text_pair: Optional[Iterable[Any]]) -> dic
     return columns
 
 
+def explain_inputs(
+    texts: Iterable[Any], text_pair: Optional[Iterable[Any]], labels: Optional[Iterable[Any]]
+) -> dict[str, np.ndarray]:
+    """The inputs of the signature ``explain``: those of a text signature, and ``label``.
+
+    Args:
+        texts, text_pair: see :func:`text_inputs`.
+        labels: the answer to explain of each text, str or bytes, "" for the predicted one; or one for all.
+    Returns:
+        name -> object array [B] of bytes.
+    Raises:
+        InputError: see :func:`text_inputs`; or there are more or fewer labels than texts.
+    """
+    columns = text_inputs(texts, text_pair)
+    count = len(columns["text"])
+    given = [labels or ""] * count if labels is None or isinstance(labels, (str, bytes)) else list(labels)
+    if len(given) != count:
+        raise InputError(f"{count} texts but {len(given)} labels; give one for each text, or one for all")
+    columns["label"] = np.empty(count, dtype=object)
+    columns["label"][:] = tensors.utf8(given, "label")
+    return columns
+
+
 def status_request(endpoint: Endpoint) -> Any:
     """A GetModelStatusRequest; without a version it asks for all of them."""
     request = messages.GetModelStatusRequest()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional, TypeVar, Union
 
 from tfpipeline.serving.client import calls, predictions
 from tfpipeline.serving.client.errors import (
+    AnswerError,
     DeadlineExceededError,
     InputError,
     InvalidArgumentError,
@@ -29,6 +30,7 @@ from tfpipeline.serving.client.errors import (
 _NOT_YET = (UnavailableError, NotFoundError, DeadlineExceededError, ResourceExhaustedError)
 # Seconds between two checks, and the maximum time per check: a server that hangs is queried again.
 _POLL = 0.25
+EXPLAIN = "explain"  # the signature of models that were exported with --explain
 _LOOK = 5.0
 
 
@@ -75,13 +77,52 @@ def predict(
     timeout: Optional[float],
 ) -> Conversation[list[predictions.Prediction]]:
     """Predict for texts, ``batch_size`` per request, one request after the other."""
+    _check_batch_size(batch_size)
+    columns = calls.text_inputs(texts, text_pair)
+    return (yield from _ask_in_batches(endpoint, columns, batch_size, timeout))
+
+
+def explain(
+    endpoint: calls.Endpoint,
+    texts: Iterable[Any],
+    text_pair: Optional[Iterable[Any]],
+    labels: Optional[Iterable[Any]],
+    batch_size: Optional[int],
+    timeout: Optional[float],
+) -> Conversation[list[predictions.Explanation]]:
+    """Ask for explanations, ``batch_size`` texts per request, one request after the other.
+
+    Raises:
+        AnswerError: the signature gives something else.
+    """
+    _check_batch_size(batch_size)
+    columns = calls.explain_inputs(texts, text_pair, labels)
+    endpoint = replace(endpoint, signature=EXPLAIN)
+    answers = yield from _ask_in_batches(endpoint, columns, batch_size, timeout)
+    explanations = [answer for answer in answers if isinstance(answer, predictions.Explanation)]
+    if len(explanations) < len(answers):
+        raise AnswerError(
+            f'the signature "{EXPLAIN}" of {endpoint} does not give explanations as this client knows them; '
+            "export the model again with --explain, or use predict_raw()"
+        )
+    return explanations
+
+
+def _check_batch_size(batch_size: Optional[int]) -> None:
     if batch_size is not None and (
         isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
     ):
         raise InputError(
             f"batch_size is {batch_size!r}; give a whole number from 1 on, or None for one request"
         )
-    columns = calls.text_inputs(texts, text_pair)
+
+
+def _ask_in_batches(
+    endpoint: calls.Endpoint,
+    columns: Mapping[str, Any],
+    batch_size: Optional[int],
+    timeout: Optional[float],
+) -> Conversation[list[predictions.Prediction]]:
     count = len(columns["text"])
     answers: list[predictions.Prediction] = []
     for start in range(0, count, batch_size or max(count, 1)):

@@ -12,7 +12,7 @@ import grpc
 from tfpipeline.serving.client import conversations
 from tfpipeline.serving.client.base import BaseClient
 from tfpipeline.serving.client.calls import ModelMetadata, RawAnswer, VersionStatus
-from tfpipeline.serving.client.predictions import Prediction
+from tfpipeline.serving.client.predictions import Explanation, Prediction
 
 __all__ = ["PredictClient"]
 
@@ -47,6 +47,34 @@ class PredictClient(BaseClient):
             ClientError: see ``errors.py``; no other errors are raised intentionally.
         """
         return self._run(conversations.predict(self.endpoint, texts, text_pair, batch_size, timeout))
+
+    def explain(
+        self,
+        texts: Iterable[Union[str, bytes]],
+        text_pair: Optional[Iterable[Union[str, bytes]]] = None,
+        *,
+        labels: Union[Iterable[Union[str, bytes]], str, bytes, None] = None,
+        batch_size: Optional[int] = 8,
+        timeout: Optional[float] = None,
+    ) -> list[Explanation]:
+        """Ask what each word contributes to a prediction.
+
+        The model must have the signature ``explain`` (``tfpipeline export --explain``). An explanation costs
+        about a hundred predictions of its text.
+
+        Args:
+            texts: str, or bytes in UTF-8. No texts: no call.
+            text_pair: the second text of each pair, for models of pairs.
+            labels: the answer to explain: of each text one, or one for all; "" for the predicted one, which
+                is the default. See docs/explanations.md.
+            batch_size: texts in a request; None for all in one. Requests go one after the other.
+            timeout: seconds a request may take; by default the client's.
+        Returns:
+            One explanation a text, in their order.
+        Raises:
+            ClientError: see ``errors.py``.
+        """
+        return self._run(conversations.explain(self.endpoint, texts, text_pair, labels, batch_size, timeout))
 
     def predict_raw(
         self,

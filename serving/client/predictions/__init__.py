@@ -15,6 +15,7 @@ import numpy as np
 from tfpipeline.serving.client.errors import AnswerError
 from tfpipeline.serving.client.predictions.base import Output, Prediction, Span, kinds
 from tfpipeline.serving.client.predictions.classification import Classification
+from tfpipeline.serving.client.predictions.explanation import Explanation, WordScore
 from tfpipeline.serving.client.predictions.multilabel import MultiLabel
 from tfpipeline.serving.client.predictions.multitask import Multitask
 from tfpipeline.serving.client.predictions.named_outputs import NamedOutputs
@@ -25,6 +26,7 @@ from tfpipeline.serving.client.predictions.tagging import Entity, Tagging
 __all__ = [
     "Classification",
     "Entity",
+    "Explanation",
     "MultiLabel",
     "Multitask",
     "NamedOutputs",
@@ -34,6 +36,7 @@ __all__ = [
     "Regression",
     "Span",
     "Tagging",
+    "WordScore",
 ]
 
 

@@ -64,6 +64,28 @@ def test_predict(connect):
     }
 
 
+@pytest.mark.parametrize("batch_size", [2, None])
+def test_explain(connect, batch_size):
+    """The signature explain is asked, whatever the client's own is."""
+    client = connect("explain")
+    texts, labels = ["good", "", "你好"], ["a", "", "ccc"]
+    found = client.explain(texts, labels=labels, batch_size=batch_size)
+    assert [(one.label, one.words[0].word, one.words[0].score) for one in found] == [
+        ("a", "good", 1.0),
+        ("", "", 0.0),
+        ("ccc", "你好", 3.0),
+    ]
+    assert [one.label for one in client.explain(texts, labels="yes")] == ["yes"] * 3
+    assert [one.label for one in client.explain(texts)] == [""] * 3
+    assert client.explain([]) == []
+    with pytest.raises(InputError, match="3 texts but 1 labels; give one for each text, or one for all"):
+        client.explain(texts, labels=["a"])
+    with pytest.raises(InputError, match="batch_size is 0"):
+        client.explain(texts, batch_size=0)
+    with pytest.raises(AnswerError, match="does not give explanations as this client knows them"):
+        connect("sentiment").explain(texts)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 5, 100])
 def test_batch_size_changes_nothing_but_the_requests(connect, key, batch_size):
     model = f"sentiment:{key}"

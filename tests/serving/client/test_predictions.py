@@ -12,6 +12,7 @@ from tfpipeline.serving.client import (
     AnswerError,
     Classification,
     Entity,
+    Explanation,
     MultiLabel,
     Multitask,
     NamedOutputs,
@@ -21,6 +22,7 @@ from tfpipeline.serving.client import (
     Regression,
     Span,
     Tagging,
+    WordScore,
     predictions,
 )
 from tfpipeline.serving.client.predictions.base import kinds
@@ -423,3 +425,47 @@ def test_a_kind_of_somebody_elses_is_found_by_its_outputs():
     # Of the same names, but not of the same kind.
     other = {**arrays, "grade": np.array(["a", "b"], object)}
     assert [type(row) for row in predictions.decode(other)] == [NamedOutputs] * 2
+
+
+def explanation(**changed):
+    arrays = {
+        "label": strings([b"good", b""]),
+        "value": np.array([2.5, 0.0], np.float32),
+        "baseline": np.array([-0.5, 0.0], np.float32),
+        "words": strings([["Zoë".encode(), b"!", b""], [b"", b"", b""]]),
+        "starts": np.array([[1, 0, 0], [0, 0, 0]], np.int32),
+        "ends": np.array([[4, 1, 0], [0, 0, 0]], np.int32),
+        "text_numbers": np.array([[0, 1, 0], [0, 0, 0]], np.int32),
+        "scores": np.array([[3.5, -0.25, 9.0], [0, 0, 0]], np.float32),
+        "count": np.array([2, 0], np.int32),
+    }
+    return {**arrays, **changed}
+
+
+def test_explanation():
+    """The gap is what is missing to completeness; slots behind the count are not read."""
+    first, second = predictions.decode(explanation(), rows=2)
+    words = [WordScore("Zoë", 1, 4, "text", 3.5), WordScore("!", 0, 1, "text_pair", -0.25)]
+    assert first == Explanation("good", 2.5, -0.5, 0.25, words)
+    assert second == Explanation("", 0.0, 0.0, 0.0, [])
+    assert json.loads(json.dumps(first.to_dict()))["words"][1] == {
+        "word": "!",
+        "start": 0,
+        "end": 1,
+        "source": "text_pair",
+        "score": -0.25,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"count": np.array([4, 0], np.int32)}, "row 0 .* count 4, room for 3 words"),
+        ({"text_numbers": np.full((2, 3), 2, np.int32)}, "row 0 .* word 0 is of text 2"),
+        ({"scores": np.zeros((2, 2), np.float32)}, "2 scores"),
+        ({"ends": np.zeros((2, 3), np.int32)}, "slot 0 starts at 1, ends at 0"),
+    ],
+)
+def test_an_explanation_that_contradicts_itself(changed, message):
+    with pytest.raises(AnswerError, match=message):
+        predictions.decode(explanation(**changed))
