@@ -56,7 +56,7 @@ lint: $(VENV)/.installed
 	$(PYTHON) -m venv .venv-parity
 	.venv-parity/bin/python -m pip install --quiet --upgrade pip
 	.venv-parity/bin/python -m pip install --quiet --editable '.[train]' \
-		'torch==2.13.*' 'pytest>=9.1' 'pytest-xdist>=3.8' 'pytest-timeout>=2.4' 'hypothesis>=6.170'
+		'torch==2.13.*' 'pytest>=9.1' 'pytest-xdist>=3.8' 'pytest-timeout>=2.4' 'hypothesis>=6.170' 'captum==0.9.*'
 	.venv-parity/bin/python -m pip install --quiet --no-deps \
 		'transformers==4.57.*' 'tokenizers==0.22.*' 'huggingface_hub==0.36.*'
 	touch $@

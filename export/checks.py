@@ -139,6 +139,7 @@ def largest_difference(
     expected: Mapping[str, np.ndarray],
     found: Mapping[str, np.ndarray],
     near_ties: np.ndarray | None = None,
+    tolerance: float = TOLERANCE,
 ) -> float:
     """The largest difference between floats, of an output with values above 1 as a share of its largest one.
 
@@ -147,6 +148,7 @@ def largest_difference(
         near_ties: bool [N], rows whose strings and integers hang on a rounding (``Task.near_ties``): there
             they may differ, and where they do, so may floats, which are those of another word; by default
             nowhere.
+        tolerance: the largest difference that is none.
     Raises:
         ExportError: outputs are missing, or a shape, a string or an integer differs, or floats differ by
             more than the tolerance or are not numbers.
@@ -173,7 +175,7 @@ def largest_difference(
         gap[excused & np.isfinite(got).reshape(len(got), -1).all(-1)] = 0
         # A regression answers in the data's own unit.
         difference = float(gap.max(initial=0.0) / np.abs(want).max(initial=1.0))
-        if not difference <= TOLERANCE:  # also when it is NaN
-            raise ExportError(f"output {name} differs by {difference:.1e}, more than {TOLERANCE:.0e}")
+        if not difference <= tolerance:  # also when it is NaN
+            raise ExportError(f"output {name} differs by {difference:.1e}, more than {tolerance:.0e}")
         largest = max(largest, difference)
     return largest

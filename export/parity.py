@@ -10,11 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.export import checks
+from tfpipeline.export.explanations import LABEL, SIGNATURE, Explanations
 from tfpipeline.export.signatures import TOKENS, ServingModule, text_signatures, token_inputs
 from tfpipeline.export.warmup import REQUESTS
 from tfpipeline.training.trained_model import TrainedModel
 
 _PARITY_ROWS = 256
+_EXPLAINED = 4
+_EXPLAINED_TOLERANCE = 1e-4  # of sums of gradients
 # Beside the run's own held-out rows: what real traffic also holds.
 _HOSTILE = (
     "",
@@ -38,16 +41,11 @@ def check_parity(
     Returns:
         How many texts were compared, and the largest difference.
     """
-    examples = [
-        example
-        for split in ("test", "validation")
-        if run.has_split(split)
-        for example in run.examples(split)[:_PARITY_ROWS]
-    ][:_PARITY_ROWS]
-    texts = [*_HOSTILE, *(example.text for example in examples)]
+    held_out = _held_out(run, _PARITY_ROWS)
+    texts = [*_HOSTILE, *held_out["text"]]
     pairs: Sequence[str] | None = None
     if run.has_pairs:
-        pairs = [*reversed(_HOSTILE), *(example.text_pair or "" for example in examples)]
+        pairs = [*reversed(_HOSTILE), *held_out["text_pair"]]
     asked = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
     graph = run.graph(model)
     inputs = graph.text_inputs(asked)
@@ -67,11 +65,45 @@ def check_parity(
     return len(texts), max(differences)
 
 
+def check_explanations(run: TrainedModel, explanations: Explanations, saved_model: Path) -> None:
+    """Compare some explanations of a fresh process with those of this one, and with the predictions.
+
+    A text's explanation costs more than a hundred predictions, so these are few and short texts.
+
+    Raises:
+        checks.ExportError: they differ.
+    """
+    texts = ["", _HOSTILE[-1], *_held_out(run, _EXPLAINED)["text"]]
+    asked: dict[str, Sequence[str]] = {"text": texts, LABEL: [""] * len(texts)}
+    if run.has_pairs:
+        asked["text_pair"] = ["", _HOSTILE[-1], *_held_out(run, _EXPLAINED)["text_pair"]]
+    inputs = {name: tf.constant(values) for name, values in asked.items()}
+    here = tf.function(explanations, autograph=False)(inputs)
+    there = checks.answers_of_fresh_process(saved_model, {SIGNATURE: asked})[SIGNATURE]
+    expected = {name: _plain(tensor.numpy()) for name, tensor in here.items()}
+    checks.largest_difference(expected, there, tolerance=_EXPLAINED_TOLERANCE)
+
+
+def _held_out(run: TrainedModel, count: int) -> dict[str, list[str]]:
+    """The texts of some rows that were not trained on."""
+    examples = [
+        example
+        for split in ("test", "validation")
+        if run.has_split(split)
+        for example in run.examples(split)[:count]
+    ][:count]
+    return {
+        "text": [example.text for example in examples],
+        "text_pair": [example.text_pair or "" for example in examples],
+    }
+
+
 def _requests(
     module: ServingModule, texts: Mapping[str, Sequence[str]], inputs: Mapping[str, tf.Tensor]
 ) -> dict[str, Any]:
     """What each signature is asked: the texts, or their tokens."""
     requests: dict[str, Any] = dict.fromkeys(module.functions, texts)
+    requests.pop(SIGNATURE, None)  # see check_explanations
     if TOKENS in requests:
         tokens = token_inputs(inputs)
         _, specs = module.functions[TOKENS].structured_input_signature

@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
-from tfpipeline.export import checks, compatibility, model_card, versions
+from tfpipeline.export import checks, compatibility, explanations, model_card, versions
 from tfpipeline.export import warmup as warmup_requests
 from tfpipeline.export.identity import identity as identity_of
 from tfpipeline.export.model_directory import ModelDirectory, open_directory
-from tfpipeline.export.options import DEFAULT_WARMUP, ExportOptions
-from tfpipeline.export.parity import check_parity
+from tfpipeline.export.options import ExportOptions
+from tfpipeline.export.parity import check_explanations, check_parity
 from tfpipeline.export.signatures import ServingModule
 from tfpipeline.files import write_failure
 from tfpipeline.paths import AnyPath
@@ -25,45 +25,29 @@ from tfpipeline.training.trained_model import TrainedModel
 
 
 def export_run(
-    run: AnyPath | TrainedModel,
-    to: AnyPath,
-    *,
-    weights: str = "best",
-    warmup: int = DEFAULT_WARMUP,
-    target_serving: str | None = None,
-    keep: int | None = None,
-    licence: str | None = None,
-    overrides: Sequence[str] = (),
+    run: AnyPath | TrainedModel, to: AnyPath, *, overrides: Sequence[str] = (), **options: Any
 ) -> Path | str:
     """Write a run's model as the next version under ``to``, checked before anybody can load it.
 
-    The SavedModel is written under a temporary name that no server picks up; a fresh process that imports
-    none of our code answers held-out rows from it, which must equal the trained model's answers; then it is
-    renamed. Computation is float32 whatever precision the run was trained in.
+    The SavedModel is written under a temporary name that no server picks up. A fresh process that imports
+    nothing of this package answers held-out rows from it, and its answers must equal those of the trained
+    model. Then it is renamed. Computation is in ``precision``, whatever the run was trained in.
 
     Args:
-        run: a run directory, or a checkpoint that someone else fine-tuned.
+        run: a run directory, or a checkpoint that was fine-tuned elsewhere.
         to: the model's directory, e.g. ``models/sentiment``, or ``gs://bucket/models/sentiment``; versions
             are the integers inside it.
-        weights: "best" or "last".
-        warmup: the most warm-up requests that servers replay before they answer with the version; 0 for none.
-        target_serving: the release of TensorFlow that is to serve the model, such as "2.16", if it is not the
-            installed one: the graph is checked for what that release does not know.
-        keep: how many of the newest versions stay; older ones that no label needs are removed.
-        licence: of the model, for its card.
         overrides: for a checkpoint, settings that its files do not hold, such as ``text.max_length=128``.
+        options: the fields of :class:`tfpipeline.export.options.ExportOptions`, such as ``weights="last"``.
     Returns:
         The version's directory; a str where it is on a far file system. When the newest version holds this
         very model, that one, and nothing is written.
     Raises:
-        UserError: no such run, it is not trained, an option has a value that it cannot have, ``to`` can't be
-            written, or ``target_serving`` does not know an operation or an attribute of the graph.
+        UserError: there is no such run, it is not trained, an option has a value that it cannot have, or
+            ``to`` can't be written.
         checks.ExportError: the exported model is not the trained one.
     """
-    options = ExportOptions(
-        weights=weights, warmup=warmup, target_serving=target_serving, keep=keep, licence=licence
-    )
-    return export_with(run, to, options, overrides)
+    return export_with(run, to, ExportOptions(**options), overrides)
 
 
 def export_with(
@@ -82,7 +66,9 @@ def export_with(
         say(f"{directory.path(published)} already holds this model; nothing to do")
         return directory.path(published)
     number = versions.next_version(directory)
-    module = ServingModule(run.graph(model).for_serving())
+    graph = run.graph(model)
+    explained = explanations.Explanations(graph, options.explain_steps) if options.explain else None
+    module = ServingModule(graph.for_serving(), explained)
     with (
         progress(f"exporting {directory.path(number)}", 3, note="tracing and writing it") as bar,
         directory.staging(number) as folder,
@@ -99,6 +85,8 @@ def export_with(
         checks.check_size(temporary, _bytes(module.weights), _bytes(module.tokenizer.variables))
         bar.advance(1, "asking it in a fresh process")
         rows, difference = check_parity(run, module, model, temporary)
+        if explained is not None:
+            check_explanations(run, explained, temporary)
         bar.advance(1, "checked")
         number = versions.publish_version(temporary, directory, identity)
     version = directory.path(number)
@@ -118,6 +106,8 @@ def _check(run: TrainedModel, options: ExportOptions) -> None:
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
     run.vocabulary  # noqa: B018 - a run refuses files that were edited when it first reads one
+    if options.explain:
+        explanations.check(run.task, run.model_config)
 
 
 def _facts(
@@ -125,7 +115,10 @@ def _facts(
 ) -> dict[str, Any]:
     """What the card says."""
     name = directory.address.rpartition("/")[2]
-    return {"identity": identity, **model_card.describe(run, name, options.weights, options.licence)}
+    facts = {"identity": identity, **model_card.describe(run, name, options.weights, options.licence)}
+    if options.explain:
+        facts["explanations"] = explanations.describe(options.explain_steps)
+    return facts
 
 
 def _prune(directory: ModelDirectory, options: ExportOptions) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfpipeline.export.explanations import SIGNATURE as EXPLAIN
+from tfpipeline.export.explanations import Explanations
 from tfpipeline.export.shape_checks import checked
 from tfpipeline.models.inputs import of_second_text
 from tfpipeline.tasks import Task
@@ -30,12 +32,15 @@ class ServingModule(tf.Module):
             with places in a text has none: these are known from the text alone.
         ``utf8``, ``utf16``: of such a task, as ``serving_default``, but places are counted in bytes and in
             UTF-16 code units, not in code points.
+        ``explain``, where it is asked for: as ``serving_default``, and ``label`` string [B]; see
+            :class:`tfpipeline.export.explanations.Explanations`.
 
     Args:
         graph: the model as it is served (``PredictionGraph.for_serving``) with its task and its tokenizer.
+        explanations: what explains the model; None for a module without this signature.
     """
 
-    def __init__(self, graph: PredictionGraph) -> None:
+    def __init__(self, graph: PredictionGraph, explanations: Explanations | None = None) -> None:
         super().__init__(name="serving")
         text_inputs = graph.text_inputs
         self.tokenizer = text_inputs.tokenizer
@@ -62,6 +67,9 @@ class ServingModule(tf.Module):
         }
         if not graph.task.offsets:
             self.functions[TOKENS] = _signature(from_ids, tokens)
+        if explanations is not None:
+            asked = {name: tf.TensorSpec([None], tf.string) for name in explanations.names}
+            self.functions[EXPLAIN] = _signature(lambda **inputs: explanations(inputs), asked)
 
 
 def text_signatures(task: Task) -> dict[str, Unit]:

@@ -33,6 +33,12 @@ def command(
     licence: Optional[str] = typer.Option(
         None, help="The model's licence, for its card: an SPDX identifier such as apache-2.0."
     ),
+    explain: bool = typer.Option(
+        False, "--explain", help="Add the signature explain: what each word contributes to a prediction."
+    ),
+    explain_steps: int = typer.Option(
+        32, help="Steps of the integral behind explanations: more are more exact and slower."
+    ),
     overrides: Optional[list[str]] = _options.SETTINGS,
 ) -> None:
     """Publish a run as the next version of a served model, checked against the trained one."""
@@ -41,7 +47,13 @@ def command(
 
         paths.expand(to)  # an address with a slash too few is refused before TensorFlow is loaded
         options = ExportOptions(
-            weights=weights, warmup=warmup, target_serving=target_serving, keep=keep, licence=licence
+            weights=weights,
+            warmup=warmup,
+            target_serving=target_serving,
+            keep=keep,
+            licence=licence,
+            explain=explain,
+            explain_steps=explain_steps,
         )
     load_tensorflow()
     from tfpipeline.export.publish import export_with
