@@ -15,6 +15,7 @@ from tfpipeline._lazy import attach
 if TYPE_CHECKING:  # what the table below loads on first use, for type checkers and editors
     from tfpipeline.errors import UserError as UserError
     from tfpipeline.evaluation.compare import evaluate as evaluate
+    from tfpipeline.explanations import explain as explain
     from tfpipeline.export.publish import export_run as export_run
     from tfpipeline.predictors import predict as predict
     from tfpipeline.serving.client.sync_client import PredictClient as PredictClient
@@ -32,6 +33,7 @@ __getattr__, __dir__, __all__ = attach(
         "UserError": "tfpipeline.errors",
         "convert": "tfpipeline.training.run_as_checkpoint",
         "evaluate": "tfpipeline.evaluation.compare",
+        "explain": "tfpipeline.explanations",
         "export_run": "tfpipeline.export.publish",
         "load": "tfpipeline.training.opening",
         "predict": "tfpipeline.predictors",

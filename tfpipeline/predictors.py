@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import abc
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, Union, overload
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union, overload
 
 from tfpipeline import paths
 from tfpipeline.console import say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.mistaken import check_run
 from tfpipeline.paths import AnyPath
-from tfpipeline.serving.client import PredictClient, Prediction, calls, predictions
+from tfpipeline.serving.client import Explanation, PredictClient, Prediction, calls, predictions
 
 if TYPE_CHECKING:
     from tfpipeline.training.trained_model import TrainedModel
 
 Texts = Iterable[Union[str, bytes]]
-_SIGNATURE, _BATCH = "serving_default", 32
+Labels = Union[Texts, str, bytes, None]
+_SIGNATURE, _EXPLAIN, _BATCH = "serving_default", "explain", 32
 
 
 @overload
@@ -82,6 +85,19 @@ def predict(
         UserError: there is no such model, or it takes different inputs.
         ClientError: the server does not respond, or the texts cannot be sent (``InputError``).
     """
+    one, inputs = asked(texts, text_pair, batch_size)
+    predictions: list[Prediction] = []
+    with open_any(model, target, signature, options) as predictor:
+        for start in range(0, len(inputs["text"]), batch_size):
+            batch = {name: column[start : start + batch_size] for name, column in inputs.items()}
+            predictions += predictor.predict(batch["text"], batch.get("text_pair"))
+    return predictions[0] if one else predictions
+
+
+def asked(
+    texts: Union[Texts, str, bytes], text_pair: Union[Texts, str, bytes, None], batch_size: int
+) -> tuple[bool, dict[str, list[bytes]]]:
+    """Whether one text is asked for, and what is asked, checked; arguments as of :func:`predict`."""
     one = isinstance(texts, (str, bytes))
     rows: Any = [texts] if isinstance(texts, (str, bytes)) else texts
     if isinstance(text_pair, (str, bytes)):
@@ -90,17 +106,20 @@ def predict(
     inputs = _utf8(rows, text_pair)
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; give 1 or more")
-    predictions: list[Prediction] = []
-    with _predictor(model, target, signature, options) as predictor:
-        for start in range(0, len(inputs["text"]), batch_size):
-            batch = {name: column[start : start + batch_size] for name, column in inputs.items()}
-            predictions += predictor.predict(batch["text"], batch.get("text_pair"))
-    return predictions[0] if one else predictions
+    return one, inputs
 
 
-def _predictor(
-    model: Union[AnyPath, TrainedModel], target: Optional[str], signature: str, options: dict[str, Any]
+def open_any(
+    model: Union[AnyPath, TrainedModel],
+    target: Optional[str],
+    signature: str = _SIGNATURE,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Predictor:
+    """The predictor that :func:`predict` asks; arguments as there.
+
+    Raises:
+        UserError: there is no such model, or options are given that are for a server only.
+    """
     if target is not None:
         return ServerPredictor(target, str(model), signature=signature, **options)
     if options:
@@ -123,6 +142,20 @@ class Predictor(abc.ABC):
                 lengths.
         """
 
+    def explain(
+        self, texts: Texts, text_pair: Optional[Texts] = None, labels: Labels = None
+    ) -> list[Explanation]:
+        """One explanation per text, in their order.
+
+        Args:
+            texts, text_pair: as of :meth:`predict`.
+            labels: the answer to explain, of each text or one for all; by default the predicted one.
+        Raises:
+            InputError: as of :meth:`predict`.
+            UserError: the model cannot be explained, or does not know a label.
+        """
+        raise UserError(f"{type(self).__name__} cannot explain predictions")
+
     def __enter__(self) -> Predictor:
         return self
 
@@ -141,6 +174,11 @@ class ServerPredictor(Predictor):
 
     def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
         return self._client.predict(texts, text_pair)
+
+    def explain(
+        self, texts: Texts, text_pair: Optional[Texts] = None, labels: Labels = None
+    ) -> list[Explanation]:
+        return self._client.explain(texts, text_pair, labels=labels)
 
     def close(self) -> None:
         self._client.close()
@@ -167,6 +205,7 @@ class SavedModelPredictor(Predictor):
             first = str(error).splitlines()[0]
             raise UserError(f"cannot load the SavedModel in {path}: {first}; export it again") from error
         _check_signature(path, signature, self._model.signatures)
+        self._path = path
         self._function = self._model.signatures[signature]
         self._inputs = list(self._function.structured_input_signature[1])
 
@@ -176,6 +215,16 @@ class SavedModelPredictor(Predictor):
         asked = {name: self._tensorflow.constant(value) for name, value in inputs.items()}
         answers = {name: tensor.numpy() for name, tensor in self._function(**asked).items()}
         return predictions.decode(answers)
+
+    def explain(
+        self, texts: Texts, text_pair: Optional[Texts] = None, labels: Labels = None
+    ) -> list[Explanation]:
+        if _EXPLAIN not in self._model.signatures:
+            raise UserError(f'{self._path} has no signature "{_EXPLAIN}"; export it again with --explain')
+        inputs = calls.explain_inputs(texts, text_pair, labels)
+        function = self._model.signatures[_EXPLAIN]
+        _check_inputs("SavedModel", function.structured_input_signature[1], inputs)
+        return _explanations(self._tensorflow, lambda asked: function(**asked), inputs)
 
 
 class RunPredictor(Predictor):
@@ -200,6 +249,8 @@ class RunPredictor(Predictor):
         units = signatures.text_signatures(self._run.task)
         _check_signature(self._run.name, signature, units)
         self._unit = units[signature]
+        self._weights = weights
+        self._explanations: Optional[Callable[[dict[str, Any]], Any]] = None
         self._model = self._run.model(weights)
         self._asked = False
 
@@ -210,6 +261,28 @@ class RunPredictor(Predictor):
         self._say_what_is_unknown(inputs["text"], inputs.get("text_pair"))
         arrays = self._run.predict(self._model, inputs["text"], inputs.get("text_pair"), unit=self._unit)
         return predictions.decode(arrays)
+
+    def explain(
+        self, texts: Texts, text_pair: Optional[Texts] = None, labels: Labels = None
+    ) -> list[Explanation]:
+        from tfpipeline.export import explanations
+        from tfpipeline.runtime import import_tensorflow
+
+        tf = import_tensorflow()
+        inputs = calls.explain_inputs(texts, text_pair, labels)
+        wanted = ["text", *(["text_pair"] if self._run.has_pairs else [])]
+        _check_inputs("run", [*wanted, "label"], inputs)
+        if self._explanations is None:
+            explanations.check(self._run.task, self._run.model_config)
+            # As it is exported, whatever precision it was trained in.
+            graph = self._run.graph(self._run.model(self._weights, precision="float32"))
+            text = {name: tf.TensorSpec([None], tf.string) for name in inputs}
+            self._explanations = tf.function(
+                explanations.Explanations(graph).__call__, input_signature=[text], autograph=False
+            )
+        second = list(inputs["text_pair"]) if self._run.has_pairs else None
+        self._say_what_is_unknown(list(inputs["text"]), second)
+        return _explanations(tf, self._explanations, inputs)
 
     def _say_what_is_unknown(self, texts: list[bytes], text_pair: Optional[list[bytes]]) -> None:
         """Warn once, because the first texts show whether they are in the vocabulary's language."""
@@ -224,6 +297,29 @@ class RunPredictor(Predictor):
 def _utf8(texts: Texts, text_pair: Optional[Texts]) -> dict[str, list[bytes]]:
     """The inputs as they would be sent to a server, with the same checks as in the client."""
     return {name: list(column) for name, column in calls.text_inputs(texts, text_pair).items()}
+
+
+def _explanations(tf: Any, function: Callable[[dict[str, Any]], Any], inputs: Any) -> list[Explanation]:
+    """What a function of tensors says of texts.
+
+    Raises:
+        UserError: the model refuses them, such as a label that it does not know.
+    """
+    count = len(inputs["text"])
+    if not count:
+        return []
+    try:
+        answers = function({name: tf.constant(list(column)) for name, column in inputs.items()})
+    except tf.errors.InvalidArgumentError as error:
+        raise UserError(f"the model cannot explain this: {_reason(str(error.message))}") from error
+    arrays = {name: tensor.numpy() for name, tensor in answers.items()}
+    return [answer for answer in predictions.decode(arrays, count) if isinstance(answer, Explanation)]
+
+
+def _reason(message: str) -> str:
+    """What an assertion in the graph says, without what TensorFlow puts around it."""
+    found = re.search(r"assertion failed: \[(.*?)\]( \[.*\])?", message)
+    return " ".join(" ".join(found.group(1, 2)).split()) if found and found[2] else message.splitlines()[0]
 
 
 def _check_signature(path: Union[str, Path], signature: str, known: Iterable[str]) -> None:

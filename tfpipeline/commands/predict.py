@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from typing import Optional
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
 
 import typer
 
 from tfpipeline import terminal
 from tfpipeline.commands import _options as options
 from tfpipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from tfpipeline.serving.client import Explanation
 
 
 def command(
@@ -49,9 +53,36 @@ def command(
     signature: str = typer.Option("serving_default", help="The signature to call."),
     model_version: Optional[int] = typer.Option(None, help="The model version; default: the newest."),
     timeout: float = typer.Option(10.0, help="Seconds to wait for the server's response to a batch."),
-    batch_size: int = typer.Option(32, min=1, help="Texts per request."),
+    batch_size: Optional[int] = typer.Option(
+        None, min=1, help="Texts per request; default: 32, with --explain 8."
+    ),
+    explain: bool = typer.Option(
+        False,
+        "--explain",
+        help="Print what each word contributes to the prediction instead, for readers. A SavedModel needs "
+        "export --explain.",
+    ),
+    labels: Optional[list[str]] = typer.Option(
+        None,
+        "--label",
+        help="Explain this label (or answer: see docs/explanations.md) instead of the predicted one; may be "
+        "repeated.",
+    ),
+    html: Optional[Path] = typer.Option(
+        None, help="Draw the explanations into this HTML file instead of printing them."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print explanations as one JSON line each."),
 ) -> None:
     """Print a prediction for each text, one JSON line each, from a server, a SavedModel or a run."""
+    if not explain and (labels or html or as_json):
+        given = "--label" if labels else "--html" if html else "--json"
+        raise UserError(f"{given} is for explanations; add --explain")
+    if html is not None and html.is_dir():
+        raise UserError(f"--html {html} is a directory; name a file")
+    if html is not None and as_json:
+        raise UserError("--html and --json were both given; choose one")
+    if explain and signature != "serving_default":
+        raise UserError("--signature has no meaning with --explain, which calls the signature explain")
     if (target is None) == (source is None):
         raise UserError(
             "choose a model: --target HOST:PORT --model NAME, or --from PATH (a run, a SavedModel or a "
@@ -75,8 +106,9 @@ def command(
             "--pair-column is for the rows of files; give the second text of texts that come from no file "
             "with --pair alone"
         )
-    from tfpipeline import prediction_inputs, predictors
+    from tfpipeline import explanation_pages, paths, prediction_inputs, predictors
     from tfpipeline.data.records import FileOptions, file_options
+    from tfpipeline.files import write_text
 
     reading = FileOptions(**file_options(encoding=encoding, delimiter=delimiter, sheet=sheet))
     columns = [column, *([pair_column] if pair_column else [])]
@@ -93,10 +125,29 @@ def command(
         predictor: predictors.Predictor = predictors.ServerPredictor(target, str(model), **call)
     else:
         predictor = predictors.open_local(str(source), signature)
+    drawn: list[tuple[dict[str, str], Explanation]] = []
     with predictor:
-        for batch in prediction_inputs.batches(rows, batch_size):
-            pairs = [second for _, second in batch]
-            answers = predictor.predict([text for text, _ in batch], pairs if has_pairs else None)
-            for (text, second), answer in zip(batch, answers):
-                given = {"text": text, **({"text_pair": second} if has_pairs else {})}
-                print(json.dumps({**given, **answer.to_dict()}, ensure_ascii=escape), flush=True)
+        for batch in prediction_inputs.batches(rows, batch_size or (8 if explain else 32)):
+            asked = [text for text, _ in batch]
+            pairs = [second for _, second in batch] if has_pairs else None
+            given_texts = [
+                {"text": one, **({"text_pair": other} if has_pairs else {})} for one, other in batch
+            ]
+            if not explain:
+                for row, answer in zip(given_texts, predictor.predict(asked, pairs)):
+                    print(json.dumps({**row, **answer.to_dict()}, ensure_ascii=escape), flush=True)
+                continue
+            wanted = [terminal.typed(label) for label in labels or [""]]
+            by_label = [predictor.explain(asked, pairs, label) for label in wanted]
+            rows_explained = [(row, one) for row, each in zip(given_texts, zip(*by_label)) for one in each]
+            if html is not None:
+                drawn += rows_explained
+                continue
+            for row, one in rows_explained:
+                if as_json:
+                    print(json.dumps({**row, **one.to_dict()}, ensure_ascii=escape), flush=True)
+                else:
+                    print(explanation_pages.as_text(row, one), flush=True)
+    if html is not None:
+        write_text(paths.local(html), explanation_pages.as_html(drawn))
+        print(html)
