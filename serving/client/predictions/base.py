@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, Callable, ClassVar, NamedTuple, TypeVar
+from typing import Any, Callable, ClassVar, NamedTuple, Optional, TypeVar
 
 import numpy as np
 
 from tfpipeline.serving.client.errors import AnswerError
 
 STRINGS = "OSUT"  # NumPy's letters for arrays of strings
+ABSTAINED = "abstained"  # the output of models exported with --abstain
 
 
 class Output(NamedTuple):
@@ -29,6 +30,9 @@ class Output(NamedTuple):
     dtype_kinds: str
 
 
+ABSTENTION = {ABSTAINED: Output(1, "ib")}
+
+
 class Prediction:
     """The answer to one text; a frozen dataclass of plain Python values.
 
@@ -38,16 +42,18 @@ class Prediction:
     Attributes:
         output_specs: output name -> its specification; empty for predictions that are not found by their
             outputs.
+        optional_specs: the same of outputs that only some models have.
     """
 
     output_specs: ClassVar[Mapping[str, Output]] = {}
+    optional_specs: ClassVar[Mapping[str, Output]] = {}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Sequence[Prediction]:
         """One prediction per row.
 
         Args:
-            arrays: those of ``output_specs``, each [B, ...].
+            arrays: those of ``output_specs`` and perhaps of ``optional_specs``, each [B, ...].
         Raises:
             AnswerError: the arrays contradict each other.
         """
@@ -56,19 +62,40 @@ class Prediction:
     @classmethod
     def fits(cls, arrays: Mapping[str, np.ndarray]) -> bool:
         """Whether arrays are this kind's outputs, and not another model's outputs of the same names."""
-        return arrays.keys() == cls.output_specs.keys() and all(
-            arrays[name].ndim == output.rank and arrays[name].dtype.kind in output.dtype_kinds
-            for name, output in cls.output_specs.items()
+        specs = {**cls.output_specs, **cls.optional_specs}
+        return (
+            cls.output_specs.keys() <= arrays.keys()
+            and arrays.keys() <= specs.keys()
+            and all(
+                array.ndim == specs[name].rank and array.dtype.kind in specs[name].dtype_kinds
+                for name, array in arrays.items()
+            )
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, ready for ``json.dumps``."""
-        return asdict(self)  # type: ignore[call-overload]  # every subclass is a dataclass
+        """The fields, ready for ``json.dumps``; without ``abstained`` where the model has no such output."""
+        return asdict(self, dict_factory=_without_missing)  # type: ignore[call-overload]  # all are dataclasses
 
 
 def kinds() -> Iterator[type[Prediction]]:
     """All kinds of predictions that are found by their outputs."""
     return (kind for kind in Prediction.__subclasses__() if kind.output_specs)
+
+
+def _without_missing(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if name != ABSTAINED or value is not None}
+
+
+def abstentions(arrays: Mapping[str, np.ndarray], rows: int) -> list[Optional[bool]]:
+    """Whether each row's answer is too unsure to be given; None of a model that does not say so.
+
+    Args:
+        arrays: a model's outputs.
+        rows: how many there are.
+    """
+    if ABSTAINED not in arrays:
+        return [None] * rows
+    return [bool(value) for value in arrays[ABSTAINED].tolist()]
 
 
 @dataclass(frozen=True)

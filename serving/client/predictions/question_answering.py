@@ -9,10 +9,12 @@ from typing import Optional
 import numpy as np
 
 from tfpipeline.serving.client.predictions.base import (
+    ABSTENTION,
     STRINGS,
     Output,
     Prediction,
     Span,
+    abstentions,
     contradiction,
     read_slots,
     same_width,
@@ -31,6 +33,8 @@ class QuestionAnswering(Prediction):
         no_answer: the probability of "no answer" against the best span.
         threshold: "no answer" is predicted if ``no_answer`` exceeds it, or if there is no span at all.
         best: the best spans by descending score, even if "no answer" is predicted.
+        abstained: whether the answer is too unsure to be given; None if the model was exported without
+            ``--abstain``.
     """
 
     answer: Optional[str]
@@ -40,6 +44,7 @@ class QuestionAnswering(Prediction):
     no_answer: float
     threshold: float
     best: list[Span]
+    abstained: Optional[bool] = None
 
     output_specs = {  # noqa: RUF012 - a ClassVar of the base class
         "answer": Output(1, STRINGS),
@@ -53,6 +58,7 @@ class QuestionAnswering(Prediction):
         "ends": Output(2, "i"),
         "scores": Output(2, "f"),
     }
+    optional_specs = ABSTENTION
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> list[QuestionAnswering]:
@@ -60,6 +66,7 @@ class QuestionAnswering(Prediction):
         best = read_slots(slots, slots["starts"] != slots["ends"], Span)
         names = ("start", "end", "score", "no_answer", "threshold")
         columns = (text_of(arrays["answer"]), *(arrays[name].tolist() for name in names), best)
+        abstained = abstentions(arrays, len(best))
         predictions = []
         for row, (answer, start, end, score, no_answer, threshold, spans) in enumerate(zip(*columns)):
             none = start == end == -1
@@ -67,5 +74,5 @@ class QuestionAnswering(Prediction):
                 raise contradiction(row, f"answer {answer!r}, start {start}, end {end}")
             if none:
                 answer = start = end = None
-            predictions.append(cls(answer, start, end, score, no_answer, threshold, spans))
+            predictions.append(cls(answer, start, end, score, no_answer, threshold, spans, abstained[row]))
         return predictions

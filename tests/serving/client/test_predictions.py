@@ -52,6 +52,25 @@ def test_classification():
     )
 
 
+def test_answers_that_are_too_unsure_to_be_given():
+    """Of models that say so; the others are as they were."""
+    for values in (np.array([0, 1], np.int32), np.array([False, True])):
+        sure, unsure = predictions.decode(classification(abstained=values))
+        assert isinstance(sure, Classification)
+        assert (sure.abstained, unsure.abstained) == (False, True)
+        assert unsure.to_dict()["abstained"] is True
+    plain, _ = predictions.decode(classification())
+    assert plain.abstained is None
+    assert "abstained" not in plain.to_dict()
+    both = {f"a/{name}": array for name, array in classification(abstained=np.array([1, 0])).items()}
+    both.update({f"b/{name}": array for name, array in classification().items()})
+    first, _ = predictions.decode(both)
+    assert first.to_dict()["answers"]["a"]["abstained"] is True
+    assert "abstained" not in first.to_dict()["answers"]["b"]
+    (other, _) = predictions.decode(classification(abstained=np.array([0.5, 0.5])))
+    assert isinstance(other, NamedOutputs)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
