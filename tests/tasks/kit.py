@@ -13,7 +13,7 @@ import csv
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tests.shared import Shared
 from tfpipeline import tasks
 from tfpipeline.data import Example, read_examples, write_examples
 from tfpipeline.data.examples import Lines
+from tfpipeline.errors import UserError
 from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
 from tfpipeline.export.explanations import Explanations
@@ -36,9 +37,12 @@ from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.training import Run, train
 from tfpipeline.training.batching import Batching
+from tfpipeline.training.calibration import Collected, calibrate
+from tfpipeline.training.confidence import Confidence
 from tfpipeline.training.global_batch import numeric_targets
 from tfpipeline.training.rows import read_targets
 from tfpipeline.training.scoring import score_names
+from tfpipeline.training.validation import ValidationRows
 
 SAMPLES = Path(__file__).with_name("samples")
 ROWS = 60
@@ -261,6 +265,87 @@ def check_names_of_scores(trained: Trained) -> None:
     """They are known before anything is trained."""
     (entry, *_) = trained.run.store.state("last")["history"]
     assert score_names(trained.run) == [name for name in entry if name not in ("epoch", "step", "train_loss")]
+
+
+def refuses(ask: Callable[[], object]) -> bool:
+    """Whether a task refuses something, in a sentence."""
+    try:
+        ask()
+    except UserError as error:
+        return len(str(error).split()) > 5
+    return False
+
+
+def check_confidence(trained: Trained) -> None:
+    """A temperature changes how sure answers are and never what they are; the best one is the likeliest."""
+    run, task = trained.run, trained.run.task
+    if refuses(task.temperatures):
+        assert refuses(task.abstains)
+        return
+    shapes = task.temperatures()
+    rows = ValidationRows(run)
+    graph = run.graph(run.model(precision="float32"))
+    fitted, _, after = calibrate(graph, rows)
+    assert {name: t.shape for name, t in fitted.temperatures.items()} == dict(shapes)
+    same(
+        rows.predict(graph.fitted(Confidence(fitted.temperatures)), "calibrated").predictions,
+        after.predictions,
+    )
+
+    inputs = {name: tf.constant(array[:200]) for name, array in trained.inputs.items()}
+    plain = {name: tensor.numpy() for name, tensor in graph(inputs).items()}
+    ties = task.scorer.near_ties(plain, 1e-4)
+    assert ties.mean() < 0.2
+    for factor in (1.0, 3.0):
+        changed = Confidence({name: np.full(shape, factor, np.float32) for name, shape in shapes.items()})
+        found = {name: tensor.numpy() for name, tensor in graph.fitted(changed)(inputs).items()}
+        floats = [name for name, array in plain.items() if array.dtype == np.float32]
+        for name in plain.keys() - set(floats):
+            assert found[name][~ties].tolist() == plain[name][~ties].tolist(), name
+        moved = [name for name in floats if np.abs(found[name] - plain[name]).max() > 1e-3]
+        assert bool(moved) == (factor != 1), moved
+
+    collected = Collected(rows.weights)
+    rows.predict(graph, "again", collected)
+
+    def loss(factor: float, name: str, place: tuple[int, ...]) -> float:
+        own = {key: np.array(t, np.float64) for key, t in fitted.temperatures.items()}
+        own[name][place] *= factor
+        total = 0.0
+        for batch in collected.batches:
+            outputs = task.at_temperatures(
+                {
+                    key: tf.cast(t, tf.float64) if t.dtype.is_floating else t
+                    for key, t in batch.outputs.items()
+                },
+                {key: tf.constant(t) for key, t in own.items()},
+            )
+            total += float(tf.reduce_sum(task.likelihood_losses(outputs, batch.targets) * batch.weights))
+        return total
+
+    for name, shape in shapes.items():
+        for place in list(np.ndindex(*shape))[:2]:
+            label = f"{name}[{place[0]}]" if place else name
+            if label not in fitted.unfitted:
+                assert loss(1, name, place) < min(loss(1.05, name, place), loss(0.95, name, place))
+    if refuses(task.abstains):
+        return
+    names = task.abstains()
+    sure = task.confidences(after.predictions)
+    right = task.scorer.right(after.predictions, rows.targets)
+    assert sure.keys() == right.keys() == set(names)
+    for name in names:
+        numbers, correct = right[name]
+        assert numbers.shape == correct.shape
+        assert ((np.asarray(sure[name]) >= 0) & (np.asarray(sure[name]) <= 1)).all()
+    half = {name: float(np.median(np.asarray(sure[name]))) for name in names}
+    answers = graph.fitted(Confidence(fitted.temperatures, half))(inputs)
+    own = task.confidences(answers)
+    for name in names:
+        assert answers[name].dtype == tf.int32
+        assert answers[name].numpy().tolist() == [int(value < half[name]) for value in own[name].numpy()]
+    typed = predictions.decode({name: tensor.numpy() for name, tensor in answers.items()})
+    assert '"abstained"' in json.dumps([answer.to_dict() for answer in typed])
 
 
 def check_every_way(trained: Trained) -> None:

@@ -66,6 +66,10 @@ def test_explanations(trained):
     kit.check_explanations(trained)
 
 
+def test_confidence_changes_no_answer(trained):
+    kit.check_confidence(trained)
+
+
 def test_eager_compiled_exported_and_served_answers_are_the_same(trained):
     kit.check_every_way(trained)
 

@@ -16,6 +16,12 @@ def command(
     run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
     data: Optional[str] = typer.Option(None, help="A data file; default: the run's own test rows."),
     baseline: bool = typer.Option(True, help="Also train a cheap baseline on the same rows."),
+    calibrate: bool = typer.Option(
+        False,
+        "--calibrate",
+        help="Also score the model with temperatures fitted on the validation rows, as export --calibrate "
+        "does.",
+    ),
     to: Optional[str] = typer.Option(
         None,
         help="The folder to write the report to; default: the run directory. Without it, the report of a "
@@ -42,6 +48,7 @@ def command(
         run_directory,
         data,
         baseline=baseline,
+        calibrate=calibrate,
         overrides=[*map(terminal.typed, overrides or [])],
         to=to,
         show=print,

@@ -18,10 +18,13 @@ from tfpipeline.evaluation.report import Entry, Report
 from tfpipeline.evaluation.seen import seen_note
 from tfpipeline.files import require_writable
 from tfpipeline.paths import AnyPath
+from tfpipeline.training.calibration import calibrate as fit
+from tfpipeline.training.confidence import Confidence
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.rows import check_targets, read_targets
 from tfpipeline.training.trained_model import TrainedModel
+from tfpipeline.training.validation import ValidationRows, require_validation_rows
 
 MISTAKES = 20  # listed in the report
 
@@ -31,6 +34,7 @@ def evaluate(
     data: AnyPath | None = None,
     *,
     baseline: bool = True,
+    calibrate: bool = False,
     overrides: Sequence[str] = (),
     to: AnyPath | None = None,
     show: Callable[[str], object] | None = None,
@@ -48,6 +52,8 @@ def evaluate(
         data: a data file with the run's columns; by default the run's test rows, or its validation rows if it
             has no test rows.
         baseline: whether to train the task's baseline on the run's training rows too.
+        calibrate: whether to score the trained model once more with temperatures that are fitted on the run's
+            validation rows, as ``export`` does with ``calibrate=True``.
         overrides: for a checkpoint, settings that its files do not have, such as ``data.text=review``.
         to: the folder for the report, created if it does not exist; by default the run's own directory.
             Nothing is written to a checkpoint's directory, so without ``to`` the report of a checkpoint is
@@ -65,7 +71,7 @@ def evaluate(
     if folder is not None:
         require_writable(folder)
     run = run if isinstance(run, TrainedModel) else open_run(run, overrides)
-    report = compare(run, data, baseline=baseline, reading=reading, rows=rows)
+    report = compare(run, data, baseline=baseline, calibrate=calibrate, reading=reading, rows=rows)
     if show is not None:
         show(report.text())
     folder = folder or run.reports
@@ -86,6 +92,7 @@ def compare(
     data: AnyPath | None = None,
     *,
     baseline: bool = True,
+    calibrate: bool = False,
     reading: Mapping[str, str] = {},
     rows: Rows | None = None,
 ) -> Report:
@@ -95,6 +102,9 @@ def compare(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
     task, scorer = run.task, run.task.scorer
+    if calibrate:
+        require_validation_rows(run, "--calibrate")
+        task.temperatures()
     split: str | None = None
     if data is None:
         split = "test" if run.has_split("test") else "validation"
@@ -131,6 +141,13 @@ def compare(
             result = infer(examples, cache, targets, title, weights)
             scores = result.scores(task, targets, weights)
             entries.append(Entry(title, scores, scorer.report(result.predictions, targets, weights)))
+        if calibrate:
+            fitted, *_ = fit(run.graph(model), ValidationRows(run))
+            calibrated = Inference(run.graph(model).fitted(Confidence(fitted.temperatures)))
+            title = f"{title}, calibrated"
+            result = calibrated(examples, cache, targets, title, weights)
+            scores = result.scores(task, targets, weights)
+            entries.append(Entry(title, scores, scorer.report(result.predictions, targets, weights)))
         notes = run.notes_on(cache)
     return Report(
         data=name,
@@ -143,6 +160,7 @@ def compare(
         ],
         draw=functools.partial(scorer.figures, result.predictions, targets),
         notes=[*notes, *([seen] if seen else [])],
+        weights=run.weights_id(run.stages[-1][0]),
     )
 
 

@@ -49,6 +49,7 @@ class Report:
         mistakes: (text, expected, predicted) of the trained model, worst first.
         draw: makes the plots: name -> matplotlib figure; see :attr:`figures`.
         notes: sentences about the rows, such as how many of them are truncated.
+        weights: the weights of the run that were scored last, as :meth:`TrainedModel.weights_id` names them.
         path: the page that :func:`~tfpipeline.evaluation.evaluate` saved; None if none was written.
     """
 
@@ -59,6 +60,7 @@ class Report:
     mistakes: list[tuple[str, str, str]] = field(default_factory=list)
     draw: Callable[[], Mapping[str, Any]] = dict
     notes: list[str] = field(default_factory=list)
+    weights: str | None = None
     path: Path | None = None
 
     @functools.cached_property
@@ -113,6 +115,7 @@ class Report:
             "data": visible(self.data),
             "rows": self.rows,
             "metric": self.metric,
+            "weights": self.weights,
             "scores": scores,
             "notes": [visible(note) for note in self.notes],
         }

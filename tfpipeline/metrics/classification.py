@@ -14,10 +14,10 @@ import numpy as np
 from scipy import sparse
 from sklearn import metrics
 
+from tfpipeline.metrics._calibration import calibration_error
 from tfpipeline.metrics._ranking import columns, roc_auc
 from tfpipeline.metrics._rows import counted, weights_of
 
-CALIBRATION_BINS = 15
 _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 
 
@@ -132,20 +132,11 @@ def _odds(probabilities: np.ndarray, classes: Iterable[int]) -> Iterator[tuple[i
 def expected_calibration_error(
     targets: np.ndarray, probabilities: np.ndarray, weights: Optional[np.ndarray] = None
 ) -> float:
-    """How far the answers' probabilities are from how often they are right, 0 to 1.
-
-    Answers are put into bins of equal width by their probability; a bin's error is the difference between its
-    mean probability and its accuracy; the mean over the bins is weighted by their rows.
-
-    Source: Guo et al. 2017, arXiv:1706.04599, section 2, with their 15 bins.
+    """How far the answers' probabilities are from how often they are right, 0 to 1; see
+    :func:`tfpipeline.metrics._calibration.calibration_error`.
     """
     weights = np.ones(len(targets)) if weights is None else weights
-    confidence = probabilities.max(-1)
-    right = probabilities.argmax(-1) == targets
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
-    bins = np.searchsorted(edges, confidence)  # (0, 1/15], (1/15, 2/15], ...
-    differences = np.bincount(bins, weights * (confidence - right), minlength=CALIBRATION_BINS)
-    return float(np.abs(differences).sum() / weights.sum())
+    return calibration_error(probabilities.max(-1), probabilities.argmax(-1) == targets, weights)
 
 
 def _mcc(targets: np.ndarray, answers: np.ndarray, weights: np.ndarray, classes: int) -> float:

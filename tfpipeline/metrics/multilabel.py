@@ -14,6 +14,7 @@ from typing import Optional
 import numpy as np
 from sklearn import metrics
 
+from tfpipeline.metrics._calibration import calibration_error
 from tfpipeline.metrics._ranking import average_precision, columns
 from tfpipeline.metrics._rows import counted, weights_of
 
@@ -37,8 +38,9 @@ def compute(
     ``macro_f1`` is the mean over labels, ``weighted_f1`` that by their rows, ``samples_f1`` the mean over
     rows, ``micro_f1`` that of all N * C decisions. ``map`` needs no thresholds: the mean, over the labels
     that a row has, of their average precision; it is left out where no row has a label. ``subset_accuracy``
-    is the share of rows with all labels right, ``hamming_loss`` that of wrong decisions. ``f1/LABEL`` of a
-    label that does not occur is 0.
+    is the share of rows with all labels right, ``hamming_loss`` that of wrong decisions.
+    ``expected_calibration_error`` is the mean over labels: how far a label's scores are from how often rows
+    have it. ``f1/LABEL`` of a label that does not occur is 0.
 
     Time and memory grow with N * C (times log N).
 
@@ -75,6 +77,11 @@ def compute(
     wrong = targets != answers
     results["subset_accuracy"] = float(np.average(~wrong.any(-1), weights=weights))
     results["hamming_loss"] = float(np.average(wrong.mean(-1), weights=weights))
+    errors = [
+        calibration_error(column, targets[:, index], weights)
+        for index, column in columns(scores, range(len(labels)))
+    ]
+    results["expected_calibration_error"] = float(np.mean(errors))
     return {**results, **{f"f1/{label}": float(score) for label, score in zip(labels, f1)}}
 
 

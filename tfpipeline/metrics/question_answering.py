@@ -16,6 +16,7 @@ from typing import Optional
 
 import numpy as np
 
+from tfpipeline.metrics._calibration import calibration_error
 from tfpipeline.metrics._rows import counted, weights_of
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII's, no other
@@ -50,7 +51,10 @@ def f1(answer: str, gold: Sequence[str]) -> float:
 
 
 def compute(
-    answers: Sequence[str], gold: Sequence[Sequence[str]], weights: Optional[np.ndarray] = None
+    answers: Sequence[str],
+    gold: Sequence[Sequence[str]],
+    weights: Optional[np.ndarray] = None,
+    scores: Optional[np.ndarray] = None,
 ) -> dict[str, float]:
     """Weighted means of exact match and F1.
 
@@ -61,9 +65,12 @@ def compute(
         answers: N answers; empty for "there is none".
         gold: the right answers of each, none for an unanswerable row.
         weights: float [N], at least 0; 1 by default.
+        scores: float [N], the probability of each answer. With them there is
+            ``expected_calibration_error``: how far they are from how often answers match exactly.
     Raises:
         UserError: no row has a weight above 0.
     """
+    given = weights_of(np.arange(len(answers)), weights)
     exact, overlap, answerable, weights = _scored(answers, gold, weights)
 
     def mean(scores: np.ndarray, rows: np.ndarray) -> float:
@@ -71,6 +78,8 @@ def compute(
 
     every = np.ones(len(exact), bool)
     results = {"exact_match": mean(exact, every), "f1": mean(overlap, every)}
+    if scores is not None:
+        results["expected_calibration_error"] = calibration_error(scores[given > 0], exact, weights)
     if answerable.all():
         return results
     if answerable.any():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tfpipeline.checkpoints.heads import CheckpointHead
+from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 FITTED_FILE = "task.json"
+ABSTAINED = "abstained"  # the output that says that an answer is too unsure to be given
 EXAMPLE_MASK = "example_mask"  # the target that marks the rows that count, for tasks with a batch_loss
 
 
@@ -81,6 +83,15 @@ class Scorer(abc.ABC):
         almost equal.
         """
         return np.zeros(len(next(iter(predictions.values()))), bool)
+
+    def right(self, predictions: Arrays, targets: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Which whole answers are right.
+
+        Returns:
+            Each name of :meth:`Task.abstains` -> the numbers of the rows that have a target, int [M], and
+            whether their answers are right, bool [M].
+        """
+        raise NotImplementedError
 
     def figures(self, predictions: Arrays, targets: Arrays) -> dict[str, Any]:
         """Plots for the report: name -> ``matplotlib.figure.Figure``.
@@ -317,6 +328,62 @@ class Task(abc.ABC):
                 ``word_starts`` [B, T], and the texts themselves, ``text`` string [B] and perhaps
                 ``text_pair``.
         """
+
+    # How sure an answer is.
+
+    def temperatures(self) -> Mapping[str, tuple[int, ...]]:
+        """The temperatures that make this task's probabilities honest: name -> shape, () or [labels].
+
+        Logits are divided by them (Guo et al. 2017, arXiv:1706.04599). They are fitted on validation rows by
+        :meth:`likelihood_losses`, in which each one must have a minimum of its own, whatever the others are.
+        A task that names some has :meth:`at_temperatures`.
+
+        Raises:
+            UserError: the task's answers are not calibrated; says why. This is the default.
+        """
+        raise UserError(f"the task {self.options.name} does not say how its probabilities are calibrated")
+
+    def at_temperatures(
+        self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """What :meth:`decode` returned, or a model's outputs, at other temperatures; in the graph.
+
+        Predictions made of it say the same with other probabilities: no label, tag or answer changes.
+
+        Args:
+            outputs: of the batch.
+            temperatures: those of :meth:`temperatures`, all above 0.
+        """
+        raise NotImplementedError
+
+    def likelihood_losses(
+        self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """The negative log-likelihood of each example, [B]: the loss without what only training needs, such
+        as label smoothing. Arguments as of :meth:`loss`, which it is by default.
+        """
+        return self.loss(outputs, targets)
+
+    def abstains(self) -> Sequence[str]:
+        """The outputs that say which answers are too unsure to be given: ``abstained``; of a task with parts
+        one for each part that can abstain.
+
+        A task that names some has :meth:`confidences`, and its scorer :meth:`Scorer.right`.
+
+        Raises:
+            UserError: the task cannot abstain; says why. This is the default.
+        """
+        raise UserError(f"the task {self.options.name} does not say how sure a whole answer is")
+
+    def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The probability that an answer is right as a whole, in the graph.
+
+        Args:
+            predictions: as :meth:`predictions` gave them; as :meth:`scored_predictions` did, too.
+        Returns:
+            Each name of :meth:`abstains` -> float32 [B], 0 to 1.
+        """
+        raise NotImplementedError
 
     def scored_predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]

@@ -23,7 +23,7 @@ from tfpipeline.tasks._pooled import (
     require_label,
     unknown_label,
 )
-from tfpipeline.tasks.base import Arrays, Scorer
+from tfpipeline.tasks.base import ABSTAINED, Arrays, Scorer
 from tfpipeline.tasks.options import Fitter
 
 if TYPE_CHECKING:
@@ -83,6 +83,10 @@ class ClassificationScorer(Scorer):
         second, first = np.sort(predictions["probabilities"], axis=-1)[:, -2:].T
         return first - second <= tolerance
 
+    def right(self, predictions: Arrays, targets: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        right = predictions["probabilities"].argmax(-1) == targets["label"]
+        return {ABSTAINED: (np.arange(len(right)), right)}
+
     def figures(self, predictions: Arrays, targets: Arrays) -> dict[str, Any]:
         from tfpipeline.metrics.classification import confusion_matrix
         from tfpipeline.tasks import _figures
@@ -133,10 +137,35 @@ class Classification(PooledTask):
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
         import tensorflow as tf
 
-        log_probabilities = tf.nn.log_softmax(outputs["logits"])
-        picked = tf.gather(log_probabilities, targets["label"], batch_dims=1)
+        losses = self.likelihood_losses(outputs, targets)
         smoothing = self.options.label_smoothing
-        return -(1 - smoothing) * picked - smoothing * tf.reduce_mean(log_probabilities, axis=-1)
+        if not smoothing:
+            return losses
+        log_probabilities = tf.nn.log_softmax(outputs["logits"])
+        return (1 - smoothing) * losses - smoothing * tf.reduce_mean(log_probabilities, axis=-1)
+
+    def likelihood_losses(
+        self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        import tensorflow as tf
+
+        return -tf.gather(tf.nn.log_softmax(outputs["logits"]), targets["label"], batch_dims=1)
+
+    def temperatures(self) -> Mapping[str, tuple[int, ...]]:
+        return {"temperature": ()}
+
+    def at_temperatures(
+        self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        return {**outputs, "logits": outputs["logits"] / temperatures["temperature"]}
+
+    def abstains(self) -> Sequence[str]:
+        return [ABSTAINED]
+
+    def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        return {ABSTAINED: tf.reduce_max(predictions["probabilities"], axis=-1)}
 
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]

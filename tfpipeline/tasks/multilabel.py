@@ -23,7 +23,8 @@ from tfpipeline.data.records import NoValue, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
 from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels, unknown_label
-from tfpipeline.tasks.base import Arrays, Scorer
+from tfpipeline.tasks._temperature import scaled_probability
+from tfpipeline.tasks.base import ABSTAINED, Arrays, Scorer
 from tfpipeline.tasks.options import Fitter
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class MultiLabelScorer(Scorer):
 
     task: MultiLabel
     best_metric = "macro_f1"
-    lower_is_better = frozenset({"hamming_loss"})
+    lower_is_better = frozenset({"hamming_loss", "expected_calibration_error"})
 
     def tune(
         self,
@@ -114,6 +115,11 @@ class MultiLabelScorer(Scorer):
     def near_ties(self, predictions: Arrays, tolerance: float) -> np.ndarray:
         return (np.abs(predictions["scores"] - predictions["thresholds"]) <= tolerance).any(-1)
 
+    def right(self, predictions: Arrays, targets: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        given = predictions["scores"] >= predictions["thresholds"]
+        right = (given == (targets["labels"] > 0)).all(-1)
+        return {ABSTAINED: (np.arange(len(right)), right)}
+
     def _named(self, given: np.ndarray) -> str:
         return ", ".join(self.task.labels[index] for index in np.flatnonzero(given)) or "none"
 
@@ -168,6 +174,31 @@ class MultiLabel(PooledTask):
         logits = outputs["logits"]
         wanted = tf.cast(targets["labels"], logits.dtype)
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits), axis=-1)
+
+    def temperatures(self) -> Mapping[str, tuple[int, ...]]:
+        return {"temperature": (self.outputs,)}  # each label is a question of its own
+
+    def at_temperatures(
+        self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """A label's threshold moves with its scores, so that the same labels are given."""
+        temperature = temperatures["temperature"]
+        return {
+            **outputs,
+            "logits": outputs["logits"] / temperature,
+            "thresholds": scaled_probability(outputs["thresholds"], temperature),
+        }
+
+    def abstains(self) -> Sequence[str]:
+        return [ABSTAINED]
+
+    def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """As if the labels were independent of each other, given the text."""
+        import tensorflow as tf
+
+        scores = predictions["scores"]
+        right = tf.where(scores >= predictions["thresholds"], scores, 1 - scores)
+        return {ABSTAINED: tf.reduce_prod(right, axis=-1)}
 
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]

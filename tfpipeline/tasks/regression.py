@@ -116,6 +116,12 @@ class Regression(PooledTask):
         delta = self.options.delta
         return tf.where(error <= delta, 0.5 * error * error, delta * (error - 0.5 * delta))
 
+    def temperatures(self) -> Mapping[str, tuple[int, ...]]:
+        raise UserError("a regression answers with a number and no probability, so nothing can be calibrated")
+
+    def abstains(self) -> Sequence[str]:
+        raise UserError("a regression answers with a number and no probability, so it cannot abstain")
+
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:

@@ -13,8 +13,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.training.callback_state import Arrays, CallbackStates
 from tfpipeline.training.callbacks import unwrapped
 from tfpipeline.training.optimizer import innermost, learning_rate_at
-from tfpipeline.training.scoring import NO_SCORES
-from tfpipeline.training.state import State
+from tfpipeline.training.state import NO_SCORES, State
 
 
 class CallbackCalls:

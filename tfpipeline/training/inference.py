@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,11 @@ from tfpipeline.training.augmentation import Augmentation
 from tfpipeline.training.global_batch import WEIGHTS, numeric_targets, pad_batch, replica_slice
 from tfpipeline.training.gradients import whole_batch_losses
 from tfpipeline.training.prediction_graph import PredictionGraph
+
+# Rows' numbers, the model's outputs, what the predictions are made from besides, the whole batch: [B, ...].
+See = Callable[
+    [np.ndarray, Mapping[str, tf.Tensor], Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]], object
+]
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,11 @@ class Inference:
         def replica(batch: dict[str, tf.Tensor]) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
             own, _ = replica_slice(batch, replicas)
             call = graph.call(own)
-            for_loss = call.outputs if task.batch_loss else {"losses": task.loss(call.outputs, own)}
-            return task.decode(call), for_loss
+            if task.batch_loss:
+                return task.decode(call), call.outputs
+            outputs = graph.confidence.calibrated(task, task.decode(call))
+            for_loss = outputs if graph.confidence.temperatures else call.outputs
+            return outputs, {"losses": task.loss(for_loss, own)}
 
         @tf.function(reduce_retracing=True, autograph=False)
         def forward(
@@ -106,6 +114,7 @@ class Inference:
         targets: Mapping[str, np.ndarray],
         title: str,
         weights: np.ndarray | None = None,
+        see: See | None = None,
     ) -> Predictions:
         """Predict every row, showing progress under ``title``.
 
@@ -116,6 +125,7 @@ class Inference:
             title: of the progress.
             weights: of the rows, [N]; a loss of whole batches leaves out those of weight 0. By default all
                 count.
+            see: is given each batch.
         """
         counted = np.ones(len(cache.lengths), bool) if weights is None else weights > 0
         self._strings.clear()
@@ -126,7 +136,7 @@ class Inference:
         note = "" if self._traced else "compiling the model"
         with progress(title, size, note=note) as bar:
             for rows in evaluation_batches(cache.lengths, self.batch_size):
-                predictions, losses = self._batch(examples, cache, targets, counted, rows)
+                predictions, losses = self._batch(examples, cache, targets, counted, rows, see)
                 for name, array in predictions.items():
                     if name not in joined:
                         joined[name] = np.empty((size, *array.shape[1:]), array.dtype)
@@ -143,6 +153,7 @@ class Inference:
         targets: Mapping[str, np.ndarray],
         counted: np.ndarray,
         rows: np.ndarray,
+        see: See | None,
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         width = None
         if self._widths:
@@ -163,9 +174,13 @@ class Inference:
         if self._text_inputs.offsets:
             texts = _texts([examples[int(row)] for row in rows], len(batch[WEIGHTS]))
         inputs = {**self._text_inputs.join(batch, texts), **augmented}
-        with tf.device("/cpu:0"):
-            predictions = self._predict(outputs, {name: tf.constant(array) for name, array in inputs.items()})
         real = len(rows)
+        with tf.device("/cpu:0"):
+            asked = {name: tf.constant(array) for name, array in inputs.items()}
+            predictions = self._predict(outputs, asked)
+            if see is not None:
+                seen = {name: tf.constant(array[:real]) for name, array in batch.items()}
+                see(rows, _first(real, outputs), _first(real, asked), seen)
         arrays = {name: self._interned(tensor.numpy()[:real]) for name, tensor in predictions.items()}
         return arrays, losses.numpy()[:real]
 
@@ -178,6 +193,10 @@ class Inference:
         for index, value in enumerate(array.flat):
             same[index] = known.setdefault(value, value)
         return same.reshape(array.shape)
+
+
+def _first(rows: int, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {name: tensor[:rows] for name, tensor in tensors.items()}
 
 
 def _texts(examples: Sequence[Example], size: int) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfpipeline.models.inputs import OFFSETS, SECOND, as_second_text, encoder_inputs
@@ -27,6 +28,7 @@ from tfpipeline.tasks import Task
 from tfpipeline.text import Tokenizer, Truncation
 from tfpipeline.text.code_points import CodePoints, Unit
 from tfpipeline.text.graphs import strings
+from tfpipeline.training.confidence import UNFITTED, Confidence
 
 Tensors = dict[str, tf.Tensor]
 
@@ -112,14 +114,21 @@ class PredictionGraph:
         model: takes the encoder's inputs, and gives the head's outputs.
         task: makes predictions of the outputs.
         text_inputs: how texts become the model's inputs.
+        confidence: what was fitted on validation rows; by default nothing.
     """
 
-    def __init__(self, model: Any, task: Task, text_inputs: TextInputs) -> None:
-        self.model, self.task, self.text_inputs = model, task, text_inputs
+    def __init__(
+        self, model: Any, task: Task, text_inputs: TextInputs, confidence: Confidence = UNFITTED
+    ) -> None:
+        self.model, self.task, self.text_inputs, self.confidence = model, task, text_inputs, confidence
+
+    def fitted(self, confidence: Confidence) -> PredictionGraph:
+        """The same graph with another confidence."""
+        return type(self)(self.model, self.task, self.text_inputs, confidence)
 
     def for_serving(self, precision: str = "float32") -> PredictionGraph:
         """The same graph with the model as it is served; see :meth:`TextModel.for_serving`."""
-        return type(self)(self.model.for_serving(precision), self.task, self.text_inputs)
+        return type(self)(self.model.for_serving(precision), self.task, self.text_inputs, self.confidence)
 
     def from_ids(
         self,
@@ -164,8 +173,20 @@ class PredictionGraph:
         Returns:
             The task's predictions: name -> [B, ...], string or 32-bit.
         """
-        outputs = self.task.decode(self.call(inputs))
-        return self.in_unit(self.task.predictions(outputs, inputs), inputs, unit)
+        outputs = self.confidence.calibrated(self.task, self.task.decode(self.call(inputs)))
+        predictions = self.task.predictions(outputs, inputs)
+        predictions = {**predictions, **self.confidence.abstentions(self.task, predictions)}
+        return self.in_unit(predictions, inputs, unit)
+
+    def near_ties(self, predictions: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+        """Rows, bool [N], whose strings and integers a rounding may change.
+
+        Args:
+            predictions: as the graph gives them, as arrays [N, ...].
+            tolerance: the largest difference that is a rounding.
+        """
+        ties = self.task.scorer.near_ties(predictions, tolerance)
+        return ties | self.confidence.near_ties(self.task, predictions, tolerance)
 
     def in_unit(self, predictions: Tensors, texts: Mapping[str, Any], unit: Unit) -> Tensors:
         """Predictions with their places in texts in another unit.

@@ -44,6 +44,7 @@ from tfpipeline.training.mirror import ID_FILE
 from tfpipeline.training.model_settings import encoder_config, tokenizer_options, truncation_of
 from tfpipeline.training.rows import CONFIG_FILE, learn_task
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.state import NO_SCORES
 from tfpipeline.training.store import CheckpointStore
 from tfpipeline.training.trained_model import TrainedModel
 
@@ -130,6 +131,18 @@ class Run(TrainedModel):
     def has_weights(self, weights: str) -> bool:
         """Whether the run already has these weights ("initial", "last", "best")."""
         return weights in self.store.index()
+
+    def weights_id(self, weights: str) -> str | None:
+        """The checkpoint's folder, which is called after its step."""
+        return self.store.index().get(weights)
+
+    def validation_scores(self, weights: str) -> Mapping[str, float]:
+        """Those of the checkpoint's step; none of one that was saved between two validations."""
+        state = self.store.state(weights)
+        for entry in reversed(state["history"]):
+            if entry["step"] == state["step"]:
+                return {name: value for name, value in entry.items() if name not in NO_SCORES}
+        return {}
 
     def set_weights(self, weights: str, model: TextModel) -> None:
         """Set a model's weights to these."""

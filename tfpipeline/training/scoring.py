@@ -11,8 +11,7 @@ from tfpipeline.training.model_settings import windows
 from tfpipeline.training.precision import policy
 from tfpipeline.training.rows import read_targets
 from tfpipeline.training.run import Run
-
-NO_SCORES = ("epoch", "step", "train_loss")  # of an entry of a run's history
+from tfpipeline.training.state import NO_SCORES
 
 
 class ScoreNames:

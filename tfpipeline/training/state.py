@@ -9,6 +9,8 @@ from typing import Any
 from tfpipeline.errors import UserError
 from tfpipeline.paths import AnyPath
 
+NO_SCORES = ("epoch", "step", "train_loss")  # of an entry of a run's history
+
 
 @dataclass
 class State:

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,14 @@ class TrainedModel(abc.ABC):
     @abc.abstractmethod
     def has_weights(self, weights: str) -> bool:
         """Whether there are weights of that name ("initial", "last", "best")."""
+
+    def weights_id(self, weights: str) -> str | None:
+        """What tells weights of that name from those that other training made; None where nothing does."""
+        return None
+
+    def validation_scores(self, weights: str) -> Mapping[str, float]:
+        """The scores that the validation rows gave weights of that name in training; by default none."""
+        return {}
 
     @abc.abstractmethod
     def set_weights(self, weights: str, model: TextModel) -> None:

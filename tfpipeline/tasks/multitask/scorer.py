@@ -95,6 +95,14 @@ class MultitaskScorer(Scorer):
         ]
         return np.any(ties, axis=0)
 
+    def right(self, predictions: Arrays, targets: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        found = {}
+        for name in dict.fromkeys(output.rpartition("/")[0] for output in self.task.abstains()):
+            part, rows = self.task.parts[name], labelled_rows(name, targets)
+            own = part.scorer.right(*_of_rows(name, rows, predictions, targets))
+            found.update({f"{name}/{key}": (rows[numbers], right) for key, (numbers, right) in own.items()})
+        return found
+
     def figures(self, predictions: Arrays, targets: Arrays) -> dict[str, Any]:
         figures = {}
         for name, part in self.task.parts.items():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from tfpipeline.errors import UserError
 from tfpipeline.models.model_call import ModelCall
 from tfpipeline.tasks import _explained
 from tfpipeline.tasks._parts import errors_of_part
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
     from tfpipeline.models import EncoderConfig
     from tfpipeline.tasks.multitask.options import MultitaskOptions
+
+Answer = TypeVar("Answer")
 
 
 def part_place(name: str) -> tuple[str, str]:
@@ -158,6 +161,64 @@ class Multitask(Task):
 
     def decode(self, call: ModelCall) -> dict[str, tf.Tensor]:
         return self._of_all_heads(lambda name, part: part.decode(_HeadCall(call, name)))
+
+    def likelihood_losses(
+        self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """The sum over the heads that are calibrated."""
+        import tensorflow as tf
+
+        tokens = {name: tensor for name, tensor in targets.items() if "/" not in name}
+        total: Any = 0.0
+        for name in self._of_able_heads(lambda part: part.temperatures()):
+            own = {**tokens, **of_head(name, targets)}
+            losses = self.parts[name].likelihood_losses(of_head(name, outputs), own)
+            total += tf.where(targets[f"{name}/{SHARE}"] > 0, losses, tf.zeros_like(losses))
+        return total
+
+    def temperatures(self) -> Mapping[str, tuple[int, ...]]:
+        """Those of the heads that are calibrated, called ``HEAD/NAME``."""
+        found = self._of_able_heads(lambda part: part.temperatures())
+        return {f"{name}/{key}": shape for name, own in found.items() for key, shape in own.items()}
+
+    def at_temperatures(
+        self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        changed = dict(outputs)
+        for name, part in self.parts.items():
+            if own := of_head(name, temperatures):
+                scaled = part.at_temperatures(of_head(name, outputs), own)
+                changed.update({f"{name}/{key}": tensor for key, tensor in scaled.items()})
+        return changed
+
+    def abstains(self) -> Sequence[str]:
+        """Those of the heads that can, called ``HEAD/NAME``."""
+        found = self._of_able_heads(lambda part: part.abstains())
+        return [f"{name}/{key}" for name, own in found.items() for key in own]
+
+    def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {
+            f"{name}/{key}": tensor
+            for name in self._of_able_heads(lambda part: part.abstains())
+            for key, tensor in self.parts[name].confidences(of_head(name, predictions)).items()
+        }
+
+    def _of_able_heads(self, ask: Callable[[Task], Answer]) -> dict[str, Answer]:
+        """What the heads answer that do not refuse.
+
+        Raises:
+            UserError: all refuse; says why each does.
+        """
+        found: dict[str, Answer] = {}
+        refused = []
+        for name, part in self.parts.items():
+            try:
+                found[name] = ask(part)
+            except UserError as error:
+                refused.append(f'head "{name}": {error}')
+        if not found:
+            raise UserError("; ".join(refused))
+        return found
 
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfpipeline.tasks.base import Arrays, Scorer
+from tfpipeline.tasks.base import ABSTAINED, Arrays, Scorer
 
 if TYPE_CHECKING:
     from tfpipeline.tasks.question_answering.task import QuestionAnswering
@@ -19,6 +19,7 @@ class QuestionAnsweringScorer(Scorer):
 
     task: QuestionAnswering
     best_metric = "f1"
+    lower_is_better = frozenset({"expected_calibration_error"})
 
     def tune(
         self,
@@ -51,7 +52,9 @@ class QuestionAnsweringScorer(Scorer):
     def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
         from tfpipeline.metrics import question_answering
 
-        return question_answering.compute(_texts(predictions["answer"]), targets["gold"].tolist(), weights)
+        return question_answering.compute(
+            _texts(predictions["answer"]), targets["gold"].tolist(), weights, scores=predictions.get("score")
+        )
 
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
         from tfpipeline.metrics import question_answering
@@ -65,6 +68,13 @@ class QuestionAnsweringScorer(Scorer):
         wrong = [row for row, gold in enumerate(targets["gold"]) if not exact_match(given[row], gold)]
         wrong.sort(key=lambda row: -predictions["score"][row])
         return [(row, " / ".join(targets["gold"][row]) or "none", given[row] or "none") for row in wrong]
+
+    def right(self, predictions: Arrays, targets: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        from tfpipeline.metrics.question_answering import exact_match
+
+        given = _texts(predictions["answer"])
+        right = np.array([exact_match(answer, gold) > 0 for answer, gold in zip(given, targets["gold"])])
+        return {ABSTAINED: (np.arange(len(right)), right)}
 
     def near_ties(self, predictions: Arrays, tolerance: float) -> np.ndarray:
         close = np.abs(predictions["no_answer"] - predictions["threshold"]) <= tolerance

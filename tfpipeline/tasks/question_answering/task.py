@@ -10,7 +10,8 @@ import numpy as np
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _explained
-from tfpipeline.tasks.base import Arrays, Task
+from tfpipeline.tasks._temperature import scaled_probability
+from tfpipeline.tasks.base import ABSTAINED, Arrays, Task
 from tfpipeline.tasks.question_answering.rows import kept_answers
 from tfpipeline.tasks.question_answering.scorer import QuestionAnsweringScorer
 
@@ -159,6 +160,26 @@ class QuestionAnswering(Task):
             none = tf.where(tf.reduce_any(context, axis=1)[:, None], never, none)
         logs = tf.nn.log_softmax(tf.concat([none[:, None], span], axis=1), axis=1)
         return logs[:, 1:], logs[:, 0]
+
+    def temperatures(self) -> Mapping[str, tuple[int, ...]]:
+        return {"temperature": ()}
+
+    def at_temperatures(
+        self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """The threshold of "no answer" moves with its probability, so that the same rows have an answer."""
+        temperature = temperatures["temperature"]
+        return {
+            "span": outputs["span"] / temperature,
+            "none": outputs["none"] / temperature,
+            "threshold": scaled_probability(outputs["threshold"], temperature),
+        }
+
+    def abstains(self) -> Sequence[str]:
+        return [ABSTAINED]
+
+    def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {ABSTAINED: predictions["score"]}
 
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]

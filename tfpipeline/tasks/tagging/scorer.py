@@ -22,6 +22,7 @@ class TaggingScorer(Scorer):
     """Compares the tags of words."""
 
     task: Tagging
+    lower_is_better = frozenset({"expected_calibration_error"})
 
     def __init__(self, task: Tagging) -> None:
         super().__init__(task)
@@ -32,6 +33,9 @@ class TaggingScorer(Scorer):
 
         truth, predicted = self._sequences(predictions, targets)
         scores = tagging.compute(truth, predicted, weights, entities=self.task.scheme.entities)
+        error = self._calibration_error(predictions, targets, weights)
+        if error is not None:
+            scores["expected_calibration_error"] = error
         # Also of what does not occur here, that a run may choose its best weights by it.
         return {
             **scores,
@@ -91,13 +95,35 @@ class TaggingScorer(Scorer):
     def near_ties(self, predictions: Arrays, tolerance: float) -> np.ndarray:
         return np.asarray(predictions["margin"] <= tolerance)
 
-    def _sequences(self, predictions: Arrays, targets: Arrays) -> tuple[list[list[str]], list[list[str]]]:
-        """The right tags of each row's words, and the predicted ones: a word is what it begins in."""
-        truth, predicted = [], []
+    def _calibration_error(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> float | None:
+        """How far the scores of predicted entities (words, of a plain scheme) are from how often they are
+        right; 0 if none is predicted, None of predictions without scores.
+        """
+        from tfpipeline.metrics._calibration import calibration_error
+
+        if "scores" not in predictions:
+            return None
+        sure, right, counted = [], [], []
+        for row, spans in enumerate(self._spans(predictions)):
+            words = targets["words"][row]
+            sure += predictions["scores"][row, : len(spans)].tolist()
+            if self.task.scheme.entities:
+                truth, _ = entities_of([(start, end) for start, end, _ in words], [tag for *_, tag in words])
+                right += [span in truth for span in spans]
+            else:  # a word is what it begins in
+                tags = {start: tag for start, _, tag in words}
+                right += [tags.get(start) == tag for start, _, tag in spans]
+            counted += [weights[row]] * len(spans)
+        if not sum(counted) > 0:
+            return 0.0
+        return calibration_error(np.array(sure), np.array(right), np.array(counted, np.float64))
+
+    def _spans(self, predictions: Arrays) -> Iterator[list[Span]]:
+        """Each row's predicted entities: (start, end, type)."""
         most = predictions["starts"].shape[1]
-        for row, words in enumerate(targets["words"]):
-            count = min(int(predictions["count"][row]), most)
-            spans = [
+        for row, counted in enumerate(predictions["count"]):
+            count = min(int(counted), most)
+            yield [
                 (int(start), int(end), kind.decode() if isinstance(kind, bytes) else kind)
                 for start, end, kind in zip(
                     predictions["starts"][row, :count],
@@ -105,6 +131,11 @@ class TaggingScorer(Scorer):
                     predictions["types"][row, :count],
                 )
             ]
+
+    def _sequences(self, predictions: Arrays, targets: Arrays) -> tuple[list[list[str]], list[list[str]]]:
+        """The right tags of each row's words, and the predicted ones: a word is what it begins in."""
+        truth, predicted = [], []
+        for words, spans in zip(targets["words"], self._spans(predictions)):
             truth.append([tag for _, _, tag in words])
             predicted.append(self.task.scheme.word_tags([(start, end) for start, end, _ in words], spans))
         return truth, predicted

@@ -156,6 +156,16 @@ class Tagging(Task):
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
         import tensorflow as tf
 
+        total = self.likelihood_losses(outputs, targets)
+        count = tf.reduce_sum(tf.cast(targets["tags"] > 0, total.dtype), axis=1)
+        return total / tf.maximum(count, 1.0)
+
+    def likelihood_losses(
+        self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """The sum over a row's tags; of a CRF that of all its tags together."""
+        import tensorflow as tf
+
         logits = outputs["logits"]
         mask = targets["tags"] > 0
         tags = tf.maximum(targets["tags"] - 1, 0)
@@ -163,14 +173,29 @@ class Tagging(Task):
             from tfpipeline.models import crf
 
             transitions = self._transitions(outputs)
-            total = crf.log_partition(logits, mask, transitions) - crf.sequence_score(
-                logits, tags, mask, transitions
-            )
-        else:
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tags, logits)
-            total = tf.reduce_sum(tf.where(mask, losses, 0.0), axis=1)
-        count = tf.reduce_sum(tf.cast(mask, total.dtype), axis=1)
-        return total / tf.maximum(count, 1.0)
+            partition: tf.Tensor = crf.log_partition(logits, mask, transitions)
+            return partition - crf.sequence_score(logits, tags, mask, transitions)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tags, logits)
+        return tf.reduce_sum(tf.where(mask, losses, tf.zeros_like(losses)), axis=1)
+
+    def temperatures(self) -> Mapping[str, tuple[int, ...]]:
+        return {"temperature": ()}
+
+    def at_temperatures(
+        self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Of a CRF the score of a sequence is divided: the one with the highest score stays the best."""
+        scores = {name: outputs[name] for name in ("logits", "transitions") if name in outputs}
+        return {
+            **outputs,
+            **{name: score / temperatures["temperature"] for name, score in scores.items()},
+        }
+
+    def abstains(self) -> Sequence[str]:
+        raise UserError(
+            "tagging gives any number of entities, each with a score of its own, so a whole answer cannot "
+            "abstain; leave out entities of a low score instead"
+        )
 
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]

@@ -1,0 +1,25 @@
+"""How far probabilities are from how often they are right."""
+
+from __future__ import annotations
+
+import numpy as np
+
+CALIBRATION_BINS = 15
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> float:
+    """The expected calibration error, 0 to 1.
+
+    Answers are put into bins of equal width by their probability; a bin's error is the difference between its
+    mean probability and its share of right answers; the mean over the bins is weighted by their answers.
+
+    Args:
+        confidence: float [N], the probabilities.
+        right: bool [N], what they are the probability of.
+        weights: float [N], some above 0.
+    Source: Guo et al. 2017, arXiv:1706.04599, section 2, with their 15 bins.
+    """
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
+    bins = np.searchsorted(edges, confidence)  # (0, 1/15], (1/15, 2/15], ...
+    differences = np.bincount(bins, weights * (confidence - right), minlength=CALIBRATION_BINS)
+    return float(np.abs(differences).sum() / weights.sum())

@@ -1,0 +1,247 @@
+"""Fits what makes a model's probabilities honest, on rows that it was not trained on.
+
+A temperature divides logits, so it changes how sure answers are and never what they are. It is where the
+negative log-likelihood of the rows is least (Guo et al. 2017, arXiv:1706.04599, section 4.2), which as a
+function of 1 / temperature is convex.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfpipeline.console import say
+from tfpipeline.errors import UserError
+from tfpipeline.tasks import Task
+from tfpipeline.training.confidence import Confidence
+from tfpipeline.training.inference import Predictions
+from tfpipeline.training.prediction_graph import PredictionGraph
+from tfpipeline.training.validation import ValidationRows
+
+LEAST, MOST = 0.05, 20.0  # temperatures
+Slopes = dict[str, np.ndarray]
+
+_SHOWN = 5  # names in a note
+_STEPS = 26  # of halving the range between them: seven digits
+
+
+class Batch(NamedTuple):
+    """What is kept of a batch.
+
+    Attributes:
+        rows: their numbers, int [B].
+        outputs: the model's.
+        inputs: what predictions are made from besides.
+        targets: what the loss compares with, and the tokens.
+        weights: of the rows, float64 [B].
+    """
+
+    rows: np.ndarray
+    outputs: dict[str, tf.Tensor]
+    inputs: dict[str, tf.Tensor]
+    targets: dict[str, tf.Tensor]
+    weights: tf.Tensor
+
+
+class Collected:
+    """The outputs of a model for some rows with what they are compared with; ``see`` of an ``Inference``.
+
+    Memory: as many numbers as the head gives for the rows, and their tokens.
+
+    Args:
+        weights: of the rows, float64 [N].
+    """
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self._weights = weights
+        self.batches: list[Batch] = []
+
+    def __call__(
+        self,
+        rows: np.ndarray,
+        outputs: Mapping[str, tf.Tensor],
+        inputs: Mapping[str, tf.Tensor],
+        targets: Mapping[str, tf.Tensor],
+    ) -> None:
+        """Keep a batch."""
+        weights = tf.constant(self._weights[rows], tf.float64)
+        self.batches.append(Batch(rows, dict(outputs), dict(inputs), dict(targets), weights))
+
+    def predictions(self, task: Task, confidence: Confidence) -> Predictions:
+        """What the model predicts for the rows with another confidence."""
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def predict(
+            outputs: Mapping[str, tf.Tensor],
+            inputs: Mapping[str, tf.Tensor],
+            targets: Mapping[str, tf.Tensor],
+        ) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
+            outputs = confidence.calibrated(task, outputs)
+            return task.scored_predictions(outputs, inputs), task.loss(outputs, targets)
+
+        joined: dict[str, np.ndarray] = {}
+        losses = np.empty(len(self._weights), np.float32)
+        for batch in self.batches:
+            predictions, own = predict(batch.outputs, batch.inputs, batch.targets)
+            for name, tensor in predictions.items():
+                array = tensor.numpy()
+                if name not in joined:
+                    joined[name] = np.empty((len(losses), *array.shape[1:]), array.dtype)
+                joined[name][batch.rows] = array
+            losses[batch.rows] = own.numpy()
+        return Predictions(joined, losses)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """Fitted temperatures.
+
+    Attributes:
+        temperatures: name -> float32, of the shape that the task says.
+        unfitted: the names of temperatures that these rows do not tell, and which are 1; of a label
+            ``NAME[index]``.
+    """
+
+    temperatures: Mapping[str, np.ndarray]
+    unfitted: Sequence[str]
+
+
+def fit_temperatures(task: Task, collected: Collected) -> Fitted:
+    """The temperatures of the highest likelihood.
+
+    A temperature has none between 0.05 and 20 where every row is right (the surer the better), or where a
+    label has no row; it stays 1. Computed in float64.
+
+    Args:
+        task: has ``temperatures``.
+        collected: outputs and targets of the rows.
+    Raises:
+        UserError: the task's answers are not calibrated.
+    """
+    shapes = task.temperatures()
+    low = {name: np.full(shape, np.log(1 / MOST)) for name, shape in shapes.items()}
+    high = {name: np.full(shape, np.log(1 / LEAST)) for name, shape in shapes.items()}
+    slopes_at = _slopes_of(task, collected)
+    falls, rises = slopes_at(low), slopes_at(high)
+    told = {name: (falls[name] < 0) & (rises[name] > 0) for name in shapes}
+    for _ in range(_STEPS):
+        middle = {name: (low[name] + high[name]) / 2 for name in shapes}
+        slopes = slopes_at(middle)
+        for name in shapes:
+            beyond = slopes[name] < 0  # the minimum is at a larger 1 / temperature
+            low[name] = np.where(beyond, middle[name], low[name])
+            high[name] = np.where(beyond, high[name], middle[name])
+    temperatures, unfitted = {}, []
+    for name, shape in shapes.items():
+        fitted = np.where(told[name], np.exp(-(low[name] + high[name]) / 2), 1)
+        temperatures[name] = np.round(fitted, 6).astype(np.float32)
+        missing = np.flatnonzero(~np.atleast_1d(told[name]))
+        unfitted += [f"{name}[{index}]" if shape else name for index in missing]
+    return Fitted(temperatures, unfitted)
+
+
+def _slopes_of(task: Task, collected: Collected) -> Callable[[Mapping[str, np.ndarray]], Slopes]:
+    """A function: logarithms of 1 / temperature -> derivatives of the rows' negative log-likelihood by
+    1 / temperature, float64 both.
+    """
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def slopes(
+        outputs: Mapping[str, tf.Tensor],
+        targets: Mapping[str, tf.Tensor],
+        weights: tf.Tensor,
+        inverse: Mapping[str, tf.Tensor],
+    ) -> Any:
+        wide = {
+            name: tf.cast(tensor, tf.float64) if tensor.dtype.is_floating else tensor
+            for name, tensor in outputs.items()
+        }
+        with tf.GradientTape() as tape:
+            tape.watch(inverse)
+            scaled = task.at_temperatures(wide, {name: 1 / value for name, value in inverse.items()})
+            total = tf.reduce_sum(weights * task.likelihood_losses(scaled, targets))
+        return tape.gradient(total, inverse)
+
+    def at(logs: Mapping[str, np.ndarray]) -> Slopes:
+        inverse = {name: tf.constant(np.exp(value), tf.float64) for name, value in logs.items()}
+        total = {name: np.zeros_like(value) for name, value in logs.items()}
+        for batch in collected.batches:
+            for name, slope in slopes(batch.outputs, batch.targets, batch.weights, inverse).items():
+                total[name] = total[name] + slope.numpy()
+        return total
+
+    return at
+
+
+def calibrate(graph: PredictionGraph, rows: ValidationRows) -> tuple[Fitted, Predictions, Predictions]:
+    """Fit the temperatures of a trained model on validation rows.
+
+    Returns:
+        The temperatures, and the model's predictions for the rows without and with them.
+    Raises:
+        UserError: the task's answers are not calibrated.
+    """
+    graph.task.temperatures()  # refuses before the work
+    collected = Collected(rows.weights)
+    before = rows.predict(graph, "validation rows", collected)
+    fitted = fit_temperatures(graph.task, collected)
+    if fitted.unfitted:
+        names = ", ".join([*fitted.unfitted[:_SHOWN], *(["..."] if len(fitted.unfitted) > _SHOWN else [])])
+        say(f"warning: the validation rows do not determine the temperature, which stays 1: {names}")
+    return fitted, before, collected.predictions(graph.task, Confidence(fitted.temperatures))
+
+
+@dataclasses.dataclass(frozen=True)
+class Abstention:
+    """From which confidence on answers are given.
+
+    Attributes:
+        threshold: answers below it abstain, 0 to 1.
+        coverage: the share of the rows that are answered.
+        right: the share of these that are right.
+    """
+
+    threshold: float
+    coverage: float
+    right: float
+
+
+def abstention(confidences: np.ndarray, right: np.ndarray, weights: np.ndarray, share: float) -> Abstention:
+    """The lowest threshold from which on at least a share of the answered rows is right.
+
+    It lies midway between two neighbouring confidences, so that none is near it; on the upper one where no
+    float32 is between them. If all rows may be answered it is 0.
+
+    Args:
+        confidences: float [N], 0 to 1; compared as float32, as the served model does.
+        right: bool [N], whether the answers are right.
+        weights: float [N], at least 0.
+        share: above 0, at most 1.
+    Raises:
+        UserError: even the surest answers are not right that often; or no row has a weight above 0.
+    """
+    counted = weights > 0
+    sure, right, weights = confidences[counted].astype(np.float32), right[counted], weights[counted]
+    falling = np.argsort(-sure, kind="stable")
+    sure = sure[falling]
+    last = np.flatnonzero(np.append(sure[1:] != sure[:-1], True)) if len(sure) else np.zeros(0, np.int64)
+    answered = weights[falling].cumsum()[last]
+    shares = (weights * right)[falling].cumsum()[last] / answered
+    enough = np.flatnonzero(shares >= share * (1 - 1e-12))
+    if not len(enough):
+        best = f"; at best {shares.max():.4g} of the answered ones are" if len(shares) else ""
+        raise UserError(
+            f"no threshold makes {share:g} of the answered validation rows right{best}; ask for a lower "
+            "share, or train a better model"
+        )
+    place = int(enough[-1])
+    threshold = np.float32(0)
+    if place + 1 < len(last):
+        lower, upper = sure[last[place + 1]], sure[last[place]]
+        middle = np.float32((np.float64(lower) + np.float64(upper)) / 2)
+        threshold = middle if middle > lower else upper
+    return Abstention(float(threshold), float(answered[place] / weights.sum()), float(shares[place]))
