@@ -97,7 +97,7 @@ def main(arguments: Optional[Sequence[str]] = None, encoder: Optional[Path] = No
 
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = write_classifier(Path(scratch) / "classifier", encoder or minilm())
-        warm = export_run(checkpoint, Path(scratch) / "warm").parent
+        warm = Path(export_run(checkpoint, Path(scratch) / "warm")).parent
         cold = Path(shutil.copytree(warm, Path(scratch) / "cold"))
         (cold / "1" / REQUESTS).unlink()
         found: dict[bool, list[list[dict[str, Any]]]] = {True: [], False: []}

@@ -13,6 +13,7 @@ from tfpipeline.export import checks
 from tfpipeline.export.explanations import LABEL, SIGNATURE, Explanations
 from tfpipeline.export.signatures import TOKENS, ServingModule, text_signatures, token_inputs
 from tfpipeline.export.warmup import REQUESTS
+from tfpipeline.training.prediction_graph import PredictionGraph
 from tfpipeline.training.trained_model import TrainedModel
 
 _PARITY_ROWS = 256
@@ -34,10 +35,19 @@ _HOSTILE = (
 
 
 def check_parity(
-    run: TrainedModel, module: ServingModule, model: Any, saved_model: Path
+    run: TrainedModel, module: ServingModule, graph: PredictionGraph, precision: str, saved_model: Path
 ) -> tuple[int, float]:
     """Compare all signatures' answers in a fresh process with those of the training path.
 
+    In another precision than float32 they are compared with those of the same functions in this process: how
+    far they are from the training path is measured on the validation rows.
+
+    Args:
+        run: the run.
+        module: as it was written.
+        graph: the trained model.
+        precision: of the module.
+        saved_model: what was written.
     Returns:
         How many texts were compared, and the largest difference.
     """
@@ -47,19 +57,22 @@ def check_parity(
     if run.has_pairs:
         pairs = [*reversed(_HOSTILE), *held_out["text_pair"]]
     asked = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
-    graph = run.graph(model)
     inputs = graph.text_inputs(asked)
     predictions = graph(inputs)
     arrays = {name: tensor.numpy() for name, tensor in predictions.items()}
-    near_ties = run.task.scorer.near_ties(arrays, 2 * checks.TOLERANCE)
+    near_ties = graph.near_ties(arrays, 2 * checks.TOLERANCE)
     units, differences = text_signatures(run.task), []
+    requests = _requests(module, asked, inputs)
     answered = checks.answers_of_fresh_process(
-        saved_model,
-        _requests(module, asked, inputs),
-        warmup_requests=path if (path := saved_model / REQUESTS).exists() else None,
+        saved_model, requests, warmup_requests=path if (path := saved_model / REQUESTS).exists() else None
     )
     for signature, got in answered.items():
-        counted = graph.in_unit(predictions, inputs, units.get(signature, "code_points"))
+        if precision == "float32":
+            counted = graph.in_unit(predictions, inputs, units.get(signature, "code_points"))
+        else:
+            counted = module.functions[signature](
+                **{name: tf.constant(value) for name, value in requests[signature].items()}
+            )
         expected = {name: _plain(tensor.numpy()) for name, tensor in counted.items()}
         differences.append(checks.largest_difference(expected, got, near_ties))
     return len(texts), max(differences)

@@ -11,12 +11,13 @@ import tensorflow as tf
 
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
-from tfpipeline.export import checks, compatibility, explanations, model_card, versions
+from tfpipeline.export import checks, compatibility, explanations, model_card, requirements, versions
 from tfpipeline.export import warmup as warmup_requests
 from tfpipeline.export.identity import identity as identity_of
 from tfpipeline.export.model_directory import ModelDirectory, open_directory
 from tfpipeline.export.options import ExportOptions
 from tfpipeline.export.parity import check_explanations, check_parity
+from tfpipeline.export.servable import check_options, prepare
 from tfpipeline.export.signatures import ServingModule
 from tfpipeline.files import write_failure
 from tfpipeline.paths import AnyPath
@@ -58,17 +59,18 @@ def export_with(
     run = run if isinstance(run, TrainedModel) else open_run(run, overrides)
     _check(run, options)
     directory.require_writable()
-    model = run.model(options.weights, precision="float32")
-    identity = identity_of(run, model, options)
+    passed = requirements.check_known(run, options)
+    ready = prepare(run, options)
+    passed.update(requirements.check_measured(options, ready))
+    identity = identity_of(run, ready.trained, options)
     if (published := versions.published(directory, identity)) is not None:
         if isinstance(same := directory.path(published), Path):
             compatibility.check(same, options.target_serving)
         say(f"{directory.path(published)} already holds this model; nothing to do")
         return directory.path(published)
     number = versions.next_version(directory)
-    graph = run.graph(model)
-    explained = explanations.Explanations(graph, options.explain_steps) if options.explain else None
-    module = ServingModule(graph.for_serving(), explained)
+    explained = explanations.Explanations(ready.trained, options.explain_steps) if options.explain else None
+    module = ServingModule(ready.served, explained)
     with (
         progress(f"exporting {directory.path(number)}", 3, note="tracing and writing it") as bar,
         directory.staging(number) as folder,
@@ -77,14 +79,14 @@ def export_with(
         _save(module, temporary)
         compatibility.make_portable(temporary)
         warm = warmup_requests.write(temporary, module, run.text_inputs, options.warmup)
-        facts = _facts(run, directory, identity, options) | {"warmup_requests": warm}
-        model_card.write(temporary, facts)
+        facts = {**_facts(run, directory, identity, options), **ready.facts}
+        model_card.write(temporary, {**facts, "require": passed, "warmup_requests": warm})
         bar.advance(1, "checking its operations")
         checks.check_operations(temporary)
         compatibility.check(temporary, options.target_serving)
         checks.check_size(temporary, _bytes(module.weights), _bytes(module.tokenizer.variables))
         bar.advance(1, "asking it in a fresh process")
-        rows, difference = check_parity(run, module, model, temporary)
+        rows, difference = check_parity(run, module, ready.trained, options.precision, temporary)
         if explained is not None:
             check_explanations(run, explained, temporary)
         bar.advance(1, "checked")
@@ -108,6 +110,7 @@ def _check(run: TrainedModel, options: ExportOptions) -> None:
     run.vocabulary  # noqa: B018 - a run refuses files that were edited when it first reads one
     if options.explain:
         explanations.check(run.task, run.model_config)
+    check_options(run, options)
 
 
 def _facts(

@@ -15,10 +15,12 @@ from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
 from tfpipeline.export import (
+    card,
     checks,
     compatibility,
     export_run,
     inspection,
+    precision,
     prediction_logs,
     publish,
     signatures,
@@ -297,6 +299,97 @@ def test_a_full_disk_publishes_nothing(run, tmp_path, monkeypatch):
     assert list((tmp_path / "m").iterdir()) == []
 
 
+def test_calibrated_and_abstaining_in_bfloat16(run, tmp_path, capsys):
+    """All of it in one version, which answers as it was fitted."""
+    exported = export_run(
+        run,
+        tmp_path / "m",
+        precision="bfloat16",
+        max_accuracy_loss=100,
+        calibrate=True,
+        abstain=0.5,
+        require=["validation.accuracy >= 0", "validation.loss < 100"],
+    )
+    facts = card.read(exported)
+    temperature = facts["calibration"]["temperatures"]["temperature"]
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"](text=tf.constant(TEXTS))
+    plain = run.predict(run.model(precision="float32"), TEXTS)["probabilities"].astype(np.float64)
+    scaled = plain ** (1 / temperature)  # a softmax at another temperature
+    want = scaled / scaled.sum(-1, keepdims=True)
+    np.testing.assert_allclose(served["probabilities"], want, atol=0.05)
+    assert np.abs(served["probabilities"] - want).max() > 1e-6  # of bfloat16
+    threshold = facts["abstain"]["abstained"]["threshold"]
+    sure = served["probabilities"].numpy().max(-1)
+    assert served["abstained"].numpy().tolist() == (sure < np.float32(threshold)).astype(int).tolist()
+    assert facts["abstain"]["abstained"]["right"] >= 0.5
+    measured = facts["precision"]
+    assert measured["points_lost"] == pytest.approx(
+        100 * (measured["float32"] - measured["bfloat16"]), abs=1e-9
+    )
+    assert 0 < measured["differences"]["probabilities"]["mean"] < 0.05
+    assert measured["speed"] > 0
+    assert set(facts["require"]) == {"validation.accuracy >= 0", "validation.loss < 100"}
+    said = capsys.readouterr().err
+    assert "expected calibration error" in said
+    assert "validation rows are answered" in said
+
+
+def refusing(run, tmp_path, message, **options):
+    with pytest.raises(UserError, match=message):
+        export_run(run, tmp_path / "m", **options)
+    assert not list((tmp_path / "m").glob("*"))
+
+
+def test_a_precision_that_costs_too_much_is_refused(run, tmp_path):
+    refusing(
+        run,
+        tmp_path,
+        r"bfloat16 costs -?\d+\.\d\d points of accuracy on \d+ validation rows .*more than the -200 that",
+        precision="bfloat16",
+        max_accuracy_loss=-200,
+    )
+
+
+def test_conditions_are_checked_before_the_model_is_loaded(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(run), "model", lambda *_, **__: pytest.fail("the model was loaded"))
+    refusing(run, tmp_path, r"validation\.accuracy is .*asks for > 1 ", require=["validation.accuracy > 1"])
+    refusing(run, tmp_path, 'did you mean "validation.macro_f1"', require=["validation.macrof1 > 1"])
+    missing = tmp_path / "report.json"
+    refusing(run, tmp_path, r"report\.json, which is not there; run: tfp", require=["f1 > 1"], report=missing)
+    report = {"scores": {"after": {"macro_f1": 0.5}}, "weights": run.weights_id("best")}
+    missing.write_text(json.dumps(report))
+    refusing(run, tmp_path, r"macro_f1 is 0\.5, and", require=["macro_f1 > 0.5"], report=missing)
+
+
+def test_what_needs_validation_rows_or_probabilities_is_refused_without(tmp_path):
+    run = open_run(tagger(tmp_path))
+    for options in ({"calibrate": True}, {"abstain": 0.9}, {"precision": "bfloat16"}):
+        refusing(run, tmp_path, "needs validation rows, and .* has none", **options)
+
+
+def test_losses_in_points():
+    assert precision.lost_points(0.9, 0.88, lower=False) == pytest.approx(2)
+    assert precision.lost_points(0.9, 0.91, lower=False) == pytest.approx(-1)
+    assert precision.lost_points(200.0, 210.0, lower=True) == pytest.approx(5)
+    assert precision.lost_points(0.0, 0.1, lower=True) == 100
+
+
+def test_differences_between_two_precisions():
+    want = {
+        "probabilities": np.array([[0.6, 0.4], [0.9, 0.1]], np.float32),
+        "answer": np.array([b"a", b"b"], object),
+        "start": np.array([1, 2], np.int32),
+    }
+    found = {
+        "probabilities": np.array([[0.4, 0.6], [0.9, 0.1]], np.float32),
+        "answer": np.array([b"a", b"c"], object),
+        "start": np.array([1, 3], np.int32),
+    }
+    got = precision.differences(want, found, {"start": "text"})
+    assert (got["changed_rows"], got["changed_places"]) == (2, 1)
+    assert got["differences"]["probabilities"] == pytest.approx({"largest": 0.2, "mean": 0.1}, abs=1e-6)
+
+
 # Tasks that answer with places in a text.
 
 PLACED = ["good 😀 bad film", "é the very food", "", "x\u0000", "你 好 good", "the " * 60]
@@ -380,7 +473,7 @@ def test_a_wrong_place_in_one_signature_is_not_published(tmp_path, monkeypatch, 
             return counted
 
     def served(graph):
-        return signatures.ServingModule(Wrong(graph.model, graph.task, graph.text_inputs))
+        return signatures.ServingModule(Wrong(graph.model, graph.task, graph.text_inputs, graph.confidence))
 
     monkeypatch.setattr(publish, "ServingModule", served)
     run = open_run(tagger(tmp_path))

@@ -18,6 +18,30 @@ def command(
         ..., help="The model's directory, e.g. models/sentiment or gs://bucket/models/sentiment."
     ),
     weights: str = typer.Option("best", help="best or last."),
+    precision: str = typer.Option(
+        "float32", help="float32, or bfloat16 for weights and products; measured on the validation rows."
+    ),
+    max_accuracy_loss: float = typer.Option(
+        0.2, help="Points of the main metric that --precision may cost on the validation rows."
+    ),
+    calibrate: bool = typer.Option(
+        False, "--calibrate", help="Fit temperatures on the validation rows: probabilities become honest."
+    ),
+    abstain: Optional[float] = typer.Option(
+        None,
+        metavar="SHARE",
+        help="Such as 0.95: an output `abstained` marks unsure answers, so that this share of the others is "
+        "right on the validation rows.",
+    ),
+    require: Optional[list[str]] = typer.Option(
+        None,
+        metavar="CONDITION",
+        help="A condition on a metric of report.json, such as 'macro_f1 >= 0.8', or of the validation rows, "
+        "such as 'validation.accuracy > 0.9'. May be repeated.",
+    ),
+    report: Optional[str] = typer.Option(
+        None, help="The report.json that --require is about; default: the run's own."
+    ),
     warmup: int = typer.Option(
         100, metavar="N", help="Write at most N warm-up requests, which servers replay first; 0: none."
     ),
@@ -54,6 +78,12 @@ def command(
             licence=licence,
             explain=explain,
             explain_steps=explain_steps,
+            precision=precision,
+            max_accuracy_loss=max_accuracy_loss,
+            calibrate=calibrate,
+            abstain=abstain,
+            require=tuple(map(terminal.typed, require or ())),
+            report=report,
         )
     load_tensorflow()
     from tfpipeline.export.publish import export_with

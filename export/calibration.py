@@ -1,0 +1,100 @@
+"""How sure an exported model is: temperatures and thresholds, fitted on the run's validation rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfpipeline.console import say
+from tfpipeline.errors import UserError
+from tfpipeline.export.options import ExportOptions
+from tfpipeline.training.calibration import Fitted, abstention, calibrate
+from tfpipeline.training.confidence import Confidence
+from tfpipeline.training.inference import Predictions
+from tfpipeline.training.prediction_graph import PredictionGraph
+from tfpipeline.training.validation import ValidationRows
+
+_ERROR = "expected_calibration_error"
+_LOSS = "loss"
+
+
+def fit(
+    graph: PredictionGraph, rows: ValidationRows, options: ExportOptions
+) -> tuple[Confidence, Predictions, dict[str, Any]]:
+    """What the options ask for, fitted to the model that will be served.
+
+    Args:
+        graph: of that model, in its precision.
+        rows: the validation rows.
+        options: of the export.
+    Returns:
+        What was fitted; the model's predictions for the rows with it; and what the card says of it.
+    Raises:
+        UserError: the task has no such probabilities, or no threshold reaches what is asked.
+    """
+    facts: dict[str, Any] = {}
+    confidence = Confidence()
+    if options.calibrate:
+        fitted, before, predictions = calibrate(graph, rows)
+        confidence = Confidence(fitted.temperatures)
+        facts["calibration"] = _changes(rows, before, predictions, fitted)
+    else:
+        predictions = rows.predict(graph, "validation rows")
+    if options.abstain is not None:
+        thresholds, facts["abstain"] = _thresholds(graph, rows, predictions, options.abstain)
+        confidence = Confidence(confidence.temperatures, thresholds)
+    return confidence, predictions, facts
+
+
+def _changes(rows: ValidationRows, before: Predictions, after: Predictions, fitted: Fitted) -> dict[str, Any]:
+    """What calibration changed, for the card; said, too."""
+    first, second = rows.scores(before), rows.scores(after)
+    changes: dict[str, Any] = {
+        "rows": len(rows),
+        "temperatures": Confidence(fitted.temperatures).identity()["temperatures"],
+        "unfitted": list(fitted.unfitted),
+    }
+    for metric in second:
+        if metric.split("/")[-1] in (_ERROR, _LOSS) and metric in first:
+            changes[metric] = {"before": first[metric], "after": second[metric]}
+            if metric.endswith(_ERROR):
+                part = metric.removesuffix(_ERROR)
+                say(
+                    f"calibrated {part}on {len(rows)} validation rows: expected calibration error "
+                    f"{first[metric]:.4f} -> {second[metric]:.4f}"
+                )
+    return changes
+
+
+def _thresholds(
+    graph: PredictionGraph, rows: ValidationRows, predictions: Predictions, share: float
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The threshold of each output that says who abstains, and what the card says of it."""
+    task = graph.task
+    sure = task.confidences(predictions.predictions)
+    right = task.scorer.right(predictions.predictions, rows.targets)
+    thresholds: dict[str, float] = {}
+    facts: dict[str, Any] = {}
+    for name, confidences in sure.items():
+        if name not in right:
+            raise UserError(f"the task {task.options.name} does not say which of its answers are right")
+        numbers, correct = right[name]
+        part = name.rpartition("/")[0]
+        try:
+            found = abstention(np.asarray(confidences)[numbers], correct, rows.weights[numbers], share)
+        except UserError as error:
+            raise UserError(f'head "{part}": {error}' if part else str(error)) from error
+        thresholds[name] = found.threshold
+        facts[name] = {
+            "asked": share,
+            "threshold": found.threshold,
+            "coverage": found.coverage,
+            "right": found.right,
+            "rows": len(numbers),
+        }
+        say(
+            f"{name} below a probability of {found.threshold:.4f}: {found.coverage:.1%} of {len(numbers)} "
+            f"validation rows are answered, {found.right:.1%} of these right"
+        )
+    return thresholds, facts

@@ -1,0 +1,59 @@
+"""Which metrics the gates of an export are about, and when they are checked: as soon as they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tfpipeline import paths
+from tfpipeline.errors import UserError
+from tfpipeline.export import gates
+from tfpipeline.export.options import ExportOptions
+from tfpipeline.export.servable import ServableModel
+from tfpipeline.training.trained_model import TrainedModel
+
+
+def check_known(run: TrainedModel, options: ExportOptions) -> dict[str, float]:
+    """Check what is known before the work: the report's metrics, and those of training's last validation.
+
+    If another precision or a calibration changes the validation metrics, they wait for
+    :func:`check_measured`.
+
+    Returns:
+        Gate as text -> the value that met it.
+    Raises:
+        UserError: a gate is not met, or its metric is not there.
+    """
+    of_report, of_validation = gates.split(options.gates)
+    passed = {}
+    if of_report:
+        path = paths.local(options.report) if options.report is not None else run.path / gates.REPORT_FILE
+        metrics = gates.reported(path, run.weights_id(options.weights), _evaluate(run, options))
+        passed.update(gates.check(of_report, metrics, str(path)))
+    if of_validation and not options.uses_validation_rows:
+        scores = run.validation_scores(options.weights)
+        if not scores:
+            raise UserError(
+                f"--require {of_validation[0]}: {run.name} has no validation scores of its {options.weights} "
+                "weights; require a metric of report.json instead"
+            )
+        passed.update(_of_validation(of_validation, scores, f"the validation rows of {run.name}"))
+    return passed
+
+
+def check_measured(options: ExportOptions, found: ServableModel) -> dict[str, float]:
+    """Check the validation metrics of the model as it will be served; as :func:`check_known`."""
+    _, of_validation = gates.split(options.gates)
+    if not found.scores:
+        return {}
+    return _of_validation(of_validation, found.scores, "the validation rows, with the model as exported")
+
+
+def _of_validation(asked: Sequence[gates.Gate], scores: Mapping[str, float], source: str) -> dict[str, float]:
+    return gates.check(asked, {f"{gates.VALIDATION}{name}": value for name, value in scores.items()}, source)
+
+
+def _evaluate(run: TrainedModel, options: ExportOptions) -> str:
+    """The command that writes the report."""
+    to = "" if options.report is None else f" --to {Path(paths.local(options.report)).parent}"
+    return f"tfpipeline evaluate {run.path}{to}"

@@ -1,0 +1,70 @@
+"""The model that an export serves, with what is fitted and measured on the run's validation rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tfpipeline.export import calibration, precision
+from tfpipeline.export.options import ExportOptions
+from tfpipeline.training.prediction_graph import PredictionGraph
+from tfpipeline.training.trained_model import TrainedModel
+from tfpipeline.training.validation import ValidationRows, require_validation_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class ServableModel:
+    """A model, ready to be written.
+
+    Attributes:
+        trained: the trained model, in float32, with the temperatures and thresholds that were fitted.
+        served: the same as it is served, in the precision that was asked for.
+        scores: of the served model on the validation rows; empty if these were not needed.
+        facts: what the card says of all that.
+    """
+
+    trained: PredictionGraph
+    served: PredictionGraph
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def check_options(run: TrainedModel, options: ExportOptions) -> None:
+    """Refuse options that the run cannot have, before the work.
+
+    Raises:
+        UserError: there are no validation rows that one needs, or the task has no probabilities that one is
+            about.
+    """
+    asked = {
+        "--calibrate": options.calibrate,
+        "--abstain": options.abstain is not None,
+        f"--precision {options.precision}": options.precision != "float32",
+    }
+    for option, given in asked.items():
+        if given:
+            require_validation_rows(run, option)
+    if options.calibrate:
+        run.task.temperatures()
+    if options.abstain is not None:
+        run.task.abstains()
+
+
+def prepare(run: TrainedModel, options: ExportOptions) -> ServableModel:
+    """A run's model in the precision of the options, fitted and measured as they say.
+
+    Raises:
+        UserError: what is asked for cannot be reached.
+    """
+    trained = run.graph(run.model(options.weights, precision="float32"))
+    served = trained.for_serving(options.precision)
+    if not options.uses_validation_rows:
+        return ServableModel(trained, served)
+    rows = ValidationRows(run)
+    confidence, predictions, facts = calibration.fit(served, rows, options)
+    trained, served = trained.fitted(confidence), served.fitted(confidence)
+    if options.precision != "float32":
+        metric = run.config.training.best_metric or run.task.scorer.best_metric
+        facts["precision"] = precision.measure(trained, served, rows, predictions, metric, options)
+    return ServableModel(trained, served, rows.scores(predictions), facts)

@@ -1,0 +1,95 @@
+"""Conditions on metrics, before anything is exported."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tfpipeline.errors import UserError
+from tfpipeline.export import gates
+from tfpipeline.export.gates import Gate
+from tfpipeline.export.options import ExportOptions
+
+
+@pytest.mark.parametrize(
+    ("text", "gate"),
+    [
+        ("macro_f1 >= 0.8", Gate("macro_f1", ">=", 0.8)),
+        ("macro_f1>0.8", Gate("macro_f1", ">", 0.8)),
+        ("validation.loss <= 1e-1", Gate("validation.loss", "<=", 0.1)),
+        ("hamming_loss<.5", Gate("hamming_loss", "<", 0.5)),
+        ("exact_match == 1", Gate("exact_match", "==", 1)),
+        ("f1/a > b >= 0.5", Gate("f1/a > b", ">=", 0.5)),  # the label may be called anything
+        ("f1/very good >= -1", Gate("f1/very good", ">=", -1)),
+    ],
+)
+def test_conditions(text, gate):
+    assert gates.parse(text) == gate
+    assert gates.parse(str(gate)) == gate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "macro_f1", "macro_f1 0.8", ">= 0.8", "f1 >= high", "f1 => 1", "f1 >= nan", "f1 >="]
+)
+def test_what_is_no_condition(text):
+    with pytest.raises(UserError, match="is not a condition; write a metric, one of"):
+        ExportOptions(require=[text])
+
+
+@pytest.mark.parametrize(
+    ("sign", "values"), [(">=", "nyy"), (">", "nny"), ("<=", "yyn"), ("<", "ynn"), ("==", "nyn")]
+)
+def test_comparisons(sign, values):
+    gate = Gate("m", sign, 0.5)
+    assert "".join("ny"[gate.holds(value)] for value in (0.4, 0.5, 0.6)) == values
+    assert not gate.holds(float("nan"))
+
+
+def test_all_conditions_that_fail_are_named():
+    asked = [Gate("accuracy", ">=", 0.9), Gate("loss", "<", 0.5), Gate("mcc", ">", 0)]
+    metrics = {"accuracy": 0.85, "loss": 0.7, "mcc": 0.2}
+    with pytest.raises(UserError) as caught:
+        gates.check(asked, metrics, "report.json")
+    assert str(caught.value) == (
+        "not exported: accuracy is 0.85, and --require asks for >= 0.9; loss is 0.7, and --require asks for < 0.5 "
+        "(report.json)"
+    )
+    assert gates.check(asked[2:], metrics, "report.json") == {"mcc > 0": 0.2}
+    with pytest.raises(UserError, match='has no metric "acuracy"; did you mean "accuracy"'):
+        gates.check([Gate("acuracy", ">", 0)], metrics, "report.json")
+
+
+def test_reports(tmp_path):
+    path = tmp_path / "report.json"
+    with pytest.raises(
+        UserError, match=r"needs .*report\.json, which is not there; run: tfpipeline evaluate r"
+    ):
+        gates.reported(path, "step-1", "tfpipeline evaluate r")
+    scores = {"a baseline": {"accuracy": 0.1}, "after fine-tuning": {"accuracy": 0.5}}
+    path.write_text(json.dumps({"scores": scores, "weights": "step-1"}))
+    assert gates.reported(path, "step-1", "x") == {"accuracy": 0.5}
+    assert gates.reported(path, None, "x") == {"accuracy": 0.5}
+    with pytest.raises(
+        UserError, match=r"has the scores of other weights \(step-1\) than .* \(step-2\); run: x"
+    ):
+        gates.reported(path, "step-2", "x")
+    for broken in ("{", "[]", '{"scores": {}}', '{"scores": {"a": 1}}', '{"scores": {"a": {"b": "c"}}}'):
+        path.write_text(broken)
+        with pytest.raises(UserError, match="it is not a report"):
+            gates.reported(path, None, "x")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int8"}, 'precision is "int8"; it must be float32 or bfloat16'),
+        ({"abstain": 0.0}, "abstain is 0; it must be a share above 0 and at most 1"),
+        ({"abstain": 95}, "abstain is 95; it must be a share"),
+        ({"max_accuracy_loss": float("nan")}, "max_accuracy_loss is not a number"),
+        ({"require": "f1 > 0"}, "require is one text; give a list"),
+    ],
+)
+def test_options_that_cannot_be(options, message):
+    with pytest.raises(UserError, match=message):
+        ExportOptions(**options)
