@@ -112,7 +112,7 @@ def saved_model(checkpoint: Path, folder: Path) -> Path:
         pair=False,
         offsets=False,
     )
-    module = ServingModule(PredictionGraph(model, task, text_inputs))
+    module = ServingModule(PredictionGraph(model, task, text_inputs).for_serving())
     version = folder / NAME / "1"
     tf.saved_model.save(module, str(version), signatures=module.functions)
     return version
