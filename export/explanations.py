@@ -127,6 +127,11 @@ class Explanations(tf.Module):
             **words.of_tokens(parts, texts, scores, self.width),
         }
 
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The weights of the model that is explained."""
+        return [variable.value for variable in self._graph.model.weights]
+
     def _outputs(self, inputs: Mapping[str, tf.Tensor], weights: list[tf.Tensor]) -> Any:
         """The model's outputs for texts whose words count as much; weights [B, T] of each sequence."""
         given = {**encoder_inputs(inputs), WORD_WEIGHTS: weights[0]}

@@ -45,7 +45,10 @@ class ServingModule(tf.Module):
         text_inputs = graph.text_inputs
         self.tokenizer = text_inputs.tokenizer
         # The variables alone: tracking Keras's wrappers as well would write every weight twice.
-        self.weights = graph.model.variables
+        self.weights = list(graph.model.variables)
+        if explanations is not None:  # its model has the weights that the serving form holds in another layout
+            known = {id(variable) for variable in self.weights}
+            self.weights += [each for each in explanations.variables if id(each) not in known]
         texts = {name: tf.TensorSpec([None], tf.string) for name in text_inputs.names}
         ids = tf.TensorSpec([None, None], tf.int32)
         lengths = tf.TensorSpec([None], tf.int32)
