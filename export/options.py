@@ -30,7 +30,8 @@ class ExportOptions:
         precision: "float32", or "bfloat16" for weights and products; LayerNorm, softmax and answers stay
             float32.
         max_accuracy_loss: how many points (hundredths of the task's main metric, on the validation rows)
-            another precision than float32 may cost.
+            another precision than float32 may cost; infinity for a precision that is not measured, which
+            needs no validation rows.
         calibrate: whether to fit temperatures on the validation rows.
         abstain: the share of right answers among those that are given; the model abstains from the others, in
             an output ``abstained``. None: it has no such output.
@@ -97,7 +98,12 @@ class ExportOptions:
     @property
     def uses_validation_rows(self) -> bool:
         """Whether something is fitted or measured on the validation rows."""
-        return self.calibrate or self.abstain is not None or self.precision != "float32"
+        return self.calibrate or self.abstain is not None or self.measures_precision
+
+    @property
+    def measures_precision(self) -> bool:
+        """Whether another precision than float32 is compared with it."""
+        return self.precision != "float32" and self.max_accuracy_loss != math.inf
 
     def identity(self) -> dict[str, Any]:
         """The options that change answers, signatures or files: another value of these is another version.

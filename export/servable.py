@@ -40,7 +40,7 @@ def check_options(run: TrainedModel, options: ExportOptions) -> None:
     asked = {
         "--calibrate": options.calibrate,
         "--abstain": options.abstain is not None,
-        f"--precision {options.precision}": options.precision != "float32",
+        f"--precision {options.precision} (unless with --max-accuracy-loss inf)": options.measures_precision,
     }
     for option, given in asked.items():
         if given:
@@ -64,7 +64,7 @@ def prepare(run: TrainedModel, options: ExportOptions) -> ServableModel:
     rows = ValidationRows(run)
     confidence, predictions, facts = calibration.fit(served, rows, options)
     trained, served = trained.fitted(confidence), served.fitted(confidence)
-    if options.precision != "float32":
+    if options.measures_precision:
         metric = run.config.training.best_metric or run.task.scorer.best_metric
         facts["precision"] = precision.measure(trained, served, rows, predictions, metric, options)
     return ServableModel(trained, served, rows.scores(predictions), facts)

@@ -46,7 +46,9 @@ class ServingModule(tf.Module):
         self.tokenizer = text_inputs.tokenizer
         # The variables alone: tracking Keras's wrappers as well would write every weight twice.
         self.weights = list(graph.model.variables)
-        if explanations is not None:  # its model has the weights that the serving form holds in another layout
+        if (
+            explanations is not None
+        ):  # its model has the weights that the serving form holds in another layout
             known = {id(variable) for variable in self.weights}
             self.weights += [each for each in explanations.variables if id(each) not in known]
         texts = {name: tf.TensorSpec([None], tf.string) for name in text_inputs.names}

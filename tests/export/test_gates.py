@@ -93,3 +93,11 @@ def test_reports(tmp_path):
 def test_options_that_cannot_be(options, message):
     with pytest.raises(UserError, match=message):
         ExportOptions(**options)
+
+
+def test_a_precision_without_a_bound_needs_no_validation_rows():
+    assert ExportOptions(precision="bfloat16").uses_validation_rows
+    assert not ExportOptions(precision="bfloat16", max_accuracy_loss=float("inf")).uses_validation_rows
+    assert ExportOptions(
+        calibrate=True, precision="bfloat16", max_accuracy_loss=float("inf")
+    ).uses_validation_rows

@@ -22,7 +22,8 @@ def command(
         "float32", help="float32, or bfloat16 for weights and products; measured on the validation rows."
     ),
     max_accuracy_loss: float = typer.Option(
-        0.2, help="Points of the main metric that --precision may cost on the validation rows."
+        0.2,
+        help="Points of the main metric that --precision may cost on the validation rows; inf: not measured.",
     ),
     calibrate: bool = typer.Option(
         False, "--calibrate", help="Fit temperatures on the validation rows: probabilities become honest."
