@@ -4,6 +4,7 @@ import json
 
 import huggingface_hub
 import pytest
+from scipy.stats import binomtest
 
 from tests import random_runs
 from tfpipeline.errors import UserError
@@ -60,13 +61,10 @@ def test_texts_of_data_are_no_markup():
     assert "- b&#124;ad &#60;i&#62;\n- two&#92;nlines\n" in text
 
 
-@pytest.mark.parametrize(
-    ("share", "rows", "low", "high"),
-    # statsmodels.stats.proportion.proportion_confint(method="wilson"), version 0.14
-    [(0.5, 10, 0.2366, 0.7634), (1.0, 20, 0.8389, 1.0), (0.0, 5, 0.0, 0.4345), (0.9, 40, 0.7695, 0.9604)],
-)
-def test_intervals_of_shares(share, rows, low, high):
-    assert model_card.wilson(share, rows) == pytest.approx((low, high), abs=5e-5)
+@pytest.mark.parametrize(("right", "rows"), [(5, 10), (20, 20), (0, 5), (36, 40), (813, 1000)])
+def test_intervals_of_shares_equal_scipys(right, rows):
+    want = binomtest(right, rows).proportion_ci(method="wilson")
+    assert model_card.wilson(right / rows, rows) == pytest.approx((want.low, want.high), abs=1e-9)
 
 
 @pytest.fixture(scope="module")
