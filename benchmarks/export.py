@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 base_mb=found["base_mb"],
                 peak_mb=found["peak_mb"],
                 peak_ratio=round((found["peak_mb"] - found["base_mb"]) * 2**20 / weights, 3),
+                disk_mb=round(found["bytes"] / 2**20, 1),
                 disk_ratio=round(found["bytes"] / weights, 3),
             )
 

@@ -27,6 +27,10 @@ _NAMES = (
     "labels",
     "rows",
     "heads",
+    "precision",
+    "signature",
+    "words",
+    "warmup",
     "way",
     "peer",
 )
@@ -40,6 +44,9 @@ _FIGURES = (
     ("milliseconds", "peer_milliseconds", "speed_ratio"),
     ("examples_per_second", None, "ratio"),
     ("multitask_seconds", "classification_seconds", "ratio"),
+    ("first_milliseconds", "milliseconds", "ratio"),
+    ("peak_mb", "base_mb", "peak_ratio"),
+    ("disk_mb", "weights_mb", "disk_ratio"),
     ("peak_mb", "base_mb", None),
 )
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -66,11 +73,14 @@ def rows(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
     made = []
     for fields in found:
         there = [one for one in _FIGURES if one[0] in fields]
-        figures = [one for one in there if one[2] is None or one[2] in fields]
+        figures: dict[str, tuple[str, Optional[str], Optional[str]]] = {}
+        for one in there:
+            if one[2] is None or one[2] in fields:
+                figures.setdefault(one[0], one)
         alone = [
             (there[0][0] if there else _first_number(fields), None, None)
         ]  # what peers are compared with
-        for ours, peer, ratio in figures or alone:
+        for ours, peer, ratio in figures.values() or alone:
             theirs = f"{fields[peer]} {_unit(peer)}" if peer is not None and peer in fields else ""
             shown = "" if ratio is None else str(fields[ratio])
             made.append((", ".join(_name(fields)), f"{fields[ours]} {_unit(ours)}", theirs, shown))

@@ -39,6 +39,8 @@ LINES = [
             "megabytes_ratio": 0.9,
         }
     ),
+    json.dumps({"benchmark": "report", "peak_mb": 9.0, "base_mb": 4.0}),
+    json.dumps({"benchmark": "export", "peak_mb": 8.0, "base_mb": 4.0, "peak_ratio": 2.0}),
 ]
 TABLE = """\
 | benchmark | ours | peer | ratio |
@@ -47,7 +49,9 @@ TABLE = """\
 | train, way ours | 8.5 examples per second |  |  |
 | train, way x/y | 4.0 examples per second |  | 2.1 |
 | load, model m | 1.0 s | 0.5 s | 2.0 |
-| load, model m | 90.0 MB | 100.0 MB | 0.9 |"""
+| load, model m | 90.0 MB | 100.0 MB | 0.9 |
+| report | 9.0 peak MB | 4.0 base MB |  |
+| export | 8.0 peak MB | 4.0 base MB | 2.0 |"""
 
 
 def test_rows_of_every_kind_of_figure(tmp_path, capsys):
