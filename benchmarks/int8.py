@@ -10,13 +10,12 @@ the weights in 8 bits and multiplies in float32.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from benchmarks._measure import side_by_side
+from benchmarks._measure import report, side_by_side
 
 SHAPES = ((16, 384, 1536), (256, 384, 1536), (256, 1536, 384))
 _LIMIT, _STEP = 6.0, 6.0 / 127
@@ -60,11 +59,13 @@ def ways(rows: int, size: int, width: int) -> dict[str, Any]:
 
 
 def main(repeats: int = 20) -> None:
-    """Print a line a shape."""
+    """Print one line per shape and way."""
     for shape in SHAPES:
         calls = {name: lambda _, call=call: call().numpy() for name, call in ways(*shape).items()}
         found = side_by_side(calls, list(range(repeats + 1)), baseline="float32")
-        print(json.dumps({"benchmark": "int8", "shape": shape, **found}), flush=True)
+        rows, size, width = shape
+        for way, figures in found.items():
+            report(benchmark="int8", case=f"{rows} x {size} -> {width}", way=way, **figures)
 
 
 if __name__ == "__main__":

@@ -17,5 +17,6 @@ def test_all_ways_multiply(capsys, monkeypatch):
         assert np.corrcoef(product.ravel(), products["float32"].ravel())[0, 1] > 0.99, name
     monkeypatch.setattr(int8, "SHAPES", ((2, 4, 4),))
     int8.main(repeats=1)
-    (line,) = capsys.readouterr().out.splitlines()
-    assert json.loads(line)["float32"]["speed_ratio"] == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["way"] for line in lines] == list(products)
+    assert lines[0]["speed_ratio"] == 1
