@@ -29,22 +29,24 @@ def ways(rows: int, size: int, width: int) -> dict[str, Any]:
     x16, kernel16 = tf.cast(x, tf.bfloat16), tf.cast(kernel, tf.bfloat16)
     kernel8 = tf.cast(tf.clip_by_value(tf.round(kernel / _STEP), -127, 127), tf.int8)
     x8 = tf.cast(tf.clip_by_value(tf.round(x / _STEP), -127, 127), tf.int8)
-    kernel_q = tf.quantization.quantize(kernel, -_LIMIT, _LIMIT, tf.qint8).output
-    bias = tf.zeros([width])
+    kernel_q = tf.quantization.quantize(kernel, -_LIMIT, _LIMIT, tf.qint8, mode="SCALED").output
+    # oneDNN multiplies unsigned by signed numbers: x is shifted to be positive, and the bias takes that back.
+    bias = -_LIMIT * tf.reduce_sum(kernel, axis=0)
 
     def quantised() -> tf.Tensor:
-        x_q = tf.quantization.quantize(x, -_LIMIT, _LIMIT, tf.quint8).output
+        x_q = tf.quantization.quantize(x + _LIMIT, 0.0, 2 * _LIMIT, tf.quint8, mode="SCALED").output
         return tf.raw_ops.QuantizedMatMulWithBiasAndDequantize(
             a=x_q,
             b=kernel_q,
             bias=bias,
-            min_a=-_LIMIT,
-            max_a=_LIMIT,
+            min_a=0.0,
+            max_a=2 * _LIMIT,
             min_b=-_LIMIT,
             max_b=_LIMIT,
             min_freezed_output=-100.0,
             max_freezed_output=100.0,
             Toutput=tf.float32,
+            input_quant_mode="SCALED",
         )
 
     made = {

@@ -14,7 +14,7 @@ def test_all_ways_multiply(capsys, monkeypatch):
     products["int8_matmul"] *= (6 / 127) ** 2  # of both scales
     for name, product in products.items():
         assert product.shape == (3, 16)
-        assert np.corrcoef(product.ravel(), products["float32"].ravel())[0, 1] > 0.99, name
+        assert np.corrcoef(product.ravel(), products["float32"].ravel())[0, 1] > 0.98, name
     monkeypatch.setattr(int8, "SHAPES", ((2, 4, 4),))
     int8.main(repeats=1)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
