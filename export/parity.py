@@ -17,6 +17,7 @@ from tfpipeline.training.prediction_graph import PredictionGraph
 from tfpipeline.training.trained_model import TrainedModel
 
 _PARITY_ROWS = 256
+_BATCH_ROWS = 16
 _EXPLAINED = 4
 _EXPLAINED_TOLERANCE = 1e-4  # of sums of gradients
 # Beside the run's own held-out rows: what real traffic also holds.
@@ -58,7 +59,7 @@ def check_parity(
         pairs = [*reversed(_HOSTILE), *held_out["text_pair"]]
     asked = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
     inputs = graph.text_inputs(asked)
-    predictions = graph(inputs)
+    predictions = _in_batches(graph, inputs)
     arrays = {name: tensor.numpy() for name, tensor in predictions.items()}
     near_ties = graph.near_ties(arrays, 2 * checks.TOLERANCE)
     units, differences = text_signatures(run.task), []
@@ -109,6 +110,16 @@ def _held_out(run: TrainedModel, count: int) -> dict[str, list[str]]:
         "text": [example.text for example in examples],
         "text_pair": [example.text_pair or "" for example in examples],
     }
+
+
+def _in_batches(graph: PredictionGraph, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Predictions for all rows, a few at a time: together, BERT-base needs gigabytes for them."""
+    count = len(inputs["input_ids"])
+    parts = [
+        graph({name: tensor[start : start + _BATCH_ROWS] for name, tensor in inputs.items()})
+        for start in range(0, count, _BATCH_ROWS)
+    ]
+    return {name: tf.concat([part[name] for part in parts], axis=0) for name in parts[0]}
 
 
 def _requests(
