@@ -1,4 +1,4 @@
-"""The training batches of a run: any epoch's, from any position, in groups for one call of the device."""
+"""The training batches of a run, from any position in any epoch, grouped into device calls."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.rows import TargetReader
 from tfpipeline.training.run import Run
 
-_COUNTED_ROWS = 512  # looked at together
-_WIDTHS = 4  # for compiled steps: each width is compiled, and a quarter of the longest wastes little
+_COUNTED_ROWS = 512  # checked at a time
+_WIDTHS = 4  # for compiled steps: each width is compiled; steps of a quarter waste little padding
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split as the loop needs it."""
+    """One split in the form that the training loop needs."""
 
     examples: Sequence[Example]
     cache: TokenCache
@@ -31,13 +31,13 @@ class Split:
 
     @classmethod
     def of(cls, run: Run, name: str) -> Split:
-        """Read a run's split; its tokens are made now if they are not there yet.
+        """Read a split of a run. Its texts are tokenized now unless the token cache already exists.
 
-        Of training rows it is said how many are cut, and how many targets with them, and how much of them is
-        unknown.
+        For training rows, this reports how many are truncated, how many targets are lost with them, and the
+        share of unknown tokens.
 
         Raises:
-            UserError: no training row has a target left.
+            UserError: truncation left no target in any training row.
         """
         examples = run.examples(name)
         reader = TargetReader(run.task, training=name == "train")
@@ -51,7 +51,7 @@ class Split:
         return split
 
     def batch(self, rows: np.ndarray, width: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
-        """Rows as the training step takes them."""
+        """The given rows as the arrays that the training step takes."""
         return {
             **self.cache.batch(rows, width=width),
             **{name: array[rows] for name, array in numeric_targets(self.targets).items()},
@@ -59,10 +59,10 @@ class Split:
         }
 
     def _count_targets(self, run: Run) -> None:
-        """Warn of targets that are not among the tokens of their rows, among the rows that count.
+        """Warn about targets that are missing from the tokens of their rows; rows of weight 0 are skipped.
 
         Raises:
-            UserError: none is left.
+            UserError: no target is left.
         """
         given = lost = 0
         first = ""
@@ -92,12 +92,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Group:
-    """Batches for one call of the device.
+    """The batches of one device call.
 
     Attributes:
-        rows: of each batch, row numbers.
-        batches: of one shape.
-        tokens: real tokens in all of them.
+        rows: the row numbers of each batch.
+        batches: the batches, all of the same shape.
+        tokens: number of tokens in all batches, without padding.
     """
 
     rows: Sequence[np.ndarray]
@@ -106,14 +106,14 @@ class Group:
 
 
 class Batching:
-    """Cuts a split into batches.
+    """Divides a split into batches.
 
     Args:
         split: the training rows.
         options: the ``training`` section.
         batch_size: examples in a global batch.
-        widths: the only widths; None for multiples of 8.
-        static: all batches have one size; what is missing is filled up with examples of weight 0.
+        widths: the widths to which batches are padded; None: the next multiple of 8.
+        static: whether all batches have the same size; the last one is padded with examples of weight 0.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Batching:
         self._epoch: tuple[int, Sequence[np.ndarray]] | None = None
 
     def __len__(self) -> int:
-        """Batches of an epoch: as many in each, as their sizes do not depend on the order."""
+        """The number of batches per epoch, which is the same for all epochs."""
         return -(-len(self.split.weights) // self.batch_size)
 
     def order(self, epoch: int) -> Sequence[np.ndarray]:
@@ -148,16 +148,17 @@ class Batching:
         return self._epoch[1]
 
     def groups(self, epoch: int, position: int, step: int, stops: Sequence[int | None]) -> Iterator[Group]:
-        """The rest of an epoch.
+        """The remaining batches of an epoch, in groups.
 
-        A group ends at multiples of ``steps_per_call`` over the whole run, so that a resumed run cuts the
-        same groups, and at multiples of ``stops``, where something else is to be done between two steps.
+        A group ends at each multiple of ``steps_per_call``, counted over the whole run, so that a resumed run
+        forms the same groups. It also ends at each multiple of a number in ``stops``, where other work is due
+        between two steps.
 
         Args:
             epoch: from 0.
-            position: batches done of it.
-            step: steps done over the whole run.
-            stops: such as ``save_every``; None for what is not asked for.
+            position: batches of the epoch that are done.
+            step: steps of the whole run that are done.
+            stops: intervals in steps, such as ``save_every``; None entries are ignored.
         """
         order = self.order(epoch)
         multiples = [self.options.steps_per_call, *(stop for stop in stops if stop)]
@@ -166,7 +167,8 @@ class Batching:
             rows = [order[position + index] for index in range(count)]
             sizes = {len(batch) for batch in rows}
             if count < self.options.steps_per_call or (len(sizes) > 1 and not self.static):
-                # Every number of batches is a graph of its own: either a whole call's, or one at a time.
+                # Each number of batches needs its own graph, so only two are used: a full group and a single
+                # batch.
                 for one in rows:
                     yield self._group([one])
             else:
@@ -182,21 +184,21 @@ class Batching:
         return Group(rows, batches, sum(map(cache.count, rows)))
 
     def width(self, longest: int) -> int:
-        """What a batch is padded to whose longest row has so many tokens."""
+        """The width to which a batch is padded if its longest row has ``longest`` tokens."""
         return batch_width(longest, self.split.cache.max_length, self.widths)
 
 
 def choose_widths(
     options: TrainingOptions, max_length: int, *, static: bool, beyond: Sequence[int] = ()
 ) -> list[int] | None:
-    """The widths that batches are padded to; None for any multiple of 8.
+    """The widths to which batches are padded; None: any multiple of 8.
 
     Args:
-        max_length: tokens that the model reads at once at most.
-        static: there must be few.
-        beyond: for texts that are read in windows, :meth:`tfpipeline.text.Truncation.widths`.
+        max_length: maximum number of tokens that the model reads at once.
+        static: whether there must be few widths, because each is compiled.
+        beyond: for texts that are read in windows, the result of :meth:`tfpipeline.text.Truncation.widths`.
     Raises:
-        UserError: ``training.widths`` leaves no room for the longest texts.
+        UserError: the longest texts exceed ``training.widths``.
     """
     longest = beyond[-1] if beyond else max_length
     if options.widths is not None:
@@ -214,10 +216,10 @@ def choose_widths(
 
 
 def global_batch_size(options: TrainingOptions, replicas: int) -> int:
-    """Examples in a batch of all replicas.
+    """Number of examples in a global batch, which is shared by all replicas.
 
     Raises:
-        UserError: a batch cannot be divided as asked.
+        UserError: the batch size is not divisible as the options require.
     """
     parts = options.accumulation
     if options.batch_size_per == "replica":

@@ -1,8 +1,8 @@
-"""Fits what makes a model's probabilities honest, on rows that it was not trained on.
+"""Calibrates a model's probabilities on rows that it was not trained on.
 
-A temperature divides logits, so it changes how sure answers are and never what they are. It is where the
-negative log-likelihood of the rows is least (Guo et al. 2017, arXiv:1706.04599, section 4.2), which as a
-function of 1 / temperature is convex.
+A temperature divides logits, so it changes the confidence of predictions but not the predictions themselves.
+It minimizes the negative log-likelihood of the rows (Guo et al. 2017, arXiv:1706.04599, section 4.2), which
+is a convex function of 1 / temperature.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from tfpipeline.training.validation import ValidationRows
 LEAST, MOST = 0.05, 20.0  # temperatures
 Slopes = dict[str, np.ndarray]
 
-_SHOWN = 5  # names in a note
-_STEPS = 26  # of halving the range between them: seven digits
+_SHOWN = 5  # names listed in a message
+_STEPS = 26  # bisections of the range between LEAST and MOST: seven digits
 
 
 class Batch(NamedTuple):
-    """What is kept of a batch.
+    """What is kept per batch.
 
     Attributes:
-        rows: their numbers, int [B].
-        outputs: the model's.
-        inputs: what predictions are made from besides.
-        targets: what the loss compares with, and the tokens.
-        weights: of the rows, float64 [B].
+        rows: row numbers, int [B].
+        outputs: the model's outputs.
+        inputs: the other inputs of the predictions.
+        targets: the batch with the targets of the loss, and the tokens.
+        weights: weights of the rows, float64 [B].
     """
 
     rows: np.ndarray
@@ -48,9 +48,9 @@ class Batch(NamedTuple):
 
 
 class Collected:
-    """The outputs of a model for some rows with what they are compared with; ``see`` of an ``Inference``.
+    """Collects a model's outputs for a set of rows with their targets; passed as ``see`` to an ``Inference``.
 
-    Memory: as many numbers as the head gives for the rows, and their tokens.
+    Memory: the head's outputs for all rows, and the rows' tokens.
 
     Args:
         weights: of the rows, float64 [N].
@@ -72,7 +72,7 @@ class Collected:
         self.batches.append(Batch(rows, dict(outputs), dict(inputs), dict(targets), weights))
 
     def predictions(self, task: Task, confidence: Confidence) -> Predictions:
-        """What the model predicts for the rows with another confidence."""
+        """The model's predictions for the rows with another confidence."""
 
         @tf.function(reduce_retracing=True, autograph=False)
         def predict(
@@ -101,9 +101,9 @@ class Fitted:
     """Fitted temperatures.
 
     Attributes:
-        temperatures: name -> float32, of the shape that the task says.
-        unfitted: the names of temperatures that these rows do not tell, and which are 1; of a label
-            ``NAME[index]``.
+        temperatures: name -> float32 array, of the shape that the task defines.
+        unfitted: the names of temperatures that the rows do not determine and that stay 1; ``NAME[index]``
+            for one label's temperature.
     """
 
     temperatures: Mapping[str, np.ndarray]
@@ -111,16 +111,16 @@ class Fitted:
 
 
 def fit_temperatures(task: Task, collected: Collected) -> Fitted:
-    """The temperatures of the highest likelihood.
+    """Fit the temperatures with the highest likelihood.
 
-    A temperature has none between 0.05 and 20 where every row is right (the surer the better), or where a
-    label has no row; it stays 1. Computed in float64.
+    A temperature has no optimum between 0.05 and 20 if all predictions are right (higher confidence is always
+    better), or if a label has no rows. It then stays 1. Computed in float64.
 
     Args:
         task: has ``temperatures``.
-        collected: outputs and targets of the rows.
+        collected: the outputs and targets of the rows.
     Raises:
-        UserError: the task's answers are not calibrated.
+        UserError: the task does not support calibration.
     """
     shapes = task.temperatures()
     low = {name: np.full(shape, np.log(1 / MOST)) for name, shape in shapes.items()}
@@ -145,8 +145,8 @@ def fit_temperatures(task: Task, collected: Collected) -> Fitted:
 
 
 def _slopes_of(task: Task, collected: Collected) -> Callable[[Mapping[str, np.ndarray]], Slopes]:
-    """A function: logarithms of 1 / temperature -> derivatives of the rows' negative log-likelihood by
-    1 / temperature, float64 both.
+    """A function from logarithms of 1 / temperature to the derivatives of the rows' negative log-likelihood
+    with respect to 1 / temperature; both are float64.
     """
 
     @tf.function(reduce_retracing=True, autograph=False)
@@ -181,11 +181,11 @@ def calibrate(graph: PredictionGraph, rows: ValidationRows) -> tuple[Fitted, Pre
     """Fit the temperatures of a trained model on validation rows.
 
     Returns:
-        The temperatures, and the model's predictions for the rows without and with them.
+        The temperatures, and the model's predictions for the rows before and after calibration.
     Raises:
-        UserError: the task's answers are not calibrated.
+        UserError: the task does not support calibration.
     """
-    graph.task.temperatures()  # refuses before the work
+    graph.task.temperatures()  # raises before the expensive work
     collected = Collected(rows.weights)
     before = rows.predict(graph, "validation rows", collected)
     fitted = fit_temperatures(graph.task, collected)
@@ -197,12 +197,12 @@ def calibrate(graph: PredictionGraph, rows: ValidationRows) -> tuple[Fitted, Pre
 
 @dataclasses.dataclass(frozen=True)
 class Abstention:
-    """From which confidence on answers are given.
+    """The confidence from which on a model answers, and the effect on the rows.
 
     Attributes:
-        threshold: answers below it abstain, 0 to 1.
-        coverage: the share of the rows that are answered.
-        right: the share of these that are right.
+        threshold: predictions with a lower confidence abstain; 0 to 1.
+        coverage: share of the rows that are answered.
+        right: share of the answered rows that are right.
     """
 
     threshold: float
@@ -211,18 +211,18 @@ class Abstention:
 
 
 def abstention(confidences: np.ndarray, right: np.ndarray, weights: np.ndarray, share: float) -> Abstention:
-    """The lowest threshold from which on at least a share of the answered rows is right.
+    """The lowest threshold at which at least a given share of the answered rows is right.
 
-    It lies midway between two neighbouring confidences, so that none is near it; on the upper one where no
-    float32 is between them. If all rows may be answered it is 0.
+    The threshold is midway between two neighbouring confidences, so that no confidence is close to it. If no
+    float32 lies between them, it is the upper one. If all rows can be answered, it is 0.
 
     Args:
-        confidences: float [N], 0 to 1; compared as float32, as the served model does.
+        confidences: float [N], 0 to 1; compared as float32, as in the served model.
         right: bool [N], whether the answers are right.
         weights: float [N], at least 0.
-        share: above 0, at most 1.
+        share: the required share; above 0, at most 1.
     Raises:
-        UserError: even the surest answers are not right that often; or no row has a weight above 0.
+        UserError: even the most confident predictions are right less often, or no row has a weight above 0.
     """
     counted = weights > 0
     sure, right, weights = confidences[counted].astype(np.float32), right[counted], weights[counted]

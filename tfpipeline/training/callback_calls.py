@@ -1,4 +1,4 @@
-"""When a run's callbacks are called, and that a resumed run's go on where they stood."""
+"""Calls a run's callbacks, and restores their states in a resumed run."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tfpipeline.training.state import NO_SCORES, State
 class CallbackCalls:
     """Calls callbacks as Keras's ``fit`` does.
 
-    A callback may set ``model.optimizer.learning_rate``, which scales the schedule, and
+    A callback may set ``model.optimizer.learning_rate``, which scales the schedule, and it may set
     ``model.stop_training``.
 
     Args:
-        callbacks: those of the run; none on a worker that is not the chief.
-        writers: of the product itself, called after them; they know by themselves how to go on.
-        model: with its optimizer.
-        epochs: in all.
-        steps: of an epoch.
-        sharing: makes a function that sets every worker's variables to the chief's; None without other
-            workers.
+        callbacks: the run's callbacks; empty on workers other than the chief.
+        writers: callbacks of this package, called after ``callbacks``; they handle resuming themselves.
+        model: the model, with its optimizer.
+        epochs: total number of epochs.
+        steps: steps per epoch.
+        sharing: makes a function that copies the chief's variables to all workers; None if there is only one
+            worker.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class CallbackCalls:
         self._logs: dict[str, float] | None = None
 
     def begin(self, state: State, arrays: Arrays) -> None:
-        """Begin the training, or go on with it.
+        """Begin or resume the training.
 
         Args:
-            state: where the run stands.
-            arrays: of its last checkpoint, which ``state.callbacks`` name.
+            state: the state of the run.
+            arrays: arrays of the run's last checkpoint, to which ``state.callbacks`` refers by name.
         """
         factor = innermost(self._model.optimizer).schedule_factor
         kept = factor.numpy()
@@ -64,12 +64,12 @@ class CallbackCalls:
         if resumed:
             self._states.before_begin(state.callbacks)
         self._list.on_train_begin()
-        if state.position > 0:  # callbacks open files there; what it does to their states is undone
+        if state.position > 0:  # callbacks may open files; their states are restored below
             self._list.on_epoch_begin(state.epoch)
         if resumed:
             self._states.set(state.callbacks, arrays)
             factor.assign(kept)
-        self.states()  # says what can't be kept
+        self.states()  # reports what cannot be saved
         self._share_rate()
 
     def states(self) -> tuple[list[dict[str, Any]], Arrays]:
@@ -77,13 +77,13 @@ class CallbackCalls:
         return self._states.get()
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """Called at an epoch's beginning, not where a resumed run takes it up."""
+        """Called at the beginning of an epoch, but not when a run is resumed within it."""
         self._list.on_epoch_begin(epoch)
         self._share_rate()
 
     def on_epoch_end(self, epoch: int, entry: Mapping[str, float]) -> None:
-        """Called after an epoch's validation, with its entry of the history, named as ``fit`` names its
-        logs.
+        """Called after an epoch's validation, with its history entry. Callbacks get the names that ``fit``
+        uses.
         """
         scores = {f"val_{name}": value for name, value in entry.items() if name not in NO_SCORES}
         rate = learning_rate_at(self._model.optimizer, int(entry["step"]) - 1)
@@ -92,15 +92,15 @@ class CallbackCalls:
         self._share_rate()
 
     def on_train_batches_begin(self, first: int, count: int) -> None:
-        """Called before one call of the device, which does ``count`` batches."""
+        """Called before a device call that processes ``count`` batches."""
         self._within_epoch(self._list.on_train_batch_begin, range(first, first + count))
 
     def on_train_batches_end(self, first: int, count: int, logs: Mapping[str, Any]) -> None:
-        """Called after one call of the device; ``logs`` are of the last batch."""
+        """Called after a device call; ``logs`` are those of its last batch."""
         self._within_epoch(self._list.on_train_batch_end, range(first, first + count), logs)
 
     def end(self) -> bool:
-        """End the training; the answer is whether a callback has set other weights."""
+        """End the training. Returns whether a callback has changed the weights."""
         before = self._digest()
         self._list.on_train_end(self._logs)
         return before != self._digest()
@@ -112,18 +112,17 @@ class CallbackCalls:
             call(batch, *logs)
         if self._share is not None and optimizer.times_set != before:
             raise UserError(
-                "a callback set the learning rate within an epoch, where the other workers are not told; "
-                "set it in "
-                "on_epoch_begin or on_epoch_end, or train on one machine"
+                "a callback set the learning rate within an epoch, where other workers do not receive it; "
+                "set it in on_epoch_begin or on_epoch_end, or train on one machine"
             )
 
     def _share_rate(self) -> None:
-        """Tell the other workers, which have no callbacks."""
+        """Send the learning rate to the other workers, which have no callbacks."""
         if self._share is not None:
             self._share()
 
     def _digest(self) -> str:
-        """Of the weights; only callbacks that are not ours may change them."""
+        """A digest of the weights, or of nothing if the run has no callbacks of its own."""
         digest = hashlib.blake2b()
         for variable in self._model.variables if self._count else ():
             digest.update(np.ascontiguousarray(variable.numpy()).tobytes())

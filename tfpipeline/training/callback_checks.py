@@ -1,4 +1,4 @@
-"""What a callback asks for, held against what a run gives it, before the first step."""
+"""Checks callbacks against the run before the first step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.training.run import Run
 from tfpipeline.training.scoring import ScoreNames, smallest_model
 
-# What a run does by itself; beside it these would fail, or say nothing.
+# A run already does what these callbacks do; with it they would fail or show nothing.
 _REPLACED = {
     "BackupAndRestore": "a run saves itself, and goes on when the same command is given again "
     "(training.save_every)",
@@ -23,16 +23,16 @@ _REPLACED = {
 
 
 def check_callback(callback: Any, name: str, run: Run, names: ScoreNames) -> None:
-    """Refuse a callback that would fail later, and tell one that asks which way its metric is better.
+    """Reject a callback that would fail later, and resolve its ``mode`` "auto".
 
     Args:
-        callback: the callback; ``mode`` "auto" becomes "min" or "max", which Keras knows of its own metrics
-            only.
-        name: what messages call it.
-        run: laid out.
-        names: of its validation's scores.
+        callback: the callback. Its ``mode`` "auto" becomes "min" or "max", because Keras knows the right one
+            only for its own metrics.
+        name: the callback's name in messages.
+        run: a run whose directory has been laid out.
+        names: the names of the run's validation scores.
     Raises:
-        UserError: it can't work here.
+        UserError: the callback cannot work in this run.
     """
     for replaced, why in _REPLACED.items():
         if isinstance(callback, getattr(keras.callbacks, replaced)):
@@ -40,7 +40,7 @@ def check_callback(callback: Any, name: str, run: Run, names: ScoreNames) -> Non
     if isinstance(callback, keras.callbacks.RemoteMonitor) and importlib.util.find_spec("requests") is None:
         raise UserError(f"{name} needs the package requests; install it: pip install requests")
     by_batch = isinstance(getattr(callback, "save_freq", None), int)
-    # Others also have the attribute, but make something else of it.
+    # Some callbacks have a `monitor` attribute with another meaning.
     if isinstance(getattr(callback, "monitor", None), str) and hasattr(callback, "mode"):
         if getattr(callback, "save_best_only", True):
             _check_monitor(callback, name, names, by_batch)
@@ -53,7 +53,7 @@ def check_callback(callback: Any, name: str, run: Run, names: ScoreNames) -> Non
 
 
 def is_lower_better(run: Run, metric: str) -> bool:
-    """Whether less of a metric is better; ``val_`` may stand before its name."""
+    """Whether a lower value of a metric is better. Its name may have the prefix ``val_``."""
     metric = metric.removeprefix("val_")
     return metric == "loss" or metric in run.task.scorer.lower_is_better
 
@@ -73,7 +73,9 @@ def _check_monitor(callback: Any, name: str, names: ScoreNames, by_batch: bool) 
 
 
 def _check_file_name(callback: Any, name: str, names: ScoreNames, by_batch: bool) -> None:
-    """Hold the fields of ``{epoch:02d}-{val_loss:.2f}`` against what there will be."""
+    """Check the fields of a file name such as ``{epoch:02d}-{val_loss:.2f}`` against the values that will
+    exist.
+    """
     given: dict[str, float | int]
     given = {"epoch": 1, "batch": 1, "loss": 0.5} if by_batch else _Values(names)
     try:
@@ -92,7 +94,7 @@ def _check_file_name(callback: Any, name: str, names: ScoreNames, by_batch: bool
 
 
 class _Values(dict[str, Any]):
-    """A number for each field that there will be at the end of an epoch."""
+    """A number for each field that will exist at the end of an epoch."""
 
     def __init__(self, names: ScoreNames) -> None:
         super().__init__()
@@ -115,17 +117,17 @@ def _at_epoch_end(names: ScoreNames) -> list[str]:
 
 
 def _meant(word: str, known: list[str]) -> str:
-    """As :func:`did_you_mean`; a name that begins like this one comes first: ``val_acc`` is not
-    ``val_mcc``.
-    """
+    """Like :func:`did_you_mean`, but prefers names that begin with ``word``."""
     longer = [name for name in known if name.startswith(word)]
     return f'; did you mean "{longer[0]}"?' if longer else did_you_mean(word, known)
 
 
 def _check_saving(callback: Any, name: str, run: Run) -> None:
-    """Save the smallest model of the run's kind: what Keras can't write of it, it can't of the whole one."""
+    """Save the smallest model of the run's kind. If Keras cannot save it, it cannot save the full model
+    either.
+    """
     if Path(callback.filepath).suffix in (".h5", ".hdf5"):
-        # Keras writes it, and then cannot load it: that format does not say which package a class is of.
+        # Keras writes such a file but cannot load it: the format does not record the package of a class.
         raise UserError(
             f"{name}: a model saved whole as {Path(callback.filepath).suffix} cannot be loaded again; "
             f"choose a file name "

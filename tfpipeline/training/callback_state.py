@@ -1,8 +1,9 @@
-"""What callbacks know, as a checkpoint keeps it: a resumed run ends as an undisturbed one.
+"""The states of callbacks in a checkpoint, so that a resumed run ends like an uninterrupted one.
 
-Kept is what a callback's ``get_state`` gives, for its ``set_state``; of a callback without them, each
-attribute that has changed since it was made, if it is made of numbers, texts, arrays and Python's containers.
-JSON and arrays, no pickles: those would run code of whoever made the run directory.
+If a callback has ``get_state`` and ``set_state``, these define its state. Otherwise its state is every
+attribute that has changed since the callback was created and that consists of numbers, strings, arrays and
+Python's containers. States are stored as JSON and arrays. Pickles are not used, because loading one can run
+code of whoever wrote the run directory.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import numpy as np
 from tfpipeline.console import say
 from tfpipeline.errors import UserError
 
-# Of Callback itself, or made anew from the others.
+# Attributes of Callback itself, or derived from other attributes.
 _NOT_STATE = frozenset({"_model", "params", "monitor_op", "min_delta"})
-# What these cannot keep says nothing about the training: open files, connections.
+# What cannot be saved of these callbacks does not affect training: open files, connections.
 _SILENT = ("keras.", "wandb.", "mlflow.")
 _CONTAINERS: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": collections.deque}
 
@@ -33,10 +34,10 @@ Arrays = dict[str, np.ndarray]
 
 
 class CallbackStates:
-    """The states of some callbacks.
+    """The states of a list of callbacks.
 
     Args:
-        callbacks: just made; what they are now is not kept.
+        callbacks: newly created callbacks; only later changes to them are saved.
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -45,10 +46,10 @@ class CallbackStates:
         self._told: set[str] = set()
 
     def get(self) -> tuple[list[dict[str, Any]], Arrays]:
-        """The states as JSON has them, and the arrays that they name; says what can't be kept, once.
+        """The states as JSON values, and the arrays that they refer to. Reports once what cannot be saved.
 
         Raises:
-            UserError: a ``get_state`` gives something that can't be kept.
+            UserError: a ``get_state`` returns something that cannot be saved.
         """
         states: list[dict[str, Any]] = []
         arrays: Arrays = {}
@@ -75,8 +76,8 @@ class CallbackStates:
         return states, arrays
 
     def before_begin(self, states: Sequence[dict[str, Any]]) -> None:
-        """What must be set before ``on_train_begin``: a log file is gone on with, from where the checkpoint
-        knows it.
+        """Set what must be set before ``on_train_begin``: a CSV log is truncated to its length at the
+        checkpoint and then appended to.
         """
         for callback, entry in self._pairs(states):
             if entry is not None and "bytes" in entry and os.path.exists(callback.filename):
@@ -84,7 +85,9 @@ class CallbackStates:
                 callback.append = True
 
     def set(self, states: Sequence[dict[str, Any]], arrays: Arrays) -> None:
-        """Set them to those of a checkpoint, by class and order; says which of the two has no partner."""
+        """Restore the states of a checkpoint, matched by class and order. Reports saved states that no
+        callback takes.
+        """
         for callback, entry in self._pairs(states):
             if entry is None:
                 continue
@@ -131,8 +134,8 @@ def _has_own(callback: Any) -> bool:
 
 
 def _attributes(callback: Any, prefix: str = "") -> tuple[dict[str, str], Arrays, list[str]]:
-    """Attributes as JSON texts that tell whether one has changed, their arrays, and the names of those that
-    can't be kept.
+    """Attributes as JSON strings that show whether one has changed, their arrays, and the names of the
+    attributes that cannot be saved.
     """
     texts: dict[str, str] = {}
     arrays: Arrays = {}
@@ -155,20 +158,20 @@ def _attributes(callback: Any, prefix: str = "") -> tuple[dict[str, str], Arrays
 
 
 def _is_code(value: Any) -> bool:
-    """Whether it is a function, a class or a module: nothing that training changes."""
+    """Whether a value is a function, a class or a module, which training does not change."""
     return callable(value) or type(value).__name__ == "module"
 
 
 class _Opaque(Exception):
-    """There is no way to keep it."""
+    """A value that cannot be saved."""
 
 
 class _Encoder:
-    """Python values as JSON, arrays put aside.
+    """Encodes Python values as JSON; arrays are stored separately.
 
     Args:
-        arrays: where they are put.
-        prefix: of their names.
+        arrays: the dict to which arrays are added.
+        prefix: the prefix of the arrays' names.
     """
 
     def __init__(self, arrays: Arrays, prefix: str) -> None:
@@ -206,7 +209,7 @@ def _as_array(value: Any) -> np.ndarray | None:
         return None
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError, NotImplementedError):  # a tensor of a graph
+    except (TypeError, ValueError, NotImplementedError):  # a symbolic tensor
         return None
     return array if array.dtype.kind in "biufc" else None
 

@@ -1,9 +1,10 @@
-"""The workers of one training over several machines: who they are, and whether all are there. No TensorFlow.
+"""The workers of a training on several machines: their addresses, and a check that all have started. Imports
+no TensorFlow.
 
-TensorFlow waits an hour for a worker that never comes, holding Python's lock, so that nothing can interrupt
-it. So the workers connect to the chief here first, over sockets of their own on the very addresses that
-TensorFlow uses afterwards: whoever is missing is named within a minute, and workers that were given different
-runs or data are told apart before anything is trained.
+TensorFlow waits an hour for a missing worker. It holds Python's global lock meanwhile, so nothing can
+interrupt it. Therefore the workers first connect to the chief here, over plain sockets on the same addresses
+that TensorFlow uses afterwards. A missing worker is reported within a minute, and workers with different run
+files or data are detected before training starts.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _MESSAGE_LIMIT = 1 << 20
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers, and which of them this process is.
+    """The workers of a training, and the index of this process among them.
 
     Attributes:
         workers: ``host:port`` of each, in the same order on all of them; the first is the chief, which writes
             the run.
-        index: this process's place in it.
+        index: this process's index in ``workers``.
     """
 
     workers: tuple[str, ...]
@@ -44,7 +45,7 @@ class Cluster:
         return self.index == 0
 
     def to_tf_config(self) -> str:
-        """The value of ``TF_CONFIG`` that says the same to TensorFlow."""
+        """The value of ``TF_CONFIG`` that describes this cluster to TensorFlow."""
         return json.dumps(
             {"cluster": {"worker": list(self.workers)}, "task": {"type": "worker", "index": self.index}}
         )
@@ -53,14 +54,14 @@ class Cluster:
 def find_cluster(
     workers: Sequence[str] = (), index: int | None = None, environment: Mapping[str, str] = os.environ
 ) -> Cluster | None:
-    """The cluster that the command line or ``TF_CONFIG`` describes; None without either.
+    """The cluster that the command line or ``TF_CONFIG`` describes; None if neither does.
 
     Args:
         workers: ``host:port`` of each, as given to ``--workers``.
         index: as given to ``--index``.
-        environment: where ``TF_CONFIG`` is looked for.
+        environment: the environment variables, which may contain ``TF_CONFIG``.
     Raises:
-        UserError: it is no cluster, or this worker is not in it.
+        UserError: the description is invalid, or this worker is not part of the cluster.
     """
     if workers or index is not None:
         if not workers or index is None:
@@ -77,7 +78,7 @@ def find_cluster(
     task = settings.get("task") if isinstance(settings, dict) else None
     if not isinstance(jobs, dict) or not isinstance(task, dict):
         if settings == {} or (isinstance(settings, dict) and not jobs):
-            return None  # as some notebooks set it, meaning nothing
+            return None  # some notebooks set it to this without any meaning
         raise UserError(
             'TF_CONFIG needs "cluster" and "task": '
             '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
@@ -135,18 +136,18 @@ def rendezvous(
     *,
     seconds: float = RENDEZVOUS_SECONDS,
 ) -> Any:
-    """Wait until all workers are there; they must have come for the same training.
+    """Wait until all workers have connected, and check that all belong to the same training.
 
     Args:
         cluster: the workers.
-        identity: what all must agree on, one line a matter (``"data: 1f3a"``); the first that differs is
-            named.
-        chief_payload: called on the chief; what it returns is sent to all workers, as JSON.
-        seconds: how long to wait.
+        identity: what all workers must agree on, one line per item (``"data: 1f3a"``). An error names the
+            first line that differs.
+        chief_payload: called on the chief; its result is sent to all workers as JSON.
+        seconds: the longest wait.
     Returns:
         The chief's payload.
     Raises:
-        UserError: somebody did not come, came for something else, or this worker's address is taken.
+        UserError: a worker did not connect or belongs to another training, or this worker's port is in use.
     """
     deadline = time.monotonic() + seconds
     return (
@@ -157,7 +158,7 @@ def rendezvous(
 
 
 def _receive(cluster: Cluster, identity: str, chief_payload: Callable[[], Any], deadline: float) -> Any:
-    """The chief's side: accept all other workers, then send all of them the payload at once."""
+    """The chief's side: accept all other workers, then send the payload to all of them."""
     waiting = {index: address for index, address in enumerate(cluster.workers) if index}
     payload = chief_payload()
     with contextlib.ExitStack() as stack:
@@ -193,17 +194,18 @@ def _receive(cluster: Cluster, identity: str, chief_payload: Callable[[], Any], 
                 for other in [*connections.values(), connection]:
                     _write(other, {"problem": problem})
                 raise UserError(problem)
-            connections[hello["index"]] = connection  # one that comes again has lost its first connection
+            connections[hello["index"]] = connection  # a worker that reconnects has lost its first connection
         for connection in connections.values():
             _write(connection, {"payload": payload})
     return payload
 
 
 def _report(cluster: Cluster, identity: str, deadline: float) -> Any:
-    """The side of every other worker: connect to the chief, and wait for its payload."""
+    """Every other worker's side: connect to the chief and wait for its payload."""
     chief = cluster.workers[0]
     hello = {"index": cluster.index, "identity": identity, "workers": list(cluster.workers)}
-    # Its own port is tried as well: TensorFlow would say of a taken one that a server could not be started.
+    # The worker's own port is tried as well: if it is in use, TensorFlow only reports that it could not start
+    # a server.
     with _listen(cluster.workers[cluster.index]):
         while True:
             left = deadline - time.monotonic()
@@ -227,7 +229,7 @@ def _report(cluster: Cluster, identity: str, deadline: float) -> Any:
 
 
 def _difference(ours: str, theirs: str, index: int) -> str | None:
-    """What two identities differ in."""
+    """A message about the first line in which two identities differ; None if they are equal."""
     if ours == theirs:
         return None
     known = dict(line.partition(": ")[::2] for line in theirs.splitlines())
@@ -252,7 +254,7 @@ def _listen(worker: str) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        # On all addresses, as TensorFlow does: a machine may know itself by another name than the others do.
+        # Listen on all addresses, as TensorFlow does: other machines may reach this one by a different name.
         listener.bind(("", port))
         listener.listen()
     except OSError as error:
@@ -265,12 +267,12 @@ def _listen(worker: str) -> socket.socket:
 
 
 def _write(to: socket.socket, message: Mapping[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # gone: it will come again, or be missed
+    with contextlib.suppress(OSError):  # lost: the worker reconnects, or is reported as missing
         to.sendall(json.dumps(message).encode() + b"\n")
 
 
 def _read(source: socket.socket) -> dict[str, Any] | None:
-    """One line of JSON; None where none comes."""
+    """One line of JSON; None if none arrives."""
     data = b""
     try:
         while not data.endswith(b"\n") and len(data) < _MESSAGE_LIMIT:

@@ -1,4 +1,4 @@
-"""A program's own ``tf.data`` datasets as data files of a run."""
+"""Writes a program's own ``tf.data`` datasets to data files for a run."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ SPLITS = ("train", "validation", "test")
 def write_datasets(
     datasets: Mapping[str, tf.data.Dataset], folder: Path, options: DataOptions
 ) -> dict[str, str]:
-    """Write datasets as JSON lines, named by their content; what is there already is not written again.
+    """Write datasets as JSON Lines files, named by a digest of their content. A file that exists is not
+    replaced.
 
-    Rows are written once, one after another: a dataset may be larger than memory, and its order may be
-    random. A run is resumed with the rows it was started with; a dataset that gives others is another data
-    file.
+    Rows are read once and written one at a time, because a dataset may be larger than memory and its order
+    may be random. A dataset with different rows becomes a different data file, so a run is only resumed with
+    the rows that it was started with.
 
     Args:
-        datasets: "train", and perhaps "validation" and "test" -> elements, batched or not, that are either
-            dicts of the columns that the ``data`` section names, or Keras's ``(text, label)`` or
-            ``(text, label, weight)``, where a text may be a pair of texts.
-        folder: where to.
+        datasets: split ("train", optionally "validation" and "test") -> dataset, batched or not. Its elements
+            are dicts of the columns that the ``data`` section names, or tuples ``(text, label)`` or ``(text,
+            label, weight)`` as in Keras, where a text may be a pair of texts.
+        folder: the folder for the files.
         options: the ``data`` section.
     Returns:
         Split -> the path of its file.
     Raises:
-        UserError: an element is of another form, or the disk is full.
+        UserError: an element has another form, or the disk is full.
     """
     if not isinstance(datasets, Mapping):
         raise UserError(
@@ -72,7 +73,7 @@ def _write(rows: Iterable[Mapping[str, str | float]], folder: Path, split: str) 
             file.flush()
             os.fsync(file.fileno())
         path = folder / f"{split}-{digest.hexdigest()[:16]}.jsonl"
-        if not path.exists():  # else its time, which resuming looks at first, stays as it is
+        if not path.exists():  # otherwise keep its time, which resuming checks first
             os.replace(temporary, path)
         return path
 
@@ -119,7 +120,9 @@ def _columns(element: Any, split: str, options: DataOptions) -> dict[str, np.nda
 
 
 def _cell(value: Any) -> str | float:
-    """A cell as JSON has it: NaN and the infinities as such, which are no values there; all else as text."""
+    """A cell as a JSON value: NaN and infinities as floats, so that they count as missing; all others as
+    text.
+    """
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     value = value.item() if hasattr(value, "item") else value

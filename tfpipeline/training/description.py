@@ -1,4 +1,4 @@
-"""What is said of a run to people: its end, and what Python and notebooks show of it. Imports no
+"""Describes a run to people: the message at its end, and its display in Python and notebooks. Imports no
 TensorFlow.
 """
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def ending(state: State, metric: str, where: str) -> str:
-    """The last words of a training.
+    """The final message of a training.
 
     Args:
-        state: finished.
-        metric: what the best checkpoint was chosen by.
-        where: the run, as later commands take it.
+        state: the state of the finished run.
+        metric: the metric that selected the best checkpoint.
+        where: the run's path or address, as later commands take it.
     """
     best = (
         ""
@@ -41,9 +41,7 @@ def ending(state: State, metric: str, where: str) -> str:
 
 
 def run_facts(run: Run) -> dict[str, str]:
-    """A run's settings, how far it is, its best score and where things are; what cannot be read is said to be
-    so.
-    """
+    """A run's settings, progress, best score and paths. If the run cannot be read, the state says so."""
     facts = {"path": str(run.path)}
     try:
         settings: Any = run.config
@@ -75,7 +73,7 @@ def run_facts(run: Run) -> dict[str, str]:
 
 
 def as_html(title: str, facts: Mapping[str, str]) -> str:
-    """A table of two columns, for notebooks; everything is escaped."""
+    """An HTML table with two columns, for notebooks; all content is escaped."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
         f"<td style='text-align:left'>{html.escape(value)}</td></tr>"

@@ -1,4 +1,4 @@
-"""A checkpoint that someone else has fine-tuned: evaluated, exported and asked without training."""
+"""A checkpoint that another program has fine-tuned, ready for evaluation, export and prediction."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tfpipeline.training.trained_model import TrainedModel
 
 
 class FineTunedCheckpoint(TrainedModel):
-    """A checkpoint with a head that a task serves.
+    """A checkpoint with a head that one of the tasks supports.
 
     Args:
         source: a checkpoint, see :func:`tfpipeline.checkpoints.load`.
-        overrides: settings that its files do not hold: ``data.text=review``, ``text.max_length=128``; as
-            ``--set``.
-        checkpoint: what was read from ``source``, by whoever has done so.
+        overrides: settings that its files do not contain, such as ``data.text=review`` or
+            ``text.max_length=128``, in the form of ``--set``.
+        checkpoint: the loaded checkpoint, if the caller has read it already.
     Raises:
-        UserError: it can't be read, has no head that a task serves, or fewer positions than
-            ``text.max_length``.
+        UserError: the checkpoint cannot be read, has no head that a task supports, or has fewer positions
+            than ``text.max_length``.
     """
 
     stages = (("best", "as it is"),)
@@ -64,12 +64,12 @@ class FineTunedCheckpoint(TrainedModel):
 
     @functools.cached_property
     def config(self) -> RunConfig:
-        """Settings as a run file would have them."""
+        """The settings in the form of a run file."""
         return self._config
 
     @functools.cached_property
     def task(self) -> tasks.Task:
-        """The task that the checkpoint's head answers."""
+        """The task of the checkpoint's head."""
         return self._task
 
     @functools.cached_property
@@ -79,25 +79,25 @@ class FineTunedCheckpoint(TrainedModel):
 
     @functools.cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        """The tokens in the order of their ids."""
+        """The tokens, ordered by ID."""
         return self._checkpoint.vocabulary
 
     @property
     def tokenizer_options(self) -> TokenizerOptions:
-        """The checkpoint's own, with what the settings say otherwise."""
+        """The checkpoint's own options, overridden by the settings."""
         return tokenizer_options(self._config, self._checkpoint)
 
     @property
     def text_identity(self) -> str:
-        """What the tokens of a text depend on besides the text and the truncation."""
+        """Everything that determines the tokens of a text, apart from the text and the truncation."""
         return "\n".join([*self._checkpoint.vocabulary, str(self.tokenizer_options)])
 
     def has_weights(self, weights: str) -> bool:
-        """Whether there are weights of that name: the checkpoint's own count as the best."""
+        """Whether weights of this name exist. The checkpoint's own weights are called "best"."""
         return weights == "best"
 
     def set_weights(self, weights: str, model: TextModel) -> None:
-        """Set a model's weights to the checkpoint's."""
+        """Copy the checkpoint's weights into a model."""
         if not self.has_weights(weights):
             raise UserError(f'{self.name} is a checkpoint: it has no "{weights}" weights, only its own')
         model.encoder.assign(self._checkpoint.tensors)
@@ -105,7 +105,7 @@ class FineTunedCheckpoint(TrainedModel):
             variable.assign(self._checkpoint.heads[name])
 
     def has_split(self, split: str) -> bool:
-        """Never: a checkpoint has no rows."""
+        """Always False: a checkpoint has no rows."""
         return False
 
     def examples(self, split: str) -> Rows:
@@ -122,7 +122,7 @@ class FineTunedCheckpoint(TrainedModel):
         )
 
     def facts(self) -> dict[str, str]:
-        """Where it is, its task and the longest text that it reads."""
+        """The checkpoint's path, its task and the longest text that it reads."""
         return {
             "path": str(self.path),
             "task": self._config.task.name,

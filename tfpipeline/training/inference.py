@@ -18,7 +18,7 @@ from tfpipeline.training.global_batch import WEIGHTS, numeric_targets, pad_batch
 from tfpipeline.training.gradients import whole_batch_losses
 from tfpipeline.training.prediction_graph import PredictionGraph
 
-# Rows' numbers, the model's outputs, what the predictions are made from besides, the whole batch: [B, ...].
+# Row numbers, the model's outputs, the other inputs of the predictions, the whole batch: each [B, ...].
 See = Callable[
     [np.ndarray, Mapping[str, tf.Tensor], Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]], object
 ]
@@ -49,14 +49,14 @@ class Predictions:
 
 
 class Inference:
-    """Runs a model over token caches, its batches divided among the replicas of a strategy.
+    """Runs a model on the rows of token caches; batches are divided among the replicas of a strategy.
 
     Args:
-        graph: its model was built in the scope of ``strategy``.
-        batch_size: rows in a batch, of all replicas together.
-        strategy: by default the one in whose scope this is called.
-        widths: with these, batches have only these widths and one size, as XLA and TPUs need; otherwise one
-            trace serves every size and width.
+        graph: a prediction graph whose model was built in the scope of ``strategy``.
+        batch_size: rows per batch, over all replicas.
+        strategy: the strategy; by default the one whose scope is active.
+        widths: if given, batches have only these widths and the same size, as XLA and TPUs require; otherwise
+            one trace covers all sizes and widths.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class Inference:
         self._strategy = strategy or tf.distribute.get_strategy()
         replicas = self._replicas = self._strategy.num_replicas_in_sync
         task = graph.task
-        # A loss of whole batches depends on which rows are together, so their size must not depend on the
-        # replicas.
+        # A loss of whole batches depends on which rows share a batch, so the batch size must not depend on
+        # the number of replicas.
         self.batch_size = batch_size if task.batch_loss else batch_size + -batch_size % replicas
         self._text_inputs, self._widths = graph.text_inputs, widths
         augmentation = Augmentation(task, graph.text_inputs.tokenizer)
@@ -98,7 +98,7 @@ class Inference:
             losses = whole_batch_losses(task, for_loss, batch) if task.batch_loss else for_loss["losses"]
             return outputs, tf.cast(losses, tf.float32), inputs
 
-        # Predictions may be strings, which no accelerator knows.
+        # Predictions may be strings, which accelerators do not support.
         @tf.function(reduce_retracing=True, autograph=False)
         def predict(outputs: dict[str, tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             return task.scored_predictions(outputs, inputs)
@@ -121,16 +121,17 @@ class Inference:
         Args:
             examples: the rows.
             cache: their tokens.
-            targets: the task's.
-            title: of the progress.
-            weights: of the rows, [N]; a loss of whole batches leaves out those of weight 0. By default all
-                count.
-            see: is given each batch.
+            targets: the targets of the rows, as the task defines them.
+            title: the title of the progress display.
+            weights: the weights of the rows, [N]; a loss of whole batches excludes rows of weight 0. By
+                default all rows count.
+            see: called with each batch.
         """
         counted = np.ones(len(cache.lengths), bool) if weights is None else weights > 0
         self._strings.clear()
         size = len(cache.lengths)
-        # Each batch is put where its rows belong: predictions may be large, and there is one copy of them.
+        # Each batch is written to its rows' positions in the result, so only one copy of the predictions,
+        # which may be large, is held.
         joined: dict[str, np.ndarray] = {}
         every_loss = np.empty(size, np.float32)
         note = "" if self._traced else "compiling the model"
@@ -185,7 +186,7 @@ class Inference:
         return arrays, losses.numpy()[:real]
 
     def _interned(self, array: np.ndarray) -> np.ndarray:
-        """Strings once each: a label is an object of its own in every cell that TensorFlow gives."""
+        """Store equal strings once: TensorFlow returns a separate object for every cell."""
         if array.dtype != object:
             return array
         known = self._strings
@@ -200,7 +201,7 @@ def _first(rows: int, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _texts(examples: Sequence[Example], size: int) -> dict[str, np.ndarray]:
-    """The texts of a batch as bytes, padded to ``size`` rows with empty ones."""
+    """The texts of a batch as bytes, padded with empty texts to ``size`` rows."""
     empty = [b""] * (size - len(examples))
     texts = {"text": np.array([*(example.text.encode() for example in examples), *empty], object)}
     if examples[0].text_pair is not None:

@@ -1,8 +1,8 @@
-"""One process trains a run at a time. Imports no TensorFlow.
+"""Ensures that only one process trains a run at a time. Imports no TensorFlow.
 
-The lock is the file ``lock`` in the run directory: there while the run is trained, or laid out, and gone
-afterwards. It holds whoever trains, nobody who reads: evaluation, export and ``predict`` of a living run need
-none.
+The lock is the file ``lock`` in the run directory. It exists while the run is laid out or trained, and is
+removed afterwards. Only training takes it. Evaluation, export and ``predict`` can read a run that is being
+trained.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ LOCK_FILE = "lock"
 
 @contextlib.contextmanager
 def training_alone(path: Path) -> Iterator[None]:
-    """Hold a run directory's lock while the block runs; what killed processes left half-written in it is
-    removed.
+    """Hold a run directory's lock while the block runs, and remove partial files that killed processes left
+    in the directory.
 
-    A directory that is not there is made, and removed again if nothing comes into it.
+    A missing directory is created, and removed again if it stays empty.
 
     Args:
         path: the run directory.
     Raises:
-        UserError: another process trains it, or it cannot be written.
+        UserError: another process trains the run, or the directory cannot be written.
     """
 
     def wait(owner: locks.Owner) -> None:
@@ -54,17 +54,17 @@ def training_alone(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        with contextlib.suppress(OSError):  # what holds something stays
+        with contextlib.suppress(OSError):  # folders that are not empty stay
             for folder in made:
                 folder.rmdir()
 
 
 def check_free(output: str | Path) -> None:
-    """Refuse a run that is being trained already, before anything expensive is begun; training itself makes
-    sure.
+    """Refuse a run that is already being trained, before any expensive work. The training itself takes the
+    lock later.
 
     Raises:
-        UserError: another process of this machine trains it.
+        UserError: another process of this machine trains the run.
     """
     if paths.is_far(output):
         return
@@ -82,5 +82,5 @@ def _held(path: Path, owner: locks.Owner | None) -> UserError:
 
 
 def holds_nothing_else(path: Path) -> bool:
-    """Whether a directory is empty but for the lock."""
+    """Whether a directory is empty except for the lock."""
     return all(entry.name == LOCK_FILE for entry in path.iterdir())

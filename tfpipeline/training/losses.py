@@ -1,4 +1,4 @@
-"""The losses of training steps: read from the device as seldom as possible, added up, checked and shown."""
+"""Sums, checks and shows the losses of training steps; reads them from the device as rarely as possible."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tfpipeline.training.optimizer import learning_rate_at
 from tfpipeline.training.run import Run
 from tfpipeline.training.state import State
 
-_ROWS_SHOWN = 5  # of a batch whose loss is not finite
+_ROWS_SHOWN = 5  # per batch with a loss that is not finite
 
 
 class Losses:
-    """Losses that are still on the device, and the speed since they were last read.
+    """The losses that are still on the device, and the speed since losses were last read.
 
     Args:
-        run: whose rows are trained on.
-        state: of the run; the losses are added to it.
-        optimizer: whose learning rate is shown.
+        run: the run that is trained.
+        state: the state of the run; the losses are added to it.
+        optimizer: the optimizer, for the learning rate.
         writes: whether this process writes the run's checkpoints.
     """
 
@@ -38,12 +38,12 @@ class Losses:
         self._rates = ""  # as last shown
 
     def add(self, group: Group, result: Tensors, first: int) -> None:
-        """Take in what the device was given, and its results, which may not be there yet.
+        """Add a group of batches and its results, which may still be computing.
 
         Args:
             group: the batches.
-            result: of :meth:`tfpipeline.training.step.TrainStep.many`.
-            first: steps done before it.
+            result: the result of :meth:`tfpipeline.training.step.TrainStep.many`.
+            first: number of steps done before the group.
         """
         for index, (rows, batch) in enumerate(zip(group.rows, group.batches)):
             weight = float(batch[WEIGHTS].sum())
@@ -54,10 +54,10 @@ class Losses:
         self._tokens += group.tokens
 
     def read(self) -> tuple[float, float]:
-        """Add up the losses since the last call, which makes Python wait for the device.
+        """Sum the losses since the last call. This makes Python wait for the device.
 
         Returns:
-            The last loss, and the norm of its gradient; NaN if there is none.
+            The last loss and the norm of its gradient; NaN if there was no step.
         Raises:
             UserError: a loss is NaN or infinite.
         """
@@ -73,7 +73,9 @@ class Losses:
         return loss, norm
 
     def logs(self) -> dict[str, Any]:
-        """What callbacks and the progress are shown every ``log_every`` steps; reads the losses."""
+        """Read the losses, and return the values shown by the progress and to callbacks every ``log_every``
+        steps.
+        """
         loss, norm = self.read()
         seconds = max(time.monotonic() - self._began, 1e-9)
         logs = {
@@ -90,8 +92,8 @@ class Losses:
 
     @property
     def note(self) -> str:
-        """What the progress shows: the mean loss so far, and the last logs; "" before the first loss is
-        read.
+        """The text that the progress shows: the mean loss so far and the last logs; "" before the first loss
+        is read.
         """
         loss = self._state.train_loss
         return "" if loss is None else f"loss {loss:.4f}{self._rates}"
@@ -111,7 +113,7 @@ class Losses:
 
 
 def _rates(logs: Mapping[str, Any]) -> str:
-    """What the progress shows beside the loss, most wanted first."""
+    """The text that the progress shows after the loss, most important value first."""
     return (
         f", {logs['examples_per_second']:.0f} examples/s, learning rate {logs['learning_rate']:.2e}, "
         f"{logs['tokens_per_second']:.0f} tokens/s"

@@ -1,9 +1,10 @@
-"""A run whose ``output`` is on a far file system, ``gs://bucket/runs/tweets``: what Colab's TPUs, which come
-and go, need.
+"""Runs whose ``output`` is on a remote file system, such as ``gs://bucket/runs/tweets``. Colab's TPUs need
+this, because their machines are temporary.
 
-The run itself is a folder on this machine; after each checkpoint what is new in it is copied, through
-``tf.io.gfile``, and where there is no such folder yet it is copied back first. ``index.json`` goes last and
-names whole checkpoints only, so what lies far away can be resumed from at any moment.
+The run itself is a folder on this machine. After each checkpoint, new files in it are copied to the remote
+folder through ``tf.io.gfile``. If the local folder does not exist yet, the remote one is copied to it first.
+``index.json`` is copied last and names only complete checkpoints, so the remote copy can be resumed from at
+any time.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from tfpipeline.files import TEMPORARY_PREFIX, AppearedError, atomic_directory
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.lock import LOCK_FILE
 
-ID_FILE = "id"  # of a run directory; another run at the same address has another one
-_LAST = ("config.yaml", "checkpoints/index.json")  # these say that there is something to read
-_LEFT = ("cache", LOCK_FILE)  # what is made again where it is missing
+ID_FILE = "id"  # in a run directory; identifies the run at an address
+_LAST = ("config.yaml", "checkpoints/index.json")  # copied last: these make the copy readable
+_LEFT = ("cache", LOCK_FILE)  # not copied: created again where it is missing
 
 
 def is_remote(path: AnyPath) -> bool:
-    """Whether a path is on a file system other than this machine's."""
+    """Whether a path is on a remote file system."""
     return paths.is_far(path)
 
 
 class Mirror:
-    """Keeps a local folder and a far one alike.
+    """Keeps a local and a remote folder in sync.
 
     Args:
-        remote: ``gs://bucket/folder``, or any scheme that ``tf.io.gfile`` knows.
-        cache: where the local folders are; by default ``~/.cache/tfpipeline/runs``.
+        remote: ``gs://bucket/folder``, or an address with any other scheme that ``tf.io.gfile`` supports.
+        cache: the folder of the local copies; by default ``~/.cache/tfpipeline/runs``.
     Raises:
-        UserError: the scheme is not known.
+        UserError: the scheme is not supported.
     """
 
     def __init__(self, remote: str, cache: Path | None = None) -> None:
@@ -56,9 +57,9 @@ class Mirror:
         self._sent: dict[str, tuple[int, int]] = {}
 
     def is_stale(self) -> bool:
-        """Whether the run that is here is not the one that is far away, where another has taken its place.
+        """Whether the local run differs from the remote one because another run has replaced it there.
 
-        What was not sent yet is not stale: then nothing is far away.
+        A run that was not copied yet is not stale: there is no remote run.
 
         Raises:
             UserError: it cannot be read.
@@ -69,14 +70,14 @@ class Mirror:
             if not tf.io.gfile.exists(f"{self.remote}/config.yaml"):
                 return False
             here, there = self.local / ID_FILE, f"{self.remote}/{ID_FILE}"
-            # Runs of earlier versions have none.
+            # Runs of earlier versions have no ID.
             own = here.read_text("utf-8") if here.exists() else None
             return own != (_read(there) if tf.io.gfile.exists(there) else None)
         except (tf.errors.OpError, OSError) as error:
             raise self._unreadable(error) from error
 
     def pull(self) -> None:
-        """Copy what is far away here, unless the same run is here already.
+        """Copy the remote run to the local folder, unless the same run is there already.
 
         Raises:
             UserError: it cannot be read.
@@ -103,7 +104,7 @@ class Mirror:
                     self._sent[name] = _stamp(target)
                     bar.advance()
         except AppearedError:
-            if not (self.local / "config.yaml").exists():  # else another process has copied it
+            if not (self.local / "config.yaml").exists():  # otherwise another process has copied it
                 raise
         except (tf.errors.OpError, OSError) as error:
             raise self._unreadable(error) from error
@@ -115,10 +116,10 @@ class Mirror:
         )
 
     def push(self) -> None:
-        """Copy what is new here there, and take away there what is gone here.
+        """Copy new local files to the remote folder, and delete remote files that no longer exist locally.
 
         Raises:
-            UserError: it cannot be written; what is here stays.
+            UserError: the remote folder cannot be written; the local folder stays as it is.
         """
         try:
             here = self._here()
@@ -126,7 +127,7 @@ class Mirror:
                 if self._sent.get(name) != stamp:
                     folder, _, last = f"{self.remote}/{name}".rpartition("/")
                     tf.io.gfile.makedirs(folder)
-                    # Not every file system replaces a file whole, but all of them a name.
+                    # Not every file system overwrites a file atomically, but all of them rename atomically.
                     arriving = f"{folder}/{TEMPORARY_PREFIX}{last}"
                     tf.io.gfile.copy(str(self.local / name), arriving, overwrite=True)
                     tf.io.gfile.rename(arriving, f"{folder}/{last}", overwrite=True)

@@ -1,4 +1,4 @@
-"""Which settings may change when a run is resumed, and the errors for all others. Imports no TensorFlow."""
+"""Decides which settings may change when a run is resumed. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.run_config import RunConfig
 
-# What decides no number: where things are, what is shown, and what is kept.
+# Settings that do not affect the numbers: locations, what is shown, and what is kept.
 _FREE = (
     "output",
     "training.tpu",
@@ -25,12 +25,12 @@ _FREE = (
 )
 _LENGTH = ("training.epochs", "training.steps")
 _PATHS = ("checkpoint", "data.train", "data.validation", "data.test")
-_SHOWN = 5  # changes that a message lists
-_SHOWN_CHARACTERS = 120  # of a value
+_SHOWN = 5  # changes listed in a message
+_SHOWN_CHARACTERS = 120  # per value
 
 
 class Change(NamedTuple):
-    """A setting that is not what it was."""
+    """A setting that has changed."""
 
     name: str
     was: Any
@@ -43,7 +43,7 @@ class Change(NamedTuple):
 def changes(old: Section, new: Section) -> list[Change]:
     """The settings that differ, by their full names.
 
-    Where another ``name`` was chosen, the options that only one of the two has are not told.
+    If a section's ``name`` has changed, options that exist in only one of the two are not listed.
     """
     was, now = _flat(old), _flat(new)
     differences = []
@@ -59,16 +59,16 @@ def changes(old: Section, new: Section) -> list[Change]:
 def check_settings(
     path: Path, old: RunConfig, new: RunConfig, saved: Mapping[str, Any] | None, *, has_optimizer: bool
 ) -> None:
-    """Refuse to go on with a run whose numbers would have been others with the new settings.
+    """Refuse to resume a run with settings that would have changed its results.
 
     Args:
         path: the run directory.
-        old: its settings.
-        new: those of the run file.
-        saved: the state of its last checkpoint; None before the first, and on workers that keep none.
+        old: the run's settings.
+        new: the settings of the run file.
+        saved: the state of the run's last checkpoint; None before the first, and on workers that keep none.
         has_optimizer: whether that checkpoint holds the optimizer's state.
     Raises:
-        UserError: names the settings, and what to do.
+        UserError: a setting has changed that must not; names the settings and what to do.
     """
     differences = [change for change in changes(old, new) if not _is_free(change)]
     others = [change for change in differences if change.name not in _LENGTH]
@@ -94,24 +94,24 @@ def check_settings(
 
 
 def goes_on(saved: Mapping[str, Any], options: TrainingOptions) -> bool:
-    """Whether a run that was trained to its end has steps left by these settings, since it was extended."""
+    """Whether a run that was trained to its end has steps left under these settings, which extend it."""
     return _is_whole(saved) and _done(saved, options) < _length(options)[1]
 
 
 def _is_whole(saved: Mapping[str, Any]) -> bool:
-    """Whether it has ended, and not before its time."""
+    """Whether the run has completed all its steps, rather than stopped early."""
     return str(saved["finished"] or "").startswith("trained ")
 
 
 def _done(saved: Mapping[str, Any], options: TrainingOptions) -> int:
-    """Steps, or epochs begun, whichever the settings count."""
+    """The number of steps done or epochs begun, depending on the unit in the settings."""
     return int(saved["step"] if options.steps is not None else saved["epoch"] + (saved["position"] > 0))
 
 
 def _why_not(
     old: TrainingOptions, new: TrainingOptions, saved: Mapping[str, Any] | None, has_optimizer: bool
 ) -> str:
-    """Why a run of one length cannot become one of another; "" where it can."""
+    """Why a run's length cannot be changed from ``old`` to ``new``; "" if it can."""
     if old.schedule.name != "constant":
         return (
             f"training.schedule is {old.schedule.name}: its learning rates were chosen for {_said(old)} (a "
@@ -148,7 +148,7 @@ def _said(options: TrainingOptions) -> str:
 
 def _is_free(change: Change) -> bool:
     if change.name in _PATHS and change.was and change.now:
-        return _resolved(change.was) == _resolved(change.now)  # what is in the file is looked at elsewhere
+        return _resolved(change.was) == _resolved(change.now)  # the file's content is checked elsewhere
     return change.name in _FREE
 
 
@@ -157,7 +157,7 @@ def _resolved(path: str) -> str:
 
 
 def _flat(section: Section) -> dict[str, Any]:
-    """Settings by dotted name; a list is one value."""
+    """Settings by dotted name; a list counts as one value."""
     values: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:

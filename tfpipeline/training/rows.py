@@ -1,5 +1,5 @@
-"""The rows of a run, read and checked; without TensorFlow, so that a row that can't be used is named before
-that is loaded.
+"""Reads and checks the rows of a run. Imports no TensorFlow, so that invalid rows are reported before it is
+loaded.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tfpipeline.errors import UserError
 from tfpipeline.tasks import Arrays
 from tfpipeline.training.run_config import RunConfig
 
-CONFIG_FILE = "config.yaml"  # of a run directory
+CONFIG_FILE = "config.yaml"  # in a run directory
 _PIECE = 4096  # rows
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The rows of a training.
+    """The rows of a training and the task fitted to them.
 
     Attributes:
         splits: "train", "validation" and "test"; "test" may be empty.
-        task: with what it learnt from the training rows.
+        task: the task, fitted to the training rows.
     """
 
     splits: Mapping[str, Rows]
@@ -39,10 +39,10 @@ def read_rows(run_config: RunConfig, output: Path | None = None) -> TrainingRows
     """Read the data files of a run file.
 
     Args:
-        run_config: the run file as resolved.
-        output: where the run will be; many rows are kept on that disk meanwhile.
+        run_config: the resolved run file.
+        output: the future run directory; large data is stored temporarily on its disk.
     Raises:
-        UserError: a file can't be read; or rows that can't be used, the first ten of them.
+        UserError: a file cannot be read, or rows are invalid; names the first ten.
     """
     folder = None if output is None else _nearest(output)
     splits = run_config.task.load_splits(run_config.data, folder)
@@ -50,10 +50,9 @@ def read_rows(run_config: RunConfig, output: Path | None = None) -> TrainingRows
 
 
 def read_new_rows(run_config: RunConfig) -> TrainingRows | None:
-    """The rows of a run that is not there yet; None of one that is, or that can't be begun.
+    """The rows of a run that does not exist yet; None if it exists or cannot be started.
 
-    What stands in the way of a run, or of its checkpoint, is said by what trains it, sooner than large files
-    are read.
+    If the output or the checkpoint is unusable, the training reports it; large files are not read for that.
     """
     output, checkpoint = run_config.output, run_config.checkpoint
     if paths.is_far(output) or not (paths.is_far(checkpoint) or paths.local(checkpoint).exists()):
@@ -65,12 +64,13 @@ def read_new_rows(run_config: RunConfig) -> TrainingRows | None:
 
 
 def read_more_rows(run: str | Path, data: str | Path, reading: Mapping[str, str] = {}) -> Rows | None:
-    """The rows of a data file that a run is to be scored on; None where ``run`` is no local run directory.
+    """The rows of a data file for scoring a run; None if ``run`` is not a local run directory.
 
     Args:
         run: the run directory.
         data: the file.
-        reading: its encoding, delimiter or sheet, where they are not those of the run's own data files.
+        reading: the file's encoding, delimiter or sheet, if they differ from those of the run's own data
+            files.
     Raises:
         UserError: as :func:`read_rows`.
     """
@@ -84,13 +84,13 @@ def read_more_rows(run: str | Path, data: str | Path, reading: Mapping[str, str]
 
 
 def learn_task(run_config: RunConfig, splits: Mapping[str, Sequence[Example]]) -> tasks.Task:
-    """The task, fitted to the training rows; each row's target was looked at. Rows are read once.
+    """Fit the task to the training rows, and check the targets of all rows. Each row is read once.
 
     Args:
-        run_config: the run file as resolved.
+        run_config: the resolved run file.
         splits: the rows; the task is fitted to those of "train".
     Raises:
-        UserError: rows can't be used, the first ten of them.
+        UserError: rows are invalid; names the first ten.
     """
     errors = RowErrors()
     task = run_config.task.fit(splits["train"], errors)
@@ -101,18 +101,18 @@ def learn_task(run_config: RunConfig, splits: Mapping[str, Sequence[Example]]) -
 def check_targets(
     task: tasks.Task, parts: Iterable[Sequence[Example]], errors: RowErrors | None = None
 ) -> None:
-    """Look at every row's target: an unknown label is found now, not after the first epoch.
+    """Check the target of every row, so that an unknown label is reported now and not after the first epoch.
 
     Args:
         task: the task.
-        parts: rows, of which each is read once.
-        errors: those of other rows, which are raised with these.
+        parts: sequences of rows; each row is read once.
+        errors: earlier errors of other rows, which are raised together with these.
     Raises:
-        UserError: rows can't be used, the first ten of them.
+        UserError: rows are invalid; names the first ten.
     """
     errors = RowErrors() if errors is None else errors
     for examples in parts:
-        # Piece by piece: targets may be all words of a text.
+        # In pieces, because the targets of a row may be all words of its text.
         for piece in _pieces(examples):
             try:
                 task.targets(piece)
@@ -123,17 +123,17 @@ def check_targets(
                         task.targets([row])
                     except UserError as error:
                         errors.add(error)
-                if errors.count == known:  # the rows are to blame together only
+                if errors.count == known:  # no single row is invalid, only all together
                     raise
     errors.check()
 
 
 class TargetReader:
-    """Collects the targets and weights of a data set, whose rows it sees once, piece by piece.
+    """Collects the targets and weights of a data set in one pass over its rows, piece by piece.
 
     Args:
         task: the task.
-        training: whether the rows are trained on, or scored.
+        training: whether the rows are for training; otherwise they are for scoring.
     """
 
     def __init__(self, task: tasks.Task, *, training: bool) -> None:
@@ -142,17 +142,17 @@ class TargetReader:
         self._weights = array("d")
 
     def add(self, examples: Sequence[Example]) -> None:
-        """The next rows.
+        """Add the next rows.
 
         Raises:
-            UserError: a row's target can't be used; names its file and line.
+            UserError: a row's target is invalid; names its file and line.
         """
         for name, values in self._task.targets(examples, training=self._training).items():
             self._targets.setdefault(name, []).append(values)
         self._weights.extend(example.weight for example in examples)
 
     def finish(self) -> tuple[Arrays, np.ndarray]:
-        """Of all rows the targets, each [N, ...], and how much each row counts, float64 [N]."""
+        """The targets of all rows, each [N, ...], and the weights of the rows, float64 [N]."""
         targets: Arrays = {name: np.concatenate(pieces) for name, pieces in self._targets.items()}
         self._targets.clear()
         weights = self._task.weights(targets, np.array(self._weights))
@@ -162,7 +162,7 @@ class TargetReader:
 def read_targets(
     task: tasks.Task, examples: Sequence[Example], *, training: bool = False
 ) -> tuple[Arrays, np.ndarray]:
-    """The targets and weights of a data set, its rows read once; see :class:`TargetReader`."""
+    """The targets and weights of a data set. Each row is read once; see :class:`TargetReader`."""
     reader = TargetReader(task, training=training)
     for piece in _pieces(examples):
         reader.add(piece)
@@ -170,11 +170,11 @@ def read_targets(
 
 
 def _pieces(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
-    """Rows, so many at a time, each of them parsed once."""
+    """Rows in pieces; each row is parsed once."""
     for start in range(0, len(examples), _PIECE):
         yield list(examples[start : start + _PIECE])
 
 
 def _nearest(path: Path) -> Path:
-    """The first folder above that is there: on the disk that the run will be on."""
+    """The nearest existing parent folder, which is on the future run's disk."""
     return next(folder for folder in path.absolute().parents if folder.is_dir())

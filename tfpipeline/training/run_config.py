@@ -1,4 +1,4 @@
-"""The schema of a run file: the options of every part, put together. Imports no TensorFlow."""
+"""The schema of a run file, which combines the options of all parts. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ class RunConfig(Section):
 
     @property
     def has_joint_pairs(self) -> bool:
-        """Whether a sequence of tokens holds two texts: rows have two, and are not encoded separately."""
+        """Whether one token sequence contains both texts of a row: rows have pairs, and these are encoded
+        jointly.
+        """
         return self.data.text_pair is not None and self.task.encoding == "joint"
 
     @classmethod
@@ -102,18 +104,20 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _columns_of_the_task(cls, raw: Any) -> Any:
-        """Columns that the run file does not name are called as the task says."""
+        """Columns that the run file does not name get the task's default names."""
         if not isinstance(raw, dict) or not all(isinstance(raw.get(name), dict) for name in ("data", "task")):
             return raw
         try:
             options = tasks.find(str(raw["task"].get("name", tasks.DEFAULT)))
         except UserError:
-            return raw  # which is reported where the section is looked at
+            return raw  # reported when the section is checked
         return {**raw, "data": {**options.data_defaults, **raw["data"]}}
 
     @model_validator(mode="after")
     def _windows_get_on(self) -> RunConfig:
-        """How much room a window has depends on the data and the task, too; the error is that of ``text``."""
+        """Check the window sizes. They also depend on the data and the task, but the error is reported for
+        ``text``.
+        """
         try:
             self.text.truncation.check(self.has_joint_pairs)
         except ValueError as error:

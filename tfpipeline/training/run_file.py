@@ -1,4 +1,4 @@
-"""From what a caller gives, a run file or settings in Python, to checked settings whose sources are there.
+"""Reads settings from a run file or from Python, and checks them and the files that they name.
 
 Imports no TensorFlow.
 """
@@ -25,10 +25,10 @@ def read_run_file(run_file: RunFile, overrides: Sequence[str] = (), *, own_data:
 
     Args:
         run_file: the path of a run file, a mapping like one, or a :class:`RunConfig`.
-        overrides: ``"training.epochs=2"``, one or several, as ``--set`` takes them.
-        own_data: whether the rows come from the caller, so that the data files need not be there.
+        overrides: settings such as ``"training.epochs=2"``, in the form of ``--set``.
+        own_data: whether the caller provides the rows, so that data files need not exist.
     Raises:
-        UserError: the settings have errors, or a run that is not there yet names sources that are not there.
+        UserError: the settings have errors, or a new run names files that do not exist.
     """
     if isinstance(run_file, (str, os.PathLike)):
         path = paths.local(run_file)
@@ -58,7 +58,7 @@ def read_run_file(run_file: RunFile, overrides: Sequence[str] = (), *, own_data:
 
 
 def _refuse_run(path: Path) -> None:
-    """Raise the sentence for a run directory in the place of a run file."""
+    """Raise a UserError if the path is a run directory instead of a run file."""
     own = path / "config.yaml"
     if own.is_file():
         command = shlex.join(["tfpipeline", "train", str(own)])
@@ -69,7 +69,7 @@ def _refuse_run(path: Path) -> None:
 
 
 def _has_run(output: str) -> bool:
-    """Whether there is a run, or one may be: it has copies of all that it needs."""
+    """Whether a run exists, or may exist remotely. A run has its own copies of what it needs."""
     if paths.is_far(output):
         return True
     workers = glob.glob(f"{glob.escape(output)}.worker-*")
@@ -94,7 +94,7 @@ def _require_sources(run_config: RunConfig, written_in: Path | None, *, own_data
 
 
 def _far_data(run_config: RunConfig) -> Iterator[str]:
-    """The sentences for data files that are not on this machine."""
+    """The error messages for data files that are not on this machine."""
     for field in ("train", "validation", "test"):
         path = getattr(run_config.data, field)
         if path and paths.is_far(path):
@@ -102,7 +102,7 @@ def _far_data(run_config: RunConfig) -> Iterator[str]:
 
 
 def _not_there(path: str, written_in: Path | None) -> str:
-    """The sentence; who meant the run file's own directory is told so."""
+    """The error message. It suggests the path next to the run file if that exists."""
     if os.path.isabs(path):
         return f"{path} does not exist; check the path"
     told = f"{path} does not exist in the current directory ({Path.cwd()})"
@@ -114,7 +114,7 @@ def _not_there(path: str, written_in: Path | None) -> str:
 
 def _exists(path: Path) -> bool:
     try:
-        # The prefix of a TensorFlow checkpoint names several files and is none itself.
+        # The prefix of a TensorFlow checkpoint stands for several files, but is not a file itself.
         return path.exists() or path.with_name(f"{path.name}.index").exists()
-    except OSError:  # a folder that may not be searched: whoever opens it says so
+    except OSError:  # no permission to search a folder: opening the file reports it
         return True

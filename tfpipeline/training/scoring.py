@@ -1,4 +1,4 @@
-"""What validation will score, known before anything is trained."""
+"""Determines the names of the validation scores before training."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tfpipeline.training.state import NO_SCORES
 
 
 class ScoreNames:
-    """What the scores of a run's validation rows are called; worked out when a name is not one that each run
-    has.
+    """The names of the scores of a run's validation rows. They are computed only if a name is asked for that
+    not every run has.
 
     Args:
-        run: laid out, with its validation rows; it needs no weights.
+        run: a run whose directory has been laid out, with validation rows; it needs no weights.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._found: list[str] | None = None
+        self._names: list[str] | None = None
 
     def __contains__(self, name: object) -> bool:
         return name in ("loss", self._run.task.scorer.best_metric) or name in self._all()
@@ -33,19 +33,19 @@ class ScoreNames:
         return iter(self._all())
 
     def _all(self) -> list[str]:
-        if self._found is None:
-            self._found = _validated(self._run) or score_names(self._run)
-        return self._found
+        if self._names is None:
+            self._names = _validated(self._run) or score_names(self._run)
+        return self._names
 
 
 def check_best_metric(run: Run, names: ScoreNames | None = None) -> None:
-    """Refuse a metric of the run file that validation does not give.
+    """Reject a metric in the run file that validation does not compute.
 
     Args:
-        run: as :class:`ScoreNames` has it.
-        names: of its scores.
+        run: the run, as for :class:`ScoreNames`.
+        names: the names of the run's scores.
     Raises:
-        UserError: ``training.best_metric`` is none of the scores.
+        UserError: ``training.best_metric`` is not among the scores.
     """
     metric = run.config.training.best_metric
     names = names or ScoreNames(run)
@@ -54,13 +54,13 @@ def check_best_metric(run: Run, names: ScoreNames | None = None) -> None:
 
 
 def score_names(run: Run) -> list[str]:
-    """What the scores of a run's validation rows are called.
+    """The names of the scores of a run's validation rows.
 
-    Which there are depends on the task, on what it learnt and on the rows, so the :func:`smallest_model` is
-    scored.
+    They depend on the task, on what it learnt from the training rows, and on the validation rows. Therefore
+    the :func:`smallest_model` is scored.
 
     Args:
-        run: as :class:`ScoreNames` has it.
+        run: the run, as for :class:`ScoreNames`.
     """
     examples = run.examples("validation")
     targets, weights = read_targets(run.task, examples)
@@ -78,14 +78,14 @@ def smallest_model(run: Run) -> TextModel:
 
 
 def require_metric(metric: str, scores: Iterable[str]) -> None:
-    """Raise the sentence for a metric that is none of the scores."""
+    """Raise a UserError if a metric is not among the scores."""
     scores = list(scores)
     if metric not in scores:
         raise UserError(f'training.best_metric: there is no metric "{metric}"{did_you_mean(metric, scores)}')
 
 
 def _validated(run: Run) -> list[str]:
-    """The names in the history of a run that has been validated; none before that."""
+    """The names in the history of a run; empty before its first validation."""
     if "last" not in run.store.index():
         return []
     history = run.store.state("last")["history"]

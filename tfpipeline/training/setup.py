@@ -1,6 +1,4 @@
-"""What a training is made of; the trainer and ``train --dry-run`` make it here, so that they cannot
-differ.
-"""
+"""Builds the parts of a training, both for the trainer and for ``train --dry-run``."""
 
 from __future__ import annotations
 
@@ -24,16 +22,16 @@ from tfpipeline.training.strategy import has_static_shapes
 
 @dataclass(frozen=True)
 class Setup:
-    """A training's parts and sizes.
+    """The parts and sizes of a training.
 
     Attributes:
-        batch_size: rows of a global batch.
-        static: whether batches have one size and few widths, as a step is compiled for each shape.
-        widths: the only widths of batches; None for multiples of 8.
-        steps_per_epoch, total_steps: steps.
+        batch_size: rows per global batch.
+        static: whether batches have one size and few widths, because a step is compiled for each shape.
+        widths: the widths to which batches are padded; None: any multiple of 8.
+        steps_per_epoch, total_steps: numbers of steps.
         model: the model.
-        phases: the variables that are trained in each epoch; the last entry stands for all later ones.
-        optimizer: built for the variables that are trained at some time.
+        phases: the variables that are trained in each epoch; the last entry applies to all later epochs.
+        optimizer: the optimizer, built for all variables that are trained in any epoch.
     """
 
     batch_size: int
@@ -47,7 +45,7 @@ class Setup:
 
     @property
     def trained(self) -> list[keras.Variable]:
-        """The variables that are trained at some time."""
+        """All variables that are trained in any epoch."""
         return list(freezing.union(self.phases))
 
 
@@ -61,18 +59,18 @@ def set_up(
     *,
     on_devices: bool = True,
 ) -> Setup:
-    """Decide a training's sizes, and make its model and its optimizer.
+    """Determine the sizes of a training, and build its model and optimizer.
 
     Args:
         run_config: the run file.
-        truncation: how long texts are handled, with the special tokens of the tokenizer.
-        strategy: built.
-        batch_size: rows of a global batch.
-        rows: training rows.
-        build_model: makes the model; called with the run's precision set.
-        on_devices: whether the variables are made where the strategy wants them.
+        truncation: how texts that are too long are handled, with the special tokens of the tokenizer.
+        strategy: the strategy, already built.
+        batch_size: rows per global batch.
+        rows: number of training rows.
+        build_model: builds the model; called with the run's precision policy active.
+        on_devices: whether the variables are created in the strategy's scope.
     Raises:
-        UserError: ``training.widths`` or ``training.freeze`` does not fit.
+        UserError: ``training.widths`` or ``training.freeze`` does not fit the texts or the model.
     """
     options = run_config.training
     pair = run_config.has_joint_pairs

@@ -1,6 +1,4 @@
-"""What a run was made from: fingerprints of its checkpoint and data files, so that it is not resumed with
-others.
-"""
+"""Fingerprints of a run's checkpoint and data files, so that the run is not resumed with other files."""
 
 from __future__ import annotations
 
@@ -22,18 +20,18 @@ _PIECE = 1 << 22
 
 
 def fingerprints(run_config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Field of the run file -> its path and its files' sizes, times and sha256.
+    """Run-file field -> its path and the sizes, times and SHA-256 digests of its files.
 
-    What is not on this machine's disk (``hf://``, ``gs://``), or not there at all, is left out.
+    Remote sources (``hf://``, ``gs://``) and missing ones are left out.
 
     Raises:
-        UserError: a file can't be read.
+        UserError: a file cannot be read.
     """
     return {field: _describe(path) for field, path in paths_of(run_config) if path.exists()}
 
 
 def identity(sources: dict[str, dict[str, Any]]) -> str:
-    """One line a source: what workers, each with copies of its own, compare."""
+    """One line per source. Workers, which may have their own copies of the files, compare these lines."""
     lines = []
     for field, source in sources.items():
         digests = [(name, file["sha256"]) for name, file in source["files"].items()]
@@ -47,16 +45,16 @@ def save(directory: Path, run_config: RunConfig) -> None:
 
 
 def check(directory: Path, run_config: RunConfig) -> None:
-    """Hold what the run file names now against what the run was made from.
+    """Compare the sources that the run file names now with those that the run was started with.
 
-    A source that is gone is no error: the run has all that it needs.
+    A missing source is not an error: the run has its own copies of what it needs.
 
     Raises:
         UserError: a file's content has changed.
     """
     path = directory / SOURCES_FILE
     if not path.exists():
-        return  # made by an earlier version
+        return  # written by an earlier version
     try:
         known: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -81,7 +79,7 @@ def check(directory: Path, run_config: RunConfig) -> None:
 
 
 def paths_of(run_config: RunConfig) -> Iterator[tuple[str, Path]]:
-    """Field of the run file -> the path it names, of all that are on this machine."""
+    """The run-file fields that name local paths, each with its path."""
     data = run_config.data
     for field, value in (
         ("checkpoint", run_config.checkpoint),

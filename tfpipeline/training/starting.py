@@ -1,4 +1,4 @@
-"""Where a training starts from: a new run directory, or the run that is there."""
+"""Starts a training from a new run directory or from an existing run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tfpipeline.training.state import State
 
 
 def run_directory(run_config: RunConfig, cluster: Cluster | None, mirror: Mirror | None) -> Path:
-    """The run directory; a worker that is not the chief has one of its own, beside it or on its own disk."""
+    """The run directory. A worker other than the chief has its own, beside the chief's or on its own disk."""
     path = Path(run_config.output) if mirror is None else mirror.local
     if cluster is None or cluster.is_chief:
         return path
@@ -36,7 +36,7 @@ def run_directory(run_config: RunConfig, cluster: Cluster | None, mirror: Mirror
 def with_datasets(
     run_config: RunConfig, data: Mapping[str, tf.data.Dataset], mirror: Mirror | None
 ) -> RunConfig:
-    """The run file with files of the datasets' rows in its ``data`` section."""
+    """Write the datasets' rows to files, and return the run file with these files in its ``data`` section."""
     output = Path(run_config.output) if mirror is None else mirror.local
     files = write_datasets(data, output.with_name(f"{output.name}.data"), run_config.data)
     changed = {**{split: files.get(split) for split in SPLITS}, "encoding": "utf-8"}
@@ -44,13 +44,14 @@ def with_datasets(
 
 
 def find_run(path: Path, run_config: RunConfig) -> tuple[Run | None, dict[str, Any] | None]:
-    """The run that is there and the state of its last checkpoint; nothing is written.
+    """The existing run and the state of its last checkpoint; None for what does not exist. Nothing is
+    written.
 
-    A run that is to go on beyond its end is not finished any more.
+    A finished run that the settings extend counts as unfinished.
 
     Raises:
-        UserError: something else is there, or a run that these settings, data or checkpoint cannot go on
-            with.
+        UserError: the path is not a run, or the run cannot be resumed with these settings,
+            data or checkpoint.
     """
     if not is_run(path):
         if path.exists() and (not path.is_dir() or not holds_nothing_else(path)):
@@ -68,7 +69,7 @@ def find_run(path: Path, run_config: RunConfig) -> tuple[Run | None, dict[str, A
 
 
 def take_settings(run: Run, run_config: RunConfig) -> Run:
-    """Write the run file's settings into a run, where they differ in what :func:`find_run` allows."""
+    """Write the run file's settings into a run if they differ; :func:`find_run` has allowed the changes."""
     differences = changes(run.config, run_config)
     if not differences:
         return run
@@ -80,7 +81,7 @@ def take_settings(run: Run, run_config: RunConfig) -> Run:
 def lay_out_run(
     path: Path, run_config: RunConfig, check: Callable[[Run], None], rows: TrainingRows | None = None
 ) -> Run:
-    """A new run, from the run file's checkpoint and its rows, which are read now if they were not before."""
+    """Create a run from the run file's checkpoint and rows. The rows are read now if they are not given."""
     checkpoint = load_checkpoint(run_config.checkpoint, head=False)
     checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)

@@ -1,4 +1,4 @@
-"""Where a run is: together with the variables, all that going on with it needs."""
+"""The state of a run: together with the variables, all that is needed to resume it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tfpipeline.errors import UserError
 from tfpipeline.paths import AnyPath
 
-NO_SCORES = ("epoch", "step", "train_loss")  # of an entry of a run's history
+NO_SCORES = ("epoch", "step", "train_loss")  # keys of a history entry that are not scores
 
 
 @dataclass
@@ -18,21 +18,21 @@ class State:
 
     step: int = 0  # steps done over the whole run
     epoch: int = 0  # epochs done
-    position: int = 0  # batches done of the running epoch
-    loss_sum: float = 0.0  # over the running epoch, of batch loss times batch weight
+    position: int = 0  # batches done in the current epoch
+    loss_sum: float = 0.0  # over the current epoch: batch loss times batch weight
     weight_sum: float = 0.0
     best: float | None = None
-    best_epoch: int | None = None  # epochs done at the best validation
+    best_epoch: int | None = None  # epochs done at the time of the best validation
     best_step: int | None = None
-    validations_since_best: int = 0  # whose metric was no better
-    history: list[dict[str, float]] = field(default_factory=list)  # one entry a validation
+    validations_since_best: int = 0  # validations without a better metric
+    history: list[dict[str, float]] = field(default_factory=list)  # one entry per validation
     callbacks: list[dict[str, Any]] = field(default_factory=list)  # see callback_state
     finished: str | None = None  # why training ended
-    seconds: float = 0.0  # that it took, of all processes that worked on it
+    seconds: float = 0.0  # total training time over all processes of the run
 
     @classmethod
     def from_saved(cls, saved: Mapping[str, Any], run: AnyPath) -> State:
-        """The state that a checkpoint of the run directory ``run`` holds.
+        """The state stored in a checkpoint of the run directory ``run``.
 
         Raises:
             UserError: another version of tfpipeline wrote it.
@@ -49,19 +49,19 @@ class State:
 
     @property
     def train_loss(self) -> float | None:
-        """The weighted mean loss of the running epoch so far; None before its first batch."""
+        """The weighted mean loss of the current epoch so far; None before its first batch."""
         return self.loss_sum / self.weight_sum if self.weight_sum else None
 
     def validated(self, entry: dict[str, float], metric: str, *, lower: bool) -> bool:
-        """Take in a validation; the answer is whether the model is the best so far.
+        """Record a validation. Returns whether the model is the best so far.
 
-        It is when the metric is better, or as good at a lower loss. Early stopping counts on the metric
-        alone, so an equally good validation does not begin the count anew.
+        The model is the best if its metric is better, or equal with a lower loss. Early stopping uses the
+        metric alone, so an equal metric does not restart its count.
 
         Args:
-            entry: of the history: ``epoch``, ``step``, and the scores by name.
-            metric: the one that picks the best.
-            lower: whether less of it is better.
+            entry: the history entry: ``epoch``, ``step`` and the scores by name.
+            metric: the metric that selects the best model.
+            lower: whether a lower value of the metric is better.
         """
         value, loss = entry[metric], entry["loss"]
         better = self.best is None or (value < self.best if lower else value > self.best)
@@ -73,6 +73,6 @@ class State:
         return ahead
 
     def _best_loss(self) -> float:
-        """The validation loss of the best so far; of a history without it none that anything falls below."""
+        """The validation loss of the best model so far; -infinity if the history does not contain it."""
         losses = [entry["loss"] for entry in self.history if entry["step"] == self.best_step]
         return losses[-1] if losses else float("-inf")

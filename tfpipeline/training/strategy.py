@@ -1,6 +1,7 @@
-"""tf.distribute strategies by name, with the devices set up as each of them needs.
+"""Builds tf.distribute strategies by name and configures the devices for them.
 
-Devices can be configured only before TensorFlow has started them, so a strategy is built before any tensor.
+TensorFlow allows devices to be configured only before it initializes them, so a strategy is built before the
+first tensor.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from tfpipeline.errors import UserError
 from tfpipeline.training.cluster import RENDEZVOUS_SECONDS, Cluster
 from tfpipeline.training.options import TrainingOptions
 
-_LOST_SECONDS = 30  # without a sign of life a worker counts as gone
+_LOST_SECONDS = 30  # without a heartbeat; then a worker counts as lost
 
 
 def choose_strategy(options: TrainingOptions, cluster: Cluster | None) -> str:
-    """The name of the strategy to build: ``training.strategy``, with ``auto`` decided.
+    """The name of the strategy to build: ``training.strategy``, with ``auto`` resolved.
 
     Raises:
         UserError: the strategy and the cluster contradict each other.
@@ -51,35 +52,34 @@ def choose_strategy(options: TrainingOptions, cluster: Cluster | None) -> str:
 def build_strategy(
     name: str, options: TrainingOptions, cluster: Cluster | None = None
 ) -> tf.distribute.Strategy:
-    """The strategy of that name, see :func:`choose_strategy`.
+    """Build a strategy by its name; see :func:`choose_strategy`.
 
     Raises:
-        UserError: there is no such device, or the workers cannot be reached.
+        UserError: the device does not exist, or the workers cannot be reached.
     """
     _prepare_gpus(options)
     return _STRATEGIES[name](options, cluster)
 
 
 def has_static_shapes(strategy: tf.distribute.Strategy, options: TrainingOptions) -> bool:
-    """Whether a step is compiled for one shape: then batches have few widths and one size."""
+    """Whether each step is compiled for one shape. Batches then have few widths and one size."""
     return options.xla or (options.xla is None and is_tpu(strategy))
 
 
 def is_tpu(strategy: tf.distribute.Strategy) -> bool:
-    """Whether replicas are TPU cores."""
+    """Whether the replicas are TPU cores."""
     return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
 def _prepare_gpus(options: TrainingOptions) -> None:
-    """Take memory as it is needed, not all at once; matrix products as precise as the run file says.
+    """Allocate GPU memory on demand, and set the precision of matrix products as in the run file.
 
-    TensorFlow's own default rounds them to 10 bits on NVIDIA GPUs since Ampere, and calls that float32.
+    By default, TensorFlow rounds the factors to 10 bits (TensorFloat-32) on NVIDIA GPUs from Ampere on.
     """
     tf.config.experimental.enable_tensor_float_32_execution(options.precision == "tensorfloat32")
     for gpu in tf.config.list_physical_devices("GPU"):
-        with contextlib.suppress(
-            RuntimeError
-        ):  # already started, by the caller's own program: it has decided
+        # The caller's program may have initialized the GPU, with its own settings.
+        with contextlib.suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
@@ -88,16 +88,16 @@ def _one_device(options: TrainingOptions, cluster: Cluster | None) -> tf.distrib
 
 
 def _mirrored(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Strategy:
-    """Every GPU of this machine; without one, every logical CPU device (how tests run it)."""
+    """All GPUs of this machine; without a GPU, all logical CPU devices (used by tests)."""
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
-    # NCCL needs GPUs; elsewhere the sum is made on one device.
+    # NCCL needs GPUs; without them one device computes the sum.
     operations: Any = tf.distribute.NcclAllReduce() if kind == "GPU" else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=operations if len(devices) > 1 else None)
 
 
 def _multi_worker(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Strategy:
-    """All GPUs of all machines, or their CPUs."""
+    """All GPUs of all machines; without GPUs, their CPUs."""
     assert cluster is not None
     gpus = tf.config.list_physical_devices("GPU")
     kinds = tf.distribute.experimental.CommunicationImplementation
@@ -120,9 +120,7 @@ def _multi_worker(options: TrainingOptions, cluster: Cluster | None) -> tf.distr
 
 @contextlib.contextmanager
 def _tf_config(cluster: Cluster) -> Iterator[None]:
-    """``TF_CONFIG`` as this cluster has it, for TensorFlow, which reads it in several places while it
-    starts.
-    """
+    """Set ``TF_CONFIG`` to this cluster: TensorFlow reads it in several places during start-up."""
     saved = os.environ.get("TF_CONFIG")
     os.environ["TF_CONFIG"] = cluster.to_tf_config()
     try:
@@ -135,7 +133,7 @@ def _tf_config(cluster: Cluster) -> Iterator[None]:
 
 
 def _bound_waiting(cluster: Cluster) -> None:
-    """Let TensorFlow wait for workers a minute instead of an hour."""
+    """Limit TensorFlow's wait for workers to a minute instead of an hour."""
     from tfpipeline import _tensorflow_internals
 
     _tensorflow_internals.configure_coordination(
@@ -144,7 +142,9 @@ def _bound_waiting(cluster: Cluster) -> None:
 
 
 def _has_tpu() -> bool:
-    """Whether this machine has a TPU, or says where one is; asks no device, as that would start it."""
+    """Whether this machine has a TPU or names a remote one. Queries no device, because that would initialize
+    it.
+    """
     return bool(
         os.environ.get("COLAB_TPU_ADDR")
         or os.environ.get("TPU_NAME")
@@ -154,7 +154,7 @@ def _has_tpu() -> bool:
 
 
 def _tpu(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Strategy:
-    """All cores of a TPU: this machine's (``local``), or one by its name or its grpc:// address."""
+    """All cores of a TPU: this machine's own (``local``), or a remote one by name or grpc:// address."""
     name = os.environ.get("TPU_NAME", options.tpu) if options.tpu == "local" else options.tpu
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
@@ -163,7 +163,7 @@ def _tpu(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Str
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
-    # Resolvers ask a metadata server, a cloud API and a driver, each with errors of its own.
+    # Resolvers query a metadata server, a cloud API and a driver, which raise different kinds of errors.
     except (tf.errors.OpError, ValueError, RuntimeError, OSError, ImportError, TypeError, KeyError) as error:
         raise UserError(
             f'training.strategy is tpu, but no TPU answers as "{name}" ({_first_line(error)}); choose a '
@@ -173,7 +173,7 @@ def _tpu(options: TrainingOptions, cluster: Cluster | None) -> tf.distribute.Str
 
 
 def _check_reachable(address: str) -> None:
-    """Raise OSError when nothing listens there: TensorFlow itself would wait without an end."""
+    """Raise OSError if nothing listens at the address. TensorFlow itself would wait forever."""
     host, _, port = address.removeprefix("grpc://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=RENDEZVOUS_SECONDS / 2).close()

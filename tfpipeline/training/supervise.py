@@ -1,8 +1,8 @@
-"""Starts a training again when a worker was lost: ``tfpipeline train --supervise``. Imports no TensorFlow.
+"""Restarts a training after a worker was lost: ``tfpipeline train --supervise``. Imports no TensorFlow.
 
-A group of workers that lost one cannot take in another (TensorFlow cannot mend a collective group), so all
-of them end, with exit code 75, and their supervisors start them again; they meet, and go on from the
-last checkpoint. On a cluster that restarts failed jobs by itself there is no need of this.
+TensorFlow cannot replace a lost member of a collective group. Therefore all workers exit with code 75, and
+their supervisors start them again. The workers reconnect and resume from the last checkpoint. A cluster that
+restarts failed jobs by itself does not need this.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Optional
 from tfpipeline.console import say
 
 TRY_AGAIN = 75  # sysexits.h's EX_TEMPFAIL
-QUICK_SECONDS = 30.0  # a worker that lives shorter has not trained
+QUICK_SECONDS = 30.0  # a worker that ends sooner has not trained
 QUICK_DEATHS = 5
 
 
@@ -29,19 +29,19 @@ def supervise(
     quick_seconds: float = QUICK_SECONDS,
     pause: float = 1.0,
 ) -> int:
-    """Run ``tfpipeline ARGUMENTS`` until it ends by itself.
+    """Run ``tfpipeline ARGUMENTS``, and restart it when it is killed or loses a worker.
 
-    It is started again when a signal has killed it, or when it has lost another worker (exit code 75), but
-    not when it is done (0), was asked to stop (130) or was given something it can't use (2). After five that
-    died at once, there is no use in another.
+    It is restarted if a signal killed it or if it lost another worker (exit code 75). It is not restarted if
+    it succeeded (0), was asked to stop (130) or reported a mistake of the user (2). After five quick deaths
+    in a row this function gives up.
 
     Args:
-        arguments: without ``--supervise``.
-        command: what runs them; by default this Python.
-        quick_seconds: who lives shorter has died at once.
-        pause: seconds before it is started again.
+        arguments: the command's arguments, without ``--supervise``.
+        command: the command that takes the arguments; by default tfpipeline in this Python.
+        quick_seconds: a process that ends sooner counts as a quick death.
+        pause: seconds before a restart.
     Returns:
-        The exit code of the last one.
+        The exit code of the last process.
     """
     command = list(command or [sys.executable, "-P", "-m", "tfpipeline.cli"])
     asked: list[int] = []
@@ -57,9 +57,10 @@ def supervise(
     try:
         while True:
             began = time.monotonic()
-            # A group of its own: a terminal's Ctrl-C would reach it twice, which means to stop at once.
+            # In its own process group: otherwise Ctrl-C would reach it twice, which means to stop
+            # immediately.
             child = subprocess.Popen([*command, *arguments], process_group=0)
-            if asked:  # between two of them
+            if asked:  # the signal came between two processes
                 child.send_signal(asked[-1])
             code = child.wait()
             if asked or (code >= 0 and code != TRY_AGAIN):

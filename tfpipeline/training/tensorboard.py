@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: ``tensorboard --logdir RUN/tensorboard``."""
+"""Writes a run's TensorBoard logs; to view them: ``tensorboard --logdir RUN/tensorboard``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tfpipeline.models.inputs import sequences
 from tfpipeline.text import load_vocabulary
 from tfpipeline.training.run import Run
 
-_SAMPLE = 8  # texts shown
-_CHARACTERS = 300  # of each
+_SAMPLE = 8  # number of texts shown
+_CHARACTERS = 300  # shown per text
 
 
 class TensorBoardWriter(keras.callbacks.Callback):
-    """Writes ``tensorboard/train`` and ``tensorboard/validation`` of a run.
+    """Writes the folders ``tensorboard/train`` and ``tensorboard/validation`` of a run.
 
-    Scalars by step (loss, gradient_norm, learning_rate, examples_per_second, tokens_per_second; validation:
-    loss and the task's metrics), a sample of the training texts as the model sees them, and the settings as
-    hparams. These stand beside the validation's scalars: TensorBoard joins settings and scores that one
-    folder holds. Which columns there are is left to it, as it would take an ``hparams_config`` of one run for
-    all runs of a log directory.
+    It writes scalars by step (loss, gradient_norm, learning_rate, examples_per_second, tokens_per_second; for
+    validation: the loss and the task's metrics), a sample of the training texts as the model reads them, and
+    the settings as hparams. The hparams are in the validation folder, because TensorBoard joins settings and
+    scores from the same folder. No ``hparams_config`` is written: TensorBoard would apply one run's columns
+    to all runs of a log directory.
 
     Args:
         run: the run.
-        step: steps done; what an earlier process wrote after its last checkpoint is taken away, since these
-            steps are done once more.
+        step: steps done. Entries that an earlier process wrote after its last checkpoint are removed, because
+            those steps are repeated.
     """
 
     def __init__(self, run: Run, step: int) -> None:
@@ -50,7 +50,7 @@ class TensorBoardWriter(keras.callbacks.Callback):
                 self._describe()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        if logs and "step" in logs:  # every log_every steps there are numbers, else only promises of them
+        if logs and "step" in logs:  # logs are only read from the device every log_every steps
             self._scalars("train", logs)
 
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -81,8 +81,8 @@ class TensorBoardWriter(keras.callbacks.Callback):
 
 
 def hparams(run: Run) -> dict[str, bool | int | float | str]:
-    """The settings of the ``text``, ``task`` and ``training`` sections by dotted name, as TensorBoard takes
-    them.
+    """The settings of the ``text``, ``task`` and ``training`` sections by dotted name, in types that
+    TensorBoard accepts.
     """
     values: dict[str, bool | int | float | str] = {}
 
@@ -102,7 +102,7 @@ def hparams(run: Run) -> dict[str, bool | int | float | str]:
 
 
 def _sample(run: Run, examples: Sequence[Example]) -> str:
-    """A Markdown table of texts, their labels and tokens."""
+    """A Markdown table of texts with their labels and tokens."""
     pairs = [example.text_pair or "" for example in examples]
     has_pairs = any(example.text_pair is not None for example in examples)
     encoded = run.encode([example.text for example in examples], pairs if has_pairs else None)
@@ -124,7 +124,7 @@ def _cell(text: str) -> str:
 
 
 def _cut(directory: Path, step: int) -> None:
-    """Take away what was written after ``step``, and what a killed process left half-written."""
+    """Remove entries written after ``step``, and partial records that a killed process left."""
     for path in sorted(directory.glob("*/events.out.tfevents.*")):
         kept: list[bytes] = []
         whole = True

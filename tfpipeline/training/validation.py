@@ -1,4 +1,4 @@
-"""A run's validation rows, on which is fitted and measured what is decided after training."""
+"""A run's validation rows, which calibration and other decisions after training are based on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SPLIT = "validation"
 
 
 def require_validation_rows(run: TrainedModel, what: str) -> None:
-    """Raise the sentence for a run (or a checkpoint) without validation rows.
+    """Raise a UserError if a run (or a checkpoint) has no validation rows.
 
     Args:
         run: the run.
-        what: what needs them, such as an option.
+        what: what needs the rows, such as an option.
     """
     if not run.has_split(SPLIT):
         raise UserError(
@@ -29,11 +29,11 @@ class ValidationRows:
     """The validation rows of a run, with their tokens and targets.
 
     Args:
-        run: has validation rows.
+        run: a run with validation rows.
 
     Attributes:
-        targets: as the task gives them.
-        weights: of the rows, float64 [N].
+        targets: the targets, as the task defines them.
+        weights: weights of the rows, float64 [N].
     """
 
     def __init__(self, run: TrainedModel) -> None:
@@ -47,9 +47,9 @@ class ValidationRows:
         return len(self.examples)
 
     def predict(self, graph: PredictionGraph, title: str, see: See | None = None) -> Predictions:
-        """A model's predictions for the rows, with progress under ``title``; ``see`` as of ``Inference``."""
+        """A model's predictions for the rows, with progress under ``title``; ``see`` as for ``Inference``."""
         inference = Inference(graph)
-        # Kept, as TensorFlow counts retracing by the address of a function, which another one could be given.
+        # Kept alive: TensorFlow counts retracing by a function's address, which a new function could reuse.
         self._inferences.append(inference)
         return inference(self.examples, self.cache, self.targets, title, self.weights, see)
 

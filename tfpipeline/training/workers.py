@@ -1,4 +1,4 @@
-"""What the workers of a training tell each other once TensorFlow connects them."""
+"""Values that the workers of a training exchange through TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfpipeline.training.interruption import WorkersLost
 
-# What a collective operation raises when a worker is gone; which one depends on who notices first.
+# The errors of a collective operation when a worker is lost; which one occurs depends on who notices first.
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -23,12 +23,12 @@ _LOST = (
 
 
 def share(strategy: tf.distribute.Strategy, variables: Iterable[Any]) -> None:
-    """Set every worker's variables to the chief's, bit for bit."""
+    """Copy the chief's variables to every worker, bit for bit."""
     sharing(strategy, variables)()
 
 
 def sharing(strategy: tf.distribute.Strategy, variables: Iterable[Any]) -> Callable[[], None]:
-    """:func:`share`, traced once, for variables that are shared again and again."""
+    """Like :func:`share`, but traced once, for variables that are shared repeatedly."""
     variables = list(variables)
 
     @tf.function(autograph=False)
@@ -38,9 +38,9 @@ def sharing(strategy: tf.distribute.Strategy, variables: Iterable[Any]) -> Calla
             mine = tf.cast(tf.equal(context.replica_id_in_sync_group, 0), tf.int32)
             values = [tf.convert_to_tensor(variable.value) for variable in variables]
             sent = [tf.where(mine > 0, value, tf.zeros_like(value)) for value in values]
-            # Tensors that are summed together are packed into one, so they must be of one dtype.
+            # Tensors that are summed together are packed into one, so they must have the same dtype.
             summed: dict[int, tf.Tensor] = {}
-            for dtype in sorted({value.dtype for value in values}, key=str):  # in one order on all workers
+            for dtype in sorted({value.dtype for value in values}, key=str):  # the same order on all workers
                 places = [index for index, value in enumerate(values) if value.dtype == dtype]
                 sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [sent[index] for index in places])
                 summed.update(zip(places, sums))
@@ -62,7 +62,7 @@ def total(strategy: tf.distribute.Strategy, value: int) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The function that :func:`total` calls again and again, traced once."""
+    """The function that :func:`total` calls, traced once."""
 
     @tf.function(autograph=False)
     def summed(number: tf.Tensor) -> Any:
@@ -78,7 +78,7 @@ def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tenso
 
 @contextmanager
 def report_lost_workers(what: str) -> Iterator[None]:
-    """Turn TensorFlow's errors about a worker that is gone into :class:`WorkersLost`."""
+    """Turn TensorFlow's errors about a lost worker into :class:`WorkersLost`."""
     try:
         yield
     except _LOST as error:
