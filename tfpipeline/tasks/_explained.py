@@ -1,4 +1,4 @@
-"""How a requested answer is found by its name, in the graph; for the tasks that can be explained."""
+"""Finds the prediction to explain by its name, in the graph; for tasks that support explanations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ _SHOWN = 10  # names in a message
 
 
 def require(known: tf.Tensor, wanted: tf.Tensor, choices: str) -> tf.Tensor:
-    """``wanted`` as it is, string [B]; an InvalidArgumentError, which shows the names, unless all are known.
+    """Return ``wanted`` unchanged, string [B]. An unknown name raises an InvalidArgumentError that lists the
+    unknown names.
 
     Args:
-        known: bool [B]; whether there can be an answer of that name.
-        wanted: string [B].
-        choices: what a name may be, in words without quotation marks, which TensorFlow escapes.
+        known: bool [B], whether each name is valid.
+        wanted: the requested names, string [B].
+        choices: a description of the valid names, without quotation marks, because TensorFlow escapes them.
     """
     import tensorflow as tf
 
@@ -31,13 +32,13 @@ def require(known: tf.Tensor, wanted: tf.Tensor, choices: str) -> tf.Tensor:
 def label_indices(
     labels: Sequence[str], wanted: tf.Tensor, predicted: tf.Tensor, choices: str | None = None
 ) -> tf.Tensor:
-    """The index of each wanted label, int32 [B]; of "" the predicted one.
+    """The index of each requested label, int32 [B]; for "", the predicted label's index.
 
     Args:
-        labels: all of them.
-        wanted: string [B].
-        predicted: int32 [B].
-        choices: what a label may be, in words; by default the first labels.
+        labels: all labels.
+        wanted: the requested names, string [B].
+        predicted: the indices of the predicted labels, int32 [B].
+        choices: a description of the valid labels; by default it lists the first ones.
     """
     import tensorflow as tf
 
@@ -53,14 +54,14 @@ def label_indices(
 
 
 def picked(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """One value of each row, [B], of values [B, N] at int32 [B]."""
+    """Pick one value per row, [B], from ``values`` [B, N] at ``index``, int32 [B]."""
     import tensorflow as tf
 
     return tf.gather(values, index, batch_dims=1)
 
 
 def number_of(wanted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which names are whole numbers, bool [B], and these numbers, int32 [B]; 0 of the others."""
+    """Whether each name is a whole number, bool [B], and its value, int32 [B]; 0 if it is not a number."""
     import tensorflow as tf
 
     is_number = tf.strings.regex_full_match(wanted, "[0-9]{1,9}")

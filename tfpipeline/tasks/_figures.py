@@ -1,4 +1,4 @@
-"""Plots of the report: readable with any number of labels, in any script that the machine has a font for."""
+"""Plots for the report, readable with any number of labels and in any script that has an installed font."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 
 MOST_LABELS = 40  # in one plot
-_FEW, _LARGE, _SMALL = 10, 0.8, 0.45  # up to so many labels a cell has more inches
-_LONGEST = 30  # characters of a label
-_NO_CHARACTER = 0xFDD0  # by definition
-_DARK = 0.5  # from this share on a number is written in white
+_FEW, _LARGE, _SMALL = 10, 0.8, 0.45  # up to _FEW labels, cells are _LARGE inches wide, else _SMALL
+_LONGEST = 30  # maximum number of characters per label
+_NO_CHARACTER = 0xFDD0  # a noncharacter: no font should have a glyph for it
+_DARK = 0.5  # above this share, numbers are white
 
 
 def confusion(counts: Any, labels: Sequence[str]) -> Any:
-    """A confusion matrix: numbers of rows, coloured by their share of the expected label's rows.
+    """A confusion matrix of row counts, coloured by the share of the expected label's rows.
 
-    Of more than 40 labels the most confused ones are drawn. Where no font has a label's characters, labels
-    are numbered, and the figure's own label (``get_label``) says which is which.
+    Of more than 40 labels, only the most confused are drawn. If no font has glyphs for all characters, the
+    labels are numbered, and the figure's own label (``get_label``) lists them.
 
     Args:
-        counts: sparse [C, C], rows by right label, down, and predicted one, across.
+        counts: sparse [C, C], row counts by expected label (first axis) and predicted label (second axis).
         labels: the names of the C labels.
     Returns:
         A ``matplotlib.figure.Figure``.
@@ -47,7 +47,7 @@ def confusion(counts: Any, labels: Sequence[str]) -> Any:
         figure.set_label(f"Labels: {', '.join(numbered)}")
         note = " (labels are numbered: see the report)"
         names, families = [str(number) for number in range(1, len(names) + 1)], ()
-    # A dollar sign in a label is no formula.
+    # A dollar sign in a label does not start a formula.
     style: dict[str, Any] = {
         "parse_math": False,
         **({"family": ["sans-serif", *families]} if families else {}),
@@ -62,13 +62,14 @@ def confusion(counts: Any, labels: Sequence[str]) -> Any:
 
 
 def most_confused(counts: Any, most: int) -> np.ndarray:
-    """The labels of the largest numbers of confused rows, both of each pair, in their own order, int64.
+    """The labels in the pairs with the most confused rows, in their original order, int64.
 
-    There are ``most`` of them, or all: those with the most rows follow where too few are confused.
+    The result has ``most`` labels, or all if there are fewer. If too few are confused, labels with the most
+    rows are added.
 
     Args:
         counts: sparse [C, C].
-        most: how many labels.
+        most: maximum number of labels.
     """
     size = counts.shape[0]
     if size <= most:
@@ -89,11 +90,11 @@ def most_confused(counts: Any, most: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=32)
 def fonts_for(characters: frozenset[str]) -> tuple[str, ...] | None:
-    """Families of installed fonts that have what matplotlib's own lacks of these characters; None where none
-    has it.
+    """Families of installed fonts that cover the characters that matplotlib's default font lacks; None if a
+    character is not covered by any font.
 
     Args:
-        characters: single ones.
+        characters: the characters, each a string of length 1.
     """
     from matplotlib import font_manager
 
@@ -109,9 +110,10 @@ def fonts_for(characters: frozenset[str]) -> tuple[str, ...] | None:
 
 
 def _covered(path: str) -> frozenset[int]:
-    """The code points that a font has glyphs for.
+    """The code points for which a font has glyphs.
 
-    None of a font that matplotlib cannot read (emoji in colours), nor of one that has a box for everything.
+    Empty for a font that matplotlib cannot read (such as colour emoji) or that has a placeholder glyph for
+    every code point.
     """
     from matplotlib import font_manager
 

@@ -1,4 +1,4 @@
-"""Tasks within another task (``pair``, ``multitask``): their errors say where their options stand in the run
+"""Tasks within another task (``pair``, ``multitask``): makes their errors name the right section of the run
 file.
 """
 
@@ -21,11 +21,11 @@ _OWN_OPTIONS = re.compile(r"(?<![\w.])task\.(labels|columns)\b")
 
 @contextlib.contextmanager
 def errors_of_part(section: str, prefix: str = "") -> Iterator[None]:
-    """Errors of a part as errors of the run.
+    """Reword errors of a part as errors of the whole run.
 
     Args:
-        section: of the run file, where the part's options stand.
-        prefix: what the sentence begins with.
+        section: the run file's section with the part's options.
+        prefix: the beginning of each message.
     """
     try:
         yield
@@ -34,13 +34,13 @@ def errors_of_part(section: str, prefix: str = "") -> Iterator[None]:
 
 
 class PartFitter(Fitter):
-    """Fits a part; arguments as of :func:`errors_of_part`."""
+    """Fits a part; takes the arguments of :func:`errors_of_part`."""
 
     def __init__(self, options: TaskOptions, section: str, prefix: str = "") -> None:
         self._fitter, self._section, self._prefix = options.fitter(), section, prefix
 
     def add(self, example: Example) -> None:
-        try:  # a context manager would cost as much as the row
+        try:  # a context manager would double the time per row
             self._fitter.add(example)
         except UserError as error:
             raise _of_part(error, self._section, self._prefix) from error

@@ -1,4 +1,4 @@
-"""What the tasks share that read one vector of a text: classification, several labels, regression."""
+"""Shared code of the tasks that read one vector per text: classification, multilabel and regression."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ _SINGLE, _REGRESSION = "single_label_classification", "regression"
 
 
 class PooledOptions(TaskOptions):
-    """Options of every task on a pooled text; a subclass gives ``name`` its own value.
+    """The options of tasks on pooled texts; each subclass sets its own ``name``.
 
     Attributes:
-        problem_type: what transformers calls this task, where a checkpoint's classifier says what it is for.
+        problem_type: the name of this task in transformers (``problem_type`` in a checkpoint's
+            configuration).
     """
 
     problem_type: ClassVar[str]
@@ -54,13 +55,13 @@ class PooledOptions(TaskOptions):
     def serves(cls, checkpoint: Checkpoint) -> bool:
         if _HEAD not in checkpoint.head_names:
             return False
-        # transformers' own rule for files that do not say: one output is a regression.
+        # The rule in transformers for files without a problem_type: one output means regression.
         assumed = _SINGLE if len(checkpoint.labels) > 1 else _REGRESSION
         return (checkpoint.problem_type or assumed) == cls.problem_type
 
     @staticmethod
     def require_pooler(checkpoint: Checkpoint) -> None:
-        """Raise the sentence for a checkpoint whose classifier reads a pooler that is not there."""
+        """Raise a UserError for a checkpoint that lacks the pooler that its classifier reads."""
         if "pooled_output" not in checkpoint.config.outputs:
             raise UserError(
                 f"{checkpoint} has no pooler, which its classifier reads; copy the whole checkpoint"
@@ -68,11 +69,11 @@ class PooledOptions(TaskOptions):
 
 
 class PooledTask(Task):
-    """A dense layer on one vector a text.
+    """A dense layer on one vector per text.
 
     Attributes:
-        outputs: how many numbers the head gives for a text.
-        labels: the names of these numbers, if they have any.
+        outputs: number of outputs of the head per text.
+        labels: the names of the outputs, if they have names.
     """
 
     outputs: int
@@ -105,7 +106,7 @@ class PooledTask(Task):
     def explanation_target(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """The wanted label, or the one with the highest logit."""
+        """The requested label, or the label with the highest logit."""
         import tensorflow as tf
 
         best = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
@@ -118,7 +119,7 @@ class PooledTask(Task):
 
 
 class LabelCounts:
-    """The labels of rows: how many rows have each, and where it stands first."""
+    """Counts the rows of each label, and records the first row with each label."""
 
     def __init__(self) -> None:
         self.rows: Counter[str] = Counter()
@@ -131,7 +132,9 @@ class LabelCounts:
 
 
 def unknown_label(named: Any, example: Example, label: str, known: Sequence[str]) -> str:
-    """The sentence for a label that is none of the task's; ``named``: whether the run file names them."""
+    """The error message for a label that the task does not have. ``named``: whether the run file names the
+    labels.
+    """
     why = "" if named else ", which no training row has"
     same = next((other for other in known if _value(other) == _value(label)), None)
     meant = did_you_mean(label if same is None else same, known)
@@ -139,9 +142,7 @@ def unknown_label(named: Any, example: Example, label: str, known: Sequence[str]
 
 
 def require_label(example: Example, named: Sequence[str] | None) -> None:
-    """Raise the sentence for a row without a label, or with one that is none of those that the run file
-    names.
-    """
+    """Raise a UserError for a row without a label, or with a label that the run file does not name."""
     if example.label is None:
         raise UserError(f"{example.source}: the row has no label; write one or remove the row")
     if named is not None and example.label not in named:
@@ -149,12 +150,12 @@ def require_label(example: Example, named: Sequence[str] | None) -> None:
 
 
 def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) -> None:
-    """Raise the sentence for labels that can't be learnt, and say which have one row only.
+    """Raise a UserError for labels that cannot be learnt, and warn about labels with only one row.
 
     Args:
-        labels: of the task, in order.
-        counts: of the training rows.
-        field: of the run file, where that names them.
+        labels: the labels of the task, in order.
+        counts: the counts in the training rows.
+        field: the run file's field that names the labels; None if it does not.
     """
     repeated = next((label for label, count in Counter(labels).items() if count > 1), None)
     if repeated is not None:
@@ -171,7 +172,7 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
         raise UserError(
             f'no training row has the label "{absent[0]}" of {field}; remove it or add rows for it'
         )
-    # Two spellings of one label would silently become two classes; who means them so can say so.
+    # Two spellings of one label would silently become two classes. Users who want that can name both.
     spellings: dict[Any, str] = {}
     for label in labels if field is None else ():
         other = spellings.setdefault(_value(label), label)
@@ -195,15 +196,15 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
 
 
 def _value(label: str) -> tuple[bool, Any]:
-    """What labels share that are one value written in several ways, and whether it is a number, as true and
-    false are.
+    """A key that is equal for spellings of the same value, after whether that value is a number; true and
+    false count as numbers.
     """
     value = {"true": 1.0, "false": 0.0}.get(label.casefold(), parse_float(label))
     return (False, alike(label)) if math.isnan(value) else (True, value)
 
 
 def _differs(label: str, other: str, source: str) -> str:
-    """How a label differs from another one of the same value, in words."""
+    """A description of how a label differs from another label with the same value."""
     named = f'"{shortened(other)}" ({source})'
     if _value(label)[0]:
         return f"is the same value as {named}"

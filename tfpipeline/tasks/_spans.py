@@ -1,6 +1,4 @@
-"""Parts of a text: what data files say of them, checked; shared by the tasks that answer with parts of a
-text.
-"""
+"""Parses and checks text spans in data files; shared by the tasks that predict spans."""
 
 from __future__ import annotations
 
@@ -13,15 +11,15 @@ from tfpipeline.errors import UserError
 
 
 def parse(cell: str, source: str, what: str, number: Any = None) -> Any:
-    """A cell that holds JSON; halves of escaped pairs become U+FFFD, as in data files.
+    """Parse a cell that contains JSON. Unpaired surrogates become U+FFFD, as in data files.
 
     Args:
         cell: the cell.
         source: ``file:line``.
-        what: it should hold.
-        number: makes a value of a number's text; by default an int or a float.
+        what: a description of the expected content.
+        number: converts the text of a number; by default to int or float.
     Raises:
-        UserError: it holds none.
+        UserError: the cell is not valid JSON.
     """
     try:
         value = json.loads(cell, parse_int=number, parse_float=number, parse_constant=number)
@@ -32,7 +30,7 @@ def parse(cell: str, source: str, what: str, number: Any = None) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A parsed value in a message."""
+    """A parsed value as it appears in messages."""
     try:
         return shortened(json.dumps(value, ensure_ascii=False))
     except RecursionError:
@@ -40,13 +38,13 @@ def shown(value: Any) -> str:
 
 
 def check(text: str, start: Any, end: Any, source: str, what: str) -> None:
-    """Raise the sentence for places that are none in a text, or that part what is one character.
+    """Raise a UserError if offsets are outside the text or split a character.
 
     Args:
         text: the text.
-        start, end: of the part, code points.
+        start, end: offsets of the span, in code points.
         source: ``file:line``.
-        what: the part is called.
+        what: the span's name in messages.
     """
     for name, place in (("start", start), ("end", end)):
         if not isinstance(place, int) or isinstance(place, bool):
@@ -66,10 +64,10 @@ def check(text: str, start: Any, end: Any, source: str, what: str) -> None:
 
 
 def parts_a_character(text: str, place: int) -> bool:
-    """Whether what stands before and behind a place is one character to a reader: a letter and its accent, an
-    emoji.
+    """Whether an offset lies within what a reader sees as one character, such as a letter with its accent or
+    an emoji.
 
-    What a character is: :mod:`tfpipeline.text.graphemes`, as for answers.
+    Characters are those of :mod:`tfpipeline.text.graphemes`, as in predictions.
     """
     from tfpipeline.text.graphemes import character_starts
 

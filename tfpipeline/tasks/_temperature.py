@@ -1,4 +1,4 @@
-"""Probabilities at other temperatures."""
+"""Applies temperatures to probabilities."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 def scaled_probability(probability: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
-    """The probability, or threshold, whose log-odds are divided by a temperature; 0 and 1 stay.
+    """Divide the log-odds of a probability or threshold by a temperature. 0 and 1 stay unchanged.
 
     Args:
-        probability: 0 to 1, any float dtype.
-        temperature: above 0, of a shape that fits.
+        probability: probabilities, 0 to 1, any float dtype.
+        temperature: temperatures above 0, of a shape that broadcasts.
     """
     import tensorflow as tf
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 FITTED_FILE = "task.json"
-ABSTAINED = "abstained"  # the output that says that an answer is too unsure to be given
+ABSTAINED = "abstained"  # the output that marks predictions with too low a confidence
 EXAMPLE_MASK = "example_mask"  # the target that marks the rows that count, for tasks with a batch_loss
 
 
@@ -85,11 +85,11 @@ class Scorer(abc.ABC):
         return np.zeros(len(next(iter(predictions.values()))), bool)
 
     def right(self, predictions: Arrays, targets: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Which whole answers are right.
+        """Which predictions are entirely right.
 
         Returns:
-            Each name of :meth:`Task.abstains` -> the numbers of the rows that have a target, int [M], and
-            whether their answers are right, bool [M].
+            Each name from :meth:`Task.abstains` -> the numbers of the rows with a target, int [M], and
+            whether their predictions are right, bool [M].
         """
         raise NotImplementedError
 
@@ -198,7 +198,7 @@ class Task(abc.ABC):
             examples: the rows.
             training: whether the rows are for training, not for scoring.
         Raises:
-            UserError: a row's target can't be used; names its file and line.
+            UserError: a row's target is invalid; names its file and line.
         """
 
     def token_targets(self, examples: Sequence[Example], tokens: Arrays) -> Arrays:
@@ -329,46 +329,46 @@ class Task(abc.ABC):
                 ``text_pair``.
         """
 
-    # How sure an answer is.
+    # Confidence.
 
     def temperatures(self) -> Mapping[str, tuple[int, ...]]:
-        """The temperatures that make this task's probabilities honest: name -> shape, () or [labels].
+        """The temperatures that calibrate this task's probabilities: name -> shape, () or [labels].
 
         Logits are divided by them (Guo et al. 2017, arXiv:1706.04599). They are fitted on validation rows by
-        :meth:`likelihood_losses`, in which each one must have a minimum of its own, whatever the others are.
-        A task that names some has :meth:`at_temperatures`.
+        minimizing :meth:`likelihood_losses`. Each temperature must have its own minimum, independent of the
+        others. A task with temperatures implements :meth:`at_temperatures`.
 
         Raises:
-            UserError: the task's answers are not calibrated; says why. This is the default.
+            UserError: the task does not support calibration; says why. This is the default.
         """
         raise UserError(f"the task {self.options.name} does not say how its probabilities are calibrated")
 
     def at_temperatures(
         self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """What :meth:`decode` returned, or a model's outputs, at other temperatures; in the graph.
+        """Apply temperatures to the result of :meth:`decode` or to a model's outputs, in the graph.
 
-        Predictions made of it say the same with other probabilities: no label, tag or answer changes.
+        The resulting predictions differ only in their probabilities: no label, tag or answer changes.
 
         Args:
-            outputs: of the batch.
-            temperatures: those of :meth:`temperatures`, all above 0.
+            outputs: the outputs for a batch.
+            temperatures: values for the names from :meth:`temperatures`, all above 0.
         """
         raise NotImplementedError
 
     def likelihood_losses(
         self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """The negative log-likelihood of each example, [B]: the loss without what only training needs, such
-        as label smoothing. Arguments as of :meth:`loss`, which it is by default.
+        """The negative log-likelihood of each example, [B]: the loss without parts that only training needs,
+        such as label smoothing. By default this is :meth:`loss`, which has the same arguments.
         """
         return self.loss(outputs, targets)
 
     def abstains(self) -> Sequence[str]:
-        """The outputs that say which answers are too unsure to be given: ``abstained``; of a task with parts
-        one for each part that can abstain.
+        """The names of the outputs that mark abstentions: ``abstained``; for a task with parts, one name for
+        each part that can abstain.
 
-        A task that names some has :meth:`confidences`, and its scorer :meth:`Scorer.right`.
+        A task with such outputs implements :meth:`confidences`, and its scorer :meth:`Scorer.right`.
 
         Raises:
             UserError: the task cannot abstain; says why. This is the default.
@@ -376,12 +376,12 @@ class Task(abc.ABC):
         raise UserError(f"the task {self.options.name} does not say how sure a whole answer is")
 
     def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The probability that an answer is right as a whole, in the graph.
+        """The probability that a prediction is entirely right, in the graph.
 
         Args:
-            predictions: as :meth:`predictions` gave them; as :meth:`scored_predictions` did, too.
+            predictions: the result of :meth:`predictions` or of :meth:`scored_predictions`.
         Returns:
-            Each name of :meth:`abstains` -> float32 [B], 0 to 1.
+            Each name from :meth:`abstains` -> float32 [B], 0 to 1.
         """
         raise NotImplementedError
 
@@ -396,7 +396,7 @@ class Task(abc.ABC):
         """
         return self.predictions(outputs, inputs)
 
-    # Explanations, of a task that says ``explains``.
+    # Explanations; called only if ``explains`` is set.
 
     def explanation_target(
         self,
@@ -404,29 +404,29 @@ class Task(abc.ABC):
         inputs: Mapping[str, tf.Tensor],
         wanted: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """Which answer to each text is explained, in the graph.
+        """Choose the prediction to explain for each text, in the graph.
 
-        It is chosen once, from the outputs for the whole text, and stays the same while words are taken away.
+        It is chosen once, from the outputs for the whole text, and stays the same while words are removed.
 
         Args:
-            outputs: the model's.
-            inputs: as of :meth:`predictions`, always with offsets and texts.
-            wanted: string [B], the label (or whatever names an answer of this task) to explain; "" for the
-                predicted one. A name that the task does not know must be an ``InvalidArgumentError``; see
+            outputs: the model's outputs.
+            inputs: the inputs of :meth:`predictions`, always with offsets and texts.
+            wanted: string [B], the label to explain (or another name of a prediction of this task); "" for
+                the predicted one. An unknown name must raise an ``InvalidArgumentError``; see
                 ``tasks._explained``.
         Returns:
-            Named tensors, [B, ...]; ``label``, string [B], says what is explained, "" where there is nothing.
-            The others are numbers, and :meth:`explained` reads them.
+            Named tensors, [B, ...]. ``label``, string [B], names what is explained; "" if there is nothing to
+            explain. The others are numbers for :meth:`explained`.
         """
         raise NotImplementedError
 
     def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The number that an explanation divides among the words: float [B], differentiable in the graph.
 
-        A logit rather than a probability, which hardly moves where the model is sure.
+        Use a logit rather than a probability, which hardly changes when the model is confident.
 
         Args:
-            outputs: the model's, of some rows, perhaps of texts with words taken away.
-            target: what :meth:`explanation_target` chose for these rows.
+            outputs: the model's outputs for some rows, possibly of texts with words removed.
+            target: the result of :meth:`explanation_target` for these rows.
         """
         raise NotImplementedError

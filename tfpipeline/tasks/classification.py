@@ -1,4 +1,4 @@
-"""Classification: one label of several for a text (or a pair of texts).
+"""Classification: exactly one label for each text (or pair of texts).
 
 Loss: cross-entropy, optionally with label smoothing (Szegedy et al. 2016, arXiv:1512.00567, section 7).
 Served answer: ``label`` string [B], ``classes`` string [B, C], ``probabilities`` float32 [B, C].
@@ -36,7 +36,7 @@ LABELS_FILE = "labels.txt"
 
 
 class ClassificationScorer(Scorer):
-    """Scores labels."""
+    """Scores predicted labels."""
 
     task: Classification
     best_metric = "accuracy"
@@ -96,7 +96,7 @@ class ClassificationScorer(Scorer):
 
 
 class Classification(PooledTask):
-    """Labels from texts; see the module."""
+    """Predicts one label per text; see the module."""
 
     options: ClassificationOptions
     scorer_class = ClassificationScorer

@@ -1,10 +1,10 @@
-"""Several labels, or none, for a text (or a pair of texts).
+"""Multi-label classification: any number of labels for each text (or pair of texts).
 
-Loss: the mean over the labels of binary cross-entropy. A label counts as given from its threshold on; the
-thresholds are chosen at each validation, each so that its label's F1 there is the best, and are weights of
-the model: the best checkpoint has its own.
-Served answer, in the task's order: ``labels`` string [B, C], those given, then "" up to C; ``classes`` string
-[B, C], ``scores`` float32 [B, C] and ``thresholds`` float32 [B, C].
+Loss: binary cross-entropy, averaged over the labels. A label is predicted if its score reaches its threshold.
+Each validation chooses the thresholds with the best F1 per label. They are weights of the model, so the best
+checkpoint has its own.
+Served answer, in the task's order: ``labels`` string [B, C], the predicted labels, padded with "" to C;
+``classes`` string [B, C], ``scores`` float32 [B, C] and ``thresholds`` float32 [B, C].
 """
 
 from __future__ import annotations
@@ -36,14 +36,12 @@ if TYPE_CHECKING:
     from tfpipeline.data.options import DataOptions
     from tfpipeline.models import EncoderConfig
 
-_MISTAKES = (
-    100  # the worst: a model that has learnt nothing is wrong everywhere, about hundreds of labels each time
-)
+_MISTAKES = 100  # only the worst: an untrained model is wrong in every row, about hundreds of labels each
 _GIVEN = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
 class MultiLabelScorer(Scorer):
-    """Scores sets of labels, and chooses their thresholds."""
+    """Scores sets of labels and tunes the thresholds."""
 
     task: MultiLabel
     best_metric = "macro_f1"
@@ -105,7 +103,7 @@ class MultiLabelScorer(Scorer):
     def mistakes(self, predictions: Arrays, targets: Arrays) -> list[tuple[int, str, str]]:
         given, truth = predictions["scores"] >= predictions["thresholds"], targets["labels"] > 0
         wrong = np.flatnonzero((given != truth).any(-1))
-        if "logits" in predictions:  # tell very sure mistakes apart, the scores of which are all 0 or 1
+        if "logits" in predictions:  # these rank confident mistakes, whose scores are all 0 or 1
             surest = np.where(truth, -predictions["logits"], predictions["logits"])[wrong].max(-1)
         else:
             surest = np.abs(predictions["scores"] - truth)[wrong].max(-1)
@@ -125,7 +123,7 @@ class MultiLabelScorer(Scorer):
 
 
 class MultiLabel(PooledTask):
-    """Sets of labels from texts; see the module."""
+    """Predicts a set of labels per text; see the module."""
 
     options: MultiLabelOptions
     scorer_class = MultiLabelScorer
@@ -137,7 +135,7 @@ class MultiLabel(PooledTask):
         self._index = {label: index for index, label in enumerate(self.labels)}
 
     def checkpoint_head(self, head: Any) -> CheckpointHead:
-        """The thresholds are no part of it: other programs give a label from 0.5 on."""
+        """Convert the head without its thresholds: other programs predict a label from a score of 0.5."""
         checkpoint_head = super().checkpoint_head(head)
         thresholds = head.thresholds.numpy()
         if not checkpoint_head.tensors or np.all(thresholds == 0.5):
@@ -176,12 +174,12 @@ class MultiLabel(PooledTask):
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits), axis=-1)
 
     def temperatures(self) -> Mapping[str, tuple[int, ...]]:
-        return {"temperature": (self.outputs,)}  # each label is a question of its own
+        return {"temperature": (self.outputs,)}  # one per label, because labels are independent
 
     def at_temperatures(
         self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """A label's threshold moves with its scores, so that the same labels are given."""
+        """Scale each label's threshold with its scores, so that the predicted labels stay the same."""
         temperature = temperatures["temperature"]
         return {
             **outputs,
@@ -193,7 +191,7 @@ class MultiLabel(PooledTask):
         return [ABSTAINED]
 
     def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """As if the labels were independent of each other, given the text."""
+        """Treats the labels as independent of each other, given the text."""
         import tensorflow as tf
 
         scores = predictions["scores"]
@@ -209,7 +207,8 @@ class MultiLabel(PooledTask):
         scores, thresholds = scored["scores"], scored["thresholds"]
         classes = tf.constant(self.labels)
         given = scores >= thresholds
-        # By score their order would hang on roundings; those that are not given come last.
+        # Not sorted by score, because rounding could change that order. Labels that are not predicted come
+        # last.
         order = tf.argsort(tf.cast(given, tf.int32), axis=-1, direction="DESCENDING", stable=True)
         labels = tf.where(tf.gather(given, order, batch_dims=1), tf.gather(classes, order), "")
         return {
@@ -230,7 +229,7 @@ class MultiLabel(PooledTask):
 
 
 class MultiLabelOptions(PooledOptions):
-    """The ``task`` section of a run file for several labels a text."""
+    """The ``task`` section of a run file for multi-label classification."""
 
     problem_type: ClassVar[str] = "multi_label_classification"
     fixed_by_head: ClassVar[tuple[str, ...]] = (*PooledOptions.fixed_by_head, "labels")
@@ -291,10 +290,10 @@ class MultiLabelOptions(PooledOptions):
         return example
 
     def check_row(self, example: Example) -> list[str]:
-        """A row's labels, if they are those that the run file names.
+        """A row's labels, checked against those that the run file names.
 
         Raises:
-            UserError: they are not, or the row has no list of labels.
+            UserError: a label is unknown, or the row's label cell is not a list of labels.
         """
         labels = _labels(self, example)
         for label in labels:
@@ -308,7 +307,7 @@ class MultiLabelOptions(PooledOptions):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> MultiLabel:
         cls.require_pooler(checkpoint)
-        # transformers gives a label from 0.5 on.
+        # transformers predicts a label from a score of 0.5.
         options = cls(labels=list(checkpoint.labels), pooling="pooler", threshold=0.5)
         return MultiLabel(options, checkpoint.labels)
 
@@ -340,7 +339,7 @@ class _MultiLabelFitter(Fitter):
 
 
 def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
-    """A row's labels, in no order; a label that stands twice counts once."""
+    """A row's labels, each once."""
     if options.columns is not None:
         return [column for column in options.columns if _is_given(example, column)]
     text = example.label or ""
@@ -348,7 +347,7 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
         labels = text.split(options.separator)
     else:
         try:
-            # A label that looks like a number is one that is called so.
+            # A number in the list is read as a label with that name.
             labels = json.loads(text, parse_int=str, parse_float=str, parse_constant=NoValue)
         except (ValueError, RecursionError) as error:
             error = error if isinstance(error, ValueError) else ValueError("nested too deeply")

@@ -34,7 +34,7 @@ class Fitter(abc.ABC):
         """Add one row, and check its target.
 
         Raises:
-            UserError: it can't be used; names its file and line.
+            UserError: the row is invalid; names its file and line.
         """
 
     @abc.abstractmethod
@@ -95,7 +95,7 @@ class TaskOptions(Section):
         """Validate a row of a data file, and return it in the form in which it is stored.
 
         Raises:
-            UserError: the row can't be used; names its file and line.
+            UserError: the row is invalid; names its file and line.
         """
         return example
 
@@ -145,7 +145,7 @@ class TaskOptions(Section):
         try:
             task = fitter.finish()
         except UserError:
-            own.check()  # the reason, if a row is
+            own.check()  # raises the rows' errors first, if there are any
             raise
         if errors is None:
             own.check()
@@ -155,7 +155,7 @@ class TaskOptions(Section):
         """Restore the task from the files that its :meth:`~tfpipeline.tasks.base.Task.save` wrote.
 
         Raises:
-            UserError: it can't be read.
+            UserError: the files cannot be read.
         """
         path = directory / FITTED_FILE
         try:

@@ -1,10 +1,9 @@
-"""A judgement of two texts: do they match, does the one follow from the other, does this answer fit this
-question.
+"""Judges a pair of texts: do they match, does one follow from the other, does an answer fit a question.
 
-Both texts go through the encoder together, as ``[CLS] text [SEP] text_pair [SEP]``. What is answered (a
-label, a number, several labels) is another task's, ``task.answer``; this one makes sure that there are two
-texts.
-Served answer: that task's; ``serving_default`` takes ``text`` and ``text_pair``.
+Both texts go through the encoder together, as ``[CLS] text [SEP] text_pair [SEP]``. Another task,
+``task.answer``, defines what is predicted (a label, a number, several labels). This task ensures that each
+row has two texts.
+Served answer: that of ``task.answer``; ``serving_default`` takes ``text`` and ``text_pair``.
 """
 
 from __future__ import annotations
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
 
 
 class PairOptions(TaskOptions):
-    """The ``task`` section of a run file for pairs of texts; the task is made by the options of the
-    answer.
-    """
+    """The ``task`` section of a run file for pairs of texts. The options in ``answer`` make the task."""
 
     top_level_only: ClassVar[bool] = True
 

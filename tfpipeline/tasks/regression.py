@@ -1,8 +1,8 @@
-"""Regression: a number for a text (or a pair of texts).
+"""Regression: a number for each text (or pair of texts).
 
-The model learns the number in standard deviations from the mean of the training rows, so that any unit trains
-with the same learning rate and an untrained head starts at the mean; answers and scores are in the data's own
-unit.
+The model learns the number as standard deviations from the mean of the training rows. So every unit trains
+with the same learning rate, and an untrained head starts at the mean. Predictions and scores are in the
+data's own unit.
 Loss: squared error, or Huber's (Huber 1964, doi 10.1214/aoms/1177703732), in standard deviations.
 Served answer: ``value`` float32 [B].
 """
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
 
 _LARGEST = float(np.finfo(np.float32).max)
-_STEPS = 100  # steps of 32-bit answers within a standard deviation, at least
-_MISTAKES = 100  # every row is a little wrong: these are the worst
+_STEPS = 100  # minimum number of distinct float32 values per standard deviation
+_MISTAKES = 100  # only the worst: every row is slightly wrong
 
 
 class RegressionScorer(Scorer):
-    """Scores numbers."""
+    """Scores predicted numbers."""
 
     task: Regression
     best_metric = "pearson"
@@ -83,7 +83,7 @@ class RegressionScorer(Scorer):
 
 
 class Regression(PooledTask):
-    """Numbers from texts; see the module."""
+    """Predicts one number per text; see the module."""
 
     options: RegressionOptions
     scorer_class = RegressionScorer
@@ -94,7 +94,7 @@ class Regression(PooledTask):
         self.mean, self.scale = fitted["mean"], fitted["scale"]
 
     def checkpoint_head(self, head: Any) -> CheckpointHead:
-        """Mean and scale of the training rows become a part of the dense layer."""
+        """Convert the head, with the mean and scale of the training rows folded into the dense layer."""
         converted = super().checkpoint_head(head)
         tensors = {}
         for name, weights in converted.tensors.items():
@@ -132,7 +132,7 @@ class Regression(PooledTask):
     def explanation_target(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """The number, which is called ``value``."""
+        """The predicted number, whose name is ``value``."""
         import tensorflow as tf
 
         known = tf.equal(wanted, "") | tf.equal(wanted, "value")
@@ -140,7 +140,7 @@ class Regression(PooledTask):
         return {"label": tf.fill(tf.shape(wanted), "value")}
 
     def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The number, in the data's unit."""
+        """The predicted number, in the data's unit."""
         return self.predictions(outputs, {})["value"]
 
 
@@ -159,7 +159,7 @@ class RegressionOptions(PooledOptions):
     )
 
     def strata(self, example: Example) -> Collection[Hashable]:
-        return ()  # numbers are no classes: the split is random
+        return ()  # numbers are not classes, so the split is random
 
     def preprocess(self, example: Example) -> Example:
         _value(example)
@@ -208,7 +208,7 @@ class _RegressionFitter(Fitter):
 
 
 def _values(examples: Sequence[Example]) -> np.ndarray:
-    """The rows' numbers, float64 [N], each within what 32 bits hold."""
+    """The rows' numbers, float64 [N], each within the range of float32."""
     return np.fromiter(map(_value, examples), np.float64, len(examples))
 
 
