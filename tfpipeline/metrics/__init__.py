@@ -1,5 +1,6 @@
-"""Scores of a model's answers: scikit-learn behind one small interface.
+"""Scores a model's predictions, mostly with scikit-learn, behind one small interface.
 
-A module a kind of answer. Each has ``compute(...)``, named scores as floats, and ``report(...)``, the same
-for a reader. For which of them less is better is the task's to say (``Task.lower_is_better``).
+There is one module per kind of prediction. Each has ``compute(...)``, which returns named scores as floats,
+and ``report(...)``, which returns them as text. The task's scorer says for which scores lower is better
+(``Scorer.lower_is_better``).
 """

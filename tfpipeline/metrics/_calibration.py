@@ -1,4 +1,4 @@
-"""How far probabilities are from how often they are right."""
+"""Measures how well probabilities are calibrated."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ CALIBRATION_BINS = 15
 def calibration_error(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> float:
     """The expected calibration error, 0 to 1.
 
-    Answers are put into bins of equal width by their probability; a bin's error is the difference between its
-    mean probability and its share of right answers; the mean over the bins is weighted by their answers.
+    Predictions are grouped by probability into bins of equal width. The error of a bin is the difference
+    between its mean probability and its share of right predictions. The result is the mean over the bins,
+    weighted by their predictions.
 
     Args:
         confidence: float [N], the probabilities.
-        right: bool [N], what they are the probability of.
+        right: bool [N], whether each prediction is right.
         weights: float [N], some above 0.
     Source: Guo et al. 2017, arXiv:1706.04599, section 2, with their 15 bins.
     """

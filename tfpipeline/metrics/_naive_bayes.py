@@ -1,10 +1,10 @@
-"""Multinomial naive Bayes of sparse features, for very many labels.
+"""Multinomial naive Bayes on sparse features, for very many labels.
 
-scikit-learn's keeps dense matrices of labels by words, several of them: gigabytes for a thousand labels. Here
-whatever a label has not seen is one number a label, so that memory grows with what the training texts hold.
-It answers as ``MultinomialNB`` does (the tests compare).
+scikit-learn's implementation keeps several dense matrices of labels by words: gigabytes for a thousand
+labels. Here all words that a label has not seen share one number per label, so memory grows only with the
+words in the training texts. The predictions equal those of ``MultinomialNB`` (tests compare them).
 
-N training rows, M rows to answer, C labels, V words.
+Letters in shapes: N training rows, M rows to predict, C labels, V words.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-SMOOTHING = 0.1  # of counts; TF-IDF weights are small beside 1, which would level them
-_BLOCK = 1024  # rows answered at once
+SMOOTHING = 0.1  # added to counts; TF-IDF weights are small, so adding 1 would level them
+_BLOCK = 1024  # rows predicted at once
 
 
 def class_probabilities(features: Any, classes: np.ndarray, asked: Any) -> np.ndarray:
-    """One class a row.
+    """Predict one class per row.
 
     Args:
         features: sparse, at least 0, [N, V].
-        classes: integer [N], 0 to C - 1, each of them in some row.
+        classes: the class of each training row, integer [N], 0 to C - 1; every class occurs.
         asked: sparse [M, V].
     Returns:
         float64 [M, C].
@@ -39,18 +39,18 @@ def class_probabilities(features: Any, classes: np.ndarray, asked: Any) -> np.nd
 
 
 def label_odds(features: Any, targets: np.ndarray, asked: Any) -> np.ndarray:
-    """Any labels a row: of each one the odds against all rows without it, logarithms.
+    """Predict any number of labels per row: for each label, the log-odds against all rows without it.
 
     Args:
         features: sparse, at least 0, [N, V].
-        targets: bool [N, C]; each label has rows, and rows without it.
+        targets: bool [N, C]; for each label, some rows have it and some do not.
         asked: sparse [M, V].
     Returns:
         float64 [M, C].
     """
     every, words = np.asarray(features.sum(0)).ravel() + SMOOTHING, features.shape[1]
     counts, unseen = _counts(sparse.csr_array(targets.T, dtype=np.float64), features)
-    # Of a word, the rows without a label have what all have, less what those with it have.
+    # For each word, the count in rows without a label is the total count minus that in rows with it.
     weights, fewer = _seen(counts), counts.tocoo()
     weights.data -= np.log1p(-fewer.data / every[fewer.coords[1]])
     without = features.sum() - np.asarray(counts.sum(1)).ravel() + SMOOTHING * words
@@ -61,7 +61,7 @@ def label_odds(features: Any, targets: np.ndarray, asked: Any) -> np.ndarray:
 
 
 def _counts(members: Any, features: Any) -> tuple[Any, np.ndarray]:
-    """What the rows of each label hold of each word [C, V], and the logarithm of an unseen word's probability
+    """Each label's sum of features per word [C, V], and the logarithm of the probability of an unseen word
     [C].
     """
     counts = sparse.csr_array(members @ features)
@@ -70,14 +70,16 @@ def _counts(members: Any, features: Any) -> tuple[Any, np.ndarray]:
 
 
 def _seen(counts: Any) -> Any:
-    """By how much the logarithm of a word's probability is above that of an unseen one, sparse [C, V]."""
+    """The log-probability of each word minus that of an unseen word, sparse [C, V]."""
     counted = counts.copy()
     counted.data = np.log1p(counted.data / SMOOTHING)
     return counted
 
 
 def _sum(asked: Any, weights: Any, of_each_word: np.ndarray) -> np.ndarray:
-    """The sum over a row's words of each label's weights, [M, C]; dense, made in blocks."""
+    """For each row and label, the sum of the label's weights over the row's words, dense [M, C]; computed in
+    blocks.
+    """
     transposed = sparse.csc_array(weights).T.tocsr()
     sums = np.outer(np.asarray(asked.sum(1)).ravel(), of_each_word)
     for start in range(0, asked.shape[0], _BLOCK):

@@ -1,4 +1,4 @@
-"""What every score asks of its rows, whatever kind of answer they hold."""
+"""Checks of rows and weights that all scores share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def weights_of(targets: np.ndarray, weights: Optional[np.ndarray]) -> np.ndarray
 def counted(
     targets: np.ndarray, answers: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rows that count: those of a weight above 0.
+    """The rows that count: those with a weight above 0.
 
     Args:
         targets: [N, ...].
         answers: float [N, ...].
         weights: float [N].
     Raises:
-        UserError: no row has a weight above 0, or an answer is not a number (training diverged).
+        UserError: no row has a weight above 0, or a prediction is NaN or infinite (training diverged).
     """
     positive = weights > 0
     if not positive.any():
@@ -37,6 +37,6 @@ def counted(
             f"{broken.sum()} of {len(answers)} answers are not numbers, so training has diverged; lower "
             "training.learning_rate"
         )
-    if positive.all():  # no copies of what may be large
+    if positive.all():  # avoids copies of large arrays
         return targets, answers, weights
     return targets[positive], answers[positive], weights[positive]

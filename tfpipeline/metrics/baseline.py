@@ -1,11 +1,10 @@
-"""What a cheap model reaches on the same rows: TF-IDF and a linear model; for tags, each word's most frequent
-one.
+"""Baselines on the same rows: TF-IDF with a linear model; for tags, the most frequent tag of each word.
 
-Words and pairs of words that occur in two texts at least, logistic regression with C = 10: the settings
-behind the yardsticks in the documentation. Above 100 labels it is naive Bayes, as the time of a logistic
-regression grows with labels x words at each of hundreds of steps. Chinese characters count as words of their
-own, as they do for BERT's tokenizer. The same rows give the same answer, and training texts that hold no
-words at all one that knows no texts.
+The features are words and pairs of words that occur in at least two texts. The model is logistic regression
+with C = 10. These settings are also behind the baselines in the documentation. With more than 100 labels, the
+model is naive Bayes, because each of the hundreds of steps of a logistic regression takes time proportional
+to labels x words. Chinese characters count as separate words, as in BERT's tokenizer. The results are
+deterministic. If the training texts contain no words, the baseline ignores the texts.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from tfpipeline.console import progress
 from tfpipeline.metrics._naive_bayes import class_probabilities, label_odds
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = rf"[{_HAN}]|[^\W{_HAN}]{{2,}}"  # but for Han this is scikit-learn's own pattern
+_WORD = rf"[{_HAN}]|[^\W{_HAN}]{{2,}}"  # apart from Han, this is scikit-learn's own pattern
 _C = 10.0
-_MOST_LABELS = 100  # of a logistic regression
-_MOST_COEFFICIENTS = 1 << 22  # of its labels x words; while it is fitted there are 25 copies of 8 bytes
+_MOST_LABELS = 100  # limit for logistic regression
+_MOST_COEFFICIENTS = 1 << 22  # limit of labels x words; fitting takes 25 copies of 8 bytes
 _ITERATIONS = 1000
-_LARGEST_ODDS = 700.0  # logarithms of what 64 bits hold
-_ALPHAS = (0.3, 1.0, 3.0, 10.0)  # TF-IDF vectors have length 1, so the best is seldom far from 1
+_LARGEST_ODDS = 700.0  # log-odds within the range of float64
+_ALPHAS = (0.3, 1.0, 3.0, 10.0)  # TF-IDF vectors have length 1, so the best alpha is rarely far from 1
 _FOLDS = 3
 
 
 def linear_model(labels: int) -> str:
-    """What answers with so many labels: the name of :func:`tfidf_baseline` and :func:`tfidf_multilabel` in
-    reports.
+    """The name, in reports, of the model that :func:`tfidf_baseline` and :func:`tfidf_multilabel` use for
+    this number of labels.
     """
     return "TF-IDF + logistic regression" if labels <= _MOST_LABELS else "TF-IDF + naive Bayes"
 
@@ -46,15 +45,15 @@ def linear_model(labels: int) -> str:
 def tfidf_baseline(
     train_texts: Sequence[str], train_labels: Sequence[str], test_texts: Sequence[str]
 ) -> tuple[np.ndarray, list[str]]:
-    """Train a classifier on the one, answer the other.
+    """Train a classifier on the training texts and predict the test texts.
 
     Args:
         train_texts: N texts.
-        train_labels: their N labels, two different ones at least.
+        train_labels: their N labels, at least two different ones.
         test_texts: M texts.
     Returns:
-        Probabilities, float64 [M, C], and the names of the C classes, sorted. Where the training texts hold
-        no words at all, each text gets the classes' shares of the training rows.
+        Probabilities, float64 [M, C], and the names of the C classes, sorted. If the training texts contain
+        no words, every text gets the shares of the classes in the training rows.
     """
     names = sorted(set(train_labels))
     numbers = {name: number for number, name in enumerate(names)}
@@ -82,17 +81,17 @@ def tfidf_baseline(
 def tfidf_ridge(
     train_texts: Sequence[str], train_values: np.ndarray, test_texts: Sequence[str]
 ) -> np.ndarray:
-    """Train a ridge regression on the one, answer the other.
+    """Train a ridge regression on the training texts and predict the test texts.
 
-    Its alpha is the one of 0.3, 1, 3 and 10 with the least squared error in three-fold cross-validation, the
-    folds drawn by a fixed seed.
+    Its alpha is whichever of 0.3, 1, 3 and 10 has the least squared error in three-fold cross-validation. The
+    folds are drawn with a fixed seed.
 
     Args:
         train_texts: N texts.
         train_values: their N numbers, finite, float [N].
         test_texts: M texts.
     Returns:
-        float64 [M]; the mean of the training rows where their texts hold no words at all.
+        float64 [M]; the mean of the training rows if their texts contain no words.
     """
     values = np.asarray(train_values, np.float64)
     with progress("TF-IDF baseline: words, fit, answers", 3) as step:
@@ -101,7 +100,7 @@ def tfidf_ridge(
             return np.full(len(test_texts), values.mean())
         vectorizer, features = words
         step.advance()
-        # Not its leave-one-out, which makes a dense matrix of rows by rows.
+        # Not RidgeCV's default leave-one-out, which builds a dense matrix of rows by rows.
         folds = KFold(min(_FOLDS, len(values)), shuffle=True, random_state=0)
         model = RidgeCV(_ALPHAS, cv=folds, scoring="neg_mean_squared_error")
         with _without_warnings():
@@ -115,15 +114,15 @@ def tfidf_ridge(
 def tfidf_multilabel(
     train_texts: Sequence[str], train_targets: np.ndarray, test_texts: Sequence[str]
 ) -> np.ndarray:
-    """Train a classifier a label on the one, answer the other.
+    """Train one classifier per label on the training texts and predict the test texts.
 
     Args:
         train_texts: N texts.
         train_targets: bool or integer [N, C], which labels are right.
         test_texts: M texts.
     Returns:
-        Probabilities, float64 [M, C]. A label that all training rows have, or none, gets its share of them, 1
-        or 0; so does every label where the training texts hold no words at all.
+        Probabilities, float64 [M, C]. A label that all or no training rows have gets the probability 1 or 0.
+        If the training texts contain no words, each label gets its share of the training rows.
     """
     targets = np.asarray(train_targets).astype(bool)
     shares = targets.mean(0)
@@ -154,15 +153,16 @@ def tfidf_multilabel(
 def most_frequent_tags(
     rows: Iterable[tuple[Sequence[str], Sequence[str]]], test: Iterable[Sequence[str]]
 ) -> list[list[str]]:
-    """Count the tags of each word in the one, answer the other with the most frequent.
+    """Predict each test word's most frequent tag in the training texts.
 
-    Of equally frequent tags of a word it is the one more frequent among all words, then the first by
-    alphabet. A word that was never seen is looked up in lower case, and then gets the tag most frequent among
-    all words.
+    If tags of a word are equally frequent, the tag that is more frequent among all words is used, then the
+    first in alphabetical order. An unknown word is looked up in lower case; if it is still unknown, it gets
+    the most frequent tag among all words.
 
     Args:
-        rows: the training texts' words, one in all at least, with the tag of each. They are read once.
-        test: M texts' words.
+        rows: the words of the training texts, with the tag of each; at least one word in total. They are read
+            once.
+        test: the words of M texts.
     Returns:
         A tag for each word of the M texts.
     """
@@ -182,10 +182,10 @@ def most_frequent_tags(
 
 
 def _words(texts: Sequence[str], most: Optional[int] = None) -> Optional[tuple[TfidfVectorizer, Any]]:
-    """The (most frequent) words of N texts and their sparse features [N, words]; None where there are no
+    """The (most frequent) words of N texts and the texts' sparse features [N, words]; None if there are no
     words.
     """
-    # In a handful of texts few words occur twice; then every word counts.
+    # In a handful of texts few words occur twice. Then every word is used.
     for least in (2, 1):
         vectorizer = TfidfVectorizer(token_pattern=_WORD, ngram_range=(1, 2), min_df=least, max_features=most)
         try:
@@ -197,9 +197,7 @@ def _words(texts: Sequence[str], most: Optional[int] = None) -> Optional[tuple[T
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """A last digit more or less does not matter for a yardstick, and labels of few rows are labels
-    nevertheless.
-    """
+    """Ignore warnings that do not matter for a baseline: incomplete convergence, and labels with few rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)

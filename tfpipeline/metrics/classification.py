@@ -1,8 +1,8 @@
-"""Scores of one label for a text. N rows, C classes.
+"""Scores for one label per text. Letters in shapes: N rows, C classes.
 
-A row's answer is its most probable class, the first one where two are equal. Averages over classes are over
-those that occur, in the targets or in the answers, as scikit-learn has it: a label without a row here does
-not count as failed. Rows of weight 0 are left out.
+A row's prediction is its most probable class; of equally probable ones, the first. Averages over classes
+include the classes that occur in the targets or in the predictions, as in scikit-learn, so a label without
+rows does not count as a failure. Rows of weight 0 are excluded.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def compute(
 ) -> dict[str, float]:
     """Accuracy, averaged F1, MCC, ROC-AUC and calibration error.
 
-    A class that is never answered has precision 0, and F1 0; MCC is 0 where the targets or the answers are
-    all of one class. ``roc_auc`` is, with two classes, that of the second one; with more, the mean over the
-    classes of one class against the rest. It is left out where the targets are all of one class. Rows are
-    ranked by odds, which tell apart what probabilities of 32 bits do not: those that have become 1.
+    A class that is never predicted has precision 0 and F1 0. MCC is 0 if all targets or all predictions are
+    of one class. With two classes, ``roc_auc`` is that of the second; with more, the mean over the classes of
+    one class against the rest. It is omitted if all targets are of one class. Rows are ranked by odds, which
+    distinguish rows whose float32 probabilities have been rounded to 1.
 
     Time and memory grow with N * C (times log N), never with C * C.
 
@@ -43,7 +43,7 @@ def compute(
         weights: float [N], at least 0; 1 by default.
         labels: the names of the C classes.
     Raises:
-        UserError: no row has a weight above 0, or a probability is not a number (training diverged).
+        UserError: no row has a weight above 0, or a probability is NaN or infinite (training diverged).
     """
     targets, probabilities, weights = _checked(targets, probabilities, weights, labels)
     answers = probabilities.argmax(-1)
@@ -78,7 +78,7 @@ def report(
     *,
     labels: Sequence[str],
 ) -> str:
-    """scikit-learn's ``classification_report`` of the classes that occur; arguments and errors as
+    """scikit-learn's ``classification_report`` for the classes that occur; arguments and errors as for
     :func:`compute`.
     """
     targets, probabilities, weights = _checked(targets, probabilities, weights, labels)
@@ -103,11 +103,10 @@ def confusion_matrix(
     *,
     labels: Sequence[str],
 ) -> Any:
-    """Rows (their weights) by right class, down, and answered class, across.
+    """The weights of the rows by right class (first axis) and predicted class (second axis).
 
     Returns:
-        A sparse ``scipy`` array, float64 [C, C]: it has N cells that are not 0 at most, however many classes
-            there are.
+        A sparse ``scipy`` array, float64 [C, C], with at most N nonzero cells for any number of classes.
     """
     targets, probabilities, weights = _checked(targets, probabilities, weights, labels)
     size = len(labels)
@@ -115,10 +114,10 @@ def confusion_matrix(
 
 
 def _odds(probabilities: np.ndarray, classes: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """p / (1 - p) of these classes, float64 [N] each.
+    """The odds p / (1 - p) of the given classes, float64 [N] each.
 
-    A probability of 32 bits is 1 from log-odds of 17 on. Those of the row's other classes are still exact
-    then, and their sum is what is missing to 1.
+    A float32 probability is rounded to 1 from log-odds of 17 on. The probabilities of the row's other classes
+    are still exact then, and their sum is 1 - p.
     """
     best = probabilities.argmax(-1)
     others = np.arange(probabilities.shape[-1]) != best[:, None]
@@ -132,7 +131,7 @@ def _odds(probabilities: np.ndarray, classes: Iterable[int]) -> Iterator[tuple[i
 def expected_calibration_error(
     targets: np.ndarray, probabilities: np.ndarray, weights: Optional[np.ndarray] = None
 ) -> float:
-    """How far the answers' probabilities are from how often they are right, 0 to 1; see
+    """The calibration error of the predicted classes' probabilities, 0 to 1; see
     :func:`tfpipeline.metrics._calibration.calibration_error`.
     """
     weights = np.ones(len(targets)) if weights is None else weights
@@ -140,11 +139,11 @@ def expected_calibration_error(
 
 
 def _mcc(targets: np.ndarray, answers: np.ndarray, weights: np.ndarray, classes: int) -> float:
-    """Gorodkin 2004's multi-class Matthews correlation, from the sums of the confusion matrix; 0 where it is
+    """The multi-class Matthews correlation (Gorodkin 2004), from the sums of the confusion matrix; 0 if it is
     undefined.
 
-    Not scikit-learn's: it counts rows in the weights' own dtype and warns where the answers are all of one
-    class.
+    scikit-learn's function is not used: it sums in the dtype of the weights, and warns if all predictions are
+    of one class.
     """
     total, right = weights.sum(), weights @ (targets == answers)
     true, answered = np.bincount(targets, weights, classes), np.bincount(answers, weights, classes)
@@ -156,7 +155,7 @@ def _checked(
     targets: np.ndarray, probabilities: np.ndarray, weights: Optional[np.ndarray], labels: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     targets = np.asarray(targets)
-    probabilities = np.asarray(probabilities)  # of 32 bits they stay so: there may be very many
+    probabilities = np.asarray(probabilities)  # float32 stays float32: there may be very many
     weights = weights_of(targets, weights)
     if probabilities.shape != (len(targets), len(labels)) or weights.shape != targets.shape:
         raise ValueError(

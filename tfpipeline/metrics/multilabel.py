@@ -1,9 +1,10 @@
-"""Scores of any number of labels for a text, and the thresholds that decide them. N rows, C labels.
+"""Scores for any number of labels per text, and the choice of thresholds. Letters in shapes: N rows, C
+labels.
 
-A label is answered where its score is at least its threshold. A row without a label that gets none is right:
-its F1 in the mean over rows is 1, as with scikit-learn's ``zero_division=1``. Means over labels are over
-those that occur, in the targets or in the answers; where none does, each mean is 1. So a perfect model has 1
-everywhere. Rows of weight 0 are left out.
+A label is predicted if its score is at least its threshold. A row without labels is right if none is
+predicted: its F1 in the mean over rows is 1, as with scikit-learn's ``zero_division=1``. Means over labels
+include the labels that occur in the targets or in the predictions; if none occurs, each mean is 1. So a
+perfect model has 1 everywhere. Rows of weight 0 are excluded.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tfpipeline.metrics._calibration import calibration_error
 from tfpipeline.metrics._ranking import average_precision, columns
 from tfpipeline.metrics._rows import counted, weights_of
 
-_EQUAL = 1e-12  # F1s nearer than this differ by the order in which weights were added up
+_EQUAL = 1e-12  # F1s closer than this differ only by the order of summation
 _DIGITS = 3
 _BLOCK = 1024  # rows
 
@@ -32,15 +33,15 @@ def compute(
     labels: Sequence[str],
     logits: Optional[np.ndarray] = None,
 ) -> dict[str, float]:
-    """Averaged F1, mean average precision, subset accuracy and Hamming loss; then each label's F1 as
-    ``f1/LABEL``.
+    """Averaged F1, mean average precision, subset accuracy, Hamming loss and calibration error; then each
+    label's F1 as ``f1/LABEL``.
 
-    ``macro_f1`` is the mean over labels, ``weighted_f1`` that by their rows, ``samples_f1`` the mean over
-    rows, ``micro_f1`` that of all N * C decisions. ``map`` needs no thresholds: the mean, over the labels
-    that a row has, of their average precision; it is left out where no row has a label. ``subset_accuracy``
-    is the share of rows with all labels right, ``hamming_loss`` that of wrong decisions.
-    ``expected_calibration_error`` is the mean over labels: how far a label's scores are from how often rows
-    have it. ``f1/LABEL`` of a label that does not occur is 0.
+    ``macro_f1`` is the mean over labels, ``weighted_f1`` the mean over labels weighted by their rows,
+    ``samples_f1`` the mean over rows, and ``micro_f1`` the F1 of all N * C decisions. ``map`` needs no
+    thresholds: it is the mean average precision of the labels that occur in the targets, and is omitted if
+    none occurs. ``subset_accuracy`` is the share of rows with all labels right, ``hamming_loss`` the share of
+    wrong decisions. ``expected_calibration_error`` is the mean over the labels of their calibration errors.
+    ``f1/LABEL`` is 0 for a label that does not occur.
 
     Time and memory grow with N * C (times log N).
 
@@ -50,10 +51,10 @@ def compute(
         thresholds: float [C].
         weights: float [N], at least 0; 1 by default.
         labels: the names of the C labels.
-        logits: float [N, C]; ``map`` ranks rows by them if they are given, as scores of 32 bits are 1 from 17
-            on.
+        logits: float [N, C]; if given, ``map`` ranks rows by them, because float32 scores are rounded to 1
+            from logits of 17 on.
     Raises:
-        UserError: no row has a weight above 0, or a score is not a number (training diverged).
+        UserError: no row has a weight above 0, or a score is NaN or infinite (training diverged).
     """
     ranked = scores if logits is None else logits
     _, ranked, _, _ = _checked(targets, ranked, thresholds, weights, labels)
@@ -93,17 +94,17 @@ def report(
     *,
     labels: Sequence[str],
 ) -> str:
-    """scikit-learn's ``classification_report`` of the labels that occur, each with its threshold.
+    """scikit-learn's ``classification_report`` for the labels that occur, each with its threshold.
 
-    But for its last line, the mean over rows, where a row without a label that gets none is right. Arguments
-    and errors as :func:`compute`.
+    The last line, the mean over rows, differs from scikit-learn's: a row without labels is right if none is
+    predicted. Arguments and errors as for :func:`compute`.
     """
     targets, scores, thresholds, weights = _checked(targets, scores, thresholds, weights, labels)
     answers = scores >= thresholds
     present = np.flatnonzero((targets | answers).any(0)).tolist()
     if not present:
         return "no row has a label, and none was predicted\n"
-    # A single column is to scikit-learn a choice of two classes, of which the label is the class 1.
+    # scikit-learn treats a single column as a choice between two classes, where the label is class 1.
     one = len(labels) == 1
     text: str = metrics.classification_report(
         targets[:, 0] if one else targets,
@@ -126,15 +127,15 @@ def report(
 def tune_thresholds(
     targets: np.ndarray, scores: np.ndarray, weights: Optional[np.ndarray] = None
 ) -> np.ndarray:
-    """Each label's threshold of the highest F1, of all between 0 and 1.
+    """The threshold between 0 and 1 with the highest F1, for each label.
 
-    It lies midway between two neighbouring scores (or the lowest and 0), so that no score is near it; on the
-    upper one where no float32 is between them. Of equal F1s the threshold nearest to 0.5 is taken. A label
-    that no row has, or whose rows all have the score 0, gets 0.5.
+    A threshold is midway between two neighbouring scores (or the lowest and 0), so that no score is close to
+    it. If no float32 lies between them, it is the upper one. Of thresholds with equal F1, the nearest to 0.5
+    is chosen. A label that no row has gets 0.5, as does a label with the score 0 in all its rows.
 
     Args:
         targets: bool or integer [N, C], which labels are right.
-        scores: float [N, C], 0 to 1; compared as float32, as the served model does.
+        scores: float [N, C], 0 to 1; compared as float32, as in the served model.
         weights: float [N], at least 0; 1 by default.
     Returns:
         float32 [C], above 0 and below 1.
@@ -153,7 +154,7 @@ def tune_thresholds(
 def _best_threshold(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float:
     falling = np.argsort(-scores)
     scores = scores[falling]
-    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of each run of equal scores
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # the end of each run of equal scores
     upper = scores[last]
     lower = np.append(upper[1:], np.float32(0))
     middle = ((upper.astype(np.float64) + lower) / 2).astype(np.float32)
@@ -168,8 +169,8 @@ def _best_threshold(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray
 
 
 def _by_row(targets: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall and F1 of each row's labels, float64 [N]: 1 each of a row that has none and gets
-    none.
+    """Precision, recall and F1 of each row's labels, float64 [N]; all 1 for a row without labels and
+    predictions.
     """
     right, true, answered = ((targets & answers).sum(-1), targets.sum(-1), answers.sum(-1))
     nothing = (true + answered == 0).astype(np.float64)
@@ -181,8 +182,8 @@ def _by_row(targets: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _sums(weights: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Weights of the rows of each label, float64 [C], from bool [N, C]; in blocks, as a product makes numbers
-    of it all.
+    """The summed weights of each label's rows, float64 [C], from bool [N, C]. Computed in blocks, because a
+    product converts its bool operand to floats.
     """
     blocks = (slice(start, start + _BLOCK) for start in range(0, len(given), _BLOCK))
     total: np.ndarray = sum((weights[block] @ given[block] for block in blocks), np.zeros(given.shape[1]))
@@ -190,7 +191,7 @@ def _sums(weights: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def _f1(right: np.ndarray, true: np.ndarray, answered: np.ndarray) -> np.ndarray:
-    """2 PR / (P + R), from counts of any shape; 0 where there is nothing to count."""
+    """2 PR / (P + R), from counts of any shape; 0 if all counts are 0."""
     total = np.asarray(true + answered, np.float64)
     return np.divide(2 * right, total, where=total > 0, out=np.zeros_like(total))
 

@@ -1,7 +1,7 @@
-"""Scores of answers taken from a text, as SQuAD's official evaluation has them. N rows.
+"""Scores for answers taken from a text, as in SQuAD's official evaluation. Letters in shapes: N rows.
 
-Answers are compared without case, punctuation, articles and white space. A row without right answers is
-unanswerable, and the empty answer is right. Rows of weight 0 are left out. All scores are 0 to 1.
+Answers are compared ignoring case, punctuation, articles and white space. A row without right answers is
+unanswerable, and the empty answer is right. Rows of weight 0 are excluded. All scores are 0 to 1.
 
 Source: Rajpurkar, Jia and Liang 2018, arXiv:1806.03822, and its script evaluate-v2.0.py.
 """
@@ -19,32 +19,32 @@ import numpy as np
 from tfpipeline.metrics._calibration import calibration_error
 from tfpipeline.metrics._rows import counted, weights_of
 
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII's, no other
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII punctuation only
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_EQUAL = 1e-12  # mean F1s nearer than this differ by the order in which they were added up
+_EQUAL = 1e-12  # mean F1s closer than this differ only by the order of summation
 
 
 def normalize_answer(text: str) -> str:
-    """A text in lower case, without ASCII punctuation, English articles and surplus white space."""
+    """A text in lower case, without ASCII punctuation, English articles and extra white space."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
 def exact_match(answer: str, gold: Sequence[str]) -> float:
-    """1 if the answer, normalised, is one of the right ones, else 0.
+    """1 if the normalised answer is one of the right answers, else 0.
 
     Args:
         answer: the answer; empty for "there is none".
-        gold: the right answers. Those that normalise to nothing do not count; if none is left, the empty one
-            is right.
+        gold: the right answers. Answers that are empty after normalisation do not count. If none is left, the
+            empty answer is right.
     """
     return float(normalize_answer(answer) in _normalized(gold))
 
 
 def f1(answer: str, gold: Sequence[str]) -> float:
-    """The harmonic mean of precision and recall in words, of the right answer with the best one.
+    """F1 in words, the highest over the right answers.
 
-    Words are what white space parts after normalisation, so that a text in Chinese is one word. Where either
-    side has none, 1 if both have none, else 0. Arguments as of :func:`exact_match`.
+    Words are separated by white space after normalisation, so a Chinese text is one word. If either side has
+    no words, the result is 1 if both have none, else 0. Arguments as for :func:`exact_match`.
     """
     words = normalize_answer(answer).split()
     return max(_overlap(words, right.split()) for right in _normalized(gold))
@@ -58,15 +58,15 @@ def compute(
 ) -> dict[str, float]:
     """Weighted means of exact match and F1.
 
-    If there are unanswerable rows, also ``has_answer_exact_match`` and ``has_answer_f1``, of the others, and
-    ``no_answer_accuracy``, the share of unanswerable rows with an empty answer.
+    If there are unanswerable rows, the result also has ``has_answer_exact_match`` and ``has_answer_f1`` for
+    the other rows, and ``no_answer_accuracy``, the share of unanswerable rows with an empty answer.
 
     Args:
-        answers: N answers; empty for "there is none".
+        answers: N answers; empty for "no answer".
         gold: the right answers of each, none for an unanswerable row.
         weights: float [N], at least 0; 1 by default.
-        scores: float [N], the probability of each answer. With them there is
-            ``expected_calibration_error``: how far they are from how often answers match exactly.
+        scores: float [N], the probability of each answer. With them, the result has
+            ``expected_calibration_error``, where an answer is right if it matches exactly.
     Raises:
         UserError: no row has a weight above 0.
     """
@@ -92,7 +92,9 @@ def compute(
 def report(
     answers: Sequence[str], gold: Sequence[Sequence[str]], weights: Optional[np.ndarray] = None
 ) -> str:
-    """Exact match, F1 and rows, of all and of those with and without an answer; as :func:`compute`."""
+    """Exact match, F1 and row counts, for all rows and for those with and without an answer; as
+    :func:`compute`.
+    """
     exact, overlap, answerable, weights = _scored(answers, gold, weights)
     kinds = {"all": np.ones(len(exact), bool)}
     if not answerable.all():
@@ -111,21 +113,22 @@ def tune_threshold(
     gold: Sequence[Sequence[str]],
     weights: Optional[np.ndarray] = None,
 ) -> float:
-    """The threshold of the highest mean F1, if a row whose ``no_answer`` is above it has an empty answer.
+    """The threshold with the highest mean F1, where rows with ``no_answer`` above the threshold get an empty
+    answer.
 
-    It lies midway between two neighbouring scores (or the lowest and 0, the highest and 1), so that no score
-    is near it; on the lower one where no float32 is between them. Of equal F1s the threshold nearest to 0.5
-    is taken. If no row has a weight above 0 it is 0.5.
+    The threshold is midway between two neighbouring scores (or the lowest and 0, the highest and 1), so that
+    no score is close to it. If no float32 lies between them, it is the lower one. Of thresholds with equal
+    F1, the nearest to 0.5 is chosen. If no row has a weight above 0, it is 0.5.
 
     Args:
-        spans: N answers, the best one that each row's text holds.
-        no_answer: float [N], 0 to 1; compared as float32, as the served model does.
+        spans: N answers, the best span in each row's text.
+        no_answer: float [N], 0 to 1; compared as float32, as in the served model.
         gold: the right answers of each, none for an unanswerable row.
         weights: float [N], at least 0; 1 by default.
     Returns:
-        0 to 1, a number that float32 holds.
+        The threshold, 0 to 1, exactly representable as float32.
     Raises:
-        UserError: a score is not a number (training diverged).
+        UserError: a score is NaN or infinite (training diverged).
     """
     no_answer, weights = np.asarray(no_answer, np.float32), weights_of(no_answer, weights)
     if not len(spans) == len(gold) == len(no_answer) == len(weights):
@@ -140,8 +143,8 @@ def tune_threshold(
     gains = weights * [f1(spans[row], gold[row]) - f1("", gold[row]) for row in rows]
     rising = np.argsort(no_answer)
     scores = no_answer[rising]
-    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of each run of equal scores
-    # Between a lower and an upper score; the rows up to the lower one answer with their spans.
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # the end of each run of equal scores
+    # Each threshold is between a lower and an upper score; rows up to the lower one get their spans.
     lower, upper = np.append(np.float32(0), scores[last]), np.append(scores[last], np.float32(1))
     gained = np.append(0, gains[rising].cumsum()[last])
     middle = ((lower.astype(np.float64) + upper) / 2).astype(np.float32)
@@ -170,7 +173,7 @@ def _overlap(words: Sequence[str], right: Sequence[str]) -> float:
 def _scored(
     answers: Sequence[str], gold: Sequence[Sequence[str]], weights: Optional[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Exact match, F1, whether there is an answer, and weight of the rows that count, each [N]."""
+    """Exact match, F1, whether an answer exists, and the weight, for the rows that count, each [N]."""
     numbers = np.arange(len(answers))
     weights = weights_of(numbers, weights)
     if not len(answers) == len(gold) == len(weights):

@@ -1,4 +1,4 @@
-"""Scores of a number for a text. N rows; rows of weight 0 are left out."""
+"""Scores for one number per text. Letters in shapes: N rows. Rows of weight 0 are excluded."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def compute(
 ) -> dict[str, float]:
     """Pearson's and Spearman's correlation, root mean square error, mean absolute error, R2.
 
-    A weight counts as so many copies of its row; equal numbers share the mean of their ranks. A correlation
-    is 0 where all targets or all values are equal. R2 is then, of equal targets, 1 if every value is right
-    and else 0, as scikit-learn has it.
+    A weight counts as that many copies of its row. Equal numbers share their mean rank. A correlation is 0 if
+    all targets or all values are equal. If all targets are equal, R2 is 1 if every value is right, else 0, as
+    in scikit-learn.
 
     Args:
         targets: float or integer [N], the right numbers, finite.
-        values: float [N], the answers.
+        values: float [N], the predictions.
         weights: float [N], at least 0; 1 by default.
     Raises:
-        UserError: no row has a weight above 0, or a value is not a number (training diverged).
+        UserError: no row has a weight above 0, or a value is NaN or infinite (training diverged).
     """
     targets, values, weights = _checked(targets, values, weights)
     errors = values - targets
@@ -45,13 +45,13 @@ def compute(
 
 
 def report(targets: np.ndarray, values: np.ndarray, weights: Optional[np.ndarray] = None) -> str:
-    """The scores and the quantiles of the residuals, value less target; arguments and errors as
+    """The scores and the quantiles of the residuals (value minus target); arguments and errors as for
     :func:`compute`.
     """
     targets, values, weights = _checked(targets, values, weights)
     rows = {name: f"{score:.4g}" for name, score in compute(targets, values, weights).items()}
     rows["rows"] = str(len(targets))
-    errors = values - targets + 0.0  # -0 would be shown as it is
+    errors = values - targets + 0.0  # turns -0 into 0
     order = errors.argsort()
     reached = weights[order].cumsum()
     places = np.searchsorted(reached, np.array(list(_QUANTILES.values())) * reached[-1])
@@ -69,7 +69,7 @@ def report(targets: np.ndarray, values: np.ndarray, weights: Optional[np.ndarray
 
 
 def _constant(numbers: np.ndarray) -> bool:
-    # Not their spread around the mean: the mean of equal numbers is a last digit off.
+    # Not by their spread around the mean: rounding can make the mean of equal numbers differ from them.
     return bool((numbers == numbers[0]).all())
 
 
@@ -82,7 +82,7 @@ def _correlation(one: np.ndarray, two: np.ndarray, weights: np.ndarray) -> float
 
 
 def _ranks(numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mean rank of each number's copies, but for a constant, which no correlation sees."""
+    """The mean rank of each number's copies, up to a constant, which does not affect correlations."""
     _, places = np.unique(numbers, return_inverse=True)
     copies = np.bincount(places, weights)
     return (copies.cumsum() - copies / 2)[places]

@@ -1,9 +1,9 @@
-"""Scores of a tag for each word. N rows, each with as many tags as it has words.
+"""Scores for one tag per word. N rows, each with as many tags as words.
 
-Rows of weight 0 are left out, and each other row counts once, as seqeval knows no weights. Averages are over
-what occurs, in the right tags or in the answered ones. What is never answered has precision 0, what never
-occurs recall 0. Where there is nothing to find and nothing was found, no entity or no word, each score is 1:
-so a perfect model has 1 everywhere.
+Rows of weight 0 are excluded. Every other row counts once, because seqeval does not support weights. Averages
+include what occurs in the right or in the predicted tags. What is never predicted has precision 0; what never
+occurs has recall 0. If no entities (or words) exist and none were predicted, each score is 1. So a perfect
+model has 1 everywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tfpipeline.metrics._rows import counted, weights_of
 Tags = list[list[str]]
 
 _DIGITS = 4
-# What seqeval reads: E and S end an entity in other schemes than BIO, and a bare letter is of the type "_".
+# Tags that seqeval reads: E and S end entities in schemes other than BIO; a bare letter has the type "_".
 _BARE = ("O", "B", "I", "E", "S")
 _KINDS = ("B-", "I-", "E-", "S-")
 
@@ -34,21 +34,21 @@ def compute(
     *,
     entities: bool,
 ) -> dict[str, float]:
-    """Of entities ``precision``, ``recall`` and ``f1``; ``macro_f1``, ``token_accuracy``, and each F1 as
+    """``precision``, ``recall`` and ``f1`` (entities only), ``macro_f1``, ``token_accuracy``, and each F1 as
     ``f1/NAME``.
 
-    An entity is right if its type and both its ends are: precision, recall and F1 are over all of them,
-    ``macro_f1`` is the mean over types, ``f1/PER`` that of one. As in conlleval, an entity may begin with
-    ``I-``. Without entities, ``macro_f1`` and ``f1/TAG`` are those of the tags, over all words.
-    ``token_accuracy`` is the share of words with the right tag.
+    An entity is right if its type and both its ends are right. Precision, recall and F1 are over all
+    entities, ``macro_f1`` is the mean F1 over types, and ``f1/PER`` is the F1 of one type. As in conlleval,
+    an entity may begin with ``I-``. Without entities, ``macro_f1`` and ``f1/TAG`` are the F1 of the tags,
+    over all words. ``token_accuracy`` is the share of words with the right tag.
 
     Args:
         truth: N sequences of tags.
-        predicted: N sequences of as many tags; "" for a word without an answer.
+        predicted: N sequences of the same lengths; "" for a word without a prediction.
         weights: float [N], at least 0; 1 by default.
         entities: whether the tags are entities in BIO, ``B-PER``, ``I-PER`` and ``O``.
     Raises:
-        UserError: no row has a weight above 0, or a tag is not BIO.
+        UserError: no row has a weight above 0, or a tag is not in BIO format.
     """
     truth, predicted = _checked(truth, predicted, weights, entities)
     if entities:
@@ -73,7 +73,7 @@ def report(
     *,
     entities: bool,
 ) -> str:
-    """The table of types by seqeval, or of tags by scikit-learn, and token accuracy; as :func:`compute`."""
+    """seqeval's table of types or scikit-learn's table of tags, and token accuracy; as :func:`compute`."""
     truth, predicted = _checked(truth, predicted, weights, entities)
     text = ""
     if entities and _types(truth, predicted):
@@ -87,9 +87,7 @@ def report(
 
 
 def _entity_scores(truth: Tags, predicted: Tags, average: Optional[str]) -> tuple[Any, ...]:
-    """Precision, recall, F1 and support; numbers, or arrays [types], sorted by type, if there is no
-    average.
-    """
+    """Precision, recall, F1 and support: numbers, or without an average, arrays [types], sorted by type."""
     scores: tuple[Any, ...] = sequence_labeling.precision_recall_fscore_support(
         truth, predicted, average=average, zero_division=0
     )
@@ -103,12 +101,12 @@ def _types(truth: Tags, predicted: Tags) -> list[str]:
 
 
 def _names(truth: Tags, predicted: Tags) -> list[str]:
-    """The tags that occur, sorted; "" is none, but what a word counts as that was not answered."""
+    """The tags that occur, sorted, without "", which marks words without a prediction."""
     return sorted(set().union(*_words(truth, predicted)) - {""})
 
 
 def _words(truth: Tags, predicted: Tags) -> tuple[list[str], list[str]]:
-    """The tags of all words in one row."""
+    """The tags of all words in one list each."""
     return list(chain.from_iterable(truth)), list(chain.from_iterable(predicted))
 
 
@@ -123,7 +121,7 @@ def _checked(
     weights: Optional[np.ndarray],
     entities: bool,
 ) -> tuple[Tags, Tags]:
-    """The rows that count, as the lists that seqeval wants."""
+    """The rows that count, as the lists that seqeval requires."""
     lengths = np.array([len(tags) for tags in truth], np.int64)
     weights = weights_of(lengths, weights)
     if lengths.tolist() != [len(tags) for tags in predicted] or weights.shape != lengths.shape:
@@ -136,7 +134,7 @@ def _checked(
     kept = [list(truth[row]) for row in rows], [list(predicted[row]) for row in rows]
     if entities:
         for tag in sorted(set().union(*_words(*kept))):
-            # seqeval would warn and take its first letter for the kind.
+            # seqeval would only warn, and take the first letter as the kind.
             if tag not in _BARE and not tag.startswith(_KINDS):
                 raise UserError(
                     f'the tag "{tag}" is not that of an entity; expected "O", or "B-" or "I-" and a type'
