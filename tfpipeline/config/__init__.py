@@ -1,7 +1,7 @@
-"""The run file: YAML plus ``--set a.b=c``, checked against pydantic models, all errors reported at once.
+"""The run file: YAML plus ``--set a.b=c``, checked with pydantic models. All errors are reported at once.
 
-Knows no task and no TensorFlow: the schema is given by the caller, and each part keeps its options beside
-itself as a :class:`Section`. A field that holds a path is a :data:`PathText`. Relative paths in a run file
+This package depends on no task and not on TensorFlow. The caller provides the schema, and each part defines
+its own options as a :class:`Section`. A field for a path is a :data:`PathText`. Relative paths in a run file
 are relative to the current directory, as they are on the command line, not to the run file's directory; ``~``
 is the home directory.
 

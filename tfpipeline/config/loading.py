@@ -1,4 +1,4 @@
-"""From a run file and its overrides to a checked configuration, and back to YAML."""
+"""Turns a run file and its overrides into a checked configuration, and back into YAML."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tfpipeline.paths import AnyPath
 
 Schema = TypeVar("Schema", bound=Section)
 
-_SHOWN = 60  # characters of a wrong value that an error repeats
+_SHOWN = 60  # characters of a wrong value shown in an error
 
 
 def load(path: AnyPath, schema: type[Schema], overrides: Sequence[str] = ()) -> Schema:
     """Read, override and check a run file.
 
     Args:
-        path: a YAML file. Relative paths in it are from the current working directory.
-        schema: what the file must look like.
-        overrides: ``section.field=value`` as given to ``--set``, the value in YAML; later ones win. A
-            position in a list is a number (``task.labels.0=bad``); no value after ``=`` means null.
+        path: a YAML file. Relative paths in it are relative to the current directory.
+        schema: the schema of the file.
+        overrides: ``section.field=value`` as given to ``--set``, with the value in YAML; later ones win. A
+            number is a position in a list (``task.labels.0=bad``). An empty value means null.
     Raises:
-        UserError: the file cannot be read, or has errors: all of them, a line each, with the line of the file
-            or the override it comes from.
+        UserError: the file cannot be read, or has errors. The message lists all errors, one per line, each
+            with its line in the file or its override.
     """
     path = paths.local(path)
     raw, lines = read_file(path)
@@ -45,16 +45,16 @@ def load(path: AnyPath, schema: type[Schema], overrides: Sequence[str] = ()) -> 
 def resolve(
     raw: Mapping[str, Any], schema: type[Schema], overrides: Sequence[str] = (), *, source: str
 ) -> Schema:
-    """Override and check settings that come from no file.
+    """Override and check settings that do not come from a file.
 
     Args:
-        raw: the settings as a run file has them; paths, tuples, numbers of NumPy and sections are taken as
-            well. It is left as it is.
-        schema: what they must look like.
-        overrides: as :func:`load`.
-        source: what errors call the origin of the settings.
+        raw: the settings in the form of a run file; paths, tuples, NumPy numbers and sections are also
+            accepted. It is not changed.
+        schema: the schema of the settings.
+        overrides: as for :func:`load`.
+        source: the name of the settings in errors.
     Raises:
-        UserError: as :func:`load`.
+        UserError: as for :func:`load`.
     """
     return _resolve(_plain(raw), schema, overrides, source, {(): ""})
 
@@ -85,17 +85,17 @@ def _resolve(
 
 
 def dump(config: Section) -> str:
-    """The resolved configuration, defaults included, as YAML; ``load`` reads an equal one from it."""
+    """The resolved configuration, including defaults, as YAML; ``load`` restores an equal one from it."""
     return to_yaml(settings(config))
 
 
 def settings(config: Section) -> dict[str, Any]:
-    """The resolved configuration, defaults included, as :func:`resolve` takes it."""
+    """The resolved configuration, including defaults, in the form that :func:`resolve` takes."""
     return config.model_dump(mode="json", serialize_as_any=True)
 
 
 def _listed(overrides: Sequence[str]) -> Sequence[str]:
-    """Overrides as a list; a single one is meant as such, not as its letters."""
+    """Overrides as a list; a single string is one override, not a list of its letters."""
     if isinstance(overrides, str):
         return [overrides]
     if isinstance(overrides, (Mapping, bytes)) or not isinstance(overrides, Iterable):
@@ -110,7 +110,7 @@ def _listed(overrides: Sequence[str]) -> Sequence[str]:
 
 
 def _plain(value: Any) -> Any:
-    """What Python code has in place of a run file's mappings, lists and scalars."""
+    """Convert values of Python code to the mappings, lists and scalars of a run file."""
     if isinstance(value, Section):
         return settings(value)
     if isinstance(value, Mapping):
@@ -127,7 +127,7 @@ def _plain(value: Any) -> Any:
 def _apply(
     override: str, raw: dict[str, Any], origins: dict[Place, str], schema: type[Section]
 ) -> str | None:
-    """Set one value in ``raw``; the answer is what is wrong with the override, or None."""
+    """Set one value in ``raw``. Returns what is wrong with the override, or None."""
     name, equals, text = override.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
@@ -162,7 +162,9 @@ def _apply(
 def _written_out(
     place: Place, value: Any, keys: Sequence[str], text: str, raw: dict[str, Any], schema: type[Section]
 ) -> str:
-    """What to write in the place of a section's name alone, its short form; nothing where it is none."""
+    """A suggestion for an override inside a section that is written in its short form, as its name alone; ""
+    otherwise.
+    """
     if not isinstance(value, str):
         return ""
     whole = copy.deepcopy(raw)
@@ -177,7 +179,7 @@ def _written_out(
 def _describe_all(
     error: pydantic.ValidationError, schema: type[Section], raw: Any, origins: Mapping[Place, str]
 ) -> list[str]:
-    # The members of a union each report an error of their own, under a name that is no field: one line a
+    # Each member of a union reports its own error, under a name that is not a field. Report one line per
     # field.
     errors_by_place: dict[Place, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
@@ -188,7 +190,7 @@ def _describe_all(
         errors_by_place.setdefault(place, []).append(details)
     for place in [place for place, errors in errors_by_place.items() if errors[0]["type"] == "too_short"]:
         if any(other[: len(place)] == place != other for other in errors_by_place):
-            del errors_by_place[place]  # only good items are counted, and the bad ones are reported
+            del errors_by_place[place]  # pydantic counts only valid items; invalid ones are reported anyway
     known = [".".join(place) for place in _fields(schema, raw)]
     order = {place: position for position, place in enumerate(origins)}  # as in the file, overrides last
 
@@ -201,13 +203,13 @@ def _describe_all(
     for place in sorted(errors_by_place, key=lambda place: order[origin(place)]):
         reason = _describe(place, errors_by_place[place], known, raw)
         source = origins[origin(place)]
-        # An error of a whole section, such as two fields that contradict, may come from overrides inside it.
+        # An error of a whole section, such as two contradictory fields, may come from overrides inside it.
         inside = [
             at for other, at in origins.items() if other[: len(place)] == place != other and at != source
         ]
         inside = [at for at in dict.fromkeys(inside) if at.startswith("--set ")]
         note = f" (with {', '.join(inside)})" if inside and place else ""
-        at = f"{source}  " if source else ""  # settings that come from no file have no lines
+        at = f"{source}  " if source else ""  # settings that do not come from a file have no lines
         lines.append(f"{at}{_name(place) or 'the file'}: {reason}{note}")
     return lines
 
@@ -251,7 +253,7 @@ def _choices(details: ErrorDetails) -> list[str]:
 
 
 def _suggest(place: Place, known: Sequence[str]) -> str:
-    """The nearest field: of the same section, else one of the same or nearly the same name elsewhere."""
+    """The nearest field: in the same section, otherwise one with the same or a similar name elsewhere."""
     own = ".".join(str(key) for key in place[:-1])
     last = str(place[-1])
     siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == own}
@@ -272,7 +274,7 @@ def _suggest(place: Place, known: Sequence[str]) -> str:
 
 
 def _fields(schema: type[Section], raw: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The places of all fields of a schema and of the sections in it, picked as ``raw`` picks them."""
+    """The places of all fields of a schema and of its sections, which ``raw`` selects."""
     for name, field in schema.model_fields.items():
         yield (*above, name)
         inner = raw.get(name) if isinstance(raw, dict) else None
@@ -284,7 +286,7 @@ def _fields(schema: type[Section], raw: Any, above: tuple[str, ...] = ()) -> Ite
             try:
                 section = schema.section_schema(name, {} if item is None else item)
             except UserError:
-                continue  # reported by the validation itself
+                continue  # the validation reports it
             section = section or _section_in(field.annotation)
             if section is not None:
                 yield from _fields(section, item, place)
@@ -294,13 +296,13 @@ def _section_in(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     if getattr(annotation, "__origin__", None) in (list, dict, tuple):
-        return None  # its fields have no fixed place
+        return None  # its items have no fixed place
     sections = [section for section in map(_section_in, get_args(annotation)) if section is not None]
     return sections[0] if sections else None
 
 
 def _step(raw: Any, key: str | int) -> Any:
-    """One step down; LookupError where there is nothing."""
+    """One step down; raises LookupError if there is nothing."""
     if isinstance(raw, list) and isinstance(key, int):
         return raw[key]
     if isinstance(raw, dict):

@@ -24,24 +24,25 @@ PathText = Annotated[str, pydantic.AfterValidator(_path)]
 
 
 class Section(pydantic.BaseModel):
-    """A section of a run file: a frozen pydantic model that knows no other field than its own.
+    """A section of a run file: a frozen pydantic model that accepts no unknown fields.
 
-    Types are strict, so that a mistake is not turned into a value: a quoted number is no number, 1.0 is no
-    integer, yes is no boolean (an integer still is a float). Of a file's lists and strings, fields are
-    therefore lists and strings; one that is to become a tuple or a path says ``Field(strict=False)``. A
-    subclass gives each field a description; what must not be guessed has no default.
+    Types are strict, so that mistakes are not converted silently: a quoted number is not a number, 1.0 is not
+    an integer, and yes is not a boolean (but an integer is accepted as a float). Lists and strings in a file
+    therefore need list and string fields. A field that should become a tuple or a path needs
+    ``Field(strict=False)``. A subclass gives each field a description. Fields that must not be guessed have
+    no default.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @classmethod
     def section_schema(cls, field: str, raw: Any) -> type[Section] | None:
-        """The schema of a section that something inside it picks, such as its ``name`` key.
+        """The schema of a section that is selected by its content, such as its ``name`` key.
 
         Override it to return the schema of ``field`` (annotate it ``SerializeAsAny[Section]``) from ``raw``,
-        the section as the file has it, of any type; None for all other fields. It may raise UserError, which
-        is reported with the other errors, at the section's ``name``. Of a field that is a mapping of such
-        sections it is asked for each of them; their annotation is ``dict[str, SectionByName]`` with
+        the section as it is in the file, of any type; None for all other fields. A UserError that it raises
+        is reported with the other errors, at the section's ``name``. For a field that is a mapping of such
+        sections, it is called for each of them; annotate such a field ``dict[str, SectionByName]`` with
         :func:`section_by_name`.
         """
         return None
@@ -52,12 +53,12 @@ class Section(pydantic.BaseModel):
         cls, raw: Any, validate: pydantic.ValidatorFunctionWrapHandler, info: pydantic.ValidationInfo
     ) -> Any:
         if cls._is_mapping(info.field_name or ""):
-            return validate(raw)  # its sections are looked at one by one
+            return validate(raw)  # its sections are validated one by one
         return _validate(lambda raw: cls.section_schema(info.field_name or "", raw), raw, validate)
 
     @classmethod
     def _is_mapping(cls, field: str) -> bool:
-        """Whether a field is a mapping of names to something."""
+        """Whether a field is a mapping."""
         return getattr(cls.model_fields[field].annotation, "__origin__", None) is dict
 
 

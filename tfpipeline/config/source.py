@@ -1,4 +1,4 @@
-"""YAML in and out, with the line of every value.
+"""Reads and writes YAML, with the line of every value.
 
 Scalars follow the YAML 1.2 core schema, not PyYAML's 1.1: ``5e-5`` is a number (1.1 reads a string), ``yes``,
 ``no``, ``on`` and ``off`` are strings (1.1: booleans), so are ``12:30`` (1.1: 750) and dates, and ``010`` is
@@ -24,7 +24,7 @@ _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
 )
 _CORE_SCHEMA = (
-    # In this order: an integer also looks like a float.
+    # In this order, because an integer also matches the float pattern.
     ("null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
     ("bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
     ("int", re.compile(r"([-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")),
@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what either version of YAML would take for something else than a string."""
+    """Quotes strings that either version of YAML would read as another type."""
 
 
 for _kind, _pattern, _first in _CORE_SCHEMA:
@@ -54,10 +54,11 @@ _Loader.add_constructor(_PREFIX + "int", _Loader.construct_integer)
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], dict[Place, int]]:
-    """A YAML file as a mapping, and the line of every value in it (the line of its key).
+    """Read a YAML file as a mapping, with the line of every value in it (the line of its key).
 
     Raises:
-        UserError: no such file, not UTF-8, not YAML, not a mapping, a repeated key; with the line.
+        UserError: the file is missing, not UTF-8, not YAML or not a mapping, or has a repeated key; with the
+            line.
     """
     try:
         data = path.read_bytes()
@@ -89,7 +90,7 @@ def parse_value(text: str, where: str) -> Any:
 
 
 def to_yaml(value: Any) -> str:
-    """A value of mappings, lists and scalars as YAML text, mappings in their order."""
+    """A value made of mappings, lists and scalars as YAML text; mappings keep their order."""
     text: str = yaml.dump(
         value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False
     )
@@ -119,14 +120,14 @@ def _parse(text: str, where: str) -> tuple[Any, dict[Place, int]]:
         ) from error
     except RecursionError as error:
         raise UserError(f"{where}: not usable YAML: nested too deeply") from error
-    except ValueError as error:  # an integer of more digits than Python converts
+    except ValueError as error:  # an integer with more digits than Python converts
         raise UserError(f"{where}: not usable YAML: {error}") from error
 
 
 def _check(
     node: yaml.Node, place: Place, line: int, lines: dict[Place, int], where: str, above: frozenset[int]
 ) -> None:
-    """Note the line of every value under ``node``; refuse what PyYAML would silently take."""
+    """Record the line of every value under ``node``, and reject what PyYAML would silently accept."""
     if id(node) in above:
         raise UserError(f"{where}:{line}: an alias refers to the value it stands in; write the value out")
     above |= {id(node)}
