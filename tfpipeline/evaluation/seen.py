@@ -1,4 +1,4 @@
-"""Rows that a model was trained on, among those that it is scored on."""
+"""Detects scored rows that the model was trained on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ _NAMED = 3
 
 
 def seen_note(train: Iterable[Example], scored: Sequence[Example]) -> str | None:
-    """The sentence that says how many of the scored rows have a text of the training rows, and names the
-    first.
+    """A note on how many scored rows have a text that also occurs in the training rows; it names the first.
 
-    Texts that differ only in case or white space count as the same. 8 bytes are kept of each training row.
+    Texts that differ only in case or white space count as equal. Memory: 8 bytes per training row.
 
     Args:
         train: the training rows.
-        scored: those that are scored.
+        scored: the scored rows.
     Returns:
-        None if there are none.
+        The note; None if there are no such rows.
     """
     known = np.fromiter(map(text_key, train), np.uint64)
     seen = np.flatnonzero(np.isin(np.fromiter(map(text_key, scored), np.uint64), known))
