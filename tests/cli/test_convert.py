@@ -105,7 +105,10 @@ def test_an_archive_that_leaves_its_folder(command, source, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "say where to write: tfpipeline convert SOURCE DEST; or only look, with --check"),
+        (
+            [],
+            "the destination is missing: tfpipeline convert SOURCE DEST; to only inspect SOURCE, add --check",
+        ),
         (["dest", "--to", "googel"], 'the format "googel" can\'t be written; did you mean "google"?'),
         (["dest", "--gelu", "new"], 'gelu is "new"; it must be erf or tanh'),
         (["dest", "--positions", "3"], "has 40 positions already; ask for more than that"),

@@ -1,7 +1,7 @@
-"""One module per command: the module's name is the command's, and its function ``command`` has the options.
+"""The commands: one module per command, with the command's name. Its function ``command`` has the options.
 
-A module imports nothing heavy at its top: all of them are imported for ``--help``. One whose name begins with
-``_`` is no command but shared by several.
+Modules import nothing heavy at the top, because ``--help`` imports all of them. A module with a name that
+begins with ``_`` is shared code, not a command.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
-# The order of ``--help``: the road from a checkpoint to an answer; others follow by name.
+# The order in ``--help``: the steps from a checkpoint to a prediction; other commands follow by name.
 _ROAD = ("convert", "train", "evaluate", "export", "serve", "predict")
 
 

@@ -1,4 +1,4 @@
-"""Loads TensorFlow for a command, with a message while it takes its seconds."""
+"""Loads TensorFlow for a command, with a message while it loads."""
 
 from __future__ import annotations
 

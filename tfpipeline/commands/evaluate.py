@@ -19,8 +19,8 @@ def command(
     calibrate: bool = typer.Option(
         False,
         "--calibrate",
-        help="Also score the model with temperatures fitted on the validation rows, as export --calibrate "
-        "does.",
+        help="Also score the model with temperatures fitted on the validation rows, as in "
+        "export --calibrate.",
     ),
     to: Optional[str] = typer.Option(
         None,
@@ -34,7 +34,7 @@ def command(
 ) -> None:
     """Score a run before and after fine-tuning, next to a baseline."""
     for path in filter(None, (data, to)):
-        paths.local(path)  # another machine's is refused before anything is loaded
+        paths.local(path)  # remote paths are rejected before anything is loaded
     with explain_missing_extra():
         from tfpipeline.data.records import file_options
         from tfpipeline.training.rows import read_more_rows

@@ -19,20 +19,23 @@ def command(
     ),
     weights: str = typer.Option("best", help="best or last."),
     precision: str = typer.Option(
-        "float32", help="float32, or bfloat16 for weights and products; measured on the validation rows."
+        "float32",
+        help="float32, or bfloat16 for weights and matrix products; the accuracy lost is measured on the "
+        "validation rows.",
     ),
     max_accuracy_loss: float = typer.Option(
         0.2,
-        help="Points of the main metric that --precision may cost on the validation rows; inf: not measured.",
+        help="Largest loss of the main metric, in points, allowed for --precision on the validation rows; "
+        "inf: do not measure.",
     ),
     calibrate: bool = typer.Option(
-        False, "--calibrate", help="Fit temperatures on the validation rows: probabilities become honest."
+        False, "--calibrate", help="Calibrate the probabilities: fit temperatures on the validation rows."
     ),
     abstain: Optional[float] = typer.Option(
         None,
         metavar="SHARE",
-        help="Such as 0.95: an output `abstained` marks unsure answers, so that this share of the others is "
-        "right on the validation rows.",
+        help="A share such as 0.95: an output `abstained` marks uncertain predictions, so that this share of "
+        "the others is right on the validation rows.",
     ),
     require: Optional[list[str]] = typer.Option(
         None,
@@ -41,10 +44,10 @@ def command(
         "such as 'validation.accuracy > 0.9'. May be repeated.",
     ),
     report: Optional[str] = typer.Option(
-        None, help="The report.json that --require is about; default: the run's own."
+        None, help="The report.json that --require reads; default: the run's own."
     ),
     warmup: int = typer.Option(
-        100, metavar="N", help="Write at most N warm-up requests, which servers replay first; 0: none."
+        100, metavar="N", help="Write at most N warm-up requests, which servers replay at start-up; 0: none."
     ),
     target_serving: Optional[str] = typer.Option(
         None,
@@ -53,16 +56,16 @@ def command(
     ),
     keep: Optional[int] = typer.Option(
         None,
-        help="How many of the newest versions to keep; older ones are removed unless a label needs them.",
+        help="Number of newest versions to keep; older ones are removed unless a label needs them.",
     ),
     licence: Optional[str] = typer.Option(
         None, help="The model's licence, for its card: an SPDX identifier such as apache-2.0."
     ),
     explain: bool = typer.Option(
-        False, "--explain", help="Add the signature explain: what each word contributes to a prediction."
+        False, "--explain", help="Add the signature explain: the contribution of each word to a prediction."
     ),
     explain_steps: int = typer.Option(
-        32, help="Steps of the integral behind explanations: more are more exact and slower."
+        32, help="Steps of the integral behind explanations; more steps are slower but more exact."
     ),
     overrides: Optional[list[str]] = _options.SETTINGS,
 ) -> None:
@@ -70,7 +73,7 @@ def command(
     with explain_missing_extra():  # the options are checked before TensorFlow is loaded
         from tfpipeline.export.options import ExportOptions
 
-        paths.expand(to)  # an address with a slash too few is refused before TensorFlow is loaded
+        paths.expand(to)  # an address that lacks a slash is rejected before TensorFlow is loaded
         options = ExportOptions(
             weights=weights,
             warmup=warmup,

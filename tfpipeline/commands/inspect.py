@@ -15,15 +15,17 @@ from tfpipeline.errors import UserError, explain_missing_extra
 
 def command(
     version: str = typer.Argument(help="A version's directory, e.g. models/sentiment/3."),
-    other: Optional[str] = typer.Argument(None, help="A second one, to be compared with the first."),
+    other: Optional[str] = typer.Argument(None, help="A second version, to compare with the first."),
     data: Optional[str] = typer.Option(
-        None, help="A data file whose texts both versions answer, so that their answers are compared."
+        None, help="A data file; compare the predictions of both versions for its texts."
     ),
     column: str = typer.Option("text", help="The text column of the file."),
     pair_column: Optional[str] = typer.Option(
         None, help="The column of the second text, for models of text pairs."
     ),
-    rows: int = typer.Option(1000, min=1, help="Compare the answers to so many of the file's first rows."),
+    rows: int = typer.Option(
+        1000, min=1, help="Compare predictions for at most this many of the file's first rows."
+    ),
     encoding: Optional[str] = options.ENCODING,
     delimiter: Optional[str] = options.DELIMITER,
     sheet: Optional[str] = options.SHEET,
@@ -35,7 +37,7 @@ def command(
     if data is not None:
         texts = _texts(data, column, pair_column, rows, encoding, delimiter, sheet)
     for path in filter(None, (version, other)):
-        paths.expand(path)  # a mistyped address is refused before TensorFlow is loaded
+        paths.expand(path)  # a mistyped address is rejected before TensorFlow is loaded
     load_tensorflow()
     with explain_missing_extra():
         from tfpipeline.export import inspection
@@ -55,13 +57,13 @@ def _texts(
     delimiter: Optional[str],
     sheet: Optional[str],
 ) -> dict[str, list[str]]:
-    """The texts of the file's first rows, by the names of a signature's inputs."""
+    """The texts of the file's first rows, keyed by the names of the signature's inputs."""
     from tfpipeline import prediction_inputs
     from tfpipeline.data.records import FileOptions, file_options
 
     reading = FileOptions(**file_options(encoding=encoding, delimiter=delimiter, sheet=sheet))
     columns = [column, *([pair_column] if pair_column else [])]
     read = prediction_inputs.read([], [data], columns, reading, " ", "")
-    found = list(itertools.islice(read, rows))
-    texts = {"text": [first for first, _ in found]}
-    return {**texts, "text_pair": [second for _, second in found]} if pair_column else texts
+    pairs = list(itertools.islice(read, rows))
+    texts = {"text": [first for first, _ in pairs]}
+    return {**texts, "text_pair": [second for _, second in pairs]} if pair_column else texts

@@ -26,8 +26,7 @@ def command(
         None,
         "--input",
         help="A .txt file (one text per line), .csv, .tsv, .xlsx, .jsonl, .parquet, .conll, .conllu or "
-        ".json (SQuAD); may be "
-        "repeated.",
+        ".json (SQuAD); may be repeated.",
     ),
     column: str = typer.Option("text", help="The text column of the file."),
     pair_column: Optional[str] = typer.Option(
@@ -59,19 +58,19 @@ def command(
     explain: bool = typer.Option(
         False,
         "--explain",
-        help="Print what each word contributes to the prediction instead, for readers. A SavedModel needs "
-        "export --explain.",
+        help="Print the contribution of each word to the prediction, instead of the prediction. A SavedModel "
+        "must be exported with --explain.",
     ),
     labels: Optional[list[str]] = typer.Option(
         None,
         "--label",
-        help="Explain this label (or answer: see docs/explanations.md) instead of the predicted one; may be "
+        help="Explain this label (or answer, see docs/explanations.md) instead of the predicted one; may be "
         "repeated.",
     ),
     html: Optional[Path] = typer.Option(
-        None, help="Draw the explanations into this HTML file instead of printing them."
+        None, help="Write the explanations to this HTML file instead of printing them."
     ),
-    as_json: bool = typer.Option(False, "--json", help="Print explanations as one JSON line each."),
+    as_json: bool = typer.Option(False, "--json", help="Print each explanation as one line of JSON."),
 ) -> None:
     """Print a prediction for each text, one JSON line each, from a server, a SavedModel or a run."""
     if not explain and (labels or html or as_json):
@@ -117,7 +116,7 @@ def command(
     )
     has_pairs = bool(pair_column) or pair is not None
     escape = not terminal.is_utf8(sys.stdout.encoding)
-    if inputs:  # a file that can't be read is named before a model is loaded
+    if inputs:  # an unreadable file is reported before a model is loaded
         first = list(itertools.islice(rows, 1))
         rows = itertools.chain(first, rows)
     if target is not None:

@@ -1,4 +1,4 @@
-"""`tfpipeline promote`: lets a label point to a version."""
+"""`tfpipeline promote`: points a label to a version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def command(
     version: int = typer.Argument(help="The version, e.g. 7."),
     label: str = typer.Option("stable", help="The label, e.g. stable or canary."),
 ) -> None:
-    """Let a label point to a version of a model."""
+    """Point a label to a version of a model."""
     with explain_missing_extra():
         from tfpipeline.export.labels import promote
 

@@ -1,4 +1,4 @@
-"""`tfpipeline rollback`: lets a label point to the version before."""
+"""`tfpipeline rollback`: points a label back to its previous version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def command(
     model_directory: str = typer.Argument(help="The model's directory, e.g. models/sentiment."),
     label: str = typer.Option("stable", help="The label, e.g. stable or canary."),
 ) -> None:
-    """Let a label point to the version that it pointed to before; again, to the one before that."""
+    """Point a label back to its previous version. Each further call goes back one more version."""
     with explain_missing_extra():
         from tfpipeline.export.labels import rollback
 

@@ -50,7 +50,7 @@ def command(
     with explain_missing_extra():
         from tfpipeline.training.rows import read_new_rows, read_rows
 
-        # Workers meet before they read, or the first would wait for the slowest disk.
+        # Workers connect before they read rows: otherwise the first would wait for the slowest disk.
         rows = read_rows(run_config) if dry_run else read_new_rows(run_config) if cluster is None else None
     load_tensorflow()
     if dry_run:
@@ -70,4 +70,4 @@ def command(
     except WorkersLost as lost:
         print(f"error: {lost}", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(TRY_AGAIN)  # TensorFlow would wait for the worker that is gone
+        os._exit(TRY_AGAIN)  # TensorFlow would wait for the lost worker

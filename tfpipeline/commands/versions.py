@@ -16,7 +16,7 @@ def command(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON line per version, with all metrics."),
 ) -> None:
-    """List the versions of a model: when they were exported, from which run, metrics, labels and size."""
+    """List the versions of a model with time of export, run, metric, labels and size."""
     with explain_missing_extra():
         from tfpipeline.export.versions import Version, list_versions
 
@@ -28,15 +28,15 @@ def command(
             visible(version.run),
             "" if score is None else f"{version.metric} {score:.4f}",
             ", ".join(version.labels),
-            f"{version.size / 1e6:.1f} MB" if version.whole else "not whole",
+            f"{version.size / 1e6:.1f} MB" if version.whole else "incomplete",
         ]
 
-    found = list_versions(model_directory)
+    versions = list_versions(model_directory)
     if as_json:
-        for version in found:
+        for version in versions:
             print(json.dumps(dataclasses.asdict(version)))
         return
-    rows = [["version", "exported (UTC)", "run", "metric", "labels", "size"], *map(cells, found)]
+    rows = [["version", "exported (UTC)", "run", "metric", "labels", "size"], *map(cells, versions)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
