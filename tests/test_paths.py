@@ -193,9 +193,8 @@ def test_a_run_directory_is_no_run_file(tmp_path):
     with pytest.raises(UserError) as caught:
         read_run_file(str(run))
     assert str(caught.value) == (
-        f"{run} is a run directory, and a run file is expected; its own is {run}/config.yaml: to resume the "
-        f"run, "
-        f"tfpipeline train '{run}/config.yaml'"
+        f"{run} is a run directory, not a run file; its run file is {run}/config.yaml; to resume the "
+        f"run: tfpipeline train '{run}/config.yaml'"
     )
 
 

@@ -135,7 +135,7 @@ def test_an_unknown_label_in_the_test_rows(tfpipeline, folder):
 def test_an_output_that_is_something_else(tfpipeline, folder):
     (folder / "run").mkdir()
     (folder / "run" / "thesis.txt").write_text("mine")
-    refused(tfpipeline("train", folder / "run.yaml"), "is there and is not a run directory")
+    refused(tfpipeline("train", folder / "run.yaml"), "exists and is not a run directory")
     assert [path.name for path in (folder / "run").iterdir()] == ["thesis.txt"]
 
 

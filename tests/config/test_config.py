@@ -170,7 +170,7 @@ def test_one_error(tmp_path, line, reason):
         (b"output: x\ntraining:\n  epochs: 1\n  epochs: 2\n", 'run.yaml:4: "epochs" is repeated (first in line 3)'),
         (b"output: x\n1: 2\n", "run.yaml:2: a field's name must be text"),
         (b"output: x\na: !!python/object:os.system 1\n", "run.yaml:2: a value of the type !!python/object:os.system"),
-        (b"output: x\na: &a [*a]\n", "run.yaml:2: an alias refers to the value it stands in"),
+        (b"output: x\na: &a [*a]\n", "run.yaml:2: an alias refers to the value that contains it"),
         (b"output: x\na: &a {b: 1}\nc:\n  <<: *a\n", "run.yaml:4: merge keys"),
         (b"a: 1\n---\nb: 2\n", "run.yaml:2: not valid YAML: expected a single document"),
         (b"a: " + b"[" * 5000, "not usable YAML: nested too deeply"),

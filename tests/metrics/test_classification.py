@@ -159,7 +159,7 @@ def test_nothing_to_score_and_answers_that_are_not_numbers():
         classification.compute(TARGETS, PROBABILITIES, np.zeros(4), labels=LABELS)
     broken = PROBABILITIES.copy()
     broken[1] = np.nan
-    with pytest.raises(UserError, match="1 of 4 answers are not numbers, so training has diverged"):
+    with pytest.raises(UserError, match="1 of 4 predictions are NaN or infinite, so training has diverged"):
         classification.compute(TARGETS, broken, labels=LABELS)
     with pytest.raises(ValueError, match="do not fit together"):
         classification.compute(TARGETS, PROBABILITIES, labels=LABELS[:2])

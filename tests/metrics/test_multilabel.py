@@ -261,7 +261,9 @@ def test_nothing_to_score_and_scores_that_are_not_numbers():
     ):
         with pytest.raises(UserError, match="no row has a weight above 0"):
             score(SCORES, np.zeros(4))
-        with pytest.raises(UserError, match="1 of 4 answers are not numbers, so training has diverged"):
+        with pytest.raises(
+            UserError, match="1 of 4 predictions are NaN or infinite, so training has diverged"
+        ):
             score(broken, None)
         with pytest.raises(ValueError, match="do not fit together"):
             score(SCORES[:, :2], None)

@@ -196,7 +196,7 @@ def test_nothing_to_score_and_rows_that_do_not_fit():
             score(ANSWERS, GOLD, np.ones(5))
     with pytest.raises(ValueError, match="do not fit together"):
         tune_threshold(ANSWERS, np.zeros(5), GOLD)
-    with pytest.raises(UserError, match="1 of 2 answers are not numbers, so training has diverged"):
+    with pytest.raises(UserError, match="1 of 2 predictions are NaN or infinite, so training has diverged"):
         tune_threshold(["a", "b"], np.array([np.nan, 0]), [[], []])
 
 

@@ -132,7 +132,9 @@ def test_nothing_to_score_and_values_that_are_not_numbers():
     for score in (regression.compute, regression.report):
         with pytest.raises(UserError, match="no row has a weight above 0"):
             score(TARGETS, VALUES, np.zeros(4))
-        with pytest.raises(UserError, match="2 of 4 answers are not numbers, so training has diverged"):
+        with pytest.raises(
+            UserError, match="2 of 4 predictions are NaN or infinite, so training has diverged"
+        ):
             score(TARGETS, np.array([1, np.nan, np.inf, 2]))
         with pytest.raises(ValueError, match="do not fit together"):
             score(TARGETS, VALUES[:, None])

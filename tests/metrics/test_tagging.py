@@ -171,7 +171,7 @@ def test_nothing_to_score_and_rows_that_do_not_fit():
 
 @pytest.mark.parametrize("tag", ["PER", "", "O-PER", "b-PER", "BI", "o"])
 def test_tags_that_are_not_of_entities(tag):
-    wanted = f'the tag "{tag}" is not that of an entity; expected "O", or "B-" or "I-" and a type'
+    wanted = f'the tag "{tag}" is not a BIO tag; expected "O", or "B-" or "I-" and a type'
     for truth, predicted in (([[tag]], [["O"]]), ([["O"]], [[tag]])):
         with pytest.raises(UserError) as caught:
             tagging.compute(truth, predicted, entities=True)

@@ -105,7 +105,7 @@ def test_rows_that_it_cannot_use_are_named_at_once(package, tmp_path):
             'unknown task "my_tasks.cardinal": there is no module my_tasks.cardinal; install it',
         ),
         ("theirs.ordinal", 'unknown task "theirs.ordinal": there is no module theirs; install it'),
-        ("json.decoder", "the module json.decoder holds no task"),
+        ("json.decoder", "the module json.decoder contains no task"),
         ("a..b", 'unknown task "a..b"'),
         (".a", 'unknown task ".a": not the name of a module'),
     ],

@@ -149,7 +149,7 @@ def test_a_label_that_training_lacks():
         (["01", "1", "2"], 'rows.csv:3: the label "1" is the same value as "01" (rows.csv:2); use'),
         (["a", "b", "a\u200b"], 'rows.csv:4: the label "a\\u200b" differs from "a" (rows.csv:2) only in characters that look alike'),
         (["café", "b", "cafe\u0301"], 'rows.csv:2: the label "café" differs from "cafe\u0301" (rows.csv:4) only in characters'),
-        (["1", "0", "nan"], 'rows.csv:4: the label "nan" stands among numbers, where it is no value'),
+        (["1", "0", "nan"], 'rows.csv:4: the label "nan" is not a number, but all other labels are'),
     ],
 )  # fmt: skip
 def test_one_value_in_two_spellings(labels, message):

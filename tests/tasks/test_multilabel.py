@@ -107,7 +107,7 @@ def test_columns_of_zeros_and_ones():
 @pytest.mark.parametrize(
     ("options", "rows", "sentence"),
     [
-        ({}, examples("a", "[1"), "rows.csv:3: the labels [1 are no JSON list"),
+        ({}, examples("a", "[1"), "rows.csv:3: the labels [1 are not a JSON list"),
         ({}, examples("a", '[["a"]]'), 'rows.csv:3: the label ["a"] is not text; write names only'),
         ({}, examples("a", '["a", null]'), "rows.csv:3: the label null is not text"),
         ({}, examples(None, None), "no training row has a label; check the column of the labels"),

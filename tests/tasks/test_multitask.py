@@ -154,7 +154,7 @@ def test_a_row_is_split_for_its_heads_once(monkeypatch):
         (
             {},
             rows(("good", "1"), ("bad", "x")),
-            'head "stars": rows.csv:3: the label "x" is no finite number',
+            'head "stars": rows.csv:3: the label "x" is not a finite float32 number',
         ),
     ],
 )
@@ -185,7 +185,9 @@ def test_errors_of_other_rows_name_the_head():
     task = options().fit(ROWS)
     with pytest.raises(UserError) as caught:
         task.targets(rows(("", "x")))
-    assert str(caught.value).startswith('head "stars": rows.csv:2: the label "x" is no finite number')
+    assert str(caught.value).startswith(
+        'head "stars": rows.csv:2: the label "x" is not a finite float32 number'
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_errors_of_other_rows_name_the_head():
     [
         ({"heads": {}}, "task.heads"),
         ({"heads": {"a b": "regression"}}, '"a b" is no name of letters, digits and _'),
-        ({"heads": {"a": "multitask"}}, "the task multitask can be the whole of a run only"),
+        ({"heads": {"a": "multitask"}}, "the task multitask must be the only task of a run"),
         (
             {"heads": {"a": {"name": "regression", "delt": 1.0}}},
             'task.heads.a.delt: unknown field; did you mean "task.heads.a.delta"?',
@@ -279,7 +281,7 @@ def test_each_part_decodes_the_outputs_of_its_own_head():
 
 def test_a_task_whose_texts_are_encoded_separately_is_no_part_of_another():
     """What encodes the texts is the whole task, so the part would silently be given both as one text."""
-    with pytest.raises(UserError, match=r"tests.training.separate_task can be the whole of a run only"):
+    with pytest.raises(UserError, match=r"tests.training.separate_task must be the only task of a run"):
         options({"mood": {"name": "tests.training.separate_task"}})
-    with pytest.raises(UserError, match=r"tests.training.separate_task can be the whole of a run only"):
+    with pytest.raises(UserError, match=r"tests.training.separate_task must be the only task of a run"):
         tasks.part_schema({"name": "tests.training.separate_task"})

@@ -41,7 +41,7 @@ def test_the_answer_is_another_tasks(tmp_path):
     ("task", "data", "sentence"),
     [
         ({"name": "pair"}, {"text_pair": None}, "data.text_pair is null, but the task pair reads two texts"),
-        ({"name": "pair", "answer": "pair"}, {}, "the task pair can be the whole of a run only"),
+        ({"name": "pair", "answer": "pair"}, {}, "the task pair must be the only task of a run"),
         (
             {"name": "pair", "answer": {"name": "regression", "los": "mse"}},
             {},

@@ -54,18 +54,20 @@ def test_the_unit_does_not_matter():
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        (["1", "x"], 'rows.csv:3: the label "x" is no finite number (32 bits); correct the row or remove it'),
-        (["1", "nan"], 'rows.csv:3: the label "nan" is no finite number'),
-        (["-inf", "1"], 'rows.csv:2: the label "-inf" is no finite number'),
-        (["1", "1e39"], 'rows.csv:3: the label "1e39" is no finite number (32 bits)'),
-        (["1,5", "2"], 'rows.csv:2: the label "1,5" is no finite number'),
+        (
+            ["1", "x"],
+            'rows.csv:3: the label "x" is not a finite float32 number; correct the row or remove it',
+        ),
+        (["1", "nan"], 'rows.csv:3: the label "nan" is not a finite float32 number'),
+        (["-inf", "1"], 'rows.csv:2: the label "-inf" is not a finite float32 number'),
+        (["1", "1e39"], 'rows.csv:3: the label "1e39" is not a finite float32 number'),
+        (["1,5", "2"], 'rows.csv:2: the label "1,5" is not a finite float32 number'),
         (["1", None], "rows.csv:3: the row has no number in the label column"),
-        (["1_000", "2"], 'rows.csv:2: the label "1_000" is no finite number'),
-        (["1", "٣"], 'rows.csv:3: the label "٣" is no finite number'),
+        (["1_000", "2"], 'rows.csv:2: the label "1_000" is not a finite float32 number'),
+        (["1", "٣"], 'rows.csv:3: the label "٣" is not a finite float32 number'),
         (
             ["1700000000", "1700000059"],
-            "the training rows' numbers lie within 29.5 of 1700000030, closer together than answers of 32 "
-            "bits can tell",
+            "the training rows' numbers lie within 29.5 of 1700000030, too close for float32 to distinguish",
         ),
         (["7", "7.0"], "all training rows have the value 7; a regression needs at least two different ones"),
     ],

@@ -87,7 +87,7 @@ def test_what_cannot_be_kept_is_said_once(capsys):
     callback.value = threading.Lock()
     assert states.get()[0][0]["attributes"] == {}
     states.get()
-    assert capsys.readouterr().err.count("Holds: a checkpoint cannot hold value: in a run") == 1
+    assert capsys.readouterr().err.count("Holds: a checkpoint cannot save value; in a resumed run") == 1
 
 
 class Own(Holds):
@@ -108,7 +108,7 @@ def test_a_callback_may_say_what_to_keep():
 def test_a_state_that_cannot_be_kept_is_refused():
     callback = Own()
     callback.value = threading.Lock()
-    with pytest.raises(UserError, match=r"Own\.get_state gives something that a checkpoint cannot hold"):
+    with pytest.raises(UserError, match=r"Own\.get_state returns something that a checkpoint cannot save"):
         CallbackStates([callback]).get()
 
 

@@ -239,7 +239,10 @@ def test_what_is_no_callback(given, message):
 @pytest.mark.parametrize(
     ("callback", "message"),
     [
-        (named("BackupAndRestore", backup_dir="x"), "is not supported, and not needed: a run saves itself"),
+        (
+            named("BackupAndRestore", backup_dir="x"),
+            "is not supported, and not needed: a run saves checkpoints itself",
+        ),
         (named("SwapEMAWeights"), "the optimizers of a run keep no averages"),
         (named("ProgbarLogger"), "a run shows its own progress"),
         (
@@ -249,7 +252,7 @@ def test_what_is_no_callback(given, message):
         (named("EarlyStopping", monitor="val_f1"), 'no metric "val_f1" to monitor; '),
         (
             named("ModelCheckpoint", filepath="{epoch}-{val_acc:.2f}.weights.h5", save_weights_only=True),
-            'has the field "val_acc", which there is not; did you mean "val_accuracy"',
+            'has the unknown field "val_acc"; did you mean "val_accuracy"',
         ),
         (
             named("ModelCheckpoint", filepath="{val_loss:d}.weights.h5", save_weights_only=True),
@@ -257,7 +260,7 @@ def test_what_is_no_callback(given, message):
         ),
         (
             named("ModelCheckpoint", filepath="{val_loss}.weights.h5", save_weights_only=True, save_freq=5),
-            'has the field "val_loss", which there is not; did you mean "loss"',
+            'has the unknown field "val_loss"; did you mean "loss"',
         ),
         (
             named(
@@ -332,7 +335,7 @@ def test_a_whole_model_that_keras_cannot_save_is_refused(laid_out, tmp_path, mon
         raise NotImplementedError("no get_config\nin this layer")
 
     monkeypatch.setattr(keras.Model, "save", fail)
-    message = "Keras cannot save this model whole as .keras (no get_config in this layer); save its weights instead, with save_weights_only: true"
+    message = "Keras cannot save the whole model as .keras (no get_config in this layer); save its weights instead, with save_weights_only: true"
     with pytest.raises(UserError, match=re.escape(message)):
         wanted.check(laid_out)
     assert not list(tmp_path.iterdir())

@@ -68,7 +68,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(whole, tmp_path, number):
     errors = faults.finish(process, 130)
     assert "finishing this step and saving" in errors
     assert f"stopped after step {faults.step(run)} of" in errors
-    assert "run the same command again to go on" in errors
+    assert "run the same command again to continue" in errors
     train(run_file)
     faults.assert_same(whole, run)
 

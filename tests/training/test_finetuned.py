@@ -88,7 +88,7 @@ def test_evaluated_on_a_file(source, tmp_path):
     assert entry.scores["accuracy"] == pytest.approx(right)
     assert sorted(path.name for path in source.iterdir()) == before
     with pytest.raises(
-        UserError, match="is a checkpoint without rows of its own; name a file of rows with --data"
+        UserError, match="is a checkpoint without rows of its own; give a data file with --data"
     ):
         evaluate(source)
 
@@ -195,7 +195,7 @@ def test_task_settings_of_a_checkpoint(source, tmp_path):
     for override in ("labels=[a, b, c]", "pooling=mean"):
         field = override.split("=")[0]
         with pytest.raises(
-            UserError, match=rf"task\.{field} of .*copy is what its head was trained for; leave it"
+            UserError, match=rf"task\.{field} of .*copy is fixed by its head; do not change it"
         ):
             open_run(copy, [f"task.{override}"])
     with pytest.raises(UserError):
@@ -227,7 +227,7 @@ def test_a_regression(source, tmp_path):
         }
 
     only = {"problem_type": "single_label_classification", "id2label": {"0": "x"}}
-    with pytest.raises(UserError, match="is a classifier of one label, which has nothing to tell apart"):
+    with pytest.raises(UserError, match="is a classifier with only one label, so it predicts nothing"):
         open_run(changed_copy(source, tmp_path / "one", only, one_output))
     copy = changed_copy(source, tmp_path / "copy", {"id2label": {"0": "LABEL_0"}}, one_output)
     run = open_run(copy)

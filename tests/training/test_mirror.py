@@ -110,7 +110,8 @@ def test_another_run_at_the_same_address_takes_the_place_of_the_copy(tmp_path, c
     here.pull()
     said = capfd.readouterr()
     assert (
-        f"ram://bucket/renewed holds another run than {here.local}, which is replaced" in said.out + said.err
+        f"ram://bucket/renewed holds a different run from {here.local}, which is replaced"
+        in said.out + said.err
     )
     names = {path.name: path.read_text() for path in here.local.iterdir()}
     assert names == {"config.yaml": "settings", "id": "second", "new": "y", "lock": ""}

@@ -219,7 +219,7 @@ def test_a_run_and_a_checkpoint_are_siblings(tmp_path):
     assert not issubclass(Run, FineTunedCheckpoint)
     assert not trained.has_split("train")
     for rows in (lambda: trained.examples("train"), lambda: trained.token_cache("train", [])):
-        with pytest.raises(UserError, match=r"is a checkpoint without rows of its own; name a file of rows"):
+        with pytest.raises(UserError, match=r"is a checkpoint without rows of its own; give a data file"):
             rows()
     assert repr(trained) == (
         f"<FineTunedCheckpoint {source}: classification, a fine-tuned checkpoint (huggingface)>"

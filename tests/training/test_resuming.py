@@ -44,7 +44,7 @@ def test_full_names_and_both_values():
     new = settings({"batch_size": 16, "freeze": ["embeddings"]}, text={"max_length": 64})
     assert refusal(old, new) == (
         "runs/x was started with different settings: text.max_length was 128, is now 64; training.batch_size was 32, is now 16; "
-        'training.freeze was [], is now ["embeddings"]; put them back to go on with that run, or choose another output folder '
+        'training.freeze was [], is now ["embeddings"]; restore them to resume that run, or choose another output folder '
         "for a new one"
     )
 
@@ -59,7 +59,7 @@ def test_long_lists_of_changes_are_cut():
         {"batch_size": 1, "bucket_window": 1, "seed": 9, "dropout": 0.5, "xla": True, "clip_norm": 9}
     )
     assert refusal(settings(), new).count(" was ") == 6  # "was started" and five of them
-    assert "; and 1 more; put them back" in refusal(settings(), new)
+    assert "; and 1 more; restore them" in refusal(settings(), new)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ def test_a_constant_rate_can_be_kept_for_longer(saved):
             True,
             "training.epochs was 3, is now 6; it cannot be trained for 6 epochs, because training.schedule is linear: its "
             "learning rates were chosen for 3 epochs (a run whose schedule is constant can be extended); choose another output "
-            'folder for a new run, or load its weights into a loop of your own: tfpipeline.load("runs/x")',
+            'folder for a new run, or load its weights into your own loop: tfpipeline.load("runs/x")',
         ),
         ({**CONSTANT, "warmup": 0.1}, {"epochs": 6, "warmup": 0.1}, ENDED, True, "training.warmup is 0.1, a share of all steps"),
         (CONSTANT, {"epochs": 6}, ENDED, False, "the state of its optimizer was not kept when it ended"),
-        (CONSTANT, {"epochs": 2}, ENDED, True, "it cannot be trained for 2 epochs, because it has been trained for more already (21"),
-        (CONSTANT, {"epochs": 1}, GOING, True, "it cannot be trained for 1 epoch, because it has been trained for more already (10"),
-        (CONSTANT, {"steps": 21}, ENDED, True, "it has been trained for more already (21 steps)"),
+        (CONSTANT, {"epochs": 2}, ENDED, True, "it cannot be trained for 2 epochs, because it has already been trained for longer (21"),
+        (CONSTANT, {"epochs": 1}, GOING, True, "it cannot be trained for 1 epoch, because it has already been trained for longer (10"),
+        (CONSTANT, {"steps": 21}, ENDED, True, "it has already been trained for longer (21 steps)"),
         (
             CONSTANT,
             {"epochs": 6},

@@ -133,7 +133,7 @@ def test_a_head_that_no_format_has_a_place_for_is_left_out(tmp_path, pooling):
     run = random_run(tmp_path, {"name": "classification", "pooling": pooling}, *CLASSES)
     found = load_checkpoint(run.path)
     assert (found.head_names, found.labels, found.problem_type) == ((), (), None)
-    (note,) = [note for note in found.notes if "head is left out" in note]
+    (note,) = [note for note in found.notes if "head is omitted" in note]
     assert f"(task.pooling: {pooling})" in note
     assert not set_options(found)
     for to in ("huggingface", "google"):
@@ -162,8 +162,8 @@ def test_what_is_lost_is_said(tmp_path):
     model.head.thresholds.assign([0.25, 0.625])
     tuned.store.save(["best"], 8, model, None, tuned.store.state("last"))
     assert (
-        "the labels' thresholds have no place in a checkpoint, where each is 0.5; here they are a: 0.25, b: "
-        "0.625" in (load_checkpoint(tuned.path).notes)
+        "a checkpoint cannot store the labels' thresholds and implies 0.5; this run's are a: 0.25, b: 0.625"
+        in load_checkpoint(tuned.path).notes
     )
 
     text = {"max_length": 12, "long": "windows", "overlap": 2}

@@ -52,8 +52,8 @@ def test_one_killed_and_supervised_ends_as_undisturbed(undisturbed, tmp_path):
     (worker,) = faults.children(supervisors[1].pid)
     os.kill(worker, signal.SIGKILL)
     chief_errors, other_errors = (faults.finish(process) for process in supervisors)
-    assert "the training was killed by SIGKILL; starting it again" in other_errors
-    assert "the training has lost another worker; starting it again" in chief_errors
+    assert "the training was killed by SIGKILL; restarting it" in other_errors
+    assert "the training has lost another worker; restarting it" in chief_errors
     assert "resuming at step" in chief_errors
     faults.assert_same(undisturbed, run)
 
@@ -63,8 +63,8 @@ def test_without_a_supervisor_the_other_says_what_to_do(tmp_path):
     faults.wait_for_step(tmp_path / "run", 6, *processes)
     faults.kill(processes[0])
     errors = faults.finish(processes[1], 75)
-    assert "error: a worker is gone" in errors
-    assert "start all workers again to go on, or let --supervise do it" in errors
+    assert "error: a worker was lost" in errors
+    assert "restart all workers to continue, or use --supervise" in errors
 
 
 def test_one_asked_to_stop_stops_both_after_the_same_step(undisturbed, tmp_path):
@@ -91,7 +91,7 @@ def test_a_worker_that_never_comes_is_named(tmp_path):
     began = time.monotonic()
     chief = faults.start(run_file, "--workers", workers, "--index", 0, "--wait", 2)
     errors = faults.finish(chief, 2)
-    assert f"error: worker 1 (127.0.0.1:{two}) did not come; start it, and check that it reaches" in errors
+    assert f"error: worker 1 (127.0.0.1:{two}) did not connect; start it, and check that it reaches" in errors
     other = faults.start(run_file, "--workers", workers, "--index", 1, "--wait", 2)
     assert f"error: the chief, 127.0.0.1:{one}, did not answer" in faults.finish(other, 2)
     assert time.monotonic() - began < 60
@@ -120,7 +120,7 @@ def test_workers_of_different_runs_are_told_apart():
         thread.join(20)
     assert len(messages) == 2
     for message in messages:
-        assert "worker 1 has another data.train (cc) than the chief (bb)" in message
+        assert "worker 1 has a different data.train (cc) from the chief (bb)" in message
 
 
 def test_a_port_that_is_taken_is_named():
@@ -185,7 +185,7 @@ def test_a_chief_comes_first_and_workers_count_after_it():
         ({"strategy": "tpu"}, "error: training.strategy is tpu, but no TPU answers"),
         (
             {"strategy": "multi_worker"},
-            "error: training.strategy is multi_worker, but nothing says who the workers are",
+            "error: training.strategy is multi_worker, but no workers are given",
         ),
         (
             {"batch_size": 15, "accumulation": 2},

@@ -116,7 +116,7 @@ def _parse(text: str, where: str) -> tuple[Any, dict[Place, int]]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise UserError(
-            f"{where}:{line}: not valid YAML: a character that may not stand in it ({error.reason})"
+            f"{where}:{line}: not valid YAML: it contains a character that is not allowed ({error.reason})"
         ) from error
     except RecursionError as error:
         raise UserError(f"{where}: not usable YAML: nested too deeply") from error
@@ -129,7 +129,7 @@ def _check(
 ) -> None:
     """Record the line of every value under ``node``, and reject what PyYAML would silently accept."""
     if id(node) in above:
-        raise UserError(f"{where}:{line}: an alias refers to the value it stands in; write the value out")
+        raise UserError(f"{where}:{line}: an alias refers to the value that contains it; write the value out")
     above |= {id(node)}
     lines[place] = line
     if node.tag not in _KINDS:
@@ -146,9 +146,7 @@ def _check(
             if key.tag == _PREFIX + "merge":
                 raise UserError(f"{where}:{at}: merge keys (<<) are not supported; write the fields out")
             if key.tag != _PREFIX + "str":
-                raise UserError(
-                    f"{where}:{at}: a field's name must be text; put it in quotes if it is meant as such"
-                )
+                raise UserError(f"{where}:{at}: a field's name must be text; put it in quotes")
             if key.value in seen:
                 raise UserError(
                     f'{where}:{at}: "{key.value}" is repeated (first in line {seen[key.value]}); remove one'

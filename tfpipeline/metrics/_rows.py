@@ -28,14 +28,12 @@ def counted(
     """
     positive = weights > 0
     if not positive.any():
-        raise UserError(
-            "there is nothing to score: no row has a weight above 0; check the column of the weights"
-        )
+        raise UserError("there is nothing to score: no row has a weight above 0; check the weight column")
     broken = ~np.isfinite(answers).reshape(len(answers), -1).all(-1)
     if broken.any():
         raise UserError(
-            f"{broken.sum()} of {len(answers)} answers are not numbers, so training has diverged; lower "
-            "training.learning_rate"
+            f"{broken.sum()} of {len(answers)} predictions are NaN or infinite, so training has diverged; "
+            "lower training.learning_rate"
         )
     if positive.all():  # avoids copies of large arrays
         return targets, answers, weights

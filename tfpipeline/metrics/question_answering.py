@@ -33,7 +33,7 @@ def exact_match(answer: str, gold: Sequence[str]) -> float:
     """1 if the normalised answer is one of the right answers, else 0.
 
     Args:
-        answer: the answer; empty for "there is none".
+        answer: the answer; empty for "no answer".
         gold: the right answers. Answers that are empty after normalisation do not count. If none is left, the
             empty answer is right.
     """

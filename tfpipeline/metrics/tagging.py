@@ -136,7 +136,5 @@ def _checked(
         for tag in sorted(set().union(*_words(*kept))):
             # seqeval would only warn, and take the first letter as the kind.
             if tag not in _BARE and not tag.startswith(_KINDS):
-                raise UserError(
-                    f'the tag "{tag}" is not that of an entity; expected "O", or "B-" or "I-" and a type'
-                )
+                raise UserError(f'the tag "{tag}" is not a BIO tag; expected "O", or "B-" or "I-" and a type')
     return kept

@@ -59,8 +59,7 @@ def find(name: str) -> type[TaskOptions]:
     options = getattr(module, "OPTIONS", None)
     if not (isinstance(options, type) and issubclass(options, TaskOptions)):
         raise UserError(
-            f"the module {name} holds no task; a task's module names its options OPTIONS, see "
-            "docs/adding-a-task.md"
+            f"the module {name} contains no task; a task module defines OPTIONS, see docs/adding-a-task.md"
         )
     return options
 
@@ -78,7 +77,7 @@ def part_schema(raw: Any) -> type[TaskOptions] | None:
     task_class = options.task_class
     augments = task_class is not None and task_class.augments
     if options.top_level_only or augments or options.encoding == "separate":
-        raise UserError(f"the task {name} can be the whole of a run only, not a part of another task")
+        raise UserError(f"the task {name} must be the only task of a run; it cannot be part of another task")
     return options
 
 

@@ -94,10 +94,9 @@ class PooledTask(Task):
         if pooling != "pooler":
             read = _READS[pooling]
             note = (
-                f"the head is left out: it reads {read} (task.pooling: {pooling}), and a checkpoint's "
-                f"classifier "
-                "reads the pooler; train with task.pooling: pooler for a classifier that other programs can "
-                "use"
+                f"the head is omitted: it reads {read} (task.pooling: {pooling}), but a checkpoint's "
+                "classifier reads the pooler; train with task.pooling: pooler for a classifier that other "
+                "programs can use"
             )
             return CheckpointHead(notes=[note])
         labels = self.labels or tuple(f"LABEL_{index}" for index in range(self.outputs))
@@ -184,9 +183,8 @@ def check_labels(labels: Sequence[str], counts: LabelCounts, field: str | None) 
             )
         if label.casefold() == "nan" and all(_value(one)[0] for one in labels if one != label):
             raise UserError(
-                f'{counts.first[label]}: the label "{label}" stands among numbers, where it is no value; '
-                "write a number or remove "
-                "the row, or name all labels in task.labels if it is one"
+                f'{counts.first[label]}: the label "{label}" is not a number, but all other labels are; '
+                "write a number or remove the row, or name all labels in task.labels if it is a label"
             )
     lonely = [label for label in labels if counts.rows[label] == 1]
     if lonely:

@@ -179,7 +179,7 @@ class Task(abc.ABC):
 
         By default no format has a place for the head, and only the encoder is written.
         """
-        note = f"the head of the task {self.options.name} is left out: no format has a place for it"
+        note = f"the head of the task {self.options.name} is omitted: no format supports it"
         return CheckpointHead(notes=[note])
 
     def head_tensors(self, head: Any) -> dict[str, np.ndarray]:
@@ -341,7 +341,7 @@ class Task(abc.ABC):
         Raises:
             UserError: the task does not support calibration; says why. This is the default.
         """
-        raise UserError(f"the task {self.options.name} does not say how its probabilities are calibrated")
+        raise UserError(f"the task {self.options.name} does not support calibration")
 
     def at_temperatures(
         self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
@@ -373,7 +373,9 @@ class Task(abc.ABC):
         Raises:
             UserError: the task cannot abstain; says why. This is the default.
         """
-        raise UserError(f"the task {self.options.name} does not say how sure a whole answer is")
+        raise UserError(
+            f"the task {self.options.name} gives no confidence in its predictions, so it cannot abstain"
+        )
 
     def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The probability that a prediction is entirely right, in the graph.

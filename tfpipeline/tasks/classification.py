@@ -231,7 +231,7 @@ class ClassificationOptions(PooledOptions):
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Classification:
         cls.require_pooler(checkpoint)
         if len(checkpoint.labels) < 2:
-            raise UserError(f"{checkpoint} is a classifier of one label, which has nothing to tell apart")
+            raise UserError(f"{checkpoint} is a classifier with only one label, so it predicts nothing")
         options = cls(labels=list(checkpoint.labels), pooling="pooler")
         return Classification(options, checkpoint.labels)
 

@@ -143,9 +143,7 @@ class MultiLabel(PooledTask):
         if len(np.unique(thresholds)) == 1:
             return dataclasses.replace(checkpoint_head, settings={"task.threshold": str(thresholds[0])})
         shown = ", ".join(f"{label}: {value:.4g}" for label, value in zip(self.labels, thresholds))
-        note = (
-            f"the labels' thresholds have no place in a checkpoint, where each is 0.5; here they are {shown}"
-        )
+        note = f"a checkpoint cannot store the labels' thresholds and implies 0.5; this run's are {shown}"
         return dataclasses.replace(checkpoint_head, notes=[note])
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
@@ -352,8 +350,8 @@ def _labels(options: MultiLabelOptions, example: Example) -> list[str]:
         except (ValueError, RecursionError) as error:
             error = error if isinstance(error, ValueError) else ValueError("nested too deeply")
             raise UserError(
-                f"{example.source}: the labels {shortened(text)} are no JSON list ({error}); write them as "
-                f'["a", "b"], or with "{options.separator}" between them'
+                f"{example.source}: the labels {shortened(text)} are not a JSON list ({error}); write them "
+                f'as ["a", "b"], or with "{options.separator}" between them'
             ) from error
         for label in labels:
             if not isinstance(label, str) or isinstance(label, NoValue):

@@ -117,10 +117,10 @@ class Regression(PooledTask):
         return tf.where(error <= delta, 0.5 * error * error, delta * (error - 0.5 * delta))
 
     def temperatures(self) -> Mapping[str, tuple[int, ...]]:
-        raise UserError("a regression answers with a number and no probability, so nothing can be calibrated")
+        raise UserError("a regression predicts a number, not a probability, so nothing can be calibrated")
 
     def abstains(self) -> Sequence[str]:
-        raise UserError("a regression answers with a number and no probability, so it cannot abstain")
+        raise UserError("a regression predicts a number, not a probability, so it cannot abstain")
 
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
@@ -200,9 +200,8 @@ class _RegressionFitter(Fitter):
             )
         if np.spacing(np.float32(abs(mean))) > scale / _STEPS:
             raise UserError(
-                f"the training rows' numbers lie within {scale:.3g} of {mean:.10g}, closer together than "
-                "answers of 32 bits "
-                "can tell; subtract a constant from the label column"
+                f"the training rows' numbers lie within {scale:.3g} of {mean:.10g}, too close for float32 to "
+                "distinguish; subtract a constant from the label column"
             )
         return Regression(self._options, {"mean": mean, "scale": scale})
 
@@ -221,7 +220,7 @@ def _value(example: Example) -> float:
     value = parse_float(example.label)
     if not abs(value) <= _LARGEST:  # also when it is NaN
         raise UserError(
-            f'{example.source}: the label "{shortened(example.label)}" is no finite number (32 bits); '
+            f'{example.source}: the label "{shortened(example.label)}" is not a finite float32 number; '
             "correct the row or remove it"
         )
     return value

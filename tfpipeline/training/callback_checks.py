@@ -15,8 +15,8 @@ from tfpipeline.training.scoring import ScoreNames, smallest_model
 
 # A run already does what these callbacks do; with it they would fail or show nothing.
 _REPLACED = {
-    "BackupAndRestore": "a run saves itself, and goes on when the same command is given again "
-    "(training.save_every)",
+    "BackupAndRestore": "a run saves checkpoints itself (training.save_every), and running the same "
+    "command again resumes it",
     "SwapEMAWeights": "the optimizers of a run keep no averages of the weights",
     "ProgbarLogger": "a run shows its own progress",
 }
@@ -84,8 +84,7 @@ def _check_file_name(callback: Any, name: str, names: ScoreNames, by_batch: bool
         (field,) = error.args
         known = list(given) if by_batch else ["epoch", *_at_epoch_end(names)]
         raise UserError(
-            f'{name}: the file name {callback.filepath} has the field "{field}", which there is '
-            f"not{_meant(field, known)}"
+            f'{name}: the file name {callback.filepath} has the unknown field "{field}"{_meant(field, known)}'
         ) from error
     except (ValueError, IndexError) as error:
         raise UserError(
@@ -139,7 +138,7 @@ def _check_saving(callback: Any, name: str, run: Run) -> None:
         except Exception as error:
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise UserError(
-                f"{name}: Keras cannot save this model whole as {Path(callback.filepath).suffix} "
+                f"{name}: Keras cannot save the whole model as {Path(callback.filepath).suffix} "
                 f"({reason}); save its weights "
                 "instead, with save_weights_only: true and a file name that ends in .weights.h5 (the run "
                 "keeps its best "

@@ -60,9 +60,8 @@ class CallbackStates:
                     entry["own"] = _Encoder(arrays, f"{len(states)}/own").encode(callback.get_state())
                 except _Opaque as error:
                     raise UserError(
-                        f"{type(callback).__name__}.get_state gives something that a checkpoint cannot "
-                        f"hold; numbers, texts, NumPy "
-                        "arrays, and lists and dicts of these can be kept"
+                        f"{type(callback).__name__}.get_state returns something that a checkpoint cannot "
+                        "save; return numbers, strings, NumPy arrays, or lists and dicts of these"
                     ) from error
             else:
                 now, new_arrays, opaque = _attributes(callback, f"{len(states)}")
@@ -119,9 +118,8 @@ class CallbackStates:
         if fresh and not kind.startswith(_SILENT):
             self._told.update(f"{kind}.{name}" for name in fresh)
             say(
-                f"{type(callback).__name__}: a checkpoint cannot hold {', '.join(fresh)}: in a run that is "
-                f"interrupted and resumed, "
-                "they start anew (with get_state and set_state the callback can say what to keep)"
+                f"{type(callback).__name__}: a checkpoint cannot save {', '.join(fresh)}; in a resumed run "
+                "they start afresh (get_state and set_state can define what the callback saves)"
             )
 
 

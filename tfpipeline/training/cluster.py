@@ -65,7 +65,7 @@ def find_cluster(
     """
     if workers or index is not None:
         if not workers or index is None:
-            raise UserError("--workers and --index belong together: all workers, and which of them this is")
+            raise UserError("give --workers and --index together: all workers, and the index of this one")
         return _checked(list(workers), index, "--workers", "--index")
     text = environment.get("TF_CONFIG", "").strip()
     if not text:
@@ -86,9 +86,8 @@ def find_cluster(
     unknown = sorted(set(jobs) - {"chief", "worker"})
     if unknown:
         raise UserError(
-            f'TF_CONFIG has the job "{unknown[0]}"; training knows "chief" and "worker" only, parameter '
-            f"servers "
-            "and evaluators are not used"
+            f'TF_CONFIG has the job "{unknown[0]}"; training supports only "chief" and "worker", '
+            "not parameter servers or evaluators"
         )
     chiefs, others = jobs.get("chief") or [], jobs.get("worker") or []
     if not all(isinstance(job, list) for job in (chiefs, others)) or len(chiefs) > 1:
@@ -171,7 +170,8 @@ def _receive(cluster: Cluster, identity: str, chief_payload: Callable[[], Any], 
             )
             if left <= 0:
                 raise UserError(
-                    f"worker {missing} did not come; start it, and check that it reaches {cluster.workers[0]}"
+                    f"worker {missing} did not connect; start it, and check that it reaches "
+                    f"{cluster.workers[0]}"
                 )
             listener.settimeout(left)
             try:
@@ -186,9 +186,9 @@ def _receive(cluster: Cluster, identity: str, chief_payload: Callable[[], Any], 
             problem = _difference(identity, str(hello.get("identity")), hello["index"])
             if list(cluster.workers) != hello.get("workers"):
                 problem = (
-                    f"worker {hello['index']} was given other workers "
+                    f"worker {hello['index']} was given a different list of workers "
                     f"({', '.join(map(str, hello.get('workers') or []))}) "
-                    f"than the chief ({', '.join(cluster.workers)}); give all the same list"
+                    f"from the chief ({', '.join(cluster.workers)}); give all workers the same list"
                 )
             if problem:
                 for other in [*connections.values(), connection]:
@@ -237,10 +237,10 @@ def _difference(ours: str, theirs: str, index: int) -> str | None:
         name, _, value = line.partition(": ")
         if known.get(name) != value:
             return (
-                f"worker {index} has another {name} ({known.get(name)}) than the chief ({value}); "
+                f"worker {index} has a different {name} ({known.get(name)}) from the chief ({value}); "
                 "give all workers the same run file, checkpoint and data"
             )
-    return f"worker {index} has come for another run; give all workers the same run file, checkpoint and data"
+    return f"worker {index} belongs to another run; give all workers the same run file, checkpoint and data"
 
 
 def _address(worker: str) -> tuple[str, int]:

@@ -87,7 +87,7 @@ def _rows(dataset: tf.data.Dataset, split: str, options: DataOptions) -> Iterato
                 f"data: element {number} of the {split} dataset has columns of the shapes {sizes}; each "
                 f"must be a single "
                 "value, or all of them batches of one size; write a list of labels as JSON text, or as one "
-                "column a label"
+                "column per label"
             )
         cells = {name: np.atleast_1d(column) for name, column in columns.items()}
         for index in range(len(next(iter(cells.values())))):

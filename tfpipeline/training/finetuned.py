@@ -56,9 +56,7 @@ class FineTunedCheckpoint(TrainedModel):
         options, own = self._config.task, self._task.options
         for field in ("name", *own.fixed_by_head):
             if getattr(options, field) != getattr(own, field):
-                raise UserError(
-                    f"task.{field} of {self.name} is what its head was trained for; leave it as it is"
-                )
+                raise UserError(f"task.{field} of {self.name} is fixed by its head; do not change it")
         read = self.truncation.text_tokens(self.has_joint_pairs)
         self._task = self._task.with_options(options).limit_length(read)
 
@@ -117,9 +115,7 @@ class FineTunedCheckpoint(TrainedModel):
         raise self._no_rows()
 
     def _no_rows(self) -> UserError:
-        return UserError(
-            f"{self.name} is a checkpoint without rows of its own; name a file of rows with --data"
-        )
+        return UserError(f"{self.name} is a checkpoint without rows of its own; give a data file with --data")
 
     def facts(self) -> dict[str, str]:
         """The checkpoint's path, its task and the longest text that it reads."""

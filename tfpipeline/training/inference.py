@@ -39,9 +39,7 @@ class Predictions:
     def scores(self, task: Task, targets: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, float]:
         """The weighted mean ``loss`` and the task's metrics."""
         if not (weights > 0).any():
-            raise UserError(
-                "there is nothing to score: no row has a weight above 0; check the column of the weights"
-            )
+            raise UserError("there is nothing to score: no row has a weight above 0; check the weight column")
         return {
             "loss": float(np.average(self.losses, weights=weights)),
             **task.scorer.metrics(self.predictions, targets, weights),

@@ -90,7 +90,7 @@ class Mirror:
             if "config.yaml" not in names:
                 return
             if stale:
-                say(f"{self.remote} holds another run than {self.local}, which is replaced")
+                say(f"{self.remote} holds a different run from {self.local}, which is replaced")
             say(f"copying {self.remote} to {self.local}")
             self._sent.clear()
             with (
@@ -112,7 +112,7 @@ class Mirror:
     def _unreadable(self, error: BaseException) -> UserError:
         return UserError(
             f"output: {self.remote} cannot be copied to {self.local} ({_first_line(error)}); check the "
-            "address and your rights to it"
+            "address and your permissions"
         )
 
     def push(self) -> None:
@@ -138,8 +138,8 @@ class Mirror:
         except (tf.errors.OpError, OSError) as error:
             raise UserError(
                 f"output: {self.remote} cannot be written ({_first_line(error)}); the run is in "
-                f"{self.local}, run the "
-                "same command again to go on"
+                f"{self.local}; run the "
+                "same command again to continue"
             ) from error
 
     def _here(self) -> dict[str, tuple[int, int]]:

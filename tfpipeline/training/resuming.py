@@ -76,9 +76,8 @@ def check_settings(
         listed = "; ".join(map(str, others[:_SHOWN]))
         more = f"; and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         raise UserError(
-            f"{path} was started with different settings: {listed}{more}; put them back to go on with that "
-            f"run, or choose "
-            "another output folder for a new one"
+            f"{path} was started with different settings: {listed}{more}; restore them to resume that "
+            "run, or choose another output folder for a new one"
         )
     if not differences or _length(old.training) == _length(new.training):
         return
@@ -88,8 +87,7 @@ def check_settings(
             f"{path} was started with different settings: {'; '.join(map(str, differences))}; it cannot be "
             f"trained for "
             f"{_said(new.training)}, because {reason}; choose another output folder for a new run, or load "
-            f"its weights into a "
-            f"loop of your own: tfpipeline.load({json.dumps(str(path))})"
+            f"its weights into your own loop: tfpipeline.load({json.dumps(str(path))})"
         )
 
 
@@ -129,7 +127,7 @@ def _why_not(
     if saved["finished"] and not _is_whole(saved):
         return f"it has ended ({saved['finished']})"
     if _done(saved, new) > _length(new)[1] or (_is_whole(saved) and not goes_on(saved, new)):
-        return f"it has been trained for more already ({saved['step']} steps)"
+        return f"it has already been trained for longer ({saved['step']} steps)"
     if not has_optimizer:
         return (
             "the state of its optimizer was not kept when it ended (with training.keep_optimizer: true it is)"

@@ -63,8 +63,7 @@ def _refuse_run(path: Path) -> None:
     if own.is_file():
         command = shlex.join(["tfpipeline", "train", str(own)])
         raise UserError(
-            f"{path} is a run directory, and a run file is expected; its own is {own}: to resume the run, "
-            f"{command}"
+            f"{path} is a run directory, not a run file; its run file is {own}; to resume the run: {command}"
         )
 
 
@@ -109,7 +108,7 @@ def _not_there(path: str, written_in: Path | None) -> str:
     meant = None if written_in is None else written_in.parent / path
     if meant is None or not _exists(meant):
         return f"{told}; check the path"
-    return f"{told}, to which relative paths are relative, but beside the run file; write {meant}"
+    return f"{told}, to which relative paths are relative; it exists beside the run file: write {meant}"
 
 
 def _exists(path: Path) -> bool:

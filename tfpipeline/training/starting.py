@@ -55,7 +55,7 @@ def find_run(path: Path, run_config: RunConfig) -> tuple[Run | None, dict[str, A
     """
     if not is_run(path):
         if path.exists() and (not path.is_dir() or not holds_nothing_else(path)):
-            raise UserError(f"output: {path} is there and is not a run directory; choose another folder")
+            raise UserError(f"output: {path} exists and is not a run directory; choose another folder")
         return None, None
     run = Run(path)
     saved = run.store.state("last") if "last" in run.store.index() else None

@@ -37,7 +37,7 @@ def choose_strategy(options: TrainingOptions, cluster: Cluster | None) -> str:
         return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one_device"
     if name == "multi_worker" and cluster is None:
         raise UserError(
-            "training.strategy is multi_worker, but nothing says who the workers are; set TF_CONFIG, or give "
+            "training.strategy is multi_worker, but no workers are given; set TF_CONFIG, or give "
             "--workers host:port,host:port and --index"
         )
     if name != "multi_worker" and cluster is not None:
@@ -114,7 +114,7 @@ def _multi_worker(options: TrainingOptions, cluster: Cluster | None) -> tf.distr
         except tf.errors.OpError as error:
             raise UserError(
                 f"the workers {', '.join(cluster.workers)} could not be connected ({_first_line(error)}); "
-                "check that each reaches the others' addresses, and start all again"
+                "check that each reaches the others' addresses, and restart all workers"
             ) from error
 
 

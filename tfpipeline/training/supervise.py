@@ -73,7 +73,7 @@ def supervise(
                     f"giving up"
                 )
                 return code if code >= 0 else 128 - code
-            say(f"the training {reason}; starting it again, it goes on from the last checkpoint")
+            say(f"the training {reason}; restarting it from the last checkpoint")
             time.sleep(pause)
     finally:
         for number, handler in saved.items():

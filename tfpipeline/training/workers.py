@@ -84,5 +84,5 @@ def report_lost_workers(what: str) -> Iterator[None]:
     except _LOST as error:
         reason = (str(error.message).strip().splitlines() or [type(error).__name__])[0][:160]
         raise WorkersLost(
-            f"a worker is gone ({reason}); {what}; start all workers again to go on, or let --supervise do it"
+            f"a worker was lost ({reason}); {what}; restart all workers to continue, or use --supervise"
         ) from error
