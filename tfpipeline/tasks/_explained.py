@@ -43,14 +43,14 @@ def label_indices(
     import tensorflow as tf
 
     same = tf.equal(wanted[:, None], tf.constant(labels)[None])
-    found = tf.reduce_any(same, axis=1)
+    is_label = tf.reduce_any(same, axis=1)
     if choices is None:
         more = ", ..." if len(labels) > _SHOWN else ""
         choices = f"one of {', '.join(labels[:_SHOWN])}{more}"
-    known = found | tf.equal(wanted, "")
+    known = is_label | tf.equal(wanted, "")
     wanted = require(known, wanted, choices)
     with tf.control_dependencies([wanted]):
-        return tf.where(found, tf.argmax(same, axis=1, output_type=tf.int32), predicted)
+        return tf.where(is_label, tf.argmax(same, axis=1, output_type=tf.int32), predicted)
 
 
 def picked(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

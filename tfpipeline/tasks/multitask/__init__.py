@@ -1,10 +1,10 @@
-"""Several tasks in one model: one encoder, a head for each, every text answered by all of them.
+"""Several tasks in one model: one encoder with one head per task. Every head predicts for every text.
 
-A row trains the heads whose cells it fills; a gap trains none, and a row of gaps alone counts as if it was
-not there. The loss of a row is the weighted sum of its heads' losses, and the batch's is the mean over its
-rows, as for any task: a head that few rows fill is learnt from fewer.
+A row trains the heads for which it has labels. A missing label trains no head, and a row without any label is
+ignored. The loss of a row is the weighted sum of its heads' losses, and the batch's loss is the mean over its
+rows, as for any task. So a head with few labels contributes less to the loss.
 Outputs, targets, predictions and metrics are the heads' own, called ``HEAD/NAME``.
-Served answer: each head's, all in one: ``topic/label``, ``topic/probabilities``, ``rating/value`` ...
+Served answer: those of all heads: ``topic/label``, ``topic/probabilities``, ``rating/value`` ...
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class MultitaskOptions(TaskOptions):
 
     @functools.cached_property
     def head_columns(self) -> tuple[HeadColumn, ...]:
-        """Where each head's targets are."""
+        """The columns with each head's targets."""
         return tuple(
             HeadColumn(name, own, self.columns.get(name, name), own.target_columns())
             for name, own in self.heads.items()

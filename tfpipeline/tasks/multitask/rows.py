@@ -1,4 +1,4 @@
-"""Rows as the heads see them: each has a column of its own, and most rows fill only some of them."""
+"""Rows as the heads see them. Each head has its own column, and most rows have labels for only some heads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tfpipeline.tasks.options import TaskOptions
 
 @dataclass(frozen=True)
 class HeadColumn:
-    """Where a head's targets are.
+    """The columns with a head's targets.
 
     Attributes:
-        name: the head's.
-        options: its task's.
-        column: of its label.
-        columns: those that its task reads instead, from 1; None: it reads ``column``.
+        name: the head's name.
+        options: the options of the head's task.
+        column: the column of its labels.
+        columns: the columns that its task reads instead, at least 1; None: it reads ``column``.
     """
 
     name: str
@@ -29,11 +29,11 @@ class HeadColumn:
 
     @property
     def needed(self) -> Sequence[str]:
-        """The columns that a data file must have for it."""
+        """The columns that a data file must have for this head."""
         return self.columns or [self.column]
 
     def row(self, example: Example) -> Example | None:
-        """A row as the head's task sees it; None of one that has no label for it."""
+        """A row as the head's task sees it; None if the row has no label for the head."""
         cells = example.columns
         label = cells.get(self.column, "").strip() or None
         if self.columns is None:
@@ -41,7 +41,7 @@ class HeadColumn:
                 return None
         elif not any(cells[column].strip() for column in self.columns):
             return None
-        # Field by field, as dataclasses.replace takes three times as long, and there are many rows.
+        # Field by field, because dataclasses.replace takes three times as long, and there are many rows.
         return Example(
             example.text,
             example.text_pair,
@@ -57,10 +57,10 @@ class HeadColumn:
 
 @dataclass
 class HeadRows:
-    """The rows among some that have a label for a head, as its task sees them.
+    """The rows with a label for a head, as its task sees them.
 
     Attributes:
-        numbers: which of the rows they are.
+        numbers: the numbers of these rows.
         examples: the rows.
     """
 
@@ -68,14 +68,14 @@ class HeadRows:
     examples: list[Example] = field(default_factory=list)
 
     def spread(self, values: np.ndarray, count: int) -> np.ndarray:
-        """An array over these rows as one over all rows, ``count`` of them; zeros where there is no label."""
+        """Spread an array over these rows to all ``count`` rows, with zeros where there is no label."""
         spread = np.zeros((count, *values.shape[1:]), values.dtype)
         spread[self.numbers] = values
         return spread
 
 
 def split_rows(heads: Collection[HeadColumn], examples: Iterable[Example]) -> dict[str, HeadRows]:
-    """Each head's rows, in one walk over all of them."""
+    """Each head's rows, in one pass over all rows."""
     rows = {head.name: HeadRows() for head in heads}
     for number, example in enumerate(examples):
         for head in heads:
@@ -87,12 +87,12 @@ def split_rows(heads: Collection[HeadColumn], examples: Iterable[Example]) -> di
 
 
 class HeadSequence(Sequence[Example]):
-    """Rows of a data set as a head's task sees them, read when they are looked at.
+    """Rows of a data set as a head's task sees them, read on access.
 
     Args:
         head: the head.
         examples: the rows of the data set.
-        numbers: which of them, int64.
+        numbers: the numbers of the head's rows, int64.
     """
 
     def __init__(self, head: HeadColumn, examples: Sequence[Example], numbers: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The scores of several heads: each head's own, of the rows that have a label for it, and their mean."""
+"""The scores of several heads: each head's own scores, on the rows with a label for it, and their mean."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tfpipeline.tasks.multitask.task import Multitask
 
 MEAN = "mean"
-SHARE = "share"  # the target that says how much a row counts for a head
+SHARE = "share"  # the target with the weight of a row for a head
 
 
 class MultitaskScorer(Scorer):
@@ -34,8 +34,8 @@ class MultitaskScorer(Scorer):
         )
 
     def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
-        """Each head's, and ``mean``: of the heads' own best metrics, those for which less is better
-        subtracted.
+        """Each head's metrics, and ``mean``: the mean of the heads' best metrics, where those for which lower
+        is better are subtracted.
         """
         scores: dict[str, float] = {}
         for name, part, rows in self._scored(predictions, targets, weights):
@@ -84,7 +84,7 @@ class MultitaskScorer(Scorer):
             rows = labelled_rows(name, targets)
             own = part.scorer.mistakes(*_of_rows(name, rows, predictions, targets))
             by_head.append([(int(rows[row]), f"{name}: {want}", got) for row, want, got in own])
-        # Each head's worst, then each one's second: a reader looks at the first few.
+        # The worst of each head first, then the second worst of each, because readers look at the first few.
         turns = itertools.zip_longest(*by_head)
         return [mistake for turn in turns for mistake in turn if mistake is not None]
 
@@ -96,12 +96,12 @@ class MultitaskScorer(Scorer):
         return np.any(ties, axis=0)
 
     def right(self, predictions: Arrays, targets: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        found = {}
+        results = {}
         for name in dict.fromkeys(output.rpartition("/")[0] for output in self.task.abstains()):
             part, rows = self.task.parts[name], labelled_rows(name, targets)
             own = part.scorer.right(*_of_rows(name, rows, predictions, targets))
-            found.update({f"{name}/{key}": (rows[numbers], right) for key, (numbers, right) in own.items()})
-        return found
+            results.update({f"{name}/{key}": (rows[numbers], right) for key, (numbers, right) in own.items()})
+        return results
 
     def figures(self, predictions: Arrays, targets: Arrays) -> dict[str, Any]:
         figures = {}
@@ -127,7 +127,7 @@ class MultitaskScorer(Scorer):
     def _scored(
         self, predictions: Arrays, targets: Arrays, weights: np.ndarray
     ) -> Iterator[tuple[str, Task, np.ndarray]]:
-        """The heads that these rows and predictions can be scored for, with the rows' numbers."""
+        """The heads for which these rows and predictions can be scored, with the rows' numbers."""
         for name, part in self.task.parts.items():
             rows = labelled_rows(name, targets)
             if len(rows) and (weights[rows] > 0).any() and of_head(name, predictions):
@@ -135,21 +135,21 @@ class MultitaskScorer(Scorer):
 
 
 def labelled_rows(name: str, targets: Arrays) -> np.ndarray:
-    """The numbers of the rows that have a label for a head, int64."""
+    """The numbers of the rows with a label for a head, int64."""
     return np.flatnonzero(targets[f"{name}/{SHARE}"] > 0)
 
 
 def of_head(name: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """A head's own, under its own names."""
+    """A head's own entries, under their own names."""
     prefix = f"{name}/"
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def take(arrays: Arrays, rows: np.ndarray | Sequence[int]) -> dict[str, np.ndarray]:
-    """Some rows of each array."""
+    """The given rows of each array."""
     return {name: array[rows] for name, array in arrays.items()}
 
 
 def _of_rows(name: str, rows: np.ndarray, predictions: Arrays, targets: Arrays) -> tuple[Arrays, Arrays]:
-    """A head's own predictions and targets, of some rows."""
+    """A head's own predictions and targets for the given rows."""
     return take(of_head(name, predictions), rows), take(of_head(name, targets), rows)

@@ -1,4 +1,4 @@
-"""The task of several heads: each head's rows to its own task, and all of it put together again."""
+"""The task of several heads: passes each head's rows to its own task, and combines the results."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Answer = TypeVar("Answer")
 
 
 def part_place(name: str) -> tuple[str, str]:
-    """Where a head's options stand in the run file, and what its errors begin with."""
+    """The section of a head's options in the run file, and the prefix of its errors."""
     return f"task.heads.{name}", f'head "{name}": '
 
 
 class _HeadCall(ModelCall):
-    """A call of a model of several heads, as the task of one of them sees it."""
+    """A call of a model with several heads, as one head's task sees it."""
 
     def __init__(self, call: ModelCall, head: str) -> None:
         super().__init__(call.model, call.inputs)
@@ -41,7 +41,7 @@ class _HeadCall(ModelCall):
 
     @property
     def outputs(self) -> dict[str, tf.Tensor]:
-        """Those of the head; the model is called once for all heads."""
+        """The head's outputs; the model is called once for all heads."""
         return of_head(self._head, self._call.outputs)
 
     def start(self) -> tuple[dict[str, tf.Tensor], Any]:
@@ -50,16 +50,16 @@ class _HeadCall(ModelCall):
         return of_head(self._head, outputs), state
 
     def step(self, state: Any, tokens: Any) -> tuple[dict[str, tf.Tensor], Any]:
-        """The head's outputs for the token after, and the new state."""
+        """The head's outputs for the next token, and the new state."""
         outputs, state = self._call.step(state, tokens)
         return of_head(self._head, outputs), state
 
 
 class Multitask(Task):
-    """Several tasks of one text; see the package.
+    """Several tasks on one text; see the package.
 
     Args:
-        options: of the run file.
+        options: the run file's ``task`` section.
         parts: head -> its task.
     """
 
@@ -93,7 +93,7 @@ class Multitask(Task):
         return split_rows(self.options.head_columns, examples)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
-        """The heads' own, and each head's ``share``: 1 of a row that has a label for it, 0 of a gap."""
+        """The heads' targets, and each head's ``share``: 1 for rows with a label for the head, else 0."""
         targets: dict[str, np.ndarray] = {}
         for name, rows in self._split(examples).items():
             share = np.zeros(len(examples))
@@ -117,8 +117,8 @@ class Multitask(Task):
         return weights * np.any([targets[f"{name}/{SHARE}"] > 0 for name in self.parts], axis=0)
 
     def for_training(self, targets: Arrays, weights: np.ndarray) -> tuple[Arrays, np.ndarray]:
-        """A head's ``share`` is what its task makes of a row's weight (balanced classes), over the weight
-        itself.
+        """A head's ``share`` becomes the weight that its task gives a row (balanced classes), divided by the
+        row's weight.
         """
         changed = dict(targets)
         for name, part in self.parts.items():
@@ -150,11 +150,12 @@ class Multitask(Task):
         for name, part in self.parts.items():
             filled = targets[f"{name}/{SHARE}"] > 0
             own = {**tokens, **of_head(name, targets)}
-            if part.batch_loss:  # rows without a label for this head are no negatives of the others
+            if part.batch_loss:  # rows without a label for this head are not negatives of other rows
                 own[EXAMPLE_MASK] = targets[EXAMPLE_MASK] & filled
             losses = part.loss(of_head(name, outputs), own)
             share = tf.cast(targets[f"{name}/{SHARE}"], losses.dtype)
-            # Of a gap the target is a filler; where, as 0 times a loss that is not finite is not 0.
+            # The target of a missing label is a filler. tf.where is needed, because 0 times a non-finite loss
+            # is not 0.
             counted = tf.where(filled, losses, 0.0) * share
             total += self.options.weights.get(name, 1.0) * counted
         return total
@@ -165,7 +166,7 @@ class Multitask(Task):
     def likelihood_losses(
         self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """The sum over the heads that are calibrated."""
+        """The sum over the heads that support calibration."""
         import tensorflow as tf
 
         tokens = {name: tensor for name, tensor in targets.items() if "/" not in name}
@@ -177,9 +178,9 @@ class Multitask(Task):
         return total
 
     def temperatures(self) -> Mapping[str, tuple[int, ...]]:
-        """Those of the heads that are calibrated, called ``HEAD/NAME``."""
-        found = self._of_able_heads(lambda part: part.temperatures())
-        return {f"{name}/{key}": shape for name, own in found.items() for key, shape in own.items()}
+        """The temperatures of the heads that support calibration, called ``HEAD/NAME``."""
+        by_head = self._of_able_heads(lambda part: part.temperatures())
+        return {f"{name}/{key}": shape for name, own in by_head.items() for key, shape in own.items()}
 
     def at_temperatures(
         self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
@@ -192,9 +193,9 @@ class Multitask(Task):
         return changed
 
     def abstains(self) -> Sequence[str]:
-        """Those of the heads that can, called ``HEAD/NAME``."""
-        found = self._of_able_heads(lambda part: part.abstains())
-        return [f"{name}/{key}" for name, own in found.items() for key in own]
+        """The abstention outputs of the heads that can abstain, called ``HEAD/NAME``."""
+        by_head = self._of_able_heads(lambda part: part.abstains())
+        return [f"{name}/{key}" for name, own in by_head.items() for key in own]
 
     def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {
@@ -204,21 +205,21 @@ class Multitask(Task):
         }
 
     def _of_able_heads(self, ask: Callable[[Task], Answer]) -> dict[str, Answer]:
-        """What the heads answer that do not refuse.
+        """The answers of the heads that support what is asked.
 
         Raises:
-            UserError: all refuse; says why each does.
+            UserError: no head supports it; gives the reason for each.
         """
-        found: dict[str, Answer] = {}
+        answers: dict[str, Answer] = {}
         refused = []
         for name, part in self.parts.items():
             try:
-                found[name] = ask(part)
+                answers[name] = ask(part)
             except UserError as error:
                 refused.append(f'head "{name}": {error}')
-        if not found:
+        if not answers:
             raise UserError("; ".join(refused))
-        return found
+        return answers
 
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
@@ -233,7 +234,7 @@ class Multitask(Task):
     def explanation_target(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """The answer of one head: ``HEAD`` or ``HEAD/LABEL``; by default that of the first head."""
+        """The prediction of one head: ``HEAD`` or ``HEAD/LABEL``; by default that of the first head."""
         import tensorflow as tf
 
         names = list(self.parts)
@@ -247,15 +248,15 @@ class Multitask(Task):
         label = tf.zeros_like(wanted)
         for index, (name, part) in enumerate(self.parts.items()):
             here = tf.equal(number, index)
-            found = part.explanation_target(of_head(name, outputs), inputs, tf.where(here, own, ""))
-            named = found.pop("label")
+            chosen = part.explanation_target(of_head(name, outputs), inputs, tf.where(here, own, ""))
+            named = chosen.pop("label")
             named = tf.where(tf.equal(named, ""), "", tf.strings.join([tf.constant(f"{name}/"), named]))
             label = tf.where(here, named, label)
-            target.update({f"{name}/{key}": tensor for key, tensor in found.items()})
+            target.update({f"{name}/{key}": tensor for key, tensor in chosen.items()})
         return {**target, "label": label}
 
     def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """That of the head."""
+        """The number that the head's task explains."""
         import tensorflow as tf
 
         total: Any = 0.0
@@ -267,7 +268,7 @@ class Multitask(Task):
     def _of_all_heads(
         self, tensors_of: Callable[[str, Task], Mapping[str, tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
-        """What each head's task makes, called ``HEAD/NAME``."""
+        """The results of each head's task, called ``HEAD/NAME``."""
         return {
             f"{name}/{key}": tensor
             for name, part in self.parts.items()

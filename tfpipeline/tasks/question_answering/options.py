@@ -1,4 +1,4 @@
-"""The ``task`` section of question answering: what it asks of the data, and how rows become the task."""
+"""The ``task`` section of question answering: checks the data, and makes the task from the rows."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ class QuestionAnsweringOptions(TaskOptions):
 
     task_class = QuestionAnswering
     top_level_only: ClassVar[bool] = True
-    together: ClassVar[str | None] = (
-        "text_pair"  # questions about a context that was trained on are easier than others
-    )
+    together: ClassVar[str | None] = "text_pair"  # questions about a context seen in training are easier
     data_defaults: ClassVar[Mapping[str, str]] = {
         "text": "question",
         "text_pair": "context",
@@ -75,7 +73,7 @@ class QuestionAnsweringOptions(TaskOptions):
             )
 
     def preprocess(self, example: Example) -> Example:
-        """The same row with its label as JSON: ``answers`` [[start, text], ...], none where there is none."""
+        """The same row with its label as JSON: ``answers`` [[start, text], ...], empty if there is none."""
         return preprocess(example)
 
     def strata(self, example: Example) -> Collection[Hashable]:
@@ -90,12 +88,12 @@ class QuestionAnsweringOptions(TaskOptions):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> QuestionAnswering:
-        # Its files do not say whether it was trained with questions that have no answer.
+        # A checkpoint's files do not say whether it was trained with unanswerable questions.
         return QuestionAnswering(cls(), {"no_answer": False})
 
 
 class _QuestionAnsweringFitter(Fitter):
-    """Looks for rows with an answer, and without."""
+    """Checks whether there are rows with an answer, and rows without."""
 
     def __init__(self, options: QuestionAnsweringOptions) -> None:
         self._options = options

@@ -1,6 +1,6 @@
-"""Rows of questions: the gold answers that data files give, checked, and the one form that a run keeps.
+"""Rows of questions: checks the gold answers in data files, and converts them to the form that a run stores.
 
-That form is JSON in ``Example.label``: ``answers`` [[start, text], ...], empty where the context has none.
+That form is JSON in ``Example.label``: ``answers`` [[start, text], ...], empty if the context has no answer.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _WHAT = '{"text": ["..."], "answer_start": [0]}, or a text that stands in the co
 
 
 def preprocess(example: Example) -> Example:
-    """A row as it is kept, made of what the data file has.
+    """Convert a row of a data file to the form that is stored.
 
     Raises:
-        UserError: an answer does not stand in the context, or the row has none.
+        UserError: an answer does not occur in the context, or the row has no answers.
     """
     for what, text in (("question", example.text), ("context", example.text_pair)):
         if isinstance(text, Structure):
@@ -37,15 +37,15 @@ def preprocess(example: Example) -> Example:
 
 
 def kept_answers(example: Example) -> list[tuple[int, str]]:
-    """The answers of a row as it is kept: where each starts in the context, and its text."""
+    """The answers of a stored row: the start of each in the context, and its text."""
     return [(start, text) for start, text in json.loads(example.label or "{}").get("answers", [])]
 
 
 def gold_answers(example: Example) -> list[tuple[int, str]]:
-    """A row's answers as its data file has them, each where it stands in the context.
+    """A row's answers in its data file, each with its position in the context.
 
     Raises:
-        UserError: one of them does not stand there, or the row has no context.
+        UserError: an answer does not occur there, or the row has no context.
     """
     if example.text_pair is None:
         raise UserError(f"{example.source}: the row has no context; complete it or remove it")
@@ -53,7 +53,7 @@ def gold_answers(example: Example) -> list[tuple[int, str]]:
     if not cell:
         return []
     answers: Any = [cell]
-    # What stands in the context is a text of it, however much it looks like JSON; but no answers are none.
+    # A cell that occurs in the context is an answer, even if it looks like JSON; but [] means no answers.
     if cell[0] in "[{" and (cell == "[]" or cell not in context):
         answers = _spans.parse(cell, source, _WHAT)
     if isinstance(answers, dict):
@@ -67,7 +67,7 @@ def gold_answers(example: Example) -> list[tuple[int, str]]:
 
 
 def _answer(one: Any, context: str, source: str) -> tuple[int, str]:
-    """One of a row's answers, as its data file has it; see :func:`gold_answers`."""
+    """One of a row's answers in its data file; see :func:`gold_answers`."""
     text, start = (one.get("text"), one.get("answer_start")) if isinstance(one, dict) else (one, None)
     if not isinstance(text, str) or not text.strip():
         raise UserError(
@@ -96,7 +96,7 @@ def _answer(one: Any, context: str, source: str) -> tuple[int, str]:
 
 
 def _places(context: str, text: str) -> Iterator[int]:
-    """Where a text stands in a context and parts no character."""
+    """The position of a text in a context, without splitting a character."""
     place = context.find(text)
     while place >= 0:
         if not any(_spans.parts_a_character(context, edge) for edge in (place, place + len(text))):

@@ -1,4 +1,4 @@
-"""The scores of answers to questions, and the threshold from which there is none."""
+"""The scores of answers to questions, and the threshold for "no answer"."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tfpipeline.tasks.base import ABSTAINED, Arrays, Scorer
 if TYPE_CHECKING:
     from tfpipeline.tasks.question_answering.task import QuestionAnswering
 
-_SAME_RANK = 1e-4  # of two logarithms of scores
+_SAME_RANK = 1e-4  # of two log-scores
 
 
 class QuestionAnsweringScorer(Scorer):
-    """Compares answers with the gold ones as SQuAD does."""
+    """Compares answers with the gold answers as SQuAD does."""
 
     task: QuestionAnswering
     best_metric = "f1"
@@ -36,7 +36,7 @@ class QuestionAnsweringScorer(Scorer):
         threshold = np.float32(tune_threshold(spans, no_answer, targets["gold"].tolist(), weights))
         head.threshold.assign(threshold)
         is_none = (no_answer > threshold) | (predictions["ends"][:, 0] == 0)
-        # Where a part of the context was answered, the odds say what "none" has beside it.
+        # For rows with a predicted span, the odds give the probability of "no answer" relative to it.
         odds = no_answer / np.maximum(1 - no_answer, np.finfo(np.float32).eps)
         of_none = np.minimum(predictions["scores"][:, 0] * odds, 1)
         of_none = np.where(predictions["start"] < 0, predictions["score"], of_none)
@@ -80,7 +80,7 @@ class QuestionAnsweringScorer(Scorer):
         close = np.abs(predictions["no_answer"] - predictions["threshold"]) <= tolerance
         scores = predictions["scores"]
         first, second = scores[:, :-1], scores[:, 1:]
-        # Ranks hang on ratios. A slot that is not filled is equal to its neighbour, and cannot change places.
+        # Ranks depend on ratios. An unfilled slot equals its neighbour, and they cannot change places.
         tied = (second > 0) & (first <= second * (1 + _SAME_RANK))
         vanished = (predictions["ends"] > predictions["starts"]) & (scores == 0)
         return np.asarray(close | tied.any(-1) | vanished.any(-1))

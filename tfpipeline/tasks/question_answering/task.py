@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from tfpipeline.models import EncoderConfig
     from tfpipeline.tasks.question_answering.options import QuestionAnsweringOptions
 
-HEAD = "span"  # of checkpoints
+HEAD = "span"  # the name of the head in checkpoints
 EVEN_ODDS = 0.5
 _FIRST, _LAST = 1, 2  # bits of a token's target
-_NO_ANSWER = "no answer"  # how it is called in explanations
-_NEVER = -1e9  # a logit of what cannot be; infinities make gradients of NaN
+_NO_ANSWER = "no answer"  # its name in explanations
+_NEVER = -1e9  # the logit of impossible tokens; infinities would give NaN gradients
 
 
 class QuestionAnswering(Task):
-    """Answers from contexts; see the package.
+    """Finds answers in contexts; see the package.
 
     Args:
-        options: of the run file.
-        fitted: ``no_answer``, whether there may be none.
+        options: the run file's ``task`` section.
+        fitted: ``no_answer``, whether questions may be unanswerable.
     """
 
     options: QuestionAnsweringOptions
@@ -82,8 +82,8 @@ class QuestionAnswering(Task):
         return CheckpointHead(self.head_tensors(head), settings=settings)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
-        """``gold``: of each row the texts of its answers; in training ``answered``, int32: whether it has
-        some.
+        """``gold``: the texts of each row's answers; in training ``answered``, int32: whether the row has
+        answers.
         """
         if training:
             return {"answered": np.array([bool(kept_answers(example)) for example in examples], np.int32)}
@@ -93,10 +93,10 @@ class QuestionAnswering(Task):
         return {"gold": gold}
 
     def token_targets(self, examples: Sequence[Example], tokens: Arrays) -> Arrays:
-        """``answer``: 1 of the first token of a row's first answer, 2 of its last one, 3 of its only one;
-        else 0.
+        """``answer``: 1 for the first token of a row's first answer, 2 for its last token, 3 for its only
+        token; else 0.
 
-        None of an answer that is not all among the tokens.
+        All 0 for an answer that is not completely among the tokens.
         """
         answer = np.zeros(tokens["input_ids"].shape, np.int32)
         offsets, context = tokens["offsets"], _is_context(tokens)
@@ -112,13 +112,13 @@ class QuestionAnswering(Task):
         return {"answer": answer}
 
     def count_kept_targets(self, targets: Arrays, tokens: Arrays) -> np.ndarray:
-        """Of the first answer, which is what a row trains on."""
+        """Count the first answer, which is the one that a row trains on."""
         kept = (tokens["answer"] > 0).any(axis=1)
         return np.stack([targets["answered"], kept], axis=1).astype(np.int64)
 
     @staticmethod
     def _is_whole(example: Example, offsets: np.ndarray, start: int, end: int) -> bool:
-        """Whether an answer's tokens are all there: what is left of it, around and between them, are no
+        """Whether all tokens of an answer exist: its characters around and between the tokens contain no
         words.
         """
         context = example.text_pair or ""
@@ -150,13 +150,15 @@ class QuestionAnswering(Task):
     def _log_probabilities(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Of each token as the answer's first and last one [B, T, 2], and of "no answer" as both [B, 2]."""
+        """The log-probabilities of each token as the answer's first and last token [B, T, 2], and of "no
+        answer" as both [B, 2].
+        """
         import tensorflow as tf
 
         never = tf.cast(_NEVER, outputs["span"].dtype)
         context = _is_context(inputs)
         span, none = tf.where(context[:, :, None], outputs["span"], never), outputs["none"]
-        if not self.may_be_none:  # but where there is nothing else
+        if not self.may_be_none:  # unless there are no context tokens
             none = tf.where(tf.reduce_any(context, axis=1)[:, None], never, none)
         logs = tf.nn.log_softmax(tf.concat([none[:, None], span], axis=1), axis=1)
         return logs[:, 1:], logs[:, 0]
@@ -167,7 +169,7 @@ class QuestionAnswering(Task):
     def at_temperatures(
         self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """The threshold of "no answer" moves with its probability, so that the same rows have an answer."""
+        """Scale the threshold of "no answer" with its probability, so that the same rows have an answer."""
         temperature = temperatures["temperature"]
         return {
             "span": outputs["span"] / temperature,
@@ -190,12 +192,10 @@ class QuestionAnswering(Task):
     def explanation_target(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """The predicted answer; the one of the best spans that has a number, from 0 on; or that there is
-        none.
-        """
+        """The predicted answer; or one of the best spans by its number, starting at 0; or "no answer"."""
         import tensorflow as tf
 
-        found, first, last = self._read(outputs, inputs)
+        decoded, first, last = self._read(outputs, inputs)
         best = self.options.best
         is_number, number = _explained.number_of(wanted)
         no_name, no_answer = tf.equal(wanted, ""), tf.equal(wanted, _NO_ANSWER)
@@ -204,9 +204,9 @@ class QuestionAnswering(Task):
         wanted = _explained.require(known, wanted, choices)
         with tf.control_dependencies([wanted]):
             index = tf.minimum(number, best - 1)
-        none = no_answer | (no_name & (found["start"] < 0))
-        there = none | (_explained.picked(found["ends"], index) > 0)  # a text may have fewer spans
-        label = tf.where(none, _NO_ANSWER, _explained.picked(found["answers"], index))
+        none = no_answer | (no_name & (decoded["start"] < 0))
+        there = none | (_explained.picked(decoded["ends"], index) > 0)  # a text may have fewer spans
+        label = tf.where(none, _NO_ANSWER, _explained.picked(decoded["answers"], index))
         return {
             "label": tf.where(there, label, ""),
             "first": _explained.picked(first, index),
@@ -216,7 +216,7 @@ class QuestionAnswering(Task):
         }
 
     def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The sum of the logits of the answer's first and of its last token, or of the two of "no answer"."""
+        """The sum of the logits of the answer's first and last token, or of the two logits of "no answer"."""
         import tensorflow as tf
 
         span = outputs["span"]
@@ -228,7 +228,7 @@ class QuestionAnswering(Task):
     def _read(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-        """The predictions; the first and the last token of each of the best spans, int32 [B, best] each."""
+        """The predictions, and the first and last token of each of the best spans, int32 [B, best] each."""
         import tensorflow as tf
 
         from tfpipeline.text.code_points import CodePoints
@@ -238,7 +238,7 @@ class QuestionAnswering(Task):
         context = _is_context(inputs)
         rows, width = tf.unstack(tf.shape(context))
         length, best = tf.minimum(self.options.max_answer_tokens, width), self.options.best
-        # Every span, by its first token and how many more it has: [B, T, length].
+        # Every span, by its first token and its number of further tokens: [B, T, length].
         last = tf.range(width)[:, None] + tf.range(length)[None]
         ends = tf.gather(tf.pad(logs[:, :, 1], [[0, 0], [0, length]]), last, axis=1)
         texts, offsets = CodePoints(inputs["text_pair"]), inputs["offsets"]
@@ -281,7 +281,7 @@ class QuestionAnswering(Task):
 
 
 def _is_context(tokens: Mapping[str, Any]) -> Any:
-    """Which tokens are the context's own, bool [..., T]; arrays or tensors."""
+    """Whether each token belongs to the context, bool [..., T]; for arrays or tensors."""
     offsets = tokens["offsets"]
     return (
         (offsets[..., 1] > offsets[..., 0]) & (tokens["attention_mask"] > 0) & (tokens["token_type_ids"] > 0)

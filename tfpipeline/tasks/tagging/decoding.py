@@ -1,4 +1,4 @@
-"""From the tags of tokens to the entities of texts, in the graph."""
+"""Converts the tags of tokens to the entities of texts, in the graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def is_text(tokens: Mapping[str, Any]) -> Any:
-    """Which tokens are the (first) text's own, bool [..., T]; arrays or tensors."""
+    """Whether each token belongs to the (first) text, bool [..., T]; for arrays or tensors."""
     offsets = tokens["offsets"]
     return (
         (offsets[..., 1] > offsets[..., 0]) & (tokens["attention_mask"] > 0) & (tokens["token_type_ids"] < 1)
@@ -29,21 +29,21 @@ def entities(
     offsets: tf.Tensor,
     texts: Any,
 ) -> dict[str, tf.Tensor]:
-    """What the tags of words say, read as conlleval reads them.
+    """The entities that words' tags describe, read as in conlleval.
 
     Args:
-        scheme: of the tags.
-        most: entities of a text that there is room for.
+        scheme: the scheme of the tags.
+        most: maximum number of entities per text.
         tags: int32 [B, T].
-        probability: float32 [B, T], of these.
+        probability: float32 [B, T], the probabilities of these tags.
         real: bool [B, T], the tokens of the text.
         begins: bool [B, T], those that begin a word.
-        offsets: int32 [B, T, 2], where they stand.
-        texts: where the code points of the texts are.
+        offsets: int32 [B, T, 2], the tokens' offsets in the text.
+        texts: the code points of the texts.
     """
     import tensorflow as tf
 
-    # Words one after the other, of all texts: [W].
+    # The words of all texts in sequence: [W].
     where = tf.where(begins)
     row = tf.cast(where[:, 0], tf.int32)
     tag = tf.gather_nd(tags, where)
@@ -87,7 +87,7 @@ def entities(
     def dense(values: tf.Tensor) -> tf.Tensor:
         return tf.scatter_nd(slots, tf.gather(values, kept), tf.stack([rows, most]))
 
-    # No word begins within a character of the word before, so whole characters do not overlap.
+    # No word begins within a character of the previous word, so whole characters do not overlap.
     starts, places = texts.first(dense(start)), texts.whole(dense(end))
     names = tf.constant(["", *scheme.types])
     return {

@@ -1,4 +1,4 @@
-"""The ``task`` section of tagging: what it asks of the data, and how rows become the task."""
+"""The ``task`` section of tagging: checks the data, and makes the task from the rows."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
     from tfpipeline.data.options import DataOptions
 
-_MAX_ENTITIES = 128  # of a checkpoint that comes without rows
+_MAX_ENTITIES = 128  # for a checkpoint, which has no rows
 _MIN_ENTITIES = 16
-_AS_MANY_AS_READ = 2**31 - 1  # until it is known how many that are: Tagging.limit_length
+_AS_MANY_AS_READ = 2**31 - 1  # until the number is known: Tagging.limit_length
 
 
 class TaggingOptions(TaskOptions):
@@ -127,7 +127,7 @@ class TaggingOptions(TaskOptions):
                     "Hugging Face has them in features[COLUMN].feature.names)"
                 )
         tags = all(isinstance(one, str) for one in items)
-        if not items:  # no entities, or no tags for no words
+        if not items:  # no entities, or no words and so no tags
             tags = self.scheme == "plain" or list_of_tokens(example.text) is not None
         plain = self.scheme == "plain"
         if not tags and any(isinstance(one, str) for one in items):
@@ -143,14 +143,14 @@ class TaggingOptions(TaskOptions):
         return from_entities(example, items)
 
     def strata(self, example: Example) -> Collection[Hashable]:
-        # In the text's order: a set's changes from process to process, and the split would with it.
+        # In text order: the order of a set changes between processes, and the split would change with it.
         return list(dict.fromkeys(kind for _, _, kind in kept_row(example)[0]))
 
     def fitter(self) -> Fitter:
         return _TaggingFitter(self)
 
     def parts_a_word(self, text: str, span: Span) -> bool:
-        """Whether an entity begins or ends within what is one word."""
+        """Whether an entity begins or ends within a word."""
         start, end, _ = span
         edges = [(text[place - 1], text[place]) for place in (start, end) if 0 < place < len(text)]
         if self.words == "whitespace":
@@ -167,18 +167,18 @@ class TaggingOptions(TaskOptions):
         parts = [prefix_and_type(tag) for tag in tags]
         scheme = "plain"
         prefixes = {part[0] if part else None for part in parts}
-        # Of the segmentation of a text into words none is outside: B, M, E, S.
+        # The tags of word segmentation (B, M, E, S) have no outside.
         if None not in prefixes and (OUTSIDE in prefixes or {"B", "E"} <= prefixes):
             scheme = "bioes" if prefixes & {"E", "S"} else "bio"
-        # In the old IOB, B- only parts what follows another one of its type, and the names of tags do not say
-        # which it is.
+        # In the older IOB1, B- only separates adjacent entities of one type, and tag names do not show which
+        # variant it is.
         options = cls.model_validate({"scheme": scheme, "constrained": False})
         most = _AS_MANY_AS_READ if scheme == "plain" else _MAX_ENTITIES
         return Tagging(options, {"tags": list(tags), "max_entities": most})
 
 
 class _TaggingFitter(Fitter):
-    """Collects the types, and what has to be said of the rows."""
+    """Collects the types, and the notes about the rows."""
 
     def __init__(self, options: TaggingOptions) -> None:
         self._options, self._counts = options, LabelCounts()

@@ -1,7 +1,7 @@
-"""Rows of tagged texts: tags of any scheme, or lists of entities, as the one form that a run keeps.
+"""Rows of tagged texts: converts tags of any scheme, or lists of entities, to the form that a run stores.
 
 That form is JSON in ``Example.label``: ``spans`` [[start, end, type], ...], ``words`` [[start, end], ...] if
-the data has them, and ``mended`` if their tags were not quite right.
+the data has them, and ``mended`` if their tags were not quite valid.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Words = list[tuple[int, int]]
 
 OUTSIDE = "O"
 _NO_TYPE = "_"
-# What others call the first, inner, last and only word of an entity: BILOU, BMES.
+# Other names for the first, inner, last and only word of an entity: BILOU, BMES.
 _PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
 _CHARACTERS = (
-    "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"  # each a word of rows of entities
+    "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"  # each is one word in rows of entities
 )
 _SHOWN = 8
 
 
 def prefix_and_type(tag: str) -> tuple[str, str | None] | None:
-    """ "B-PER" as ("B", "PER"), "M" as ("I", "_"), "O" as ("O", None); None for what is no entity's tag."""
+    """ "B-PER" as ("B", "PER"), "M" as ("I", "_"), "O" as ("O", None); None for what is not an entity tag."""
     if tag == OUTSIDE:
         return OUTSIDE, None
     prefix, dash, kind = tag.partition("-")
@@ -53,12 +53,12 @@ def from_tags(example: Example, tags: Sequence[str], *, plain: bool, separator: 
 
     Args:
         example: the row.
-        tags: as many as its text has tokens: those of a text that is a list of them, or of its cell
-            ``tokens`` if they stand in the text, else what stands between white space.
-        plain: whether they are no entities' tags.
-        separator: what stands between the tokens of a text that is a list of them.
+        tags: one tag per token. The tokens are those of a text that is a list of tokens, or of the cell
+            ``tokens`` if they occur in the text, otherwise the parts between white space.
+        plain: whether the tags do not describe entities.
+        separator: the string that joins the tokens of a text that is a list.
     Raises:
-        UserError: tags and tokens do not fit together, or a tag is no entity's.
+        UserError: the numbers of tags and tokens differ, or a tag is not an entity tag.
     """
     listed = list_of_tokens(example.columns.get("tokens", ""))
     tags = [tag.strip() for tag in tags]
@@ -103,7 +103,7 @@ def from_entities(example: Example, entities: Sequence[Any]) -> Example:
     """A row with a list of its entities, its label as :func:`kept_row` reads it, without its other cells.
 
     Raises:
-        UserError: an entity is none, is not in the text, or overlaps another one.
+        UserError: an entity is invalid, is outside the text, or overlaps another one.
     """
     tokens = list_of_tokens(example.text)
     if tokens is not None and all(isinstance(token, str) for token in tokens):
@@ -150,7 +150,7 @@ def from_entities(example: Example, entities: Sequence[Any]) -> Example:
 
 
 def _places(tokens: Sequence[Any], text: str) -> Words | None:
-    """Where tokens stand in a text, one behind the other; None if they do not."""
+    """The positions of successive tokens in a text; None if they do not occur in it in this order."""
     words, place = [], 0
     for token in tokens:
         start = text.find(token, place) if isinstance(token, str) and token else -1
@@ -162,7 +162,7 @@ def _places(tokens: Sequence[Any], text: str) -> Words | None:
 
 
 def list_of_tokens(text: str) -> list[Any] | None:
-    """The tokens of a text that is a list of them, as a CoNLL column is; numbers among them as they are
+    """The tokens of a text that is a list of tokens, such as a CoNLL column; numbers stay as they are
     written.
     """
     if not text.startswith("["):
@@ -170,14 +170,16 @@ def list_of_tokens(text: str) -> list[Any] | None:
     try:
         items = _spans.parse(text, "", "", Number)
     except UserError:
-        return None  # it only begins like one
-    # "[1]" is a text, such as that of a footnote, unless it is a list in its file.
+        return None  # it only begins like a list
+    # "[1]" is a text, such as a footnote mark, unless it is a list in its file.
     tokens = not items or isinstance(text, Structure) or any(type(token) is str for token in items)
     return [str(token) if isinstance(token, Number) else token for token in items] if tokens else None
 
 
 def entities_of(words: Words, tags: Sequence[str]) -> tuple[list[Span], bool]:
-    """The entities that words' tags say, read as conlleval reads them; and whether one continues none."""
+    """The entities that words' tags describe, read as in conlleval, and whether a tag continues an entity
+    that did not begin.
+    """
     spans: list[Span] = []
     opened: str | None = None
     mended = False
@@ -206,13 +208,13 @@ def _dumped(spans: Sequence[Span], words: Words | None, mended: bool) -> str:
 
 
 def kept_row(example: Example) -> tuple[list[Span], Words | None, bool]:
-    """What a row is kept with: entities, words and whether their tags were not quite right."""
+    """The content of a stored row: entities, words, and whether their tags were not quite valid."""
     kept = json.loads(example.label or "{}")
     return kept.get("spans", []), kept.get("words"), kept.get("mended", False)
 
 
 def words_of(text: str, spans: Sequence[Span]) -> Words:
-    """The words of a text; none reaches over the end of an entity."""
+    """The words of a text; no word crosses the end of an entity."""
     pattern = _word_pattern()
     cuts = sorted({0, len(text), *(place for start, end, _ in spans for place in (start, end))})
     pieces = zip(cuts, cuts[1:])
@@ -220,19 +222,21 @@ def words_of(text: str, spans: Sequence[Span]) -> Words:
 
 
 def is_of_one_word(before: str, behind: str) -> bool:
-    """Whether two neighbouring characters are letters or digits of one word, whatever a model's words are."""
+    """Whether two neighbouring characters are letters or digits of the same word, for any definition of
+    words.
+    """
     return not re.search(f"[\\W_{_CHARACTERS}]", before + behind)
 
 
 def visible_words(text: str, words: Words, *, all_of_them: bool) -> Words:
-    """Words from the first character on that a token may begin with; those that have none are left out or as
-    they are.
+    """Words, each cut to begin with the first character that can begin a token; words without such a
+    character are omitted or stay unchanged.
     """
     if text.isascii() and text.isprintable():
         return words
     visible = []
     for start, end in words:
-        # A mark begins a token only if accents are kept, and then its word's token reaches on to the letter.
+        # A mark begins a token only if accents are kept, and then that token extends to the letter.
         ends = (_end(pattern, text, start, end) for pattern in _silent_patterns())
         first = next((at for at in ends if at < end), end)
         if first < end:
@@ -243,16 +247,16 @@ def visible_words(text: str, words: Words, *, all_of_them: bool) -> Words:
 
 
 def _end(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
-    """Where a pattern that fits anywhere ends."""
+    """The end of the match of a pattern that matches anywhere."""
     match = pattern.match(text, start, end)
     return start if match is None else match.end()
 
 
 @functools.lru_cache(maxsize=1)
 def _word_pattern() -> re.Pattern[str]:
-    """A word of a row that comes with entities alone.
+    """A word in rows that only have entities.
 
-    A Chinese or Japanese character, a run of other letters and digits with their marks, or any other sign.
+    A Chinese or Japanese character, a run of other letters and digits with their marks, or any other symbol.
     """
     dropped, stripped = _silent_classes()
     points = (point for point in range(0x300, 0xE0200) if unicodedata.category(chr(point)).startswith("M"))
@@ -264,7 +268,7 @@ def _word_pattern() -> re.Pattern[str]:
 
 @functools.lru_cache(maxsize=1)
 def _between_spaces() -> re.Pattern[str]:
-    """A run of what BERT does not take as white space."""
+    """A run of characters that BERT does not treat as white space."""
     from tfpipeline.text.unicode_tables import space_points
 
     return re.compile(f"[^{_class_of(space_points())}]+")
@@ -272,15 +276,15 @@ def _between_spaces() -> re.Pattern[str]:
 
 @functools.lru_cache(maxsize=1)
 def _silent_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What no token begins with: white space, what BERT drops, and marks that it may strip; the same without
-    marks.
+    """Characters that no token begins with: white space, what BERT drops, and marks that it may strip; and
+    the same without marks.
     """
     dropped, stripped = _silent_classes()
     return re.compile(f"[\\s{dropped}{stripped}]*"), re.compile(f"[\\s{dropped}]*")
 
 
 def _silent_classes() -> tuple[str, str]:
-    """Of regular expressions: the characters that BERT's cleaning drops, and those that it strips with
+    """For regular expressions: the characters that BERT's cleaning drops, and those that it strips as
     accents.
     """
     from tfpipeline.text.unicode_tables import mark_edges, removed_points
@@ -291,7 +295,7 @@ def _silent_classes() -> tuple[str, str]:
 
 
 def _class_of(points: Iterable[int]) -> str:
-    """Rising code points as ranges, for within the brackets of a regular expression."""
+    """Ascending code points as ranges, for use in brackets of a regular expression."""
     codes = np.fromiter(points, np.int64)
     gaps = np.flatnonzero(np.diff(codes) > 1)
     first, last = codes[np.r_[0, gaps + 1]].tolist(), codes[np.r_[gaps, len(codes) - 1]].tolist()

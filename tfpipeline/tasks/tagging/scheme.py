@@ -1,5 +1,5 @@
-"""Tagging schemes: what tags say of words, which tag may follow which, and what tags a list of entities
-gives.
+"""Tagging schemes: the meaning of tags, which tags may follow each other, and the tags for a list of
+entities.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from tfpipeline.tasks.tagging.rows import OUTSIDE, Span, Words, prefix_and_type
 
-MISSED = ""  # what a word counts as that was cut off, with the scheme plain
+MISSED = ""  # the tag of a truncated word in the scheme plain
 _PREFIXES_OF = {"bio": "BI", "bioes": "BIES"}
 
 
@@ -23,17 +23,17 @@ def tags_of(scheme: str, types: Sequence[str]) -> list[str]:
 
 
 class Scheme:
-    """The tags of a model.
+    """The tags of a model and their meaning.
 
     Args:
         name: ``bio``, ``bioes`` or ``plain``.
         tags: in the order of the head's outputs.
 
     Attributes:
-        entities: whether tags are of parts of several words, or of none.
-        types: of entities; with ``plain`` the tags.
-        prefixes: of each tag: B, I, E or S, and O outside of entities.
-        type_of: of each tag the number of its type; -1 outside of entities.
+        entities: whether tags describe entities of one or more words.
+        types: the types of entities; with ``plain``, the tags.
+        prefixes: each tag's prefix: B, I, E or S, and O outside entities.
+        type_of: the number of each tag's type; -1 outside entities.
     """
 
     def __init__(self, name: str, tags: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ class Scheme:
         parts = [self._parts(tag) for tag in self.tags]
         self.types = tuple(dict.fromkeys(kind for _, kind in parts if kind is not None))
         self.prefixes = [prefix for prefix, _ in parts]
-        # By the tag as this module writes it, whatever the data calls an inner or a last word.
+        # Keyed by the tag as this module writes it, whatever the data calls an inner or last word.
         self._index = {
             prefix if kind is None else f"{prefix}-{kind}" if self.entities else kind: index
             for index, (prefix, kind) in enumerate(parts)
@@ -49,16 +49,16 @@ class Scheme:
         self.type_of = [-1 if kind is None else self.types.index(kind) for _, kind in parts]
 
     def _parts(self, tag: str) -> tuple[str, str | None]:
-        """A tag's prefix and type; the type of what is outside is None."""
+        """A tag's prefix and type; outside entities, the type is None."""
         return ("S", tag) if not self.entities else prefix_and_type(tag) or ("S", tag)
 
     def number(self, kind: str | None, before: bool, behind: bool) -> int:
-        """The number of a word's tag; arguments as of :meth:`tag`. -1 where there is no such tag."""
+        """The number of a word's tag; -1 if there is no such tag. Arguments as for :meth:`tag`."""
         return self._index.get(self.tag(kind, before, behind), -1)
 
     def tag(self, kind: str | None, before: bool, behind: bool) -> str:
-        """The model's tag of a word of a type: is the one before it of the same entity, and the one
-        behind?
+        """The model's tag for a word of a type. The flags say whether the previous and the next word are of
+        the same entity.
         """
         if kind is None:
             return OUTSIDE if self.entities else MISSED
@@ -69,7 +69,7 @@ class Scheme:
         return f"{('I' if behind else 'E') if before else ('B' if behind else 'S')}-{kind}"
 
     def follows(self, before: int | None, behind: int | None) -> bool:
-        """Whether the scheme has a tag behind another one; None stands for what is outside of the text."""
+        """Whether the scheme allows one tag after another; None stands for the edges of the text."""
         opened = before is not None and self.prefixes[before] in ("B", "I")
         continues = behind is not None and self.prefixes[behind] in ("I", "E")
         same = before is not None and behind is not None and self.type_of[before] == self.type_of[behind]
@@ -78,7 +78,7 @@ class Scheme:
         return not continues or (opened and same)
 
     def allowed(self) -> Any:
-        """0 for what may follow what, -inf for the rest."""
+        """0 for allowed transitions, -inf for all others."""
         from tfpipeline.models.crf import Transitions
 
         tags = range(len(self.tags))

@@ -1,4 +1,4 @@
-"""The scores of tags: of entities as conlleval counts them, or of single words."""
+"""The scores of tags: for entities, counted as in conlleval, or for single words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
     from tfpipeline.tasks.tagging.task import Tagging
 
-_SHOWN = 8  # wrong tags of a row
+_SHOWN = 8  # wrong tags shown per row
 
 
 class TaggingScorer(Scorer):
@@ -36,7 +36,7 @@ class TaggingScorer(Scorer):
         error = self._calibration_error(predictions, targets, weights)
         if error is not None:
             scores["expected_calibration_error"] = error
-        # Also of what does not occur here, that a run may choose its best weights by it.
+        # Includes types that do not occur here, so that a run can use them to select its best weights.
         return {
             **scores,
             **{name: 0.0 for kind in self.task.scheme.types if (name := f"f1/{kind}") not in scores},
@@ -96,8 +96,8 @@ class TaggingScorer(Scorer):
         return np.asarray(predictions["margin"] <= tolerance)
 
     def _calibration_error(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> float | None:
-        """How far the scores of predicted entities (words, of a plain scheme) are from how often they are
-        right; 0 if none is predicted, None of predictions without scores.
+        """The calibration error of the predicted entities' scores (in a plain scheme, the words' scores); 0
+        if none is predicted, None for predictions without scores.
         """
         from tfpipeline.metrics._calibration import calibration_error
 
@@ -110,7 +110,7 @@ class TaggingScorer(Scorer):
             if self.task.scheme.entities:
                 truth, _ = entities_of([(start, end) for start, end, _ in words], [tag for *_, tag in words])
                 right += [span in truth for span in spans]
-            else:  # a word is what it begins in
+            else:  # a word has the type of the span in which it begins
                 tags = {start: tag for start, _, tag in words}
                 right += [tags.get(start) == tag for start, _, tag in spans]
             counted += [weights[row]] * len(spans)
@@ -133,7 +133,9 @@ class TaggingScorer(Scorer):
             ]
 
     def _sequences(self, predictions: Arrays, targets: Arrays) -> tuple[list[list[str]], list[list[str]]]:
-        """The right tags of each row's words, and the predicted ones: a word is what it begins in."""
+        """The right and the predicted tags of each row's words. A word has the type of the span in which it
+        begins.
+        """
         truth, predicted = [], []
         for words, spans in zip(targets["words"], self._spans(predictions)):
             truth.append([tag for _, _, tag in words])
@@ -142,7 +144,7 @@ class TaggingScorer(Scorer):
 
 
 def _as_predictions(rows: Sequence[Sequence[Span]]) -> dict[str, np.ndarray]:
-    """Entities of rows as :meth:`Tagging.predictions` gives them, without scores."""
+    """Entities of rows in the form of :meth:`Tagging.predictions`, without scores."""
     most = max((len(row) for row in rows), default=0)
     predictions = {
         "types": np.full((len(rows), most), "", object),

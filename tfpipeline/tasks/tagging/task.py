@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from tfpipeline.models import EncoderConfig
     from tfpipeline.tasks.tagging.options import TaggingOptions
 
-HEAD = "token_classifier"  # of checkpoints
+HEAD = "token_classifier"  # the name of the head in checkpoints
 
 
 class Tagging(Task):
-    """Tags from texts; see the package.
+    """Predicts tags of words; see the package.
 
     Args:
-        options: of the run file.
+        options: the run file's ``task`` section.
         fitted: ``tags``, in the order of the head's outputs, and ``max_entities``.
 
     Attributes:
         tags: in the order of the head's outputs.
-        scheme: what they say.
+        scheme: the meaning of the tags.
     """
 
     options: TaggingOptions
@@ -55,7 +55,7 @@ class Tagging(Task):
     def limit_length(self, tokens: int) -> Tagging:
         if self.options.max_entities is not None:
             return self
-        # Not a word more than is read: a training row may be a whole book, and every answer has this room.
+        # Limited to what is read: a training row may be a whole book, and every prediction has this size.
         most = min(self.fitted["max_entities"], max(tokens, 1))
         return type(self)(self.options, {**self.fitted, "max_entities": most})
 
@@ -88,9 +88,7 @@ class Tagging(Task):
         return CheckpointHead(self.head_tensors(head), self.tags, None, settings, notes)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
-        """``words``: of each row its words as (start, end, tag), the tags in BIO or plain; for the
-        metrics.
-        """
+        """``words``: each row's words as (start, end, tag), with tags in BIO or plain; for the metrics."""
         if training:
             return {}
         tagged = np.empty(len(examples), object)
@@ -109,7 +107,7 @@ class Tagging(Task):
         return {"words": tagged}
 
     def token_targets(self, examples: Sequence[Example], tokens: Arrays) -> Arrays:
-        """``tags``: of each token that learns one its number from 1 on, 0 of the others."""
+        """``tags``: for each token with a target, the tag's number, starting at 1; 0 for the others."""
         tags = np.zeros(tokens["input_ids"].shape, np.int32)
         for row, example in enumerate(examples):
             spans, _, _ = kept_row(example)
@@ -126,11 +124,11 @@ class Tagging(Task):
     def _token_tags(
         self, offsets: np.ndarray, real: np.ndarray, begins: np.ndarray, spans: Sequence[Span]
     ) -> np.ndarray:
-        """int32 [T], of one row."""
+        """The targets of one row, int32 [T]."""
         tags = np.zeros(len(real), np.int32)
         starts = np.array([start for start, _, _ in spans], np.int64)
         first = np.flatnonzero(begins)
-        # Which span each word's first token begins in; -1 in none.
+        # The span in which each word's first token begins; -1 for none.
         number = np.searchsorted(starts, offsets[first, 0], side="right") - 1
         ends = np.array([0, *(end for _, end, _ in spans)], np.int64)
         number[offsets[first, 0] >= ends[number + 1]] = -1
@@ -144,7 +142,7 @@ class Tagging(Task):
             before = position > 0 and span[position - 1] == at
             behind = position + 1 < len(span) and span[position + 1] == at
             kind = None if at < 0 else spans[at][2]
-            # A plain tag that a word lacks is not learnt.
+            # Words without a plain tag are not trained on.
             tags[token] = 1 + self.scheme.number(kind, before, behind)
         return tags
 
@@ -163,7 +161,7 @@ class Tagging(Task):
     def likelihood_losses(
         self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """The sum over a row's tags; of a CRF that of all its tags together."""
+        """The sum over a row's tags; for a CRF, that of the whole sequence."""
         import tensorflow as tf
 
         logits = outputs["logits"]
@@ -184,7 +182,7 @@ class Tagging(Task):
     def at_temperatures(
         self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Of a CRF the score of a sequence is divided: the one with the highest score stays the best."""
+        """With a CRF, the scores of sequences are divided, so the best sequence stays the same."""
         scores = {name: outputs[name] for name in ("logits", "transitions") if name in outputs}
         return {
             **outputs,
@@ -206,13 +204,13 @@ class Tagging(Task):
     def explanation_target(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """An entity: that of a number, from 0 on in text order; of a type or of all types the one with the
-        highest score.
+        """An entity: by number, starting at 0 in text order; or the one with the highest score of a type or
+        of all types.
         """
         import tensorflow as tf
 
-        found, tags, begins = self._read(outputs, inputs)
-        types, scores, most = found["types"], found["scores"], self.fitted["max_entities"]
+        decoded, tags, begins = self._read(outputs, inputs)
+        types, scores, most = decoded["types"], decoded["scores"], self.fitted["max_entities"]
         is_number, number = _explained.number_of(wanted)
         names = tf.constant(self.scheme.types)
         is_type = tf.reduce_any(tf.equal(wanted[:, None], names[None]), axis=1)
@@ -229,11 +227,11 @@ class Tagging(Task):
             tf.equal(types, wanted[:, None]),
             no_name[:, None] | (is_number[:, None] & tf.equal(slot, number[:, None])),
         )
-        fits &= slot < found["count"][:, None]
+        fits &= slot < decoded["count"][:, None]
         index = tf.argmax(tf.where(fits, scores, -1.0), axis=1, output_type=tf.int32)
         there = tf.reduce_any(fits, axis=1)
         entity = {
-            name: _explained.picked(found[name], index) for name in ("types", "texts", "starts", "ends")
+            name: _explained.picked(decoded[name], index) for name in ("types", "texts", "starts", "ends")
         }
         first = inputs["offsets"][:, :, 0]
         inside = (first >= entity["starts"][:, None]) & (first < entity["ends"][:, None])
@@ -245,8 +243,8 @@ class Tagging(Task):
         }
 
     def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The mean over the entity's words of the logits of their tags; without the scores of neighbouring
-        tags of a CRF, which are the same for all texts.
+        """The mean, over the entity's words, of the logits of their tags. A CRF's transition scores are
+        excluded, because they are the same for all texts.
         """
         import tensorflow as tf
 
@@ -257,7 +255,7 @@ class Tagging(Task):
     def _read(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-        """The predictions; the tags int32 [B, T]; which tokens begin a word, bool [B, T]."""
+        """The predictions, the tags int32 [B, T], and whether each token begins a word, bool [B, T]."""
         import tensorflow as tf
 
         from tfpipeline.text.code_points import CodePoints
@@ -273,8 +271,8 @@ class Tagging(Task):
             logits, real if self.options.sub_words == "all" else begins, outputs
         )
         best = tf.gather(probabilities, tags, batch_dims=2)
-        # Words' tags may be sure each and the sequence not, where the scheme leaves a choice between two of
-        # them.
+        # Each word's tag may be certain while the sequence is not, if the scheme leaves a choice between two
+        # sequences.
         margin = -tf.math.expm1(-tf.reduce_min(tf.where(begins, lead, float("inf")), axis=1))
         most = self.fitted["max_entities"]
         named = entities(self.scheme, most, tags, best, real, begins, inputs["offsets"], texts)
@@ -286,7 +284,7 @@ class Tagging(Task):
         """The tags int32 [B, T]; every tag's probability [B, T, C]; the tags' lead over all sequences with
         another one [B, T].
 
-        A lead is a difference of logarithms of probabilities, 0 or more.
+        A lead is a difference of log-probabilities, at least 0.
         """
         import tensorflow as tf
 
@@ -317,6 +315,6 @@ class Tagging(Task):
         from tfpipeline.models.crf import Transitions
 
         size = len(self.tags)
-        # The same for every row; there may be no row.
+        # The same for every row; the batch may be empty.
         scores = tf.reduce_sum(outputs["transitions"][:1], axis=0)
         return Transitions(scores[:size], scores[size], scores[size + 1])

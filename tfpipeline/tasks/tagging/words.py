@@ -1,4 +1,4 @@
-"""Which of a text's tokens words begin with, for the tasks that answer with words; each for one row, and in
+"""Finds the tokens that begin words, for tasks that predict words. Each function exists for one row and in
 the graph.
 """
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def begins_a_character(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Which tokens of a text are none of the character that the one before them ends in, bool [T].
+    """Whether each token of a text begins outside the character in which the previous token ends, bool [T].
 
-    To a tokenizer that keeps accents, what stands behind a sign or a Chinese character is another word: their
-    marks too. In the graph: ``CodePoints.begin_a_character``.
+    To a tokenizer that keeps accents, what follows a symbol or a Chinese character is another word, even
+    combining marks. In the graph: ``CodePoints.begin_a_character``.
     """
     from tfpipeline.text.graphemes import character_starts
 
@@ -30,9 +30,7 @@ def begins_a_character(text: str, offsets: np.ndarray, real: np.ndarray) -> np.n
 
 
 def behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Which tokens of a text are its first, or have white space or what was left out before them, bool
-    [T].
-    """
+    """Whether each token of a text is the first, or follows white space or dropped characters, bool [T]."""
     blanks = spaces()
     begins = np.ones(len(real), bool)
     for at in np.flatnonzero(real[1:] & real[:-1]) + 1:
@@ -42,7 +40,7 @@ def behind_space(text: str, offsets: np.ndarray, real: np.ndarray) -> np.ndarray
 
 
 def behind_space_in_graph(texts: Any, offsets: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """The same of several texts, bool [B, T]."""
+    """The same for several texts, bool [B, T]."""
     import tensorflow as tf
 
     ends = tf.pad(offsets[:, :-1, 1], [[0, 0], [1, 0]])
@@ -54,7 +52,7 @@ def behind_space_in_graph(texts: Any, offsets: tf.Tensor, real: tf.Tensor) -> tf
 
 @functools.lru_cache(maxsize=1)
 def spaces() -> frozenset[str]:
-    """What BERT takes as white space."""
+    """Whether BERT treats a character as white space."""
     from tfpipeline.text.unicode_tables import space_points
 
     return frozenset(map(chr, space_points()))
