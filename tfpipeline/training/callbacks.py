@@ -16,7 +16,7 @@ from tfpipeline.training.options import CallbackOptions
 from tfpipeline.training.run import Run
 from tfpipeline.training.scoring import ScoreNames, check_best_metric
 
-_PATHS = ("filepath", "filename", "log_dir", "directory")  # of Keras's own callbacks
+_PATHS = ("filepath", "filename", "log_dir", "directory")  # the module of Keras's own callbacks
 
 
 class Callbacks:
@@ -160,7 +160,7 @@ def _listed(given: Any) -> list[keras.callbacks.Callback]:
 
 
 def _is_keras(kind: type) -> bool:
-    # Orbax makes its folder, and imports a package, as soon as it is made.
+    # Orbax creates its folder, and imports a package, in its constructor.
     return kind.__module__.startswith("keras.") and kind.__name__ != "OrbaxCheckpoint"
 
 
@@ -169,7 +169,7 @@ def _check_options(kind: Any, entry: CallbackOptions, where: str) -> None:
         inspect.signature(kind).bind(**entry.options)
     except TypeError as error:
         raise _cannot_be_made(entry, where, error) from error
-    except ValueError:  # it has no signature that Python knows
+    except ValueError:  # it has no signature that Python can read
         pass
 
 
@@ -200,7 +200,7 @@ def _cannot_be_made(entry: CallbackOptions, where: str, error: Exception) -> Use
 
 
 def _find(name: str, where: str) -> Any:
-    """The class of that name.
+    """The class of a callback, by its name.
 
     Raises:
         UserError: there is none.
@@ -238,7 +238,7 @@ def _function(path: Any, what: str) -> Any:
 
 
 def _attribute(path: str, what: str) -> Any:
-    """What a dotted path names; None where the module has no such thing."""
+    """The object that a dotted path names; None if the module does not have it."""
     module_name, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -250,7 +250,7 @@ def _attribute(path: str, what: str) -> Any:
 
 
 def _begin_wandb(run_name: str) -> None:
-    """Weights & Biases logs into a run that somebody has begun; from a run file nobody else can."""
+    """Start a Weights & Biases run, which its callback logs into, unless one has been started."""
     import wandb  # type: ignore[import-not-found, unused-ignore]
 
     if wandb.run is None:

@@ -1,5 +1,5 @@
-"""Fingerprints of the files that a run's weights belong to: a vocabulary or labels that are edited after
-training give wrong answers without any error.
+"""Fingerprints of the files that belong to a run's weights. A vocabulary or labels edited after training
+would silently cause wrong predictions.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _HEADS = "heads"
 
 
 def save(run: Path) -> None:
-    """Note what is in a run's files, which were just written."""
-    found = {path.relative_to(run).as_posix(): _digest(path) for path in _files(run)}
-    (run / FINGERPRINTS_FILE).write_text(json.dumps(found, indent=1), "utf-8")
+    """Record the digests of a run's files, which were just written."""
+    digests = {path.relative_to(run).as_posix(): _digest(path) for path in _files(run)}
+    (run / FINGERPRINTS_FILE).write_text(json.dumps(digests, indent=1), "utf-8")
 
 
 def check(run: Path) -> None:
@@ -37,10 +37,10 @@ def check(run: Path) -> None:
         return
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}; put it back, or train the run again") from error
-    found = {path.relative_to(run).as_posix(): _digest(path) for path in _files(run)}
-    for name in sorted({*known, *found}):
-        if known.get(name) != found.get(name):
-            was = "removed" if name not in found else "added" if name not in known else "changed"
+    digests = {path.relative_to(run).as_posix(): _digest(path) for path in _files(run)}
+    for name in sorted({*known, *digests}):
+        if known.get(name) != digests.get(name):
+            was = "removed" if name not in digests else "added" if name not in known else "changed"
             raise UserError(
                 f"{run / name} was {was} after the run was started, and the weights do not fit it; put the "
                 f"old one back, or, if you know what you do, delete {path}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: asked to stop, training finishes its step, saves, and says how to go on."""
+"""Ctrl-C and SIGTERM: when asked to stop, training finishes its step, saves, and says how to continue."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tfpipeline.console import say
 
 
 class Interrupted(Exception):
-    """Training was asked to stop; what was done is saved, the message says how to go on."""
+    """Training was asked to stop. Its progress is saved; the message says how to continue."""
 
 
 class WorkersLost(Exception):
-    """Another worker is gone; training can go on from the last checkpoint when all are started again."""
+    """Another worker was lost. Training continues from the last checkpoint when all workers are restarted."""
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM set the event the first time; a second Ctrl-C stops at once."""
+    """The first Ctrl-C or SIGTERM sets the event; a second Ctrl-C stops immediately."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked  # only the main thread may set signal handlers

@@ -1,4 +1,4 @@
-"""What a run file's settings make of a checkpoint: encoder, tokenizer and windows of the model."""
+"""Applies a run file's settings to a checkpoint: encoder, tokenizer and windows of the model."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def truncation_of(run_config: RunConfig, options: TokenizerOptions) -> Truncatio
     """How long texts are handled, between the special tokens of the tokenizer.
 
     Raises:
-        UserError: windows get nowhere; the run file was checked with BERT's special tokens, of which there
-            may be fewer.
+        UserError: windows make no progress through the text. The run file was checked with BERT's special
+            tokens; the tokenizer may have others.
     """
-    found = dataclasses.replace(run_config.text.truncation, template=options.template)
+    truncation = dataclasses.replace(run_config.text.truncation, template=options.template)
     try:
-        found.check(run_config.has_joint_pairs)
+        truncation.check(run_config.has_joint_pairs)
     except ValueError as error:
         raise UserError(f"text: {error}") from error
-    return found
+    return truncation
 
 
 def windows(truncation: Truncation, pair: bool) -> Windows | None:

@@ -54,7 +54,7 @@ class _ByVariable(_keras_internals.OptimizerHooks):
     def __init__(self, *arguments: Any, factors: Mapping[str, float] | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._factors = dict(factors or {})
-        self.times_set = 0  # how often somebody set the learning rate in this process
+        self.times_set = 0  # how often the learning rate was set in this process
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         super().build(variables)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What a training needs, found out without training: ``tfpipeline train --dry-run``."""
+"""Estimates what a training needs, without training: ``tfpipeline train --dry-run``."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class Run(TrainedModel):
 
     @functools.cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        """The tokens in the order of their ids."""
+        """The tokens, ordered by ID."""
         self._check_files()
         return load_vocabulary(self.path / "vocab.txt")
 
@@ -133,7 +133,7 @@ class Run(TrainedModel):
         return weights in self.store.index()
 
     def weights_id(self, weights: str) -> str | None:
-        """The checkpoint's folder, which is called after its step."""
+        """The checkpoint's folder, which is named after its step."""
         return self.store.index().get(weights)
 
     def validation_scores(self, weights: str) -> Mapping[str, float]:
@@ -189,11 +189,11 @@ def create_run(
         checkpoint: the checkpoint that training starts from.
         splits: the rows.
         path: the directory; by default the run file's ``output``.
-        check: looks at the run before it is there; where it raises, nothing stays.
+        check: checks the run before it exists; if it raises, nothing is created.
         task: learnt from the rows; by default it is learnt now.
 
     Raises:
-        UserError: a row can't be used, or the directory can't be written.
+        UserError: a row is invalid, or the directory cannot be written.
     """
     task = task or learn_task(run_config, splits)
     path = path or Path(run_config.output)
@@ -209,7 +209,7 @@ def lay_out(
     splits: Mapping[str, Sequence[Example]],
     path: Path,
 ) -> Run:
-    """Write a run's files, all but its weights, into a directory that is there; as :func:`create_run`."""
+    """Write a run's files, except its weights, into an existing directory; as :func:`create_run`."""
     model_config = encoder_config(run_config, checkpoint)
     tokenizer = tokenizer_options(run_config, checkpoint)
     read = truncation_of(run_config, tokenizer).text_tokens(run_config.has_joint_pairs)
@@ -231,7 +231,7 @@ def lay_out(
 
 
 def environment() -> dict[str, str]:
-    """Versions of what trains a model here."""
+    """The versions of the software that trains the model."""
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__}
     for name in _PACKAGES:
         versions[name] = metadata.version(name)

@@ -1,4 +1,4 @@
-"""A run that another run starts from: whether it can be used, and its files that count. Imports no
+"""A run that another run starts from: checks that it can be used, and lists its relevant files. Imports no
 TensorFlow.
 """
 
@@ -16,7 +16,7 @@ from tfpipeline.training.lock import LOCK_FILE
 WEIGHTS = ("best", "last", "initial")
 _CHECKPOINTS = "checkpoints"
 _INDEX, _MODEL = "index.json", "model.safetensors"
-# What decides the encoder and its tokens; reports, metrics and plots of a run may change.
+# The files that determine the encoder and its tokens; reports, metrics and plots of a run may change.
 _DECISIVE = ("vocab.txt", "tokenizer_config.json", "model_config.json")
 
 
@@ -24,7 +24,7 @@ def check_output(checkpoint: str, output: str) -> None:
     """Refuse a run that would start from itself.
 
     Raises:
-        UserError: checkpoint and output are one folder.
+        UserError: checkpoint and output are the same folder.
     """
     if _resolved(checkpoint) == _resolved(output):
         raise UserError(
@@ -60,11 +60,11 @@ def check_weights(weights: str, index: Mapping[str, str], run: str) -> None:
     """Refuse weights that a run does not have.
 
     Args:
-        weights: asked for.
-        index: of the run's checkpoints.
-        run: for the message.
+        weights: the requested weights.
+        index: the index of the run's checkpoints.
+        run: the run, for the message.
     Raises:
-        UserError: there are none of that name, or none yet.
+        UserError: the run has no such weights, or no weights yet.
     """
     if weights not in WEIGHTS:
         close = nearest(weights, WEIGHTS)
