@@ -161,7 +161,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "which is saved; run the same command again to go on" in errors
+    assert "which is saved; run the same command again to continue" in errors
     assert "Traceback" not in errors
     epochs = len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert 1 <= epochs < 200

@@ -1,4 +1,4 @@
-"""Evaluation: what fine-tuning changed, in scikit-learn's words, beside a cheap baseline."""
+"""Evaluation: compares a model before and after fine-tuning, and with a cheap baseline."""
 
 from __future__ import annotations
 

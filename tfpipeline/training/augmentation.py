@@ -14,7 +14,7 @@ from tfpipeline.text import Tokenizer, TokenizerOptions
 from tfpipeline.training.global_batch import WEIGHTS, Tensors, row_count
 
 SPECIAL = "special_tokens_mask"
-# Of all evaluations, whatever the run's seed; no training step has this number.
+# The step of all evaluations, for any seed of the run; no training step has this number.
 EVALUATION_SEED, EVALUATION_STEP = 0, -1
 
 
@@ -23,7 +23,7 @@ class Augmentation:
 
     Args:
         task: the task.
-        tokenizer: of the run; needed by tasks that augment alone.
+        tokenizer: the run's tokenizer; needed only by tasks that augment.
     """
 
     def __init__(self, task: Task, tokenizer: Tokenizer | None) -> None:
@@ -32,12 +32,12 @@ class Augmentation:
             raise ValueError(f"{type(task).__name__} augments its inputs, so a tokenizer must be given")
 
     def train(self, batch: Mapping[str, tf.Tensor], seed: int, step: tf.Tensor) -> Tensors:
-        """A global batch of a training step, the number of each row being its index in the batch.
+        """Change the global batch of a training step. A row's number is its index in the batch.
 
         Args:
             batch: inputs, targets and ``example_weights``, [B, ...] each.
-            seed: of the run.
-            step: steps done before.
+            seed: the run's seed.
+            step: number of steps done before.
         """
         if not self._task.augments:
             return dict(batch)
@@ -45,13 +45,13 @@ class Augmentation:
         return self._change(batch, RowNoise(seed, step, rows))[0]
 
     def evaluate(self, batch: Mapping[str, tf.Tensor], rows: tf.Tensor) -> tuple[Tensors, Tensors]:
-        """A batch of an evaluation, always changed in the same way.
+        """Change a batch of an evaluation, always in the same way.
 
         Args:
             batch: as for :meth:`train`.
             rows: int64 [B], the number of each row in its data set.
         Returns:
-            The batch, and of it the task's inputs.
+            The batch, and the task's inputs in it.
         """
         if not self._task.augments:
             return dict(batch), {}
@@ -73,13 +73,13 @@ class Augmentation:
 
 
 def _is_special(sequence: Mapping[str, tf.Tensor], ids: tf.Tensor) -> tf.Tensor:
-    """Which tokens are no text, padding among them: bool [B, T]."""
+    """Whether each token is a special token, including padding: bool [B, T]."""
     special = tf.reduce_any(sequence["input_ids"][..., None] == ids, axis=-1)
     return special | (sequence["attention_mask"] == 0)
 
 
 def special_token_ids(vocabulary: tuple[str, ...], options: TokenizerOptions) -> list[int]:
-    """The ids of the tokens that are no text, as transformers' ``all_special_ids`` has them: [UNK] is one."""
+    """The IDs of the special tokens, as in transformers' ``all_special_ids``; these include [UNK]."""
     named = {
         options.unk_token,
         options.sep_token,

@@ -1,4 +1,4 @@
-"""A global batch: what it holds, how it is padded, and how its rows are divided.
+"""A global batch: its contents, its padding, and the division of its rows.
 
 Every replica is given the global batch and takes its own slice, so the division is arithmetic on its index.
 """
@@ -32,18 +32,20 @@ def pad_batch(batch: Batch, multiple: int, size: int = 0) -> dict[str, np.ndarra
 
 
 def numeric_targets(targets: Batch) -> dict[str, np.ndarray]:
-    """Those of a task's targets that are numbers; objects are for its metrics alone."""
+    """The numeric targets of a task; arrays of objects are only for its metrics."""
     return {name: array for name, array in targets.items() if array.dtype != object}
 
 
 def row_count(tensor: tf.Tensor) -> Any:
-    """Rows of a tensor [B, ...]: an int where the shape is known, as XLA needs it; else an int32 scalar."""
+    """The number of rows of a tensor [B, ...]: an int if the shape is known, as XLA needs; else an int32
+    scalar.
+    """
     rows = tensor.shape[0]
     return tf.shape(tensor)[0] if rows is None else rows
 
 
 def slice_rows(tensor: tf.Tensor, start: Any, size: Any) -> tf.Tensor:
-    """``tensor[start : start + size]``; its size is known to XLA when ``size`` is an int."""
+    """``tensor[start : start + size]``, with a static size for XLA if ``size`` is an int."""
     rest = tensor.shape.rank - 1
     return tf.slice(tensor, tf.stack([start, *[0] * rest]), tf.stack([size, *[-1] * rest]))
 
@@ -52,8 +54,8 @@ def replica_slice(batch: Mapping[str, tf.Tensor], replicas: int) -> tuple[Tensor
     """The rows of the current replica, and the index of the first of them in the global batch (int32 scalar).
 
     Args:
-        batch: tensors [B, ...], ``example_weights`` among them; B is divisible by ``replicas``.
-        replicas: of the strategy.
+        batch: tensors [B, ...], including ``example_weights``; B is divisible by ``replicas``.
+        replicas: the number of replicas of the strategy.
     """
     context = tf.distribute.get_replica_context()
     local = row_count(batch[WEIGHTS]) // replicas
@@ -62,17 +64,17 @@ def replica_slice(batch: Mapping[str, tf.Tensor], replicas: int) -> tuple[Tensor
 
 
 def gather_rows(tensors: Mapping[str, tf.Tensor], replicas: int) -> Tensors:
-    """The rows of all replicas, in their order, on each of them: [B / replicas, ...] becomes [B, ...].
+    """Gather the rows of all replicas, in order, on each replica: [B / replicas, ...] becomes [B, ...].
 
-    No gradient passes. The tensors are summed over replicas, each 0 outside its own rows: that is exact, and
-    all strategies have it.
+    Gradients do not pass through. The tensors are summed over replicas, where each is 0 outside its own rows:
+    this is exact, and all strategies support it.
     """
     if replicas == 1:
         return dict(tensors)
     context = tf.distribute.get_replica_context()
     own = tf.range(replicas) == tf.cast(context.replica_id_in_sync_group, tf.int32)
     gathered = {}
-    for name, tensor in sorted(tensors.items()):  # in one order on all workers
+    for name, tensor in sorted(tensors.items()):  # the same order on all workers
         place = tf.reshape(own, [replicas, *[1] * tensor.shape.rank])
         padded = tf.where(place, tensor[None], tf.zeros([], tensor.dtype))  # [replicas, B / replicas, ...]
         gathered[name] = join_rows(context.all_reduce(tf.distribute.ReduceOp.SUM, padded))
@@ -80,7 +82,7 @@ def gather_rows(tensors: Mapping[str, tf.Tensor], replicas: int) -> Tensors:
 
 
 def join_rows(parts: tf.Tensor) -> tf.Tensor:
-    """The rows of several parts as those of one: [P, B, ...] becomes [P * B, ...]."""
+    """Join the rows of several parts: [P, B, ...] becomes [P * B, ...]."""
     known = parts.shape[1:]
     if known.is_fully_defined():
         return tf.reshape(parts, [parts.shape[0] * known[0], *known[1:]])

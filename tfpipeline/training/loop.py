@@ -82,7 +82,7 @@ def train(
     cluster = cluster or find_cluster()
     kind = choose_strategy(run_config.training, cluster)
     path = run_directory(run_config, cluster, mirror)
-    # What is not the run that is far away is replaced below, under the lock.
+    # A local run that differs from the remote one is replaced below, under the lock.
     stale = mirror is not None and mirror.is_stale()
     run, saved = (None, None) if stale else find_run(path, run_config)
     if cluster is None and run is not None and saved and saved["finished"]:  # nothing is written, so no lock
@@ -299,7 +299,7 @@ class Trainer:
         state, options = self.state, self.options
         self.callbacks.on_test_begin()
         scores = self._validate()
-        require_metric(self.metric, scores)  # that of a label may be there only where it is answered
+        require_metric(self.metric, scores)  # a label's score may exist only if the label is predicted
         loss = state.train_loss
         assert loss is not None
         entry = {"epoch": state.epoch, "step": state.step, "train_loss": loss, **scores}
@@ -384,7 +384,7 @@ class Trainer:
     def _stop_here(self) -> None:
         raise Interrupted(
             f"stopped after step {self.state.step} of {self.total_steps}, which is saved; run the same "
-            f"command again to go on"
+            f"command again to continue"
         )
 
     def _pretrained_encoder(self) -> Any:

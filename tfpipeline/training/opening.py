@@ -108,7 +108,7 @@ def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) 
 
 
 def _check_precision(precision: Any) -> None:
-    """Refuse what is no dtype policy of Keras, before anything is read."""
+    """Reject what is not a dtype policy of Keras, before anything is read."""
     if precision is None or precision == "tensorfloat32":
         return
     try:
@@ -121,13 +121,13 @@ def _check_precision(precision: Any) -> None:
 
 
 def _only_best(weights: str, what: str) -> None:
-    """Only a run has several weights."""
+    """Reject ``weights`` for anything but a run, because only a run has several."""
     if weights != "best":
         raise UserError(f'{what}: it has no "{weights}" weights, only its own')
 
 
 def _encoder(checkpoint: checkpoints.Checkpoint, path: AnyPath, weights: str, precision: str) -> TextModel:
-    """A pre-trained checkpoint's encoder."""
+    """The encoder of a pre-trained checkpoint."""
     _only_best(weights, f"{path} is a checkpoint")
     with policy(precision):
         encoder = checkpoint.encoder()

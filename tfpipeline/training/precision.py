@@ -1,4 +1,4 @@
-"""In which precision a model computes."""
+"""The precision in which a model computes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import keras
 
 
 class policy:  # noqa: N801 - reads as `with policy("mixed_bfloat16"):`
-    """Keras's dtype policy, set while models are built and put back afterwards."""
+    """Set Keras's dtype policy while models are built, and restore it afterwards."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __enter__(self) -> None:
         self._saved = keras.config.dtype_policy()
-        # TensorFloat-32 is how a GPU multiplies float32, no dtype: the strategy switches it on.
+        # TensorFloat-32 is a way to multiply float32 on GPUs, not a dtype: the strategy enables it.
         keras.config.set_dtype_policy("float32" if self._name == "tensorfloat32" else self._name)
 
     def __exit__(self, *_: object) -> None:

@@ -9,8 +9,8 @@
   :class:`TextInputs` made.
 - The served signature of token ids begins with :meth:`PredictionGraph.from_ids`.
 
-Where a task has the two texts of a pair encoded separately, :class:`TextInputs` gives each text tokens of its
-own, ``models.inputs.encoder_inputs`` names them, and the model reads both; nothing between them knows the
+If a task encodes the two texts of a pair separately, :class:`TextInputs` gives each text its own tokens,
+``models.inputs.encoder_inputs`` names them, and the model reads both. Nothing in between depends on the
 names.
 """
 
@@ -34,14 +34,14 @@ Tensors = dict[str, tf.Tensor]
 
 
 class TextInputs:
-    """Makes a model's inputs of texts, in training, evaluation, prediction and export.
+    """Makes a model's inputs from texts, in training, evaluation, prediction and export.
 
     Args:
         tokenizer: the one that the model was trained with.
-        truncation: how long texts are handled.
+        truncation: how texts that are too long are handled.
         pair: whether a row has two texts, ``text`` and ``text_pair``, not only ``text``.
-        separate: whether the two are a sequence of tokens each, not one together.
-        offsets: whether the task reads where the tokens stand in their texts.
+        separate: whether each of the two is its own token sequence, instead of one for both.
+        offsets: whether the task reads the offsets of tokens in their texts.
     """
 
     def __init__(
@@ -58,20 +58,20 @@ class TextInputs:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The texts that a row consists of."""
+        """The names of a row's texts."""
         return ("text", "text_pair") if self.pair else ("text",)
 
     def tokens(self, texts: Mapping[str, Any], *, count: bool = False) -> Tensors:
-        """The tokens of texts, as the tokenizer gives them.
+        """The tokens of texts, from the tokenizer.
 
         Args:
-            texts: ``text`` and, of pairs, ``text_pair``: string [B], or lists of str or bytes.
-            count: whether to say how many tokens were ``cut`` and are ``unknown``, int32 [B] each.
+            texts: ``text`` and, for pairs, ``text_pair``: string [B], or lists of str or bytes.
+            count: whether to add the numbers of tokens that were ``cut`` and are ``unknown``, int32 [B] each.
         Returns:
-            One sequence per row; of texts that are encoded separately two, if both are given: the second
-            one's tensors are called ``text_pair/NAME``.
+            One sequence per row, or two if texts are encoded separately and both are given. The tensors of
+            the second are called ``text_pair/NAME``.
         Raises:
-            UserError: one text instead of several, or something that is no text.
+            UserError: the input is one text instead of several, or not text.
         """
 
         def tokenize(first: Any, second: Any = None) -> Tensors:
@@ -85,20 +85,22 @@ class TextInputs:
         return {**tokenize(texts["text"]), **as_second_text(tokenize(second))}
 
     def __call__(self, texts: Mapping[str, Any]) -> Tensors:
-        """What model and predictions read of texts; see :meth:`join`. Arguments as of :meth:`tokens`."""
+        """The inputs of the model and of the predictions, from texts; see :meth:`join`. Arguments as for
+        :meth:`tokens`.
+        """
         texts = {name: strings(some, name) for name, some in texts.items()}
         return self.join(self.tokens(texts), texts)
 
     def join(self, tokens: Mapping[str, Any], texts: Mapping[str, Any]) -> dict[str, Any]:
-        """What model and predictions read of a batch.
+        """The inputs of the model and of the predictions, from a batch.
 
         Args:
-            tokens: as :meth:`tokens` gave them, perhaps through a cache; whatever else is in it is left out.
-            texts: read of a task with offsets only.
+            tokens: the result of :meth:`tokens`, possibly from a cache; other entries are ignored.
+            texts: the texts, used only for a task with offsets.
         Returns:
-            ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; of a task with offsets also
-            ``offsets``, int32 [B, T, 2], ``word_starts``, int32 [B, T], and the texts, string [B]. Those of a
-            second sequence are called ``text_pair/NAME``.
+            ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; for a task with offsets also
+            ``offsets``, int32 [B, T, 2], ``word_starts``, int32 [B, T], and the texts, string [B]. The
+            tensors of a second sequence are called ``text_pair/NAME``.
         """
         inputs = encoder_inputs(tokens)
         if not self.offsets:
@@ -108,13 +110,13 @@ class TextInputs:
 
 
 class PredictionGraph:
-    """A trained model with its task: predictions for what :class:`TextInputs` makes of texts.
+    """A trained model with its task: makes predictions from the inputs that :class:`TextInputs` makes.
 
     Args:
-        model: takes the encoder's inputs, and gives the head's outputs.
-        task: makes predictions of the outputs.
+        model: maps the encoder's inputs to the head's outputs.
+        task: makes predictions from the outputs.
         text_inputs: how texts become the model's inputs.
-        confidence: what was fitted on validation rows; by default nothing.
+        confidence: temperatures and thresholds fitted on validation rows; by default none.
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class PredictionGraph:
         return type(self)(self.model, self.task, self.text_inputs, confidence)
 
     def for_serving(self, precision: str = "float32") -> PredictionGraph:
-        """The same graph with the model as it is served; see :meth:`TextModel.for_serving`."""
+        """The same graph with the serving form of the model; see :meth:`TextModel.for_serving`."""
         return type(self)(self.model.for_serving(precision), self.task, self.text_inputs, self.confidence)
 
     def from_ids(
@@ -138,16 +140,16 @@ class PredictionGraph:
         text_pair_input_ids: tf.Tensor | None = None,
         text_pair_lengths: tf.Tensor | None = None,
     ) -> Tensors:
-        """Inputs from the token ids of a request, for a task without offsets.
+        """Inputs from the token IDs in a request, for a task without offsets.
 
         The mask is made here: a server that pads a mask pads it with its first element, which is 1.
 
         Args:
             input_ids: int32 [B, T].
-            lengths: int32 [B], the real tokens of each row.
-            token_type_ids: int32 [B, T]; by default the first text has all tokens.
-            text_pair_input_ids: int32 [B, T2], of second texts that are encoded separately.
-            text_pair_lengths: int32 [B], their real tokens.
+            lengths: int32 [B], the number of tokens of each row, without padding.
+            token_type_ids: int32 [B, T]; by default all tokens belong to the first text.
+            text_pair_input_ids: int32 [B, T2], for second texts that are encoded separately.
+            text_pair_lengths: int32 [B], their numbers of tokens, without padding.
         """
         if text_pair_input_ids is not None:
             second = self.from_ids(text_pair_input_ids, text_pair_lengths)
@@ -157,19 +159,20 @@ class PredictionGraph:
         return {"input_ids": input_ids, "token_type_ids": types, "attention_mask": mask}
 
     def call(self, inputs: Mapping[str, Any]) -> ModelCall:
-        """The model, to be called on a batch; for whoever needs more than the predictions, such as the loss.
+        """The model, to be called on a batch, for callers that need more than the predictions, such as the
+        loss.
 
         Args:
-            inputs: the encoder's inputs, perhaps among others.
+            inputs: the encoder's inputs, possibly with others.
         """
         return ModelCall(self.model, encoder_inputs(inputs))
 
     def __call__(self, inputs: Mapping[str, Any], unit: Unit = "code_points") -> Tensors:
-        """Finished predictions.
+        """The final predictions.
 
         Args:
-            inputs: as :class:`TextInputs` or :meth:`from_ids` makes them.
-            unit: in which places in texts are counted.
+            inputs: the inputs from :class:`TextInputs` or :meth:`from_ids`.
+            unit: the unit of offsets in texts.
         Returns:
             The task's predictions: name -> [B, ...], string or 32-bit.
         """
@@ -179,22 +182,22 @@ class PredictionGraph:
         return self.in_unit(predictions, inputs, unit)
 
     def near_ties(self, predictions: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
-        """Rows, bool [N], whose strings and integers a rounding may change.
+        """The rows in which rounding may change strings or integers, bool [N].
 
         Args:
-            predictions: as the graph gives them, as arrays [N, ...].
-            tolerance: the largest difference that is a rounding.
+            predictions: the graph's predictions, as arrays [N, ...].
+            tolerance: the largest difference that counts as rounding.
         """
         ties = self.task.scorer.near_ties(predictions, tolerance)
         return ties | self.confidence.near_ties(self.task, predictions, tolerance)
 
     def in_unit(self, predictions: Tensors, texts: Mapping[str, Any], unit: Unit) -> Tensors:
-        """Predictions with their places in texts in another unit.
+        """Convert the offsets in predictions to another unit.
 
         Args:
-            predictions: places count code points.
-            texts: of a task with offsets those that its places are in, string [B].
-            unit: of the result.
+            predictions: predictions with offsets in code points.
+            texts: for a task with offsets, the texts that the offsets refer to, string [B].
+            unit: the unit of the result.
         """
         places = self.task.offsets
         if not places or unit == "code_points":

@@ -68,7 +68,7 @@ def convert(
         dest: the directory to write; it appears whole or not at all.
         to: the format, or ``our_company.our_format``, a module of your own.
         weights: the weights of a run: "best" (the default), "last" or "initial".
-        overwrite: replace ``dest`` if something else is there.
+        overwrite: replace ``dest`` if it exists and holds something else.
         gelu: see :func:`tfpipeline.checkpoints.load`.
         positions: extend the model to this number of positions, see :func:`tfpipeline.checkpoints.extend`.
         tokens: append these to the vocabulary, see :func:`tfpipeline.checkpoints.extend`.

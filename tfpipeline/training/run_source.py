@@ -30,7 +30,7 @@ def check_output(checkpoint: str, output: str) -> None:
         raise UserError(
             f"checkpoint and output are both {output}: a run cannot start from itself; choose another "
             f"output folder "
-            "(to go on with a run, run the command that started it again)"
+            "(to resume a run, repeat the command that started it)"
         )
 
 

@@ -67,7 +67,7 @@ class TrainedModel(abc.ABC):
     @property
     @abc.abstractmethod
     def vocabulary(self) -> tuple[str, ...]:
-        """The tokens in the order of their ids."""
+        """The tokens, ordered by ID."""
 
     @property
     @abc.abstractmethod
@@ -81,14 +81,14 @@ class TrainedModel(abc.ABC):
 
     @abc.abstractmethod
     def has_weights(self, weights: str) -> bool:
-        """Whether there are weights of that name ("initial", "last", "best")."""
+        """Whether weights of this name exist ("initial", "last", "best")."""
 
     def weights_id(self, weights: str) -> str | None:
-        """What tells weights of that name from those that other training made; None where nothing does."""
+        """An identifier that distinguishes these weights from those of other training; None without one."""
         return None
 
     def validation_scores(self, weights: str) -> Mapping[str, float]:
-        """The scores that the validation rows gave weights of that name in training; by default none."""
+        """The validation scores of these weights in training; by default none."""
         return {}
 
     @abc.abstractmethod
@@ -101,7 +101,7 @@ class TrainedModel(abc.ABC):
 
     @abc.abstractmethod
     def has_split(self, split: str) -> bool:
-        """Whether there are rows of that split ("train", "validation", "test")."""
+        """Whether the split has rows ("train", "validation", "test")."""
 
     @abc.abstractmethod
     def examples(self, split: str) -> Rows:
@@ -162,7 +162,7 @@ class TrainedModel(abc.ABC):
     def encode(
         self, texts: Texts, text_pair: Texts | None = None, max_length: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Token ids of a batch of texts as NumPy arrays, int32 [B, T], with offsets if the task reads them.
+        """Token IDs of a batch of texts as NumPy arrays, int32 [B, T], with offsets if the task reads them.
 
         ``max_length`` replaces ``text.max_length``; longer texts are handled as in the run.
         """

@@ -52,7 +52,7 @@ def behind_space_in_graph(texts: Any, offsets: tf.Tensor, real: tf.Tensor) -> tf
 
 @functools.lru_cache(maxsize=1)
 def spaces() -> frozenset[str]:
-    """Whether BERT treats a character as white space."""
+    """The characters that BERT treats as white space."""
     from tfpipeline.text.unicode_tables import space_points
 
     return frozenset(map(chr, space_points()))
