@@ -88,8 +88,8 @@ class Scorer(abc.ABC):
         """Which predictions are entirely right.
 
         Returns:
-            Each name from :meth:`Task.abstains` -> the numbers of the rows with a target, int [M], and
-            whether their predictions are right, bool [M].
+            For each name from ``Task.abstains``, the numbers of the rows with a target, int [M], and whether
+            their predictions are right, bool [M].
         """
         raise NotImplementedError
 
@@ -383,7 +383,7 @@ class Task(abc.ABC):
         Args:
             predictions: the result of :meth:`predictions` or of :meth:`scored_predictions`.
         Returns:
-            Each name from :meth:`abstains` -> float32 [B], 0 to 1.
+            For each name from ``abstains``, float32 [B], 0 to 1.
         """
         raise NotImplementedError
 
