@@ -176,8 +176,7 @@ def test_who_meant_the_folder_of_the_run_file_is_told_so(tmp_path, monkeypatch):
         read_run_file("sub/run.yaml")
     assert str(caught.value) == (
         f"sub/run.yaml: data.train: rows.csv does not exist in the current directory ({tmp_path}), to which "
-        f"relative "
-        "paths are relative, but beside the run file; write sub/rows.csv"
+        "relative paths are relative; it exists beside the run file: write sub/rows.csv"
     )
     (tmp_path / "checkpoint").rmdir()
     (tmp_path / "checkpoint.index").touch()  # a TensorFlow checkpoint is named by its prefix

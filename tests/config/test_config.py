@@ -161,7 +161,7 @@ def test_one_error(tmp_path, line, reason):
     [
         (b"a: 1\nb: [\n", "run.yaml:3: not valid YAML"),
         (b"a: 1\n\tb: 2\n", "run.yaml:2: not valid YAML"),
-        (b"a: 1\nb: \x00\n", "run.yaml:2: not valid YAML: a character"),
+        (b"a: 1\nb: \x00\n", "run.yaml:2: not valid YAML: it contains a character"),
         (b"a: 1\n\nb: \xff\n", "run.yaml:3: not UTF-8 (byte 0xff)"),
         (b"", "run.yaml:1: the file is empty"),
         (b"# nothing\n", "run.yaml:1: the file is empty"),

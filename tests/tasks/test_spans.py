@@ -412,7 +412,7 @@ NO_JSON = 'expected tags ["B-PER", "O"], or entities [{"start": 0, "end": 4, "ty
         ("a b", ["O", "a\nb\u2028c"], 'the tag of token 2, "a\\nb\\u2028c", is neither O nor'),
         ("a b", "{} []", 'the tag of token 1, "{}", is neither O nor'),
         ("a b", ["O", 1], "tag 2 is 1; write the tags' names, such as B-PER"),
-        ("a b", ["O", []], '[] stands among tags; expected tags ["B-PER", "O"], or entities'),
+        ("a b", ["O", []], '[] is not a tag; expected tags ["B-PER", "O"], or entities'),
         ("a b", {"start": 0, "end": 1, "type": "A"}, 'the label is {"start": 0, "end": 1, "type": "A"}; expected a list: tags ["B-PER"'),
         (["a", "b"], [3, 0], "tag 1 is 3; write the tags' names, such as B-PER (a data set of Hugging Face has them in"),
         ("a b", [[0, 1, 5]], "entity 1 has the type 5; expected its name"),

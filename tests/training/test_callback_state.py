@@ -168,7 +168,9 @@ def test_a_rate_set_where_workers_are_not_told_is_refused(model):
     callback = keras.callbacks.LambdaCallback(on_train_batch_end=set_rate)
     CallbackCalls([callback], [], model, epochs=1, steps=1).on_train_batches_end(0, 1, {})  # alone it may
     calls = CallbackCalls([callback], [], model, epochs=1, steps=1, sharing=lambda some: lambda: None)
-    with pytest.raises(UserError, match="set the learning rate within an epoch, where the other workers"):
+    with pytest.raises(
+        UserError, match="set the learning rate within an epoch, where other workers do not receive it"
+    ):
         calls.on_train_batches_end(0, 1, {})
 
 

@@ -1,4 +1,4 @@
-"""A classifier that someone else has fine-tuned, evaluated, exported and asked without training."""
+"""A checkpoint that another program has fine-tuned: evaluated, exported and asked without training."""
 
 from __future__ import annotations
 
@@ -772,7 +772,7 @@ def test_what_may_be_set_of_a_tagger(source, tmp_path):
     ):
         with pytest.raises(UserError):
             open_run(copy, [override])
-    with pytest.raises(UserError, match=r"task\.scheme of .*tagger is what its head was trained for"):
+    with pytest.raises(UserError, match=r"task\.scheme of .*tagger is fixed by its head"):
         open_run(copy, ["task.scheme=plain"])
     own = tokens_of(SENTENCES, token_scores(copy, "classifier", ids_of(SENTENCES)))
     bound = [entities_by_hand(*row, BIO, "bio", constrained=True) for row in own]

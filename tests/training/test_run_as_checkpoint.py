@@ -150,12 +150,12 @@ def test_what_is_lost_is_said(tmp_path):
         tmp_path / "several", {"name": "multitask", "heads": heads}, ["text", "label", "n"], rows
     )
     assert not load_checkpoint(several.path).heads
-    assert any("the head of the task multitask is left out" in n for n in load_checkpoint(several.path).notes)
+    assert any("the head of the task multitask is omitted" in n for n in load_checkpoint(several.path).notes)
 
     crf = random_run(tmp_path / "crf", {**TASKS["tagger"][0], "crf": True}, *TASKS["tagger"][1:])
     found = load_checkpoint(crf.path)
     assert found.head_names == ("token_classifier",)
-    assert any("the CRF's scores of neighbouring tags are left out" in note for note in found.notes)
+    assert any("the CRF's transition scores are omitted" in note for note in found.notes)
 
     tuned = random_run(tmp_path / "tuned", {"name": "multilabel", "pooling": "pooler"}, *SETS)
     model = tuned.model()

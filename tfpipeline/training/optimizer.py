@@ -169,7 +169,7 @@ class Adafactor(_ByVariable, keras.optimizers.Adafactor):
     """
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Keras's, but for the slots' names: there all kernels' have one path, and checkpoints go by path."""
+        """Build slots with unique names: Keras names those of all kernels alike; checkpoints use paths."""
         if self.built:
             return
         super(keras.optimizers.Adafactor, self).build(variables)

@@ -178,7 +178,7 @@ class TrainingOptions(Section):
 
     # Looking and keeping.
     evaluate_every: Optional[int] = Field(
-        None, ge=1, description="Also validate every so many steps; null: only at the end of each epoch."
+        None, ge=1, description="Also validate every N steps; null: only at the end of each epoch."
     )
     best_metric: Optional[str] = Field(
         None, description="Validation metric that selects the best checkpoint; null: the task's default."
@@ -189,7 +189,7 @@ class TrainingOptions(Section):
         description="Stop after this many validations without an improvement of best_metric; null: never.",
     )
     save_every: Optional[int] = Field(
-        None, ge=1, description="Also save a checkpoint every so many steps; null: only at validations."
+        None, ge=1, description="Also save a checkpoint every N steps; null: only at validations."
     )
     keep: int = Field(1, ge=1, description="How many of the last checkpoints are kept, besides the best.")
     keep_optimizer: bool = Field(
@@ -199,7 +199,7 @@ class TrainingOptions(Section):
         "run can be extended.",
     )
     tensorboard: bool = Field(True, description="Write the run's tensorboard/ folder.")
-    log_every: int = Field(10, ge=1, description="Report the loss every so many steps.")
+    log_every: int = Field(10, ge=1, description="Report the loss every N steps.")
     callbacks: list[CallbackOptions] = Field(
         default_factory=list, description="Keras callbacks, called as Keras's fit calls them."
     )

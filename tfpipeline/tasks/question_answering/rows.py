@@ -17,7 +17,7 @@ from tfpipeline.tasks import _spans
 if TYPE_CHECKING:
     from tfpipeline.data import Example
 
-_WHAT = '{"text": ["..."], "answer_start": [0]}, or a text that stands in the context'
+_WHAT = '{"text": ["..."], "answer_start": [0]}, or a text that occurs in the context'
 
 
 def preprocess(example: Example) -> Example:

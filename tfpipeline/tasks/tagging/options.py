@@ -132,7 +132,7 @@ class TaggingOptions(TaskOptions):
         plain = self.scheme == "plain"
         if not tags and any(isinstance(one, str) for one in items):
             odd = next(one for one in items if not isinstance(one, str))
-            raise UserError(f"{example.source}: {_spans.shown(odd)} stands among tags; expected {what}")
+            raise UserError(f"{example.source}: {_spans.shown(odd)} is not a tag; expected {what}")
         if tags:
             return from_tags(example, items, plain=plain, separator=self.separator)
         if plain:

@@ -81,9 +81,8 @@ class Tagging(Task):
             settings["task.max_entities"] = str(options.max_entities)
         if options.crf:
             notes.append(
-                "the CRF's scores of neighbouring tags are left out: no format has a place for them. "
-                "Without them the "
-                "classifier finds some other tags: evaluate it before you use it"
+                "the CRF's transition scores are omitted: no format supports them. Without them, the "
+                "classifier predicts some other tags: evaluate it before you use it"
             )
         return CheckpointHead(self.head_tensors(head), self.tags, None, settings, notes)
 
@@ -191,8 +190,8 @@ class Tagging(Task):
 
     def abstains(self) -> Sequence[str]:
         raise UserError(
-            "tagging gives any number of entities, each with a score of its own, so a whole answer cannot "
-            "abstain; leave out entities of a low score instead"
+            "tagging predicts any number of entities, each with its own score, so it cannot abstain as a "
+            "whole; ignore entities with low scores instead"
         )
 
     def predictions(
