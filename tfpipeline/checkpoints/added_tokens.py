@@ -1,4 +1,4 @@
-"""Added tokens and their ids, from whichever of the tokenizer's files has them."""
+"""Added tokens and their ids, from any of the tokenizer's files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tfpipeline.text.vocabulary import token_ids
 TOKENIZER = "tokenizer.json"
 SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 ADDED_TOKENS = "added_tokens.json"
-# What says more of a tokenizer than its vocabulary.
+# Files that describe a tokenizer in more detail than its vocabulary.
 FILES = (TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS)
 
 
 class AddedTokens:
-    """The tokens that files give an id beside the vocabulary.
+    """The tokens to which files give an id in addition to the vocabulary.
 
     Attributes:
         ids: token -> id.
-        options: token -> how it is looked for, where a file says so.
+        options: token -> how it is matched, if a file says so.
     """
 
     def __init__(self, directory: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -72,7 +72,7 @@ class AddedTokens:
         """The vocabulary with these tokens at their ids.
 
         Raises:
-            UserError: an id is another token's, or ids are left out.
+            UserError: an id belongs to another token, or ids are skipped.
         """
         ids = token_ids(vocabulary)
         vocabulary = list(vocabulary)

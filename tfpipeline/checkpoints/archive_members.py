@@ -1,7 +1,7 @@
-"""The entries of zip and tar archives, read one after the other without trusting what they declare.
+"""Reads the entries of zip and tar archives one by one, without trusting what they declare.
 
-``tarfile.data_filter`` does not take the place of these rules: zips need them too, it drops the first slash
-of an absolute path instead of refusing it, and it knows no limit of sizes.
+``tarfile.data_filter`` cannot replace these rules: it does not apply to zips, it strips the first slash of an
+absolute path instead of refusing it, and it does not limit sizes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import IO, Any
 
 from tfpipeline.errors import UserError
 
-# Weights hardly compress (1.1 times), a vocabulary three times: what unpacks to more than this is no
-# checkpoint.
+# Weights hardly compress (1.1 times), and a vocabulary compresses three times. A file that unpacks to more
+# than this is not a checkpoint.
 MOST_RATIO = 100
 MOST_BYTES_MORE = 64 << 20
-_MOST_HEADER = 1 << 20  # a tar's extended header, which tarfile reads in one piece
+_MOST_HEADER = 1 << 20  # of a tar's extended header, which tarfile reads in one piece
 _CHUNK = 1 << 20
-BLOCK = 512  # of a tar
+BLOCK = 512  # the block size of tar
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _ZIP, _EMPTY_ZIP = b"PK\x03\x04", b"PK\x05\x06"
 _DECOMPRESSED: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
@@ -40,10 +40,10 @@ class Member:
     """One entry of an archive.
 
     Attributes:
-        name: as it stands there.
-        kind: "file", "folder", or what is wrong with it.
-        size: as declared.
-        open: its content; to be read before the next member is asked for.
+        name: as stored in the archive.
+        kind: "file" or "folder", or else the reason why it is refused.
+        size: as declared, in bytes.
+        open: opens its content, which must be read before the next member is requested.
     """
 
     name: str
@@ -53,18 +53,18 @@ class Member:
 
 
 class Damaged(Exception):
-    """The archive is not what it should be; the message says in which way."""
+    """The archive is damaged; the message says how."""
 
 
 class Budget:
-    """How much may still be unpacked."""
+    """The number of bytes that may still be unpacked."""
 
     def __init__(self, display_name: str, size: int) -> None:
         self._display_name = display_name
         self._left = MOST_RATIO * size + MOST_BYTES_MORE
 
     def check(self, size: int, name: str) -> None:
-        """Raise the sentence if ``size`` bytes more are too many."""
+        """Raise the error if ``size`` more bytes are too many."""
         if size > self._left:
             at = f"{printable(name)} of {self._display_name}" if name else self._display_name
             raise UserError(
@@ -79,15 +79,13 @@ class Budget:
 
 
 def printable(name: str) -> str:
-    """A name fit for a line of a message."""
+    """A name made fit for one line of a message."""
     name = name if name.isprintable() else ascii(name)
     return name if len(name) <= 100 else f"{name[:97]}..."
 
 
 def is_archive_head(head: bytes) -> bool:
-    """Whether a file that begins with these bytes, :data:`BLOCK` of them, is an archive; PyTorch's zips are
-    none.
-    """
+    """Whether a file that starts with these :data:`BLOCK` bytes is an archive; PyTorch's zips are not."""
     if head.startswith(_ZIP):
         first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return first != b"data.pkl" and not first.endswith(b"/data.pkl")
@@ -97,16 +95,16 @@ def is_archive_head(head: bytes) -> bool:
 def read_members(
     display_name: str, raw: IO[bytes], size: int, budget: Budget
 ) -> Generator[Member, None, None]:
-    """The entries of a zip or of a tar, one after the other.
+    """Yield the entries of a zip or tar archive.
 
     Args:
-        display_name: of the archive.
+        display_name: the archive's name in messages.
         raw: the open file.
         size: of the archive, in bytes.
-        budget: how much may be unpacked; of a tar headers and padding have one of their own.
+        budget: how much may be unpacked. The headers and padding of a tar have a separate budget.
     Raises:
-        UserError: it holds neither.
-        Damaged: it is not what it should be; and what the standard library raises for such files.
+        UserError: the file is neither a zip nor a tar.
+        Damaged: the archive is damaged. The standard library's exceptions for damaged files also pass.
     """
     head = raw.read(BLOCK)
     raw.seek(0)
@@ -127,7 +125,7 @@ def _zip_members(raw: IO[bytes], budget: Budget) -> Generator[Member, None, None
 def _zip_name(info: zipfile.ZipInfo) -> str:
     if info.flag_bits & 0x800 or info.filename.isascii():
         return info.filename
-    # Without the flag it is code page 437 by the standard, and UTF-8 by macOS and others.
+    # Without the flag, names are in code page 437 by the standard, but macOS and others write UTF-8.
     return info.filename.encode("cp437").decode("utf-8", "surrogateescape")
 
 
@@ -145,7 +143,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
 
 
 class _TarInfo(tarfile.TarInfo):
-    """Refuses what tarfile passes over: an archive that ends early, and headers of any size."""
+    """Refuses what tarfile tolerates: an archive that ends early, and headers of any size."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> _TarInfo:
@@ -171,7 +169,7 @@ class _TarInfo(tarfile.TarInfo):
 
 
 class _Counted:
-    """What a decompressor gives, counted."""
+    """Counts the bytes that a decompressor returns."""
 
     def __init__(self, stream: IO[bytes], budget: Budget) -> None:
         self._stream = stream
@@ -206,7 +204,7 @@ def _tar_members(
         for info in archive:
             content: Any = functools.partial(archive.extractfile, info)
             yield Member(info.name, _tar_kind(info), info.size, content)
-    while counted.read(_CHUNK):  # to the end, where the checksum of the compression is
+    while counted.read(_CHUNK):  # to the end, where the checksum of the compression is stored
         pass
 
 

@@ -1,7 +1,7 @@
-"""Zip and tar archives that hold a checkpoint, unpacked without trusting them.
+"""Unpacks zip and tar archives of checkpoints without trusting them.
 
-Nothing is written outside the folder given, and never much more than weights can unpack to: sizes are counted
-while they are read, whatever the archive declares.
+Nothing is written outside the target folder. The unpacked size is limited; bytes are counted while they are
+read, whatever the archive declares.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tfpipeline.errors import UserError
 MOST_MEMBERS = 10_000
 _CHUNK = 1 << 20
 
-# All that the standard library raises for bytes that are not what they should be.
+# The exceptions that the standard library raises for damaged archives.
 _DAMAGE = (
     OSError,
     EOFError,
@@ -51,12 +51,12 @@ _DAMAGE = (
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a zip or a tar, compressed or not, by its first bytes.
+    """Whether a file is a zip or tar archive, compressed or not, by its first bytes.
 
-    PyTorch's ``.bin`` files are zips too; they are weights, and no archive here.
+    PyTorch's ``.bin`` files are zips too, but they are weights and do not count as archives.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -70,31 +70,32 @@ def unpack(path: Path, folder: Path, *, display_name: str = "") -> None:
     """Unpack an archive into an empty folder.
 
     Args:
-        path: a file that :func:`is_archive`.
-        folder: it may hold a part when this fails; remove it.
-        display_name: what the user knows the archive by; its path by default.
+        path: a file for which :func:`is_archive` is True.
+        folder: an empty folder. It may hold some files after an error; the caller removes it.
+        display_name: the archive's name in messages; by default its path.
     Raises:
-        UserError: the archive is damaged, holds what has no place in one (a path that leaves it, a link, a
-            device, a name twice, an encrypted member) or unpacks to far too much, or the disk is full.
+        UserError: the archive is damaged, has a member that is not allowed (a path outside the folder, a
+            link, a device, a duplicate name, an encrypted member), or unpacks to far too much; or the disk is
+            full.
     """
     try:
         with path.open("rb") as raw:
             _unpack(display_name or str(path), raw, folder)
-    except OSError as error:  # of opening: all others are explained where they happen
+    except OSError as error:  # from opening the file: other errors are explained where they occur
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
 
 
 def checkpoint_folder(folder: Path, recognise: Callable[[Path], bool], *, display_name: str) -> Path:
-    """The folder of an unpacked archive that holds its checkpoint.
+    """Find the folder of an unpacked archive that holds its checkpoint.
 
     Args:
         folder: where the archive was unpacked.
         recognise: whether a folder holds a checkpoint.
-        display_name: the archive, for the message.
+        display_name: the archive's name in messages.
     Returns:
-        The one that is recognised; what is recognised inside it (a part of a pipeline) does not count.
+        The recognised folder. Recognised folders inside it (parts of a pipeline) do not count.
     Raises:
-        UserError: none is, or several are.
+        UserError: no folder is recognised, or several are.
     """
     folders = sorted(
         (folder, *(child for child in folder.rglob("*") if child.is_dir())),
@@ -213,10 +214,10 @@ def _at(shown: str) -> str:
 
 
 def _place(member: Member, display_name: str) -> PurePosixPath:
-    """Where a member belongs, relative to the folder; ``.`` is the folder itself.
+    """The path of a member relative to the folder; ``.`` is the folder itself.
 
     Raises:
-        UserError: nowhere.
+        UserError: the member is not allowed.
     """
     name = member.name
     place = PurePosixPath(name)
@@ -243,5 +244,5 @@ def _place(member: Member, display_name: str) -> PurePosixPath:
 
 
 def _is_litter(place: PurePosixPath) -> bool:
-    """Whether macOS put it there, beside each file."""
+    """Whether the member is metadata that macOS adds beside each file."""
     return bool(place.parts) and (place.parts[0] == "__MACOSX" or place.name.startswith("._"))

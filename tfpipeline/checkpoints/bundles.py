@@ -1,7 +1,7 @@
-"""TensorFlow's checkpoint files: an index, and data beside it.
+"""TensorFlow's checkpoint files: an index and its data files.
 
-Their tensors go by the names of variables (TensorFlow 1's Saver) or by paths through a tree of objects
-(``tf.train.Checkpoint``), which then holds that tree as well.
+Tensors are named after variables (TensorFlow 1's Saver) or after paths through a tree of objects
+(``tf.train.Checkpoint``). In the second case the checkpoint also stores the tree.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from tfpipeline.errors import UserError
 
-OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the tree's key
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the key of the tree
 
 
 def is_object_based(index: Path) -> Optional[bool]:
-    """Whether a checkpoint holds a tree of objects; None where its index cannot be read."""
+    """Whether a checkpoint stores a tree of objects; None if its index cannot be read."""
     try:
         return bool(tf.train.load_checkpoint(str(index.with_suffix(""))).has_tensor(OBJECT_GRAPH))
     except (tf.errors.OpError, ValueError, RuntimeError):
@@ -32,20 +32,20 @@ def holds(directory: Path, object_based: bool) -> bool:
 
 
 def is_of_kind(directory: Path, name: str, object_based: bool) -> bool:
-    """Whether a file, or prefix, is of a checkpoint of this kind."""
+    """Whether a file or prefix belongs to a checkpoint of this kind."""
     return is_object_based(_index(directory, name)) is object_based
 
 
 def open_bundle(directory: Path, name: str, default: str, *, object_based: bool) -> tuple[Any, Path]:
-    """TensorFlow's reader of a checkpoint, and the checkpoint's prefix.
+    """Open TensorFlow's reader of a checkpoint; also returns the checkpoint's prefix.
 
     Args:
         directory: with the files.
-        name: the prefix, or one of the files, where there are several.
-        default: the prefix that is read if there are several and none was named.
-        object_based: which kind to read; an index that cannot be read counts as by name.
+        name: the prefix or one of the files, if the directory holds several checkpoints.
+        default: the prefix that is read if there are several and ``name`` is empty.
+        object_based: the kind to read; an index that cannot be read counts as name-based.
     Raises:
-        UserError: there is none, or several, or a part is missing or damaged.
+        UserError: there is no such checkpoint, or there are several, or a file is missing or damaged.
     """
     indexes = _of_kind(directory, "*.ckpt.index", object_based) or _of_kind(
         directory, "*.index", object_based
@@ -72,14 +72,14 @@ def open_bundle(directory: Path, name: str, default: str, *, object_based: bool)
 
 
 def read_tensor(reader: Any, prefix: Path, name: str) -> np.ndarray:
-    """A tensor of a checkpoint, as the file holds it.
+    """A tensor of a checkpoint, as stored.
 
     Raises:
         UserError: the data is damaged.
     """
     try:
         value: np.ndarray = reader.get_tensor(name)
-    # A file cut short is an IndexError, a flipped bit a DataLossError (or a RuntimeError, by version).
+    # A truncated file raises IndexError; a flipped bit raises DataLossError (RuntimeError in some versions).
     except (tf.errors.OpError, IndexError, RuntimeError) as error:
         raise UserError(
             f"{prefix}: cannot read {name}, a data file is truncated or damaged; copy the checkpoint again"
@@ -88,7 +88,7 @@ def read_tensor(reader: Any, prefix: Path, name: str) -> np.ndarray:
 
 
 def _index(directory: Path, name: str) -> Path:
-    """The index beside a file, or of a prefix."""
+    """The index that belongs to a file or prefix."""
     return directory / f"{re.sub(r'[.](index|data-[0-9-of]+)$', '', name)}.index"
 
 

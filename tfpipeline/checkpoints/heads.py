@@ -1,4 +1,4 @@
-"""A task's head as a checkpoint holds it."""
+"""A task's head in the form in which a checkpoint stores it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointHead:
-    """What a fine-tuned head becomes when its run is read as a checkpoint.
+    """A fine-tuned head, as it is stored when its run is read as a checkpoint.
 
     Attributes:
-        tensors: neutral name (``models.neutral.HEADS``) -> the head's weights; none of a head that no format
-            has a place for.
+        tensors: neutral name (``models.neutral.HEADS``) -> the head's weights; empty for a head that no
+            format can store.
         labels: the names of a classifier's labels, in the order of its outputs.
-        problem_type: what a sequence classifier's outputs mean, in transformers' words.
-        settings: of the run file, what the answers depend on and the files of a checkpoint do not hold: name
-            -> value, as ``--set`` takes them.
-        notes: what of the task is lost, and why.
+        problem_type: the meaning of a sequence classifier's outputs, in transformers' terms.
+        settings: run-file settings that affect predictions and are not stored in a checkpoint's files: name
+            -> value, in the form of ``--set``.
+        notes: which parts of the task are lost, and why.
     """
 
     tensors: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)

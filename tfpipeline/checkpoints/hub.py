@@ -1,6 +1,4 @@
-"""Checkpoints of the Hugging Face hub, ``hf://org/name@revision``, fetched into huggingface_hub's own
-cache.
-"""
+"""Checkpoints on the Hugging Face hub, ``hf://org/name@revision``, downloaded to huggingface_hub's cache."""
 
 from __future__ import annotations
 
@@ -19,22 +17,22 @@ from tfpipeline.errors import UserError
 from tfpipeline.files import write_error
 
 SCHEME = "hf"
-_TIMEOUT = 10.0  # seconds for the answer to a question; a download has its own
+_TIMEOUT = 10.0  # seconds, for metadata requests; a download has its own timeout
 _BUSY = (408, 429, 500, 502, 503, 504)
 
 
 def fetch(source: str) -> Path:
-    """The folder of the cache with a repository's checkpoint.
+    """Download a repository's checkpoint; returns its folder in the cache.
 
-    The configuration, the tokenizer's files and one kind of weights are fetched; what the cache has is not
-    fetched again, and when the hub cannot be reached, what it has is used.
+    Only the configuration, the tokenizer's files and one kind of weights are downloaded. Cached files are not
+    downloaded again. If the hub cannot be reached, the cached files are used.
 
     Args:
-        source: ``hf://org/name`` or ``hf://name``, with ``@revision`` (a branch, a tag or a commit) or
-            without.
+        source: ``hf://org/name`` or ``hf://name``, optionally with ``@revision`` (a branch, tag or commit).
     Raises:
-        UserError: the name is none, the repository or revision does not exist or is not open to the user, or
-            holds no weights of a known kind, or the hub cannot be reached and the cache has not got it.
+        UserError: the name is malformed; the repository or revision does not exist or is not accessible to
+            the user; it holds no known kind of weights; or the hub cannot be reached and the files are not
+            cached.
     """
     with _quiet():
         from huggingface_hub import HfApi, snapshot_download
@@ -51,7 +49,7 @@ def fetch(source: str) -> Path:
             if error.response.status_code not in _BUSY:
                 raise _explain(error, source, revision) from error
             return _cached(source, repository, revision, error)
-        except (HTTPError, OSError, ValueError) as error:  # no network, no answer, one that is not JSON
+        except (HTTPError, OSError, ValueError) as error:  # no network, no response, or not JSON
             return _cached(source, repository, revision, error)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         files = select_files(sizes, where=source)
@@ -83,13 +81,13 @@ def _parse(source: str) -> tuple[str, str | None]:
 
 
 def _cached(source: str, repository: str, revision: str | None, why: Exception) -> Path:
-    """What the cache has, when the hub does not answer."""
+    """The cached files, for when the hub does not respond."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-    except IncompleteSnapshotError as error:  # nobody fetches all files of a repository
+    except IncompleteSnapshotError as error:  # a repository is never downloaded completely
         folder = Path(error.snapshot_path)
     except LocalEntryNotFoundError as error:
         raise _unreachable(source, why) from error
@@ -102,7 +100,7 @@ def _cached(source: str, repository: str, revision: str | None, why: Exception) 
 
 
 def _explain(error: Exception, source: str, revision: str | None) -> UserError:
-    """The sentence for what huggingface_hub raised."""
+    """The error message for an exception of huggingface_hub."""
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.GatedRepoError):
@@ -151,7 +149,7 @@ def _unreachable(source: str, why: Exception) -> UserError:
 
 
 def _short(error: Exception) -> str:
-    """Why the hub could not be asked, in a few words."""
+    """A short reason why the hub could not be reached."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -166,7 +164,7 @@ def _short(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's own lines from the user: what matters of them is said here."""
+    """Hide the library's own messages: the relevant ones are printed by this module."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from huggingface_hub.utils import logging
@@ -181,7 +179,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress(source: str, repository: str, commit: str, sizes: dict[str, int]) -> Iterator[type]:
-    """A class for huggingface_hub to show its progress with, which shows it as all others are shown here."""
+    """A progress class for huggingface_hub that uses this package's progress bars."""
     from huggingface_hub import try_to_load_from_cache
 
     missing = [
@@ -204,7 +202,7 @@ def _bar_class(step: Step | None) -> Any:
     shown = 0.0
 
     class Bar(tqdm):
-        """Shows nothing itself. Of the bars that count bytes (received, written) the one ahead is shown."""
+        """Displays nothing itself. Two bars count bytes (received, written); the leading one is shown."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "disable": True})

@@ -1,4 +1,4 @@
-"""Checkpoints on a file system that TensorFlow knows, ``gs://bucket/path``, copied into a temporary
+"""Checkpoints on a file system that TensorFlow supports, such as ``gs://bucket/path``, copied to a temporary
 folder.
 """
 
@@ -18,7 +18,7 @@ from tfpipeline.runtime import import_tensorflow
 
 _CHUNK = 8 << 20
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
-# TensorFlow would wait two minutes for a connection, an hour for metadata, and try eleven times.
+# By default TensorFlow waits two minutes for a connection and an hour for metadata, and tries eleven times.
 _IMPATIENT = {
     "GCS_REQUEST_CONNECTION_TIMEOUT_SECS": "15",
     "GCS_METADATA_REQUEST_TIMEOUT_SECS": "30",
@@ -30,12 +30,12 @@ def fetch(source: str, folder: Path) -> str:
     """Copy the files that a checkpoint needs.
 
     Args:
-        source: ``scheme://...``, a folder, or a file or TensorFlow checkpoint's prefix in one, or an archive.
-        folder: an empty one; it may hold a part when this fails.
+        source: ``scheme://...``: a folder, a file or TensorFlow checkpoint's prefix in one, or an archive.
+        folder: an empty folder; it may hold some files after an error.
     Returns:
-        The name of the file or prefix that was given; "" for a folder.
+        The name of the given file or prefix; "" for a folder.
     Raises:
-        UserError: the scheme is not known, nothing is there, it cannot be read, or the disk is full.
+        UserError: the scheme is not supported, nothing is there, it cannot be read, or the disk is full.
     """
     tf = import_tensorflow()
     scheme = source.partition("://")[0]
@@ -66,9 +66,9 @@ def fetch(source: str, folder: Path) -> str:
 
 
 def _list(tf: Any, source: str, path: str) -> tuple[str, str, list[str]]:
-    """The folder that a path means, the name in it ("" for the folder itself) and the names of its files."""
+    """The folder of a path, the name within it ("" for the folder itself), and the names of its files."""
     where, _, name = path.rpartition("/")
-    index = _stat(tf, f"{path}.index", source)  # first: some file systems take any prefix for a folder
+    index = _stat(tf, f"{path}.index", source)  # first: some file systems accept any prefix as a folder
     if index is None or index.is_directory:
         names = _files(tf, path, source)
         if names:
@@ -81,8 +81,8 @@ def _list(tf: Any, source: str, path: str) -> tuple[str, str, list[str]]:
 
 
 def _files(tf: Any, path: str, source: str) -> list[str]:
-    """The files of a folder, and those in the folders that a KerasHub preset has; none if it is no folder."""
-    # listdir says "not found" of a server that does not answer; stat says what happened.
+    """The files of a folder, including the subfolders of a KerasHub preset; empty if it is not a folder."""
+    # listdir reports "not found" when a server does not respond; stat reports the real error.
     status = _stat(tf, path, source)
     if status is None or not status.is_directory:
         return []
@@ -98,7 +98,7 @@ def _files(tf: Any, path: str, source: str) -> list[str]:
 
 
 def _stat(tf: Any, path: str, source: str) -> Any:
-    """What the file system knows of a path; None if nothing is there."""
+    """A path's status; None if nothing is there."""
     try:
         return tf.io.gfile.stat(path)
     except tf.errors.NotFoundError:
@@ -108,7 +108,7 @@ def _stat(tf: Any, path: str, source: str) -> Any:
 
 
 def _copy(tf: Any, path: str, target: Path, size: int, folder: Path) -> Iterator[int]:
-    """Copy a file; yields the bytes of each piece."""
+    """Copy a file; yields the size of each chunk in bytes."""
     left = size
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def _copy(tf: Any, path: str, target: Path, size: int, folder: Path) -> Iterator
 
 
 def _unreadable(path: str, error: Any) -> UserError:
-    """The sentence for an error of TensorFlow's, whose own are several lines long."""
+    """A one-line error for an exception of TensorFlow, whose messages have several lines."""
     lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
     reason = reason if len(reason) <= 200 else f"{reason[:197]}..."
@@ -135,7 +135,10 @@ def _unreadable(path: str, error: Any) -> UserError:
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """Fewer retries of Google's file system, which reads these when it is used first; the user's own stay."""
+    """Reduce the retries of the Google Cloud file system, which reads these variables at its first use.
+
+    Values set by the user are kept.
+    """
     added = [name for name in _IMPATIENT if name not in os.environ]
     os.environ.update({name: _IMPATIENT[name] for name in added})
     try:

@@ -1,4 +1,4 @@
-"""Which files of a folder far away a checkpoint needs: one kind of weights, and what belongs to it."""
+"""Selects the files of a remote folder that a checkpoint needs: one kind of weights and its companions."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _PREFIX = "bert_model.ckpt"
 
 
 def select_files(names: Iterable[str], asked: str = "", *, where: str) -> list[str]:
-    """The files to fetch; none when there are no weights of a known kind.
+    """The files to download; empty if there are no weights of a known kind.
 
-    Where there are several kinds of weights, they hold the same and one is enough: the first of safetensors,
-    PyTorch's, transformers' ``tf_model.h5``, a TensorFlow checkpoint, a KerasHub preset.
+    If there are several kinds of weights, they are equivalent and only the first of these is selected:
+    safetensors, PyTorch's, transformers' ``tf_model.h5``, a TensorFlow checkpoint, a KerasHub preset.
 
     Args:
-        names: the files there are, with ``/`` between folders.
-        asked: one of them, or a TensorFlow checkpoint's prefix: if it is weights, they are the ones.
-        where: the folder, for the message.
+        names: the files in the folder, with ``/`` between folders.
+        asked: one of the files, or a TensorFlow checkpoint's prefix; if it names weights, they are selected.
+        where: the folder, for the error.
     Raises:
-        UserError: there are several TensorFlow checkpoints, and none of them is asked for.
+        UserError: there are several TensorFlow checkpoints, and ``asked`` names none of them.
     """
     names = sorted(set(names))
     huggingface = [name for name in names if name in _HUGGINGFACE]
@@ -57,7 +57,7 @@ def select_files(names: Iterable[str], asked: str = "", *, where: str) -> list[s
 
 
 def _sharded(names: Sequence[str], stem: str, suffix: str) -> list[str]:
-    """The one file ``stem.suffix``, or else its shards, if all are there, with their index."""
+    """The file ``stem.suffix``, or else all of its shards with their index; empty if one is missing."""
     if f"{stem}{suffix}" in names:
         return [f"{stem}{suffix}"]
     index = f"{stem}{suffix}.index.json"
@@ -78,7 +78,7 @@ def _google_weights(names: Sequence[str], prefix: str) -> list[str]:
 
 def _google(names: Sequence[str]) -> list[str]:
     own = [name for name in names if re.fullmatch(r"[^/]*bert_config[.](json|yaml)|params[.]yaml", name)]
-    # Some repositories keep Google's weights beside transformers' configuration only.
+    # Some repositories have Google's weights but only transformers' configuration.
     config = own or [name for name in names if name == "config.json"]
     return [*config, *(name for name in names if name in _TOKENIZER)]
 

@@ -1,6 +1,4 @@
-"""Where a checkpoint comes from: a local folder, an archive, the Hugging Face hub, or a file system far
-away.
-"""
+"""Locates a checkpoint: in a local folder, an archive, the Hugging Face hub, or a remote file system."""
 
 from __future__ import annotations
 
@@ -17,14 +15,13 @@ from tfpipeline.paths import AnyPath
 
 @dataclasses.dataclass(frozen=True)
 class Located:
-    """A checkpoint's files, on this machine.
+    """A checkpoint's files on this machine.
 
     Attributes:
         directory: the folder that holds them.
-        name: the file, or the prefix of a TensorFlow checkpoint, that the user named; "" when it was a
-            folder.
-        keep: holds a temporary folder alive, which is removed when this is collected; None when there is
-            none.
+        name: the file, or TensorFlow checkpoint's prefix, that the user named; "" if the user named a folder.
+        keep: keeps a temporary folder alive, which is removed when this object is collected; None if there is
+            no temporary folder.
         display_name: the source as the user wrote it.
     """
 
@@ -38,13 +35,13 @@ def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> 
     """Bring a checkpoint's files to a local folder.
 
     Args:
-        source: a folder; a file, or a TensorFlow checkpoint's prefix, in one; a zip or tar archive with one;
-            ``hf://organisation/name@revision``; ``gs://bucket/path`` or what else TensorFlow's file systems
-            read.
-        recognise: whether a folder holds a checkpoint, to find the one in an archive; by default, whether any
-            format does.
+        source: a folder; a file, or a TensorFlow checkpoint's prefix, in one; a zip or tar archive of one;
+            ``hf://organisation/name@revision``; ``gs://bucket/path`` or another path that TensorFlow's file
+            systems can read.
+        recognise: whether a folder holds a checkpoint; used to find it in an archive. By default all formats
+            are tried.
     Raises:
-        UserError: nothing is there, or it cannot be read, fetched or unpacked.
+        UserError: nothing is there, or it cannot be read, downloaded or unpacked.
     """
     display_name = paths.expand(source)
     scheme = paths.scheme(display_name)
@@ -65,7 +62,7 @@ def locate(source: AnyPath, recognise: Callable[[Path], bool] | None = None) -> 
         directory = given if given.is_dir() else given.parent
         there = given.exists() or given.with_name(f"{given.name}.index").exists()
         is_file = given.is_file()
-    except OSError as error:  # a name too long, a folder that may not be searched
+    except OSError as error:  # the name is too long, or a folder is not searchable
         raise UserError(f"cannot read {source}: {error.strerror}; check the path") from error
     if not there:
         raise UserError(f"{source}: no such checkpoint; give the directory that holds its files")

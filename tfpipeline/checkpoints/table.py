@@ -1,4 +1,4 @@
-"""A checkpoint format as ONE table of names and axes, from which reading and writing are both derived."""
+"""A checkpoint format as ONE table of names and axes; reading and writing are both derived from it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Ignored:
     """Tensors of a format that are left out.
 
     Attributes:
-        pattern: of the format's names, as in ``fnmatch``.
-        why: said in the report of a conversion.
+        pattern: matches the format's names, as in ``fnmatch``.
+        why: the reason, printed in the report of a conversion.
     """
 
     pattern: str
@@ -47,7 +47,7 @@ class Ignored:
 
 @dataclasses.dataclass(frozen=True)
 class TensorMapping:
-    """A tensor of one model: both names, both shapes, and the way to and fro."""
+    """A tensor of one model: both names, both shapes, and the conversion in both directions."""
 
     ours: str
     theirs: str
@@ -76,7 +76,7 @@ class Table:
 
     Attributes:
         tensors: the table.
-        ignored: what may be left out, and why; everything else that is unknown is an error.
+        ignored: tensors that may be left out, and why; any other unknown tensor is an error.
     """
 
     tensors: Sequence[Tensor]
@@ -85,7 +85,9 @@ class Table:
     def place(
         self, config: EncoderConfig, heads: Collection[str] = (), labels: int = 0
     ) -> list[TensorMapping]:
-        """The tensors of an encoder of this configuration and of these heads; ``labels`` of a classifier.
+        """The tensors of an encoder with this configuration and these heads.
+
+        ``labels`` is the number of a classifier's labels.
 
         Raises:
             UserError: the encoder has tensors that the format has no names for.
@@ -100,7 +102,7 @@ class Table:
             )
         placed = []
         for row in self.tensors:
-            if row.ours not in axes:  # of a head, or a pooler, that the model does not have
+            if row.ours not in axes:  # a tensor of a head or pooler that the model does not have
                 continue
             theirs = neutral.expand(row.theirs, config)
             for ours, name in zip(neutral.expand(row.ours, config), theirs, strict=True):
@@ -114,7 +116,7 @@ class Table:
         ]
 
     def labels(self, shapes: Mapping[str, Shape], heads: Collection[str]) -> int:
-        """How many labels a file's classifier has; 0 without one, or where its kernel is no matrix."""
+        """The number of labels of a file's classifier; 0 if it has none, or if its kernel is not a matrix."""
         for row in self.tensors:
             axes = row.axes.split()
             if neutral.head_of(row.ours) in heads and row.theirs in shapes and "C" in axes:
@@ -123,7 +125,7 @@ class Table:
         return 0
 
     def why_ignored(self, name: str) -> str | None:
-        """Why a tensor that a model does not have is left out; None when it is not."""
+        """Why a tensor that the model does not have may be left out; None if it may not."""
         if any(row.theirs == name and neutral.head_of(row.ours) for row in self.tensors):
             return "a head that the configuration's class does not have"
         return next((row.why for row in self.ignored if fnmatch.fnmatchcase(name, row.pattern)), None)
@@ -137,11 +139,11 @@ class Table:
             config: the encoder.
             shapes: the shape of each tensor in the file, by name.
             where: the file and its configuration, for the error.
-            heads: those to look for; one that is not there whole is left out.
+            heads: the heads to look for; an incomplete head is left out.
         Returns:
-            The tensors, and what is left out with the reason.
+            The tensors, and the tensors that are left out with the reasons.
         Raises:
-            UserError: tensors are missing, unknown or of another shape; all are listed.
+            UserError: tensors are missing or unknown, or have a different shape; all are listed.
         """
         of_head = {
             head: [row.theirs for row in self.tensors if neutral.head_of(row.ours) == head] for head in heads
@@ -166,11 +168,11 @@ class Table:
 
 
 class LazyTensors(Mapping[str, np.ndarray]):
-    """Tensors by neutral name, each read from the file when it is asked for.
+    """Tensors by neutral name, each read from the file on access.
 
     Attributes:
-        shapes: of all of them, known without reading any.
-        theirs: neutral name -> the file's.
+        shapes: of all tensors, known without reading them.
+        theirs: neutral name -> name in the file.
     """
 
     def __init__(self, placed: Sequence[TensorMapping], read: Callable[[str], np.ndarray]) -> None:
@@ -191,11 +193,11 @@ class LazyTensors(Mapping[str, np.ndarray]):
 
 
 class Replaced(Mapping[str, np.ndarray]):
-    """Other tensors with some in the place of theirs.
+    """A mapping of tensors in which some are replaced.
 
     Attributes:
-        shapes: of all of them, known without reading any.
-        theirs: neutral name -> the file's, of those that come from one.
+        shapes: of all tensors, known without reading them.
+        theirs: neutral name -> name in the file, for tensors that come from a file.
     """
 
     def __init__(self, base: Mapping[str, np.ndarray], changes: Mapping[str, np.ndarray]) -> None:
@@ -218,21 +220,21 @@ class Replaced(Mapping[str, np.ndarray]):
 def lazy(
     placed: Sequence[TensorMapping], read: Callable[[str], np.ndarray]
 ) -> tuple[LazyTensors, LazyTensors]:
-    """The encoder's tensors and the heads'."""
+    """The encoder's tensors, and the heads' tensors."""
     encoder = [tensor for tensor in placed if neutral.head_of(tensor.ours) is None]
     heads = [tensor for tensor in placed if neutral.head_of(tensor.ours) is not None]
     return LazyTensors(encoder, read), LazyTensors(heads, read)
 
 
 def labels_of(placed: Sequence[TensorMapping]) -> int:
-    """How many labels the classifier among these tensors has; 0 without one."""
+    """The number of labels of the classifier among these tensors; 0 without one."""
     return next(
         (tensor.sizes["C"] for tensor in placed if neutral.head_of(tensor.ours) in neutral.CLASSIFIERS), 0
     )
 
 
 def shapes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Shape]:
-    """Shapes by name, without reading tensors that know theirs."""
+    """Shapes by name; lazy tensors are not read."""
     known: dict[str, Shape] | None = getattr(tensors, "shapes", None)
     return dict(known) if known is not None else {name: array.shape for name, array in tensors.items()}
 
@@ -243,7 +245,7 @@ def shape_of(axes: str, sizes: Mapping[str, int]) -> Shape:
 
 
 def rearrange(array: np.ndarray, source: str, target: str, sizes: Mapping[str, int]) -> np.ndarray:
-    """Split, transpose and merge axes; its own inverse with ``source`` and ``target`` exchanged."""
+    """Split, transpose and merge axes. Exchanging ``source`` and ``target`` gives the inverse."""
     single = [axis for group in _groups(source) for axis in group]
     wanted = [axis for group in _groups(target) for axis in group]
     split = array.reshape([sizes[axis] for axis in single])

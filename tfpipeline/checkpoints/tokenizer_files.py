@@ -1,13 +1,15 @@
-"""The tokenizer's files beside a checkpoint's weights: vocabulary, options, special and added tokens.
+"""The tokenizer's files of a checkpoint: vocabulary, options, special and added tokens.
 
-Source: transformers, ``tokenization_utils_base.py``, ``_from_pretrained``. Over the years it has written the
-same in these files, of which any may be missing:
+Source: transformers, ``tokenization_utils_base.py``, ``_from_pretrained``. Over the years it has stored the
+same information in these files, any of which may be missing:
 
     vocab.txt                the vocabulary
-    tokenizer.json           the same, the whole pipeline, and ``added_tokens`` with ids and options (since
-    2020) tokenizer_config.json    options, names of special tokens, ``added_tokens_decoder`` with ids and
-    options (since 2023) special_tokens_map.json  names of special tokens, perhaps with options (until 2025)
-    added_tokens.json        ids of what is not in the vocabulary (until 2023)
+    tokenizer.json           the vocabulary, the whole pipeline, and ``added_tokens`` with ids and options
+                             (since 2020)
+    tokenizer_config.json    options, names of special tokens, ``added_tokens_decoder`` with ids and options
+                             (since 2023)
+    special_tokens_map.json  names of special tokens, perhaps with options (until 2025)
+    added_tokens.json        ids of tokens outside the vocabulary (until 2023)
 """
 
 from __future__ import annotations
@@ -41,19 +43,19 @@ _FLAGS = {
 def read_tokenizer(
     directory: Path, notes: list[str], *, rows: int, named: Any = None
 ) -> tuple[tuple[str, ...], TokenizerOptions]:
-    """Vocabulary and options from a directory's tokenizer files; what was decided goes into the notes.
+    """Read the vocabulary and options from a directory's tokenizer files.
 
-    Special and added tokens are read by their ids from whichever file has them.
+    Special and added tokens are read with their ids from any file that has them.
 
     Args:
         directory: with the files.
-        notes: are added to.
-        rows: of the word embeddings. Special tokens that no file gives an id get the next ones as long as
-            there are rows, as in transformers.
-        named: the tokenizer's class that ``config.json`` names; ``tokenizer_config.json``'s counts before it.
+        notes: decisions are appended to it.
+        rows: number of word embeddings. Special tokens without an id in any file get the next ids while there
+            are rows for them, as in transformers.
+        named: the tokenizer class named in ``config.json``; ``tokenizer_config.json`` takes precedence.
     Raises:
-        UserError: a file is missing or broken, the tokenizer is another one than BERT's, or files contradict
-            each other.
+        UserError: a file is missing or malformed, the tokenizer is not BERT's, or files contradict each
+            other.
     """
     files = {name: read_json(directory / name) for name in FILES if (directory / name).exists()}
     config, fast = files.get(TOKENIZER_CONFIG, {}), files.get(TOKENIZER, {})
@@ -63,14 +65,14 @@ def read_tokenizer(
     normalizer = kinds.read_pipeline(fast, directory / TOKENIZER) if fast else {}
     base = _read_base(directory, fast, notes)
     added = AddedTokens(directory, files)
-    # Where there are both, transformers takes the vocabulary of tokenizer.json.
+    # If there are both, transformers takes the vocabulary of tokenizer.json.
     merged = _merged(files, added, set(fast["model"]["vocab"] if fast else base))
     merged.update(_flags(config, normalizer, kind, TOKENIZER_CONFIG in files, base, notes))
     source = next((name for name in (TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, TOKENIZER) if name in files), "")
     options = TokenizerOptions.from_dict(merged, source=str(directory / (source or VOCABULARY)))
     vocabulary = added.extend(base)
     while len(vocabulary) > rows and vocabulary[-1] == "":
-        vocabulary.pop()  # lines at the end of the file, which match nothing
+        vocabulary.pop()  # empty lines at the end of the file, which match nothing
     tokens, options = _with_new_ids(tuple(vocabulary), options, rows, notes)
     if fast:
         kinds.refuse_other_frames(fast, directory / TOKENIZER, kind, tokens, options)
@@ -78,11 +80,10 @@ def read_tokenizer(
 
 
 def _read_base(directory: Path, fast: Mapping[str, Any], notes: list[str]) -> list[str]:
-    """The vocabulary without added tokens: that of ``vocab.txt``, or of ``tokenizer.json``; where both are
-    there, both.
+    """The vocabulary without added tokens, from ``vocab.txt`` or ``tokenizer.json``; both if both exist.
 
     Raises:
-        UserError: there is neither, or they contradict each other, or it is another tokenizer's.
+        UserError: neither exists, they contradict each other, or the vocabulary is another tokenizer's.
     """
     path, fast_path = directory / VOCABULARY, directory / TOKENIZER
     if not path.exists() and not fast:
@@ -114,7 +115,7 @@ def _read_base(directory: Path, fast: Mapping[str, Any], notes: list[str]) -> li
 
 
 def _vocabulary(ids: Mapping[str, Any], path: Path) -> list[str]:
-    """The tokens of a ``tokenizer.json`` by id."""
+    """The tokens of a ``tokenizer.json``, in the order of their ids."""
     tokens = {number: token for token, number in ids.items() if isinstance(number, int)}
     if sorted(tokens) != list(range(len(ids))):
         raise UserError(
@@ -126,15 +127,15 @@ def _vocabulary(ids: Mapping[str, Any], path: Path) -> list[str]:
 def _merged(
     files: Mapping[str, Mapping[str, Any]], added: AddedTokens, pieces: Collection[str]
 ) -> dict[str, Any]:
-    """All that the files say, as one ``tokenizer_config.json``.
+    """The contents of all files, merged into one ``tokenizer_config.json``.
 
     Args:
-        files: by name.
-        added: tokens and their ids.
-        pieces: the WordPiece vocabulary; an added token that is not in it is found as an added token only.
+        files: contents by file name.
+        added: added tokens and their ids.
+        pieces: the WordPiece vocabulary; an added token that is not in it is matched as an added token only.
     """
     config, names = files.get(TOKENIZER_CONFIG, {}), files.get(SPECIAL_TOKENS_MAP, {})
-    # transformers reads the map only where the configuration has no added tokens, and then it counts.
+    # transformers reads the map only if the configuration has no added tokens; then the map takes precedence.
     merged = {**names, **config} if config.get("added_tokens_decoder") else {**config, **names}
     model = files.get(TOKENIZER, {}).get("model")
     if isinstance(model, dict) and isinstance(model.get("unk_token"), str):
@@ -157,7 +158,7 @@ def _merged(
         is_special = token in contents
         if token in added.options:
             options[str(number)] = added.options[token].to_dict()
-        elif not is_special:  # special ones are as they are named
+        elif not is_special:  # special tokens keep the options they are named with
             options[str(number)] = {"content": token, "special": False, "normalized": True}
     merged["added_tokens_decoder"] = options
     outside = [token for token in added.ids if token not in pieces]
@@ -174,7 +175,7 @@ def _flags(
     vocabulary: Sequence[str],
     notes: list[str],
 ) -> dict[str, Any]:
-    """How text is normalised, under ``tokenizer_config.json``'s keys."""
+    """The normalisation options, under the keys of ``tokenizer_config.json``."""
     silent = {key: normalizer[theirs] for key, theirs in _FLAGS.items() if theirs in normalizer}
     explicit = {key: config[key] for key in _FLAGS if key in config}
     if kinds.is_generic(kind) and silent:
@@ -203,9 +204,9 @@ def _flags(
 def _with_new_ids(
     vocabulary: tuple[str, ...], options: TokenizerOptions, rows: int, notes: list[str]
 ) -> tuple[tuple[str, ...], TokenizerOptions]:
-    """Special tokens that no file gives an id get the next ones, as far as the embeddings have rows for them.
+    """Give the next ids to special tokens without an id in any file, while the embeddings have rows for them.
 
-    They are added tokens then, not of the WordPiece vocabulary. Added tokens are sorted by id.
+    They become added tokens outside the WordPiece vocabulary. Added tokens are sorted by id.
     """
     there = set(vocabulary)
     new = [token for token in options.special_tokens if token not in there]
@@ -234,20 +235,20 @@ def _with_new_ids(
 
 
 def write_tokenizer(directory: Path, vocabulary: Sequence[str], options: TokenizerOptions) -> list[str]:
-    """Write ``vocab.txt`` and ``tokenizer_config.json``, as transformers reads them; returns notes.
+    """Write ``vocab.txt`` and ``tokenizer_config.json`` in the form that transformers reads; returns notes.
 
-    Added tokens outside the WordPiece vocabulary are left out at the end of ``vocab.txt``, as transformers
-    would take them for pieces of words; it gives them the ids that follow. Where other tokens come after
-    them, or a token stands twice, only a whole ``vocab.txt`` keeps the ids.
+    Added tokens outside the WordPiece vocabulary are left out at the end of ``vocab.txt``, because
+    transformers would treat them as pieces of words; it gives them the following ids. If other tokens come
+    after them, or a token occurs twice, only a complete ``vocab.txt`` preserves the ids.
 
     Raises:
-        UserError: a token cannot be a line of ``vocab.txt``.
+        UserError: a token cannot be written as a line of ``vocab.txt``.
     """
     outside = set(options.outside_vocabulary)
     count = len(vocabulary)
     while count and vocabulary[count - 1] in outside:
         count -= 1
-    if len(set(vocabulary[:count])) < count:  # transformers counts the different ones
+    if len(set(vocabulary[:count])) < count:  # transformers counts distinct tokens
         count = len(vocabulary)
     write_vocabulary(directory / VOCABULARY, vocabulary[:count])
     (directory / TOKENIZER_CONFIG).write_text(
@@ -264,8 +265,8 @@ def write_tokenizer(directory: Path, vocabulary: Sequence[str], options: Tokeniz
 
 
 def pieces_in_file(tokens: Sequence[str], options: TokenizerOptions) -> list[str]:
-    """Of the tokens of a ``vocab.txt``, those that are outside the WordPiece vocabulary; transformers cannot
-    know that.
+    """The tokens of a ``vocab.txt`` that are outside the WordPiece vocabulary; transformers cannot tell them
+    apart.
     """
     outside = set(options.outside_vocabulary)
     return [token for token in tokens if token in outside]

@@ -1,7 +1,6 @@
-"""Which tokenizers are BERT's WordPiece: by class, by options, by their pipeline, by the look of their
-vocabulary.
+"""Decides whether a tokenizer is BERT's WordPiece: by its class, options, pipeline and vocabulary.
 
-Source of what a pipeline's post-processor gives: tokenizers, ``processors/template.rs``, ``bert.rs`` and
+Source for the output of post-processors: tokenizers, ``processors/template.rs``, ``bert.rs`` and
 ``roberta.rs``.
 """
 
@@ -16,7 +15,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.text import TokenizerOptions
 from tfpipeline.text.vocabulary import token_ids
 
-# transformers' classes that are BERT's tokenizer by another name, without "Fast".
+# Classes of transformers that are BERT's tokenizer by another name, without "Fast".
 _BERTS = {
     "BertTokenizer",
     "ConvBertTokenizer",
@@ -32,9 +31,9 @@ _BERTS = {
     "RetriBertTokenizer",
     "SqueezeBertTokenizer",
 }
-# Classes that are whatever tokenizer.json says.
+# Classes whose behaviour is defined by tokenizer.json.
 _GENERIC = {"PreTrainedTokenizer", "TokenizersBackend"}
-# Options of other tokenizers, and of BERT's where they change its tokens -> the only values that can be read.
+# Options that change the tokens, of BERT's or other tokenizers -> the only values that can be read.
 _ONLY: dict[str, tuple[Any, ...]] = {
     "word_tokenizer_type": (None, "basic"),
     "subword_tokenizer_type": (None, "wordpiece"),
@@ -44,8 +43,8 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "clean_text": (None, True),
     "wordpieces_prefix": (None, "##"),
 }
-# What other tokenizers put at a word's beginning, or at its end, and the most of a vocabulary that may have
-# it.
+# Markers that other tokenizers put at the start or end of words, and the largest share of a vocabulary that
+# may have them.
 _STARTS, _ENDS, _MOST = {"▁": "SentencePiece", "Ġ": "byte-level BPE"}, {"</w>": "BPE"}, 0.05
 _OTHERS = {
     "*.model": "SentencePiece",
@@ -57,15 +56,15 @@ _OTHERS = {
 
 
 def is_generic(name: Any) -> bool:
-    """Whether a tokenizer's class is whatever ``tokenizer.json`` says."""
+    """Whether ``tokenizer.json`` defines the behaviour of this tokenizer class."""
     return isinstance(name, str) and name.removesuffix("Fast") in _GENERIC
 
 
 def class_of(name: Any, path: Path) -> str:
-    """A tokenizer's class without "Fast"; "" where none is named.
+    """A tokenizer's class without "Fast"; "" if no class is named.
 
     Raises:
-        UserError: it is neither BERT's nor one of those that may be any.
+        UserError: the class is neither BERT's nor a generic one.
     """
     if name is None:
         return ""
@@ -92,7 +91,7 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     """The normaliser of a ``tokenizer.json``.
 
     Raises:
-        UserError: a part of it is not that of BERT's tokenizer.
+        UserError: a part of the file differs from BERT's tokenizer.
     """
     model = fast.get("model")
     if (
@@ -112,7 +111,7 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
         "pre_tokenizer": _type(fast.get("pre_tokenizer")) != "BertPreTokenizer",
         "decoder": _type(fast.get("decoder"), "WordPiece") != "WordPiece",
     }
-    # A file with a vocabulary alone, as some tools write it, says nothing of these.
+    # Some tools write a file with only a vocabulary, which does not define these.
     silent = {name for name in ("normalizer", "pre_tokenizer") if name not in fast}
     different = [name for name, is_wrong in wrong.items() if is_wrong and name not in silent]
     if different:
@@ -131,12 +130,12 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 def refuse_other_frames(
     fast: Mapping[str, Any], path: Path, kind: str, vocabulary: Sequence[str], options: TokenizerOptions
 ) -> None:
-    """Hold the special tokens that a ``tokenizer.json`` puts around texts, and for unknown words, against
-    ours.
+    """Compare the special tokens of a ``tokenizer.json`` (around texts, and for unknown words) with the
+    options.
 
-    A file without a post-processor leaves them to the class: BERT's classes have their own, those for all
-    tokenizers none. One that is there counts for all classes. transformers 5 takes it for the latter only,
-    transformers 4 for all.
+    If a file has no post-processor, the class decides: BERT's classes have their own post-processor, generic
+    classes have none. A post-processor in the file applies to all classes. transformers 5 uses it for generic
+    classes only, transformers 4 for all.
 
     Raises:
         UserError: they differ.
@@ -172,11 +171,11 @@ def refuse_other_frames(
 
 
 def _frames(processor: Any) -> tuple[Any, Any] | None:
-    """What a post-processor makes of a text A, and of a pair A and B: each part's ids, or its text, and its
-    type.
+    """The output of a post-processor for a text A, and for a pair A and B: the ids or text of each part, and
+    its type.
 
-    None for one that is not known, or is broken. RobertaProcessing is never that of BERT: it puts two [SEP]
-    between the texts of a pair.
+    None for a post-processor that is unknown or malformed. RobertaProcessing never equals BERT's: it puts two
+    [SEP] between the texts of a pair.
     """
     try:
         if processor["type"] == "Sequence":
@@ -196,13 +195,13 @@ def _frames(processor: Any) -> tuple[Any, Any] | None:
 
 
 def _piece(piece: Mapping[str, Any], ids: Mapping[str, list[int]]) -> tuple[Any, int]:
-    """A part of a template: the ids of a special token, or the name of a text; and its type."""
+    """A part of a template: the ids of a special token or the name of a text, and its type."""
     ((kind, part),) = piece.items()
     return (ids[part["id"]] if kind == "SpecialToken" else part["id"]), part["type_id"]
 
 
 def _type(part: Any, missing: str = "") -> str:
-    """The type of a part of a pipeline; of a sequence of one, that one's."""
+    """The type of a part of a pipeline; for a sequence with one element, the type of that element."""
     if isinstance(part, dict) and part.get("type") == "Sequence":
         parts = (
             part.get("normalizers")
@@ -216,7 +215,7 @@ def _type(part: Any, missing: str = "") -> str:
 
 
 def refuse_marks(vocabulary: Sequence[str], path: Path) -> None:
-    """Raise the sentence for a vocabulary that marks words as other tokenizers do."""
+    """Raise an error for a vocabulary that marks words as other tokenizers do."""
     for where, marks in ((str.startswith, _STARTS), (str.endswith, _ENDS)):
         for mark, kind in marks.items():
             count = sum(len(token) > len(mark) and where(token, mark) for token in vocabulary)
@@ -229,7 +228,7 @@ def refuse_marks(vocabulary: Sequence[str], path: Path) -> None:
 
 
 def refuse_files(directory: Path) -> None:
-    """Raise the sentence for a folder without a vocabulary that holds another tokenizer's files."""
+    """Raise an error for a folder that has another tokenizer's files but no vocabulary."""
     for pattern, kind in _OTHERS.items():
         for other in sorted(directory.glob(pattern)):
             raise UserError(

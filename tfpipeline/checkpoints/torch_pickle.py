@@ -1,8 +1,8 @@
 """Reads the tensors of a PyTorch ``state_dict`` file without PyTorch, and without executing its pickle.
 
-A ``.bin`` or ``.pt`` file is a zip archive (PyTorch 1.6 and later) of ``NAME/data.pkl``, which describes the
-tensors, and ``NAME/data/KEY``, their bytes, uncompressed. A pickle may call any function; this reader knows
-the handful that describe tensors and refuses all others by name.
+A ``.bin`` or ``.pt`` file is a zip archive (PyTorch 1.6 and later). ``NAME/data.pkl`` describes the tensors
+and ``NAME/data/KEY`` holds their bytes, uncompressed. A pickle can call any function. This reader supports
+only the few that describe tensors and refuses all others by name.
 
 Source: ``torch/serialization.py``.
 """
@@ -35,8 +35,7 @@ _DTYPES: dict[str, Any] = {
     "BoolStorage": np.bool_,
 }
 
-# What zipfile raises: besides its own error, what a flipped bit makes look like an unknown compression or a
-# password.
+# Exceptions of zipfile. A flipped bit can look like an unknown compression method or a password.
 _DAMAGED_ARCHIVE = (zipfile.BadZipFile, RuntimeError, zlib.error)
 
 
@@ -48,7 +47,7 @@ class _Storage:
 
 @dataclasses.dataclass(frozen=True)
 class LazyTensor:
-    """Where a tensor lies in the archive; offset and strides in elements."""
+    """The location of a tensor in the archive; offset and strides are in elements."""
 
     storage: _Storage
     offset: int
@@ -62,7 +61,7 @@ class StateDict:
     Attributes:
         shapes: name -> shape.
     Raises:
-        UserError: not such a file, damaged, or its pickle asks for anything but tensors.
+        UserError: the file is not a state dict, is damaged, or its pickle refers to anything but tensors.
     """
 
     def __init__(self, path: Path) -> None:
@@ -120,7 +119,7 @@ class StateDict:
         view = np.lib.stride_tricks.as_strided(
             values[tensor.offset :], tensor.shape, strides, writeable=False
         )
-        return np.array(view, order="C")  # ascontiguousarray would make a scalar an array of one
+        return np.array(view, order="C")  # ascontiguousarray would turn a scalar into an array of one
 
 
 def _as_array(raw: bytes, kind: str) -> np.ndarray:
@@ -143,7 +142,7 @@ def _rebuild_parameter(tensor: LazyTensor, *_: Any) -> LazyTensor:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows tensors, and nothing that could run."""
+    """Supports tensors, and nothing that could execute code."""
 
     def __init__(self, file: Any, path: Path) -> None:
         opened: BinaryIO = file

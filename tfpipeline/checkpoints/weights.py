@@ -1,4 +1,4 @@
-"""Files of named tensors: one safetensors, PyTorch or HDF5 file, or shards of them under an index."""
+"""Files of named tensors: one safetensors, PyTorch or HDF5 file, or several shards with an index."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tfpipeline.checkpoints.table import Shape
 from tfpipeline.checkpoints.torch_pickle import StateDict
 from tfpipeline.errors import UserError
 
-# Weights are as good as random: what packs much better than this was not made by training.
+# Trained weights look random: data that compresses much better than this does not come from training.
 _MOST_COMPRESSION = 100
-# What h5py raises for files that are cut short or whose bytes are wrong.
+# Exceptions of h5py for truncated or corrupt files.
 _H5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Named tensors of one file, or of several.
+    """Named tensors of one or several files.
 
     Attributes:
         path: the file, or the index of the shards.
         shapes: name -> shape, of all tensors.
-        read: one tensor by its name, as the file holds it.
+        read: reads one tensor by its name, as stored.
     """
 
     path: Path
@@ -38,15 +38,15 @@ class Weights:
 
 
 def open_safetensors(path: Path) -> Weights:
-    """A safetensors file; its tensors are read when asked for.
+    """Open a safetensors file; its tensors are read on access.
 
     Raises:
-        UserError: truncated, damaged, or not there.
+        UserError: the file is truncated, damaged or missing.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        file = safe_open(path, "numpy")  # checks the header, and that all tensors are there
+        file = safe_open(path, "numpy")  # checks the header, and that the file holds all tensors
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         kinds = {name: file.get_slice(name).get_dtype() for name in shapes}
         places = _safetensors_places(path)
@@ -58,15 +58,14 @@ def open_safetensors(path: Path) -> Weights:
         if kinds[name] != "F32":
             tensor: np.ndarray = file.get_tensor(name)
             return tensor
-        # The library copies; these go straight from the file to where they are used, a fifth of loading a
-        # model.
+        # The library makes copies. Mapping the file avoids them, which saves a fifth of loading a model.
         return np.asarray(flat[slice(*places[name])]).view("<f4").reshape(shapes[name])
 
     return Weights(path, shapes, read)
 
 
 def _safetensors_places(path: Path) -> dict[str, tuple[int, int]]:
-    """Where each tensor's bytes lie in a file whose header was checked (the format's description)."""
+    """The byte range of each tensor in a file with a valid header (see the format's description)."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -78,16 +77,16 @@ def _safetensors_places(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def open_state_dict(path: Path) -> Weights:
-    """A PyTorch file of weights; nothing in it is executed."""
+    """Open a PyTorch file of weights; nothing in it is executed."""
     state = StateDict(path)
     return Weights(path, state.shapes, state.__getitem__)
 
 
 def open_shards(index: Path, open_one: Callable[[Path], Weights]) -> Weights:
-    """The shards of an index (``*.index.json``: which tensor is in which file).
+    """Open the shards listed in an index (``*.index.json``, which maps tensors to files).
 
     Raises:
-        UserError: the index is no such file, or shards are missing or do not hold what it says.
+        UserError: the index is malformed, or shards are missing or lack tensors that it lists.
     """
     places = _places(index)
     names = _shard_names(index, places.values())
@@ -102,18 +101,18 @@ def open_shards(index: Path, open_one: Callable[[Path], Weights]) -> Weights:
 
 
 def open_h5(path: Path) -> Weights:
-    """An HDF5 file (Keras's and TensorFlow's ``.h5``); its tensors are read when asked for.
+    """Open an HDF5 file (``.h5``, of Keras or TensorFlow); its tensors are read on access.
 
-    A name is the path of a dataset through the file's groups. Only what lies in the file itself is read: HDF5
-    has links, external storage and virtual datasets, which may lead to any other file of the machine.
+    A name is the path of a dataset through the file's groups. Only data in the file itself is read: HDF5 has
+    links, external storage and virtual datasets, which may refer to any other file on the machine.
 
     Raises:
-        UserError: truncated, damaged, or a part of it lies elsewhere.
+        UserError: the file is truncated or damaged, or refers to data outside it.
     """
     import h5py
 
     try:
-        # No lock: nothing is written, and file systems of clusters often have none.
+        # No lock: nothing is written, and cluster file systems often do not support locks.
         file = h5py.File(path, "r", locking=False)
         datasets = _datasets(file, path)
         for name, dataset in datasets.items():
@@ -135,7 +134,7 @@ def open_h5(path: Path) -> Weights:
             value: np.ndarray = dataset[()]
         except _H5_ERRORS as error:
             raise UserError(f"{path}: cannot read {name} ({error}); copy the file again") from error
-        if bfloat16:  # HDF5 has no such type; Keras stores two bytes and says so
+        if bfloat16:  # HDF5 has no such type; Keras stores two bytes and a marker
             import ml_dtypes
 
             return np.asarray(value).view(ml_dtypes.bfloat16)
@@ -145,14 +144,13 @@ def open_h5(path: Path) -> Weights:
 
 
 def open_h5_shards(index: Path) -> Weights:
-    """The HDF5 files that an index names, with all that they hold.
+    """Open the HDF5 files listed in an index, with all of their tensors.
 
-    Keras's index (``model.weights.json``) says which groups are where and that of transformers
-    (``tf_model.h5.index.json``) goes by other names than its files, so it is the files that say what they
-    hold.
+    Keras's index (``model.weights.json``) lists groups, and that of transformers (``tf_model.h5.index.json``)
+    uses other names than its files. So tensors are looked up in the files themselves.
 
     Raises:
-        UserError: as :func:`open_shards`, or two files hold the same tensor.
+        UserError: as for :func:`open_shards`, or two files hold the same tensor.
     """
     places = [
         place
@@ -181,7 +179,7 @@ def _places(index: Path) -> dict[str, Any]:
 
 
 def _shard_names(index: Path, places: Iterable[Any]) -> list[str]:
-    """The files that an index names, all of them beside it."""
+    """The files listed in an index; all must be in its folder."""
     names = sorted({str(place) for place in places})
     strange = [name for name in names if Path(name).name != name]
     if strange:
@@ -197,12 +195,12 @@ def _shard_names(index: Path, places: Iterable[Any]) -> list[str]:
 
 
 def _datasets(file: Any, path: Path) -> dict[str, Any]:
-    """All datasets of an HDF5 file by their paths; no link is followed."""
+    """All datasets of an HDF5 file by their paths; links are not followed."""
     import h5py
 
     datasets = {}
     groups = [("", file)]
-    seen = {h5py.h5o.get_info(file.id).addr}  # groups may hold one another
+    seen = {h5py.h5o.get_info(file.id).addr}  # groups may contain each other
     while groups:
         prefix, group = groups.pop()
         for name in group:
@@ -224,12 +222,12 @@ def _datasets(file: Any, path: Path) -> dict[str, Any]:
 
 
 def _check_dataset(dataset: Any, name: str, path: Path) -> None:
-    """Raise for a dataset whose numbers are elsewhere, or fewer than it declares."""
+    """Raise an error if a dataset's data is in another file, or is smaller than declared."""
     if dataset.external or dataset.is_virtual:
         raise UserError(f"{path}: the numbers of {name} lie in another file; do not use it")
     if dataset.shape is None:
         raise UserError(f"{path}: {name} is empty; copy the file again")
-    # Space that was never written takes none in the file, and all of it in memory.
+    # Space that was never written takes no room in the file, but its full size in memory.
     declared = dataset.dtype.itemsize * max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
     held = dataset.id.get_storage_size()
     if declared > held * (_MOST_COMPRESSION if dataset.id.get_create_plist().get_nfilters() else 1):

@@ -1,19 +1,19 @@
-"""Checkpoint formats, one module each; the module's name is the format's.
+"""Checkpoint formats, one module per format; the module's name is the format's name.
 
-A name with a dot, ``find("our_company.our_format")``, is a module of somebody else's. It is used where it is
-named; only the formats here are recognised by a folder's files.
+A name with a dot, ``find("our_company.our_format")``, is a module outside this package. It is used only where
+it is named: a folder's files are matched against the formats of this package only.
 
 A format module has:
-    FILES       what it is recognised by, for the message when nothing is
-    TABLE       its names and ours; a format of somebody else's needs none
-    recognise(directory) -> bool        whether a directory holds the format: at most one, unless it holds
-                weights of several
-    owns(directory, name) -> bool       whether that file of a directory is one of its weights
+    FILES       the files it is recognised by, for the error when no format is recognised
+    TABLE       its names and the neutral names; optional for a format outside this package
+    recognise(directory) -> bool        whether a directory holds this format. A directory matches at most one
+                format, unless it holds weights of several
+    owns(directory, name) -> bool       whether a file of a directory is one of this format's weights
     read(directory, name="") -> Checkpoint
-                `name`: the file (or prefix) of the directory that the user gave; where there are several
-                weights, the ones to read
-    write(checkpoint, directory) -> notes       what could not be written, a list of sentences; only where the
-                format is written
+                `name`: the file (or prefix) in the directory that the user gave; it selects the weights if
+                there are several
+    write(checkpoint, directory) -> notes       optional; the notes, a list of sentences, say what could not
+                be written
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def find(name: str) -> Any:
     """The module of a format.
 
     Args:
-        name: of a module here, or, with a dot in it, of any module with the names of a format.
+        name: a module of this package or, with a dot, any module that has the names of a format.
     Raises:
         UserError: there is no such format.
     """
@@ -51,7 +51,7 @@ def find(name: str) -> Any:
 
 
 def written() -> list[str]:
-    """The names of the formats here that can be written."""
+    """The names of this package's formats that can be written."""
     return [name for name in names() if hasattr(find(name), "write")]
 
 

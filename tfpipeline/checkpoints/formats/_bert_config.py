@@ -1,4 +1,4 @@
-"""``bert_config.json``, which the checkpoints of google-research/bert and of TF Model Garden share."""
+"""``bert_config.json``, used by the checkpoints of google-research/bert and of TF Model Garden."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 CONFIG = "bert_config.json"
-# tf.contrib.layers.layer_norm's, which modeling.py calls, and Model Garden's; no file holds it.
+# Epsilon of tf.contrib.layers.layer_norm, which modeling.py calls, and of Model Garden; no file stores it.
 LAYER_NORM_EPS = 1e-12
 REQUIRED = (
     "vocab_size",
@@ -22,5 +22,5 @@ FIELDS = (*REQUIRED, "hidden_dropout_prob", "attention_probs_dropout_prob", "ini
 
 
 def known_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration that say what the model is."""
+    """The fields of a configuration that define the model."""
     return {field: values[field] for field in FIELDS if field in values}

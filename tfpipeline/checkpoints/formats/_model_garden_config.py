@@ -2,7 +2,7 @@
 ``params.yaml``.
 
 Source: tensorflow/models, ``official/nlp/configs/encoders.py``. In all releases ``gelu`` is the tanh form
-(``official/modeling/activations/gelu.py``) and LayerNorm's epsilon 1e-12; no file holds the latter.
+(``official/modeling/activations/gelu.py``) and LayerNorm's epsilon is 1e-12. No file stores the epsilon.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.models.architectures.bert.config import BertConfig
 
 PARAMS = "params.yaml"
-# params.yaml's words (official/nlp/configs/encoders.py, BertEncoderConfig) for those of bert_config.json.
+# Field of bert_config.json -> its name in params.yaml (official/nlp/configs/encoders.py, BertEncoderConfig).
 _PARAMS = {
     "num_hidden_layers": "num_layers",
     "hidden_act": "hidden_activation",
@@ -39,7 +39,7 @@ _ACTIVATIONS = {"gelu": "gelu_tanh", "simple_swish": "silu"}
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """A configuration file, in the words of bert_config.json."""
+    """A configuration file, with the field names of bert_config.json."""
 
     path: Path
     values: dict[str, Any]
@@ -47,10 +47,10 @@ class Settings:
 
 
 def read_settings(directory: Path, notes: list[str]) -> Settings:
-    """The configuration of a checkpoint directory; what was decided goes into the notes.
+    """Read the configuration of a checkpoint directory; decisions are appended to the notes.
 
     Raises:
-        UserError: there is none, or it is not that of a BERT encoder.
+        UserError: there is none, or it does not describe a BERT encoder.
     """
     path = directory / CONFIG
     if path.exists():
@@ -84,7 +84,7 @@ def read_settings(directory: Path, notes: list[str]) -> Settings:
 
 
 def _encoder_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the model's, the encoder's) part of a params.yaml, as an experiment writes it, or a part of that."""
+    """The model's and the encoder's section of a params.yaml, which is an experiment or a part of one."""
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
@@ -108,7 +108,7 @@ def _encoder_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def encoder_config(settings: Settings, pooler: bool, notes: list[str]) -> BertConfig:
-    """The architecture that a configuration describes; what was decided goes into the notes."""
+    """The architecture that a configuration describes; decisions are appended to the notes."""
     values = settings.values
     fields = known_fields(values)
     fields["hidden_act"] = activation_of(str(fields["hidden_act"]).lower(), _ACTIVATIONS, settings.path)
@@ -125,7 +125,7 @@ def encoder_config(settings: Settings, pooler: bool, notes: list[str]) -> BertCo
 
 
 def mlm_activation_fits(settings: Settings, notes: list[str]) -> bool:
-    """Whether the masked-LM head computes with the encoder's activation, as BERT's does."""
+    """Whether the masked-LM head uses the encoder's activation, as BERT's does."""
     word = settings.mlm_activation
     both = [str(one).lower() for one in (word, settings.values["hidden_act"])]
     if word is None or len({_ACTIVATIONS.get(one, one) for one in both}) == 1:

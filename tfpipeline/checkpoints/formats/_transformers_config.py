@@ -1,7 +1,6 @@
-"""What all of transformers' directories share: the configuration, what a class has on the encoder, the
-tokenizer.
+"""Code for all directories of transformers: the configuration, the heads of each class, the tokenizer.
 
-Source: transformers, ``models/bert/configuration_bert.py``. Its ``gelu`` is the exact one (erf).
+Source: transformers, ``models/bert/configuration_bert.py``. Its ``gelu`` is the exact form (erf).
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from tfpipeline.models import neutral
 from tfpipeline.models.architectures.bert.config import BertConfig
 
 CONFIG = "config.json"
-OLD_CONFIG = "bert_config.json"  # pytorch-pretrained-bert's, of 2018 and 2019
+OLD_CONFIG = "bert_config.json"  # of pytorch-pretrained-bert, 2018 and 2019
 
-# What stands on the encoder in each class; the first that holds all heads there are is the one written.
+# The heads of each class. The first class that has all of a model's heads is the one written.
 CLASSES: dict[str, tuple[str, ...]] = {
     "BertModel": (),
     "BertForMaskedLM": ("mlm",),
@@ -47,7 +46,7 @@ REQUIRED = (
     "num_attention_heads",
     "intermediate_size",
 )
-# transformers' BertConfig leaves out what equals its own constants.
+# transformers' BertConfig omits fields that equal these defaults.
 DEFAULTS = {
     "max_position_embeddings": 512,
     "type_vocab_size": 2,
@@ -61,13 +60,13 @@ _ACTIVATIONS = {"gelu": "gelu_erf"}
 
 
 def config_path(directory: Path) -> Path:
-    """The configuration's file, by its name of today or of 2018."""
+    """The configuration file, by its current name or its name of 2018."""
     old = directory / OLD_CONFIG
     return old if old.exists() and not (directory / CONFIG).exists() else directory / CONFIG
 
 
 def refuse_others(values: Mapping[str, Any], path: Path) -> None:
-    """Raise the sentence for a configuration that is not that of a BERT encoder."""
+    """Raise an error for a configuration that does not describe a BERT encoder."""
     kind = values.get("model_type", "bert")
     classes = values.get("architectures") or []
     others = [
@@ -100,17 +99,17 @@ def assemble(
     weights: Weights,
     names: Mapping[str, str],
 ) -> Checkpoint:
-    """A checkpoint of a directory's configuration and tokenizer and of weights in any of transformers' files.
+    """Make a checkpoint of a configuration, a tokenizer, and weights in any of transformers' files.
 
     Args:
         kind: the format's name.
-        table: the format's.
+        table: the format's table.
         directory: with ``config.json`` and the tokenizer.
-        values: of ``config.json``.
+        values: the contents of ``config.json``.
         weights: the tensors.
-        names: the table's name -> the file's.
+        names: name in the table -> name in the file.
     Raises:
-        UserError: the files do not fit each other.
+        UserError: the files do not match.
     """
     notes: list[str] = []
     shapes = {ours: weights.shapes[theirs] for ours, theirs in names.items()}
@@ -146,16 +145,16 @@ def assemble(
 def heads_of(
     values: Mapping[str, Any], path: Path, notes: list[str], *, classifier: bool, pooler: bool
 ) -> list[str]:
-    """The heads to look for; which kind of classifier, where there is one, the configuration's class says.
+    """The heads to look for. The configuration's class tells which kind of classifier the weights have.
 
-    The other heads have names of their own, and files hold more of them than their class has: that of
-    bert-base-uncased, a ``BertForMaskedLM``, the next-sentence head as well.
+    The other heads have names of their own, and files may hold more heads than their class has:
+    bert-base-uncased, a ``BertForMaskedLM``, also has the next-sentence head.
 
     Args:
-        values: of the configuration, which may name no class.
-        path: its file.
-        notes: get what was decided then.
-        classifier: whether the weights have one.
+        values: the configuration, which may name no class.
+        path: the configuration's file.
+        notes: if it names none, the decision is appended here.
+        classifier: whether the weights have a classifier.
         pooler: whether they have a pooler, as sequence classifiers do.
     """
     classes = values.get("architectures") or []
@@ -176,10 +175,10 @@ def heads_of(
 
 
 def read_labels(values: Mapping[str, Any], path: Path, count: int, notes: list[str]) -> tuple[str, ...]:
-    """A classifier's labels by ``id2label``; none without a classifier.
+    """A classifier's labels, from ``id2label``; empty without a classifier.
 
     Raises:
-        UserError: they do not fit its outputs.
+        UserError: they do not match the classifier's outputs.
     """
     names = values.get("id2label")
     if count and names is None:
@@ -194,7 +193,7 @@ def read_labels(values: Mapping[str, Any], path: Path, count: int, notes: list[s
 
 
 def encoder_config(values: Mapping[str, Any], path: Path, pooler: bool, notes: list[str]) -> BertConfig:
-    """The architecture that a ``config.json`` describes; what was decided goes into the notes."""
+    """The architecture that a ``config.json`` describes; decisions are appended to the notes."""
     require_fields(values, REQUIRED, path)
     fields = {field: values[field] for field in REQUIRED}
     for field, default in DEFAULTS.items():

@@ -1,12 +1,12 @@
 """Google's BERT checkpoints: ``bert_model.ckpt.*`` (TF1, by name), ``bert_config.json``, ``vocab.txt``.
 
 Source: google-research/bert, ``modeling.py`` and ``run_classifier.py``. Its ``gelu`` is the tanh form, and
-its LayerNorm's epsilon is 1e-12, which its configuration file does not hold, nor the names of a classifier's
-labels. What we write has keys of our own for these: ``gelu``, ``layer_norm_eps``, ``labels``, ``classifier``
-and ``problem_type``; Google's reader accepts extra keys.
+its LayerNorm's epsilon is 1e-12. The configuration file stores neither the epsilon nor a classifier's labels.
+Files written here have additional keys for these: ``gelu``, ``layer_norm_eps``, ``labels``, ``classifier``
+and ``problem_type``. Google's reader accepts extra keys.
 
-Where there is only ``config.json``, its words mean what they mean to transformers, which reads such folders
-too: its ``gelu`` is the exact one.
+If there is only a ``config.json``, its fields mean what they mean in transformers, which reads such folders
+too: ``gelu`` is the exact form.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ TABLE = Table(
         Tensor("mlm/bias", "cls/predictions/output_bias", "V"),
         Tensor("nsp/kernel", "cls/seq_relationship/output_weights", "S H"),
         Tensor("nsp/bias", "cls/seq_relationship/output_bias", "S"),
-        # run_classifier.py. Google has no tagger; ours goes by the same names and a key in the configuration.
+        # run_classifier.py. Google has no tagger; ours uses the same names, and a key in the configuration.
         Tensor("sequence_classifier/kernel", "output_weights", "C H"),
         Tensor("sequence_classifier/bias", "output_bias", "C"),
         Tensor("token_classifier/kernel", "output_weights", "C H"),
@@ -98,13 +98,13 @@ TABLE = Table(
     ],
 )
 
-# Where their word is not ours.
+# Activations with another name in this format.
 _ACTIVATIONS = {"gelu": "gelu_tanh"}
 
 
 def recognise(directory: Path) -> bool:
     """Whether a directory holds this format."""
-    # TF Model Garden has the same files, of TensorFlow 2; PyTorch's first BERT had the same configuration.
+    # TF Model Garden has the same files from TensorFlow 2; PyTorch's first BERT had the same configuration.
     if any(directory.glob("*.index")):
         has_name = (directory / CONFIG).exists() or any(directory.glob("*.ckpt.index"))
         has_name |= _config_path(directory).exists() and not huggingface.recognise(directory)
@@ -115,9 +115,7 @@ def recognise(directory: Path) -> bool:
 
 
 def _config_path(directory: Path) -> Path:
-    """The configuration's file: Google's own, or else transformers', which some repositories have kept
-    alone.
-    """
+    """The configuration file: Google's own or else transformers', the only one in some repositories."""
     own, theirs = directory / CONFIG, directory / transformers_config.CONFIG
     return theirs if theirs.exists() and not own.exists() and not is_keras_object(theirs) else own
 
@@ -132,9 +130,9 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
     Args:
         directory: with the files.
-        name: a checkpoint's prefix, or one of its files, where the directory holds several.
+        name: a checkpoint's prefix, or one of its files, if the directory holds several checkpoints.
     Raises:
-        UserError: files are missing or broken, or do not fit each other.
+        UserError: files are missing or malformed, or do not match.
     """
     notes: list[str] = []
     path = _config_path(directory)
@@ -182,7 +180,7 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     """Write a checkpoint into an empty directory; returns notes.
 
     Raises:
-        UserError: the model computes something that Google's code has no word for, or the disk is full.
+        UserError: the model uses something that Google's code does not support, or the disk is full.
     """
     notes = []
     config = checkpoint.config
@@ -250,7 +248,7 @@ def _config(values: dict[str, Any], path: Path, pooler: bool, notes: list[str]) 
 
 
 def _heads(values: dict[str, Any], path: Path) -> list[str]:
-    """The heads to look for: one kind of classifier, as both go by the same names."""
+    """The heads to look for: only one kind of classifier, because both kinds use the same names."""
     kind = values.get("classifier", "sequence")
     if kind not in ("sequence", "token"):
         raise UserError(f'{path}: classifier is {kind!r}; it must be "sequence" or "token"')

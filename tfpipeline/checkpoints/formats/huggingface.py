@@ -1,7 +1,8 @@
 """Hugging Face directories: ``config.json``, weights (safetensors, or a PyTorch state dict), tokenizer files.
 
-Source: transformers, ``models/bert/modeling_bert.py``. Its ``gelu`` is the exact one (erf). Kernels are
-stored as [out, in]. A bare ``BertModel`` has no prefix, every other class has ``bert.``.
+Source: transformers, ``models/bert/modeling_bert.py``. Its ``gelu`` is the exact form (erf). Kernels are
+stored as [out, in]. A bare ``BertModel`` has names without a prefix; in every other class they start with
+``bert.``.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ TABLE = Table(
         Tensor("mlm/bias", "cls.predictions.bias", "V"),
         Tensor("nsp/kernel", "cls.seq_relationship.weight", "S H"),
         Tensor("nsp/bias", "cls.seq_relationship.bias", "S"),
-        # Both by the same names: the class in the configuration tells them apart.
+        # Both have the same names; the class in the configuration distinguishes them.
         Tensor("sequence_classifier/kernel", "classifier.weight", "C H"),
         Tensor("sequence_classifier/bias", "classifier.bias", "C"),
         Tensor("token_classifier/kernel", "classifier.weight", "C H"),
@@ -94,27 +95,27 @@ TABLE = Table(
     ],
 )
 _PREFIX = "bert."
-# Names before 2019.
+# Tensor names before 2019.
 _OLD = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 _WRITTEN_ACTIVATIONS = {"gelu_erf": "gelu", "gelu_tanh": "gelu_new"}
 
 
 def holds_weights(directory: Path) -> bool:
-    """Whether a directory holds safetensors or PyTorch's weights by their usual names."""
+    """Whether a directory holds safetensors or PyTorch weights under their usual names."""
     return any((directory / name).exists() for name in _FILES)
 
 
 def recognise(directory: Path) -> bool:
-    """Whether a directory holds this format; one with TensorFlow's weights alone is of another."""
+    """Whether a directory holds this format; with only TensorFlow's weights it belongs to another format."""
     if is_keras_object(directory / CONFIG):
         return False
     if holds_weights(directory):
         return True
     if any((directory / name).exists() for name in _TENSORFLOW) or any(directory.glob("*.index")):
-        return False  # TensorFlow's
-    # Without weights it is recognised for the sake of the sentence that says so; a config.json that cannot be
-    # read beside weights of Keras is theirs.
+        return False  # TensorFlow's format
+    # A directory without weights is recognised so that the error can say what is missing. An unreadable
+    # config.json beside weights of Keras belongs to Keras.
     path = directory / CONFIG
     return path.exists() and (not any(directory.glob("*.weights.h5")) or _is_json(path))
 
@@ -129,9 +130,9 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
     Args:
         directory: with the files.
-        name: the weights' file, where the directory holds several; safetensors by default.
+        name: the file of weights, if the directory holds several; safetensors by default.
     Raises:
-        UserError: files are missing or broken, do not fit each other, or are not those of a BERT.
+        UserError: files are missing or malformed, do not match, or do not belong to a BERT model.
     """
     values = read_json(config_path(directory))
     refuse_others(values, config_path(directory))
@@ -146,7 +147,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
 
 def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
-    """Write a checkpoint into an empty directory, as transformers reads it; returns notes.
+    """Write a checkpoint into an empty directory in the form that transformers reads; returns notes.
 
     Raises:
         UserError: the disk is full.
@@ -157,7 +158,7 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     notes = []
     heads = checkpoint.head_names
     kind = next((name for name, holds in CLASSES.items() if set(heads) <= set(holds)), None)
-    if kind is None:  # no class has all of them; those of a task are wanted more than those of pre-training
+    if kind is None:  # no class has all heads: a task's heads matter more than those of pre-training
         kind = next(name for name, holds in reversed(CLASSES.items()) if set(heads) & set(holds))
         dropped = [head for head in heads if head not in CLASSES[kind]]
         notes.append(f"transformers has no class with all heads; {kind} leaves out {', '.join(dropped)}")
@@ -204,7 +205,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _open(directory: Path, name: str) -> Weights:
-    """The weights: the file that was named, or the first kind there is."""
+    """Open the weights: the named file, or the first kind that exists."""
     present = [file for file in _FILES if (directory / file).exists()]
     if not present:
         raise UserError(f"{directory} has neither {SAFETENSORS} nor {PICKLE}; copy the whole checkpoint")
@@ -214,11 +215,11 @@ def _open(directory: Path, name: str) -> Weights:
 
 
 def _rename(name: str, names: Collection[str]) -> str:
-    """The name as the table has it."""
+    """The name in the table."""
     name = name.removeprefix(_PREFIX)
     for old, new in _OLD.items():
         if name.endswith(old):
             return name.removesuffix(old) + new
     if name == "cls.predictions.decoder.bias" and "cls.predictions.bias" not in names:
-        return "cls.predictions.bias"  # one tensor by two names, of which a file may hold either
+        return "cls.predictions.bias"  # one tensor with two names; a file may have either
     return name

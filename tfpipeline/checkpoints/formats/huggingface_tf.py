@@ -1,10 +1,10 @@
-"""Hugging Face directories whose weights are TensorFlow's: ``config.json``, ``tf_model.h5``, tokenizer files.
+"""Hugging Face directories with TensorFlow weights: ``config.json``, ``tf_model.h5``, tokenizer files.
 
-Source: transformers 4, ``models/bert/modeling_tf_bert.py`` and ``modeling_tf_utils.py`` (version 5 has no
-TensorFlow). What it computes and the configuration are those of ``formats.huggingface``; kernels are stored
-as [in, out]. The file is HDF5 as Keras 2 writes it, a group for each layer of the model, and in it the
-variables by their names: ``bert/tf_bert_for_masked_lm/bert/pooler/dense/kernel:0``. The class's name in them
-does not matter and may be numbered (``tf_bert_model_1``); shards go by the names without layer and class.
+Source: transformers 4, ``models/bert/modeling_tf_bert.py`` and ``modeling_tf_utils.py`` (version 5 does not
+support TensorFlow). Computation and configuration are those of ``formats.huggingface``; kernels are stored as
+[in, out]. The file is HDF5 as written by Keras 2. It has a group for each layer of the model, which holds the
+variables by their names: ``bert/tf_bert_for_masked_lm/bert/pooler/dense/kernel:0``. The class name in them is
+irrelevant and may be numbered (``tf_bert_model_1``). Names in shards have no layer and no class.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ TABLE = Table(
         Tensor("mlm/bias", "mlm___cls/predictions/bias:0", "V"),
         Tensor("nsp/kernel", "nsp___cls/seq_relationship/kernel:0", "H S"),
         Tensor("nsp/bias", "nsp___cls/seq_relationship/bias:0", "S"),
-        # Both by the same names: the class in the configuration tells them apart.
+        # Both have the same names; the class in the configuration distinguishes them.
         Tensor("sequence_classifier/kernel", "classifier/kernel:0", "H C"),
         Tensor("sequence_classifier/bias", "classifier/bias:0", "C"),
         Tensor("token_classifier/kernel", "classifier/kernel:0", "H C"),
@@ -66,16 +66,16 @@ TABLE = Table(
         Tensor("span/kernel", "qa_outputs/kernel:0", "H S"),
         Tensor("span/bias", "qa_outputs/bias:0", "S"),
     ],
-    # The masked-LM layer shares the embeddings, and Keras writes them with every layer that has them.
+    # The masked-LM layer shares the embeddings, and Keras writes them with every layer that uses them.
     [Ignored("*/bert/embeddings/*", "the embeddings once more, in another layer's group")],
 )
-# A variable's name begins with one of these, after the layer's group and the class.
+# After the layer's group and the class, a variable's name starts with one of these.
 _FIRST = tuple({row.theirs.partition("/")[0] for row in TABLE.tensors})
 _BEFORE = 2
 
 
 def recognise(directory: Path) -> bool:
-    """Whether a directory holds this format, and neither safetensors nor PyTorch's weights."""
+    """Whether a directory holds this format, and neither safetensors nor PyTorch weights."""
     there = any((directory / name).exists() for name in (MODEL, INDEX))
     return there and not huggingface.holds_weights(directory) and not is_keras_object(directory / CONFIG)
 
@@ -90,17 +90,17 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
     Args:
         directory: with the files.
-        name: ``tf_model.h5`` or the index of its shards, where the directory holds both; the former by
+        name: ``tf_model.h5`` or the index of its shards, if the directory holds both; ``tf_model.h5`` by
             default.
     Raises:
-        UserError: files are missing or broken, do not fit each other, or are not those of a BERT.
+        UserError: files are missing or malformed, do not match, or do not belong to a BERT model.
     """
     path = config_path(directory)
     values = read_json(path)
     refuse_others(values, path)
     weights = _open(directory, name)
     names: dict[str, str] = {}
-    # Names in the group of their own layer first: the others are copies.
+    # Names in the group of their own layer come first: the others are copies.
     for theirs in sorted(weights.shapes, key=_is_copy):
         ours = _rename(theirs)
         names[ours if ours not in names else theirs] = theirs
@@ -114,12 +114,12 @@ def _open(directory: Path, name: str) -> Weights:
 
 
 def _is_copy(name: str) -> bool:
-    """Whether a variable stands in the group of another layer than its own."""
+    """Whether a variable is stored in the group of a layer that does not own it."""
     return name.partition("/")[0] != _rename(name).partition("/")[0]
 
 
 def _rename(name: str) -> str:
-    """The name as the table has it: without the layer's group and the class."""
+    """The name in the table: without the layer's group and the class."""
     parts = name.split("/")
     for start in range(_BEFORE, -1, -1):
         if parts[start : start + 1] and parts[start] in _FIRST:

@@ -1,12 +1,12 @@
-"""KerasHub presets (and KerasNLP's before it): ``config.json``, ``model.weights.h5``,
+"""KerasHub presets (formerly KerasNLP): ``config.json``, ``model.weights.h5``,
 ``assets/tokenizer/vocabulary.txt``.
 
 Source: keras-hub 0.3x and keras-nlp 0.6 to 0.2x, ``models/bert/bert_backbone.py`` and
-``bert_text_classifier.py``. Its gelu is the tanh form, LayerNorm's epsilon 1e-12; neither is in its
-configuration. Kernels are [in, out] and [H, N, D]. A task (``BertTextClassifier``, once ``BertClassifier``)
-stands in ``task.json`` and ``task.weights.h5``, or, in older presets, in ``config.json`` and the one file of
-weights, the backbone in a group of its own. Layers are numbered by their class within a file, the first
-without a number.
+``bert_text_classifier.py``. Its gelu is the tanh form and LayerNorm's epsilon is 1e-12; the configuration
+stores neither. Kernels are [in, out] and [H, N, D]. A task (``BertTextClassifier``, formerly
+``BertClassifier``) is stored in ``task.json`` and ``task.weights.h5``. Older presets store it in
+``config.json`` and a single file of weights, with the backbone in a group of its own. Within a file, layers
+are numbered per class, and the first has no number.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def recognise(directory: Path) -> bool:
     """Whether a directory holds this format."""
     if is_keras_object(directory / CONFIG):
         return True
-    # With a configuration that is missing or broken: for the sentence that says so.
+    # Also with a missing or malformed configuration, so that the error can say so.
     return (directory / MODEL).exists() and not (directory / "model.safetensors").exists()
 
 
@@ -111,9 +111,9 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
     Args:
         directory: with the files.
-        name: the weights' file, where it is not ``model.weights.h5``.
+        name: the file of weights, if it is not ``model.weights.h5``.
     Raises:
-        UserError: files are missing or broken, do not fit each other, or are not those of a BERT.
+        UserError: files are missing or malformed, do not match, or do not belong to a BERT model.
     """
     path = directory / CONFIG
     weights, files = _open(directory, name)
@@ -157,9 +157,7 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
 
 def _open(directory: Path, name: str) -> tuple[Weights, dict[str, Weights]]:
-    """The backbone's file, and for each name, those of a task with ``task/`` before them, the file that has
-    it.
-    """
+    """Open the backbone's file; also returns the file of each name. Names of a task start with ``task/``."""
     candidates = [
         file
         for file in (name, MODEL, INDEX)
@@ -172,7 +170,7 @@ def _open(directory: Path, name: str) -> tuple[Weights, dict[str, Weights]]:
         raise UserError(f"{directory} has no {MODEL}; copy the whole preset")
     path = directory / candidates[0]
     weights = open_h5_shards(path) if path.suffix == ".json" else open_h5(path)
-    whole = any(_BACKBONE.match(theirs) for theirs in weights.shapes)  # a task in one file with its backbone
+    whole = any(_BACKBONE.match(theirs) for theirs in weights.shapes)  # one file for a task and its backbone
     files = {
         theirs
         if not whole or "token_embedding" in theirs or _BACKBONE.match(theirs)
@@ -190,7 +188,7 @@ def _in_file(name: str) -> str:
 
 
 def _rename(name: str) -> str:
-    """The name as the table has it."""
+    """The name in the table."""
     if name.startswith("task/"):
         return _BACKBONE.sub("backbone/layers/", name) if _BACKBONE.search(name) else name
     name = _BACKBONE.sub("", name)

@@ -3,12 +3,12 @@
 
 Source: tensorflow/models, ``official/nlp/modeling`` (``networks/bert_encoder.py``,
 ``layers/transformer_encoder_block.py``, ``models/bert_pretrainer.py``, ``models/bert_classifier.py``). A
-variable's key is the shortest path to it through the tree of objects that was saved, so the key depends on
-what else was saved and on the release that wrote it: word embeddings are
+variable's key is the shortest path to it through the saved tree of objects. So the key depends on what else
+was saved, and on the release that wrote it. The word embeddings, for example, are
 ``encoder/layer_with_weights-0/embeddings`` (functional models: the releases of 2020 and 2021,
 ``BertEncoder``), ``encoder/_embedding_layer/embeddings`` (``BertEncoderV2``) or
-``masked_lm/embedding_table``. Hence the tree, which the file holds too, is walked from the encoder, and the
-table's names are the paths in ``BertEncoderV2``; paths of older releases are taken for them by ``_ways``.
+``masked_lm/embedding_table``. The file also stores the tree, so variables are found by walking it from the
+encoder. The table's names are the paths in ``BertEncoderV2``; ``_ways`` lists the paths of older releases.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ TABLE = Table(
         Ignored("*/.ATTRIBUTES/OBJECT_CONFIG_JSON", "a layer's configuration as text: not a weight"),
     ],
 )
-# Where functional models have what BertEncoderV2 has by name; the layers follow, the pooler is last.
+# Indices in functional models of the parts that BertEncoderV2 names; the layers follow, the pooler is last.
 _FUNCTIONAL = {
     "_embedding_layer": 0,
     "_position_embedding_layer": 1,
@@ -119,9 +119,9 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
     Args:
         directory: with the files.
-        name: a checkpoint's prefix, or one of its files, where the directory holds several.
+        name: a checkpoint's prefix, or one of its files, if the directory holds several checkpoints.
     Raises:
-        UserError: files are missing or broken, do not fit each other, or hold no BERT encoder.
+        UserError: files are missing or malformed, do not match, or hold no BERT encoder.
     """
     notes: list[str] = []
     settings = read_settings(directory, notes)
@@ -159,11 +159,11 @@ def read(directory: Path, name: str = "") -> Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class _Objects:
-    """The tree of objects that a checkpoint was made from; objects are numbers, the root is 0.
+    """The tree of objects from which a checkpoint was saved; an object is a number, the root is 0.
 
     Attributes:
-        children: of each object, by the name of the attribute that holds it.
-        keys: of each object that is a variable, where its value is.
+        children: for each object, its children by the name of the attribute that holds them.
+        keys: for each object that is a variable, the key of its value.
     """
 
     children: list[dict[str, int]]
@@ -171,7 +171,7 @@ class _Objects:
 
     @classmethod
     def parse(cls, graph: Any, prefix: Path) -> _Objects:
-        """The tree as it stands in a checkpoint, a serialized ``TrackableObjectGraph``."""
+        """Parse the tree as stored in a checkpoint, a serialized ``TrackableObjectGraph``."""
         from google.protobuf.message import DecodeError
 
         from tfpipeline._tensorflow_internals import TrackableObjectGraph
@@ -201,12 +201,12 @@ class _Objects:
         return number
 
     def key(self, start: int, path: str) -> Optional[str]:
-        """Where the value of the variable at a path is."""
+        """The key of the variable at a path."""
         number = self.at(start, path)
         return None if number is None else self.keys[number]
 
     def under(self, start: int) -> set[str]:
-        """The keys of all variables of an object."""
+        """The keys of all variables below an object."""
         seen, rest = {start}, [start]
         while rest:
             for number in self.children[rest.pop()].values():
@@ -217,7 +217,7 @@ class _Objects:
 
 
 def _ways(path: str, layers: int) -> Iterator[str]:
-    """The paths from the encoder at which a variable of a BertEncoderV2 may be, by release."""
+    """The paths from the encoder where the releases store a variable of BertEncoderV2."""
     yield path
     part, rest = path.split("/", 1)
     if part in _FUNCTIONAL:
@@ -228,7 +228,7 @@ def _ways(path: str, layers: int) -> Iterator[str]:
         layer, rest = rest.split("/", 1)
         functional = f"layer_with_weights-{_FIRST_LAYER + int(layer)}"
         yield f"{functional}/{rest}"
-        if rest.startswith("_attention_layer/_output_dense/"):  # a layer of its own before 2020-10
+        if rest.startswith("_attention_layer/_output_dense/"):  # a separate layer before 2020-10
             older = rest.replace("_attention_layer/_output_dense/", "_attention_output_dense/")
             yield f"{functional}/{older}"
             yield f"_transformer_layers/{layer}/{older}"
@@ -242,7 +242,7 @@ def _find(objects: _Objects, encoder: int, path: str, layers: int) -> Optional[s
 def _locate(
     objects: _Objects, shapes: Mapping[str, Shape], prefix: Path, notes: list[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """(the table's name -> the key, keys outside of the encoder and its heads -> why they are left out)."""
+    """(name in the table -> key, keys outside of the encoder and its heads -> why they are left out)."""
     query = "_transformer_layers/{}/_attention_layer/_query_dense/kernel"
     encoders = [
         number
@@ -290,7 +290,7 @@ def _locate(
 def _heads(
     objects: _Objects, shapes: Mapping[str, Shape], notes: list[str]
 ) -> tuple[dict[str, str], Optional[int]]:
-    """(the table's name -> the key, of all heads; the dense layer that is a head's own pooler)."""
+    """(name in the table -> key, for all heads; the dense layer that is a head's own pooler)."""
     keys_by_name: dict[str, str] = {}
 
     def take(head: str, start: Optional[int], paths: Sequence[str] = ("kernel", "bias")) -> None:
@@ -308,8 +308,8 @@ def _heads(
     ]
     if len(masked) == 1:
         take("masked_lm", masked[0], _MASKED_LM)
-    # ClassificationHead: out_proj, mostly behind a dense layer that takes the place of the encoder's pooler.
-    # Its name is known only where its dense layer was saved by it (BertPretrainerV2.checkpoint_items).
+    # ClassificationHead: out_proj, usually after a dense layer that replaces the encoder's pooler. The head's
+    # name is known only if its dense layer was saved under that name (BertPretrainerV2.checkpoint_items).
     pooler = root.get("next_sentence.pooler_dense")
     heads = [number for number in everything if objects.key(number, "out_proj/kernel")]
     if pooler is not None:
