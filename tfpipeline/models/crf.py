@@ -121,20 +121,21 @@ def marginals(emissions: Any, mask: Any, transitions: Transitions) -> Any:
 
 
 def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, Any, Any]:
-    """The sequences with the highest scores. Ties: the lowest last tag wins, then the lowest tag before it,
-    and so on.
+    """The sequences with the highest scores.
+
+    Ties: the lowest last tag wins, then the lowest tag before it, and so on.
 
     Args:
         emissions: [B, T, C], any float dtype.
         mask: bool [B, T].
         transitions: of C tags.
     Returns:
-        Tags, int32 [B, T], 0 where ``mask`` is False; scores, [B], float32 at least, 0 for a row without
-        positions;
+        Three tensors:
+        tags, int32 [B, T], 0 where ``mask`` is False;
+        scores, [B], float32 at least, 0 for a row without positions;
         margins, [B, T] of the same dtype, 0 where ``mask`` is False: by how much the score exceeds that of
-            the best
-        sequence with another tag at the position. The lowest margin of a row is that over its second-best
-        sequence.
+        the best sequence with another tag at the position. A row's lowest margin is the margin over its
+        second-best sequence.
     Source: Viterbi 1967, doi 10.1109/TIT.1967.1054010; Rabiner 1989, doi 10.1109/5.18626, section III.
     """
     rows = _Rows(mask)
@@ -163,13 +164,14 @@ def viterbi(emissions: Any, mask: Any, transitions: Transitions) -> tuple[Any, A
 
 
 class _Rows:
-    """The selected positions of each row, moved to the front, time first: S steps, of which a row uses the
-    first ones.
+    """The selected positions of each row, moved to the front, with time as the first axis.
+
+    There are S steps; a row uses the first ones.
 
     Attributes:
-        lengths: int32 [B], selected positions of each row.
+        lengths: int32 [B], number of selected positions per row.
         real: bool [S, B], the steps that a row uses.
-        ends: bool [S, B, 1], its last step.
+        ends: bool [S, B, 1], the last step of each row.
     """
 
     def __init__(self, mask: Any) -> None:
@@ -177,7 +179,7 @@ class _Rows:
         count, width = ops.shape(self.mask)
         inside = ops.cast(self.mask, "int32")
         self.lengths = ops.sum(inside, axis=1)
-        steps = width + 1  # one position more than there are, so that every batch has a step
+        steps = width + 1  # one more than there are positions, so that every batch has a step
         order = ops.argsort(
             ops.arange(steps, dtype="int32") - ops.pad(inside, [[0, 0], [0, 1]]) * steps, axis=1
         )
@@ -194,21 +196,21 @@ class _Rows:
         self.ends = (step == self.lengths - 1)[:, :, None]
 
     def pack(self, x: Any) -> Any:
-        """[B, T, ...] as [S, B, ...]; steps that a row does not use hold any numbers."""
+        """[B, T, ...] to [S, B, ...]; the values at unused steps are arbitrary."""
         x = ops.pad(x, [[0, 0], [0, 1], *[[0, 0]] * (len(x.shape) - 2)])
         return kernels.gather(ops.reshape(x, (-1, *x.shape[2:])), self._order)
 
     def unpack(self, x: Any) -> Any:
-        """[S, B, ...] as [B, T, ...], 0 at positions that are not selected."""
+        """[S, B, ...] to [B, T, ...], 0 at positions that are not selected."""
         x = kernels.gather(ops.reshape(x, (-1, *x.shape[2:])), self._place)
         return ops.where(ops.reshape(self.mask, (*ops.shape(self.mask), *[1] * (len(x.shape) - 2))), x, 0)
 
     def last(self, x: Any) -> Any:
-        """The last step of each row: [S, B, ...] gives [B, ...]; the first one for a row without steps."""
+        """The last step of each row: [S, B, ...] to [B, ...]; the first step for a row without positions."""
         return kernels.gather(ops.reshape(x, (-1, *x.shape[2:])), self._last)
 
     def zero_if_empty(self, x: Any) -> Any:
-        """[B], 0 for rows without positions."""
+        """Set [B] to 0 for rows without positions."""
         return ops.where(self.lengths > 0, x, 0)
 
 
@@ -225,11 +227,11 @@ def _prepare(rows: _Rows, emissions: Any, transitions: Transitions) -> tuple[Any
 
 @dataclasses.dataclass(frozen=True)
 class _Forward:
-    """Scores of the beginnings of sequences, by their last tag.
+    """Scores of the starts of sequences, by their last tag.
 
     Attributes:
-        arriving: [S, B, C], up to the transition to the tag of each step.
-        scores: [S, B, C], with its emission too, less ``offsets``: the best one is 0.
+        arriving: [S, B, C], including the transition to the tag of each step.
+        scores: [S, B, C], also including its emission, minus ``offsets``: the best score is 0.
         offsets: [S, B].
     """
 
@@ -239,7 +241,7 @@ class _Forward:
 
 
 def _forward(emissions: Any, between: Any, start: Any, reduce: Callable[..., Any]) -> _Forward:
-    """The forward pass; ``reduce`` combines the scores of all previous tags, over an axis."""
+    """The forward pass; ``reduce`` combines the scores of all previous tags along an axis."""
 
     # Over hundreds of steps scores grow and lose digits, so the best score of each step is set to 0.
     def level(arriving: Any, emissions: Any) -> tuple[Any, Any]:
@@ -258,7 +260,7 @@ def _forward(emissions: Any, between: Any, start: Any, reduce: Callable[..., Any
 
 
 def _best_behind(rows: _Rows, emissions: Any, between: Any, end: Any) -> Any:
-    """Best scores of the ends of sequences, by the tag of the step before, up to a constant: [S, B, C]."""
+    """Best scores of the ends of sequences, by the tag of the previous step, up to a constant: [S, B, C]."""
 
     def step(behind: Any, emissions: Any, ends: Any) -> tuple[Any]:
         scores = behind + emissions
@@ -277,17 +279,17 @@ def _backward(
 
     Args:
         last: [B, C], scores of sequences by their last tag, up to a constant.
-        with_pairs: whether pairs are counted.
+        with_pairs: whether to count pairs.
     Returns:
-        [S, B, C], the probability of each tag, 0 in steps that a row does not take; [B, C, C], how many times
-        each pair of neighbouring tags is expected.
+        [S, B, C], the probability of each tag, 0 in unused steps; [B, C, C], the expected number of
+        occurrences of each pair of neighbouring tags.
     """
     final = ops.exp(last - _log_sum_exp(last, axis=1)[:, None])
 
     def step(tags: Any, *others: Any) -> tuple[Any, ...]:
         *pairs, scores, arriving, ends = others
-        # Of what arrives at a tag, the share that comes from each tag before. A tag of probability 0 may be
-        # one that all of it arrives at along forbidden transitions: the exponent is -inf then, whatever the
+        # The share of each previous tag in the sum that arrives at a tag. If a tag has probability 0, its
+        # whole sum may have arrived along forbidden transitions; the exponent is then -inf, whatever the
         # other terms.
         shares = ops.exp((scores[:, :, None] + between) + (ops.log(tags) - arriving)[:, None])
         before = ops.where(ends, final, ops.sum(shares, axis=2))
@@ -302,6 +304,6 @@ def _backward(
 
 
 def _log_sum_exp(x: Any, axis: int) -> Any:
-    """Over one axis, without the checks of ``ops.logsumexp`` for infinite numbers: there are none here."""
+    """Over one axis, without the checks of ``ops.logsumexp`` for infinite values, which do not occur here."""
     best = kernels.largest(x, axis=axis, keepdims=True)
     return ops.squeeze(best, axis) + ops.log(ops.sum(ops.exp(x - best), axis=axis))

@@ -1,4 +1,4 @@
-"""What a model is, for the person who looks at it: ``repr``, and the table that notebooks show."""
+"""Describes a model to the user: ``repr``, and the table that notebooks show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def table(model: Any) -> str:
 
 def _facts(model: Any) -> Iterable[tuple[str, str]]:
     encoder = getattr(model.encoder, "config", None)
-    if encoder is None:  # someone's own
+    if encoder is None:  # an encoder outside this package
         yield "encoder", type(model.encoder).__name__
     else:
         yield (

@@ -1,13 +1,15 @@
-"""Functions for which ``tf.*`` is better than ``keras.ops``; apart from ``row_noise.py``, no other module of
-this package uses it.
+"""Functions for which ``tf.*`` is better than ``keras.ops``.
+
+Apart from ``row_noise.py``, ``real_tokens.py`` and the serving forms of encoders, no other module of
+``tfpipeline.models`` uses core TensorFlow.
 
 With ``training``, some functions have hand-written gradients, because automatic differentiation makes twice
 as many passes over memory. Without it, they are plain operations, so exported graphs contain nothing else.
 
-Dropout here costs half of Keras's own (16 random bits an element instead of 32), and its masks are a pure
-function of (seed, step, layer, index of the example in the global batch): replicas draw different masks, a
-resumed run draws those of an uninterrupted one, and runs on any number of replicas can be compared with
-dropout on.
+Dropout costs half as much here as in Keras (16 random bits per element instead of 32). Its masks are a pure
+function of (seed, step, layer, index of the example in the global batch). So replicas draw different masks, a
+resumed run draws the same masks as an uninterrupted one, and runs on different numbers of replicas can be
+compared with dropout enabled.
 """
 
 from __future__ import annotations
@@ -40,14 +42,14 @@ class Noise:
     first_example: Any = 0
 
     def for_second_text(self) -> Noise:
-        """The noise for a row's second text, if both texts are encoded separately by one encoder.
+        """The noise for the second text of each row, if one encoder encodes both texts separately.
 
         Steps count from 0 upwards, those of second texts from -1 downwards: no number is drawn twice.
         """
         return replace(self, step=-1 - self.step)
 
-    # TensorFlow's protocol for nested structures of other people's classes. A tuple would do for TensorFlow,
-    # but Keras refuses one that mixes tensors and numbers.
+    # TensorFlow's protocol for nested structures of classes outside TensorFlow. TensorFlow would accept a
+    # tuple, but Keras refuses one that mixes tensors and numbers.
     def __tf_flatten__(self) -> tuple[tuple[()], tuple[Any, Any, Any]]:
         return (), (self.seed, self.step, self.first_example)
 
@@ -63,35 +65,36 @@ def dropout(x: tf.Tensor, rate: float, noise: Noise, site: int) -> tf.Tensor:
         x: [B, ...], any float dtype, B examples.
         rate: at least 0, below 1.
         noise: see :class:`Noise`.
-        site: a number of its own for each site in the network where elements are dropped.
+        site: a number that is unique among the dropout sites of the network.
     Source: Srivastava et al. 2014, JMLR 15; Philox: Salmon et al. 2011, doi 10.1145/2063384.2063405.
     """
     return drop(x * dropout_scale(rate), rate, noise, site)
 
 
 def dropout_scale(rate: float) -> float:
-    """What is kept is divided by the exact share kept, so that the expected value stays the same."""
+    """The factor for kept elements: 1 / (the exact share kept), so that the expected value is unchanged."""
     return 65536 / (65536 - _dropped(rate))
 
 
 def _dropped(rate: float) -> int:
-    """How many of the 2**16 values of a 16-bit number mean "drop": the rate is rounded to a multiple of
+    """The number of 16-bit values, out of 2**16, that mean "drop": the rate is rounded to a multiple of
     2**-16.
     """
     return round(rate * 65536)
 
 
 def drop(x: tf.Tensor, rate: float, noise: Noise, site: int) -> tf.Tensor:
-    """:func:`dropout` without scaling: for a large tensor whose scale can go into a smaller factor."""
+    """:func:`dropout` without scaling, for a large tensor whose scale can be applied to a smaller factor."""
     dropped = _dropped(rate)
     if dropped == 0:
         return x
     shape = tf.shape(x, tf.int64)
     examples, elements = shape[0], tf.reduce_prod(shape[1:])
-    # Whole blocks an example, so that an example's numbers start at a counter known from its index alone.
+    # Whole blocks per example, so that an example's numbers start at a counter that depends on its index
+    # only.
     blocks = (elements + _ELEMENTS_PER_BLOCK - 1) // _ELEMENTS_PER_BLOCK
     start = tf.cast(noise.first_example, tf.int64) * blocks
-    # The key tells runs and sites apart, the upper half of the counter tells steps apart.
+    # The key distinguishes runs and sites; the upper half of the counter distinguishes steps.
     key = tf.cast(noise.seed, tf.int64) * 65536 + site
     counter = tf.stack([start, tf.cast(noise.step, tf.int64)])
     random = tf.raw_ops.StatelessRandomUniformFullIntV2(
@@ -109,16 +112,16 @@ def drop(x: tf.Tensor, rate: float, noise: Noise, site: int) -> tf.Tensor:
 def gather(table: Any, indices: tf.Tensor, batch_dims: int = 0) -> tf.Tensor:
     """Rows of a table: [V, H] and integers [...] give [..., H].
 
-    On a CPU an index that the table does not have is an error; ``keras.ops.take`` counts negative ones from
-    the end. With ``batch_dims`` both begin with that many axes of the same sizes, and each index has its own
-    table.
+    On a CPU an index outside the table is an error; ``keras.ops.take`` counts negative ones from the end.
+    With ``batch_dims``, both arguments start with that many axes of the same sizes, and each index has its
+    own table.
     """
     return tf.gather(tf.convert_to_tensor(table), indices, batch_dims=batch_dims)
 
 
 def largest(x: tf.Tensor, axis: int | None = None, keepdims: bool = False) -> tf.Tensor:
-    """The largest number, the dtype's lowest of none at all; ``keras.ops.max`` takes no empty tensor in eager
-    mode.
+    """The maximum; of an empty tensor, the dtype's lowest number. ``keras.ops.max`` refuses empty tensors in
+    eager mode.
     """
     return tf.reduce_max(x, axis, keepdims)
 
@@ -129,18 +132,18 @@ def scan(
     inputs: Sequence[tf.Tensor],
     reverse: bool = False,
 ) -> list[tf.Tensor]:
-    """A loop over time, of any number of steps.
+    """A loop over time, with any number of steps.
 
-    In a graph, where sizes are unknown, ``keras.ops.scan`` (3.15) takes no second input, and fails without
-    any step.
+    In a graph, where sizes are unknown, ``keras.ops.scan`` (3.15) accepts no second input, and fails if there
+    are no steps.
 
     Args:
-        step: takes the states and one step's inputs, gives the next states, of the same shapes.
-        states: those before the first step.
-        inputs: each [S, ...], read from the last step to the first with ``reverse``.
+        step: called with the states and the inputs of one step; returns the next states, of the same shapes.
+        states: the states before the first step.
+        inputs: each [S, ...]; with ``reverse`` they are read from the last step to the first.
     Returns:
-        All values of the first state, [S + 1, ...], in the order of time: what it was before the loop comes
-        first, and with ``reverse`` last. Of the other states the last values.
+        All values of the first state, [S + 1, ...], in the order of time: its initial value comes first, or
+        last with ``reverse``. Of the other states, the final values.
     """
     steps = tf.shape(inputs[0])[0]
 
@@ -161,7 +164,7 @@ def scan(
         return [kept.stack(), *states[1:]]
 
     if tf.executing_eagerly():
-        loop = tf.function(loop, autograph=False)  # Python would take milliseconds for each step
+        loop = tf.function(loop, autograph=False)  # in Python each step would take milliseconds
     return loop(*states)
 
 
@@ -175,17 +178,17 @@ def compile_for_tokens(
 
 
 def unset(shape: Any, dtype: Any) -> tf.Tensor:
-    """An initializer for weights that are assigned at once: writing zeros first takes as long as
+    """An initializer for weights that are assigned immediately: writing zeros first would take as long as
     assigning.
     """
     return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
 
 
 def check_length(input_ids: tf.Tensor, most: int) -> tf.Tensor:
-    """``input_ids`` [B, T] as they are; an InvalidArgumentError when T, at run time, is above ``most``.
+    """Return ``input_ids`` [B, T]; raise InvalidArgumentError if T exceeds ``most`` at run time.
 
-    A slice of the position embeddings would be too short then, and one row of it would even be broadcast.
-    XLA needs static shapes and drops the check; the encoder checks those when it is traced.
+    A slice of the position embeddings would then be too short, and a slice of one row would be broadcast. XLA
+    needs static shapes and drops this check; the encoder checks static shapes when it is traced.
     """
     check = tf.debugging.assert_less_equal(
         tf.shape(input_ids)[1],
@@ -210,14 +213,15 @@ def attention(
     """``softmax(query @ key.T + bias) @ value`` (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1).
 
     Args:
-        query: [B, N, T, D], already divided by the root of D.
+        query: [B, N, T, D], already divided by the square root of D.
         key, value: [B, N, T, D].
         bias: [B, 1, 1, T], added to the scores, float32 at least.
-        rate: share of the weights that is dropped when there is ``noise``.
+        rate: share of the weights that is dropped if there is ``noise``.
         noise, site: see :func:`dropout`.
-        training: with a gradient by hand. Its sum over a row of weights times their gradients is that over
-            the D numbers of the output times theirs (Dao et al. 2022, arXiv:2205.14135, appendix B.2), so
-            that it makes three passes over the [T, T] weights where automatic differentiation makes five.
+        training: use the hand-written gradient. In it, the sum over a row of weights times their gradients
+            is computed as the sum over the D outputs times theirs (Dao et al. 2022, arXiv:2205.14135,
+            appendix B.2). It makes three passes over the [T, T] weights; automatic differentiation makes
+            five.
     Returns:
         [B, N, T, D].
     """
@@ -228,7 +232,7 @@ def attention(
         if noise is None or not _dropped(rate):
             return tf.matmul(weights, value), weights, weights, value
         dropped = drop(weights, rate, noise, site)
-        # The scale goes into the smaller factor.
+        # The scale is applied to the smaller factor.
         value = value * dropout_scale(rate)
         return tf.matmul(dropped, value), weights, dropped, value
 
@@ -261,12 +265,12 @@ def add_bias(x: tf.Tensor, bias: tf.Tensor, training: bool = False) -> tf.Tensor
         return x + bias
     bias = tf.convert_to_tensor(
         bias
-    )  # a function with a gradient of its own takes no variables in eager mode
+    )  # in eager mode a function with a gradient of its own accepts no variables
 
     @tf.custom_gradient
     def add(x: tf.Tensor, bias: tf.Tensor) -> Any:
         def gradient(dy: tf.Tensor) -> Any:
-            # The sum of the rows as a product, which is three times as fast as reducing over the first axis.
+            # The sum of the rows as a matrix product: three times as fast as reducing over the first axis.
             return dy, tf.matmul(tf.ones([1, tf.shape(dy)[0]], dy.dtype), dy)[0]
 
         return x + bias, gradient
@@ -311,7 +315,7 @@ def _normalise(x: tf.Tensor, epsilon: float) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def gelu_erf(x: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """``x * Phi(x)`` with the normal distribution's own Phi (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
+    """``x * Phi(x)`` with the exact normal CDF Phi (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
 
     def share(x: tf.Tensor) -> tf.Tensor:
         return 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
@@ -333,9 +337,7 @@ def gelu_erf(x: tf.Tensor, training: bool = False) -> tf.Tensor:
 
 
 def gelu_tanh(x: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """The tanh approximation of :func:`gelu_erf` that google-research/bert computes (same source, section
-    2).
-    """
+    """The tanh approximation of :func:`gelu_erf`, as in google-research/bert (same source, section 2)."""
     factor, cubic = math.sqrt(2 / math.pi), 0.044715
 
     def share(x: tf.Tensor) -> tf.Tensor:
@@ -349,7 +351,7 @@ def gelu_tanh(x: tf.Tensor, training: bool = False) -> tf.Tensor:
         below = share(x)
 
         def gradient(dy: tf.Tensor) -> tf.Tensor:
-            # With s the share: s' = 2 s (1 - s) times the slope of what is in the tanh.
+            # With s for the share: s' = 2 s (1 - s) times the derivative of the argument of tanh.
             slope = below * (1.0 - below) * (tf.square(x) * (6 * factor * cubic) + 2 * factor)
             return dy * (below + x * slope)
 

@@ -1,4 +1,4 @@
-"""The blocks that encoders are made of.
+"""The layers that encoders consist of.
 
 B examples, T positions, H hidden size, N heads, D = H / N, I intermediate size. Weights are float32 under
 every mixed policy; LayerNorm and softmax compute in float32 at least, since their sums lose too much
@@ -26,27 +26,27 @@ _ACTIVATIONS: dict[str, Callable[[Any, bool], Any]] = {
 
 
 def kernel_initializer(stddev: Optional[float], seed: Optional[int] = None) -> Any:
-    """A new initializer for one weight: BERT's truncated normal; where ``stddev`` is None, whatever memory
-    holds.
+    """A new initializer for one weight: BERT's truncated normal; without ``stddev``, uninitialized memory.
 
-    New for each weight: a Keras initializer draws the same numbers every time it is called.
+    Each weight needs its own: a Keras initializer returns the same numbers at every call.
     """
     return kernels.unset if stddev is None else keras.initializers.TruncatedNormal(stddev=stddev, seed=seed)
 
 
-_MASKED = -1e9  # added to the score of a masked position: exp() of it is 0 in every dtype, and it is finite,
-#                 so that a row of nothing but padding gives numbers, not NaN
+# Added to the score of a masked position. exp() of it is 0 in every dtype. It is finite, so that a row that
+# consists of padding gives numbers, not NaN.
+_MASKED = -1e9
 
 
 def attention_bias(mask: Any, dtype: str, *, causal: bool = False) -> Any:
-    """What is added to attention scores so that nothing attends to masked positions.
+    """The bias to add to attention scores, so that nothing attends to masked positions.
 
     Args:
         mask: [B, T], 1 for real tokens.
         dtype: of the computation; the bias is float32 at least.
-        causal: whether a position attends to itself and to those before it only.
+        causal: whether a position attends only to itself and to earlier positions.
     Returns:
-        [B, 1, 1, T], or [B, 1, T, T] (from, to) with ``causal``: 0, or a large negative number where masked.
+        [B, 1, 1, T], or [B, 1, T, T] (from, to) with ``causal``: 0, or a large negative number if masked.
     """
     wide = "float64" if dtype == "float64" else "float32"
     bias = (1.0 - ops.cast(mask, wide))[:, None, None, :] * _MASKED
@@ -58,22 +58,22 @@ def attention_bias(mask: Any, dtype: str, *, causal: bool = False) -> Any:
 
 
 def at_least_float32(x: Any) -> Any:
-    """16-bit floats as float32, others as they are."""
+    """Convert 16-bit floats to float32; leave other dtypes unchanged."""
     return (
         ops.cast(x, "float32") if keras.backend.standardize_dtype(x.dtype) in ("bfloat16", "float16") else x
     )
 
 
 class NoiseSource:
-    """The noise of calls with ``training=True`` that bring none of their own: Keras's ``fit``, one's own
+    """Noise for calls with ``training=True`` that bring none, such as those of Keras's ``fit`` or a custom
     loop.
 
-    The parts of a layer share one source. Its state is a ``keras.random.SeedGenerator``: the seed, and how
-    many calls were served. As in Keras's own layers it is not in the files of ``save`` and ``save_weights``;
-    here it is none of the layer's variables either, so that a run's checkpoints hold the same ones as ever.
+    The parts of a layer share one source. Its state is a ``keras.random.SeedGenerator``: the seed and the
+    number of calls so far. As in Keras's own layers, ``save`` and ``save_weights`` do not store it. It is not
+    a variable of the layer either, so the set of variables in a run's checkpoints does not change.
 
     Args:
-        seed: of the masks.
+        seed: for the masks.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -81,11 +81,11 @@ class NoiseSource:
         self._generator = keras.random.SeedGenerator(seed, name="dropout")
 
     def noise(self, training: Optional[bool], noise: Optional[kernels.Noise]) -> Optional[kernels.Noise]:
-        """What a call's dropout masks depend on; None for a call that drops nothing.
+        """The noise that a call's dropout masks depend on; None for a call without dropout.
 
         Args:
-            training: as Keras has it. None with a ``noise`` counts as training.
-            noise: of the caller; the next one of this source is drawn without it.
+            training: as in Keras. None together with a ``noise`` counts as training.
+            noise: from the caller; if None, the next noise of this source is drawn.
         """
         if noise is not None:
             return None if training is False else noise
@@ -93,7 +93,7 @@ class NoiseSource:
 
 
 def drawn_noise(generator: keras.random.SeedGenerator) -> kernels.Noise:
-    """The next noise of a generator: its seed, and the number of the call."""
+    """The next noise of a generator: its seed and the number of the call."""
     drawn = ops.cast(generator.next(), "int64")
     return kernels.Noise(seed=drawn[0], step=drawn[1])
 
@@ -104,8 +104,8 @@ class Dropout(keras.layers.Layer):
 
     Args:
         rate: share of elements set to 0 in training.
-        site: a number that no other dropout of the model has.
-        source: of noise, for calls that bring none; by default one of its own.
+        site: a number that is unique among the dropouts of the model.
+        source: of noise, for calls that bring none; by default a new source.
     """
 
     def __init__(self, rate: float, site: int, source: Optional[NoiseSource] = None, **options: Any) -> None:
@@ -122,7 +122,7 @@ class Dropout(keras.layers.Layer):
         return x if noise is None else kernels.dropout(x, self.rate, noise, self.site)
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """That of the input."""
+        """The shape of the input."""
         return shape
 
     def get_config(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class LayerNorm(keras.layers.Layer):
         self.epsilon = epsilon
 
     def build(self, shape: Any) -> None:
-        # Not cast to 16 bits on the way: they are used in float32.
+        # Not cast to 16 bits in between: they are used in float32.
         self.scale = self.add_weight(name="scale", shape=shape[-1:], initializer="ones", autocast=False)
         self.bias = self.add_weight(name="bias", shape=shape[-1:], initializer="zeros", autocast=False)
         self.built = True
@@ -155,7 +155,7 @@ class LayerNorm(keras.layers.Layer):
         )
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """That of the input."""
+        """The shape of the input."""
         return shape
 
     def get_config(self) -> dict[str, Any]:
@@ -169,8 +169,8 @@ class Dense(keras.layers.Layer):
 
     Args:
         units: size of the last axis of the result.
-        stddev: standard deviation of the kernel's first weights; None to leave them unset.
-        seed: of these.
+        stddev: standard deviation of the initial kernel; None leaves the weights uninitialized.
+        seed: for the initial kernel.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Dense(keras.layers.Layer):
         return ops.reshape(kernels.add_bias(flat, bias, bool(training)), (*shape[:-1], self.units))
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """That of the input, ``units`` wide."""
+        """The shape of the input, with ``units`` as its last axis."""
         return (*shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class SelfAttention(EncoderPart):
         source: Optional[NoiseSource] = None,
         **options: Any,
     ) -> None:
-        # Cast to float16, the padding's bias would be -inf, and a text of nothing but padding NaN.
+        # In float16 the bias of padding would be -inf, and the result NaN for a text that is all padding.
         super().__init__(autocast=False, **options)
         self.config, self.stddev, self._source = config, stddev, source or NoiseSource()
         self.heads, self.head_size = config.num_attention_heads, config.head_size
@@ -238,15 +238,15 @@ class SelfAttention(EncoderPart):
 
         Args:
             x: [B, T, H].
-            bias: of :func:`attention_bias`, float32 at least.
-            noise: drop attention weights.
-            training: the same, with noise of its own if none is given.
+            bias: from :func:`attention_bias`, float32 at least.
+            noise: if given, attention weights are dropped.
+            training: the same, with the layer's own noise if none is given.
         """
         noise = self._source.noise(training, noise)
         batch, length, hidden = ops.shape(x)
         qkv = ops.reshape(self.qkv(x), (batch, length, 3, self.heads, self.head_size))
-        # Unstacked, not sliced: the gradient of three slices is three sums of mostly zeros, a tenth of a
-        # step.
+        # Unstacked, not sliced: the gradient of three slices is a sum of three mostly zero tensors, which
+        # costs a tenth of a step.
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, N, T, D]
         query = query * self.head_size**-0.5
         context = kernels.attention(
@@ -264,11 +264,11 @@ class SelfAttention(EncoderPart):
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
-        """Its parts, in the order of the computation; ``summary(expand_nested=True)`` shows them."""
+        """Its parts in the order of computation; ``summary(expand_nested=True)`` shows them."""
         return [self.qkv, self.output_dense]
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """That of the input."""
+        """The shape of the input."""
         return shape
 
 
@@ -276,8 +276,9 @@ class SelfAttention(EncoderPart):
 class EncoderBlock(EncoderPart):
     """A transformer block (Vaswani et al. 2017, arXiv:1706.03762, section 3.1).
 
-    It normalises after each residual sum, as BERT does, or, where the configuration says ``norm_first``, what
-    attention and the feed-forward part read (Xiong et al. 2020, arXiv:2002.04745, figure 1).
+    It normalises after each residual sum, as BERT does. With ``norm_first`` in the configuration it
+    normalises the inputs of attention and of the feed-forward part instead (Xiong et al. 2020,
+    arXiv:2002.04745, figure 1).
     """
 
     def __init__(
@@ -322,9 +323,9 @@ class EncoderBlock(EncoderPart):
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
-        """Its parts with weights, in the order of the computation."""
+        """Its parts with weights, in the order of computation."""
         return [self.attention, self.attention_norm, self.inner, self.outer, self.output_norm]
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """That of the input."""
+        """The shape of the input."""
         return shape

@@ -1,8 +1,8 @@
-"""The checkpoint-neutral names of a model's tensors, with their axes: the truth that every format maps to.
+"""The format-neutral names of a model's tensors, with their axes. Every checkpoint format maps to them.
 
-Those of the encoder are its configuration's (``config.tensors()``); those of heads, which stand on any
-encoder, are here. V vocabulary, H hidden size, K as long as H, C labels, S = 2; ``{i}`` is the layer, from 0.
-No framework is imported.
+The encoder's names come from its configuration (``config.tensors()``). The names of heads, which work with
+any encoder, are here. V vocabulary, H hidden size, K as long as H, C labels, S = 2; ``{i}`` is the layer,
+from 0. No framework is imported.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Optional
 from tfpipeline.errors import UserError
 from tfpipeline.models.config import EncoderConfig
 
-# What may stand on the encoder, by the first part of the names. The masked-LM head's last kernel is the word
-# embeddings, transposed; `nsp` answers 0 for "is the next sentence"; `span` gives start and end of an answer.
+# The possible heads, by the first part of their names. The masked-LM head's last kernel is the transposed
+# word embeddings. `nsp` gives class 0 for "is the next sentence". `span` gives the start and end of an
+# answer.
 HEADS = {
     "mlm": {
         "mlm/dense/kernel": "H K",
@@ -32,18 +33,18 @@ CLASSIFIERS = ("sequence_classifier", "token_classifier")
 
 
 def head_of(name: str) -> Optional[str]:
-    """The head that a neutral name belongs to; None for the encoder's own."""
+    """The head that a neutral name belongs to; None for the encoder."""
     first = name.partition("/")[0]
     return first if first in HEADS else None
 
 
 def templates(config: EncoderConfig, heads: Collection[str] = ()) -> dict[str, str]:
-    """The names of a model's tensors, ``{i}`` for the layer, with their axes."""
+    """The names of a model's tensors, with ``{i}`` for the layer, and their axes."""
     return {**config.tensors(), **{name: axes for head in heads for name, axes in HEADS[head].items()}}
 
 
 def sizes(config: EncoderConfig, labels: int = 0) -> dict[str, int]:
-    """How long each axis is; ``labels`` of a classifier."""
+    """The length of each axis; ``labels`` is the number of a classifier's labels."""
     return {**config.axis_sizes(), "C": labels, "S": 2}
 
 
@@ -67,14 +68,14 @@ def shapes(config: EncoderConfig, heads: Collection[str] = (), labels: int = 0) 
 def check(
     wanted: Mapping[str, tuple[int, ...]], actual: Mapping[str, tuple[int, ...]], complaint: str
 ) -> None:
-    """Hold the shapes of a file's tensors against those of a model.
+    """Compare the shapes of a file's tensors with those of a model.
 
     Args:
-        wanted: name -> shape, of the model.
+        wanted: name -> shape, in the model.
         actual: name -> shape, in the file.
-        complaint: the first words of the error, such as "x.safetensors does not fit config.json".
+        complaint: the start of the error message, such as "x.safetensors does not fit config.json".
     Raises:
-        UserError: tensors are missing, unknown or of another shape; all of them are listed.
+        UserError: tensors are missing or unknown, or have a different shape; all of them are listed.
     """
     problems = {
         "missing": [name for name in wanted if name not in actual],

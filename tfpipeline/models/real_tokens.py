@@ -1,9 +1,9 @@
-"""Real tokens one after another: the layout in which a model for serving computes.
+"""Real tokens without padding: the layout in which a model for serving computes.
 
-B rows, T positions, R real tokens in all, H hidden size, N heads, D = H / N.
+B rows, T positions, R real tokens in total, H hidden size, N heads, D = H / N.
 
-A request holds texts of many lengths. Everything but attention treats each token alone, so it needs no row:
-it reads [R, H]. Attention needs rows. Rows of similar lengths form a group, and each group is padded to its
+A request holds texts of many lengths. Everything but attention handles each token alone, so it needs no rows
+and reads [R, H]. Attention needs rows. Rows of similar lengths form a group, and each group is padded to its
 own longest row. (Padding-free BERT: Zeng et al. 2022, arXiv:2208.08124.)
 """
 
@@ -13,20 +13,21 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-# The longest row of a group has at most this share of the tokens of the longest row of all. A batch of equal
-# lengths is one group. A group without rows costs a few microseconds a layer.
+# The longest row of a group has at most this share of the tokens of the longest row overall. A batch of equal
+# lengths is one group. An empty group costs a few microseconds per layer.
 _SHARES = (0.25, 0.5, 1.0)
-# Added to the scores. exp() of both is 0 beside a real token. Where a row has none, its masked tokens share
-# the attention, and slots without a token still have none of it.
+# Added to the scores. exp() of both is 0 if the row has a real token. In a row without one, its masked tokens
+# share the attention, and slots without a token still get none.
 _MASKED, _NO_TOKEN = -1e9, -2e9
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Rows that attention reads together: b rows, w slots each.
+    """Rows that attention handles together: b rows, w slots each.
 
     Attributes:
-        heads: int32 [3, b, N, w], where query, key and value of a slot and a head stand in [R * 3 * N, D].
+        heads: int32 [3, b, N, w], the indices into [R * 3 * N, D] of each slot's query, key and value per
+            head.
         bias: float32 [b, 1, 1, w] or, causal, [b, 1, w, w]: added to the scores.
     """
 
@@ -35,19 +36,19 @@ class _Group:
 
 
 class RealTokens:
-    """Where the real tokens of a batch stand, and how attention reads them.
+    """The positions of a batch's real tokens, and the layout in which attention reads them.
 
-    The first position of a row counts as real whatever the mask says: each row has a vector then, as poolers
-    ask for. Other tokens attend to it only if the mask has it.
+    The first position of a row counts as real even if the mask is 0, so that each row has the vector that
+    poolers need. Other tokens attend to it only if its mask is 1.
 
     Args:
-        mask: int32 [B, T], 1 for real tokens; they may stand anywhere in a row.
+        mask: int32 [B, T], 1 for real tokens, which may be anywhere in a row.
         heads: N.
-        causal: whether a token attends to itself and to those before it only.
+        causal: whether a token attends only to itself and to earlier tokens.
 
     Attributes:
-        places: int32 [R], where each token stands in the batch read row by row, [B * T].
-        columns: int32 [R], its position in its row.
+        places: int32 [R], the index of each token in the batch, flattened to [B * T].
+        columns: int32 [R], the position of each token in its row.
     """
 
     def __init__(self, mask: tf.Tensor, heads: int, *, causal: bool = False) -> None:
@@ -62,12 +63,12 @@ class RealTokens:
         )
         order = tf.argsort(group, stable=True)
         lengths = tf.gather(lengths, order)
-        found = tf.cast(tf.where(tf.gather(kept, order) > 0), tf.int32)  # [R, 2]: row in this order, column
-        row, self.columns = found[:, 0], found[:, 1]
+        positions = tf.cast(tf.where(tf.gather(kept, order) > 0), tf.int32)  # [R, 2]: row as ordered, column
+        row, self.columns = positions[:, 0], positions[:, 1]
         self.places = tf.gather(order, row) * width + self.columns
         attended = tf.gather(tf.reshape(mask, [-1]), self.places)
         starts = tf.cumsum(lengths, exclusive=True)  # [B]
-        rank = tf.range(tf.shape(row)[0]) - tf.gather(starts, row)  # [R], a token's place among its row's
+        rank = tf.range(tf.shape(row)[0]) - tf.gather(starts, row)  # [R], a token's index in its row
 
         self._groups = []
         first_row = first_slot = tf.constant(0)
@@ -89,29 +90,29 @@ class RealTokens:
             slot_of_row.append(first_slot + tf.range(count) * wide * heads)
             slots_of_row.append(tf.fill([count], wide))
             first_row, first_slot = first_row + count, first_slot + count * wide * heads
-        # A row's slots of head n begin at n * w behind its first ones.
+        # The slots of a row's head n begin n * w after its first slot.
         begin, step = tf.concat(slot_of_row, 0), tf.concat(slots_of_row, 0)
         self._back = (
             tf.gather(begin, row)[:, None]
             + tf.gather(step, row)[:, None] * tf.range(heads)[None, :]
             + rank[:, None]
         )
-        # Of each position of the batch the token that stands there, or R.
+        # For each position of the batch, the index of its token, or R.
         self._token_at = tf.tensor_scatter_nd_update(
             tf.fill([rows * width], last + 1), self.places[:, None], tf.range(last + 1)
         )
 
     def of(self, batch: tf.Tensor) -> tf.Tensor:
-        """What a batch [B, T] holds for each real token, [R]."""
+        """The values of a batch [B, T] at the real tokens, [R]."""
         return tf.gather(tf.reshape(batch, [-1]), self.places)
 
     def padded(self, x: tf.Tensor) -> tf.Tensor:
-        """Numbers of real tokens, [R, H], where the tokens stand in the batch: [B, T, H], 0 elsewhere."""
+        """Values of real tokens, [R, H], at the tokens' positions in the batch: [B, T, H], 0 elsewhere."""
         with_zero = tf.concat([x, tf.zeros([1, x.shape[-1]], x.dtype)], 0)
         return tf.reshape(tf.gather(with_zero, self._token_at), [self._shape[0], self._shape[1], x.shape[-1]])
 
     def first(self, x: tf.Tensor) -> tf.Tensor:
-        """Numbers of each row's first position, [B, H]."""
+        """The values at each row's first position, [B, H]."""
         at = tf.range(self._shape[0]) * self._shape[1]
         return tf.gather(x, tf.gather(self._token_at, at))
 
@@ -119,7 +120,7 @@ class RealTokens:
         """Multi-head attention within each row.
 
         Args:
-            qkv: [R, 3 * H], query (already divided by the root of D), key and value.
+            qkv: [R, 3 * H], query (already divided by the square root of D), key and value.
             query_bias: [N, 1, D], added to the query.
         Returns:
             [R, H].

@@ -1,7 +1,7 @@
-"""Random numbers for the rows of a batch, that do not depend on what else is in the batch.
+"""Random numbers for the rows of a batch that do not depend on the rest of the batch.
 
-Like ``kernels.py`` this is core TensorFlow; dropout draws a whole batch at once, as it needs a thousand times
-more.
+Like ``kernels.py`` this module uses core TensorFlow. Dropout draws numbers for a whole batch at once, as it
+needs a thousand times more of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _BLOCKS_PER_ROW = 1 << 20  # so a draw has at most four million numbers per row
 
 @dataclass(frozen=True)
 class RowNoise:
-    """Random numbers that are a pure function of (seed, step, row, draw), and their place in the row.
+    """Random numbers that are a pure function of (seed, step, row, draw) and of their position in the row.
 
-    So they are the same on any number of replicas and parts, at any padding, and after a resume.
+    So they do not depend on the number of replicas or shards, on padding, or on whether a run was resumed.
 
     Attributes:
         seed: an int below 2**46.
@@ -36,14 +36,15 @@ class RowNoise:
         """Numbers in [0, 1), float32 [B, size].
 
         Args:
-            size: numbers for each row, an int or an int32 scalar tensor; a larger size only adds numbers.
+            size: numbers per row, an int or an int32 scalar tensor. A larger size adds numbers and keeps the
+                others.
             draw: 0 to 65535; the numbers of different draws are independent.
         """
-        # 24 bits: as many as float32 holds.
+        # 24 bits: the precision of float32.
         return tf.cast(self._bits(size, draw) // 256, tf.float32) * 2.0**-24
 
     def integers(self, size: Any, limit: int, draw: int) -> tf.Tensor:
-        """Integers from 0 to ``limit`` - 1, all as likely (to 2**-32 of ``limit``), int32 [B, size].
+        """Integers from 0 to ``limit`` - 1, equally likely (within 2**-32 of ``limit``), int32 [B, size].
 
         Args:
             size, draw: as for :meth:`uniform`.
@@ -55,7 +56,7 @@ class RowNoise:
         """32 random bits each, int64 [B, size]. Source: Philox, Salmon et al. 2011, doi
         10.1145/2063384.2063405.
         """
-        # All bits turned: dropout's keys are never negative, so no site of it shares a stream with a draw.
+        # All bits are inverted: dropout's keys are never negative, so no dropout site shares a draw's stream.
         key = tf.constant([~(self.seed * 65536 + draw)], tf.int64)
         blocks = (size + _NUMBERS_PER_BLOCK - 1) // _NUMBERS_PER_BLOCK
         step = tf.cast(self.step, tf.int64)

@@ -1,4 +1,4 @@
-"""What Keras saves of our layers beside their weights: ``save``, ``load_model``, ``clone_model``."""
+"""What Keras stores of this package's layers besides weights: ``save``, ``load_model``, ``clone_model``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _Class = TypeVar("_Class", bound=type)
 
 
 def serializable(cls: _Class) -> _Class:
-    """Let Keras find a class of ours in its files, as ``tfpipeline>NAME``; a decorator."""
+    """A decorator that lets Keras find a class of this package in its files, as ``tfpipeline>NAME``."""
     registered: _Class = keras.saving.register_keras_serializable(package="tfpipeline")(cls)
     return registered
 
 
 def config_of(layer: Any, *names: str) -> dict[str, Any]:
-    """Attributes of a layer as JSON has them, by the names that its constructor takes."""
+    """Attributes of a layer in their JSON form, by the names of its constructor's arguments."""
     values = {name: getattr(layer, name) for name in names}
     return {
         name: value.to_dict() if isinstance(value, EncoderConfig) else value for name, value in values.items()
@@ -27,14 +27,14 @@ def config_of(layer: Any, *names: str) -> dict[str, Any]:
 
 
 class EncoderPart(keras.layers.Layer):
-    """A part of an encoder, made from the configuration, a dropout site and the stddev of first weights."""
+    """A part of an encoder, made from the configuration, a dropout site and the stddev of initial weights."""
 
     config: EncoderConfig
     site: int
     stddev: Optional[float]
 
     def get_config(self) -> dict[str, Any]:
-        """Keras's own serialisation."""
+        """Keras's serialisation."""
         return {**super().get_config(), **config_of(self, "config", "site", "stddev")}
 
     @classmethod
@@ -44,10 +44,10 @@ class EncoderPart(keras.layers.Layer):
 
 
 def freeze(layer: keras.layers.Layer) -> None:
-    """Make ``trainable=False`` of a constructor hold for the parts that were made after it was read.
+    """Apply a constructor's ``trainable=False`` to parts that were created afterwards.
 
-    Keras sets it for parts that are there when it is changed, and a file's configuration gives it at once.
+    Keras applies it only to parts that exist when it is set, and a stored configuration sets it at once.
     """
     if not layer.trainable:
-        layer.trainable = True  # TensorFlow passes over an attribute that is set to what it is
+        layer.trainable = True  # TensorFlow ignores an assignment that does not change the value
         layer.trainable = False

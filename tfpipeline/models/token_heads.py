@@ -1,4 +1,4 @@
-"""Heads with an output for each token."""
+"""Heads with one output per token."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class TokenHead(DropoutHead):
     """Dropout and one dense layer on every token.
 
     Args:
-        size: outputs of a token.
+        size: number of outputs per token.
         dropout: rate, in training.
-        seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
+        seed: for the initial weights, and for the dropout masks of calls that bring no ``noise``.
     """
 
     uses_pooler = False
@@ -35,7 +35,7 @@ class TokenHead(DropoutHead):
 
     @property
     def description(self) -> str:
-        """The head in a few words, for the model's ``repr``."""
+        """A short description for the model's ``repr``."""
         return f"{type(self).__name__} ({self.size} outputs)"
 
     def build(self, shapes: Mapping[str, Any]) -> None:
@@ -55,12 +55,12 @@ class TokenHead(DropoutHead):
 
 @serializable
 class TaggingHead(TokenHead):
-    """Scores each tag for every token; with ``crf`` also each pair of neighbouring tags.
+    """Scores each tag for every token; with ``crf``, also each pair of neighbouring tags.
 
     Args:
-        size: C, tags.
+        size: C, the number of tags.
         crf: whether neighbouring tags are scored.
-        others: as :class:`TokenHead`.
+        others: see :class:`TokenHead`.
     """
 
     merges: Mapping[str, Merge] = {"logits": "tokens"}
@@ -90,9 +90,8 @@ class TaggingHead(TokenHead):
 
         Returns:
             ``logits`` [B, T, C], float32 at least. With ``crf`` also ``transitions`` [B, C + 2, C], the same
-            for each
-            text: one row per previous tag, then the scores of each tag as the first of a text, then as the
-                last.
+            for each text: one row per previous tag, then the scores of each tag as the first of a text, then
+            as the last.
         """
         outputs = {"logits": self._scores(encoded, noise)}
         if self.crf:
@@ -125,7 +124,7 @@ class SpanHead(TokenHead):
     Args:
         threshold: initial value of a non-trainable weight: the prediction is "no answer" if its probability
             is higher.
-        others: as :class:`TokenHead`.
+        others: see :class:`TokenHead`.
     """
 
     merges: Mapping[str, Merge] = {"span": "tokens", "none": "least"}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfpipeline.models.architectures.bert.encoder import BertEncoder
 
 # V vocabulary, P positions, Y token types, H hidden size, N heads, D = H / N, I intermediate size;
-# K is as long as H, but another axis, so that a transposed kernel is seen.
+# K is as long as H but is a separate axis, so that a transposed kernel is detected.
 EMBEDDINGS = {
     "embeddings/word": "V H",
     "embeddings/position": "P H",
@@ -42,23 +42,23 @@ BLOCK = {
     "layer_{i}/feed_forward/norm/scale": "H",
     "layer_{i}/feed_forward/norm/bias": "H",
 }
-FINAL_NORM = {"final_norm/scale": "H", "final_norm/bias": "H"}  # of blocks that normalise first
+FINAL_NORM = {"final_norm/scale": "H", "final_norm/bias": "H"}  # only with norm_first
 POOLER = {"pooler/kernel": "H K", "pooler/bias": "K"}
 
-# What a block keeps for the way back, counted from the layers' code: tensors of [B, T, H], of [B, T, I] and
-# of [B, N, T, T]. Of MiniLM it is within 5 % of what a step adds to the process, at 40, 128 and 512 tokens.
+# Tensors that a block keeps for the backward pass, counted in the layers' code: of shape [B, T, H], [B, T, I]
+# and [B, N, T, T]. For MiniLM the estimate is within 5 % of what a step adds, at 40, 128 and 512 tokens.
 HIDDEN_KEPT, INNER_KEPT, SCORES_KEPT = 13, 3, 2
 EMBEDDINGS_KEPT = 4  # tensors of [B, T, H] below the blocks
 
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig(EncoderConfig):
-    """All that decides what a BERT encoder computes, besides its weights.
+    """Everything that determines the computation of a BERT encoder, except its weights.
 
     Names are those of google-research/bert's ``BertConfig`` and of transformers; see :class:`EncoderConfig`.
 
     Raises:
-        UserError: a value is impossible; names the field.
+        UserError: a value is invalid; the message names the field.
     """
 
     reads_word_weights: ClassVar[bool] = True
@@ -101,7 +101,7 @@ class BertConfig(EncoderConfig):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """``pooled_output`` only with a pooler."""
+        """``pooled_output`` exists only with a pooler."""
         return ("sequence_output", *(["pooled_output"] if self.pooler else []))
 
     def tensors(self) -> Mapping[str, str]:

@@ -31,7 +31,7 @@ _SITES_PER_BLOCK = 3
 
 @serializable
 class Embeddings(EncoderPart):
-    """Word, position and token-type embeddings, summed, normalised, dropped."""
+    """Word, position and token-type embeddings: summed, normalised, with dropout."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Embeddings(EncoderPart):
             ("position", config.max_position_embeddings),
             ("token_type", config.type_vocab_size),
         ):
-            # Autocast would make a 16-bit copy of the whole table for the few rows that are used, and sum the
+            # Autocast would make a 16-bit copy of the whole table for the few rows in use, and sum the
             # gradients of a row in 16 bits.
             weight = self.add_weight(
                 name=name,
@@ -93,20 +93,21 @@ class Embeddings(EncoderPart):
 
 @serializable
 class BertEncoder(keras.layers.Layer):
-    """BERT's encoder, with a pooler when the configuration has one; an :class:`tfpipeline.models.Encoder`.
+    """BERT's encoder, with a pooler if the configuration has one; an :class:`tfpipeline.models.Encoder`.
 
-    A Keras layer like any other: called in a functional model or a loop with ``training=True`` it drops as
-    its configuration says, with masks that depend on ``seed`` and the number of the call. Its parts have the
-    names of :attr:`layers`: ``encoder.embeddings``, ``encoder.layer_0`` and so on, ``encoder.pooler``.
+    It can be used like any other Keras layer. In a functional model or a custom loop with ``training=True``
+    it applies dropout according to its configuration; the masks depend on ``seed`` and the number of the
+    call. Its parts are attributes under the names of :attr:`layers`: ``encoder.embeddings``,
+    ``encoder.layer_0`` and so on, ``encoder.pooler``.
 
-    Variables are packed for speed (query, key and value in one kernel); :meth:`tensors` and :meth:`assign`
-    speak the neutral names that checkpoint formats map to, see docs/architecture.md.
+    Variables are packed for speed (query, key and value in one kernel). :meth:`tensors` and :meth:`assign`
+    use the neutral names that checkpoint formats map to, see docs/architecture.md.
 
     Args:
         config: the architecture.
-        uninitialized: leave the weights unset instead of drawing them at random: for :meth:`assign` right
-            after, as drawing takes longer than reading a checkpoint.
-        seed: of the dropout masks of calls that bring no ``noise``.
+        uninitialized: leave the weights uninitialized instead of drawing them at random, if :meth:`assign`
+            follows: drawing takes longer than reading a checkpoint.
+        seed: for the dropout masks of calls that bring no ``noise``.
     """
 
     def __init__(
@@ -131,20 +132,20 @@ class BertEncoder(keras.layers.Layer):
             for index in range(config.num_hidden_layers)
         ]
         for block in self.blocks:
-            setattr(self, block.name, block)  # to be reached as `encoder.layer_3`
+            setattr(self, block.name, block)  # accessible as `encoder.layer_3`
         self.final_norm = None
         if config.norm_first:
             self.final_norm = LayerNorm(config.layer_norm_eps, name="final_norm", dtype=policy)
         self.pooler = None
         if config.pooler:
             self.pooler = Dense(config.hidden_size, stddev, name="pooler", dtype=policy)
-        # At once, not at the first call: everything the variables' shapes need is in the configuration.
+        # Now, not at the first call: the configuration determines the shapes of all variables.
         self.build({"input_ids": (None, None)})
         freeze(self)
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
-        """Its parts, in the order of the computation; ``summary(expand_nested=True)`` shows them."""
+        """Its parts in the order of computation; ``summary(expand_nested=True)`` shows them."""
         return [part.layer for part in self.parts()]
 
     @property
@@ -158,7 +159,7 @@ class BertEncoder(keras.layers.Layer):
         return self.embeddings.word
 
     def parts(self) -> list[Part]:
-        """Its parts from the bottom to the top."""
+        """Its parts, from bottom to top."""
         found = [Part(self.embeddings, "embeddings"), *(Part(block, "block") for block in self.blocks)]
         if self.final_norm is not None:
             found.append(Part(self.final_norm, "top"))
@@ -167,10 +168,10 @@ class BertEncoder(keras.layers.Layer):
         return found
 
     def get_layer(self, name: Optional[str] = None, index: Optional[int] = None) -> keras.layers.Layer:
-        """The part of that name, or at that index, as :meth:`keras.Model.get_layer` gives those of a model.
+        """The part with this name or index, like :meth:`keras.Model.get_layer`.
 
         Raises:
-            ValueError: there is none, or neither or both were given.
+            ValueError: there is none, or neither or both arguments were given.
         """
         if (name is None) == (index is None):
             raise ValueError("give either a name or an index")
@@ -201,16 +202,16 @@ class BertEncoder(keras.layers.Layer):
 
         Args:
             inputs: ``input_ids``, int32 [B, T]; ``attention_mask``, int32 [B, T], 1 for real tokens (default:
-                all); ``token_type_ids``, int32 [B, T] (default: all 0; a model with a single type
-                takes them all for 0); ``word_weights``, float32 [B, T], by which the word embeddings are
-                multiplied (default: they are not).
-            training: whether dropout is on.
-            noise: what its masks depend on, given in a training step; without one they depend on the layer's
-                seed and on how many calls there were.
+                all); ``token_type_ids``, int32 [B, T] (default: all 0; a model with a single type treats all
+                as 0); ``word_weights``, float32 [B, T], by which the word embeddings are multiplied (default:
+                no multiplication).
+            training: whether dropout is enabled.
+            noise: determines the masks; given in a training step. Without it, they depend on the layer's seed
+                and on the number of calls so far.
         Returns:
             ``sequence_output`` [B, T, H], and ``pooled_output`` [B, H] with a pooler.
         Raises:
-            ValueError: T, where known, is more than the positions the model has.
+            ValueError: T, if known, exceeds the model's number of positions.
         """
         *_, last = self._states(inputs, self._source.noise(training, noise))
         outputs = {"sequence_output": last}
@@ -219,7 +220,7 @@ class BertEncoder(keras.layers.Layer):
         return outputs
 
     def compute_output_shape(self, inputs_shape: Mapping[str, Any]) -> dict[str, Any]:
-        """Shapes of :meth:`call`'s outputs."""
+        """The shapes of the outputs of :meth:`call`."""
         batch, length = inputs_shape["input_ids"]
         shapes: dict[str, Any] = {"sequence_output": (batch, length, self.config.hidden_size)}
         if self.pooler is not None:
@@ -227,11 +228,11 @@ class BertEncoder(keras.layers.Layer):
         return shapes
 
     def serving_form(self, precision: str) -> ServingForm:
-        """The encoder as it is served; see :class:`tfpipeline.models.architectures.ServingForm`."""
+        """The encoder in its serving form; see :class:`tfpipeline.models.architectures.ServingForm`."""
         return ServingForm(self, precision)
 
     def hidden_states(self, inputs: Mapping[str, Any]) -> list[Any]:
-        """The embeddings and each layer's output, L + 1 tensors [B, T, H]; inputs as for a call."""
+        """The embeddings and each layer's output: L + 1 tensors [B, T, H]; inputs as in :meth:`call`."""
         return list(
             self._states({name: ops.convert_to_tensor(value) for name, value in inputs.items()}, None)
         )
@@ -239,14 +240,14 @@ class BertEncoder(keras.layers.Layer):
     def _states(self, inputs: Mapping[str, Any], noise: Optional[Noise]) -> Iterator[Any]:
         input_ids = inputs["input_ids"]
         length, most = input_ids.shape[1], self.config.max_position_embeddings
-        if length is None:  # known when the graph runs
+        if length is None:  # not known before the graph runs
             input_ids = kernels.check_length(input_ids, most)
         elif length > most:
             raise ValueError(f"input_ids has {length} positions, the model {most}; truncate the texts")
         types = inputs.get("token_type_ids")
         mask = inputs.get("attention_mask")
-        # As RoBERTa does: with one type both texts of a pair have it. Windows and heads still tell them apart
-        # by the ids.
+        # As in RoBERTa: with a single type, both texts of a pair have it. Windows and heads still distinguish
+        # them by the ids.
         types = ops.zeros_like(input_ids) if types is None or self.config.type_vocab_size == 1 else types
         mask = ops.ones_like(input_ids) if mask is None else mask
         bias = attention_bias(mask, self.compute_dtype, causal=self.config.causal)
@@ -259,7 +260,7 @@ class BertEncoder(keras.layers.Layer):
             yield x
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """All weights by their neutral names; the inverse of :meth:`assign`."""
+        """All weights by neutral name; the inverse of :meth:`assign`."""
         shapes = neutral.shapes(self.config)
         found: dict[str, np.ndarray] = {}
         for variable, names in self._packing():
@@ -268,13 +269,13 @@ class BertEncoder(keras.layers.Layer):
         return found
 
     def assign(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Set all weights from their neutral names.
+        """Set all weights by neutral name.
 
         Raises:
             UserError: names are missing or unknown, or shapes differ; all are listed, and nothing is set.
         """
         wanted = neutral.shapes(self.config)
-        # Tensors that are read when asked for know their shapes without being read.
+        # Lazy tensors know their shapes without being read.
         found = getattr(tensors, "shapes", None) or {name: tuple(tensors[name].shape) for name in tensors}
         neutral.check(wanted, found, "the weights do not fit the configuration")
         for variable, names in self._packing():
@@ -282,7 +283,7 @@ class BertEncoder(keras.layers.Layer):
             variable.assign(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1))
 
     def _packing(self) -> Iterator[tuple[Any, list[str]]]:
-        """Each variable, with the neutral tensors that lie side by side on its last axis."""
+        """Each variable, with the neutral tensors that are concatenated on its last axis."""
 
         def norm(layer: LayerNorm, name: str) -> Iterator[tuple[Any, list[str]]]:
             yield layer.scale, [f"{name}/scale"]
@@ -312,7 +313,7 @@ class BertEncoder(keras.layers.Layer):
             yield from dense(self.pooler, "pooler")
 
     def get_config(self) -> dict[str, Any]:
-        """Keras's own serialisation: the architecture, and which parts are frozen."""
+        """Keras's serialisation: the architecture, and which parts are frozen."""
         frozen = [layer.name for layer in self.layers if not layer.trainable]
         own = {**config_of(self, "config"), "seed": self._source.seed}
         return {**super().get_config(), **own, "frozen": frozen}

@@ -1,13 +1,13 @@
-"""BERT's encoder in the form in which it is served: real tokens only, few operations, either precision.
+"""BERT's encoder in the form in which it is served: real tokens only, few operations, two precisions.
 
-R real tokens, H hidden size, N heads, D = H / N. The operations stand in patterns that TensorFlow makes one
-operation of when it loads a graph on a CPU with oneDNN: a product with its bias and GELU, a product with its
-bias and the residual sum, a layer normalisation. Elsewhere they compute the same one by one.
+R real tokens, H hidden size, N heads, D = H / N. The operations form patterns that TensorFlow fuses when it
+loads a graph on a CPU with oneDNN: a product with its bias and GELU, a product with its bias and the residual
+sum, a layer normalisation. Elsewhere the operations give the same result one by one.
 
-In bfloat16 a product alone is twice as fast as one that oneDNN fuses with its bias (measured with TensorFlow
-2.21: 40 ms to 77 for all products of MiniLM on 1,024 tokens, one thread). So only GELU is fused there, and as
-few biases as possible are added: the scores' softmax does not change with the key's, and the value's, which
-all weights of a row sum up to, goes into the bias of the attention's output.
+In bfloat16 a plain product is twice as fast as one that oneDNN fuses with its bias (measured with TensorFlow
+2.21: 40 ms against 77 ms for all products of MiniLM on 1,024 tokens, one thread). So only GELU is fused
+there, and as few biases as possible are added. The key's bias does not change the softmax of the scores. The
+value's bias moves into the bias of the attention's output, since the weights of a row sum to 1.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ServingForm:
 
     Args:
         encoder: built, with its weights.
-        precision: "float32" or "bfloat16", of weights and matrix products. Sums of the residual path, layer
-            normalisation and softmax are float32, as the outputs are.
+        precision: "float32" or "bfloat16", of weights and matrix products. The residual path's sums, layer
+            normalisation, softmax and the outputs are float32.
     """
 
     def __init__(self, encoder: BertEncoder, precision: str) -> None:
@@ -52,7 +52,7 @@ class ServingForm:
         self._pooler = None if encoder.pooler is None else self._dense(encoder.pooler)
 
     def __call__(self, inputs: Mapping[str, Any], **_: Any) -> dict[str, tf.Tensor]:
-        """Encode; inputs and outputs as those of the encoder, which drops nothing here."""
+        """Encode; inputs and outputs are those of the encoder, without dropout."""
         ids = kernels.check_length(inputs["input_ids"], self.config.max_position_embeddings)
         mask, types = inputs.get("attention_mask"), inputs.get("token_type_ids")
         mask = tf.ones_like(ids) if mask is None else mask
@@ -73,7 +73,7 @@ class ServingForm:
         return outputs
 
     def _weight(self, variable: Any, changed: np.ndarray | None = None) -> Any:
-        """A weight as products read it: the encoder's own variable where that will do."""
+        """A weight in the form that products read: the encoder's own variable if possible."""
         if changed is None and self.precision == tf.float32:
             kept = variable.value
         else:
@@ -83,7 +83,7 @@ class ServingForm:
         return kept
 
     def _wide(self, variable: Any, changed: np.ndarray | None = None) -> Any:
-        """A weight that stays float32: scales and biases that are added in float32."""
+        """A weight that stays float32: scales and biases that are applied in float32."""
         kept = (
             variable.value if changed is None else tf.Variable(changed, trainable=False, name=variable.name)
         )
@@ -91,12 +91,12 @@ class ServingForm:
         return kept
 
     def _dense(self, layer: Dense) -> Function:
-        """``x @ kernel + bias``, [R, in] to [R, out], in the form's precision."""
+        """``x @ kernel + bias``, [R, in] to [R, out], in this form's precision."""
         kernel, bias = self._weight(layer.kernel), self._weight(layer.bias)
         return lambda x: tf.nn.bias_add(tf.matmul(x, kernel), tf.convert_to_tensor(bias))
 
     def _add(self, layer: Dense, bias: np.ndarray | None = None) -> Function:
-        """``residual + x @ kernel + bias``, float32 [R, out]; another ``bias`` than the layer's if given."""
+        """``residual + x @ kernel + bias``, float32 [R, out]; ``bias`` replaces the layer's if given."""
         kernel = self._weight(layer.kernel)
         if self.precision == tf.float32:
             own = self._weight(layer.bias)
@@ -116,7 +116,7 @@ class ServingForm:
     def _attention(self, layer: SelfAttention) -> Function:
         """``residual + attention(x)``, float32 [R, H]."""
         hidden, heads, size = self.config.hidden_size, self.config.num_attention_heads, self.config.head_size
-        # The scores' factor goes into the query's weights.
+        # The factor of the scores is multiplied into the query's weights.
         factor = np.repeat([size**-0.5, 1, 1], hidden).astype(np.float32)
         kernel = self._weight(layer.qkv.kernel, layer.qkv.kernel.numpy() * factor)
         bias = layer.qkv.bias.numpy() * factor
@@ -163,7 +163,7 @@ def _rows(table: Any, indices: tf.Tensor) -> tf.Tensor:
 
 
 def _gelu_erf(x: tf.Tensor) -> tf.Tensor:
-    """:func:`tfpipeline.models.kernels.gelu_erf`, in the order that TensorFlow fuses."""
+    """:func:`tfpipeline.models.kernels.gelu_erf`, in the order of operations that TensorFlow fuses."""
     return 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5))) * x
 
 
@@ -179,7 +179,7 @@ _ACTIVATIONS: dict[str, Function] = {
 def _layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
     """:func:`tfpipeline.models.kernels.layer_norm` of [R, H], in the form that TensorFlow fuses.
 
-    The statistics of a row are those that batch normalisation has of a channel.
+    The statistics of a row are those that batch normalisation computes for a channel.
     """
     rows = tf.shape(x)[0]
     none = tf.zeros([0], x.dtype)
