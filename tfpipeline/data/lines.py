@@ -15,23 +15,23 @@ from tfpipeline.errors import UserError
 
 _PIECE = 1 << 16
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_NULS = 0.25  # share of bytes 0 from which on a file is UTF-16
-# Tried in this order on a file that is not in the encoding that it should be in: the stricter ones first.
+_NULS = 0.25  # a file with at least this share of zero bytes is UTF-16
+# Tried in this order on a file that is not in the expected encoding, the stricter ones first.
 _LIKELY = ("utf-8", "gb18030", "big5", "shift_jis", "euc_kr", "cp1252", "cp1251")
 _OF_PAIRS = ("gb18030", "big5", "shift_jis", "euc_kr")
 _HIGH = re.compile(rb"[\x80-\xff]+")
-_ALONE = 0.75  # share of bytes above 127 that stand alone, from which on they are letters of Europe
+_ALONE = 0.75  # with this share of isolated bytes among those above 127, they are European letters
 _ADVICE = f"name the right one in {option('encoding')}, or save the file as UTF-8"
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     """The lines of a file with their line ends, without a byte-order mark.
 
-    Lines end at LF only, or at CR in a file that has none (in its first 64 KiB). Unlike text mode it splits
-    at no other character (U+2028, a lone CR), so the numbers are those of editors.
+    Lines end at LF, or at CR in a file without LF (in its first 64 KiB). Unlike Python's text mode, this does
+    not split at other characters (U+2028, a lone CR), so line numbers match those of editors.
 
     Raises:
-        UserError: the file cannot be read, or is not in that encoding; names the line.
+        UserError: the file cannot be read, or is not in this encoding; the message names the line.
     """
     encoding = codecs.lookup(encoding).name.removesuffix("-sig")
     try:
@@ -53,7 +53,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
 
 
 def _by_its_look(start: bytes) -> str | None:
-    """The encoding that a file begins like, where that can be told: by a mark, or by the zeros of UTF-16."""
+    """The encoding recognised from the first bytes: a byte-order mark, or the zero bytes of UTF-16."""
     for mark, name in _MARKS.items():
         if start.startswith(mark):
             return name
@@ -63,7 +63,7 @@ def _by_its_look(start: bytes) -> str | None:
 
 
 def _decoded(file: io.BufferedReader, start: bytes, path: Path, encoding: str) -> Iterator[str]:
-    if "\n".encode(encoding) != b"\n":  # a byte 10 may be a part of any character
+    if "\n".encode(encoding) != b"\n":  # byte 10 may be part of any character
         yield from _split(_wide(file, path, encoding, start), "\r" if _has_cr_only(start, encoding) else "\n")
         return
     ends_with_cr = b"\r" in start and b"\n" not in start
@@ -81,7 +81,7 @@ def _has_cr_only(start: bytes, encoding: str) -> bool:
 
 
 def _wide(file: io.BufferedReader, path: Path, encoding: str, start: bytes) -> Iterator[str]:
-    """Pieces of a file whose characters have several bytes each, decoded."""
+    """The decoded chunks of a file in an encoding with several bytes per character."""
     decoder = codecs.getincrementaldecoder(encoding)()
     line = 1
     while True:
@@ -103,7 +103,7 @@ def _wide(file: io.BufferedReader, path: Path, encoding: str, start: bytes) -> I
 
 
 def _split(pieces: Iterable[Any], end: Union[str, bytes]) -> Iterator[Any]:
-    """Lines with their ends, of pieces of text or of bytes."""
+    """Lines with their ends, from chunks of text or bytes."""
     rest: Any = end[:0]
     for piece in pieces:
         *lines, rest = (rest + piece).split(end)
@@ -113,7 +113,7 @@ def _split(pieces: Iterable[Any], end: Union[str, bytes]) -> Iterator[Any]:
 
 
 def _lacks_mark(encoding: str, start: bytes) -> bool:
-    """Whether an encoding needs a byte order mark (UTF-16, UTF-32) and a file lacks it: Python guesses."""
+    """Whether an encoding needs a byte-order mark (UTF-16, UTF-32) and the file has none: Python guesses."""
     mark = {"utf-16": codecs.BOM_UTF16_LE, "utf-32": codecs.BOM_UTF32_LE}.get(encoding)
     return mark is not None and not start.startswith((mark, mark[::-1]))
 
@@ -143,7 +143,7 @@ def _not_decoded(
 
 
 def _reads(encoding: str, sample: bytes) -> bool:
-    """Whether bytes are text in an encoding, without the control characters of ISO 8859."""
+    """Whether bytes are valid text in an encoding, without the control characters of ISO 8859."""
     try:
         text = sample.decode(encoding)
     except UnicodeDecodeError:

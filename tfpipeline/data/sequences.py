@@ -1,12 +1,12 @@
-"""One ragged sequence of tokens per row, in memory-mapped flat files.
+"""One ragged sequence of tokens per row, stored in memory-mapped flat files.
 
-Rows lie in the order they were encoded in:
+Rows are stored in the order in which they were encoded:
 
-    tokens.int32    the ids of all rows, padding left out
+    tokens.int32    the ids of all rows, without padding
     types.uint8     their token types
-    column0.int32   what else there is of each token: where it comes from, its own target;
+    column0.int32   further data per token, such as its origin or its own target;
                     column1.int32 and so on
-    rows.int64      [N, 2]: where a row starts in the files above, and its length
+    rows.int64      [N, 2]: the start of each row in the files above, and its length
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ import numpy as np
 
 _OWN = {"input_ids", "token_type_ids", "attention_mask", "cut", "unknown"}
 _TOKENS, _TYPES, _ROWS = "tokens.int32", "types.uint8", "rows.int64"
-_RELEASE_ROWS = 512  # so many rows read, the mapped pages are given back: 64 KiB a row and file
+_RELEASE_ROWS = 512  # after this many rows the mapped pages are released: 64 KiB per row and file
 
 
 class TokenSequence:
-    """One sequence of each of N rows.
+    """One sequence of tokens for each of N rows.
 
     Args:
-        directory: of the files.
-        card: what :meth:`SequenceWriter.card` gave.
+        directory: the directory of the files.
+        card: the result of :meth:`SequenceWriter.card`.
 
     Attributes:
-        lengths: tokens of each row, special ones counted, int32 [N].
-        unknown: how many tokens the vocabulary does not know, as far as the tokenizer said so.
-        text_tokens: how many tokens there are, without the special ones around the texts.
+        lengths: number of tokens per row, including special ones, int32 [N].
+        unknown: number of tokens that are not in the vocabulary, if the tokenizer reported it.
+        text_tokens: number of tokens, without the special ones around the texts.
     """
 
     def __init__(self, directory: Path, card: Mapping[str, Any]) -> None:
@@ -52,12 +52,12 @@ class TokenSequence:
         self._read = 0
 
     def batch(self, rows: np.ndarray, width: int, size: int) -> dict[str, np.ndarray]:
-        """Rows as a dense batch, zeros where there is no token.
+        """Rows as a dense batch, padded with zeros.
 
         Args:
             rows: row numbers, integer [B].
-            width: T, at least the longest row.
-            size: B to fill up to with empty rows.
+            width: T, at least the length of the longest row.
+            size: the batch is padded to this number of rows with empty rows.
         Returns:
             ``input_ids``, ``token_type_ids`` and ``attention_mask``, int32 [B, T], and the further columns,
             int32 [B, T, ...].
@@ -72,7 +72,7 @@ class TokenSequence:
             )
         mask = np.zeros((size, width), bool)
         mask[: len(lengths)] = np.arange(width) < lengths[:, None]
-        # Positions in the flat files, row after row: each row's start, counted on within the row.
+        # Indices into the flat files, row after row: each row's start plus the position in the row.
         before = np.cumsum(lengths) - lengths
         places = np.repeat(self._starts[rows] - before, lengths) + np.arange(lengths.sum())
         batch = {"attention_mask": mask.astype(np.int32)}
@@ -87,12 +87,12 @@ class TokenSequence:
 
 
 class SequenceWriter:
-    """Writes the files of a :class:`TokenSequence`, batch after batch.
+    """Writes the files of a :class:`TokenSequence`, batch by batch.
 
     Args:
-        directory: an empty one.
+        directory: an empty directory.
         rows: N.
-        files: closes the files when it is closed itself.
+        files: closes the files when it is closed.
     """
 
     def __init__(self, directory: Path, rows: int, files: contextlib.ExitStack) -> None:
@@ -113,7 +113,7 @@ class SequenceWriter:
 
         Args:
             rows: row numbers, integer [B].
-            encoded: what :class:`tfpipeline.data.cache.Encode` gave for them.
+            encoded: their encoding, from :class:`tfpipeline.data.cache.Encode`.
             targets: further columns.
         """
         mask = np.asarray(encoded["attention_mask"], bool)
@@ -132,10 +132,10 @@ class SequenceWriter:
             self._further[name].write(_integers(name, array)[mask].astype(np.int32).tobytes())
 
     def card(self, special: int) -> dict[str, Any]:
-        """Finish, and describe what was written.
+        """Finish writing, and describe the files.
 
         Args:
-            special: special tokens of each row.
+            special: number of special tokens per row.
         """
         self._rows.tofile(self._directory / _ROWS)
         return {
@@ -147,10 +147,10 @@ class SequenceWriter:
 
 
 def is_complete(directory: Path, card: Mapping[str, Any], rows: int) -> bool:
-    """Whether the files of a sequence are there, and as large as its card says.
+    """Whether a sequence's files exist and have the sizes that its card states.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError, AttributeError: a file is not there, or the card is none.
+        OSError, ValueError, KeyError, TypeError, AttributeError: a file is missing, or the card is malformed.
     """
     sizes = {_TOKENS: 4 * card["tokens"], _TYPES: card["tokens"], _ROWS: 16 * rows}
     for number, shape in enumerate(card["columns"].values()):
@@ -160,12 +160,12 @@ def is_complete(directory: Path, card: Mapping[str, Any], rows: int) -> bool:
 
 
 def _file_of(number: int) -> str:
-    """A further column's file; not by its name, which may hold anything, or be that of another file."""
+    """A further column's file. It is not named after the column, whose name may be no valid file name."""
     return f"column{number}.int32"
 
 
 def _integers(name: str, array: Any) -> np.ndarray:
-    """A further column that can be kept."""
+    """Convert a further column to integers that can be stored."""
     array = np.asarray(array)
     if array.dtype.kind not in "iub":
         raise TypeError(f"the column {name} of the tokens holds {array.dtype}, not integers")
@@ -179,7 +179,7 @@ def _map(path: Path, dtype: Any) -> np.ndarray:
 
 
 def _release(*arrays: np.ndarray) -> None:
-    """Let go of the pages of mapped files: the system may keep them, the process does not."""
+    """Release the pages of mapped files: the system may cache them, but the process does not hold them."""
     for array in arrays:
         mapped: Optional[Any] = getattr(array, "_mmap", None)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows

@@ -1,4 +1,4 @@
-"""Which rows train, which validate, which test: pure functions of the rows and a seed."""
+"""Splits rows into training, validation and test: pure functions of the rows and a seed."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ def split_rows(
     strata: Union[Sequence[Hashable], np.ndarray, None] = None,
     groups: Union[Sequence[Hashable], np.ndarray, None] = None,
 ) -> dict[str, np.ndarray]:
-    """Divide rows 0 to ``count - 1`` into parts.
+    """Split rows 0 to ``count - 1``.
 
-    A part of a fraction above 0 gets ``count * fraction`` rows, rounded, and at least one where there is more
+    A split with a fraction above 0 gets ``count * fraction`` rows, rounded, and at least one if there is more
     than one row (or group); "train" gets the rest.
 
-    scikit-learn's splitters are not used: the stratified one refuses a class with one example and a part
-    smaller than the number of classes, and the grouped one measures the parts in groups, not in rows.
+    scikit-learn's splitters are not used. The stratified one refuses a class with one example and a split
+    smaller than the number of classes. The grouped one measures the splits in groups, not in rows.
 
     Args:
-        count: rows.
-        fractions: part -> its share of the rows, below 1 in all.
-        seed: another seed is another division.
-        strata: a row's class. Each part's share of a class is its fraction, to within one row; a class keeps
-            at least one row in "train", so that what is tested can have been learnt.
-            An array holds numbers of classes in the order of first sight.
-        groups: a row's group, or as above. All rows of a group are in one part, so its size may be off by
-            about half a group.
+        count: number of rows.
+        fractions: split -> its share of the rows; below 1 in total.
+        seed: a different seed gives a different split.
+        strata: the class of each row. Each split's share of a class is its fraction, within one row. Every
+            class keeps at least one row in "train", so that the model can learn what is tested. An array
+            must hold class numbers in the order of first occurrence.
+        groups: the group of each row; an array as for ``strata``. All rows of a group are in one split, so a
+            split's size may be off by about half a group.
     Returns:
-        "train" and each part -> its rows, int64, ascending.
+        "train" and each split -> its rows, int64, ascending.
     """
     if strata is not None and groups is not None:
         raise ValueError("a split is by strata or by groups, not both")
@@ -49,7 +49,7 @@ def split_rows(
 
 
 def _codes(values: Union[Sequence[Hashable], np.ndarray]) -> np.ndarray:
-    """Each value's number, in the order of first sight; integer [N]."""
+    """The number of each value, in the order of first occurrence; integer [N]."""
     if isinstance(values, np.ndarray):
         return values
     numbers: dict[Hashable, int] = {}
@@ -57,7 +57,7 @@ def _codes(values: Union[Sequence[Hashable], np.ndarray]) -> np.ndarray:
 
 
 def _by_stratum(strata: np.ndarray, fractions: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
-    """Systematic sampling: of the rows by class, shuffled within each, every 1/fraction-th is taken."""
+    """Systematic sampling: rows are ordered by class and shuffled within it; every 1/fraction-th is taken."""
     count = len(strata)
     part_of = np.zeros(count, np.int8)
     free = rng.permutation(count)
@@ -66,7 +66,7 @@ def _by_stratum(strata: np.ndarray, fractions: Mapping[str, float], rng: np.rand
         wanted = _size(count, fraction)
         _, first, sizes = np.unique(strata[free], return_index=True, return_counts=True)
         candidates = np.delete(free, first[sizes == 1])
-        if len(candidates) < 2 * wanted:  # else no two neighbours are taken, so no class is taken whole
+        if len(candidates) < 2 * wanted:  # otherwise no two neighbours are taken, so no whole class is taken
             candidates = np.delete(free, first)
         wanted = min(wanted, len(candidates))
         if wanted:
@@ -78,18 +78,18 @@ def _by_stratum(strata: np.ndarray, fractions: Mapping[str, float], rng: np.rand
 
 
 def _by_group(groups: np.ndarray, fractions: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
-    """Groups in random order, each into the current part while its size comes nearer to the wanted one."""
+    """Take groups in random order, each if it brings the current split closer to the intended size."""
     sizes = np.bincount(groups)
     part_of_group = np.zeros(len(sizes), np.int64)
     free = rng.permutation(len(sizes))
     for part, fraction in enumerate(fractions.values(), 1):
         wanted, size = _size(len(groups), fraction), 0
-        # Where every group is too big, the smallest makes the part.
+        # If every group is too large, the smallest becomes the split.
         smallest = sizes[free].min(initial=len(groups))
         left = len(free)
         for group in free:
             if left == 1:
-                break  # "train" needs one as well
+                break  # "train" needs a group as well
             if size < wanted and sizes[group] <= max(2 * (wanted - size), 0 if size else smallest):
                 part_of_group[group] = part
                 size += sizes[group]

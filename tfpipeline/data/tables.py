@@ -1,4 +1,4 @@
-"""Records of files that have a header and rows of cells: CSV, TSV, spreadsheets."""
+"""Records from files with a header and rows of cells: CSV, TSV, spreadsheets."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def records(
 ) -> Iterator[Record]:
     """The records of a table; its first row is the header.
 
-    Columns without a name are left out, empty cells behind the header's last one, and rows without anything
-    in them: a spreadsheet saves as many of each as were ever touched. Blank rows are counted, as are rows
-    with something in a column without a name. A first column without a name that holds whole numbers only is
-    an index, as pandas writes it.
+    Columns without a name are left out, and so are empty cells after the header's last one, and empty rows:
+    spreadsheets save all cells that were ever touched. Blank rows are counted, and so are rows with text in a
+    column without a name. If the first column has no name and holds only whole numbers, it is an index, as
+    written by pandas.
 
     Args:
         path: the file.
-        rows: of each its line and its cells.
-        reading: how the file is read.
-        too_many: what to do about a row with something behind the header's last cell.
-        too_few: what to do about a row that ends before the header's last name; rows of a grid do not.
+        rows: the line and the cells of each row.
+        reading: options for reading the file.
+        too_many: advice for a row that has text after the header's last cell.
+        too_few: advice for a row that ends before the header's last name; not needed for a grid.
     """
     rows = iter(rows)
     line, header = next(rows, (1, ()))
@@ -45,7 +45,7 @@ def records(
     blank, unnamed = BlankRows(path), _Unnamed(header)
     for line, cells in rows:
         numbers = unnamed.has_number(cells)
-        # An empty cell of the only column is a row: an empty text.
+        # An empty cell in the only column is a row: an empty text.
         only = len(cells) - numbers == len(header) - numbers == 1
         if not only and blank.count_if_blank(cells[numbers:], f"line {line}"):
             continue
@@ -69,18 +69,18 @@ class _Unnamed:
     def __init__(self, header: Sequence[str]) -> None:
         self._places = [place for place, name in enumerate(header) if not name.strip()]
         self._is_first = len(header) > 1 and not header[0].strip()
-        self._indexed = self._is_first  # until the first column holds something else than whole numbers
+        self._indexed = self._is_first  # until the first column holds something other than whole numbers
         self._any, self._behind, self._numbers = _Counted(), _Counted(), _Counted()
 
     def __bool__(self) -> bool:
         return bool(self._places)
 
     def has_number(self, cells: Sequence[str]) -> bool:
-        """Whether a row begins with a cell that may be one of an index."""
+        """Whether a row starts with a cell that may be an index."""
         return self._is_first and bool(cells) and cells[0].isascii() and cells[0].isdecimal()
 
     def add(self, cells: Sequence[str], line: int) -> None:
-        """Look at a row."""
+        """Inspect a row."""
         filled = [place for place in self._places if place < len(cells) and cells[place].strip()]
         if not filled:
             return
@@ -92,7 +92,7 @@ class _Unnamed:
             self._indexed = self._indexed and self.has_number(cells)
 
     def tell(self, path: Path) -> None:
-        """Say what was not read."""
+        """Report what was not read."""
         indexed = self._indexed and self._numbers.count
         if indexed:
             say(f"{path}: the first column has no name and holds whole numbers: an index, which is not read")
@@ -108,7 +108,7 @@ class _Unnamed:
 
 
 class _Counted:
-    """How many rows there are of a kind, and where the first one is."""
+    """The number of rows of a kind, and the first of them."""
 
     def __init__(self) -> None:
         self.count = self.first = 0
@@ -119,7 +119,7 @@ class _Counted:
 
 
 def check_header(header: Sequence[str], source: str, required: Sequence[str]) -> None:
-    """Raise the sentence for a header that is missing, ambiguous, or lacks a required column."""
+    """Raise an error for a header that is missing, ambiguous, or lacks a required column."""
     if not header:
         raise UserError(f"{source}: the file is empty; expected a header and rows")
     names = [name for name in header if name.strip()]
@@ -130,7 +130,7 @@ def check_header(header: Sequence[str], source: str, required: Sequence[str]) ->
 
 
 def _other_delimiter(header: Sequence[str]) -> str:
-    """What to do about a header that is one cell, because the file has another delimiter."""
+    """Advice for a header that is a single cell, because the file has another delimiter."""
     if len(header) > 1:
         return ""
     delimiter = max(_DELIMITERS, key=header[0].count)

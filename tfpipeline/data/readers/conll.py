@@ -1,13 +1,13 @@
 """CoNLL: one token per line, with its columns; an empty line ends a sentence, as in CoNLL-2003.
 
-Tabs separate the columns of a line with tabs, otherwise runs of blanks do. A record is a sentence. Its
-columns are called by their numbers from 0, and the last one also ``-1``. A cell is the JSON list of the
-values of the sentence's tokens. ``tokens`` is another name for column 0, and ``text`` is its cells joined by
-blanks. The lines ``-DOCSTART-`` between documents are left out.
+If a line has tabs, they separate its columns; otherwise runs of spaces do. A record is a sentence. Its
+columns are named by their numbers from 0; the last one is also ``-1``. A cell is the JSON list of the values
+of the sentence's tokens. ``tokens`` is another name for column 0, and ``text`` is its cells joined by spaces.
+Lines with ``-DOCSTART-`` between documents are left out.
 
-The format has no comments, but many files do (GermEval 2014, Universal Dependencies, CoNLL-2012), while "#"
-is a token as well. A line that begins with it is a comment if it stands before its sentence's first token and
-either has another number of columns than the file's tokens, or is one of ``# key = value``, ``# newpar``,
+The format has no comments, but many files do (GermEval 2014, Universal Dependencies, CoNLL-2012), and "#" may
+also be a token. A line that starts with "#" is a comment if it comes before its sentence's first token and
+either has a different number of columns from the file's tokens, or is one of ``# key = value``, ``# newpar``,
 ``# newdoc``, or ``#`` and an address.
 """
 
@@ -23,16 +23,19 @@ from tfpipeline.data.lines import read_lines
 from tfpipeline.data.records import Reading, Record, Structure, require, shortened
 from tfpipeline.errors import UserError
 
-Sentence = list[tuple[int, list[str]]]  # of each token its line and its cells
+Sentence = list[tuple[int, list[str]]]  # the line and the cells of each token
 
 _DOCUMENT = "-DOCSTART-"
 _BLANKS = re.compile(" +")  # not str.split(): a token may hold a no-break space
 _COMMENT = re.compile(r"#\s+(?:new(?:par|doc)\b|[\w.:-]+\s+=\s|[a-z]+://)")
-_KNOWN = 10_000  # tags of a file; a column of more different cells holds none
+_KNOWN = 10_000  # the most tags of a file; a column with more distinct cells holds no tags
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
-    """Yield a file's sentences; see :mod:`tfpipeline.data.readers`. A record's line is its first token's."""
+    """Yield a file's sentences; see :mod:`tfpipeline.data.readers`.
+
+    A record has the line of its first token.
+    """
     hashes = _Hashes(path, reading.file.encoding)
     sentences_of_file = sentences(path, reading.file.encoding, hashes.is_comment)
     yield from records(path, reading, sentences_of_file, token=0, names=(), check=hashes.check)
@@ -52,13 +55,13 @@ def records(
 
     Args:
         path: the file.
-        reading: how it is read.
+        reading: options for reading it.
         file_sentences: the sentences of the file.
-        token: the column of the tokens themselves.
-        names: further names of the columns, from the first one on.
-        check: raises the sentence for one that can't be read.
+        token: the column of the tokens.
+        names: further names of the columns, starting with the first.
+        check: raises an error for a sentence that cannot be read.
     Raises:
-        UserError: no sentence, or a required column is not there.
+        UserError: there is no sentence, or a required column is missing.
     """
     empty = True
     for sentence in file_sentences:
@@ -89,9 +92,9 @@ def sentences(path: Path, encoding: str, left_out: Callable[[int, str, bool], bo
 
     Args:
         path: the file.
-        encoding: of its text.
-        left_out: says which lines are no tokens; of a line that begins with "#" it is given the number, the
-            text, and whether its sentence has begun.
+        encoding: its text encoding.
+        left_out: decides which lines are not tokens. For a line that starts with "#" it receives the line
+            number, the text, and whether its sentence has begun.
     """
     tokens: Sentence = []
     for line, text in enumerate(read_lines(path, encoding), 1):
@@ -108,7 +111,7 @@ def sentences(path: Path, encoding: str, left_out: Callable[[int, str, bool], bo
 
 
 class _Hashes:
-    """Tells a file's comments from its tokens, and says what was taken for which."""
+    """Distinguishes a file's comments from its tokens, and reports the decisions."""
 
     def __init__(self, path: Path, encoding: str) -> None:
         self._path = path
@@ -118,7 +121,7 @@ class _Hashes:
         self._unsure: list[tuple[int, str, str]] = []  # tokens that may be comments: line, text, tag
 
     def is_comment(self, line: int, text: str, within: bool) -> bool:
-        """Whether a line that begins with "#" is a comment; ``within`` a sentence there is none."""
+        """Whether a line that starts with "#" is a comment; ``within`` a sentence there are none."""
         if within:
             return False
         cells = _cells(text)
@@ -132,7 +135,7 @@ class _Hashes:
         return True
 
     def check(self, sentence: Sentence) -> None:
-        """Raise the sentence for a token that has not as many columns as the others."""
+        """Raise an error for a token with a different number of columns."""
         for line, cells in sentence:
             if len(cells) != self._width:
                 comment = ", or remove the line if it is a comment" if cells[0].startswith("#") else ""
@@ -146,7 +149,7 @@ class _Hashes:
                 self._tags.add(cells[-1])
 
     def tell(self) -> None:
-        """Say how many comments there were, and which tokens have a tag that no other one has."""
+        """Report the number of comments, and tokens with a tag that no other token has."""
         if self._comments:
             lines = "1 line that begins" if self._comments == 1 else f"{self._comments} lines that begin"
             verb, what = ("was", "a comment") if self._comments == 1 else ("were", "comments")
@@ -168,7 +171,7 @@ class _Hashes:
 
 
 def _first_token(path: Path, encoding: str) -> tuple[int, int]:
-    """The line of the first token that is surely one, and how many columns it has."""
+    """The line of the first line that is certainly a token, and its number of columns."""
     first = (0, 0)
     for line, text in enumerate(read_lines(path, encoding), 1):
         cells = _cells(text)
@@ -181,7 +184,7 @@ def _first_token(path: Path, encoding: str) -> tuple[int, int]:
 
 
 def _cells(text: str) -> list[str]:
-    """The cells of a line, none of a blank one."""
+    """The cells of a line; empty for a blank line."""
     text = text.rstrip("\r\n")
     if not text.strip(" \t"):
         return []

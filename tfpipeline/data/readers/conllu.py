@@ -1,9 +1,8 @@
 """CoNLL-U, the format of Universal Dependencies: one word per line, with ten columns separated by tabs.
 
 A record is a sentence, read as :mod:`~tfpipeline.data.readers.conll` reads one; columns are called by their
-names in lower case (``form``, ``upos``) and by their numbers. ``text`` is the forms joined by blanks.
-Comments, the lines of several words at once (``1-2``) and those of words that are not written (``8.1``) are
-left out.
+names in lower case (``form``, ``upos``) and by their numbers. ``text`` is the forms joined by spaces.
+Comments, lines for multiword tokens (``1-2``) and lines for empty nodes (``8.1``) are left out.
 Format: https://universaldependencies.org/format.html
 """
 
@@ -21,7 +20,10 @@ _FORM = NAMES.index("form")
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
-    """Yield a file's sentences; see :mod:`tfpipeline.data.readers`. A record's line is its first word's."""
+    """Yield a file's sentences; see :mod:`tfpipeline.data.readers`.
+
+    A record has the line of its first word.
+    """
 
     def check(sentence: conll.Sentence) -> None:
         for line, cells in sentence:
@@ -36,7 +38,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
 
 
 def _sentences(path: Path, encoding: str) -> Iterator[conll.Sentence]:
-    """The sentences of a file without what are no words; lines that are not well formed stay."""
+    """The sentences of a file, without lines that are not words; malformed lines are kept."""
     for sentence in conll.sentences(path, encoding, lambda line, text, within: True):
         words = [
             (line, cells) for line, cells in sentence if cells[0].isdecimal() or len(cells) != len(NAMES)

@@ -1,6 +1,6 @@
 """Comma-separated values with a header (RFC 4180); quoted cells may hold commas, line breaks, doubled quotes.
 
-Another character may stand in the place of the comma (``data.delimiter``).
+Another delimiter than the comma may be set (``data.delimiter``).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def _rows(path: Path, options: FileOptions) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(read_lines(path, options.encoding), delimiter=options.delimiter or ",", strict=True)
     while True:
         line = reader.line_num + 1
-        # The limit is the whole process's, so it is put back before anyone else's code runs.
+        # The limit applies to the whole process, so it is restored before any other code runs.
         limit = csv.field_size_limit(_MAX_CELL)
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            # Excel on a Mac of old ended rows with CR, and lines within a cell with LF.
+            # Old versions of Excel for Mac ended rows with CR, and lines within a cell with LF.
             advice = _ENDS if "new-line character" in str(error) else _ADVICE
             raise UserError(f"{path}:{line}: broken row ({error}); {advice}") from error
         finally:

@@ -1,14 +1,14 @@
-"""JSON: questions about texts in SQuAD's form, versions 1.1 and 2.0, or a list of objects.
+"""JSON: questions about texts in the SQuAD format, versions 1.1 and 2.0, or a list of objects.
 
-Of SQuAD's form each question is a row with the columns that Hugging Face's ``squad`` data sets have, so that
+In the SQuAD format each question is a row. It has the columns of the ``squad`` data sets on Hugging Face, so
 both give the same rows: ``id``, ``title``, ``question``, ``context``, and ``answers`` as the JSON text
-``{"text": [...], "answer_start": [...]}``; ``is_impossible``, ``true`` or ``false``, comes on top. An
-impossible question has no answers, whatever plausible ones the file names. A question without ``answers`` has
-no such column, as in a file to predict.
+``{"text": [...], "answer_start": [...]}``. ``is_impossible``, ``true`` or ``false``, is added. An impossible
+question has no answers, even if the file has plausible ones. A question without ``answers`` lacks that
+column, as in a file to predict.
 
-The objects of a list are rows as those of JSON lines are. The file is parsed as a whole, so a record's line
-is the number of its row, from 1, and messages say where in the document something is:
-``data[3].paragraphs[0].qas[2]``, with the question's ``id`` where it has one.
+In a list, the objects are rows as in JSON lines. The file is parsed as a whole, so a record's line is the
+number of its row, from 1. Errors give the path within the document, ``data[3].paragraphs[0].qas[2]``, and the
+question's ``id`` if it has one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
         try:
             require(reading.required, columns, f"{path}: {place}")
         except UserError as error:
-            if first:  # nor will the others be any better
+            if first:  # all other rows would lack it too
                 raise
             reading.bad_row(error)
         else:
@@ -75,7 +75,7 @@ def _parse(path: Path, encoding: str) -> Any:
 
 
 def _objects(document: list[Any], path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a list, each with its place."""
+    """The rows of a list, each with its path."""
     for number, row in enumerate(document):
         if not isinstance(row, dict):
             raise UserError(f'{path}: [{number}] is not an object; write each row as {{"text": "..."}}')
@@ -83,7 +83,7 @@ def _objects(document: list[Any], path: Path) -> Iterator[tuple[str, dict[str, s
 
 
 def _questions(document: _Object) -> Iterator[tuple[str, dict[str, str]]]:
-    """The questions of a document in SQuAD's form, each with its place."""
+    """The questions of a document in the SQuAD format, each with its path."""
     for article in document.objects("data"):
         title = article.name("title")
         for paragraph in article.objects("paragraphs"):
@@ -111,12 +111,12 @@ def _questions(document: _Object) -> Iterator[tuple[str, dict[str, str]]]:
 
 @dataclass(frozen=True)
 class _Object:
-    """An object of a document.
+    """An object in a document.
 
     Attributes:
-        fields: what it holds.
+        fields: its contents.
         file: the document.
-        place: where it stands there, such as ``data[3].paragraphs[0]``; the document itself has an empty one.
+        place: its path in the document, such as ``data[3].paragraphs[0]``; empty for the document itself.
     """
 
     fields: dict[str, Any]
@@ -134,28 +134,28 @@ class _Object:
             yield _Object(item, self.file, self._path(f"{name}[{number}]"))
 
     def text(self, name: str) -> str:
-        """A text that must be there."""
+        """A required text."""
         value = self._required(name)
         if not isinstance(value, str) or isinstance(value, Number):
             raise self._mistyped(name, "a text")
         return replace_surrogates(value)
 
     def name(self, name: str) -> str:
-        """A text or a number; empty where it is null or not there."""
+        """A text or a number; empty if it is null or missing."""
         value = self.fields.get(name, "")
         if value is not None and not isinstance(value, str):
             raise self._mistyped(name, "a text")
         return cell(value)
 
     def integer(self, name: str) -> Number:
-        """A whole number that must be there."""
+        """A required whole number."""
         value = self._required(name)
         if not isinstance(value, Number) or not value.removeprefix("-").isdigit():
             raise self._mistyped(name, "a whole number")
         return value
 
     def flag(self, name: str) -> bool:
-        """True or false; false where it is null or not there."""
+        """True or false; false if it is null or missing."""
         value = self.fields.get(name)
         if value is not None and not isinstance(value, bool):
             raise self._mistyped(name, "true or false")

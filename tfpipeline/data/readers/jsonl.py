@@ -1,9 +1,9 @@
 """JSON lines: one object per line; its keys are the columns.
 
-Cells are text: numbers as they are written, ``true`` and ``false``, lists and objects as JSON, null as a gap;
-NaN and the infinities, which JSON does not have but Python writes, are no values
-(:class:`~tfpipeline.data.records.NoValue`). A lone surrogate (half of an escaped pair), which no UTF-8 text
-can hold, becomes U+FFFD.
+Cells are text: numbers as written, ``true`` and ``false``, lists and objects as JSON, and null as a gap. NaN
+and the infinities, which JSON lacks but Python writes, count as missing values
+(:class:`~tfpipeline.data.records.NoValue`). A lone surrogate (half of an escaped pair), which UTF-8 cannot
+represent, becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
                 continue
             require(reading.required, columns, source)
         except UserError as error:
-            if first:  # nor will the others be any better
+            if first:  # all other rows would lack it too
                 raise
             reading.bad_row(error)
         else:
@@ -49,7 +49,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
 
 
 def has_one_column(columns: Mapping[str, str], reading: Reading) -> bool:
-    """Whether an object has one column and no other is required; then an empty cell is an empty text."""
+    """Whether an object has one column and no other is required; an empty cell is then an empty text."""
     return len(columns) == 1 and columns.keys() >= set(reading.required)
 
 
@@ -80,7 +80,7 @@ def cell(value: Any) -> str:
 
 
 def _dump(value: Any) -> str:
-    """Compact JSON in which numbers stand as they were written."""
+    """Compact JSON, with numbers as they were written."""
     if isinstance(value, list):
         return "[" + ", ".join(map(_dump, value)) + "]"
     if isinstance(value, dict):
@@ -89,7 +89,7 @@ def _dump(value: Any) -> str:
 
 
 def replace_surrogates(text: str) -> str:
-    """Replace each lone surrogate (half of an escaped pair) with U+FFFD: no UTF-8 text can hold one."""
+    """Replace each lone surrogate (half of an escaped pair) with U+FFFD: UTF-8 cannot represent it."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,8 +1,8 @@
-"""Parquet: its columns, as text; needs pyarrow.
+"""Parquet: its columns as text; needs pyarrow.
 
-Cells are what the JSON lines reader makes of the same values: numbers in Python's notation, ``true`` and
-``false``, lists and structs as JSON, null as a gap. What JSON does not have: decimals with all their digits,
-dates and times as ISO 8601 to the microsecond, bytes as the UTF-8 text that they hold. A record's line is the
+Cells are those of the JSON lines reader for the same values: numbers in Python's notation, ``true`` and
+``false``, lists and structs as JSON, and null as a gap. For types that JSON lacks: decimals keep all digits,
+dates and times are ISO 8601 with microseconds, and bytes are read as UTF-8 text. A record's line is the
 number of its row, from 1.
 """
 
@@ -25,8 +25,8 @@ from tfpipeline.errors import UserError, explain_missing_extra
 if TYPE_CHECKING:
     import pyarrow
 
-_ROWS = 256  # held at a time; texts may be long
-_BUFFER = 1 << 20  # bytes of a column read ahead; without it a whole row group is
+_ROWS = 256  # rows in memory at a time; texts may be long
+_BUFFER = 1 << 20  # bytes to read ahead per column; by default a whole row group is read
 
 
 def read(path: Path, reading: Reading) -> Iterator[Record]:
@@ -62,7 +62,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
                         continue
                     yield Record(dict(zip(names, cells)), str(path), row)
             blank.tell()
-    # What pyarrow raises for a damaged file; its messages can have several lines.
+    # Exceptions of pyarrow for a damaged file; its messages can have several lines.
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         where = f"{path}: after row {row}" if row else f"{path}"
@@ -72,11 +72,11 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
 
 
 def _cells(column: pyarrow.Array, name: str, path: Path, first: int) -> list[str]:
-    """The texts of a column's rows, of which ``first`` is the number of the first."""
+    """The cells of a column; ``first`` is the number of its first row."""
     import pyarrow
 
     if pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns":
-        # Python's own times end at the microsecond; pyarrow refuses finer ones.
+        # Python's times have microseconds; pyarrow refuses to convert finer ones.
         column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
     cells = []
     for row, value in enumerate(column, first):
@@ -88,7 +88,7 @@ def _cells(column: pyarrow.Array, name: str, path: Path, first: int) -> list[str
                 "text, or leave "
                 "the column out"
             ) from error
-        # A time beyond year 9999, an unknown time zone, a struct with two fields of a name.
+        # A time after the year 9999, an unknown time zone, a struct with duplicate field names.
         except (ValueError, OverflowError, LookupError) as error:
             raise UserError(
                 f"{path}:{row}: {name} holds what cannot be read as text ({error}); save it as text, or "
@@ -103,12 +103,12 @@ def _text(value: Any) -> str:
 
 
 def _json(value: Any) -> Any:
-    """A value of pyarrow's as one that the JSON lines reader knows."""
+    """Convert a value of pyarrow to one that the JSON lines reader supports."""
     if isinstance(value, float) and not math.isfinite(value):
         return NoValue(json.dumps(value))
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    if isinstance(value, (list, tuple)):  # tuples are the pairs of a map
+    if isinstance(value, (list, tuple)):  # the entries of a map are tuples
         return [_json(item) for item in value]
     if isinstance(value, dict):
         return {name: _json(item) for name, item in value.items()}

@@ -1,7 +1,7 @@
-"""Tab-separated values with a header, as registered with IANA: only tabs and line ends separate.
+"""Tab-separated values with a header, as registered with IANA: tabs and line ends are the only separators.
 
-Quotes are ordinary characters: most published TSV corpora hold unbalanced ones. So a cell holds no tab and no
-line break; a file that quotes such cells is better saved as CSV.
+Quotes are ordinary characters, because most published TSV corpora have unbalanced ones. So a cell cannot hold
+a tab or a line break; a file that quotes such cells should be saved as CSV.
 """
 
 from __future__ import annotations

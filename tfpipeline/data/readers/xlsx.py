@@ -1,8 +1,8 @@
-"""Excel workbooks: one sheet, its first row the header; needs openpyxl.
+"""Excel workbooks: one sheet with a header in its first row; needs openpyxl.
 
-Cells are what a CSV file would have of them: whole numbers without a point, others with 15 digits at most,
-dates and times as ISO 8601, TRUE and FALSE, of a formula the value that was saved with it. An error (#N/A) is
-no value (:class:`~tfpipeline.data.records.NoValue`). A record's line is the number of its row, from 1.
+Cells are those of a CSV file of the sheet: whole numbers without a decimal point, others with at most 15
+digits, dates and times as ISO 8601, TRUE and FALSE, and a formula's stored value. An error (#N/A) counts as a
+missing value (:class:`~tfpipeline.data.records.NoValue`). A record's line is the number of its row, from 1.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tfpipeline.data import tables
 from tfpipeline.data.records import NoValue, Reading, Record, option, read_error, shortened
 from tfpipeline.errors import UserError, did_you_mean, explain_missing_extra
 
-_WHOLE = 1e15  # below, every whole number has all its digits
-# What openpyxl raises for a file that is none of its own, or damaged.
+_WHOLE = 1e15  # below it, every whole number is shown with all its digits
+# Exceptions of openpyxl for a file in another format, or a damaged one.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, xml.etree.ElementTree.ParseError, KeyError, ValueError, TypeError)
 
 
@@ -47,7 +47,7 @@ def read(path: Path, reading: Reading) -> Iterator[Record]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """openpyxl warns of all that it leaves out: formats, drawings, validation; none of it is a cell."""
+    """Silence openpyxl's warnings about formats, drawings and validation, which do not affect cells."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -77,8 +77,8 @@ def _sheet(book: Any, path: Path, name: str | None) -> Any:
 
 
 def _rows(sheet: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a sheet from the header on, none narrower than that."""
-    sheet.reset_dimensions()  # many programs write wrong ones, and rows beyond them would be left out
+    """The rows of a sheet, starting with the header; none is narrower than the header."""
+    sheet.reset_dimensions()  # many programs write wrong ones, and rows outside them would be left out
     rows = enumerate(sheet.iter_rows(), 1)
     width = 0
     while True:
