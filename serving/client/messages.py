@@ -1,16 +1,16 @@
-"""TensorFlow Serving's messages, built in a descriptor pool of our own.
+"""TensorFlow Serving's messages, built in a private descriptor pool.
 
-The generated modules of ``tensorflow-serving-api`` bring TensorFlow with them (seconds and hundreds of MB),
-and copies of them under their original names clash with TensorFlow in one process. Messages made from the
-tables below live in a private pool: nothing is registered globally, any protobuf from 4.25 on builds them,
-and the bytes are the same.
+The generated modules of ``tensorflow-serving-api`` import TensorFlow (seconds and hundreds of MB), and copies
+of them under their original names conflict with TensorFlow in the same process. Messages made from the tables
+below are in a private pool: nothing is registered globally, any protobuf from 4.25 on can build them, and the
+bytes are the same.
 
-Three declarations differ from the official files on purpose; none of them changes the bytes:
+Three declarations intentionally differ from the official files; none of them changes the bytes:
 
-* Enums are declared int32 (the same varint), so that numbers newer than us still arrive.
-* ``float_val``, ``double_val``, ``scomplex_val`` and ``dcomplex_val`` of :data:`TensorProto` are declared
-  ``repeated bytes``: a packed list on the wire *is* a length and the values' little-endian bytes, which
-  ``np.frombuffer`` reads at once; repeated, because a packed list may arrive in several pieces.
+* Enums are declared as int32 (the same varint), so that unknown newer numbers still arrive.
+* ``float_val``, ``double_val``, ``scomplex_val`` and ``dcomplex_val`` of :data:`TensorProto` are declared as
+  ``repeated bytes``. On the wire, a packed list *is* a length and the values' little-endian bytes, which
+  ``np.frombuffer`` reads at once. It is repeated because a packed list may arrive in several pieces.
   :data:`UnpackedTensorProto` has the ordinary declarations, for the rare writer that does not pack.
 * Fields that the client neither sends nor reads are left out; protobuf keeps or skips unknown fields.
 
@@ -103,9 +103,9 @@ def _add_field(message: Any, name: str, number: int, declared: str) -> None:
     if words[0] == "oneof":
         if not message.oneof_decl:
             message.oneof_decl.add(name=words[1])
-        field.oneof_index = 0  # no message here has two
+        field.oneof_index = 0  # no message here has two of them
     if words[0] == "map":
-        # What protoc makes of map<string, T>: a nested message of a key and a value, repeated.
+        # protoc's form of map<string, T>: a repeated nested message with a key and a value.
         entry = message.nested_type.add(name="".join(word.title() for word in name.split("_")) + "Entry")
         entry.options.map_entry = True
         _add_field(entry, "key", 1, "string")
@@ -134,7 +134,7 @@ def _build() -> dict[str, Any]:
     }
 
 
-# Any: the classes are made at run time, so a type checker cannot know their fields.
+# Any: the classes are created at run time, so a type checker cannot know their fields.
 _CLASSES: dict[str, Any] = _build()
 
 TensorProto = _CLASSES["TensorProto"]

@@ -1,4 +1,4 @@
-"""How the client connects: the channel's options, each with its reason, and TLS."""
+"""Connection options of the client: the channel's options, with reasons, and TLS."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tfpipeline.serving.client.errors import InputError
 
 __all__ = ["TLS"]
 
-# What protobuf can put into one message, and what TensorFlow Serving itself accepts.
+# The maximum size of a protobuf message, and of a message that TensorFlow Serving accepts.
 MAX_MESSAGE_BYTES = 2**31 - 1
-# gRPC makes at most 5 attempts, whatever it is told.
+# gRPC makes at most 5 attempts, whatever the setting.
 MAX_RETRIES = 4
 
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
@@ -25,13 +25,13 @@ _LOOPBACK = re.compile(r"(dns:///)?(localhost|127\.\d+\.\d+\.\d+|\[::1\]):")
 
 @dataclass(frozen=True)
 class TLS:
-    """Encrypt the connection. PEM, as bytes or as a file's path.
+    """Encrypts the connection. Values are PEM, as bytes or as the path of a file.
 
     Attributes:
-        root: the certificates to trust; None for gRPC's own list of public authorities.
-        certificate: the client's certificate chain, where the server asks for one.
-        key: its private key.
-        server_name: the name in the server's certificate, where it is not the host in the target.
+        root: the certificates to trust; None for gRPC's built-in list of public authorities.
+        certificate: the client's certificate chain, if the server requires one.
+        key: the private key of ``certificate``.
+        server_name: the name in the server's certificate, if it is not the host in the target.
     """
 
     root: Union[bytes, str, os.PathLike[str], None] = None
@@ -40,10 +40,10 @@ class TLS:
     server_name: Optional[str] = None
 
     def channel_credentials(self) -> Any:
-        """What ``grpc.secure_channel`` takes.
+        """The credentials for ``grpc.secure_channel``.
 
         Raises:
-            InputError: a file can't be read, or one of certificate and key is given without the other.
+            InputError: a file cannot be read, or only one of certificate and key is given.
         """
         import grpc
 
@@ -60,22 +60,21 @@ def _pem(field: str, value: Union[bytes, str, os.PathLike[str], None]) -> Option
     if not isinstance(value, bytes):
         try:
             value = Path(value).expanduser().read_bytes()
-        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of nobody
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of an unknown user
             raise InputError(
                 f"TLS {field} can't be read from {os.fspath(value)!r}: {error}; give a PEM file's path"
             ) from error
     if b"-----BEGIN " not in value:
-        # gRPC would only say, much later, that no handshake succeeded.
+        # gRPC would only report, much later, that the handshake failed.
         raise InputError(f"TLS {field} is not PEM; it must hold -----BEGIN ...")
     return value
 
 
 def uri(target: str) -> str:
-    """The target as gRPC takes it: HOST:PORT becomes ``dns:///HOST:PORT``, so that all its addresses are
-    used.
+    """The target in gRPC's form: HOST:PORT becomes ``dns:///HOST:PORT``, so that all its addresses are used.
 
     Raises:
-        InputError: it is neither HOST:PORT nor a gRPC URI.
+        InputError: the target is neither HOST:PORT nor a gRPC URI.
     """
     if isinstance(target, str):
         if target.startswith(_SCHEMES):
@@ -83,7 +82,7 @@ def uri(target: str) -> str:
         match = _HOST_PORT.fullmatch(target)
         if match and 0 < int(match.group(2)) < 65536:
             return f"dns:///{target}"
-    # Without a port gRPC would try 443, and fail with a message that does not mention it.
+    # Without a port gRPC would try 443, and fail with a message that does not mention the port.
     raise InputError(
         f"target is {target!r}; give HOST:PORT, e.g. localhost:8500, or a gRPC URI such as dns:///..."
     )
@@ -96,50 +95,50 @@ def channel_options(
 
     Args:
         target: the server, as the user wrote it.
-        retries: attempts after the first, when the server is UNAVAILABLE; 0 to 4.
-        max_message_bytes: the longest message, either way.
+        retries: attempts after the first if the server is UNAVAILABLE; 0 to 4.
+        max_message_bytes: the maximum message size, in both directions.
         tls: only its ``server_name`` is an option.
     Raises:
-        InputError: a number is out of its range.
+        InputError: a number is out of range.
     """
     _check_whole("retries", retries, 0, MAX_RETRIES)
     _check_whole("max_message_bytes", max_message_bytes, 1, MAX_MESSAGE_BYTES)
     service: dict[str, Any] = {
-        # A name may have many addresses, replicas of the server: use them all, not the first that answers.
+        # A name may have many addresses, the server's replicas: use all of them, not the first that responds.
         "loadBalancingConfig": [{"round_robin": {}}],
     }
     if retries:
-        # UNAVAILABLE alone: the server did not do it. All our calls only read, so asking again is harmless.
+        # Only UNAVAILABLE: the server did not run the request. All calls only read, so a retry is harmless.
         service["methodConfig"] = [
-            # Once is enough for a lost connection, and wait_until_ready() asks again by itself.
+            # One retry is enough for a lost connection; wait_until_ready() repeats its calls anyway.
             {"name": [{"service": "tensorflow.serving.ModelService"}], "retryPolicy": _retry_policy(1)},
             {"name": [{}], "retryPolicy": _retry_policy(retries)},
         ]
     options: list[tuple[str, Union[str, int]]] = [
         ("grpc.primary_user_agent", "tfpipeline-client"),
         ("grpc.service_config", json.dumps(service)),
-        # The name server's opinion on retries is not asked for.
+        # Do not look up a retry policy in DNS.
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.enable_retries", int(retries > 0)),
-        # The default, 4 MB of answer, is 1,365 embeddings of 768 numbers.
+        # The default limit for a response, 4 MB, is 1,365 embeddings of 768 numbers.
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
-        # A request longer than this (256 KiB by default) is not retried, silently.
+        # Larger requests (256 KiB by default) would silently not be retried.
         ("grpc.per_rpc_retry_buffer_size", max_message_bytes),
-        # A server that was restarted is found again within seconds, not after two minutes.
+        # Reconnect to a restarted server within seconds, not after two minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 3_000),
-        # Servers refuse pings more often than every 5 minutes ("too_many_pings"). Setting them at all also
-        # makes the kernel give a dead connection up after keepalive_timeout (TCP_USER_TIMEOUT), which is what
-        # counts.
+        # Servers refuse pings that come more often than every 5 minutes ("too_many_pings"). Setting them also
+        # makes the kernel close a dead connection after keepalive_timeout (TCP_USER_TIMEOUT), which is the
+        # purpose.
         ("grpc.keepalive_time_ms", 310_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 0),
-        # Otherwise clients of one process share connections, and one's failed attempts delay the other's.
+        # Otherwise clients in one process share connections, and failed attempts of one delay the other.
         ("grpc.use_local_subchannel_pool", 1),
     ]
     if _LOOPBACK.match(target):
-        # http_proxy in the environment is meant for other machines.
+        # http_proxy in the environment is meant for other hosts.
         options.append(("grpc.enable_http_proxy", 0))
     if tls is not None and tls.server_name is not None:
         options.append(("grpc.ssl_target_name_override", tls.server_name))

@@ -1,8 +1,8 @@
-"""NumPy arrays to TensorProto and back: pure functions.
+"""Converts NumPy arrays to TensorProto and back; pure functions.
 
-Out, numbers go as ``tensor_content``, the array's own bytes, which is 40 times faster than typed fields.
-Back, a server sends typed fields unless told otherwise, so both are read, with the format's rule that a short
-list of values is continued with its last value, and an empty one means zeros.
+Numbers are sent as ``tensor_content``, the array's own bytes, which is 40 times faster than typed fields.
+Servers send typed fields by default, so both are read. The format's rule applies: a short list of values is
+extended with its last value, and an empty list means zeros.
 
 Source: tensorflow/core/framework/tensor.proto, and Tensor::FromProto in tensor.cc.
 """
@@ -21,11 +21,11 @@ from tfpipeline.serving.client.errors import AnswerError, InputError
 
 class _DType(NamedTuple):
     name: str
-    wire: str  # NumPy's name of an element in tensor_content
-    field: str  # where the typed values are
+    wire: str  # NumPy's name of the element type in tensor_content
+    field: str  # the field of the typed values
 
 
-# DataType number -> how it travels. Source: tensorflow/core/framework/types.proto.
+# DataType number -> its encoding. Source: tensorflow/core/framework/types.proto.
 _DTYPES = {
     1: _DType("float32", "<f4", "float_val"),
     2: _DType("float64", "<f8", "double_val"),
@@ -51,7 +51,7 @@ _DTYPES = {
 }
 _STRING = 7
 _BFLOAT16 = 14
-# Signatures may mention types that no client can receive; they keep TensorFlow's name.
+# Signatures may contain types that no client can receive; they keep TensorFlow's names.
 _OTHER_NAMES = {
     0: "invalid",
     20: "resource",
@@ -66,7 +66,7 @@ _OTHER_NAMES = {
     31: "int2",
     32: "uint2",
 }
-# The quantised types can't be told from plain integers in NumPy, so they are only read.
+# NumPy cannot distinguish quantised types from plain integers, so they are only read.
 _NUMBERS = {
     dtype.name: number for number, dtype in _DTYPES.items() if not dtype.name.startswith(("q", "string"))
 }
@@ -75,7 +75,7 @@ _RAW_FIELDS = frozenset(["float_val", "double_val", "scomplex_val", "dcomplex_va
 
 
 def dtype_name(number: int) -> str:
-    """A DataType's name, e.g. ``"float32"``; reference types (TensorFlow 1) go by the type they refer to."""
+    """A DataType's name, e.g. ``"float32"``; reference types (TensorFlow 1) have that of the base type."""
     plain = number - 100 if number > 100 else number
     if plain in _DTYPES:
         return _DTYPES[plain].name
@@ -83,7 +83,7 @@ def dtype_name(number: int) -> str:
 
 
 def shape_of(proto: Any) -> Optional[tuple[Optional[int], ...]]:
-    """A TensorShapeProto as a tuple with None for unknown sizes; None when even the rank is unknown."""
+    """A TensorShapeProto as a tuple with None for unknown sizes; None if the rank is unknown."""
     if proto.unknown_rank:
         return None
     return tuple(None if dim.size < 0 else dim.size for dim in proto.dim)
@@ -93,23 +93,23 @@ def shape_of(proto: Any) -> Optional[tuple[Optional[int], ...]]:
 
 
 def encode(value: Any, name: str, into: Any = None) -> Any:
-    """An array-like as a TensorProto.
+    """Convert an array-like to a TensorProto.
 
-    Python numbers without a dtype of their own travel in 32 bits, as TensorFlow's clients do: floats as
-    float32, integers as int32, or as int64 when one does not fit. An array's dtype is kept.
-    ``ml_dtypes.bfloat16`` works.
+    Python numbers have no dtype. As in TensorFlow's clients they are sent in 32 bits: floats as float32,
+    integers as int32, or as int64 if one does not fit. An array's dtype is kept. ``ml_dtypes.bfloat16``
+    works.
 
     Args:
-        value: an array, a number, a string, or nested lists of one kind of them. Strings are str or bytes.
-        name: the tensor's name, for messages.
+        value: an array, a number, a string, or nested lists of these, of one kind. Strings are str or bytes.
+        name: the tensor's name, for errors.
         into: the message to fill; by default a new one.
     Raises:
-        InputError: it is ragged, of mixed kinds, of a dtype that the server has not, or holds a str that
-            UTF-8 cannot carry.
+        InputError: the value is ragged, of mixed kinds, or of a dtype that the server does not support, or it
+            holds a str that cannot be encoded as UTF-8.
     """
     proto = messages.TensorProto() if into is None else into
     array = as_array(value, name)
-    proto.tensor_shape.SetInParent()  # a scalar has a shape without dimensions, which is not the same as none
+    proto.tensor_shape.SetInParent()  # a scalar has a shape of no dimensions, which is not no shape
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if array.dtype == object:
@@ -133,14 +133,14 @@ def as_array(value: Any, name: str) -> np.ndarray:
     """The array that is sent for an array-like: strings as objects, Python numbers in 32 bits.
 
     Raises:
-        InputError: it is ragged or of mixed kinds.
+        InputError: the value is ragged or of mixed kinds.
     """
     first = value
     while isinstance(first, (list, tuple)) and first:
         first = first[0]
     text = isinstance(first, (str, bytes))
     try:
-        # NumPy's own string types cut trailing NULs and turn numbers among strings into strings.
+        # NumPy's string types strip trailing NULs, and convert numbers among strings to strings.
         array = np.asarray(value, dtype=object if text else None)
     except (ValueError, TypeError) as error:
         raise InputError(
@@ -165,15 +165,15 @@ def _in_32_bits(array: np.ndarray) -> np.ndarray:
 
 
 def utf8(texts: Sequence[Any], name: str) -> list[bytes]:
-    """Strings as the bytes that are sent: str in UTF-8, bytes as they are.
+    """Strings as the bytes to send: str in UTF-8, bytes unchanged.
 
     Raises:
-        InputError: a row is neither, or holds a lone surrogate; the message names the row, counted from 0.
+        InputError: a row is neither, or has a lone surrogate; the message names the row, counted from 0.
     """
     sent = []
     for row, text in enumerate(texts):
         if isinstance(text, bytes):
-            sent.append(bytes(text))  # numpy.bytes_ is bytes to everyone but protobuf
+            sent.append(bytes(text))  # protobuf does not accept numpy.bytes_
         elif isinstance(text, str):
             try:
                 sent.append(text.encode())
@@ -195,16 +195,16 @@ def utf8(texts: Sequence[Any], name: str) -> list[bytes]:
 
 
 def decode(proto: Any, name: str) -> np.ndarray:
-    """A TensorProto as an array of its own memory.
+    """Convert a TensorProto to an array that owns its memory.
 
-    Strings come as an object array of bytes. bfloat16 comes as float32, which holds every bfloat16 exactly
-    (NumPy has no bfloat16, and ml_dtypes is not a dependency). Quantised types come as their plain integers.
+    Strings become an object array of bytes. bfloat16 becomes float32, which represents it exactly (NumPy has
+    no bfloat16, and ml_dtypes is not a dependency). Quantised types become plain integers.
 
     Args:
         proto: a ``messages.TensorProto``.
-        name: the tensor's name, for messages.
+        name: the tensor's name, for errors.
     Raises:
-        AnswerError: the dtype is unknown, or dtype, shape and values do not fit each other.
+        AnswerError: the dtype is unknown, or dtype, shape and values do not match.
     """
     dtype = _DTYPES.get(proto.dtype)
     if dtype is None:
@@ -235,7 +235,7 @@ def _content(content: bytes, number: int, size: int, name: str) -> np.ndarray:
 
 
 def _string_content(content: bytes, size: int, name: str) -> np.ndarray:
-    """All lengths as varints, then all bytes. Source: port::EncodeStringList,
+    """Decode strings: all lengths as varints, then all bytes. Source: port::EncodeStringList,
     tensorflow/core/platform/coding.
     """
     lengths = []
@@ -289,7 +289,7 @@ def _typed(proto: Any, dtype: _DType, size: int, name: str) -> np.ndarray:
 def _packed(proto: Any, field: str, wire: np.dtype, name: str) -> np.ndarray:
     raw = b"".join(getattr(proto, field))
     if not raw:
-        # Written one by one instead of packed, the values are unknown fields to our declaration.
+        # If the values are written one by one instead of packed, they are unknown fields in our declaration.
         plain = messages.UnpackedTensorProto.FromString(proto.SerializeToString())
         part = np.dtype(f"<f{wire.itemsize // 2}") if wire.kind == "c" else wire
         raw = np.array(getattr(plain, field), dtype=part).tobytes()

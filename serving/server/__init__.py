@@ -1,4 +1,4 @@
-"""Serving a directory of model versions over TensorFlow Serving's gRPC API.
+"""Serves a directory of model versions over TensorFlow Serving's gRPC API.
 
     from tfpipeline.serving.server import serve
     serve("models/sentiment")

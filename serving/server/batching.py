@@ -1,8 +1,8 @@
-"""Puts concurrent requests to one signature of one loaded version together.
+"""Combines concurrent requests to the same signature of a loaded version into batches.
 
-There are no threads of its own. Each request comes in the thread of its call; the one at the head of a queue
-leads: it waits a moment for company, runs the batch, and wakes the others. So nothing outlives a version, and
-two versions, signatures or widths can never share a batch, because each has a queue of its own.
+There are no extra threads. Each request arrives in the thread of its call. The request at the head of a queue
+leads: it waits briefly for others, runs the batch, and wakes them. So no thread outlives a version. Each
+version, signature and width has its own queue, so they never share a batch.
 
 (`tf.nondifferentiable_batch_function` keeps its queue under one global name: two models in one process mix.)
 """
@@ -22,11 +22,11 @@ from tfpipeline.serving.server.options import BatchingOptions, default_batch_thr
 from tfpipeline.serving.server.status import StatusError, unavailable
 
 Arrays = Sequence[np.ndarray]
-#: Inputs in the order of the signature's sorted names -> outputs in the order asked for.
+#: Inputs, in the order of the signature's sorted names -> outputs, in the requested order.
 Run = Callable[[Arrays], "list[np.ndarray]"]
 
 
-# A caller waits for company only if there were two callers at once within the last moments.
+# A caller waits for others only if there were recently two callers at once.
 COMPANY_SECONDS = 0.1
 
 
@@ -51,19 +51,19 @@ class _Queue:
         self.pending: deque[_Task] = deque()
         self.rows = 0
         self.running = 0
-        self.callers = 0  # guarded by the batcher's lock: the queue is dropped with its last caller
+        self.callers = 0  # guarded by the batcher's lock: the queue is dropped after its last caller
 
 
 class NotRowByRowError(Exception):
-    """A batch's outputs do not have one row for each row of the inputs; it cannot be cut up."""
+    """A batch's outputs do not have one row per input row, so the batch cannot be split again."""
 
 
 class Batcher:
     """The queues of one loaded version.
 
     Args:
-        options: sizes and times.
-        clock: seconds; a test passes its own.
+        options: sizes and timeouts.
+        clock: returns seconds; tests pass their own.
     """
 
     def __init__(self, options: BatchingOptions, clock: Callable[[], float] = time.monotonic) -> None:
@@ -78,15 +78,16 @@ class Batcher:
     def run(
         self, key: Hashable, inputs: Arrays, run: Run, alive: Callable[[], bool] = lambda: True
     ) -> list[np.ndarray]:
-        """Outputs for these inputs, computed together with other callers' of the same key.
+        """Compute the outputs for these inputs, together with other callers' inputs of the same key.
 
         Args:
-            key: what may share a batch: signature, outputs asked for, every dimension but the first.
+            key: identifies inputs that may share a batch: signature, requested outputs, all dimensions but
+                the first.
             inputs: arrays with the same first dimension, at least 1.
             run: computes a batch; the same for all callers of the key.
-            alive: whether the caller still waits; a request whose caller has gone is not computed.
+            alive: whether the caller still waits; a request whose caller is gone is not computed.
         Raises:
-            StatusError: of this request alone; another caller's bad row never shows here.
+            StatusError: caused by this request alone; another caller's invalid row never affects it.
             NotRowByRowError: run this request by itself.
         """
         rows = len(inputs[0])
@@ -100,7 +101,7 @@ class Batcher:
             most = self._options.max_rows
             if rows <= most:
                 return self._submit(queue, _Task(inputs, rows, alive), run)
-            # One piece after the other: a long request takes its turn with the short ones.
+            # One piece at a time, so that a long request takes turns with short ones.
             pieces = [
                 self._submit(
                     queue,
@@ -140,7 +141,7 @@ class Batcher:
         return task.outputs
 
     def _lead(self, queue: _Queue, run: Run) -> None:
-        """Fill a batch, take it, run it; called and left with the queue's lock held."""
+        """Fill a batch, take it and run it; called and left with the queue's lock held."""
         until = self._clock() + self._options.timeout_seconds
         while queue.rows < self._options.max_rows:
             now = self._clock()
@@ -155,7 +156,7 @@ class Batcher:
             rows += task.rows
         queue.rows -= rows
         queue.running += 1
-        queue.changed.notify_all()  # the new head may lead the next batch
+        queue.changed.notify_all()  # the new head may now lead the next batch
         queue.changed.release()
         try:
             _compute([task for task in batch if _wanted(task)], run)
@@ -163,7 +164,7 @@ class Batcher:
             queue.changed.acquire()
             queue.running -= 1
             for task in batch:
-                if not task.done:  # an error nobody foresaw must not leave callers waiting for ever
+                if not task.done:  # an unexpected error must not leave callers waiting forever
                     task.error = RuntimeError("the batch was not computed")
             queue.changed.notify_all()
 
@@ -181,7 +182,7 @@ def _compute(batch: list[_Task], run: Run) -> None:
         try:
             outputs = _checked(run(_join([task.inputs for task in batch])), sum(task.rows for task in batch))
         except (StatusError, NotRowByRowError):
-            outputs = None  # whose fault is it? each by itself, below
+            outputs = None  # which request caused it? each is run by itself below
         if outputs is not None:
             start = 0
             for task in batch:
@@ -191,14 +192,14 @@ def _compute(batch: list[_Task], run: Run) -> None:
     for task in batch:
         try:
             task.outputs = _checked(run(task.inputs), task.rows)
-        except Exception as error:  # noqa: BLE001 - raised again in the thread of the caller it belongs to
+        except Exception as error:  # noqa: BLE001 - raised again in the thread of its caller
             task.error = error
 
 
 def _join(parts: Sequence[Arrays]) -> list[np.ndarray]:
     try:
         return [np.concatenate(arrays, axis=0) for arrays in zip(*parts)]
-    except ValueError as error:  # outputs whose other dimensions are not what the signature says
+    except ValueError as error:  # the outputs' other dimensions differ from the signature
         raise NotRowByRowError from error
 
 
@@ -210,14 +211,14 @@ def _checked(outputs: list[np.ndarray], rows: int) -> list[np.ndarray]:
 
 
 def batch_key(inputs: Mapping[str, np.ndarray], signature: Any) -> Optional[tuple[tuple[int, ...], ...]]:
-    """What these inputs can share a batch with, or None when they are better run by themselves.
+    """The part of a batch key that depends on the inputs, or None if they should run by themselves.
 
     Args:
         inputs: alias -> array.
         signature: the `SignatureDef`; see :func:`batchable`.
     Returns:
-        The dimensions after the first of each input, in the order of the sorted aliases. None where the
-        inputs do not fit the signature (TensorFlow shall say so in its own words) or have no rows.
+        The dimensions after the first of each input, in the order of the sorted aliases. None if the inputs
+        do not match the signature (TensorFlow then reports the error in its own words) or have no rows.
     """
     rows = set()
     key = []
@@ -236,8 +237,8 @@ def batch_key(inputs: Mapping[str, np.ndarray], signature: Any) -> Optional[tupl
 def batchable(signature: Any) -> bool:
     """Whether rows of different requests may be computed together.
 
-    Every input and output has an unknown first dimension, and outputs have no other unknown one: an output
-    padded to the longest row of a batch would depend on the company.
+    Every input and output must have an unknown first dimension, and no output may have another unknown one:
+    an output padded to the longest row of a batch would depend on the other requests.
     """
     inputs, outputs = list(signature.inputs.values()), list(signature.outputs.values())
     return (
@@ -256,7 +257,7 @@ def _rows_unknown(info: Any) -> bool:
 
 
 def _same_type(array: np.ndarray, enum: int) -> bool:
-    import tensorflow as tf  # here: the rest of this module needs none of it, and its tests run without
+    import tensorflow as tf  # here: the rest of this module does not need it, and its tests run without
 
     dtype = tf.as_dtype(enum)
     return array.dtype.kind == "O" if dtype == tf.string else array.dtype == dtype.as_numpy_dtype

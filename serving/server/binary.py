@@ -1,8 +1,8 @@
-"""Runs `tensorflow_model_server` and looks after it: its address, its readiness, its errors, its end.
+"""Runs and supervises `tensorflow_model_server`: its address, readiness, errors and end.
 
 TensorFlow Serving listens on 0.0.0.0 and has no flag to change that (model_servers/server.cc, BuildAndStart:
-"0.0.0.0:" + port). It can listen on a Unix socket alone (`--port=0 --grpc_socket_path=...`). So for any host
-but 0.0.0.0 it gets a socket in a private directory, and this process passes the asked address on to it.
+"0.0.0.0:" + port). It can listen on a Unix socket alone (`--port=0 --grpc_socket_path=...`). So for any other
+host it gets a socket in a private directory, and this process relays the requested address to it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def command_line(
         options: what to serve.
         binary: the executable.
         port: TCP port on every interface; 0 for none.
-        socket_path: Unix socket to listen on as well.
-        config_file: a `ModelServerConfig` in place of the model's name and path.
+        socket_path: a Unix socket to listen on as well.
+        config_file: a `ModelServerConfig`, which replaces the model's name and path.
     """
     flags: dict[str, Any] = {
         "port": port,
@@ -66,19 +66,19 @@ def command_line(
         "model_name": "" if config_file else options.name,
         "model_base_path": "" if config_file else options.model_dir,
         "model_config_file": config_file,
-        # Whole seconds; 0 is "look once" for both.
+        # Whole seconds; for both, 0 means "check once".
         "file_system_poll_wait_seconds": math.ceil(options.poll_seconds),
         "grpc_max_threads": options.threads,
-        # Five tries at a version, a minute apart, is the default: a broken one would look like a hang.
+        # By default a version is tried five times, a minute apart: a broken one would look like a hang.
         "load_retry_interval_micros": 2_000_000,
-        # Or two servers share a port in silence and take turns answering.
+        # Otherwise two servers could share a port without notice and answer alternately.
         "grpc_channel_arguments": "grpc.so_reuseport=0" if port else "",
     }
     return [str(binary), *(f"--{flag}={value}" for flag, value in flags.items() if value != "")]
 
 
 def model_config(options: ServerOptions) -> str:
-    """A `ModelServerConfig` in text form: only a file can ask for more than one version."""
+    """A `ModelServerConfig` in text form: only a configuration file can request more than one version."""
 
     def quoted(text: str) -> str:
         return (
@@ -101,10 +101,10 @@ def model_config(options: ServerOptions) -> str:
 
 
 def serve_with_binary(options: ServerOptions, binary: Path) -> None:
-    """Run the binary until Ctrl-C or SIGTERM; then end it and return.
+    """Run the binary until Ctrl-C or SIGTERM; then stop it and return.
 
     Raises:
-        UserError: the address cannot be listened on, or the binary ended by itself.
+        UserError: the address cannot be used, or the binary ended by itself.
     """
     with socket_directory() as directory:
         asyncio.run(_Supervisor(options, binary, directory).run())
@@ -112,7 +112,7 @@ def serve_with_binary(options: ServerOptions, binary: Path) -> None:
 
 @contextlib.contextmanager
 def socket_directory() -> Iterator[Path]:
-    """A private directory whose path is short enough for a Unix socket in it."""
+    """A private directory with a path short enough for a Unix socket in it."""
     where: Optional[str] = None
     if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_SOCKET_PATH - 40:
         where = "/tmp"
@@ -136,7 +136,7 @@ class _Supervisor:
         try:
             port = int(listener.getsockname()[1])
             if direct:
-                listener.close()  # only checked: the binary listens itself
+                listener.close()  # this was only a check: the binary listens itself
             say(f"using {self._binary}" + ("" if direct else _relayed(join_host_port(options.host, port))))
             with _signals_set(self._stop):
                 await self._serve(listener, port, direct)
@@ -193,12 +193,12 @@ class _Supervisor:
         say("stopped")
 
     async def _read_log(self, child: asyncio.subprocess.Process) -> None:
-        """Show the user the binary's errors and the coming and going of versions; remember the last lines."""
+        """Show the binary's errors and the versions it loads and unloads; keep the last lines."""
         assert child.stdout is not None
         while True:
             try:
                 raw = await child.stdout.readline()
-            except ValueError:  # a line beyond the reader's limit: nothing a user could read
+            except ValueError:  # a line longer than the reader's limit is of no use to the user
                 continue
             if not raw:
                 return
@@ -208,7 +208,7 @@ class _Supervisor:
             text = _LOG_PREFIX.sub("", line)
             self._last_lines.append(text)
             if not self._ready:
-                continue  # a failure to start is told in one sentence, when it ends
+                continue  # a failed start is reported in one sentence when the binary ends
             if _ERROR_LINE.match(line):
                 say(f"{NAME}: {text}")
             elif match := _LOADED.search(line):
@@ -235,7 +235,8 @@ def _relayed(address: str) -> str:
 
 
 async def _start(command: list[str]) -> asyncio.subprocess.Process:
-    # Its log tells when versions come and go; a quiet level for our own process must not hide that.
+    # The log reports when versions are loaded and unloaded; a quiet log level of this process must not hide
+    # it.
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
     try:
         return await asyncio.create_subprocess_exec(
@@ -245,7 +246,7 @@ async def _start(command: list[str]) -> asyncio.subprocess.Process:
             stderr=asyncio.subprocess.STDOUT,
             env=environment,
             limit=2**20,
-            start_new_session=True,  # Ctrl-C is ours: the binary is ended after the relay
+            start_new_session=True,  # Ctrl-C goes to this process only: the binary is stopped after the relay
             preexec_fn=_die_with_parent(),
         )
     except OSError as error:
@@ -256,33 +257,33 @@ async def _start(command: list[str]) -> asyncio.subprocess.Process:
 
 
 def _die_with_parent() -> Optional[Callable[[], None]]:
-    """What the child runs first: ask the kernel to end it when this process is gone, however it went."""
+    """Code that the child runs first: it asks the kernel to end the child when this process ends."""
     if sys.platform != "linux":
         return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # resolved before the fork
     parent = os.getpid()
     set_death_signal = 1  # PR_SET_PDEATHSIG, linux/prctl.h
 
     def ask() -> None:
         prctl(set_death_signal, signal.SIGKILL)
-        if os.getppid() != parent:  # it went in between
+        if os.getppid() != parent:  # the parent ended in between
             os._exit(1)
 
     return ask
 
 
 async def _end(child: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
-    """End the binary and whatever it started: politely, then not."""
+    """Stop the binary and its children: first gently, then by force."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)  # its own session, so its own group
+            os.killpg(child.pid, number)  # it has its own session, so also its own group
         await asyncio.wait({ended}, timeout=_END_SECONDS)
         if ended.done():
             break
 
 
 async def _wait_until_available(target: str, name: str) -> list[int]:
-    """Ask until a version is AVAILABLE; its numbers."""
+    """Wait until a version is AVAILABLE; returns the available versions."""
     import grpc
 
     options = (("grpc.enable_http_proxy", 0),)
@@ -300,7 +301,7 @@ async def _wait_until_available(target: str, name: str) -> list[int]:
 
 @contextlib.contextmanager
 def _signals_set(stop: asyncio.Event) -> Iterator[None]:
-    """Set ``stop`` on Ctrl-C and SIGTERM, where signals are ours to take."""
+    """Set ``stop`` on Ctrl-C and SIGTERM, if this process may handle signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

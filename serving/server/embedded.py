@@ -1,7 +1,7 @@
 """The embedded development server: TensorFlow Serving's gRPC API over one model, in this process.
 
-It needs nothing but TensorFlow and tensorflow-serving-api, so a laptop without `tensorflow_model_server` can
-serve, and tests can. It is for development: Python, one process, no TLS, no REST.
+It needs only TensorFlow and tensorflow-serving-api, so it runs in tests, and on a laptop without
+`tensorflow_model_server`. It is for development: Python, one process, no TLS, no REST.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tfpipeline.serving.server.options import ServerOptions
 from tfpipeline.serving.server.sockets import free_port, join_host_port
 
 GRPC_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),  # gRPC's 4 MB is less than a batch of embeddings
+    ("grpc.max_receive_message_length", -1),  # gRPC's default of 4 MB is less than a batch of embeddings
     ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),  # or two servers share a port in silence and take turns answering
+    ("grpc.so_reuseport", 0),  # otherwise two servers may silently share a port and answer alternately
 )
 _GRACE_SECONDS = 5.0
 
@@ -36,9 +36,9 @@ class EmbeddedServer:
             print(server.address)
 
     Args:
-        options: what and where.
-        say: called with one sentence when a version comes, goes or cannot be loaded.
-        stopping: when this is set while the first version loads, :meth:`start` gives up.
+        options: what to serve and where.
+        say: called with one sentence when a version is loaded, unloaded, or cannot be loaded.
+        stopping: if it is set while the first version loads, :meth:`start` gives up.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class EmbeddedServer:
         self._executor: Optional[ThreadPoolExecutor] = None
         self._versions: Any = None
         self._ending = threading.Event()
-        #: The port listened on, once started.
+        #: The port it listens on, once started.
         self.port = options.port
 
     @property
@@ -64,10 +64,10 @@ class EmbeddedServer:
         return join_host_port(self._options.host, self.port)
 
     def start(self) -> EmbeddedServer:
-        """Load the newest version, then listen. Returns when it can be asked.
+        """Load the newest version, then listen. Returns when the server is ready.
 
         Raises:
-            UserError: nothing to serve, it cannot be loaded, or the address cannot be listened on.
+            UserError: there is nothing to serve, it cannot be loaded, or the address cannot be used.
             MissingExtraError: TensorFlow or tensorflow-serving-api is not installed.
         """
         check_model_dir(self._options.model_dir)
@@ -102,10 +102,11 @@ class EmbeddedServer:
         return list(self._versions.available()) if self._versions else []
 
     def stop(self, grace: float = _GRACE_SECONDS) -> None:
-        """Refuse new calls, let those being answered finish, unload, end every thread of ours.
+        """Refuse new calls, let running ones finish, unload the versions, and end all of the server's
+        threads.
 
         Args:
-            grace: seconds after which calls still being answered are cancelled.
+            grace: seconds after which running calls are cancelled.
         """
         if self._server is not None:
             self._server.stop(grace).wait()
@@ -114,7 +115,7 @@ class EmbeddedServer:
             self._executor.shutdown(wait=True)
             self._executor = None
         if self._versions is not None:
-            self._ending.set()  # a version that is being loaded is not warmed up to the end
+            self._ending.set()  # a version that is loading does not finish its warm-up
             self._versions.stop()
             self._versions = None
 
@@ -135,7 +136,7 @@ class EmbeddedServer:
         from tfpipeline.serving.server.versions import first_line
 
         failed = [(number, error) for number, _, error in self._versions.states() if error is not None]
-        if not failed:  # removed since it was checked
+        if not failed:  # removed after the check
             raise UserError(
                 f"{self._options.model_dir} has no version to serve any more; export the model again"
             )
@@ -155,8 +156,8 @@ class EmbeddedServer:
         self._server = server
         try:
             server.add_insecure_port(self.address)
-        except RuntimeError as error:  # taken since it was checked
-            free_port(self._options.host, self.port)  # says why, if it still is
+        except RuntimeError as error:  # the port was taken after the check
+            free_port(self._options.host, self.port)  # raises the reason, if it still is
             raise UserError(
                 f"cannot listen on {self.address}: {error}; choose another with --port"
             ) from error

@@ -1,4 +1,4 @@
-"""Classify, Regress and MultiInference: `tf.train.Example` lists in, scores out.
+"""Classify, Regress and MultiInference: lists of `tf.train.Example` in, scores out.
 
 Sources in tensorflow/serving, servables/tensorflow: classifier.cc, regressor.cc, multi_inference.cc, util.cc.
 """
@@ -23,7 +23,7 @@ RunSession = Callable[[Mapping[str, np.ndarray], Sequence[str]], "list[np.ndarra
 
 
 def signature_of(signatures: Mapping[str, Any], name: str) -> Any:
-    """The signature Classify or Regress names.
+    """The signature that Classify or Regress names.
 
     Raises:
         StatusError: INVALID_ARGUMENT, there is none.
@@ -38,7 +38,7 @@ def classify_tensors(signature: Any) -> tuple[str, list[str]]:
     """Names of the input tensor and of the outputs (classes, scores) of a classification signature.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, it is not one.
+        StatusError: INVALID_ARGUMENT, it is not a classification signature.
     """
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
@@ -59,7 +59,7 @@ def regress_tensors(signature: Any) -> tuple[str, list[str]]:
     """Names of the input tensor and of the output of a regression signature.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, it is not one.
+        StatusError: INVALID_ARGUMENT, it is not a regression signature.
     """
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
@@ -73,10 +73,10 @@ def regress_tensors(signature: Any) -> tuple[str, list[str]]:
 
 
 def serialized_examples(message: Any) -> np.ndarray:
-    """The examples of an `Input`, each with its context in front: bytes [B].
+    """The examples of an `Input`, each preceded by its context: bytes [B].
 
     Raises:
-        StatusError: INVALID_ARGUMENT, there are none.
+        StatusError: INVALID_ARGUMENT, there are no examples.
     """
     kind = message.WhichOneof("kind")
     context = b""
@@ -85,14 +85,14 @@ def serialized_examples(message: Any) -> np.ndarray:
     examples = list(getattr(message, kind).examples) if kind else []
     if not examples:
         raise invalid_argument("Input is empty.")
-    # Messages may be joined by joining their bytes: later fields are merged into earlier ones.
+    # Messages can be merged by concatenating their bytes: later fields are merged into earlier ones.
     return np.array([context + example.SerializeToString() for example in examples], dtype=object)
 
 
 def compute(
     run: RunSession, message: Any, inputs: Iterable[str], outputs: Sequence[str]
 ) -> tuple[int, dict[str, np.ndarray]]:
-    """Feed the examples to every input tensor; number of examples and tensor name -> value."""
+    """Feed the examples to every input tensor; returns the number of examples and tensor name -> value."""
     examples = serialized_examples(message)
     values = run(dict.fromkeys(inputs, examples), outputs)
     return len(examples), dict(zip(outputs, values))
@@ -158,7 +158,7 @@ def write_regressions(signature: Any, examples: int, values: Mapping[str, np.nda
 
 
 def check_tasks(tasks: Sequence[Any], signatures: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Input and output tensors of all tasks of a MultiInference request.
+    """The input and output tensors of all tasks of a MultiInference request.
 
     Raises:
         StatusError: INVALID_ARGUMENT or UNIMPLEMENTED, as `TensorFlowMultiInferenceRunner::Infer` words it.

@@ -1,4 +1,4 @@
-"""Reads `models/NAME`, the directory of integer version directories. Imports no TensorFlow."""
+"""Reads `models/NAME`, a directory whose subdirectories are numbered versions. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 
 
 def version_directories(model_dir: Path) -> dict[int, Path]:
-    """Every child whose name is a number, by that number; "007" is version 7.
+    """Every subdirectory that has a number as its name, by that number; "007" is version 7.
 
     Raises:
         OSError: the directory cannot be read.
@@ -28,29 +28,29 @@ def version_directories(model_dir: Path) -> dict[int, Path]:
 
 
 def has_saved_model(version_dir: Path) -> bool:
-    """Whether there is a SavedModel's graph file in the directory."""
+    """Whether the directory has a SavedModel's graph file."""
     return any((version_dir / name).is_file() for name in _SAVED_MODEL)
 
 
 def fingerprint(version_dir: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of every file: changes when a half-copied version becomes whole."""
+    """Name, size and time of every file: it changes when a half-copied version becomes complete."""
     files = []
     for folder, _, names in os.walk(version_dir):
         for name in names:
             path = Path(folder, name)
             try:
                 stat = path.stat()
-            except OSError:  # vanished between the listing and here: the next look sees what is there
+            except OSError:  # removed since the listing: the next poll sees the new state
                 continue
             files.append((str(path.relative_to(version_dir)), stat.st_size, stat.st_mtime_ns))
     return tuple(sorted(files))
 
 
 def check_model_dir(model_dir: Path) -> dict[int, Path]:
-    """The versions that are there, or one sentence about what is there instead.
+    """The existing versions, or an error that says what the directory holds instead.
 
     Returns:
-        version -> directory, at least one of them with a SavedModel.
+        version -> directory; at least one of them has a SavedModel.
     Raises:
         UserError: nothing in the directory can be served.
     """

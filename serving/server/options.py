@@ -1,4 +1,4 @@
-"""The server's options, and what may be wrong with them. Imports no TensorFlow."""
+"""The server's options and their checks. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ MAX_PORT = 65535
 
 
 def default_batch_threads() -> int:
-    """One batch at a time for every two cores: TensorFlow uses both for one batch."""
+    """One batch at a time per two cores: TensorFlow uses both for one batch."""
     return max(1, (os.cpu_count() or 1) // 2)
 
 
 @dataclass(frozen=True)
 class BatchingOptions:
-    """How the embedded server puts concurrent requests together.
+    """How the embedded server batches concurrent requests.
 
     Args:
-        max_rows: the most rows TensorFlow is given at once; a longer request is split.
-        timeout_seconds: how long the first request of a batch waits for company; only while other
-            requests are being answered, so that a single caller never waits.
-        max_pending_rows: rows that may wait in one queue; beyond it a request is answered UNAVAILABLE.
-        parallel: batches of one queue that may run at once.
+        max_rows: the maximum number of rows given to TensorFlow at once; a longer request is split.
+        timeout_seconds: how long the first request of a batch waits for others. It waits only while other
+            requests are in progress, so a single caller never waits.
+        max_pending_rows: the maximum number of rows waiting in a queue; above it, requests get UNAVAILABLE.
+        parallel: the maximum number of concurrent batches per queue.
     """
 
     max_rows: int = 64
@@ -57,9 +57,9 @@ class ServerOptions:
         host: the address to listen on; ``0.0.0.0`` is every IPv4 interface.
         port: the gRPC port; 0 takes a free one (the ready line names it).
         latest_versions: how many of the newest versions are served at once.
-        poll_seconds: time between two looks at the directory; 0 looks once, at the start.
-        threads: calls answered at once; more are refused with RESOURCE_EXHAUSTED, as TF Serving does.
-        batching: how the embedded server batches; TF Serving batches only when told to by a file of its own.
+        poll_seconds: interval between checks of the directory; 0 checks once, at the start.
+        threads: the maximum number of concurrent calls; more get RESOURCE_EXHAUSTED, as in TF Serving.
+        batching: how the embedded server batches; TF Serving batches only if a file of its own enables it.
     """
 
     model_dir: Path
@@ -97,12 +97,12 @@ def make_options(
     threads: int = 64,
     batching: BatchingOptions = BatchingOptions(),
 ) -> ServerOptions:
-    """Options with the path made absolute and the name taken from it.
+    """Make options with an absolute path, and the name taken from it.
 
     Raises:
-        UserError: a value that cannot be used.
+        UserError: an option has an invalid value.
     """
-    # Not resolve(): behind a symbolic link such as models/current the user's own name is the one that counts.
+    # Not resolve(): for a symbolic link such as models/current, the link's own name counts.
     path = Path(os.path.abspath(paths.local(model_dir)))
     return ServerOptions(
         model_dir=path,

@@ -1,4 +1,4 @@
-"""What a Predict request asks for: checked in the server's order, refused in the server's words.
+"""Checks Predict requests in the server's order, and refuses them in the server's words.
 
 Sources: servables/tensorflow/predict_util.cc (tensorflow/serving), tensorflow/cc/saved_model/util.cc.
 """
@@ -22,7 +22,7 @@ class Question:
 
     Args:
         inputs: alias -> array, every input of the signature.
-        outputs: aliases to answer, in order.
+        outputs: the requested aliases, in order.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -30,7 +30,7 @@ class Question:
 
 
 def find_signature(signatures: Mapping[str, Any], name: str) -> tuple[str, Any]:
-    """The signature's name (the default for an empty one) and its definition.
+    """The signature's name (the default one if empty) and its definition.
 
     Raises:
         StatusError: FAILED_PRECONDITION, there is none.
@@ -42,7 +42,7 @@ def find_signature(signatures: Mapping[str, Any], name: str) -> tuple[str, Any]:
 
 
 def read_request(request: Any, signature: Any) -> Question:
-    """Inputs and outputs of a `PredictRequest`.
+    """The inputs and requested outputs of a `PredictRequest`.
 
     Raises:
         StatusError: INVALID_ARGUMENT, as `PreProcessPrediction` words it.

@@ -1,7 +1,7 @@
 """Asks a server which versions it serves, without loading TensorFlow.
 
-The official messages import TensorFlow (seconds, 600 MB); the five fields needed here are declared in a
-private descriptor pool, where they cannot clash with the official ones. Source:
+The official messages import TensorFlow (seconds, 600 MB). The five fields needed here are declared in a
+private descriptor pool, where they cannot conflict with the official ones. Source:
 tensorflow_serving/apis/get_model_status.proto and model.proto.
 """
 
@@ -54,14 +54,14 @@ def _messages() -> tuple[Any, Any]:
 
 
 def encode_request(name: str) -> bytes:
-    """The bytes of a `GetModelStatusRequest` for every version of a model."""
+    """The bytes of a `GetModelStatusRequest` for all versions of a model."""
     request, _ = _messages()
     data: bytes = request(model_spec={"name": name}).SerializeToString()
     return data
 
 
 def available_versions(response: bytes) -> list[int]:
-    """The versions a `GetModelStatusResponse` says are AVAILABLE, in its order."""
+    """The versions that are AVAILABLE according to a `GetModelStatusResponse`, in its order."""
     _, message = _messages()
     return [
         one.version for one in message.FromString(response).model_version_status if one.state == AVAILABLE

@@ -1,4 +1,4 @@
-"""Passes the connections of one TCP address on to a Unix socket, byte for byte."""
+"""Relays connections from a TCP address to a Unix socket, byte by byte."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _CHUNK = 256 * 1024
 
 
 class Relay:
-    """Accepts on ``listener`` and connects each caller with the Unix socket at ``path``.
+    """Accepts connections on ``listener`` and connects each with the Unix socket at ``path``.
 
-    HTTP/2 passes unread, so gRPC's deadlines, cancellations and large messages do too.
+    HTTP/2 passes through unread, so gRPC's deadlines, cancellations and large messages work.
     """
 
     def __init__(self, listener: socket.socket, path: str) -> None:
@@ -22,17 +22,17 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin to listen and accept.
+        """Start to listen and accept.
 
         Raises:
-            OSError: the address was taken since the socket was bound.
+            OSError: the address was taken after the socket was bound.
         """
         self._server = await asyncio.start_server(
             self._accepted, sock=self._listener, limit=_CHUNK, backlog=128
         )
 
     async def stop(self) -> None:
-        """Accept no more and close what is open."""
+        """Stop accepting, and close open connections."""
         if self._server is not None:
             self._server.close()
         for task in self._tasks:
@@ -44,7 +44,7 @@ class Relay:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # A caller whose server is gone sees its connection closed, which gRPC reports as UNAVAILABLE.
+        # If the server is gone, the caller's connection is closed, which gRPC reports as UNAVAILABLE.
         with contextlib.suppress(OSError, asyncio.CancelledError):
             try:
                 inner_reader, inner_writer = await asyncio.open_unix_connection(self._path, limit=_CHUNK)
@@ -57,7 +57,7 @@ class Relay:
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Copy until the source ends, then tell the target so. Waits when the target is slow."""
+    """Copy until the source ends, then signal the end to the target. Waits if the target is slow."""
     while data := await source.read(_CHUNK):
         target.write(data)
         await target.drain()

@@ -1,4 +1,4 @@
-"""`tfpipeline serve`: picks the server, says which, and runs it until it is told to stop."""
+"""`tfpipeline serve`: chooses a server, reports the choice, and runs it until it is stopped."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def serve(
 ) -> None:
     """Serve the newest version of a model over gRPC until Ctrl-C or SIGTERM; then return.
 
-    Uses `tensorflow_model_server` when it is on the PATH or given, else the embedded development server.
-    New versions are picked up while it runs, old ones are let go once the new one answers.
+    Uses `tensorflow_model_server` if it is given or on the PATH, otherwise the embedded development server.
+    New versions are loaded while it runs; old ones are unloaded once the new version is ready.
 
     Args:
         model_dir: `models/NAME`, a directory of integer version directories.
         name: what clients call the model; the directory's name by default.
         host: the address to listen on; ``0.0.0.0`` is every IPv4 interface.
         port: the gRPC port; 0 takes a free one (the ready line names it).
-        server_binary: a `tensorflow_model_server` to use in place of the one on the PATH.
+        server_binary: a `tensorflow_model_server` to use instead of the one on the PATH.
         latest_versions: how many of the newest versions are served at once.
-        poll_seconds: time between two looks at the directory for new versions.
-        threads: calls answered at once; more are refused with RESOURCE_EXHAUSTED.
-        batching: how the embedded server puts concurrent requests together.
+        poll_seconds: interval between checks of the directory for new versions.
+        threads: the maximum number of concurrent calls; more get RESOURCE_EXHAUSTED.
+        batching: how the embedded server batches concurrent requests.
     Raises:
-        UserError: one sentence about a directory, a version, an address or a binary that cannot be used.
+        UserError: a directory, a version, an address or a binary cannot be used.
     """
     options = make_options(
         model_dir,
@@ -78,12 +78,12 @@ def find_binary(given: Optional[Union[str, Path]]) -> Optional[Path]:
     """The `tensorflow_model_server` to use, or None for the embedded server.
 
     Raises:
-        UserError: the one given does not exist or cannot be run.
+        UserError: the given one does not exist or cannot be executed.
     """
     if given is None:
         executable = shutil.which(BINARY)
         return Path(executable) if executable else None
-    # A bare name means the PATH, as in a shell; anything with a slash is a path.
+    # As in a shell, a bare name is looked up on the PATH; anything with a slash is a path.
     on_path = shutil.which(str(given)) if os.sep not in str(given) else None
     path = Path(on_path) if on_path else paths.local(given)
     if not path.exists():
@@ -106,7 +106,7 @@ def _serve_embedded(options: ServerOptions) -> None:
     with _stop_on_signals(stop):
         server = EmbeddedServer(options, stopping=stop)
         try:
-            free_port(options.host, options.port)  # before the seconds that TensorFlow takes
+            free_port(options.host, options.port)  # before TensorFlow's import, which takes seconds
             with progress(f"starting {options.name}", total=2) as step:
                 with explain_missing_extra("serve"):
                     import_tensorflow()
@@ -117,8 +117,8 @@ def _serve_embedded(options: ServerOptions) -> None:
                 say(
                     ready_line(options.name, server.versions(), server.address, "embedded development server")
                 )
-                # Event.wait() holds a lock for an instant; a signal's handler that calls set() just then
-                # would hang.
+                # Event.wait() briefly holds a lock; a signal handler that calls set() at that moment would
+                # hang.
                 while not stop.is_set():
                     time.sleep(_TICK_SECONDS)
         finally:
@@ -128,9 +128,9 @@ def _serve_embedded(options: ServerOptions) -> None:
 
 @contextlib.contextmanager
 def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Set ``stop`` on Ctrl-C and SIGTERM; a second one ends the process the ordinary way."""
+    """Set ``stop`` on Ctrl-C and SIGTERM; a second signal ends the process in the usual way."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the program that runs us
+        yield  # signals belong to the calling program
         return
     before: dict[int, Any] = {}
 

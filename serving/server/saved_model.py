@@ -1,8 +1,8 @@
-"""One loaded SavedModel: its signatures and a TensorFlow session, as TensorFlow Serving holds it.
+"""One loaded SavedModel: its signatures and a TensorFlow session, as in TensorFlow Serving.
 
 TensorFlow Serving loads a SavedModel into a `DirectSession` and answers with `Session::Run`. A session of
-TensorFlow's v1 API is the same thing, so what it accepts and the messages of its errors are the server's own;
-`tf.saved_model.load` checks types and shapes in Python first, with other messages and other rules.
+TensorFlow's v1 API wraps the same class, so it accepts the same requests and gives the same errors as the
+server. `tf.saved_model.load` checks types and shapes in Python first, by other rules and with other messages.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _TAGS = ["serve"]
 
 
 class SavedModel:
-    """A SavedModel in memory; :meth:`close` gives the memory back.
+    """A SavedModel in memory; :meth:`close` frees the memory.
 
     Args:
         path: the version directory.
     Raises:
-        StatusError: it cannot be loaded; code and message are those of TensorFlow Serving where it says why.
+        StatusError: it cannot be loaded; code and message are those of TensorFlow Serving if it reports any.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,23 +60,23 @@ class SavedModel:
         self._handles: dict[str, Any] = {}
 
     def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> list[np.ndarray]:
-        """`Session::Run`: tensor name -> value in, values of the named tensors out.
+        """`Session::Run`: takes values by tensor name, returns the values of the named tensors.
 
         Raises:
-            StatusError: TensorFlow's own code and message.
+            StatusError: TensorFlow's code and message.
         """
         feed = {self._handle(name): value for name, value in feeds.items()}
         fetch = [self._handle(name) for name in fetches]
         try:
-            # Session.run() checks dtypes and shapes in Python, more strictly than the server and in other
-            # words.
+            # Session.run() checks dtypes and shapes in Python, more strictly than the server and with other
+            # messages.
             values = run_session(self._session, feed, fetch)
         except tf.errors.OpError as error:
             raise from_number(error.error_code, error.message) from error
         return [as_array(value) for value in values]
 
     def close(self) -> None:
-        """End the session; its variables and tables are freed with it."""
+        """Close the session, which frees its variables and tables."""
         self._session.close()
         self._handles.clear()
 
@@ -100,12 +100,12 @@ class SavedModel:
 
 @contextlib.contextmanager
 def _load_errors(path: Path) -> Iterator[None]:
-    """Whatever the loader raises, as a status."""
+    """Convert any exception of the loader to a status."""
     try:
         yield
     except tf.errors.OpError as error:
-        message = error.message.removeprefix("Graph execution error:\n\n")  # Python's own
-        if "No such file or directory" in message:  # UNKNOWN on its way through the Python loader
+        message = error.message.removeprefix("Graph execution error:\n\n")  # added by Python
+        if "No such file or directory" in message:  # becomes UNKNOWN in the Python loader
             raise not_found(message) from error
         raise from_number(error.error_code, message) from error
     except OSError as error:
@@ -124,13 +124,13 @@ def _load_errors(path: Path) -> Iterator[None]:
             ) from error
         raise StatusError(grpc.StatusCode.UNKNOWN, str(error)) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        # A graph that the importer refuses: an op this TensorFlow does not have, an inconsistent node.
+        # A graph that the importer refuses: an op unknown to this TensorFlow, an inconsistent node.
         raise invalid_argument(str(error)) from error
 
 
 @contextlib.contextmanager
 def _quiet_loader() -> Iterator[None]:
-    """Hide the loader's advice to programmers (deprecated, custom gradients), in this thread only."""
+    """Hide the loader's hints to developers (deprecations, custom gradients), in this thread only."""
     thread = threading.get_ident()
 
     def keep(record: logging.LogRecord) -> bool:

@@ -1,6 +1,6 @@
-"""`PredictionService` and `ModelService`, answered from the versions in memory.
+"""`PredictionService` and `ModelService` for the versions in memory.
 
-Each method checks in the order TensorFlow Serving does and answers with its status codes and messages.
+Each method checks in the order of TensorFlow Serving, and returns its status codes and messages.
 Sources in tensorflow/serving: model_servers/{prediction,model}_service_impl.cc, get_model_status_impl.cc,
 server_core.cc (ServableRequestFromModelSpec), servables/tensorflow/{predict_util,get_model_metadata_impl}.cc.
 """
@@ -112,7 +112,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         response = inference_pb2.MultiInferenceResponse()
         with _answered(context):
-            # The first task says which model and version; without one the empty spec is refused.
+            # The first task names the model and version; without tasks, the empty spec is refused.
             spec = request.tasks[0].model_spec if request.tasks else inference_pb2.InferenceTask().model_spec
             with self._use(spec) as version:
                 signatures = version.model.signatures
@@ -154,11 +154,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
     def _use(self, spec: Any) -> contextlib.AbstractContextManager[Version]:
-        """The version a `ModelSpec` means; see `ServableRequestFromModelSpec`."""
+        """The version that a `ModelSpec` refers to; see `ServableRequestFromModelSpec`."""
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
         if spec.WhichOneof("version_choice") == "version_label":
-            # Labels are set by a configuration file, which the embedded server does not read.
+            # Labels come from a configuration file, which the embedded server does not read.
             raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
         number = spec.version.value if spec.HasField("version") else None
         if spec.name != self._options.name:
@@ -222,7 +222,7 @@ def _fill_spec(spec: Any, name: str, version: Version, signature_name: str) -> N
 def _compute(
     version: Version, name: str, signature: Any, question: Question, alive: Callable[[], bool]
 ) -> list[np.ndarray]:
-    """Through the batcher where that changes nothing but the speed, else straight to the session."""
+    """Compute through the batcher if that affects only the speed, otherwise directly in the session."""
     model, notes = version.model, version.notes
     fetches = [signature.outputs[alias].name for alias in question.outputs]
     key = _batch_key(notes, name, signature, question)
@@ -237,7 +237,7 @@ def _compute(
                 alive,
             )
         except NotRowByRowError:
-            notes[name] = False  # its outputs are not what the signature says: never again for this version
+            notes[name] = False  # the outputs differ from the signature: not batched again for this version
     feeds = {signature.inputs[alias].name: array for alias, array in question.inputs.items()}
     result: list[np.ndarray] = model.run(feeds, fetches)
     return result

@@ -1,4 +1,4 @@
-"""Addresses to listen on: checked before anything slow begins."""
+"""Addresses to listen on, checked before anything slow starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfpipeline.errors import UserError
 
 
 def join_host_port(host: str, port: int) -> str:
-    """``host:port`` as gRPC and people read it; an IPv6 address goes into brackets."""
+    """``host:port`` in the usual notation; an IPv6 address is put in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -21,7 +21,7 @@ def ready_line(name: str, versions: list[int], address: str, kind: str) -> str:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A TCP socket bound to the address, not listening yet; the caller closes it.
+    """A TCP socket bound to the address but not listening; the caller closes it.
 
     Raises:
         UserError: the port is taken or not permitted, or the host is not an address of this machine.
@@ -37,7 +37,7 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # On Linux this passes over connections of a server that has just ended, never over one that runs.
+        # On Linux this ignores leftover connections of a stopped server, but never a running server.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
@@ -47,7 +47,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def listen_error(host: str, port: int, error: OSError) -> UserError:
-    """The sentence for an address that the operating system refused."""
+    """The error for an address that the operating system refused."""
     where = join_host_port(host, port)
     if error.errno == errno.EADDRINUSE:
         return UserError(
@@ -68,7 +68,7 @@ def listen_error(host: str, port: int, error: OSError) -> UserError:
 
 
 def free_port(host: str, port: int) -> int:
-    """``port`` when it can be listened on, or a free one when it is 0.
+    """``port`` if it can be used, or a free port if it is 0.
 
     Raises:
         UserError: see :func:`bind`.

@@ -1,4 +1,4 @@
-"""A gRPC status as an exception: what every part of the embedded server raises."""
+"""A gRPC status as an exception, raised by all parts of the embedded server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 
-# TensorFlow's error codes and gRPC's status codes are the same numbers.
+# TensorFlow's error codes and gRPC's status codes have the same numbers.
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 # Source: ToGRPCStatus in tensorflow/serving, model_servers/grpc_status_util.cc.
@@ -14,11 +14,11 @@ _MESSAGE_LIMIT = 1024
 
 
 class StatusError(Exception):
-    """An answer that is not OK.
+    """A response that is not OK.
 
     Args:
         code: the gRPC status.
-        message: the sentence, as TensorFlow Serving words it.
+        message: the message, in TensorFlow Serving's words.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -28,11 +28,11 @@ class StatusError(Exception):
 
     @property
     def number(self) -> int:
-        """The code as TensorFlow's `error.Code` numbers it."""
+        """The number of the code in TensorFlow's `error.Code`."""
         return int(self.code.value[0])
 
     def details(self) -> str:
-        """The message as it goes over the wire: cut where TensorFlow Serving cuts it."""
+        """The message as sent to the client, truncated as in TensorFlow Serving."""
         if len(self.message) > _MESSAGE_LIMIT:
             return self.message[:_MESSAGE_LIMIT] + "...TRUNCATED"
         return self.message
@@ -64,7 +64,7 @@ def unavailable(message: str) -> StatusError:
 
 
 def no_saved_model(path: Path) -> StatusError:
-    """A version directory without a graph file. Source: ReadSavedModel,
+    """The error for a version directory without a graph file. Source: ReadSavedModel,
     tensorflow/cc/saved_model/reader.cc.
     """
     return not_found(

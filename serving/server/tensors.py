@@ -1,7 +1,7 @@
-"""TensorProto to NumPy and back, exactly as TensorFlow Serving's C++ does it.
+"""Converts TensorProto to NumPy and back, exactly like TensorFlow Serving's C++ code.
 
-Reading goes through TensorFlow's own C++ parser, because Python's `make_ndarray` differs in the corners
-(more values than elements, none at all, a short `tensor_content`). Writing is ours, because Python's
+Reading uses TensorFlow's C++ parser, because Python's `make_ndarray` differs in edge cases (more values than
+elements, no values, a short `tensor_content`). Writing is implemented here, because Python's
 `make_tensor_proto` writes `tensor_content` where the server writes typed fields.
 """
 
@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tfpipeline._tensorflow_internals import TensorProto, types
 
-# Fields of TensorProto whose packed values on the wire are the array's own bytes (little endian):
-# field number -> what the array is viewed as. Parsing those bytes is many times faster than a list.
+# Fields of TensorProto with packed values that are encoded as the array's own bytes (little endian):
+# field number -> the dtype of a view of the array. Parsing these bytes is many times faster than a list.
 _RAW: dict[int, tuple[int, np.dtype]] = {
     types.DT_FLOAT: (5, np.dtype("<f4")),
     types.DT_DOUBLE: (6, np.dtype("<f8")),
@@ -37,11 +37,11 @@ _BYTE_FLOATS = frozenset(
 
 
 class TensorParseError(ValueError):
-    """The message is not a tensor: its type, its shape and its values do not fit."""
+    """The message is not a valid tensor: its type, shape and values do not match."""
 
 
 def decode(proto: TensorProto) -> np.ndarray:
-    """A message's array; strings are an object array of bytes.
+    """The array of a message; strings are an object array of bytes.
 
     Raises:
         TensorParseError: TensorFlow's parser refuses it.
@@ -55,7 +55,7 @@ def decode(proto: TensorProto) -> np.ndarray:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """TensorFlow gives a scalar string as bytes; everything else as an array or a NumPy scalar."""
+    """Convert a result of TensorFlow: a scalar string is bytes, others are arrays or NumPy scalars."""
     return np.asarray(value, dtype=object) if isinstance(value, (bytes, str)) else np.asarray(value)
 
 
@@ -66,7 +66,7 @@ def encode(array: np.ndarray, proto: TensorProto) -> None:
     """
     enum = types.DT_STRING if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype).as_datatype_enum
     proto.dtype = enum
-    proto.tensor_shape.SetInParent()  # a scalar has a shape, without dimensions
+    proto.tensor_shape.SetInParent()  # a scalar has a shape with no dimensions
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if array.size == 0:

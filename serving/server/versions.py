@@ -1,8 +1,8 @@
-"""Which versions are served: looks at the directory, loads the new, then lets the old go.
+"""Decides which versions are served: checks the directory, loads new versions, then unloads old ones.
 
-TensorFlow Serving's policy (availability-preserving, latest N): a new version is loaded first and only then
-the old one unloaded, after the requests that use it have finished. A version that cannot be loaded is kept
-as END with its error, and the old one keeps serving.
+This is TensorFlow Serving's policy (availability-preserving, latest N). A new version is loaded first. Only
+then is the old one unloaded, after the requests that use it have finished. A version that cannot be loaded
+stays in state END with its error, and the old version continues to serve.
 
 Sources in tensorflow/serving: core/availability_preserving_policy.cc, core/servable_state.h,
 sources/storage_path/file_system_storage_path_source.cc.
@@ -26,7 +26,7 @@ from tfpipeline.serving.server.status import StatusError, no_saved_model, not_fo
 
 
 class State(enum.IntEnum):
-    """States of a version, numbered as `ModelVersionStatus.State`."""
+    """States of a version, with the numbers of `ModelVersionStatus.State`."""
 
     START = 10
     LOADING = 20
@@ -36,7 +36,7 @@ class State(enum.IntEnum):
 
 
 class Model(Protocol):
-    """What a loaded version must be able to do; :class:`saved_model.SavedModel` is one."""
+    """The interface of a loaded version; :class:`saved_model.SavedModel` implements it."""
 
     signatures: Any
 
@@ -47,7 +47,7 @@ class Model(Protocol):
 
 @dataclass
 class Version:
-    """One version, from the first look at it to its end."""
+    """One version, from its discovery to its end."""
 
     number: int
     path: Path
@@ -56,18 +56,18 @@ class Version:
     model: Any = None
     batcher: Optional[Batcher] = None
     users: int = 0
-    #: The files at the last failed attempt: it is tried again when they change.
+    #: The files at the last failed attempt: it is retried when they change.
     failed_files: Any = None
-    notes: dict[str, Any] = field(default_factory=dict)  # what the services remember about its signatures
+    notes: dict[str, Any] = field(default_factory=dict)  # what the services store about its signatures
 
 
 class VersionManager:
-    """Loads and unloads the versions of one model in a thread of its own.
+    """Loads and unloads the versions of one model in its own thread.
 
     Args:
-        options: name, directory, how many versions, how often to look.
+        options: name, directory, number of versions, poll interval.
         load: directory -> loaded model; raises :class:`StatusError`.
-        say: called with one sentence when a version comes, goes or cannot be loaded.
+        say: called with one sentence when a version is loaded, unloaded, or cannot be loaded.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class VersionManager:
 
     @contextlib.contextmanager
     def use(self, number: Optional[int]) -> Iterator[Version]:
-        """A served version for the length of a request: the newest, or the one asked for.
+        """A served version for the duration of a request: the newest, or the requested one.
 
         Raises:
             StatusError: NOT_FOUND, in the server's words.
@@ -114,7 +114,7 @@ class VersionManager:
                     self._wake.set()
 
     def states(self) -> list[tuple[int, State, Optional[StatusError]]]:
-        """Every version ever seen, newest first."""
+        """All versions seen so far, newest first."""
         with self._lock:
             return [
                 (number, version.state, version.error)
@@ -124,11 +124,11 @@ class VersionManager:
     # -- for the server --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin looking and loading."""
+        """Start polling and loading."""
         self._thread.start()
 
     def first_look_done(self, timeout: float) -> bool:
-        """Wait until what was there at the start is loaded or has failed."""
+        """Wait until the versions found at the start are loaded or have failed."""
         return self._first_look.wait(timeout)
 
     def available(self) -> list[int]:
@@ -136,7 +136,7 @@ class VersionManager:
         return [number for number, state, _ in self.states() if state == State.AVAILABLE]
 
     def stop(self) -> None:
-        """Unload everything and end the thread. Requests must have finished."""
+        """Unload everything and end the thread. All requests must have finished."""
         self._stopping = True
         self._wake.set()
         if self._thread.ident is not None:
@@ -164,12 +164,12 @@ class VersionManager:
         try:
             paths = version_directories(self._options.model_dir)
         except OSError as error:
-            # A share that is gone for a moment: what is loaded stays (as the server does).
+            # A network share may be briefly unavailable: loaded versions stay, as in TensorFlow Serving.
             self._tell_once(f"cannot read {self._options.model_dir} ({error.strerror}); what is loaded stays")
             return
         self._directory_error = ""
-        # A directory without its graph file yet is most likely being copied: an older version serves
-        # meanwhile.
+        # A directory without its graph file is probably still being copied; an older version serves in the
+        # meantime.
         whole = [number for number in sorted(paths, reverse=True) if has_saved_model(paths[number])]
         wanted = whole[: self._options.latest_versions]
         for number in sorted(paths, reverse=True):
@@ -199,7 +199,7 @@ class VersionManager:
             return
         with self._lock:
             version.model = model
-            # One row at a time is no batching at all, not a queue.
+            # With one row at a time there is no batching, so there is no queue.
             version.batcher = Batcher(self._options.batching) if self._options.batching.max_rows > 1 else None
             version.state = State.AVAILABLE
         if self._first_look.is_set():
@@ -225,7 +225,7 @@ class VersionManager:
         self._fail(version, no_saved_model(path), fingerprint(path))
 
     def _retire(self, wanted: set[int], anything: bool) -> None:
-        """Let the other versions go, unless that would leave nothing to answer with."""
+        """Unload the other versions, unless nothing would be left to serve."""
         with self._lock:
             ready = [n for n in wanted if n in self._versions and self._versions[n].state == State.AVAILABLE]
             if anything and not ready:
@@ -248,7 +248,7 @@ class VersionManager:
             version.state = State.UNLOADING
         model.close()
         del model
-        gc.collect()  # a graph is full of cycles and holds the model's memory
+        gc.collect()  # a graph has many reference cycles and holds the model's memory
         with self._lock:
             version.state = State.END
 
@@ -259,5 +259,5 @@ class VersionManager:
 
 
 def first_line(message: str) -> str:
-    """TensorFlow's messages go on for lines; a sentence to the user takes the first."""
+    """The first line of a message of TensorFlow, which can have many lines."""
     return message.strip().split("\n", 1)[0].rstrip(".") or "no reason given"

@@ -1,7 +1,7 @@
-"""Warm-up requests: replayed when a version is loaded, before it is AVAILABLE.
+"""Warm-up requests: replayed when a version is loaded, before it becomes AVAILABLE.
 
-A request that fails fails the load, as in TensorFlow Serving: the version ends with the error, and the one
-before it keeps serving.
+If a request fails, the load fails, as in TensorFlow Serving: the version ends with the error, and the
+previous one continues to serve.
 
 Source: tensorflow/serving, servables/tensorflow/{saved_model_warmup,saved_model_warmup_util}.cc.
 """
@@ -30,7 +30,7 @@ def load_warm(path: Path, stopping: Callable[[], bool] = lambda: False) -> Saved
 
     Args:
         path: the version directory.
-        stopping: whether the server is to stop: the remaining requests are then left out.
+        stopping: whether the server is about to stop; remaining requests are then skipped.
     Raises:
         StatusError: it cannot be loaded, or a request fails.
     """
@@ -44,12 +44,12 @@ def load_warm(path: Path, stopping: Callable[[], bool] = lambda: False) -> Saved
 
 
 def replay(model: Any, path: Path, stopping: Callable[[], bool] = lambda: False) -> int:
-    """Ask a model all warm-up requests of a file, in order.
+    """Run all warm-up requests of a file on a model, in order.
 
     Returns:
-        How many were asked; 0 where there is no file.
+        The number of requests; 0 if there is no file.
     Raises:
-        StatusError: the file cannot be read, has more requests than TensorFlow Serving takes, or a request
+        StatusError: the file cannot be read, has more requests than TensorFlow Serving accepts, or a request
             fails.
     """
     if not path.exists():
