@@ -1,4 +1,4 @@
-"""How sure an exported model is: temperatures and thresholds, fitted on the run's validation rows."""
+"""Fits the confidence of an exported model, temperatures and thresholds, on the run's validation rows."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _LOSS = "loss"
 def fit(
     graph: PredictionGraph, rows: ValidationRows, options: ExportOptions
 ) -> tuple[Confidence, Predictions, dict[str, Any]]:
-    """What the options ask for, fitted to the model that will be served.
+    """Fit what the options ask for, to the model that will be served.
 
     Args:
-        graph: of that model, in its precision.
+        graph: the model, in the precision in which it will be served.
         rows: the validation rows.
         options: of the export.
     Returns:
-        What was fitted; the model's predictions for the rows with it; and what the card says of it.
+        The fitted values; the model's predictions for the rows, with these values; and an entry for the card.
     Raises:
-        UserError: the task has no such probabilities, or no threshold reaches what is asked.
+        UserError: the task has no such probabilities, or no threshold reaches the requested share.
     """
     facts: dict[str, Any] = {}
     confidence = Confidence()
@@ -48,7 +48,7 @@ def fit(
 
 
 def _changes(rows: ValidationRows, before: Predictions, after: Predictions, fitted: Fitted) -> dict[str, Any]:
-    """What calibration changed, for the card; said, too."""
+    """The changes made by calibration, for the card; also printed."""
     first, second = rows.scores(before), rows.scores(after)
     changes: dict[str, Any] = {
         "rows": len(rows),
@@ -70,7 +70,7 @@ def _changes(rows: ValidationRows, before: Predictions, after: Predictions, fitt
 def _thresholds(
     graph: PredictionGraph, rows: ValidationRows, predictions: Predictions, share: float
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """The threshold of each output that says who abstains, and what the card says of it."""
+    """The threshold of each output that can abstain, and an entry for the card."""
     task = graph.task
     sure = task.confidences(predictions.predictions)
     right = task.scorer.right(predictions.predictions, rows.targets)

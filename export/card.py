@@ -1,4 +1,4 @@
-"""What a version says of itself, in ``assets.extra``, which servers ignore."""
+"""The card of a version: facts about it in ``assets.extra``, which servers ignore."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 
 FOLDER = Path("assets.extra")
 CARD = FOLDER / "model_card.json"
-# The second one is of versions that were exported before there was a model card.
+# The second file is from versions that were exported before there was a model card.
 FILES = (CARD.as_posix(), "assets.extra/tfpipeline.json")
 
 
 def write(version: Path, card: dict[str, Any]) -> None:
-    """Write the card into a version's directory."""
+    """Write the card to a version's directory."""
     path = version / CARD
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def read(version: Path) -> dict[str, Any]:
-    """What an export noted in its version; nothing for a SavedModel that is not ours."""
+    """The facts that an export stored in its version; empty for a SavedModel of another program."""
     found = [version / name for name in FILES if (version / name).exists()]
     return parse(found[0].read_bytes() if found else None)
 
 
 def parse(content: bytes | None) -> dict[str, Any]:
-    """The card in a file's content; nothing of None, nor of what is no card."""
+    """Parse the content of a card file; empty for None and for anything that is not a card."""
     try:
         card = json.loads(content or b"{}")
     except ValueError:

@@ -1,4 +1,4 @@
-"""What must be true of a SavedModel before anybody sees it."""
+"""Checks of a SavedModel before it becomes visible."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import numpy as np
 
 from tfpipeline.errors import UserError
 
-# Largest difference of a float32 answer between the trained and the exported model; of an output with values
-# above 1, a share of its largest one.
+# The largest allowed difference of float32 outputs between the trained and the exported model. For an output
+# with values above 1, it is relative to the largest value.
 TOLERANCE = 1e-5
-_BOOKKEEPING = 256 * 1024  # bytes of names and structure beside the weights
+_BOOKKEEPING = 256 * 1024  # bytes of names and structure in addition to the weights
 _FRESH_PROCESS = Path(__file__).with_name("fresh_process.py")
 
-# Registered in TensorFlow, but they call back into the Python process that made them, or compile with XLA,
-# which stock servers are built without.
+# TensorFlow operations that call back into the Python process that created them, or compile with XLA, which
+# stock servers are built without.
 _FORBIDDEN_OPS = frozenset(
     {"PyFunc", "PyFuncStateless", "EagerPyFunc", "XlaLaunch", "_XlaCompile", "_XlaRun"}
 )
 
 
 class ExportError(UserError):
-    """The exported model is not the trained one, so it was not published: our bug or TensorFlow's."""
+    """The exported model differs from the trained one (a bug here or in TensorFlow); it is not published."""
 
 
 def operations(saved_model: Path) -> set[str]:
-    """The names of all operations in a SavedModel, those of its functions included."""
+    """The names of all operations in a SavedModel, including those in its functions."""
     from tfpipeline._tensorflow_internals import SavedModel
 
     proto = SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
@@ -44,7 +44,7 @@ def operations(saved_model: Path) -> set[str]:
 
 
 def must_compile(saved_model: Path) -> bool:
-    """Whether a function of the SavedModel asks for XLA (``jit_compile=True``)."""
+    """Whether a function of the SavedModel requires XLA (``jit_compile=True``)."""
     from tfpipeline._tensorflow_internals import SavedModel
 
     proto = SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
@@ -57,10 +57,10 @@ def must_compile(saved_model: Path) -> bool:
 
 
 def check_operations(saved_model: Path) -> None:
-    """Core operations only: whatever loads a SavedModel loads this one.
+    """Check that a SavedModel has only core operations, so that anything that loads SavedModels can load it.
 
-    That every operation is registered by TensorFlow alone is shown by :func:`answers_of_fresh_process`,
-    which loads it without our code.
+    :func:`answers_of_fresh_process` also shows that TensorFlow alone registers every operation: it loads the
+    SavedModel without this package.
     """
     forbidden = operations(saved_model) & _FORBIDDEN_OPS
     if forbidden:
@@ -74,7 +74,7 @@ def check_operations(saved_model: Path) -> None:
 
 
 def check_size(saved_model: Path, weights: int, tables: int) -> None:
-    """The variables' files hold the weights once.
+    """Check that the variables' files hold the weights only once.
 
     Args:
         weights, tables: bytes of the model's weights and of the tokenizer's tables.
@@ -93,19 +93,18 @@ def answers_of_fresh_process(
     *,
     warmup_requests: Path | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Signatures' answers in a new Python process that imports TensorFlow and nothing of ours.
+    """Run signatures in a new Python process that imports TensorFlow and nothing of this package.
 
     Args:
         saved_model: its directory.
         asked: signature -> its inputs.
-        warmup_requests: a file of them, which is replayed first.
+        warmup_requests: a file of warm-up requests, which is replayed first.
     Returns:
         Signature -> its outputs; strings are object arrays of str.
     """
     with tempfile.TemporaryDirectory() as scratch:
         request, answer = Path(scratch) / "request.json", Path(scratch) / "answer"
-        # Strings stay in lists: an array of them pads each to the longest, and drops what is NUL at their
-        # ends.
+        # Strings stay in lists: an array would pad each to the longest, and strip NULs at their ends.
         plain = {
             signature: {
                 name: value.tolist() if isinstance(value, np.ndarray) else list(value)
@@ -115,7 +114,7 @@ def answers_of_fresh_process(
         }
         request.write_text(json.dumps(plain), "utf-8")
         answer.mkdir()
-        # -I: neither the current folder nor PYTHONPATH can bring our code in.
+        # -I: neither the current folder nor PYTHONPATH can make this package importable.
         command = [sys.executable, "-I", str(_FRESH_PROCESS), str(saved_model), str(request), str(answer)]
         if warmup_requests is not None:
             command.append(str(warmup_requests))
@@ -126,7 +125,7 @@ def answers_of_fresh_process(
 
 
 def _answer(folder: Path, signature: str) -> dict[str, np.ndarray]:
-    """What the process wrote for a signature."""
+    """The outputs that the process wrote for a signature."""
     with np.load(folder / f"{signature}.npz", allow_pickle=False) as arrays:
         outputs = {name.removeprefix("output "): array for name, array in arrays.items()}
     strings = json.loads((folder / f"{signature}.json").read_text("utf-8"))
@@ -141,17 +140,18 @@ def largest_difference(
     near_ties: np.ndarray | None = None,
     tolerance: float = TOLERANCE,
 ) -> float:
-    """The largest difference between floats, of an output with values above 1 as a share of its largest one.
+    """The largest difference between floats; for an output with values above 1, relative to its largest
+    value.
 
     Args:
         expected, found: name -> [N, ...].
-        near_ties: bool [N], rows whose strings and integers hang on a rounding (``Task.near_ties``): there
-            they may differ, and where they do, so may floats, which are those of another word; by default
-            nowhere.
-        tolerance: the largest difference that is none.
+        near_ties: bool [N], rows whose strings and integers depend on rounding (``Task.near_ties``). In these
+            rows they may differ; where they do, the floats may too, since they belong to another word. By
+            default there are none.
+        tolerance: the largest difference that is allowed.
     Raises:
-        ExportError: outputs are missing, or a shape, a string or an integer differs, or floats differ by
-            more than the tolerance or are not numbers.
+        ExportError: outputs are missing; a shape, a string or an integer differs; or floats differ by more
+            than the tolerance or are NaN.
     """
     if expected.keys() != found.keys():
         raise ExportError(f"outputs differ: {sorted(found)} instead of {sorted(expected)}")
@@ -173,9 +173,9 @@ def largest_difference(
         want, got = expected[name], found[name]
         gap = np.abs(got - want)
         gap[excused & np.isfinite(got).reshape(len(got), -1).all(-1)] = 0
-        # A regression answers in the data's own unit.
+        # A regression's predictions are in the unit of the data.
         difference = float(gap.max(initial=0.0) / np.abs(want).max(initial=1.0))
-        if not difference <= tolerance:  # also when it is NaN
+        if not difference <= tolerance:  # also raises for NaN
             raise ExportError(f"output {name} differs by {difference:.1e}, more than {tolerance:.0e}")
         largest = max(largest, difference)
     return largest

@@ -1,10 +1,10 @@
-"""Whether a release of TensorFlow knows all operations of a SavedModel, with the attributes that they have.
+"""Checks whether a release of TensorFlow supports all operations and attributes of a SavedModel.
 
-A server refuses a graph that has an operation it does not know, or an attribute of one, which newer releases
-add with a default. The tables of ``op_tables.json.xz`` say what each release knows; they are made of the
-releases' own definitions by ``generate_op_tables.py``.
+A server refuses a graph with an unknown operation, or an unknown attribute of a known one; newer releases add
+attributes with defaults. The tables in ``op_tables.json.xz`` list what each release supports. They are made
+from the releases' own definitions by ``generate_op_tables.py``.
 
-What the tables do not say is which types an operation's CPU kernels have.
+The tables do not say which types an operation's CPU kernels support.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ RELEASES = ("2.6", "2.12", "2.16", "2.20", "2.21")
 
 
 class PortabilityError(UserError):
-    """The release that was asked for cannot run the exported graph."""
+    """The requested release cannot run the exported graph."""
 
 
 def check_release(release: str | None) -> None:
-    """Refuse a release that there is no table of.
+    """Refuse a release without a table.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no table of the release.
     """
     if release is not None and release not in RELEASES:
         raise UserError(f'target_serving is "{release}"; it must be one of {", ".join(RELEASES)}')
@@ -43,7 +43,7 @@ def installed_release() -> str:
     return ".".join(tf.__version__.split(".")[:2])
 
 
-# What TensorFlow writes for its own savers and debuggers, and older servers do not know.
+# Attributes and operations of TensorFlow's own savers and debuggers that older servers do not support.
 _DEBUG_ATTRIBUTES = {"VarHandleOp": ("debug_name",)}  # unknown to 2.12
 _SAVING_OPERATIONS = frozenset(
     {"DisableCopyOnRead"}
@@ -51,10 +51,10 @@ _SAVING_OPERATIONS = frozenset(
 
 
 def make_portable(saved_model: Path) -> None:
-    """Remove from a SavedModel what answers no request and older releases refuse.
+    """Remove parts of a SavedModel that no request needs and older releases refuse.
 
-    TensorFlow gives each variable a name for debugging, an attribute unknown to 2.12, and the function
-    that saves variables an operation without outputs, for which 2.6 refuses the whole graph.
+    TensorFlow gives each variable a name for debugging, an attribute that 2.12 does not know. In the function
+    that saves variables it adds an operation without outputs, for which 2.6 refuses the whole graph.
     """
     from tfpipeline._tensorflow_internals import SavedModel, write_fingerprint
 
@@ -72,7 +72,7 @@ def _strip(nodes: Any) -> None:
     for node in nodes:
         for name in _DEBUG_ATTRIBUTES.get(node.op, ()):
             node.attr.pop(name, None)
-        if node.op in _SAVING_OPERATIONS:  # not taken out, as others wait for it
+        if node.op in _SAVING_OPERATIONS:  # not removed, because other operations depend on it
             node.op = "NoOp"
             del node.input[:]
             node.attr.clear()
@@ -83,10 +83,11 @@ def check(saved_model: Path, release: str | None = None) -> None:
 
     Args:
         saved_model: its directory.
-        release: one of :data:`RELEASES`; by default the installed one, which needs no check if there is no
-            table of it.
+        release: one of :data:`RELEASES`; by default the installed one, which is not checked if it has no
+            table.
     Raises:
-        PortabilityError: it has operations or attributes that the release does not know; the first ones.
+        PortabilityError: it has operations or attributes that the release does not know; names the first
+            ones.
     """
     release = release or installed_release()
     if release not in RELEASES:
@@ -101,7 +102,7 @@ def check(saved_model: Path, release: str | None = None) -> None:
 
 
 def problems(saved_model: Path, known: dict[str, Any]) -> Iterator[str]:
-    """What a release does not know of a SavedModel: all nodes of all graphs and functions.
+    """List what a release does not support in a SavedModel, in all nodes of all graphs and functions.
 
     Args:
         saved_model: its directory.
@@ -124,12 +125,12 @@ def _node_problems(node: Any, known: dict[str, Any] | None) -> Iterator[str]:
         yield f"it has no operation {node.op}"
         return
     for name, value in node.attr.items():
-        if name.startswith("_"):  # notes for the runtime, which any operation may have
+        if name.startswith("_"):  # hints to the runtime, which any operation may have
             continue
         if name not in known:
             yield f"its {node.op} has no attribute {name}"
             continue
-        if value.WhichOneof("value") == "placeholder":  # set by whoever calls the function
+        if value.WhichOneof("value") == "placeholder":  # set by the caller of the function
             continue
         allowed = known[name].get("allowed")
         values = plain(value)
@@ -150,7 +151,7 @@ def _shown(attribute: dict[str, Any], value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """An ``AttrValue`` as JSON has it, as far as values are compared: None for shapes, tensors, functions."""
+    """An ``AttrValue`` in JSON form, where values are compared; None for shapes, tensors and functions."""
     kind = value.WhichOneof("value")
     if kind == "list":
         lists = [getattr(value.list, field) for field in ("s", "i", "f", "b", "type")]
@@ -164,9 +165,9 @@ def _text(value: Any) -> Any:
 
 @functools.cache
 def table(release: str) -> dict[str, Any]:
-    """What a release knows: operation -> attribute -> ``type``, ``default`` and ``allowed``.
+    """The table of a release: operation -> attribute -> ``type``, ``default`` and ``allowed``.
 
-    The latter two are there where the attribute has a default, and where not all values are allowed.
+    ``default`` exists only if the attribute has one, ``allowed`` only if not all values are allowed.
     """
     tables: dict[str, Any] = json.loads(lzma.decompress(TABLES.read_bytes()))
     return dict(tables[release])

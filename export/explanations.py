@@ -1,17 +1,17 @@
-"""Explanations: what each word of a text contributes to a prediction, by integrated gradients.
+"""Explanations: the contribution of each word to a prediction, by integrated gradients.
 
 Source: Sundararajan, Taly and Yan 2017, arXiv:1703.01365. With x the word embeddings of a text and x' a
 baseline, a token's score is ``(x - x') · ∫ grad F(x' + a (x - x')) da``, a from 0 to 1, summed over the
-hidden size. The scores of a text add up to F(x) - F(x'): completeness.
+hidden size. The scores of a text add up to F(x) - F(x') (completeness).
 
-The baseline has the text's tokens, but none of their words: their word embeddings are 0, and positions, token
-types and the special tokens around the texts stay. So the path is ``a x``, and the derivative by ``a`` of one
-token (the encoder's input ``word_weights``) is what the formula sums over the hidden size. Special tokens get
-no score.
+The baseline has the text's tokens without their words: their word embeddings are 0, and positions, token
+types and the special tokens around the texts stay. So the path is ``a x``. The sum over the hidden size is
+the derivative by the ``a`` of a token, which is the encoder's input ``word_weights``. Special tokens get no
+score.
 
-The integral is a midpoint rule in t, with a = t * t, as predictions change most where little of the words is
-read. Measured on 32 tweets with MiniLM and 32 steps: completeness within 0.3 %, where equal steps in a miss
-by up to 2 % and the Gauss-Legendre rule by up to 4 %.
+The integral is computed with a midpoint rule in t, where a = t * t, because predictions change most where the
+words have little weight. Measured on 32 tweets with MiniLM and 32 steps, completeness holds within 0.3 %;
+with equal steps in a the error is up to 2 %, with the Gauss-Legendre rule up to 4 %.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
 
 SIGNATURE = "explain"
 LABEL = "label"
-# Tokens, padding counted, that are differentiated at once: some 1.1 GB for BERT-base, whatever is asked.
+# Tokens to differentiate at once, including padding: about 1.1 GB for BERT-base, whatever the request.
 _TOKENS_AT_ONCE = 1024
 
 
 def check(task: Task, model_config: Any) -> None:
-    """Refuse what cannot be explained.
+    """Refuse a model that cannot be explained.
 
     Raises:
-        UserError: the task, or the encoder's architecture, does not say how.
+        UserError: the task or the encoder's architecture does not support explanations.
     """
     if not task.explains:
         raise UserError(
@@ -54,7 +54,7 @@ def check(task: Task, model_config: Any) -> None:
 
 
 def describe(steps: int) -> dict[str, Any]:
-    """What a model card says of explanations."""
+    """The entry of a model card about explanations."""
     return {
         "method": "integrated gradients (arXiv:1703.01365) by the word embeddings",
         "baseline": "word embeddings of 0; positions, token types and special tokens as in the text",
@@ -67,10 +67,10 @@ class Explanations(tf.Module):
     """Explains a trained model's predictions, eagerly or in a graph.
 
     Args:
-        graph: the model, which must compute in float32, with its task and its tokenizer.
-        steps: nodes of the integral.
+        graph: the model with its task and tokenizer; it must compute in float32.
+        steps: number of nodes of the integral.
     Raises:
-        UserError: the task or the architecture does not say how.
+        UserError: the task or the architecture does not support explanations.
     """
 
     def __init__(self, graph: PredictionGraph, steps: int = DEFAULT_EXPLAIN_STEPS) -> None:
@@ -78,7 +78,7 @@ class Explanations(tf.Module):
         check(graph.task, graph.model.encoder.config)
         self._graph, self.steps = graph, steps
         inputs = graph.text_inputs
-        # Words are found by offsets, whether the task reads them or not.
+        # Words are found by offsets, even if the task does not read them.
         self._text_inputs = TextInputs(
             inputs.tokenizer, inputs.truncation, pair=inputs.pair, offsets=True, separate=inputs.separate
         )
@@ -96,17 +96,17 @@ class Explanations(tf.Module):
         return (*self._text_inputs.names, LABEL)
 
     def __call__(self, asked: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Explain one answer to each text.
+        """Explain one prediction per text.
 
-        B texts, W words of a row at most.
+        B texts, at most W words per row.
 
         Args:
-            asked: ``text`` and, of pairs, ``text_pair``, string [B]; ``label``, string [B], the answer to
-                explain ("" for the predicted one), see ``Task.explanation_target``.
+            asked: ``text`` and, for pairs, ``text_pair``, string [B]; ``label``, string [B], the prediction
+                to explain ("" for the model's own), see ``Task.explanation_target``.
         Returns:
-            ``label`` string [B], what is explained; ``value`` and ``baseline`` float32 [B], the explained
-            number with all words and with none, so that ``value - baseline`` is the sum of a row's scores but
-            for the error of the integral; and the words with their scores, see
+            ``label`` string [B], the explained prediction; ``value`` and ``baseline`` float32 [B], the
+            explained number with all words and with none, so that ``value - baseline`` is the sum of a row's
+            scores, except for the error of the integral; and the words with their scores, see
             :func:`tfpipeline.export.words.of_tokens`.
         """
         texts = {name: asked[name] for name in self._text_inputs.names}
@@ -129,11 +129,11 @@ class Explanations(tf.Module):
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """The weights of the model that is explained."""
+        """The weights of the explained model."""
         return [variable.value for variable in self._graph.model.weights]
 
     def _outputs(self, inputs: Mapping[str, tf.Tensor], weights: list[tf.Tensor]) -> Any:
-        """The model's outputs for texts whose words count as much; weights [B, T] of each sequence."""
+        """The model's outputs for texts with these word weights, [B, T] for each sequence."""
         given = {**encoder_inputs(inputs), WORD_WEIGHTS: weights[0]}
         if len(weights) > 1:
             given.update(as_second_text({WORD_WEIGHTS: weights[1]}))
@@ -142,9 +142,9 @@ class Explanations(tf.Module):
     def _integrate(
         self, inputs: Mapping[str, tf.Tensor], are_text: list[tf.Tensor], target: Mapping[str, tf.Tensor]
     ) -> list[tf.Tensor]:
-        """The tokens' scores, float32 [B, T] of each sequence, in a loop over pairs of a row and a node.
+        """The tokens' scores, float32 [B, T] for each sequence, in a loop over pairs of a row and a node.
 
-        As many pairs are computed at once as memory allows, whatever the batch.
+        As many pairs are computed at once as memory allows, whatever the batch size.
         """
         rows, columns = tf.shape(are_text[0])[0], tf.add_n([tf.shape(own)[1] for own in are_text])
         pairs = rows * self.steps

@@ -1,9 +1,9 @@
-"""Run as a script, in a process of its own: loads a SavedModel as any server would and asks it.
+"""A script for a separate process: loads a SavedModel as any server would, and runs its signatures.
 
     python -I fresh_process.py SAVED_MODEL REQUEST.json FOLDER [WARMUP_REQUESTS]
 
-Imports nothing of ours, and says so by failing if anything of ours was loaded. Warm-up requests are replayed
-before anything is asked, as a server does; ``prediction_logs.py``, which reads them, stands alone.
+It imports nothing of this package, and fails if anything of it was loaded. Warm-up requests are replayed
+first, as in a server. ``prediction_logs.py``, which reads them, depends on no other module of this package.
 """
 
 import json
@@ -43,10 +43,8 @@ def main() -> None:
         for name, tensor in function(**inputs).items():
             array = tensor.numpy()
             if array.dtype != object:
-                numbers[f"output {name}"] = (
-                    array  # savez has arguments of its own, called file and allow_pickle
-                )
-            else:  # as JSON: one long string would make every cell of a fixed-width array as long
+                numbers[f"output {name}"] = array  # savez has arguments called file and allow_pickle
+            else:  # as JSON: in a fixed-width array, one long string would make every cell as long
                 texts = [text.decode("utf-8") for text in array.flat]
                 strings[name] = {"shape": array.shape, "values": texts}
         np.savez(os.path.join(folder, f"{signature}.npz"), **numbers)

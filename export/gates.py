@@ -1,7 +1,7 @@
-"""Gates: conditions on a run's metrics that a version has to meet before it is published.
+"""Gates: conditions on a run's metrics that must hold before a version is published.
 
-A gate is written as ``macro_f1 >= 0.8``. A metric is one of ``report.json``, as ``tfpipeline evaluate`` wrote
-it for the run's own test rows, or, with ``validation.`` before its name, one of the validation rows.
+A gate is written as ``macro_f1 >= 0.8``. Its metric is one of ``report.json``, which ``tfpipeline evaluate``
+wrote for the run's test rows. With the prefix ``validation.``, it is a metric of the validation rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from tfpipeline.errors import UserError, did_you_mean
 
-VALIDATION = "validation."  # before the name of a metric of the validation rows
+VALIDATION = "validation."  # the prefix of a metric of the validation rows
 REPORT_FILE = "report.json"
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -27,7 +27,7 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-# A metric's name may hold anything: of a label's F1 it holds the label.
+# A metric's name may hold any character: the name of a label's F1 includes the label.
 _GATE = re.compile(
     rf"\s*(?P<metric>.*[^\s<>=!])\s*(?P<sign>{'|'.join(_OPERATORS)})\s*(?P<bound>[^<>=\s]+)\s*", re.S
 )
@@ -40,7 +40,7 @@ class Gate:
     Attributes:
         metric: its name, as in the report.
         sign: ``>=``, ``>``, ``<=``, ``<`` or ``==``.
-        bound: what the metric is compared with.
+        bound: the number to compare the metric with.
     """
 
     metric: str
@@ -51,15 +51,15 @@ class Gate:
         return f"{self.metric} {self.sign} {self.bound:g}"
 
     def holds(self, value: float) -> bool:
-        """Whether a value meets the condition; one that is not a number never does."""
+        """Whether a value meets the condition; NaN never does."""
         return _OPERATORS[self.sign](value, self.bound)
 
 
 def parse(text: str) -> Gate:
-    """The gate that a text such as ``macro_f1 >= 0.8`` describes.
+    """Parse a gate such as ``macro_f1 >= 0.8``.
 
     Raises:
-        UserError: it describes none.
+        UserError: the text is not a gate.
     """
     found = _GATE.fullmatch(text)
     try:
@@ -80,11 +80,11 @@ def check(gates: Sequence[Gate], metrics: Mapping[str, float], source: str) -> d
     Args:
         gates: the conditions.
         metrics: name -> value.
-        source: where the metrics come from, for the message.
+        source: the origin of the metrics, for the error.
     Returns:
         Gate as text -> the value that met it.
     Raises:
-        UserError: a metric is not there, or a condition is not met.
+        UserError: a metric is missing, or a condition is not met.
     """
     passed, failed = {}, []
     for gate in gates:
@@ -101,7 +101,7 @@ def check(gates: Sequence[Gate], metrics: Mapping[str, float], source: str) -> d
 
 
 def split(gates: Sequence[Gate]) -> tuple[list[Gate], list[Gate]]:
-    """The gates on the report's metrics, and those on the validation rows' metrics."""
+    """The gates on the report's metrics, and the gates on the validation rows' metrics."""
     of_validation = [gate for gate in gates if gate.metric.startswith(VALIDATION)]
     return [gate for gate in gates if gate not in of_validation], of_validation
 
@@ -111,8 +111,8 @@ def reported(path: Path, weights: str | None, evaluated: str) -> dict[str, float
 
     Args:
         path: ``report.json``.
-        weights: which weights are exported, as ``TrainedModel.weights_id`` names them.
-        evaluated: the command that writes a report, for the message.
+        weights: the exported weights, as named by ``TrainedModel.weights_id``.
+        evaluated: the command that writes a report, for the error.
     Raises:
         UserError: there is no report, it cannot be read, or it is about other weights.
     """

@@ -1,10 +1,10 @@
-"""Writes ``op_tables.json.xz``: the operations and attributes that releases of TensorFlow know.
+"""Writes ``op_tables.json.xz``: the operations and attributes that releases of TensorFlow support.
 
     python -m tfpipeline.export.generate_op_tables [--wheels FOLDER]
 
-Downloads the wheels of the releases (about 1 GB; or takes those of a folder) and asks each one's library for
-its operations through TensorFlow's C API, which does not depend on the version of Python. Only whoever adds a
-release runs it.
+Downloads the wheels of the releases (about 1 GB), or takes them from a folder. Then it reads the operations
+from each wheel's library through TensorFlow's C API, which does not depend on the version of Python. It is
+run only to add a release.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from tfpipeline.export.compatibility import TABLES
 
-# release -> the Python that its wheel is for
+# release -> the Python version of its wheel
 RELEASES = {"2.6": "3.9", "2.12": "3.11", "2.16": "3.11", "2.20": "3.11", "2.21": "3.11"}
 _LIBRARIES = (
     "tensorflow/libtensorflow_framework.so.2",
@@ -43,7 +43,7 @@ class _Buffer(ctypes.Structure):
 
 
 def op_list(folder: Path) -> bytes:
-    """The serialized ``OpList`` of the libraries of an unpacked wheel; without TensorFlow."""
+    """The serialized ``OpList`` of the libraries in an unpacked wheel; does not need TensorFlow."""
     libraries = [ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL | os.RTLD_LAZY) for path in _present(folder)]
     for library in libraries:
         if hasattr(library, "TF_GetAllOpList"):
@@ -55,12 +55,12 @@ def op_list(folder: Path) -> bytes:
 
 def _present(folder: Path) -> list[Path]:
     paths = [folder / name for name in _LIBRARIES]
-    # From 2.10 on, the library of the operations is one that needs no Python.
+    # From 2.10 on, the library of the operations does not need Python.
     return [path for path in paths if path.exists()][:2]
 
 
 def table(serialized: bytes) -> dict[str, Any]:
-    """Operation -> attribute -> its type, then its default if it has one, and the values allowed if not all.
+    """Operation -> attribute -> its type, its default if it has one, and the allowed values if limited.
 
     Args:
         serialized: an ``OpList``.

@@ -1,4 +1,4 @@
-"""What makes two exports the same model: a hash of the weights and of all that decides the answers."""
+"""The identity of a model: a hash of the weights and of everything that determines its predictions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tfpipeline.training.trained_model import TrainedModel
 
 
 def identity(run: TrainedModel, graph: PredictionGraph, options: ExportOptions) -> str:
-    """A hash of the weights and of all that decides the answers.
+    """A hash of the weights and of everything that determines the predictions.
 
-    Not of the files: the bytes of ``saved_model.pb`` differ from one export to the next.
+    It does not cover the files: the bytes of ``saved_model.pb`` differ from one export to the next.
     """
     digest = hashlib.sha256()
     for variable in sorted(graph.model.weights, key=lambda variable: variable.path):

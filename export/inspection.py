@@ -1,4 +1,4 @@
-"""What a version is: signatures, operations, size and card; and how two versions differ."""
+"""Inspects a version (signatures, operations, size, card), and compares two versions."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _BATCH = 32
 _SHOWN = 20
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ATTRIBUTE = "/.ATTRIBUTES/VARIABLE_VALUE"
-# Of the card, what differs between any two exports.
+# Entries of the card that differ between any two exports.
 _OF_THE_EXPORT = ("identity", "created", "run", "name")
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """A version, as :func:`inspect` finds it.
+    """A version, as returned by :func:`inspect`.
 
     Attributes:
-        path: of the version.
+        path: the version's path.
         signatures: name -> its inputs and its outputs: name -> dtype and shape, such as "string [?]".
-        operations: kind -> how many nodes of the graph and its functions.
+        operations: kind -> number of nodes in the graph and its functions.
         size: bytes of all files.
-        weights: how many numbers its variables hold.
-        card: what the export noted; empty of a SavedModel that another program wrote.
+        weights: number of values in its variables.
+        card: the facts stored by the export; empty for a SavedModel of another program.
     """
 
     path: str
@@ -47,7 +47,7 @@ class Inspection:
     card: Mapping[str, Any]
 
     def text(self) -> str:
-        """For a terminal."""
+        """A text for the terminal."""
         lines = [f"{self.path}: {self.size / 1e6:.1f} MB, {self.weights:,} weights"]
         for name, (inputs, outputs) in sorted(self.signatures.items()):
             lines += ["", f"signature {name}"]
@@ -65,16 +65,16 @@ class Inspection:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """How two versions differ, as :func:`compare` finds it.
+    """The differences of two versions, as returned by :func:`compare`.
 
     Attributes:
         one, other: the paths.
-        weights: of each variable that is in one of them only, or differs: what is different.
-        equal_weights: how many variables are equal, bit for bit.
-        options: of each entry of the cards that differs: its two values; None where one lacks it.
-        answers: output -> rows that differ, and the largest difference (None of strings); None where no
-            texts were given.
-        rows: how many texts were asked.
+        weights: variable -> difference, for variables that differ or exist in only one version.
+        equal_weights: number of variables that are equal bit for bit.
+        options: entry -> its two values, for entries of the cards that differ; None if a card lacks it.
+        answers: output -> number of rows that differ, and the largest difference (None for strings); None if
+            no texts were given.
+        rows: number of texts.
     """
 
     one: str
@@ -86,7 +86,7 @@ class Comparison:
     rows: int
 
     def text(self) -> str:
-        """For a terminal."""
+        """A text for the terminal."""
         lines = [f"{self.one} and {self.other}"]
         lines += ["", f"weights: {self.equal_weights} equal, {len(self.weights)} different"]
         lines += [f"  {name}: {what}" for name, what in self.weights.items()]
@@ -104,10 +104,10 @@ class Comparison:
 
 
 def inspect(version: AnyPath) -> Inspection:
-    """What a version is.
+    """Inspect a version.
 
     Args:
-        version: its directory, here or on a far file system.
+        version: its directory, local or remote.
     Raises:
         UserError: there is no SavedModel.
     """
@@ -132,13 +132,13 @@ def inspect(version: AnyPath) -> Inspection:
 
 
 def compare(one: AnyPath, other: AnyPath, texts: Mapping[str, Sequence[str]] | None = None) -> Comparison:
-    """How two versions differ.
+    """Compare two versions.
 
     Args:
         one, other: their directories.
-        texts: "text", and "text_pair" for tasks about two: what both are to answer; None for no answers.
+        texts: "text", and "text_pair" for pair tasks: inputs for both versions; None to compare no answers.
     Raises:
-        UserError: there is no SavedModel, or it takes other inputs.
+        UserError: there is no SavedModel, or it has other inputs.
     """
     paths_ = _version(one), _version(other)
     weights, equal = _different_weights(*paths_)
@@ -154,12 +154,12 @@ def compare(one: AnyPath, other: AnyPath, texts: Mapping[str, Sequence[str]] | N
 
 
 def visible_lines(lines: Sequence[str]) -> str:
-    """Lines, what a terminal would obey escaped."""
+    """Lines in which terminal control characters are escaped."""
     return "\n".join(map(visible, lines))
 
 
 def _version(given: AnyPath) -> str:
-    """The path of a version, which holds a SavedModel."""
+    """The path of a version; checks that it holds a SavedModel."""
     path = paths.expand(given).removeprefix("file://").rstrip("/") or "/"
     try:
         if tf.io.gfile.exists(f"{path}/{MARKER}"):
@@ -194,7 +194,7 @@ def _card(path: str) -> dict[str, Any]:
 
 
 def _tensors(infos: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> dtype and shape of a signature's inputs or outputs."""
+    """Name -> dtype and shape, for a signature's inputs or outputs."""
     found = {}
     for name, info in infos.items():
         sizes = ["?" if size.size < 0 else str(size.size) for size in info.tensor_shape.dim]
@@ -204,12 +204,12 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reader(path: str) -> Any:
-    # Not tf.train.load_checkpoint, which asks whether the prefix is a folder: some file systems say yes.
+    # Not tf.train.load_checkpoint, which checks whether the prefix is a folder: some file systems say yes.
     return tf.compat.v1.train.NewCheckpointReader(f"{path}/variables/variables")
 
 
 def _shapes(path: str) -> dict[str, list[int]]:
-    """Variable -> its shape, by its key in the checkpoint; none of a SavedModel without variables."""
+    """Variable -> its shape, by its key in the checkpoint; empty for a SavedModel without variables."""
     if not tf.io.gfile.exists(f"{path}/variables/variables.index"):
         return {}
     shapes = _reader(path).get_variable_to_shape_map()
@@ -217,7 +217,7 @@ def _shapes(path: str) -> dict[str, list[int]]:
 
 
 def _keys(path: str) -> dict[str, str]:
-    """The name that each variable had when it was exported -> its key in the checkpoint."""
+    """The name of each variable at export -> its key in the checkpoint."""
     shapes = _shapes(path)
     if not shapes:
         return {}
@@ -272,7 +272,7 @@ def _different_answers(
     different: dict[str, tuple[int, float | None]] = {}
     for name in sorted({**found[0], **found[1]}):
         a, b = found[0].get(name), found[1].get(name)
-        if a is None or b is None or a.shape[1:] != b.shape[1:]:  # other labels, say
+        if a is None or b is None or a.shape[1:] != b.shape[1:]:  # e.g. different labels
             different[name] = (len(texts["text"]), None)
             continue
         rows = int((a != b).reshape(len(a), -1).any(-1).sum())
@@ -282,7 +282,7 @@ def _different_answers(
 
 
 def _answers(path: str, texts: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """The default signature's answers to texts, all batches in one array per output."""
+    """The default signature's outputs for texts, with all batches in one array per output."""
     function = tf.saved_model.load(path).signatures["serving_default"]
     wanted = sorted(function.structured_input_signature[1])
     if wanted != sorted(texts):
@@ -299,7 +299,7 @@ def _answers(path: str, texts: Mapping[str, Sequence[str]]) -> dict[str, np.ndar
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """A card by dotted names; a list is one value."""
+    """A card as dotted names -> values; a list is one value."""
     if not isinstance(value, Mapping):
         return {prefix: value}
     found: dict[str, Any] = {}

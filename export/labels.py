@@ -1,9 +1,9 @@
-"""Labels of a model's versions: ``models/NAME/labels.json`` says which version is "stable".
+"""Labels of a model's versions: ``models/NAME/labels.json`` records which version is "stable".
 
     {"labels": {"stable": 7}, "previous": {"stable": [3, 5]}}
 
-``labels`` is what a server's configuration calls ``version_labels``. ``previous`` has the versions that a
-label pointed to before, oldest first: a rollback takes the last one.
+``labels`` corresponds to ``version_labels`` in a server's configuration. ``previous`` lists the versions that
+a label pointed to before, oldest first: a rollback takes the last one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """What ``labels.json`` says.
+    """The contents of ``labels.json``.
 
     Attributes:
         labels: label -> version.
@@ -36,21 +36,21 @@ class Labels:
     previous: Mapping[str, list[int]] = dataclasses.field(default_factory=dict)
 
     def protected(self) -> set[int]:
-        """The versions that labels point to, and those that the next rollback goes to."""
+        """The versions that labels point to, and those that the next rollback would go to."""
         return {*self.labels.values(), *(versions[-1] for versions in self.previous.values() if versions)}
 
 
 def promote(model: AnyPath, version: int, label: str = DEFAULT) -> int | None:
-    """Let a label point to a version.
+    """Make a label point to a version.
 
     Args:
-        model: the model's directory, here or on a far file system.
+        model: the model's directory, local or remote.
         version: one of its versions.
-        label: letters, digits, ".", "_" and "-"; it begins with a letter.
+        label: letters, digits, ".", "_" and "-"; it starts with a letter.
     Returns:
         The version that it pointed to before; None for a new label.
     Raises:
-        UserError: there is no such version, or it is not whole; or a label cannot have that name.
+        UserError: there is no such version, it is incomplete, or the label's name is invalid.
     """
     if not _NAME.fullmatch(label):
         raise UserError(
@@ -60,7 +60,7 @@ def promote(model: AnyPath, version: int, label: str = DEFAULT) -> int | None:
     directory = open_directory(model)
     _require_version(directory, version)
     with directory.lock():
-        _require_version(directory, version)  # --keep may have been faster
+        _require_version(directory, version)  # a concurrent --keep may have removed it
         known = read(directory)
         before = known.labels.get(label)
         if before == version:
@@ -71,14 +71,14 @@ def promote(model: AnyPath, version: int, label: str = DEFAULT) -> int | None:
 
 
 def rollback(model: AnyPath, label: str = DEFAULT) -> tuple[int, int]:
-    """Let a label point to the version that it pointed to before; again, to the one before that.
+    """Make a label point to its previous version; a repeated rollback goes back further.
 
-    Versions that were removed since are passed over.
+    Versions that were removed in the meantime are skipped.
 
     Returns:
-        The version that it pointed to, and the one that it points to now.
+        The version that it pointed to, and the version that it points to now.
     Raises:
-        UserError: there is no such label, or no version before.
+        UserError: there is no such label, or no previous version.
     """
     directory = open_directory(model)
     if not directory.versions():
@@ -101,7 +101,7 @@ def rollback(model: AnyPath, label: str = DEFAULT) -> tuple[int, int]:
 
 
 def read(directory: ModelDirectory) -> Labels:
-    """The labels of a model; none if it has no file of them.
+    """The labels of a model; empty if it has no labels file.
 
     Raises:
         UserError: the file cannot be read.

@@ -1,7 +1,7 @@
-"""The model card of a version: a table of contents for people, and the same facts for programs.
+"""The model card of a version: a page for people, and the same facts for programs.
 
-``assets.extra/model_card.md`` has the form of Hugging Face's model cards: YAML between two lines of ``---``,
-which ``huggingface_hub.ModelCard`` reads, then Markdown. ``model_card.json`` has all facts.
+``assets.extra/model_card.md`` has the format of Hugging Face's model cards: YAML between two lines of
+``---``, which ``huggingface_hub.ModelCard`` reads, then Markdown. ``model_card.json`` has all facts.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _PIPELINE_TAGS = {
     "question_answering": "question-answering",
 }
 _SHARES_OF_ROWS = frozenset({"accuracy", "exact_match", "subset_accuracy"})
-_Z = 1.959963984540054  # of a normal distribution: 95 % lie within
+_Z = 1.959963984540054  # 95 % of a normal distribution lie within this many standard deviations
 _SHOWN_LABELS = 100
-_FOLLOWS = ("metrics", "labels", "data", "text", "environment")  # have sections of their own
+_FOLLOWS = ("metrics", "labels", "data", "text", "environment")  # have their own sections
 _TRAINED = "after fine-tuning"
 
 
 def describe(run: TrainedModel, name: str, weights: str, licence: str | None) -> dict[str, Any]:
-    """What a card says of a run, as JSON has it.
+    """The facts of a card about a run, in JSON form.
 
     Args:
-        run: the run or the checkpoint that is exported.
-        name: the model's.
+        run: the exported run or checkpoint.
+        name: the model's name.
         weights: "best" or "last".
-        licence: SPDX's identifier or another name; None if nobody said.
+        licence: an SPDX identifier or another name; None if none was given.
     """
     settings = run.config
     return {
@@ -70,7 +70,7 @@ def describe(run: TrainedModel, name: str, weights: str, licence: str | None) ->
 
 
 def write(version: Path, facts: Mapping[str, Any]) -> None:
-    """Write both files into a version's directory."""
+    """Write both files to a version's directory."""
     facts_file.write(version, dict(facts))
     (version / CARD).write_text(render(facts), "utf-8")
 
@@ -79,7 +79,7 @@ def render(facts: Mapping[str, Any]) -> str:
     """The card as Markdown with Hugging Face's metadata.
 
     Args:
-        facts: of :func:`describe`, and whatever else an export notes: each further mapping becomes a section.
+        facts: from :func:`describe`, with the export's additions; each further mapping becomes a section.
     """
     front = yaml.safe_dump(_metadata(facts), sort_keys=False, allow_unicode=True)
     parts = [f"---\n{front}---\n\n# {_plain(facts.get('name', 'model'))}\n"]
@@ -99,7 +99,7 @@ def render(facts: Mapping[str, Any]) -> str:
 
 
 def wilson(share: float, rows: int) -> tuple[float, float]:
-    """The 95 % interval of a share of independent rows.
+    """The 95 % confidence interval of a share of independent rows.
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22(158), 209-212.
     """
@@ -109,7 +109,7 @@ def wilson(share: float, rows: int) -> tuple[float, float]:
 
 
 def _metrics(run: TrainedModel) -> dict[str, Any]:
-    """The trained model's scores in the run's report; nothing if it was not evaluated."""
+    """The trained model's scores in the run's report; empty if it was not evaluated."""
     report = _json(run.reports / "report.json") if run.reports is not None else None
     if report is None or _TRAINED not in report.get("scores", {}):
         return {}
@@ -130,7 +130,7 @@ def _metrics(run: TrainedModel) -> dict[str, Any]:
 
 
 def _data(run: TrainedModel) -> dict[str, Any]:
-    """Rows of each split, and the sha256 of the files that the run was made from."""
+    """The number of rows in each split, and the sha256 of the files that the run was made from."""
     splits = ("train", "validation", "test")
     found: dict[str, Any] = {
         "rows": {split: len(run.examples(split)) for split in splits if run.has_split(split)}
@@ -145,7 +145,7 @@ def _data(run: TrainedModel) -> dict[str, Any]:
 
 
 def _limits(run: TrainedModel) -> list[str]:
-    """Sentences about what the model cannot do."""
+    """Sentences about the model's limitations."""
     text = run.config.text
     return [
         f"Texts of more than {text.max_length} tokens (special ones counted) are handled as text.long says: "
@@ -226,7 +226,7 @@ def _table(names: list[str], rows: list[list[Any]]) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Text that Markdown and HTML leave as it is, on one line."""
+    """Text escaped for Markdown and HTML, on one line."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return "".join(f"&#{ord(letter)};" if letter in "<>&|*_`[]\\#" else letter for letter in visible(text))
 

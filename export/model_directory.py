@@ -1,4 +1,4 @@
-"""The directory of a model, ``models/NAME``: its versions and its labels, on this machine or far away."""
+"""The directory of a model, ``models/NAME``, with its versions and labels, local or remote."""
 
 from __future__ import annotations
 
@@ -24,87 +24,87 @@ from tfpipeline.files import (
 )
 from tfpipeline.paths import AnyPath
 
-MARKER = "saved_model.pb"  # written last: a version without it is not whole
+MARKER = "saved_model.pb"  # written last: a version without it is incomplete
 _LOCK_FILE = ".labels.lock"
 _PATIENCE_SECONDS = 30.0
 _LARGEST = 2**63 - 1  # a version is an int64 of TensorFlow Serving
 
 
 def open_directory(model: AnyPath) -> ModelDirectory:
-    """The directory of a model, which need not be there yet.
+    """The directory of a model, which need not exist yet.
 
     Args:
-        model: ``models/NAME``, ``gs://bucket/models/NAME``, or what else TensorFlow's file systems write.
+        model: ``models/NAME``, ``gs://bucket/models/NAME``, or another path that TensorFlow can write.
     Raises:
-        UserError: it is no path, a file, or on a file system that TensorFlow cannot write.
+        UserError: it is not a path, is a file, or is on a file system that TensorFlow cannot write.
     """
     if paths.is_far(model):
-        from tfpipeline.export.upload import FarDirectory  # which loads TensorFlow
+        from tfpipeline.export.upload import FarDirectory  # loads TensorFlow
 
         return FarDirectory(paths.expand(model))
     return LocalDirectory(paths.local(model))
 
 
 class ModelDirectory(abc.ABC):
-    """Versions are the children whose names are integers; servers ignore all others.
+    """Versions are the subdirectories named by integers; servers ignore all others.
 
     Attributes:
-        address: as users write it.
+        address: in the form that users write.
     """
 
     address: str
 
     @abc.abstractmethod
     def path(self, version: int) -> Path | str:
-        """The directory of a version, there or not: a str where it is far away."""
+        """The directory of a version, existing or not: a str if it is remote."""
 
     @abc.abstractmethod
     def names(self) -> list[str]:
-        """What is in the directory; nothing if there is none."""
+        """The names in the directory; empty if it does not exist."""
 
     @abc.abstractmethod
     def read(self, name: str) -> bytes | None:
-        """The content of a file in the directory; None if there is none."""
+        """The content of a file in the directory; None if it does not exist."""
 
     @abc.abstractmethod
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all."""
+        """Write a file atomically."""
 
     @abc.abstractmethod
     def files(self, version: int) -> Mapping[str, int]:
-        """The files of a version by their names in it, with their bytes."""
+        """The files of a version, by name, with their sizes in bytes."""
 
     @abc.abstractmethod
     def require_writable(self) -> None:
-        """Refuse a directory that cannot be written to, before the work whose result goes there.
+        """Refuse a directory that is not writable, before the expensive work.
 
         Raises:
-            UserError: says why.
+            UserError: gives the reason.
         """
 
     @abc.abstractmethod
     def staging(self, version: int) -> AbstractContextManager[Path]:
-        """An empty folder on this machine to write a version in; it goes when the block ends."""
+        """An empty local folder in which a version is written; it is removed at the end of the block."""
 
     @abc.abstractmethod
     def publish(self, written: Path, version: int) -> None:
-        """Give what was written in :meth:`staging` its version.
+        """Publish the contents of :meth:`staging` as a version.
 
         Raises:
-            AppearedError: another export has taken that version.
+            AppearedError: another export has taken this version number.
             UserError: it cannot be written.
         """
 
     @abc.abstractmethod
     def remove(self, version: int) -> None:
-        """Take a version away; no server ever sees a part of it as whole."""
+        """Remove a version; no server ever sees a partly removed version as complete."""
 
     @abc.abstractmethod
     def lock(self) -> AbstractContextManager[None]:
-        """Held while labels are changed or versions removed; waits for whoever holds it."""
+        """Held while labels are changed or versions removed; waits for the current holder."""
 
     def versions(self) -> dict[int, str]:
-        """The versions that are there, ascending, with their directories' names: "007" is version 7.
+        """The existing versions, ascending, with their directory names: "007" is version 7.
 
         Source: IndexChildrenByVersion in tensorflow/serving,
         sources/storage_path/file_system_storage_path_source.cc.
@@ -113,12 +113,12 @@ class ModelDirectory(abc.ABC):
         return {number: numbers[number] for number in sorted(numbers) if number <= _LARGEST}
 
     def taken(self) -> set[int]:
-        """The versions that are there or being published."""
+        """The versions that exist or are being published."""
         return set(self.versions())
 
 
 class LocalDirectory(ModelDirectory):
-    """A directory on this machine."""
+    """A local directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.address = directory, str(directory)
@@ -165,13 +165,13 @@ class LocalDirectory(ModelDirectory):
         return temporary_folder(self.path(version))
 
     def publish(self, written: Path, version: int) -> None:
-        if version in self.versions():  # also when it is called 007
+        if version in self.versions():  # also if its name is 007
             raise AppearedError(f"version {version} of {self.address} is there already")
         publish(written, self.path(version))
 
     def remove(self, version: int) -> None:
         path = self.path(version)
-        with temporary_folder(path) as folder:  # one rename takes all of it from whoever looks for versions
+        with temporary_folder(path) as folder:  # a single rename hides all of it from readers of versions
             os.rename(path, folder / "removed")
             shutil.rmtree(folder / "removed")
 

@@ -1,4 +1,4 @@
-"""How a run is exported: what a caller may choose besides the run and the target."""
+"""Options of an export: everything a caller may choose besides the run and the target."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _MOST_STEPS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class ExportOptions:
-    """The options of an export; checked when made, before any work.
+    """The options of an export. They are checked when the object is created, before any work.
 
     Args:
         weights: "best" or "last".
-        precision: "float32", or "bfloat16" for weights and products; LayerNorm, softmax and answers stay
+        precision: "float32", or "bfloat16" for weights and products; LayerNorm, softmax and outputs stay
             float32.
         max_accuracy_loss: how many points (hundredths of the task's main metric, on the validation rows)
-            another precision than float32 may cost; infinity for a precision that is not measured, which
-            needs no validation rows.
+            a precision other than float32 may cost; infinity to skip the measurement, which then needs no
+            validation rows.
         calibrate: whether to fit temperatures on the validation rows.
-        abstain: the share of right answers among those that are given; the model abstains from the others, in
-            an output ``abstained``. None: it has no such output.
+        abstain: the required share of correct predictions among those given. The model abstains from the
+            others, in an output ``abstained``. None: there is no such output.
         require: conditions on metrics, such as ``macro_f1 >= 0.8``; see :mod:`tfpipeline.export.gates`.
-        report: the ``report.json`` whose metrics they are about; by default the run's own.
-        target_serving: the release of TensorFlow that is to serve the model, such as "2.16"; by default the
+        report: the ``report.json`` with these metrics; by default the run's own.
+        target_serving: the release of TensorFlow that will serve the model, such as "2.16"; by default the
             installed one.
-        warmup: the most warm-up requests, 0 to 1000 (TensorFlow Serving's limit).
-        keep: how many of the newest versions stay after the export; None keeps all.
-        licence: of the model, for its card: SPDX's identifier, such as "apache-2.0", or another name.
-        explain: whether there is a signature ``explain``.
-        explain_steps: nodes of its integral: more are exacter and slower.
+        warmup: the maximum number of warm-up requests, 0 to 1000 (TensorFlow Serving's limit).
+        keep: how many of the newest versions to keep after the export; None keeps all.
+        licence: the model's licence, for its card: an SPDX identifier such as "apache-2.0", or another name.
+        explain: whether to add the signature ``explain``.
+        explain_steps: number of nodes of its integral; more are more accurate but slower.
     Raises:
-        UserError: an option has a value that it cannot have.
+        UserError: an option has an invalid value.
     """
 
     weights: str = "best"
@@ -92,24 +92,24 @@ class ExportOptions:
 
     @property
     def gates(self) -> list[gates.Gate]:
-        """The conditions of ``require``."""
+        """The conditions in ``require``."""
         return [gates.parse(text) for text in self.require]
 
     @property
     def uses_validation_rows(self) -> bool:
-        """Whether something is fitted or measured on the validation rows."""
+        """Whether anything is fitted or measured on the validation rows."""
         return self.calibrate or self.abstain is not None or self.measures_precision
 
     @property
     def measures_precision(self) -> bool:
-        """Whether another precision than float32 is compared with it."""
+        """Whether a precision other than float32 is compared with float32."""
         return self.precision != "float32" and self.max_accuracy_loss != math.inf
 
     def identity(self) -> dict[str, Any]:
-        """The options that change answers, signatures or files: another value of these is another version.
+        """The options that affect predictions, signatures or files; other values make another version.
 
-        Not the weights' name: the weights themselves are part of the identity. So are the temperatures and
-        thresholds that are fitted. What only decides whether there is an export at all is none of it.
+        The weights' name is not included: the weights themselves are part of the identity, and so are fitted
+        temperatures and thresholds. Options that only decide whether to export are not included either.
         """
         decides: dict[str, Any] = {"precision": self.precision, "warmup": self.warmup}
         if self.licence:

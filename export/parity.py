@@ -1,4 +1,4 @@
-"""The exported model answers as the trained one: asked in a process that imports none of our code."""
+"""Checks that the exported model gives the trained model's predictions, in a process without this package."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tfpipeline.training.trained_model import TrainedModel
 _PARITY_ROWS = 256
 _BATCH_ROWS = 16
 _EXPLAINED = 4
-_EXPLAINED_TOLERANCE = 1e-4  # of sums of gradients
-# Beside the run's own held-out rows: what real traffic also holds.
+_EXPLAINED_TOLERANCE = 1e-4  # for sums of gradients
+# In addition to the run's own held-out rows: texts that real traffic also has.
 _HOSTILE = (
     "",
     "   ",
@@ -29,8 +29,8 @@ _HOSTILE = (
     "😀 e\u0301 ﬁ 你好",
     "[MASK] [SEP] x",
     "\u0000\u200b\ufffd",
-    # Whoever finds something in texts finds it here, behind characters of more than a byte, and of two UTF-16
-    # units.
+    # Tasks that find something in texts find it here, after characters of several bytes and of two UTF-16
+    # code units.
     "😀 Ángela Merkel met Barack Obama in Zürich on 3 May 2010, and in 北京.",
 )
 
@@ -38,19 +38,19 @@ _HOSTILE = (
 def check_parity(
     run: TrainedModel, module: ServingModule, graph: PredictionGraph, precision: str, saved_model: Path
 ) -> tuple[int, float]:
-    """Compare all signatures' answers in a fresh process with those of the training path.
+    """Compare all signatures' outputs in a fresh process with those of the training path.
 
-    In another precision than float32 they are compared with those of the same functions in this process: how
-    far they are from the training path is measured on the validation rows.
+    In a precision other than float32 they are compared with those of the same functions in this process;
+    their difference from the training path is measured on the validation rows.
 
     Args:
         run: the run.
-        module: as it was written.
+        module: the module that was written.
         graph: the trained model.
         precision: of the module.
-        saved_model: what was written.
+        saved_model: the SavedModel that was written.
     Returns:
-        How many texts were compared, and the largest difference.
+        The number of texts compared, and the largest difference.
     """
     held_out = _held_out(run, _PARITY_ROWS)
     texts = [*_HOSTILE, *held_out["text"]]
@@ -80,9 +80,9 @@ def check_parity(
 
 
 def check_explanations(run: TrainedModel, explanations: Explanations, saved_model: Path) -> None:
-    """Compare some explanations of a fresh process with those of this one, and with the predictions.
+    """Compare some explanations of a fresh process with those of this process, and with the predictions.
 
-    A text's explanation costs more than a hundred predictions, so these are few and short texts.
+    Explaining a text costs more than a hundred predictions, so only a few short texts are used.
 
     Raises:
         checks.ExportError: they differ.
@@ -99,7 +99,7 @@ def check_explanations(run: TrainedModel, explanations: Explanations, saved_mode
 
 
 def _held_out(run: TrainedModel, count: int) -> dict[str, list[str]]:
-    """The texts of some rows that were not trained on."""
+    """The texts of some rows that were not used for training."""
     examples = [
         example
         for split in ("test", "validation")
@@ -125,7 +125,7 @@ def _in_batches(graph: PredictionGraph, inputs: Mapping[str, tf.Tensor]) -> dict
 def _requests(
     module: ServingModule, texts: Mapping[str, Sequence[str]], inputs: Mapping[str, tf.Tensor]
 ) -> dict[str, Any]:
-    """What each signature is asked: the texts, or their tokens."""
+    """The inputs of each signature: the texts, or their tokens."""
     requests: dict[str, Any] = dict.fromkeys(module.functions, texts)
     requests.pop(SIGNATURE, None)  # see check_explanations
     if TOKENS in requests:

@@ -1,7 +1,7 @@
-"""In which precision an exported model computes, and what that costs and gains, measured.
+"""The precision of an exported model: its cost in accuracy and its gain in speed, measured.
 
-A model is measured before it is exported: its answers to the validation rows in float32 and in the other
-precision, the task's main metric of both, and the time that both take for the same requests in turn.
+A model is measured before it is exported: its predictions for the validation rows in float32 and in the other
+precision, the task's main metric for both, and the time that both take for the same requests, alternately.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tfpipeline.training.inference import Predictions
 from tfpipeline.training.prediction_graph import PredictionGraph
 from tfpipeline.training.validation import ValidationRows
 
-POINTS = 100  # in a metric of 1
-_TIMED_ROWS = 32  # in a request
+POINTS = 100  # of a metric whose maximum is 1
+_TIMED_ROWS = 32  # per request
 _ROUNDS = 5
 
 
@@ -39,11 +39,11 @@ def measure(
         trained: the model in float32.
         served: the model in the options' precision.
         rows: the validation rows.
-        predictions: of the served model, for them.
-        metric: the one that may lose no more than the options allow.
+        predictions: of the served model, for these rows.
+        metric: the metric that the limit applies to.
         options: of the export.
     Returns:
-        What the card says of it.
+        An entry for the card.
     Raises:
         UserError: the precision costs more points than the options allow.
     """
@@ -76,12 +76,12 @@ def measure(
 
 
 def lost_points(before: float, after: float, *, lower: bool) -> float:
-    """Hundredths that a metric has lost, negative if it gained.
+    """The loss of a metric in hundredths; negative if it improved.
 
     Args:
-        before, after: the metric's values. One for which less is better (it has any unit) is compared as a
-            share of ``before``.
-        lower: whether less of it is better.
+        before, after: the metric's values. If lower is better (in any unit), the loss is relative to
+            ``before``.
+        lower: whether lower values are better.
     """
     if lower:
         return POINTS * (after - before) / abs(before) if before else POINTS * float(after > 0)
@@ -91,14 +91,15 @@ def lost_points(before: float, after: float, *, lower: bool) -> float:
 def differences(
     want: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], places: Mapping[str, str]
 ) -> dict[str, Any]:
-    """How far two sets of predictions are from each other.
+    """The differences between two sets of predictions.
 
     Args:
         want, found: name -> [N, ...].
-        places: the names of those that are places in texts.
+        places: the names of outputs that are positions in texts.
     Returns:
-        ``changed_rows``: rows with another string (a label, an answer); ``changed_places``: rows with another
-        place; ``probabilities``: name of each float output -> the largest and the mean difference.
+        ``changed_rows``: rows with a different string (a label, an answer); ``changed_places``: rows with a
+        different position; ``probabilities``: name of each float output -> the largest and the mean
+        difference.
     """
     size = len(next(iter(want.values())))
     other, moved = np.zeros(size, bool), np.zeros(size, bool)
@@ -111,7 +112,7 @@ def differences(
                 "largest": float(gap.max(initial=0)),
                 "mean": float(gap.mean()) if gap.size else 0.0,
             }
-            if name.split("/")[-1] == "probabilities":  # whose label is not among the scored predictions
+            if name.split("/")[-1] == "probabilities":  # their label is not among the scored predictions
                 other |= got.argmax(-1) != expected.argmax(-1)
         else:
             differs = (got != expected).reshape(size, -1).any(-1)
@@ -124,7 +125,7 @@ def differences(
 
 
 def _speed(exact: PredictionGraph, graph: PredictionGraph, rows: ValidationRows) -> float:
-    """How many times as fast a graph is as in float32: the median over pairs of calls."""
+    """The speed of a graph relative to float32: the median over pairs of calls."""
     examples = rows.examples[:_TIMED_ROWS]
     texts: dict[str, list[str]] = {"text": [example.text for example in examples]}
     if exact.text_inputs.pair:
@@ -139,6 +140,6 @@ def _speed(exact: PredictionGraph, graph: PredictionGraph, rows: ValidationRows)
             for tensor in call(inputs).values():
                 tensor.numpy()
             seconds.append(time.perf_counter() - start)
-        if round_:  # the first one traces
+        if round_:  # the first round traces the functions
             ratios.append(seconds[0] / seconds[1])
     return float(np.median(ratios))

@@ -1,7 +1,7 @@
-"""TensorFlow Serving's record of a request, as it stands in a file of warm-up requests.
+"""TensorFlow Serving's record of a request, as stored in a file of warm-up requests.
 
-Needs TensorFlow and nothing else: neither ``tensorflow-serving-api`` nor, as the fresh process of an export
-runs this file too, anything of this package.
+Needs only TensorFlow: not ``tensorflow-serving-api``, and no other module of this package, because the fresh
+process of an export also runs this file.
 
 Source: tensorflow/serving, tensorflow_serving/apis/{prediction_log,predict,model}.proto.
 """
@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "tfpipeline.export"
-# message -> field: its number in the official files, and its type. Left out is what is not written here.
+# message -> field: its number in the official files, and its type. Fields that are not written are left out.
 _MESSAGES = {
     "ModelSpec": {"signature_name": (3, "string")},
     # On the wire, a map is a repeated message of a key and a value, and a message is its bytes.
@@ -39,7 +39,7 @@ def _prediction_log() -> Any:
                 field.type, field.type_name = _FIELD.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
             else:
                 field.type = getattr(_FIELD, f"TYPE_{kind.upper()}")
-    pool = descriptor_pool.DescriptorPool()  # of our own: the official names stay free in the global one
+    pool = descriptor_pool.DescriptorPool()  # private: the official names stay free in the global pool
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.PredictionLog"))
 
@@ -51,7 +51,7 @@ def write(path: str, requests: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
     """Write requests as a TFRecord file.
 
     Args:
-        requests: a signature, and its inputs: name -> array, of strings an object array of bytes.
+        requests: pairs of a signature and its inputs: name -> array; strings are an object array of bytes.
     """
     with tf.io.TFRecordWriter(path) as file:
         for signature, inputs in requests:
@@ -64,7 +64,7 @@ def write(path: str, requests: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
 
 
 def read(path: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The requests of a file.
+    """Yield the requests of a file.
 
     Returns:
         A signature, and its inputs: name -> a serialized ``TensorProto``, for ``tf.io.parse_tensor``.

@@ -28,11 +28,11 @@ from tfpipeline.training.trained_model import TrainedModel
 def export_run(
     run: AnyPath | TrainedModel, to: AnyPath, *, overrides: Sequence[str] = (), **options: Any
 ) -> Path | str:
-    """Write a run's model as the next version under ``to``, checked before anybody can load it.
+    """Write a run's model as the next version under ``to``, and check it before anyone can load it.
 
     The SavedModel is written under a temporary name that no server picks up. A fresh process that imports
-    nothing of this package answers held-out rows from it, and its answers must equal those of the trained
-    model. Then it is renamed. Computation is in ``precision``, whatever the run was trained in.
+    nothing of this package runs it on held-out rows, and its outputs must equal those of the trained model.
+    Then it is renamed. It computes in ``precision``, whatever the precision of the training.
 
     Args:
         run: a run directory, or a checkpoint that was fine-tuned elsewhere.
@@ -41,12 +41,12 @@ def export_run(
         overrides: for a checkpoint, settings that its files do not hold, such as ``text.max_length=128``.
         options: the fields of :class:`tfpipeline.export.options.ExportOptions`, such as ``weights="last"``.
     Returns:
-        The version's directory; a str where it is on a far file system. When the newest version holds this
-        very model, that one, and nothing is written.
+        The version's directory; a str if it is remote. If the newest version already holds the same model,
+        its directory is returned and nothing is written.
     Raises:
-        UserError: there is no such run, it is not trained, an option has a value that it cannot have, or
-            ``to`` can't be written.
-        checks.ExportError: the exported model is not the trained one.
+        UserError: there is no such run, it is not trained, an option has an invalid value, or ``to`` cannot
+            be written.
+        checks.ExportError: the exported model differs from the trained one.
     """
     return export_with(run, to, ExportOptions(**options), overrides)
 
@@ -54,7 +54,7 @@ def export_run(
 def export_with(
     run: AnyPath | TrainedModel, to: AnyPath, options: ExportOptions, overrides: Sequence[str] = ()
 ) -> Path | str:
-    """:func:`export_run` with its options in one value, which was checked when it was made."""
+    """:func:`export_run` with its options as one object, which was checked at its creation."""
     directory = open_directory(to)
     run = run if isinstance(run, TrainedModel) else open_run(run, overrides)
     _check(run, options)
@@ -102,12 +102,12 @@ def export_with(
 
 
 def _check(run: TrainedModel, options: ExportOptions) -> None:
-    """Refuse what can't be exported, before the expensive work."""
+    """Refuse a run that cannot be exported, before the expensive work."""
     if not run.has_weights(options.weights):
         raise UserError(
             f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
         )
-    run.vocabulary  # noqa: B018 - a run refuses files that were edited when it first reads one
+    run.vocabulary  # noqa: B018 - the first access refuses files that were edited
     if options.explain:
         explanations.check(run.task, run.model_config)
     check_options(run, options)
@@ -116,7 +116,7 @@ def _check(run: TrainedModel, options: ExportOptions) -> None:
 def _facts(
     run: TrainedModel, directory: ModelDirectory, identity: str, options: ExportOptions
 ) -> dict[str, Any]:
-    """What the card says."""
+    """The facts for the card."""
     name = directory.address.rpartition("/")[2]
     facts = {"identity": identity, **model_card.describe(run, name, options.weights, options.licence)}
     if options.explain:
@@ -125,7 +125,7 @@ def _facts(
 
 
 def _prune(directory: ModelDirectory, options: ExportOptions) -> None:
-    """Remove the versions that are not to be kept."""
+    """Remove old versions according to ``keep``."""
     removed = versions.prune(directory, options.keep) if options.keep else []
     if removed:
         which = ", ".join(map(str, removed))
@@ -133,10 +133,10 @@ def _prune(directory: ModelDirectory, options: ExportOptions) -> None:
 
 
 def _save(module: ServingModule, path: Path) -> None:
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # nobody trains it further
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # it is not trained further
     try:
         tf.saved_model.save(module, str(path), signatures=module.functions, options=options)
-    except tf.errors.OpError as error:  # how TensorFlow's own writer reports a full disk
+    except tf.errors.OpError as error:  # TensorFlow's writer reports a full disk this way
         raise write_failure(path.parent, str(error.message)) from error
 
 

@@ -1,4 +1,4 @@
-"""Which metrics the gates of an export are about, and when they are checked: as soon as they are known."""
+"""Finds the metrics of an export's gates, and checks each gate as soon as its metric is known."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tfpipeline.training.trained_model import TrainedModel
 
 
 def check_known(run: TrainedModel, options: ExportOptions) -> dict[str, float]:
-    """Check what is known before the work: the report's metrics, and those of training's last validation.
+    """Check gates on metrics that are known before the work: the report's, and training's last validation.
 
-    If another precision or a calibration changes the validation metrics, they wait for
+    If another precision or a calibration changes the validation metrics, their gates are left to
     :func:`check_measured`.
 
     Returns:
         Gate as text -> the value that met it.
     Raises:
-        UserError: a gate is not met, or its metric is not there.
+        UserError: a gate is not met, or its metric is missing.
     """
     of_report, of_validation = gates.split(options.gates)
     passed = {}
@@ -42,7 +42,7 @@ def check_known(run: TrainedModel, options: ExportOptions) -> dict[str, float]:
 
 
 def check_measured(options: ExportOptions, found: ServableModel) -> dict[str, float]:
-    """Check the validation metrics of the model as it will be served; as :func:`check_known`."""
+    """Check the validation metrics of the model that will be served; like :func:`check_known`."""
     _, of_validation = gates.split(options.gates)
     if not found.scores:
         return {}

@@ -1,4 +1,4 @@
-"""The model that an export serves, with what is fitted and measured on the run's validation rows."""
+"""The model that an export serves, with values fitted and measured on the run's validation rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tfpipeline.training.validation import ValidationRows, require_validation_ro
 
 @dataclasses.dataclass(frozen=True)
 class ServableModel:
-    """A model, ready to be written.
+    """A model that is ready to be written.
 
     Attributes:
-        trained: the trained model, in float32, with the temperatures and thresholds that were fitted.
-        served: the same as it is served, in the precision that was asked for.
-        scores: of the served model on the validation rows; empty if these were not needed.
-        facts: what the card says of all that.
+        trained: the trained model, in float32, with the fitted temperatures and thresholds.
+        served: the same model in its serving form, in the requested precision.
+        scores: the served model's scores on the validation rows; empty if they were not needed.
+        facts: entries for the card.
     """
 
     trained: PredictionGraph
@@ -31,11 +31,11 @@ class ServableModel:
 
 
 def check_options(run: TrainedModel, options: ExportOptions) -> None:
-    """Refuse options that the run cannot have, before the work.
+    """Refuse options that do not suit the run, before the work.
 
     Raises:
-        UserError: there are no validation rows that one needs, or the task has no probabilities that one is
-            about.
+        UserError: an option needs validation rows and there are none, or it is about probabilities and the
+            task has none.
     """
     asked = {
         "--calibrate": options.calibrate,
@@ -52,10 +52,10 @@ def check_options(run: TrainedModel, options: ExportOptions) -> None:
 
 
 def prepare(run: TrainedModel, options: ExportOptions) -> ServableModel:
-    """A run's model in the precision of the options, fitted and measured as they say.
+    """Prepare a run's model in the requested precision, fitted and measured according to the options.
 
     Raises:
-        UserError: what is asked for cannot be reached.
+        UserError: a requested accuracy or share cannot be reached.
     """
     trained = run.graph(run.model(options.weights, precision="float32"))
     served = trained.for_serving(options.precision)

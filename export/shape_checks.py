@@ -1,7 +1,7 @@
-"""Checks at the top of each signature: a request of a wrong shape is refused in a sentence.
+"""Checks at the start of each signature: a request with a wrong shape is refused with a clear message.
 
-Servers pass tensors of any shape to the graph, whatever the signature says. Without these checks such a
-request fails somewhere inside, with the message of an operation that the caller has never heard of.
+Servers pass tensors of any shape to the graph, whatever the signature declares. Without these checks such a
+request would fail deep inside the graph, with a message about an operation that the caller does not know.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _TYPES = "token_type_ids"
 
 
 class _Check(NamedTuple):
-    """What must hold, bool [], and the sentence that says why it does not, made only then."""
+    """A condition, bool [], and the error message, which is built only if the condition is false."""
 
     holds: tf.Tensor
     sentence: Callable[[], list[tf.Tensor | str]]
 
 
 def checked(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The inputs of a signature, which are read only once their shapes are found right.
+    """The inputs of a signature, which are read only after their shapes were checked.
 
-    Every input must have its rank and as many rows as the others. ``lengths`` must lie between 1 and the
-    width of ``input_ids``, and ``token_type_ids`` must be as wide.
+    Every input must have its rank and the same number of rows. ``lengths`` must be between 1 and the width of
+    ``input_ids``, and ``token_type_ids`` must have the same width.
 
     Args:
         inputs: the arguments of the signature's function: name -> tensor [B, ...] of a static rank.
     Returns:
-        The same tensors, whose readers run after the checks.
+        The same tensors, with the checks as control dependencies.
     Raises:
         tf.errors.InvalidArgumentError: at run time, e.g. "text must be [B], got []: send a list of texts".
     """
@@ -42,8 +42,8 @@ def checked(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 def _rank_check(name: str, tensor: tf.Tensor) -> _Check:
     rank = tensor.shape.rank
-    # Grappler believes the static shape and would fold the rank into a constant. A placeholder with a default
-    # is the operation whose output has no static shape whatever its input has.
+    # Grappler trusts the static shape and would fold the rank into a constant. A placeholder with a default
+    # is the only operation whose output has no static shape whatever its input has.
     arrived = tf.compat.v1.placeholder_with_default(tensor, shape=None)
     wanted = f"{name} must be [{', '.join('BTUV'[:rank])}], got "
     what = "texts" if tensor.dtype == tf.string else "numbers"
@@ -96,21 +96,21 @@ def _type_check(name: str, ids: tf.Tensor, types_name: str, types: tf.Tensor) ->
 
 
 def _after(checks: Sequence[_Check], inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The inputs, once all the checks hold."""
+    """The inputs, available once all checks have passed."""
     if not checks:
         return dict(inputs)
-    # One branch for all of them, as a request of right shapes should pass few operations.
+    # One branch for all of them, because a valid request should pass few operations.
     holds = tf.reduce_all([check.holds for check in checks])
     with tf.control_dependencies([tf.cond(holds, lambda: tf.constant(True), lambda: _fail(checks))]):
         return {name: tf.identity(tensor) for name, tensor in inputs.items()}
 
 
 def _fail(checks: Sequence[_Check]) -> tf.Tensor:
-    """Fail with the sentence of the first check that does not hold."""
+    """Fail with the message of the first check that does not hold."""
     check, *others = checks
 
     def fail() -> tf.Tensor:
-        # TensorFlow puts "assertion failed: " before the sentence.
+        # TensorFlow puts "assertion failed: " before the message.
         with tf.control_dependencies(
             [tf.raw_ops.Assert(condition=False, data=[tf.strings.join(check.sentence())])]
         ):
@@ -120,6 +120,6 @@ def _fail(checks: Sequence[_Check]) -> tf.Tensor:
 
 
 def _shape(tensor: tf.Tensor) -> tf.Tensor:
-    """The shape as people write it: [2,16]."""
+    """The shape in the usual notation: [2,16]."""
     sizes = tf.strings.reduce_join(tf.strings.as_string(tf.shape(tensor)), separator=",")
     return tf.strings.join(["[", sizes, "]"])

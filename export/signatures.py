@@ -1,4 +1,4 @@
-"""What is served: signatures from strings, or from token ids and lengths, to finished predictions."""
+"""The served signatures: from strings, or from token ids and lengths, to finished predictions."""
 
 from __future__ import annotations
 
@@ -24,31 +24,29 @@ UNITS: tuple[Unit, ...] = ("utf8", "utf16")
 class ServingModule(tf.Module):
     """Tokenizer, model and decoding in one graph.
 
-    Signatures (B texts, T tokens; every output has the batch first and is a string or 32-bit):
+    Signatures (B texts, T tokens; every output has the batch as its first axis, and is a string or 32-bit):
         ``serving_default``: ``text`` string [B] (pair tasks also ``text_pair`` string [B]).
-        ``input_ids``: ``input_ids`` int32 [B, T] and ``lengths`` int32 [B], the real tokens of each row (pair
-            tasks also ``token_type_ids`` int32 [B, T], or, where both texts are encoded separately,
-            ``text_pair_input_ids`` int32 [B, T2] and ``text_pair_lengths`` int32 [B]). A task that answers
-            with places in a text has none: these are known from the text alone.
-        ``utf8``, ``utf16``: of such a task, as ``serving_default``, but places are counted in bytes and in
-            UTF-16 code units, not in code points.
-        ``explain``, where it is asked for: as ``serving_default``, and ``label`` string [B]; see
+        ``input_ids``: ``input_ids`` int32 [B, T] and ``lengths`` int32 [B], the number of real tokens per row
+            (pair tasks also ``token_type_ids`` int32 [B, T], or, if both texts are encoded separately,
+            ``text_pair_input_ids`` int32 [B, T2] and ``text_pair_lengths`` int32 [B]). Tasks that predict
+            positions in a text lack this signature, since positions are known only from the text.
+        ``utf8``, ``utf16``: for such a task, like ``serving_default``, but positions are counted in bytes and
+            in UTF-16 code units instead of code points.
+        ``explain``, if requested: like ``serving_default``, with ``label`` string [B]; see
             :class:`tfpipeline.export.explanations.Explanations`.
 
     Args:
-        graph: the model as it is served (``PredictionGraph.for_serving``) with its task and its tokenizer.
-        explanations: what explains the model; None for a module without this signature.
+        graph: the model in its serving form (``PredictionGraph.for_serving``) with its task and tokenizer.
+        explanations: explains the model; None for a module without this signature.
     """
 
     def __init__(self, graph: PredictionGraph, explanations: Explanations | None = None) -> None:
         super().__init__(name="serving")
         text_inputs = graph.text_inputs
         self.tokenizer = text_inputs.tokenizer
-        # The variables alone: tracking Keras's wrappers as well would write every weight twice.
+        # Only the variables: tracking Keras's wrappers as well would write every weight twice.
         self.weights = list(graph.model.variables)
-        if (
-            explanations is not None
-        ):  # its model has the weights that the serving form holds in another layout
+        if explanations is not None:  # its model has the same weights as the serving form, in another layout
             known = {id(variable) for variable in self.weights}
             self.weights += [each for each in explanations.variables if id(each) not in known]
         texts = {name: tf.TensorSpec([None], tf.string) for name in text_inputs.names}
@@ -78,16 +76,16 @@ class ServingModule(tf.Module):
 
 
 def text_signatures(task: Task) -> dict[str, Unit]:
-    """The signatures that take strings, and in which unit they count places in texts."""
+    """The signatures that take strings, with the unit in which they count positions in texts."""
     units: tuple[Unit, ...] = UNITS if task.offsets else ()
     return {DEFAULT: "code_points", **{unit: unit for unit in units}}
 
 
 def token_inputs(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """What ``input_ids`` is asked for what a text signature makes of its texts (``TextInputs``).
+    """The inputs of ``input_ids`` for the tokens that a text signature makes of its texts (``TextInputs``).
 
     Returns:
-        All inputs that the signature may have, by name; the token types too where only pairs have them.
+        All inputs that the signature may have, by name, including the token types that only pairs have.
     """
     second = of_second_text(inputs)
     tokens = {**_ids(inputs), "token_type_ids": inputs["token_type_ids"]}
@@ -106,5 +104,5 @@ def _signature(function: Any, inputs: dict[str, tf.TensorSpec]) -> Any:
         answers: dict[str, tf.Tensor] = function(**checked(arrived))
         return answers
 
-    # Nothing in here is Python control flow over tensors, so there is nothing for AutoGraph to rewrite.
+    # There is no Python control flow over tensors, so AutoGraph has nothing to rewrite.
     return tf.function(serve, autograph=False).get_concrete_function(**named)

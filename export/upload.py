@@ -1,9 +1,9 @@
-"""A model's directory on a far file system, ``gs://bucket/models/NAME``, through ``tf.io.gfile``.
+"""A model's directory on a remote file system, ``gs://bucket/models/NAME``, through ``tf.io.gfile``.
 
-An object store has no directories: one seems to be there when the first object with its name is, and renaming
-it renames object by object. So a version is uploaded under a name that servers ignore, then renamed file by
-file, and ``saved_model.pb`` comes last. A server that looks in between finds a directory without a graph and
-tries again; if the weights came last, it would load the graph and leave them uninitialised
+An object store has no directories. A directory seems to exist as soon as an object with its prefix does, and
+renaming it renames one object after another. So a version is uploaded under a name that servers ignore, then
+renamed file by file, with ``saved_model.pb`` last. A server that looks in between finds a directory without a
+graph and tries again. If the weights came last, it would load the graph and leave them uninitialised
 (RunRestore in tensorflow/cc/saved_model/loader_util.cc).
 """
 
@@ -28,18 +28,18 @@ from tfpipeline.export.model_directory import MARKER, ModelDirectory
 from tfpipeline.files import TEMPORARY_PREFIX, AppearedError, temporary_folder
 
 _CLAIM = f"{TEMPORARY_PREFIX}claim-"
-_ABANDONED_SECONDS = 24 * 3600.0  # then what another export has begun is given up
+_ABANDONED_SECONDS = 24 * 3600.0  # after this time an unfinished export counts as abandoned
 _LOOK_AGAIN_SECONDS = 1.0
 
 
 class FarDirectory(ModelDirectory):
-    """A model's directory behind ``scheme://``.
+    """A model's directory at a ``scheme://`` address.
 
     Args:
-        address: ``gs://bucket/models/NAME``, or any scheme that ``tf.io.gfile`` knows.
-        cache: where versions are staged; by default ``~/.cache/tfpipeline/exports``.
+        address: ``gs://bucket/models/NAME``, or any scheme that ``tf.io.gfile`` supports.
+        cache: the folder in which versions are staged; by default ``~/.cache/tfpipeline/exports``.
     Raises:
-        UserError: the scheme is not known, or the address names a bucket only.
+        UserError: the scheme is not supported, or the address names only a bucket.
     """
 
     def __init__(self, address: str, cache: Path | None = None) -> None:
@@ -76,7 +76,7 @@ class FarDirectory(ModelDirectory):
                 return None
 
     def write(self, name: str, content: bytes) -> None:
-        # Not every file system replaces a file whole, but all of them a name.
+        # Not every file system replaces a file atomically, but all of them rename atomically.
         arriving = f"{self._arriving}-{name}"
         with self._says("write"):
             with tf.io.gfile.GFile(arriving, "wb") as file:
@@ -103,7 +103,7 @@ class FarDirectory(ModelDirectory):
                 yield folder
         finally:
             self._uploaded = None
-            with contextlib.suppress(tf.errors.OpError):  # else whoever exports in a day removes it
+            with contextlib.suppress(tf.errors.OpError):  # otherwise an export a day later removes it
                 if tf.io.gfile.exists(self._arriving):
                     tf.io.gfile.rmtree(self._arriving)
 
@@ -112,11 +112,11 @@ class FarDirectory(ModelDirectory):
         try:
             self._rename(version)
         except AppearedError:
-            time.sleep(random.uniform(0, _LOOK_AGAIN_SECONDS))  # so that one of two is first
+            time.sleep(random.uniform(0, _LOOK_AGAIN_SECONDS))  # so that one of two exports is first
             raise
 
     def _rename(self, version: int) -> None:
-        """Give what was uploaded its version."""
+        """Rename the uploaded folder to its version."""
         with self._says("write"), self._claimed(version):
             target = self.path(version)
             moved: list[str] = []
@@ -127,7 +127,7 @@ class FarDirectory(ModelDirectory):
                     tf.io.gfile.rename(f"{self._arriving}/{name}", f"{target}/{name}")
             except BaseException:
                 if MARKER not in moved:
-                    with contextlib.suppress(tf.errors.OpError):  # a part stays, which is no version
+                    with contextlib.suppress(tf.errors.OpError):  # a part remains, not a version
                         tf.io.gfile.rmtree(target)
                 raise
 
@@ -139,16 +139,16 @@ class FarDirectory(ModelDirectory):
         with self._says("write"):
             path = self.path(version)
             if tf.io.gfile.exists(f"{path}/{MARKER}"):
-                tf.io.gfile.remove(f"{path}/{MARKER}")  # first: what is left is no version
+                tf.io.gfile.remove(f"{path}/{MARKER}")  # first: the rest is not a version any more
             tf.io.gfile.rmtree(path)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Nothing: a bucket has no locks. The last of two who change labels in the same second wins."""
+        """Does nothing: a bucket has no locks. If two users change labels in one second, the last wins."""
         yield
 
     def _upload(self, written: Path) -> None:
-        """Copy what was written under a temporary name, once, and look whether all of it has arrived."""
+        """Copy the written version to a temporary name, once, and check that all of it has arrived."""
         if self._uploaded == written:
             return
         here = {path.relative_to(written).as_posix(): path for path in sorted(written.rglob("*"))}
@@ -170,8 +170,8 @@ class FarDirectory(ModelDirectory):
 
     @contextlib.contextmanager
     def _claimed(self, version: int) -> Iterator[None]:
-        """Hold a version's number, as nothing makes a directory once only: who claims it and then sees nobody
-        else's claim has it.
+        """Reserve a version number. No operation creates a directory exactly once, so an export writes a
+        claim, and has the number if it then sees no other claim.
         """
         claim = f"{_CLAIM}{version}-"
         ours = f"{self.address}/{claim}{self._token}"
@@ -184,23 +184,23 @@ class FarDirectory(ModelDirectory):
                 raise AppearedError(f"version {version} of {self.address} is being written by another export")
             yield
         finally:
-            with contextlib.suppress(tf.errors.OpError):  # else the next export leaves this number out
+            with contextlib.suppress(tf.errors.OpError):  # otherwise the next export skips this number
                 tf.io.gfile.remove(ours)
 
     def _remove_abandoned(self) -> None:
-        """Remove what killed exports have left, a day later."""
+        """Remove the remains of killed exports, a day later."""
         for name in self.names():
             if name.startswith(TEMPORARY_PREFIX):
                 path = f"{self.address}/{name}"
                 written = [tf.io.gfile.stat(file).mtime_nsec / 1e9 for file in _paths(path)]
-                # Some file systems do not say when a file was written, but 0.
+                # Some file systems report 0 as the time at which a file was written.
                 if written and all(written) and time.time() - max(written) > _ABANDONED_SECONDS:
                     say(f"removing {path}, which an export has left half-written")
                     (tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove)(path)
 
     @contextlib.contextmanager
     def _says(self, what: str) -> Iterator[None]:
-        """Make one sentence of TensorFlow's errors."""
+        """Convert TensorFlow's errors to one-line errors."""
         try:
             with impatient():
                 yield
@@ -212,14 +212,14 @@ class FarDirectory(ModelDirectory):
 
 
 def _paths(path: str) -> list[str]:
-    """The files of a folder, or a file itself."""
+    """The files of a folder, or the file itself."""
     if not tf.io.gfile.isdir(path):
         return [path]
     return [f"{folder.rstrip('/')}/{name}" for folder, _, names in tf.io.gfile.walk(path) for name in names]
 
 
 def _files(folder: str) -> dict[str, int]:
-    """The files of a folder by their names in it, with their bytes."""
+    """The files of a folder, by name, with their sizes in bytes."""
     return {
         path.removeprefix(f"{folder}/"): tf.io.gfile.stat(path).length
         for path in _paths(folder)

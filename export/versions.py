@@ -17,17 +17,17 @@ from tfpipeline.paths import AnyPath
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """A version of a model, as :func:`list_versions` finds it.
+    """A version of a model, as returned by :func:`list_versions`.
 
     Attributes:
-        number: its directory's.
-        created: when it was exported, ISO 8601, UTC; "" of a SavedModel that another program wrote.
-        run: the name of the run that was exported.
-        metrics: of the run's report, the trained model's: name -> value.
-        metric: the one that picked the checkpoint.
-        labels: those that point to it.
+        number: the number that names its directory.
+        created: when it was exported, ISO 8601, UTC; "" for a SavedModel of another program.
+        run: the name of the exported run.
+        metrics: the trained model's metrics in the run's report: name -> value.
+        metric: the metric that selected the checkpoint.
+        labels: the labels that point to it.
         size: bytes.
-        whole: whether it has its ``saved_model.pb``; without it, a copy is under way or was interrupted.
+        whole: whether it has its ``saved_model.pb``; without it, a copy is in progress or was interrupted.
     """
 
     number: int
@@ -44,9 +44,9 @@ def list_versions(model: AnyPath) -> list[Version]:
     """The versions of a model, oldest first.
 
     Args:
-        model: its directory, here or on a far file system.
+        model: its directory, local or remote.
     Raises:
-        UserError: there is none, or it has no versions.
+        UserError: there is no such directory, or it has no versions.
     """
     directory = open_directory(model)
     pointing = labels.read(directory).labels
@@ -73,7 +73,7 @@ def require_versions(directory: ModelDirectory) -> list[int]:
     """The versions in a directory, ascending.
 
     Raises:
-        UserError: it has none.
+        UserError: it has no versions.
     """
     found = list(directory.versions())
     if not found:
@@ -85,10 +85,10 @@ def require_versions(directory: ModelDirectory) -> list[int]:
 
 
 def publish_version(written: Path, to: ModelDirectory, identity: str) -> int:
-    """Give what was written its version; the one after it if another export has taken that meanwhile."""
+    """Publish a version; if another export has taken the number in the meantime, use the next one."""
     while True:
         if (same := published(to, identity)) is not None:
-            return same  # another export of the same model was first
+            return same  # another export of the same model was faster
         version = next_version(to)
         with contextlib.suppress(AppearedError):
             to.publish(written, version)
@@ -96,24 +96,25 @@ def publish_version(written: Path, to: ModelDirectory, identity: str) -> int:
 
 
 def published(to: ModelDirectory, identity: str) -> int | None:
-    """The newest version, if it is this very model, and whole."""
+    """The newest version, if it is complete and holds this very model."""
     newest = max(to.versions(), default=0)
     same = newest and read_card(to, newest).get("identity") == identity and MARKER in to.files(newest)
     return newest if same else None
 
 
 def next_version(to: ModelDirectory) -> int:
-    """The version that the next export would write."""
+    """The number of the next version."""
     return max(to.taken(), default=0) + 1
 
 
 def prune(directory: ModelDirectory, keep: int) -> list[int]:
-    """Remove all but the newest versions. A version that a label points to stays, as does the one that its
-    rollback would go to.
+    """Remove all but the newest versions.
+
+    A version that a label points to stays, and so does the version that its rollback would go to.
 
     Args:
-        directory: the model's.
-        keep: how many of the newest stay, 1 or more.
+        directory: the model's directory.
+        keep: how many of the newest versions to keep, 1 or more.
     Returns:
         The versions that were removed.
     """
@@ -126,6 +127,6 @@ def prune(directory: ModelDirectory, keep: int) -> list[int]:
 
 
 def read_card(directory: ModelDirectory, version: int) -> dict[str, Any]:
-    """What an export noted in a version; nothing for a SavedModel that is not ours."""
+    """The facts that an export stored in a version; empty for a SavedModel of another program."""
     name = directory.versions().get(version, str(version))
     return card.parse(next(filter(None, (directory.read(f"{name}/{file}") for file in card.FILES)), None))

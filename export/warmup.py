@@ -1,11 +1,10 @@
-"""Warm-up requests: what a server asks a new version before it answers callers with it.
+"""Warm-up requests, which a server runs on a new version before it answers callers with it.
 
-The first run of a signature builds its executor and takes seconds. TensorFlow Serving, and the embedded
-server, therefore replay the requests of ``assets.extra/tf_serving_warmup_requests`` before a version becomes
-AVAILABLE.
+The first run of a signature builds its executor and takes seconds. So TensorFlow Serving and the embedded
+server replay the requests of ``assets.extra/tf_serving_warmup_requests`` before a version becomes AVAILABLE.
 
-The requests are made from the signatures' own specifications, so every signature has some, with texts of the
-tokenizer's words: nothing of the run's data gets into the file.
+The requests are made from the signatures' own specifications, so there are some for every signature. Their
+texts consist of words of the tokenizer's vocabulary: the file holds none of the run's data.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from tfpipeline.training.prediction_graph import TextInputs
 REQUESTS = Path("assets.extra") / "tf_serving_warmup_requests"
 
 _BATCHES = (1, 8, 32)
-_NARROWEST = 16  # tokens; twice as many for each next width, up to the longest text
-# Rows x width: a replay costs time before a version is AVAILABLE, and larger requests warm nothing more.
+_NARROWEST = 16  # tokens; each next width is twice as large, up to the longest text
+# Rows x width: replay takes time before a version is AVAILABLE, and larger requests warm up nothing more.
 _MOST_TOKENS = 4096
-_COST = {"explain": 100}  # in predictions; an explanation is the integral of gradients
+_COST = {"explain": 100}  # relative to a prediction: an explanation is an integral of gradients
 _WORDS = 512
-_TYPICAL, _SPREAD = 0.3, 0.6  # lengths of texts, as shares of the longest, are log-normal
+_TYPICAL, _SPREAD = 0.3, 0.6  # text lengths, as shares of the longest, are log-normal
 
 
 def write(saved_model: Path, module: ServingModule, text_inputs: TextInputs, most: int) -> int:
@@ -38,11 +37,11 @@ def write(saved_model: Path, module: ServingModule, text_inputs: TextInputs, mos
 
     Args:
         saved_model: its directory.
-        module: has the signatures.
-        text_inputs: how texts become tokens.
-        most: the most requests; the largest are left out first. 0 writes no file.
+        module: the module with the signatures.
+        text_inputs: converts texts to tokens.
+        most: the maximum number of requests; the largest are left out first. 0 writes no file.
     Returns:
-        How many were written.
+        The number of requests written.
     """
     asked = list(_first(requests(module, text_inputs), most))
     if asked:
@@ -57,7 +56,7 @@ def _first(made: Iterator[Any], most: int) -> Iterator[Any]:
 
 
 def requests(module: ServingModule, text_inputs: TextInputs) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """All warm-up requests, the small ones first: each size for every signature that has it.
+    """Yield all warm-up requests, the small ones first: each size for every signature that supports it.
 
     Returns:
         A signature, and its inputs: name -> array.
@@ -74,7 +73,7 @@ def requests(module: ServingModule, text_inputs: TextInputs) -> Iterator[tuple[s
 
 
 def _sizes(longest: int) -> list[tuple[int, int]]:
-    """Rows and tokens per row of requests, the fewest tokens first."""
+    """Rows and tokens per row of the requests, by increasing number of tokens."""
     widths = [min(_NARROWEST, longest)]
     while widths[-1] < longest:
         widths.append(min(2 * widths[-1], longest))
@@ -90,7 +89,7 @@ def _value(
     tokens: Mapping[str, np.ndarray],
     rows: int,
 ) -> np.ndarray:
-    """An input of a request; what is neither texts nor tokens is empty strings or zeros."""
+    """An input of a request; inputs other than texts and tokens are empty strings or zeros."""
     if name in texts:
         return texts[name]
     if name in tokens:
@@ -102,7 +101,7 @@ def _value(
 
 
 class _Texts:
-    """Texts of so many tokens, of the words that are one token each."""
+    """Texts with a given number of tokens, made of words that are one token each."""
 
     def __init__(self, text_inputs: TextInputs) -> None:
         self._names = text_inputs.names
@@ -112,7 +111,7 @@ class _Texts:
         self._words = _words(text_inputs.tokenizer)
 
     def batch(self, rows: int, width: int) -> dict[str, np.ndarray]:
-        """Texts whose tokens, special ones included, fill ``width`` in one row and less in the others."""
+        """Texts whose tokens, including special ones, fill ``width`` in one row and less in the others."""
         random = np.random.default_rng([rows, width])
         shares = np.clip(random.lognormal(np.log(_TYPICAL), _SPREAD, rows), 0, 1)
         shares[0] = 1

@@ -1,4 +1,4 @@
-"""From numbers of tokens to numbers of words, with their places in the texts, in the graph."""
+"""Converts values of tokens to values of words, with the words' positions in the texts, in the graph."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ TEXTS = ("text", "text_pair")
 
 
 def is_text(tokens: Mapping[str, Any]) -> Any:
-    """Which tokens stand for a part of a text, bool [B, T]: neither [CLS] and the like nor padding.
+    """The tokens that represent a part of a text, bool [B, T]: not padding, and not [CLS] and the like.
 
-    A special token that somebody wrote into a text is a part of it.
+    A special token that is written in a text is part of the text.
     """
     offsets = tokens["offsets"]
     return (offsets[:, :, 1] > offsets[:, :, 0]) & (tokens["attention_mask"] > 0)
@@ -30,18 +30,18 @@ def of_tokens(
     """The words of the texts, those of ``text`` first.
 
     A word is what the tokenizer looks up: a run of letters and digits, or a single sign, emoji or Chinese
-    character; what readers see as one character is never divided.
+    character. What readers see as one character is never split.
 
     Args:
-        sequences: of each sequence of a row (two where the texts of a pair are encoded separately) its
+        sequences: for each sequence of a row (two if the texts of a pair are encoded separately) its
             ``token_type_ids``, ``attention_mask``, ``word_starts``, int32 [B, T], and ``offsets`` [B, T, 2].
         texts: ``text`` and perhaps ``text_pair``, string [B].
-        scores: float32 [B, T], of each sequence.
-        width: W, the words that a row has room for.
+        scores: float32 [B, T], for each sequence.
+        width: W, the maximum number of words per row.
     Returns:
         ``words`` string [B, W]; ``starts`` and ``ends`` int32 [B, W], code points of the word's own text;
         ``text_numbers`` int32 [B, W], 0 for ``text`` and 1 for ``text_pair``; ``scores`` float32 [B, W], the
-        sum over the word's tokens; ``count`` int32 [B]. What is behind a row's last word is empty and 0.
+        sum over the word's tokens; ``count`` int32 [B]. After a row's last word, values are empty and 0.
     """
     rows = tf.shape(texts["text"])[0]
     count = tf.zeros([rows], tf.int32)
@@ -54,7 +54,7 @@ def of_tokens(
             own &= tf.equal(tokens["token_type_ids"], number)
         points, offsets = CodePoints(texts[name]), tokens["offsets"]
         begins = own & (tokens["word_starts"] > 0) & points.begin_a_character(offsets)
-        # What is in front of the first beginning, if anything, belongs to the first word.
+        # Anything before the first start belongs to the first word.
         order = tf.maximum(tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1, 0) + count[:, None]
         word = tf.where(own, order + width * tf.range(rows)[:, None], -1)
 
