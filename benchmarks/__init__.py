@@ -1,3 +1,3 @@
-"""Side by side with peers in one process: ``python -m benchmarks.NAME`` prints one JSON line a
+"""Benchmarks against peers in one process: ``python -m benchmarks.NAME`` prints one JSON line per
 measurement.
 """

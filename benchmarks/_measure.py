@@ -1,4 +1,4 @@
-"""Times several ways of doing the same thing, in turn, in one process."""
+"""Times several ways of doing the same thing, alternately, in one process."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def side_by_side(
     baseline: str,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, dict[str, float]]:
-    """Time each way on each input, interleaved, so that all suffer alike from what else the machine does.
+    """Time each way on each input, interleaved, so that other load on the machine affects all ways alike.
 
-    The first input only warms up. A ratio is taken input by input and its median reported: robust against
-    an interruption, and no ratio of two averages that were taken minutes apart.
+    The first input is only a warm-up. A ratio is computed per input, and the median is reported. So an
+    interruption has little effect, and no ratio compares averages that were measured minutes apart.
 
     Args:
         ways: name -> the call to time.
         inputs: at least two.
-        baseline: the way that the others' speed is divided by.
+        baseline: the way that the others are compared with.
     Returns:
-        For each way ``milliseconds`` (median) and ``speed_ratio`` (median of baseline's time / its time:
+        For each way ``milliseconds`` (median) and ``speed_ratio`` (median of the baseline's time / its time:
         above 1 is faster than the baseline).
     """
     if len(inputs) < 2:
@@ -51,21 +51,21 @@ def side_by_side(
 
 
 def peak_mb() -> float:
-    """The most memory this process has had, in MiB, pages of files that it has mapped included.
+    """The peak memory of this process, in MiB, including pages of mapped files.
 
-    Linux's own figure: ``getrusage`` answers with the parent's where that had more when it started this
-    process.
+    Linux's own figure: ``getrusage`` returns the parent's peak if that was higher when the parent started
+    this process.
     """
     return _status("VmHWM")
 
 
 def memory_mb() -> float:
-    """The memory that this process has now, in MiB, counted as :func:`peak_mb` does."""
+    """The current memory of this process, in MiB, counted as in :func:`peak_mb`."""
     return _status("VmRSS")
 
 
 def reset_peak() -> None:
-    """Let :func:`peak_mb` begin anew."""
+    """Restart the measurement of :func:`peak_mb`."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

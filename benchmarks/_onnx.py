@@ -1,4 +1,4 @@
-"""BERT as an ONNX file, written from our weights: what ONNX Runtime is measured with."""
+"""Writes BERT as an ONNX file, from this package's weights, to measure ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class _Graph:
-    """Nodes and constants of a graph that is being written."""
+    """Nodes and constants of a graph under construction."""
 
     def __init__(self) -> None:
         from onnx import helper, numpy_helper
@@ -34,9 +34,9 @@ def write(config: Any, tensors: Mapping[str, np.ndarray], path: Path) -> None:
     """Write an encoder with mean pooling, as PyTorch's exporter writes one.
 
     Args:
-        config: a BERT's, with GELU by erf.
-        tensors: its weights by their neutral names.
-        path: of the file: ``input_ids``, ``token_type_ids``, ``attention_mask``, int64 [B, T], to
+        config: of a BERT with GELU by erf.
+        tensors: its weights by neutral name.
+        path: the file. Inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int64 [B, T]; output:
             ``embedding``, float32 [B, H].
     """
     from onnx import TensorProto, helper, save
@@ -102,12 +102,12 @@ def write(config: Any, tensors: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def runner(path: Path, threads: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A function of ``input_ids`` [B, T] and ``lengths`` [B] that ONNX Runtime answers."""
+    """A function of ``input_ids`` [B, T] and ``lengths`` [B] that runs ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Its threads would go on waiting at full speed while the next way is timed.
+    # Otherwise its threads would keep spinning while the next way is timed.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

@@ -1,12 +1,13 @@
-"""Cost of the thin client beside TensorFlow Serving's own stubs;
-``python -m benchmarks.client [--rounds N]``.
+"""Cost of the thin client compared with TensorFlow Serving's own stubs.
 
-- Importing, in fresh processes: CPU seconds (interpreter's start included), peak memory, whether TensorFlow
-  came along. To reach: at most 0.35 s and 60 MB, and no TensorFlow.
-- Messages, in one process and in turn: a request made and serialised, a response parsed into arrays, against
-  ``tf.make_tensor_proto`` and ``tf.make_ndarray`` with the official messages.
+    python -m benchmarks.client [--rounds N]
 
-One JSON line a measurement: ``speed_ratio`` is the peer's time over ours, so above 1 we are faster.
+- Importing, in fresh processes: CPU seconds (including the interpreter's start), peak memory, and whether
+  TensorFlow was imported. Goal: at most 0.35 s and 60 MB, and no TensorFlow.
+- Messages, in one process and alternately: building and serialising a request, and parsing a response into
+  arrays, compared with ``tf.make_tensor_proto`` and ``tf.make_ndarray`` with the official messages.
+
+One JSON line per measurement: ``speed_ratio`` is the peer's time over ours, so above 1 we are faster.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ IMPORTS = {
     "prediction_service_pb2_grpc",
     "import grpc, numpy": "import grpc, numpy",
 }
-# ru_maxrss is no use here: a child inherits the peak of the process that started it.
+# ru_maxrss cannot be used: a child inherits the peak of the process that started it.
 _MEASURE = """
 import json, sys, time
 cpu = time.process_time()
@@ -44,7 +45,7 @@ print(json.dumps({"cpu_seconds": cpu, "peak_mb": peak_mb, "tensorflow": "tensorf
 
 
 def measure_import(statement: str, rounds: int) -> dict[str, Any]:
-    """A statement's cost in fresh processes: medians of ``rounds`` after one that fills the file cache."""
+    """A statement's cost in fresh processes: medians of ``rounds``, after one that fills the file cache."""
     runs = []
     for _ in range(rounds + 1):
         done = subprocess.run(
@@ -128,7 +129,7 @@ def decoders() -> dict[str, Callable[[bytes], object]]:
 
 
 def response_bytes(outputs: dict[str, np.ndarray], layout: str) -> bytes:
-    """What a server would send.
+    """The bytes that a server would send.
 
     Args:
         outputs: name -> array; strings as objects.

@@ -1,11 +1,13 @@
-"""The data pipeline with more rows than fit into memory; ``make bench``, or
-``python -m benchmarks.data [--rows N]``.
+"""The data pipeline with more rows than fit into memory.
 
-Writes a CSV file of N rows (VADER's tweets, over and over), lays out a run of it (reading, splitting,
-checking, copying), tokenises it, and makes the batches of a part of an epoch, as ``tfpipeline train`` does.
-JSON lines: the seconds of each phase, and the process's memory: ``base_mb`` before it began (TensorFlow and
-the vocabulary), ``peak_mb`` at its highest. The last line compares the making of a batch with the training
-step on it. Needed: 10 million rows under 1 GB more than the base, and less than 1 % of a step.
+    make bench
+    python -m benchmarks.data [--rows N]
+
+Writes a CSV file of N rows (VADER's tweets, repeated), prepares a run of it (reading, splitting, checking,
+copying), tokenises it, and makes the batches of part of an epoch, as ``tfpipeline train`` does. JSON lines:
+the seconds of each phase, and the process's memory: ``base_mb`` before the start (TensorFlow and the
+vocabulary), ``peak_mb`` at its highest. The last line compares making a batch with the training step on it.
+Goal: 10 million rows with less than 1 GB above the base, and less than 1 % of a step.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from typing import Any, Optional
 from benchmarks._measure import peak_mb, report
 from tfpipeline.runtime import import_tensorflow
 
-STEPS = 12  # that are trained to compare with
-EPOCH_ROWS = 200_000  # rows whose batches are made
+STEPS = 12  # training steps, for comparison
+EPOCH_ROWS = 200_000  # rows to make batches of
 
 
 def tweets() -> list[str]:
@@ -33,7 +35,7 @@ def tweets() -> list[str]:
 
 
 def write_rows(path: Path, texts: list[str], count: int) -> None:
-    """A CSV file of ``count`` rows of two labels, no two texts the same."""
+    """A CSV file of ``count`` rows with two labels; all texts differ."""
     with path.open("w", encoding="utf-8") as file:
         file.write("text,label\n")
         for number in range(count):
@@ -117,7 +119,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
 
 
 def share(run: Any, model: Any, batching: Any, making: float, tf: Any) -> dict[str, float]:
-    """What the making of a batch is of the training step on it."""
+    """The time to make a batch, as a share of the training step on it."""
     from tfpipeline.training.optimizer import build_optimizer
     from tfpipeline.training.step import TrainStep
 

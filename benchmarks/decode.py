@@ -1,8 +1,7 @@
-"""What the decoding inside the served graph costs beside the model; part of ``make bench``.
+"""The cost of decoding inside the served graph, compared with the model; part of ``make bench``.
 
-Every task, as its sample in the tests has it, on MiniLM with 32 texts of 64 tokens, each a word. One JSON
-line a task: ``share`` is the time of the decoding over that of the encoder with the head. To reach: at most
-0.05.
+Every task, with its sample from the tests, on MiniLM with 32 texts of 64 tokens, one token per word. One JSON
+line per task: ``share`` is the time of decoding over that of the encoder with the head. Goal: at most 0.05.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ BATCH, TOKENS = 32, 64
 
 
 def sample_task(name: str, folder: Path) -> tuple[Any, bool]:
-    """A task as its sample's rows define it, and whether it is about two texts."""
+    """A task as defined by its sample's rows, and whether it is a pair task."""
     from tfpipeline import config
     from tfpipeline.training.run_config import RunConfig
 
@@ -48,14 +47,14 @@ def sample_task(name: str, folder: Path) -> tuple[Any, bool]:
 
 
 def texts(vocabulary: Sequence[str], words: int) -> Any:
-    """A batch of texts of so many words, each of which is one token."""
+    """A batch of texts with a given number of words, each of which is one token."""
     whole = [token for token in vocabulary if token.isalpha() and token.isascii() and len(token) > 2]
     random = np.random.default_rng(0)
     return import_tensorflow().constant([" ".join(random.choice(whole, words)) for _ in range(BATCH)])
 
 
 def reading(function: Callable[..., Mapping[str, Any]], *given: Any) -> Callable[[Any], object]:
-    """A call that ends when its tensors are there."""
+    """A call that returns when its tensors are computed."""
     return lambda _: [tensor.numpy() for tensor in function(*given).values()]
 
 

@@ -1,11 +1,11 @@
-"""What an export costs: memory beside the weights, and disk. One JSON line a precision.
+"""The cost of an export: memory in addition to the weights, and disk. One JSON line per precision.
 
     python -m benchmarks.export
     python -m benchmarks.export --layers 2 --hidden 64
 
-A model of BERT-base's shape with random weights is exported in a process of its own. ``peak_ratio`` is the
-most memory that this process had beyond what it has with TensorFlow loaded, over the bytes of the weights;
-``disk_ratio`` the bytes of the version over those of its float32 weights. Goals: below 4; at most 1.1.
+A model of BERT-base's shape with random weights is exported in a separate process. ``peak_ratio`` is the peak
+memory of this process, minus its memory after loading TensorFlow, over the bytes of the weights.
+``disk_ratio`` is the bytes of the version over those of its float32 weights. Goals: below 4; at most 1.1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _VOCABULARY = 30522
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Export once in each precision that there is."""
+    """Export once in each available precision."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--hidden", type=int, default=768)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write_checkpoint(folder: Path, layers: int, hidden: int, vocabulary: int) -> int:
-    """A fine-tuned checkpoint of transformers with random weights.
+    """Write a fine-tuned checkpoint in transformers' format with random weights.
 
     Returns:
         The bytes of its weights.

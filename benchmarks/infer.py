@@ -1,16 +1,16 @@
-"""Speed of the served graph beside the trained, padded graph and beside ONNX Runtime; part of ``make bench``.
+"""Speed of the served graph compared with the padded graph and with ONNX Runtime; part of ``make bench``.
 
-All ways give MiniLM's mean-pooled embedding from token ids and lengths, in one process and in turn, each from
-a file that was saved and loaded. Two tables:
+All ways compute MiniLM's mean-pooled embedding from token ids and lengths, in one process and alternately,
+each from a saved and loaded file. Two tables:
 
 - requests of one shape, all tokens real: 1 x 16, 1 x 64, 8 x 32, 32 x 32, 32 x 128, and their geometric mean;
-- ``stream``: requests of 32 to 64 texts whose lengths are log-normal with a mean of 40 tokens, cut at 128.
-  The peers are given each request padded to its longest text.
+- ``stream``: requests of 32 to 64 texts with log-normal lengths, mean 40 tokens, cut at 128. The peers get
+  each request padded to its longest text.
 
-One JSON line for each shape, way and peer: ``speed_ratio`` is the peer's time over ours. bfloat16 is measured
-where the CPU has AVX512-BF16, ONNX Runtime (in float32) where ``onnx`` and ``onnxruntime`` are installed. To
-reach: against ONNX Runtime at least 0.87 in the mean in float32, 1.1 in bfloat16; one text at least 0.97
-of the padded graph; the stream 1.6 in float32, 2.2 in bfloat16.
+One JSON line per shape, way and peer: ``speed_ratio`` is the peer's time over ours. bfloat16 is measured if
+the CPU has AVX512-BF16, ONNX Runtime (in float32) if ``onnx`` and ``onnxruntime`` are installed. Goals:
+compared with ONNX Runtime at least 0.87 on average in float32 and 1.1 in bfloat16; one text at least 0.97 of
+the padded graph; the stream 1.6 in float32, 2.2 in bfloat16.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ Ask = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def has_bfloat16() -> bool:
-    """Whether the CPU multiplies in bfloat16."""
+    """Whether the CPU has bfloat16 multiplication."""
     cpu = Path("/proc/cpuinfo")
     return cpu.exists() and "avx512_bf16" in cpu.read_text()
 
 
 def saved(model: Callable[..., Any], variables: Sequence[Any], folder: Path) -> Ask:
-    """A model with mean pooling, saved and loaded as a server would."""
+    """A model with mean pooling, saved, and loaded as in a server."""
     tf = import_tensorflow()
     from tfpipeline.models.heads import mean_pool
 
@@ -77,7 +77,7 @@ def saved(model: Callable[..., Any], variables: Sequence[Any], folder: Path) -> 
 
 
 def ways(checkpoint: Any, folder: Path, threads: int) -> dict[str, Ask]:
-    """All ways that can be measured here, by name."""
+    """All ways that can be measured on this machine, by name."""
     from tfpipeline.models import TextModel
 
     encoder = checkpoint.encoder()
@@ -111,7 +111,7 @@ def mixed(vocabulary: int, random: np.random.Generator) -> Request:
 
 
 def largest_difference(asked: Mapping[str, Ask], request: Request) -> dict[str, float]:
-    """Of each way's answers from those of the padded graph."""
+    """The largest difference of each way's outputs from those of the padded graph."""
     want = asked[PADDED](*request)
     return {name: float(np.abs(ask(*request) - want).max()) for name, ask in asked.items()}
 
@@ -119,7 +119,7 @@ def largest_difference(asked: Mapping[str, Ask], request: Request) -> dict[str, 
 def measure(
     asked: Mapping[str, Ask], requests: Sequence[Request], case: str, clock: Callable[[], float]
 ) -> dict[Any, dict[str, Any]]:
-    """Time all ways on the same requests, and report ours beside each peer's."""
+    """Time all ways on the same requests, and report ours against each peer."""
     calls = {name: lambda request, ask=ask: ask(*request) for name, ask in asked.items()}
     lines = {}
     for peer in (PADDED, ONNX):

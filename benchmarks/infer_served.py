@@ -1,16 +1,17 @@
-"""The exported model in a real server beside the same model in this process;
-``python -m benchmarks.infer_served [--rounds N]``.
+"""The exported model in a real server, compared with the same model in this process.
 
-Needs ``tensorflow_model_server`` on the PATH, and says so in a line where it is not. MiniLM with an untrained
-head of three labels. Ways, in turn, each with the same requests:
+    python -m benchmarks.infer_served [--rounds N]
+
+Needs ``tensorflow_model_server`` on the PATH; otherwise it prints a line that says so. The model is MiniLM
+with an untrained head of three labels. The ways, alternately, with the same requests:
 
 - ``in process``: the SavedModel loaded here, one request after another;
 - ``server``: over gRPC from several callers, each request computed on its own;
-- ``server, batched``: the server puts concurrent requests together. Its parameters are the embedded server's.
+- ``server, batched``: the server batches concurrent requests, with the embedded server's parameters.
 
-Texts have log-normal lengths of 40 tokens in the mean, 128 at most. One JSON line a measurement:
-``speed_ratio`` is the time in process over the way's, so above 1 is faster. ``case`` is either a stream of
-texts (``texts_per_second`` is measured) or one request of token ids, rows x tokens, from one caller.
+Texts have log-normal lengths, mean 40 tokens, 128 at most. One JSON line per measurement: ``speed_ratio`` is
+the time in process over the way's time, so above 1 is faster. ``case`` is either a stream of texts
+(``texts_per_second`` is measured) or one request of token ids, rows x tokens, from one caller.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ from tfpipeline.serving.server.run import find_binary
 NAME, LABELS = "minilm", ("negative", "neutral", "positive")
 SHAPES = ((1, 16), (1, 64), (8, 32), (32, 32), (32, 128))
 MEAN_TOKENS, MOST_TOKENS, SPREAD = 40, 128, 0.6
-# Rows of a request from, to; callers; texts of a stream.
+# Rows per request, from and to; callers; texts in a stream.
 STREAMS = ((1, 1, 16, 128), (1, 4, 16, 192), (32, 64, 1, 192), (32, 64, 4, 384))
 
 Way = Callable[[Sequence[dict[str, np.ndarray]]], object]
 
 
 def batching_parameters(options: BatchingOptions) -> str:
-    """TensorFlow Serving's `BatchingParameters`, in text form, that stand for the embedded server's options.
+    """TensorFlow Serving's `BatchingParameters`, in text form, equivalent to the embedded server's options.
 
-    The server would refuse a request of more rows than ``max_batch_size``, so that is out of reach and
-    larger requests are divided, as the embedded server does.
+    The server would refuse a request with more rows than ``max_batch_size``. So that is set out of reach, and
+    larger requests are split, as in the embedded server.
     """
     waiting = max(1, options.max_pending_rows // options.max_rows)
     return (
@@ -63,7 +64,7 @@ def batching_parameters(options: BatchingOptions) -> str:
 
 @contextlib.contextmanager
 def running(binary: Path, model_dir: Path, batching: Optional[BatchingOptions]) -> Iterator[str]:
-    """The target of a server of its own, which is ready: a Unix socket."""
+    """The target of a new server that is ready: a Unix socket."""
     with socket_directory() as folder:
         socket = folder / "grpc.sock"
         command = command_line(
@@ -90,7 +91,7 @@ def running(binary: Path, model_dir: Path, batching: Optional[BatchingOptions]) 
 
 
 def saved_model(checkpoint: Path, folder: Path) -> Path:
-    """A version of a classifier on an encoder, with an untrained head.
+    """A version of a classifier with an untrained head on an encoder.
 
     Returns:
         The version's directory.
@@ -119,14 +120,14 @@ def saved_model(checkpoint: Path, folder: Path) -> Path:
 
 
 def whole_words(tokens: Sequence[str]) -> np.ndarray:
-    """Those tokens of a vocabulary that are words."""
+    """The tokens of a vocabulary that are words."""
     return np.array([token for token in tokens if token.isascii() and token.isalpha() and len(token) > 2])
 
 
 def stream(
     words: np.ndarray, least: int, most: int, texts: int, random: np.random.Generator
 ) -> list[dict[str, np.ndarray]]:
-    """Requests of ``least`` to ``most`` texts each, ``texts`` in all."""
+    """Requests of ``least`` to ``most`` texts each, ``texts`` in total."""
     requests, left = [], texts
     while left:
         rows = min(left, int(random.integers(least, most + 1)))
@@ -142,13 +143,13 @@ def stream(
 def ways(
     signatures: Mapping[str, Any], name: str, targets: Mapping[str, str], callers: int
 ) -> Iterator[dict[str, Way]]:
-    """Each way of having requests answered.
+    """The ways of running requests.
 
     Args:
         signatures: of the model in this process.
-        name: the signature that is asked.
+        name: the signature to call.
         targets: of the servers.
-        callers: how many requests are under way at once.
+        callers: the number of concurrent requests.
     """
     tf = import_tensorflow()
     signature = signatures[name]

@@ -1,10 +1,10 @@
-"""Matrix products in the types that stock TensorFlow has kernels for on a CPU, side by side.
+"""Matrix products in the types for which stock TensorFlow has CPU kernels, side by side.
 
     python -m benchmarks.int8
 
-One JSON line a shape: rows x in -> out of MiniLM's feed-forward layers. ``int8`` is
-``QuantizedMatMulWithBiasAndDequantize`` (oneDNN), the fastest core operation for 8 bits, with its activations
-quantised in the graph; ``int8_matmul`` is ``BatchMatMulV3`` of two int8 tensors; ``int8_weights`` keeps only
+One JSON line per shape: rows x in -> out of MiniLM's feed-forward layers. ``int8`` is
+``QuantizedMatMulWithBiasAndDequantize`` (oneDNN), the fastest core operation for 8 bits, with activations
+quantised in the graph. ``int8_matmul`` is ``BatchMatMulV3`` of two int8 tensors. ``int8_weights`` stores only
 the weights in 8 bits and multiplies in float32.
 """
 
@@ -22,7 +22,7 @@ _LIMIT, _STEP = 6.0, 6.0 / 127
 
 
 def ways(rows: int, size: int, width: int) -> dict[str, Any]:
-    """The products of one shape: name -> a function without arguments that matter."""
+    """The products of one shape: name -> a function that ignores its arguments."""
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(size=(rows, size)), tf.float32)
     kernel = tf.constant(random.normal(size=(size, width)), tf.float32)
@@ -56,7 +56,7 @@ def ways(rows: int, size: int, width: int) -> dict[str, Any]:
         "int8_matmul": lambda: tf.raw_ops.BatchMatMulV3(x=x8, y=kernel8, Tout=tf.int32),
         "int8_weights": lambda: tf.matmul(x, tf.cast(kernel8, tf.float32) * _STEP),
     }
-    # The tensors are captured as inputs, so that nothing is folded when the graph is made.
+    # The tensors are captured as inputs, so that nothing is constant-folded.
     return {name: tf.function(call, autograph=False) for name, call in made.items()}
 
 

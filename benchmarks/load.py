@@ -1,16 +1,17 @@
-"""Cost of loading a checkpoint beside safetensors and assignment alone;
-``python -m benchmarks.load [--rounds N]``.
+"""Cost of loading a checkpoint, compared with safetensors and assignment alone.
 
-Each measurement is a process of its own, in turn. TensorFlow is imported before the clock starts, and a tiny
-model is loaded the same way first: what Python, Keras and TensorFlow do when something is first used, the
-same 0.1 s for a model of any size, is given as ``first_seconds``.
+    python -m benchmarks.load [--rounds N]
 
-- ours: ``checkpoints.load(DIRECTORY).encoder()``, vocabulary, configuration, checks and packing included;
-- alone: ``safetensors.numpy.load_file`` and one ``tf.Variable.assign`` a tensor, into variables of zeros.
+Each measurement is a separate process, alternately. TensorFlow is imported before the clock starts, and a
+tiny model is loaded in the same way first. Its time, ``first_seconds``, is what Python, Keras and TensorFlow
+need at their first use, the same 0.1 s for a model of any size.
+
+- ours: ``checkpoints.load(DIRECTORY).encoder()``, including vocabulary, configuration, checks and packing;
+- alone: ``safetensors.numpy.load_file`` and one ``tf.Variable.assign`` per tensor, into variables of zeros.
 
 Models: MiniLM (91 MB), and one of BERT-base's size (440 MB) with random weights, as Hugging Face and as
-Google checkpoint. One JSON line a measurement: seconds, peak memory above that of the process with TensorFlow
-imported, and the ratios of ours to alone. To reach: at most 1.3 of both for MiniLM, and 1.3 GB for
+Google checkpoint. One JSON line per measurement: seconds, peak memory above that of the process with
+TensorFlow imported, and the ratios of ours to alone. Goals: at most 1.3 in both for MiniLM, and 1.3 GB for
 BERT-base's size.
 """
 
@@ -72,11 +73,11 @@ BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, 
 def measure(
     ways: Mapping[str, tuple[str, Path]], first: Path, rounds: int
 ) -> dict[str, list[dict[str, float]]]:
-    """Load in fresh processes, each way in turn; the first round only warms the file cache.
+    """Load in fresh processes, each way in turn; the first round only fills the file cache.
 
     Args:
         ways: name -> "ours" or "alone", and the checkpoint's directory.
-        first: the tiny model's.
+        first: the tiny model's directory.
     """
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
@@ -94,7 +95,7 @@ def _load(way: str, directory: Path, first: Path) -> dict[str, float]:
 
 
 def write_random(directory: Path, vocabulary: Path, shape: dict[str, Any]) -> Path:
-    """A Hugging Face directory of a size, with random weights and MiniLM's vocabulary."""
+    """A Hugging Face directory of a given size, with random weights and MiniLM's vocabulary."""
     from tfpipeline import checkpoints
     from tfpipeline.models import BertConfig, neutral
     from tfpipeline.text import TokenizerOptions, load_vocabulary

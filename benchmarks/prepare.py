@@ -1,9 +1,9 @@
-"""What it costs to read and check the rows of several heads, beside those of one; part of ``make bench``.
+"""The cost of reading and checking the rows of several heads, compared with one; part of ``make bench``.
 
-One CSV file with a text and three columns of labels is prepared as ``tfpipeline train`` does before
-TensorFlow is loaded (reading, checking, splitting, fitting the task): as a classification of the first
-column, and as a multitask of three classifications. One JSON line: the seconds of both, and the median of
-their ratios, taken in turn. To reach: at most 3 for 100,000 rows.
+A CSV file with a text and three columns of labels is prepared as ``tfpipeline train`` does before it loads
+TensorFlow (reading, checking, splitting, fitting the task): as a classification of the first column, and as a
+multitask of three classifications. One JSON line: the seconds of both, and the median of their ratios,
+measured alternately. Goal: at most 3 for 100,000 rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tfpipeline.training.run_config import RunConfig
 
 HEADS = ("topic", "mood", "urgency")
 LABELS = ("a", "b", "c", "d")
-WORDS = 20  # of a text
+WORDS = 20  # per text
 TASKS: dict[str, Mapping[str, Any]] = {
     "classification": {"name": "classification"},
     "multitask": {"name": "multitask", "heads": dict.fromkeys(HEADS, "classification")},
@@ -31,7 +31,7 @@ TASKS: dict[str, Mapping[str, Any]] = {
 
 
 def write_rows(path: Path, count: int) -> None:
-    """A CSV file of ``count`` rows, no two texts the same, with a label for each head."""
+    """A CSV file of ``count`` rows with a label for each head; all texts differ."""
     chosen = random.Random(0)
     words = [f"word{number}" for number in range(1000)]
     with path.open("w", encoding="utf-8", newline="") as file:

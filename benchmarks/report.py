@@ -1,13 +1,15 @@
-"""What a report costs beside the predictions; ``make bench``, or
-``python -m benchmarks.report [--labels N ...]``.
+"""The cost of a report, compared with the predictions.
 
-Runs of a small random BERT with more and more labels, as many test rows for each, evaluated as
-``tfpipeline evaluate`` does: scores before and after, baseline, tables, mistakes, JSON, Markdown and plots. A
-JSON line each: the seconds of the predictions and of all else, of that also the processor's
-(``processor_seconds``, which do not hang on what else the machine does), the process's memory (``base_mb``
-before it began, ``peak_mb`` at its highest), and ``microseconds_a_score``, the processor's time for each of
-labels x rows, which must not grow with the labels. Needed at 1,000 labels: 30 s beside the predictions, and 1
-GB more than the base.
+    make bench
+    python -m benchmarks.report [--labels N ...]
+
+Runs of a small random BERT with increasing numbers of labels, with the same number of test rows per label,
+are evaluated as ``tfpipeline evaluate`` does: scores before and after, baseline, tables, mistakes, JSON,
+Markdown and plots. One JSON line per run: the seconds of the predictions and of everything else; for the
+latter also the CPU time (``processor_seconds``, which does not depend on other load on the machine); the
+process's memory (``base_mb`` before the start, ``peak_mb`` at its highest); and ``microseconds_a_score``, the
+CPU time per labels x rows, which must not grow with the number of labels. Goal at 1,000 labels: 30 s in
+addition to the predictions, and 1 GB above the base.
 """
 
 from __future__ import annotations
@@ -31,9 +33,7 @@ WORDS = ("good", "bad", "fine")
 
 
 def rows(labels: int, count: int, part: str) -> Iterator[str]:
-    """Lines of a CSV file: ``count`` texts of each label, which has a word of its own in two texts of
-    three.
-    """
+    """Lines of a CSV file: ``count`` texts per label. Each label has its own word, in two of three texts."""
     yield "text,label\n"
     for label in range(labels):
         for number in range(count):
@@ -42,7 +42,7 @@ def rows(labels: int, count: int, part: str) -> Iterator[str]:
 
 
 def laid_out(task: str, labels: int, count: int, folder: Path) -> Any:
-    """A run whose weights no step has changed."""
+    """A run with weights that no step has changed."""
     from tfpipeline.text import TokenizerOptions
     from tfpipeline.training.run import create_run
     from tfpipeline.training.run_config import RunConfig

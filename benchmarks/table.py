@@ -1,9 +1,11 @@
-"""One table of all benchmarks; ``make bench``, or
-``python -m benchmarks.table FILE [--to docs/benchmarks.md]``.
+"""One table of all benchmarks.
 
-Reads the JSON lines that the benchmarks print (other lines are passed over) and prints a Markdown table: what
-was measured, our figure, the peer's and the ratio of the two. What a benchmark could not measure it says
-itself; what is missing here was not run.
+    make bench
+    python -m benchmarks.table FILE [--to docs/benchmarks.md]
+
+Reads the JSON lines that the benchmarks print (other lines are skipped) and prints a Markdown table: the
+measurement, our figure, the peer's, and their ratio. A benchmark prints what it could not measure; anything
+else that is missing was not run.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-# Fields that tell a benchmark's measurements apart, in the order in which they are shown.
+# Fields that distinguish a benchmark's measurements, in the order in which they are shown.
 _NAMES = (
     "task",
     "model",
@@ -34,8 +36,7 @@ _NAMES = (
     "way",
     "peer",
 )
-# Our figure, the peer's, and their ratio, in the fields of a JSON line: the first whose ratio is there is
-# shown.
+# Our figure, the peer's, and their ratio, as fields of a JSON line. The first entry with a ratio is shown.
 _FIGURES = (
     ("seconds", "alone_seconds", "seconds_ratio"),
     ("megabytes", "alone_megabytes", "megabytes_ratio"),
@@ -53,7 +54,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def measurements(lines: Iterable[str]) -> list[dict[str, Any]]:
-    """The JSON objects among lines that name a benchmark; of the same measurement the last one."""
+    """The JSON objects among lines that name a benchmark; the last one of each measurement."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for line in lines:
         if line.startswith("{"):
@@ -69,7 +70,7 @@ def _name(fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def rows(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Name, ours, peer, ratio: one row for each kind of figure that a measurement has."""
+    """Name, ours, peer, ratio: one row per kind of figure in a measurement."""
     made = []
     for fields in found:
         there = [one for one in _FIGURES if one[0] in fields]
@@ -113,14 +114,14 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def replace_between(text: str, new: str) -> str:
-    """A page with what stands between its marks replaced."""
+    """Replace the part of a page between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{new}\n{END}{after}"
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    """Print the table, and keep it in a page where one is given."""
+    """Print the table, and write it into a page if one is given."""
     parser = argparse.ArgumentParser(description="One table of all benchmarks.")
     parser.add_argument("files", nargs="+", type=Path, help="what the benchmarks printed")
     parser.add_argument("--to", type=Path, help="a page with the marks between which the table is kept")

@@ -1,13 +1,15 @@
-"""Speed of the tokenizer beside its peers; ``make bench``, or ``python -m benchmarks.tokenize [--rounds N]``.
+"""Speed of the tokenizer compared with peers.
 
-Peers, in one process and in turn, on VADER tweets and on film and product reviews:
+    make bench
+    python -m benchmarks.tokenize [--rounds N]
+
+Peers, in one process and alternately, on VADER tweets and on film and product reviews:
 
 - tensorflow-text's ``FastBertTokenizer`` (not exact: half of all hostile strings differ), in a
-  ``tf.function`` as ours is and as both are in an exported model; left out with a line saying so when it is
-  not installed;
-- transformers' fast tokenizer (Rust), the reference; its whole ``__call__``, lists of ids.
+  ``tf.function`` like ours, as in an exported model; if it is not installed, a line says so;
+- transformers' fast tokenizer (Rust), the reference; its whole ``__call__``, with lists of ids.
 
-One JSON line a measurement: ``speed_ratio`` is the peer's time over ours, so above 1 we are faster. To reach:
+One JSON line per measurement: ``speed_ratio`` is the peer's time over ours, so above 1 we are faster. Goals:
 0.4 / 0.3 / 0.4 of FastBertTokenizer at batch 1 / 32 / 256, the reference's speed at 256, built in under 1 s.
 """
 
@@ -38,7 +40,7 @@ def texts(*names: str) -> list[str]:
 
 
 def fast_bert(vocabulary: Sequence[str]) -> Optional[Callable[[Any], Any]]:
-    """tensorflow-text's tokenizer as a compiled function, or None where it is not installed."""
+    """tensorflow-text's tokenizer as a compiled function, or None if it is not installed."""
     tf = import_tensorflow()
     try:
         import tensorflow_text
@@ -60,7 +62,7 @@ def reference(vocabulary: Sequence[str]) -> Callable[[list[str]], Any]:
 
 
 def batches(corpus: Sequence[str], size: int, rounds: int) -> list[list[str]]:
-    """`rounds` + 1 batches of `size` texts, from the start again where the corpus is too short."""
+    """`rounds` + 1 batches of `size` texts; if the corpus is too short, it is repeated."""
     return [[corpus[(i * size + j) % len(corpus)] for j in range(size)] for i in range(rounds + 1)]
 
 
@@ -74,7 +76,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
     from tfpipeline.text import WordPieceTokenizer
 
     vocabulary = load_vocabulary(minilm() / "vocab.txt")
-    WordPieceTokenizer(vocabulary, TokenizerOptions())  # what TensorFlow loads when first used is not ours
+    WordPieceTokenizer(vocabulary, TokenizerOptions())  # not to time what TensorFlow loads at its first use
     seconds = []
     for _ in range(3):
         start = time.perf_counter()

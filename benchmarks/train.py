@@ -1,22 +1,24 @@
-"""Speed of training beside its peers; ``make bench``, or
-``python -m benchmarks.train [--examples N] [--rounds N]``.
+"""Speed of training compared with peers.
+
+    make bench
+    python -m benchmarks.train [--examples N] [--rounds N]
 
 Every way trains the same classifier from the same checkpoint on the same rows with AdamW and dropout, in one
-process, in turn; what a way's peers need is left out with a line saying so where it is not installed:
+process, alternately. If a way's packages are not installed, a line says so:
 
-- ours: the training step and the batches of ``tfpipeline train``, in float32 and in bfloat16 (where the CPU
-  has AVX512-BF16, or with ``--bfloat16``);
-- KerasHub's ``BertTextClassifier`` with Keras's ``fit``: padded to the longest there can be, float32; at
-  realistic lengths also its best, in bfloat16 and bucketed by length;
+- ours: the training step and the batches of ``tfpipeline train``, in float32 and in bfloat16 (if the CPU has
+  AVX512-BF16, or with ``--bfloat16``);
+- KerasHub's ``BertTextClassifier`` with Keras's ``fit``: padded to the maximum length, float32; at realistic
+  lengths also its best configuration, in bfloat16 and bucketed by length;
 - Hugging Face's ``BertForSequenceClassification`` in a plain PyTorch loop with clipping: padded to the
-  batch's longest.
+  longest row of a batch.
 
-Two data sets: all rows of 128 tokens; realistic lengths, log-normal with a mean of 40, cut at 128. Needed:
+Two data sets: all rows with 128 tokens; realistic lengths, log-normal with a mean of 40, cut at 128. Goals:
 1.2 of KerasHub at 0.85 of its CPU seconds and, in bfloat16, 1.9 at fixed length; 2.5, 4.0 and 1.2 of its best
 at realistic lengths.
 
-One JSON line a way and data set: ``ratio`` and ``cpu_ratio`` are medians over rounds of the peer's seconds
-(CPU seconds) an example over ours in float32 (``bf16_ratio``: in bfloat16): above 1 we are faster.
+One JSON line per way and data set: ``ratio`` and ``cpu_ratio`` are medians over rounds of the peer's seconds
+(CPU seconds) per example over ours in float32 (``bf16_ratio``: in bfloat16): above 1 we are faster.
 """
 
 from __future__ import annotations
@@ -41,11 +43,11 @@ LENGTHS = ("fixed", "realistic")
 _WARM_UP = 2
 LABELS, BUCKETS, RATE = 2, 8, 1e-5
 
-Way = Callable[[], float]  # trains on all rows once; the answer is the last loss
+Way = Callable[[], float]  # trains on all rows once; returns the last loss
 
 
 class Rows:
-    """Rows of random tokens, of given lengths."""
+    """Rows of random tokens with given lengths."""
 
     def __init__(self, lengths: np.ndarray, width: int, vocabulary_size: int) -> None:
         random = np.random.default_rng(0)
@@ -57,7 +59,7 @@ class Rows:
 
 
 def lengths_of(kind: str, count: int, width: int) -> np.ndarray:
-    """Lengths of rows: all ``width``; or log-normal with a mean of 40 / 128 of it, cut there."""
+    """Lengths of rows: all ``width``, or log-normal with a mean of 40 / 128 of it, cut at ``width``."""
     if kind == "fixed":
         return np.full(count, width)
     sigma, mean = 0.7, width * 40 / 128
@@ -66,7 +68,7 @@ def lengths_of(kind: str, count: int, width: int) -> np.ndarray:
 
 
 def ours(checkpoint: Any, rows: Rows, batch_size: int, precision: str, folder: Path) -> Way:
-    """Our step on our batches, as ``tfpipeline train`` runs them."""
+    """Our step on our batches, as in ``tfpipeline train``."""
     tf = import_tensorflow()
     from tfpipeline.data import TokenCache
     from tfpipeline.data.examples import Example
@@ -122,7 +124,7 @@ def hub(checkpoint: Any, rows: Rows, batch_size: int, *, best: bool, folder: Pat
     from tfpipeline import checkpoints
     from tfpipeline.training.precision import policy
 
-    checkpoints.write(checkpoint, folder, to="huggingface")  # which KerasHub reads
+    checkpoints.write(checkpoint, folder, to="huggingface")  # KerasHub reads it
     rate = checkpoint.config.hidden_dropout_prob
     with policy("mixed_bfloat16" if best else "float32"):
         model = keras_hub.models.BertTextClassifier(
@@ -138,7 +140,7 @@ def hub(checkpoint: Any, rows: Rows, batch_size: int, *, best: bool, folder: Pat
     inputs = {"token_ids": rows.ids, "segment_ids": np.zeros_like(rows.ids), "padding_mask": rows.mask}
     data = tf.data.Dataset.from_tensor_slices((inputs, rows.labels)).shuffle(len(rows.labels))
     if best:
-        # By quantiles, so that every bucket's last batch is as full as can be.
+        # By quantiles, so that the last batch of each bucket is as full as possible.
         bounds = sorted(
             {int(bound) + 1 for bound in np.quantile(rows.lengths, np.arange(1, BUCKETS) / BUCKETS)}
         )
@@ -157,7 +159,7 @@ def hub(checkpoint: Any, rows: Rows, batch_size: int, *, best: bool, folder: Pat
 
 
 def torch_loop(checkpoint: Any, rows: Rows, batch_size: int, folder: Path) -> Way:
-    """Hugging Face's classifier in a loop of one's own, as its course teaches."""
+    """Hugging Face's classifier in a custom loop, as taught in its course."""
     import torch
     from transformers import BertForSequenceClassification
 
@@ -194,7 +196,7 @@ def torch_loop(checkpoint: Any, rows: Rows, batch_size: int, folder: Path) -> Wa
 
 
 def has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 numbers itself."""
+    """Whether the CPU has bfloat16 multiplication."""
     cpus = Path("/proc/cpuinfo")
     return cpus.exists() and "avx512_bf16" in cpus.read_text()
 
@@ -202,7 +204,7 @@ def has_bfloat16() -> bool:
 def ways_of(
     checkpoint: Any, rows: Rows, batch_size: int, bfloat16: bool, bucketed: bool, folder: Path
 ) -> dict[str, Way]:
-    """All ways that can run here."""
+    """All ways that can be run on this machine."""
     made: dict[str, Callable[[], Way]] = {
         OURS: lambda: ours(checkpoint, rows, batch_size, "float32", folder / "ours"),
         HUB: lambda: hub(checkpoint, rows, batch_size, best=False, folder=folder / "hub"),
@@ -222,8 +224,8 @@ def ways_of(
 
 
 def measure(ways: dict[str, Way], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds and CPU seconds of each way in each round, in turn; the first two warm up (Keras traces again
-    in the second).
+    """Seconds and CPU seconds of each way in each round, alternately. The first two rounds are warm-ups
+    (Keras traces again in the second).
     """
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(_WARM_UP + rounds):
@@ -261,7 +263,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
     checkpoint = checkpoints.load(chosen.checkpoint)
     bfloat16 = chosen.bfloat16 or has_bfloat16()
     for kind in [chosen.lengths] if chosen.lengths else LENGTHS:
-        # A quarter of the rows is enough where each is as long as can be.
+        # A quarter of the rows is enough if each has the maximum length.
         count = chosen.examples if kind == "realistic" else max(chosen.examples // 4, chosen.batch_size)
         rows = Rows(lengths_of(kind, count, chosen.length), chosen.length, checkpoint.config.vocab_size)
         with tempfile.TemporaryDirectory() as folder:

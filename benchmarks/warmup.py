@@ -1,13 +1,14 @@
-"""The first request to a version that was just loaded, beside the later ones;
-``python -m benchmarks.warmup [--rounds N]``.
+"""The first request to a version that was just loaded, compared with later ones.
 
-MiniLM with a random classifier, exported with warm-up requests (``warmup``: true) and without. Each
-measurement is the embedded server in a process of its own, which asks each signature the sizes below: the
-first request of the size, and 20 more.
+    python -m benchmarks.warmup [--rounds N]
 
-One JSON line a signature and size: milliseconds of the first request and the median of the later ones,
-their ratio, and the seconds from the start of loading until the version is AVAILABLE. To reach: a ratio of at
-most 1.5 with warm-up requests.
+MiniLM with a random classifier, exported with and without warm-up requests (``warmup``). Each measurement is
+the embedded server in a separate process, which sends each signature requests of the sizes below: a first one
+of each size, and 20 more.
+
+One JSON line per signature and size: milliseconds of the first request, the median of the later ones, their
+ratio, and the seconds from the start of loading until the version is AVAILABLE. Goal: a ratio of at most 1.5
+with warm-up requests.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from examples.packaged import minilm
 from tfpipeline.export.warmup import REQUESTS
 from tfpipeline.runtime import import_tensorflow
 
-SIZES = ((1, 12), (8, 30), (32, 50))  # texts, and words in each
+SIZES = ((1, 12), (8, 30), (32, 50))  # number of texts, words per text
 
 _PROCESS = """
 import json, statistics, sys, time
@@ -65,7 +66,7 @@ with EmbeddedServer(make_options(model, port=0)) as server:
 
 
 def write_classifier(directory: Path, encoder: Path) -> Path:
-    """A fine-tuned checkpoint in Hugging Face's form: an encoder with a random classifier of two labels."""
+    """A fine-tuned checkpoint in Hugging Face's format: an encoder with a random classifier of two labels."""
     import numpy as np
     from safetensors.numpy import load_file, save_file
 
