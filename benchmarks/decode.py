@@ -60,10 +60,10 @@ def reading(function: Callable[..., Mapping[str, Any]], *given: Any) -> Callable
 
 def main(arguments: Optional[list[str]] = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="What the decoding of answers costs beside the model.")
+    parser = argparse.ArgumentParser(description="The cost of decoding compared with the model.")
     parser.add_argument("--checkpoint", type=Path, help="by default the packaged MiniLM")
     parser.add_argument("--rounds", type=int, default=50, help="batches that are timed")
-    parser.add_argument("--tokens", type=int, default=TOKENS, help="tokens of a text")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="tokens per text")
     chosen = parser.parse_args(arguments)
 
     tf = import_tensorflow()

@@ -55,7 +55,7 @@ def run_config(task: str, path: Path) -> RunConfig:
 
 def main(arguments: Optional[list[str]] = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Rows of three heads beside rows of one.")
+    parser = argparse.ArgumentParser(description="Rows of three heads compared with rows of one.")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args(arguments)

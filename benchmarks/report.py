@@ -112,9 +112,9 @@ def measure(task: str, labels: int, count: int) -> None:
 
 def main(arguments: Optional[list[str]] = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="What a report costs beside the predictions.")
+    parser = argparse.ArgumentParser(description="The cost of a report compared with the predictions.")
     parser.add_argument("--labels", type=int, nargs="+", default=[77, 300, 1000], help="how many, in turn")
-    parser.add_argument("--rows", type=int, default=20, help="test rows of each label")
+    parser.add_argument("--rows", type=int, default=20, help="test rows per label")
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     chosen = parser.parse_args(arguments)
 

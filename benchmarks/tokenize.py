@@ -68,7 +68,7 @@ def batches(corpus: Sequence[str], size: int, rounds: int) -> list[list[str]]:
 
 def main(arguments: Optional[list[str]] = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Speed of the tokenizer beside its peers.")
+    parser = argparse.ArgumentParser(description="Speed of the tokenizer compared with its peers.")
     parser.add_argument("--rounds", type=int, default=200, help="batches of each size that are timed")
     rounds = parser.parse_args(arguments).rounds
 

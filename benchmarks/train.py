@@ -241,11 +241,11 @@ def measure(ways: dict[str, Way], rounds: int) -> dict[str, list[tuple[float, fl
 
 def main(arguments: Optional[list[str]] = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Speed of training beside its peers.")
+    parser = argparse.ArgumentParser(description="Speed of training compared with its peers.")
     parser.add_argument("--checkpoint", help="any that tfpipeline reads; by default the packaged MiniLM")
     parser.add_argument("--examples", type=int, default=1024, help="rows of each data set")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--length", type=int, default=128, help="tokens of a row at most")
+    parser.add_argument("--length", type=int, default=128, help="maximum number of tokens per row")
     parser.add_argument("--rounds", type=int, default=3, help="passes that are timed, after two that are not")
     parser.add_argument("--lengths", choices=LENGTHS, help="only this data set")
     parser.add_argument(

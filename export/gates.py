@@ -117,7 +117,7 @@ def reported(path: Path, weights: str | None, evaluated: str) -> dict[str, float
         UserError: there is no report, it cannot be read, or it is about other weights.
     """
     if not path.is_file():
-        raise UserError(f"--require needs {path}, which is not there; run: {evaluated}")
+        raise UserError(f"--require needs {path}, which does not exist; run: {evaluated}")
     try:
         document: Any = json.loads(path.read_text("utf-8"))
         *_, scores = document["scores"].values()
@@ -127,7 +127,7 @@ def reported(path: Path, weights: str | None, evaluated: str) -> dict[str, float
     scored = document.get("weights")
     if scored is not None and weights is not None and scored != weights:
         raise UserError(
-            f"{path} has the scores of other weights ({scored}) than those that are exported ({weights}); "
+            f"{path} has the scores of other weights ({scored}) than the exported ones ({weights}); "
             f"run: {evaluated}"
         )
     return metrics

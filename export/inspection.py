@@ -183,7 +183,7 @@ def _read(path: str) -> bytes:
 
 def _unreadable(path: str, error: tf.errors.OpError) -> UserError:
     reason = (str(error.message).strip().splitlines() or [type(error).__name__])[0][:200]
-    return UserError(f"cannot read {path}: {reason}; check the path and your rights to it")
+    return UserError(f"cannot read {path}: {reason}; check the path and your permissions")
 
 
 def _card(path: str) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def rollback(model: AnyPath, label: str = DEFAULT) -> tuple[int, int]:
         now = known.labels[label]
         if not history:
             raise UserError(
-                f'{directory.address}: "{label}" points to version {now} and to none before it that is still '
+                f'{directory.address}: "{label}" points to version {now} and no previous version is still '
                 f"there; name one: tfpipeline promote {directory.address} VERSION --label {label}"
             )
         _write(directory, known, label, history[-1], history[:-1])
@@ -126,7 +126,7 @@ def read(directory: ModelDirectory) -> Labels:
 
 def _version(number: Any) -> int:
     if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"{number!r} is no version")
+        raise TypeError(f"{number!r} is not a version")
     return number
 
 
@@ -144,5 +144,5 @@ def _require_version(directory: ModelDirectory, version: int) -> None:
         raise UserError(f"{directory.address} has no version {version}; {has}")
     if MARKER not in directory.files(version):
         raise UserError(
-            f"version {version} of {directory.address} is not whole (it has no {MARKER}); promote another one"
+            f"version {version} of {directory.address} is incomplete (it has no {MARKER}); promote another"
         )

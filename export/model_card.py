@@ -148,8 +148,8 @@ def _limits(run: TrainedModel) -> list[str]:
     """Sentences about the model's limitations."""
     text = run.config.text
     return [
-        f"Texts of more than {text.max_length} tokens (special ones counted) are handled as text.long says: "
-        f"{text.long}.",
+        f"Texts of more than {text.max_length} tokens (including special ones) are handled according to "
+        f"text.long: {text.long}.",
         "Words that the vocabulary does not cover become [UNK].",
         "It was trained and scored on the data named below; other kinds of text may be predicted worse.",
     ]
@@ -188,8 +188,8 @@ def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _metrics_section(metrics: Mapping[str, Any]) -> str:
     if not metrics:
         return (
-            "## Metrics\n\nNot measured: `tfpipeline evaluate RUN` before the export writes a report, whose "
-            "metrics are noted here.\n"
+            "## Metrics\n\nNot measured: `tfpipeline evaluate RUN` before the export writes a report; "
+            "its metrics are then shown here.\n"
         )
     intervals = metrics["intervals"]
     rows = [

@@ -61,7 +61,7 @@ def measure(
     changes = differences(want.predictions, predictions.predictions, task.offsets)
     say(
         f"{options.precision}: {metric} {before:.4f} -> {after:.4f} on {len(rows)} validation rows, "
-        f"{changes['changed_rows']} with another answer; {speed:.2f} times the speed of float32 here"
+        f"{changes['changed_rows']} with a different answer; {speed:.2f} times the speed of float32 here"
     )
     return {
         "precision": options.precision,

@@ -85,7 +85,7 @@ def export_with(
         checks.check_operations(temporary)
         compatibility.check(temporary, options.target_serving)
         checks.check_size(temporary, _bytes(module.weights), _bytes(module.tokenizer.variables))
-        bar.advance(1, "asking it in a fresh process")
+        bar.advance(1, "running in a fresh process")
         rows, difference = check_parity(run, module, ready.trained, options.precision, temporary)
         if explained is not None:
             check_explanations(run, explained, temporary)

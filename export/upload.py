@@ -195,7 +195,7 @@ class FarDirectory(ModelDirectory):
                 written = [tf.io.gfile.stat(file).mtime_nsec / 1e9 for file in _paths(path)]
                 # Some file systems report 0 as the time at which a file was written.
                 if written and all(written) and time.time() - max(written) > _ABANDONED_SECONDS:
-                    say(f"removing {path}, which an export has left half-written")
+                    say(f"removing {path}, which an unfinished export left behind")
                     (tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove)(path)
 
     @contextlib.contextmanager
@@ -207,7 +207,7 @@ class FarDirectory(ModelDirectory):
         except tf.errors.OpError as error:
             lines = str(error.message).strip().splitlines() or [type(error).__name__]
             raise UserError(
-                f"cannot {what} {self.address}: {lines[0][:200]}; check the address and your rights to it"
+                f"cannot {what} {self.address}: {lines[0][:200]}; check the address and your permissions"
             ) from error
 
 

@@ -91,7 +91,7 @@ def test_of_few_pieces_of_work_nobody_knows_how_long_the_next_takes():
 
 def test_a_long_title_leaves_room_for_what_happens():
     title = "exporting models/somebody/with/many/folders/and/still/more/of/them/12"
-    assert shown(80, title, 3, "asking it in a fresh process").endswith("  asking it in a fresh process")
+    assert shown(80, title, 3, "running in a fresh process").endswith("  running in a fresh process")
     assert "of/them/12 " in shown(80, title, 3)
     assert shown(200, title, 3).startswith(title)
 

@@ -179,10 +179,9 @@ def utf8(texts: Sequence[Any], name: str) -> list[bytes]:
                 sent.append(text.encode())
             except UnicodeEncodeError as error:
                 raise InputError(
-                    f'row {row} of input "{name}" holds the lone surrogate U+{ord(text[error.start]):04X} '
-                    f"at character "
-                    f"{error.start}, which UTF-8 cannot carry; read the text with the right encoding, or "
-                    f"send bytes"
+                    f'row {row} of input "{name}" holds the lone surrogate U+{ord(text[error.start]):04X} at '
+                    f"character {error.start}, which UTF-8 cannot carry; read the text with the right "
+                    f"encoding, or send bytes"
                 ) from None
         else:
             raise InputError(

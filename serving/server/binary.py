@@ -223,7 +223,7 @@ class _Supervisor:
         said = [line for line in self._last_lines if "Failed to start server" in line] or list(
             self._last_lines
         )[-3:]
-        words = " / ".join(said)[:600] or "it said nothing"
+        words = " / ".join(said)[:600] or "it printed nothing"
         return UserError(f"{self._binary} {how} {when}: {words}")
 
 

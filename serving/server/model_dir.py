@@ -106,8 +106,7 @@ def _check(model_dir: Path) -> dict[int, Path]:
         latest = versions[max(versions)]
         raise UserError(
             f"{latest} holds {_some(sorted(os.listdir(latest)) if latest.is_dir() else [])} and no "
-            f"saved_model.pb; "
-            "export the model again, or wait until it is copied"
+            f"saved_model.pb; export the model again, or wait until it is copied"
         )
     return versions
 

@@ -81,9 +81,9 @@ class ServerOptions:
         if self.latest_versions < 1:
             raise UserError(f"{self.latest_versions} versions cannot be served; give 1 or more")
         if self.poll_seconds < 0:
-            raise UserError(f"the directory cannot be looked at every {self.poll_seconds} s; give 0 or more")
+            raise UserError(f"the directory cannot be checked every {self.poll_seconds} s; give 0 or more")
         if self.threads < 1:
-            raise UserError(f"{self.threads} threads answer nothing; give 1 or more")
+            raise UserError(f"{self.threads} threads cannot answer requests; give 1 or more")
 
 
 def make_options(

@@ -72,11 +72,9 @@ def _read_inputs(request: Any, signature: Any) -> dict[str, np.ndarray]:
             proto = signature.defaults[alias]
         else:
             raise invalid_argument(
-                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no "
-                f"default value "
-                f"provided. Inputs expected to be in the request {{{_names(request.inputs)}}}, or default "
-                f"input "
-                f"alias set: {_names(signature.defaults)}"
+                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default "
+                f"value provided. Inputs expected to be in the request {{{_names(request.inputs)}}}, or "
+                f"default input alias set: {_names(signature.defaults)}"
             )
         try:
             inputs[alias] = decode(proto)

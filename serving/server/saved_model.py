@@ -90,9 +90,8 @@ class SavedModel:
                 # Source: FetchOutputs, tensorflow/core/graph/subgraph.cc.
                 raise invalid_argument(
                     f"Tried to fetch data for '{name}', which produces no output.  To run to a node but not "
-                    f"fetch "
-                    f"any data, pass '{name}' as an argument to the 'target_node_names' argument of the "
-                    "Session::Run API."
+                    f"fetch any data, pass '{name}' as an argument to the 'target_node_names' argument of "
+                    f"the Session::Run API."
                 ) from error
             handle = self._handles[name] = session_handle(tensor)
         return handle

@@ -69,6 +69,5 @@ def no_saved_model(path: Path) -> StatusError:
     """
     return not_found(
         f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}. Check that the "
-        f"directory "
-        "exists and that you have the right permissions for accessing it."
+        f"directory exists and that you have the right permissions for accessing it."
     )

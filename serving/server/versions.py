@@ -165,7 +165,9 @@ class VersionManager:
             paths = version_directories(self._options.model_dir)
         except OSError as error:
             # A network share may be briefly unavailable: loaded versions stay, as in TensorFlow Serving.
-            self._tell_once(f"cannot read {self._options.model_dir} ({error.strerror}); what is loaded stays")
+            self._tell_once(
+                f"cannot read {self._options.model_dir} ({error.strerror}); loaded versions are kept"
+            )
             return
         self._directory_error = ""
         # A directory without its graph file is probably still being copied; an older version serves in the

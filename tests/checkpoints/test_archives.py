@@ -195,9 +195,9 @@ BAD_NAMES = {
     "a/../../x": 'has ".." in its path',
     "a\\..\\..\\x": 'has ".." in its path',
     "a/..": 'has ".." in its path',
-    "a\\b": "has a name that is no file's",
-    "a\nb": "has a name that is no file's",
-    "a\x1b[2Jb": "has a name that is no file's",
+    "a\\b": "has a name that is not a valid file name",
+    "a\nb": "has a name that is not a valid file name",
+    "a\x1b[2Jb": "has a name that is not a valid file name",
     "n" * 300: "has too long a name",
     "/".join(["n" * 90] * 20): "has too long a name",
 }
@@ -247,7 +247,7 @@ def test_devices_in_a_tar(kind, tmp_path, temporary):
 def test_kinds_of_members_that_are_not_known(tmp_path, temporary):
     path = tmp_path / "kinds.tar"
     tar_of(path, ("config.json", b"{}"), (tar_member("vocab.txt", b"7"), b""))
-    assert "is of a kind that is not known here" in refused(path, temporary)
+    assert "is of an unknown type" in refused(path, temporary)
 
 
 @pytest.mark.parametrize(("mode", "what"), [(0o120777, "is a link"), (0o020666, "is a device")])
@@ -276,7 +276,7 @@ def test_a_compression_that_is_not_known(tmp_path, temporary):
     for at in (8, data.index(b"PK\x01\x02") + 10):
         struct.pack_into("<H", data, at, 93)
     path.write_bytes(data)
-    assert "is compressed in a way that is not known here (93)" in refused(path, temporary)
+    assert "uses an unknown compression method (93)" in refused(path, temporary)
 
 
 @pytest.mark.parametrize(
@@ -301,12 +301,11 @@ def test_none_or_several_checkpoints(tmp_path, temporary):
     zip_of(path, ("a/config.json", b"{}"), ("b/c/config.json", b"{}"))
     assert "holds several checkpoints (a, b/c)" in refused(path, temporary)
     zip_of(path, *((f"{number}.txt", b"x") for number in range(7)))
-    assert (
-        "holds no checkpoint that is known here, but 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more"
-        in refused(path, temporary)
+    assert "holds no known checkpoint (it has 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more)" in refused(
+        path, temporary
     )
     zip_of(path)
-    assert "holds no checkpoint that is known here, but no files" in refused(path, temporary)
+    assert "holds no known checkpoint (it has no files)" in refused(path, temporary)
 
 
 @pytest.mark.parametrize("kind", COMPRESS)

@@ -107,7 +107,7 @@ class TestSource:
         (tmp_path / "source").mkdir()
         for _ in range(2):
             message = refused(
-                tmp_path / "source", "source holds no checkpoint that is known here; needed are, for"
+                tmp_path / "source", "source holds no known checkpoint; required files by format:"
             )
             for name in formats.names():
                 assert f"{name}: {formats.find(name).FILES}" in message

@@ -270,11 +270,9 @@ def test_a_format_of_somebody_elses_has_a_dotted_path(tmp_path):
     assert found.format == own
     assert found.equals(checkpoints.load(source))
     assert checkpoints.convert(source, tmp_path / "out", to=own).reused
-    with pytest.raises(
-        UserError, match=f"holds no checkpoint that is known here; needed are, for {own}: enc"
-    ):
+    with pytest.raises(UserError, match=f"holds no known checkpoint; required files by format: {own}: enc"):
         checkpoints.load(source, format=own)
-    with pytest.raises(UserError, match="holds no checkpoint that is known here; needed are, for google"):
+    with pytest.raises(UserError, match="holds no known checkpoint; required files by format: google"):
         checkpoints.load(tmp_path / "out")
 
 

@@ -313,7 +313,7 @@ class TestTensorFlowOfTransformers:
             np.testing.assert_array_equal(found.heads[name], array, strict=True)
         ((left_out, why),) = found.left_out.items()
         assert left_out == f"mlm___cls/{at}/bert/embeddings/word_embeddings/weight:0"
-        assert why == "the embeddings once more, in another layer's group"
+        assert why == "a copy of the embeddings in another layer's group"
 
     def test_classifier(self, tmp_path):
         kernel = np.random.default_rng(0).normal(size=(H, 3)).astype(np.float32)

@@ -76,10 +76,10 @@ def test_prefixes_heads_and_old_names(source):
     found = checkpoints.load(source)
     assert found.left_out == {
         "bert.embeddings.position_ids": "the numbers 0, 1, 2, ...: not a weight",
-        "cls.predictions.transform.LayerNorm.gamma": "the mlm head is not there whole",
-        "cls.seq_relationship.weight": "the nsp head is not there whole",
+        "cls.predictions.transform.LayerNorm.gamma": "the mlm head is incomplete",
+        "cls.seq_relationship.weight": "the nsp head is incomplete",
         "classifier.weight": "a head that the configuration's class does not have",
-        "qa_outputs.bias": "the span head is not there whole",
+        "qa_outputs.bias": "the span head is incomplete",
     }
     assert found.tensors.keys() == want.keys()
     for name, array in want.items():
@@ -285,9 +285,8 @@ def test_a_classifier_whose_class_is_not_named(source, architectures, pooler, la
     found = checkpoints.load(source)
     assert found.head_names == (f"{kind.lower()}_classifier",)
     assert [note for note in found.notes if "architectures" in note] == [
-        f"config.json names no architectures; the classifier is taken for that of a "
-        f"BertFor{kind}Classification: "
-        f"{reason}. If it is another, name its class in architectures"
+        f"config.json names no architectures; the classifier is assumed to be that of a "
+        f"BertFor{kind}Classification: {reason}. If it is another, name its class in architectures"
     ]
     for named in ("Sequence", "Token"):
         reconfigure(source, architectures=[f"BertFor{named}Classification"])

@@ -260,7 +260,7 @@ def test_a_pretrainer_whose_head_has_no_name(tmp_path):
     found = checkpoints.load(write(tmp_path / "theirs", names, **tree))
     same(found.tensors, ENCODER)
     same(found.heads, {name for name in WEIGHTS if name.startswith(("mlm", "nsp"))})
-    assert "the head of two outputs beside the masked-LM head is the next-sentence head" in found.notes
+    assert "the head with two outputs next to the masked-LM head is the next-sentence head" in found.notes
 
     # Of three outputs it is something else, and its dense layer is not BERT's pooler.
     names |= {f"{head}/out_proj/kernel": "sequence_classifier/kernel"}
@@ -270,7 +270,7 @@ def test_a_pretrainer_whose_head_has_no_name(tmp_path):
     assert {
         key.removeprefix(f"{head}/").removesuffix(VALUE)
         for key, why in found.left_out.items()
-        if why == "no part of the encoder, nor of a head that is known here"
+        if why == "not part of the encoder or of a known head"
     } == {"dense/kernel", "dense/bias", "out_proj/kernel", "out_proj/bias"}
 
 
@@ -384,7 +384,7 @@ def test_what_training_leaves_is_left_out(tmp_path):
         f"optimizer/learning_rate{VALUE}": "the optimizer's state",
         f"global_step{VALUE}": "the step counter of pre-training",
         f"save_counter{VALUE}": "how often the checkpoint was saved",
-        f"model/tagger/kernel{VALUE}": "no part of the encoder, nor of a head that is known here",
+        f"model/tagger/kernel{VALUE}": "not part of the encoder or of a known head",
     }
 
 

@@ -230,14 +230,14 @@ def test_the_cache_without_a_server(hub, files, tmp_path):
     assert "using the copy in the cache" in printed
     for error in errors(again[1:]):
         assert "cannot be reached" in error
-        assert f"the cache in {tmp_path}/hub has no whole copy" in error
+        assert f"the cache in {tmp_path}/hub has no complete copy" in error
     again, printed = ask(dead, tmp_path, "hf://org/name", "hf://org/other", HF_HUB_OFFLINE="1")
     assert (again[0], printed) == (answers[0], "")
-    assert "HF_HUB_OFFLINE forbids to ask the hub" in again[1]["error"]
+    assert "HF_HUB_OFFLINE forbids requests to the hub" in again[1]["error"]
     # Where the weights are not there, what is there is no checkpoint.
     (Path(answers[0]["directory"]) / "model.safetensors").unlink()
     again, _ = ask(dead, tmp_path, "hf://org/name")
-    assert "has no whole copy" in again[0]["error"]
+    assert "has no complete copy" in again[0]["error"]
 
 
 def test_what_the_hub_refuses(hub, tmp_path):
@@ -251,7 +251,7 @@ def test_what_the_hub_refuses(hub, tmp_path):
     )
     assert gated.startswith("hf://org/gated is gated: ask for access")
     assert 'hf://org/name@nope: the repository has no revision "nope"' in revision
-    assert empty.startswith("hf://org/empty holds no weights of a kind that is known here")
+    assert empty.startswith("hf://org/empty holds no weights of a known kind")
     assert len(names) == 3
     assert all("is not the name of a repository; give hf://organisation/name" in name for name in names)
     assert not any("\n" in error for error in errors(answers))
@@ -263,7 +263,7 @@ def test_a_download_that_breaks_off(hub, tmp_path):
     hub.cut = True
     answers, printed = ask(hub, tmp_path, "hf://org/name")
     assert printed == ""
-    assert "has no whole copy; run the command again" in errors(answers)[0]
+    assert "has no complete copy; run the command again" in errors(answers)[0]
     assert not list(tmp_path.rglob("*.incomplete"))
     hub.cut = False
     assert "directory" in ask(hub, tmp_path, "hf://org/name")[0][0]
@@ -404,7 +404,7 @@ def test_an_archive_far_away(temporary, files):
         ("ram://bucket/nowhere", "ram://bucket/nowhere: no such checkpoint"),
         ("ram://bucket/here/bert_model.ckpt-9", "bert_model.ckpt-9: no such checkpoint"),
         ("ram://", "ram://: no such checkpoint"),
-        ("ram://bucket/here", "ram://bucket/here holds no weights of a kind that is known here"),
+        ("ram://bucket/here", "ram://bucket/here holds no weights of a known kind"),
         ("s9://bucket/x", "checkpoints cannot be read from s9://, only from hf://, gs:// and local paths"),
         ("https://x.org/bert.zip", "checkpoints cannot be read from https://"),
     ],

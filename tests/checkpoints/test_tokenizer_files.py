@@ -276,7 +276,7 @@ def test_added_tokens_are_written_and_read_by_transformers(tmp_path):
     assert ids_of(longer, "nice film ae0") == [[nice, tiny.VOCABULARY.index("film"), a, piece]]
     notes = write_tokenizer(tmp_path, longer.vocabulary, longer.tokenizer)
     assert notes == [
-        "transformers finds the added tokens Film, <e0>, [E1] within words as well: their ids need them to stand in vocab.txt"
+        "transformers finds the added tokens Film, <e0>, [E1] within words as well: because of their ids they have to be in vocab.txt"
     ]
     again = read(tmp_path, rows=V + 5)
     assert (again.vocabulary, again.tokenizer) == (longer.vocabulary, longer.tokenizer)
@@ -379,7 +379,7 @@ def test_a_vocabulary_with_a_token_twice_is_written_whole(tmp_path):
         ({"tokenizer_config.json": {"tokenizer_class": "BertJapaneseTokenizer"}}, "tokenizer_config.json: the tokenizer is BertJapaneseTokenizer, not BERT's"),
         ({"tokenizer_config.json": {"tokenizer_class": "AlbertTokenizerFast"}}, "the tokenizer is AlbertTokenizerFast"),
         ({"tokenizer_config.json": {"tokenizer_class": 7}}, "the tokenizer is 7"),
-        ({"tokenizer_config.json": {"subword_tokenizer_type": "character"}}, "subword_tokenizer_type is 'character', which makes other tokens"),
+        ({"tokenizer_config.json": {"subword_tokenizer_type": "character"}}, "subword_tokenizer_type is 'character', which gives different tokens"),
         ({"tokenizer_config.json": {"split_special_tokens": True}}, "split_special_tokens is True"),
         ({"tokenizer.json": {**FAST, "pre_tokenizer": {"type": "Metaspace"}}}, "tokenizer.json: its pre_tokenizer is Metaspace, not that of BERT's"),
         ({"tokenizer.json": {**FAST, "pre_tokenizer": None}}, "its pre_tokenizer is None"),

@@ -90,7 +90,7 @@ def test_a_model_directory(tmp_path):
     arrays["cls.predictions.bias"] = np.zeros(len(tiny.VOCABULARY), np.float32)
     pytorch_file.save(source / "pytorch_model.bin", arrays)
     by_name = checkpoints.load(source / "pytorch_model.bin")  # though safetensors stand beside it
-    assert by_name.left_out == {"cls.predictions.bias": "the mlm head is not there whole"}
+    assert by_name.left_out == {"cls.predictions.bias": "the mlm head is incomplete"}
     assert by_name.equals(want)
     weights = {name: want.tensors[name] for name in want.tensors}
     (source / "model.safetensors").unlink()
@@ -127,8 +127,7 @@ def test_a_pickle_that_would_run_a_command(tmp_path, protocol):
         checkpoints.convert(source, tmp_path / "dest")
     assert str(caught.value) == (
         f"{source / 'pytorch_model.bin'} asks to run {os.system.__module__}.system, which no checkpoint "
-        f"needs; "
-        "do not trust this file, get the model as safetensors"
+        f"needs; do not trust this file, get the model as safetensors"
     )
     assert not proof.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["source"]

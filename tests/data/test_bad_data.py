@@ -100,7 +100,7 @@ def test_a_bare_cr_in_a_csv_needs_quotes(tmp_path):
     path.write_bytes(b"text,label\na\rb,l\n")
     assert sentence(path).startswith("x.csv:2: broken row (new-line character seen in unquoted field")
     path.write_bytes(b'text,label\ra,l\r"b\nc",l\r')  # line ends of old, and one of now within a cell
-    assert "a carriage return alone ends no row here" in sentence(path)
+    assert "a carriage return alone does not end a row" in sentence(path)
 
 
 def test_the_line_end_of_a_tsv_is_no_text(tmp_path):

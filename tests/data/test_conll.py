@@ -125,19 +125,19 @@ def test_a_column_only(tmp_path):
         (
             EXCERPT.replace("won VBD B-VP O", "won VBD O"),
             (),
-            "x.conll:7: 3 columns where the file's first token, in line 3, has 4; give each token as many, and put an "
+            "x.conll:7: 3 columns where the file's first token, in line 3, has 4; give every token that many, and put an "
             "empty line between sentences",
         ),
         (
             "a\tO\n# a comment\n",
             (),
-            "x.conll:2: 3 columns where the file's first token, in line 1, has 2; give each token as many, and put an "
+            "x.conll:2: 3 columns where the file's first token, in line 1, has 2; give every token that many, and put an "
             "empty line between sentences, or remove the line if it is a comment",
         ),
         (
             "a X O\n\nb O\n",
             (),
-            "x.conll:3: 2 columns where the file's first token, in line 1, has 3; give each token as many, and put an "
+            "x.conll:3: 2 columns where the file's first token, in line 1, has 3; give every token that many, and put an "
             "empty line between sentences",
         ),
         ("", (), "x.conll:1: the file is empty; expected one token per line and an empty line after each sentence"),

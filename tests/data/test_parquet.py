@@ -140,8 +140,8 @@ def test_spark_times(tmp_path):
         (pa.array([b"ok"] * 300 + [b"o\xff"]), 'x.parquet:301: not UTF-8 (byte 0xff) in the column "x"; save it as text'),
         (pa.array([None, ["ok", None]]).cast(pa.list_(pa.binary())), None),
         (pa.array([[b"ok"], [b"\xe9"]]), 'x.parquet:2: not UTF-8 (byte 0xe9) in the column "x"'),
-        (pa.array([0, 2**62], pa.timestamp("ms")), 'x.parquet:2: the column "x" holds what cannot be read as text ('),
-        (pa.array([0, 2**31 - 1], pa.date32()), 'x.parquet:2: the column "x" holds what cannot be read as text ('),
+        (pa.array([0, 2**62], pa.timestamp("ms")), 'x.parquet:2: the column "x" holds a value that cannot be read as text ('),
+        (pa.array([0, 2**31 - 1], pa.date32()), 'x.parquet:2: the column "x" holds a value that cannot be read as text ('),
     ],
 )  # fmt: skip
 def test_cells_that_are_not_text(tmp_path, array, found):

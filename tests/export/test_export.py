@@ -355,7 +355,9 @@ def test_conditions_are_checked_before_the_model_is_loaded(run, tmp_path, monkey
     refusing(run, tmp_path, r"validation\.accuracy is .*asks for > 1 ", require=["validation.accuracy > 1"])
     refusing(run, tmp_path, 'did you mean "validation.macro_f1"', require=["validation.macrof1 > 1"])
     missing = tmp_path / "report.json"
-    refusing(run, tmp_path, r"report\.json, which is not there; run: tfp", require=["f1 > 1"], report=missing)
+    refusing(
+        run, tmp_path, r"report\.json, which does not exist; run: tfp", require=["f1 > 1"], report=missing
+    )
     report = {"scores": {"after": {"macro_f1": 0.5}}, "weights": run.weights_id("best")}
     missing.write_text(json.dumps(report))
     refusing(run, tmp_path, r"macro_f1 is 0\.5, and", require=["macro_f1 > 0.5"], report=missing)

@@ -63,7 +63,7 @@ def test_all_conditions_that_fail_are_named():
 def test_reports(tmp_path):
     path = tmp_path / "report.json"
     with pytest.raises(
-        UserError, match=r"needs .*report\.json, which is not there; run: tfpipeline evaluate r"
+        UserError, match=r"needs .*report\.json, which does not exist; run: tfpipeline evaluate r"
     ):
         gates.reported(path, "step-1", "tfpipeline evaluate r")
     scores = {"a baseline": {"accuracy": 0.1}, "after fine-tuning": {"accuracy": 0.5}}

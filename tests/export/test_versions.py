@@ -108,7 +108,7 @@ def test_a_version_without_its_graph_is_not_whole(model):
     folder = open_directory(model).path(1)
     tf.io.gfile.remove(f"{folder}/saved_model.pb")
     assert not versions.list_versions(model)[0].whole
-    with pytest.raises(UserError, match=r"version 1 of .*/m is not whole \(it has no saved_model\.pb\)"):
+    with pytest.raises(UserError, match=r"version 1 of .*/m is incomplete \(it has no saved_model\.pb\)"):
         labels.promote(model, 1)
     assert publish(model, "a") == 2
 
@@ -177,7 +177,7 @@ def test_labels_move_forward_and_back(model):
     assert pointing(model) == {"canary": 1, "stable": 2}
     assert labels.rollback(model) == (2, 3)
     assert labels.rollback(model) == (3, 1)
-    with pytest.raises(UserError, match='"stable" points to version 1 and to none before it'):
+    with pytest.raises(UserError, match='"stable" points to version 1 and no previous version'):
         labels.rollback(model)
     assert pointing(model) == {"canary": 1, "stable": 1}
     assert json.loads(open_directory(model).read("labels.json")) == {

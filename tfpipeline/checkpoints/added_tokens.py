@@ -63,8 +63,7 @@ class AddedTokens:
         if self.ids.setdefault(token, number) != number:
             raise UserError(
                 f'{where} gives the added token "{token}" the id {number}, but {self._from[token]} '
-                f"{self.ids[token]}; "
-                "take away the file that is not the checkpoint's"
+                f"{self.ids[token]}; remove the file that does not belong to the checkpoint"
             )
         self._from.setdefault(token, name)
 
@@ -87,8 +86,7 @@ class AddedTokens:
             if ids.get(token, number) != number:
                 raise UserError(
                     f'{where} gives the added token "{token}" the id {number}, but the vocabulary '
-                    f"{ids[token]}; take away "
-                    "the file that is not the checkpoint's"
+                    f"{ids[token]}; remove the file that does not belong to the checkpoint"
                 )
             if number == len(vocabulary):
                 vocabulary.append(token)
@@ -96,7 +94,6 @@ class AddedTokens:
             elif vocabulary[number] != token:
                 raise UserError(
                     f'{where} gives the added token "{token}" the id {number}, which is that of '
-                    f'"{vocabulary[number]}"; '
-                    "take away the file that is not the checkpoint's"
+                    f'"{vocabulary[number]}"; remove the file that does not belong to the checkpoint'
                 )
         return vocabulary

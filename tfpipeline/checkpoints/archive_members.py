@@ -68,9 +68,8 @@ class Budget:
         if size > self._left:
             at = f"{printable(name)} of {self._display_name}" if name else self._display_name
             raise UserError(
-                f"{at} unpacks to more than {MOST_RATIO} times the archive's size, as weights never do; it "
-                f"is damaged "
-                "or a decompression bomb, get it from where it came from"
+                f"{at} unpacks to more than {MOST_RATIO} times the archive's size, which weights never do; "
+                f"it is damaged or a decompression bomb: get it from its source again"
             )
 
     def take(self, size: int, name: str) -> None:
@@ -134,7 +133,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
     if info.flag_bits & 0x41:
         return "is encrypted"
     if info.compress_type not in _ZIP_METHODS:
-        return f"is compressed in a way that is not known here ({info.compress_type})"
+        return f"uses an unknown compression method ({info.compress_type})"
     if stat.S_ISLNK(mode):
         return "is a link"
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -216,7 +215,7 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
     if info.ischr() or info.isblk() or info.isfifo():
         return "is a device"
     if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
-        return "is of a kind that is not known here"
+        return "is of an unknown type"
     return "file"
 
 

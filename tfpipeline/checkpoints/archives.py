@@ -119,8 +119,7 @@ def checkpoint_folder(folder: Path, recognise: Callable[[Path], bool], *, displa
         else "no files"
     )
     raise UserError(
-        f"{display_name} holds no checkpoint that is known here, but {listed}; give one that holds a whole "
-        f"checkpoint"
+        f"{display_name} holds no known checkpoint (it has {listed}); give one that holds a whole checkpoint"
     )
 
 
@@ -146,8 +145,7 @@ def _unpack(display_name: str, raw: IO[bytes], folder: Path) -> None:
                 if number == MOST_MEMBERS:
                     raise UserError(
                         f"{display_name} holds more than {MOST_MEMBERS} members; a checkpoint is a few "
-                        f"files, give an archive of "
-                        "one"
+                        f"files, give an archive of one"
                     )
                 place = _place(member, display_name)
                 if _is_litter(place):
@@ -166,12 +164,13 @@ def _unpack(display_name: str, raw: IO[bytes], folder: Path) -> None:
                 _copy(member, target, f"{shown} of {display_name}", folder, budget, advance)
     except Damaged as error:
         raise UserError(
-            f"{display_name} is truncated or damaged{_at(shown)} ({error}); get it again"
+            f"{display_name} is truncated or damaged{_at(shown)} ({error}); download or copy it again"
         ) from error
     except _DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise UserError(
-            f"{display_name} is truncated or damaged{_at(shown)} ({printable(reason)}); get it again"
+            f"{display_name} is truncated or damaged{_at(shown)} ({printable(reason)}); download or "
+            "copy it again"
         ) from error
 
 
@@ -228,7 +227,7 @@ def _place(member: Member, display_name: str) -> PurePosixPath:
     elif ".." in re.split(r"[/\\]", name):
         wrong = 'has ".." in its path'
     elif "\\" in name or not name.isprintable():
-        wrong = "has a name that is no file's"
+        wrong = "has a name that is not a valid file name"
     elif len(name.encode()) > 1000 or any(len(part.encode()) > 255 for part in place.parts):
         wrong = "has too long a name"
     elif member.kind not in ("file", "folder"):

@@ -87,7 +87,7 @@ def load(
         check_checkpoint(source, unread=True)
         needed = "; ".join(f"{formats.name_of(module)}: {module.FILES}" for module in known)
         raise UserError(
-            f"{located.display_name} holds no checkpoint that is known here; needed are, for {needed}"
+            f"{located.display_name} holds no known checkpoint; required files by format: {needed}"
         )
     if len(candidates) > 1:
         several = " and ".join(formats.name_of(module) for module in candidates)

@@ -88,8 +88,7 @@ def _with_tokens(checkpoint: Checkpoint, tokens: Sequence[str]) -> Checkpoint:
         if not token.startswith("##") and whole[number - len(before)] != [number]:
             raise UserError(
                 f'the tokenizer would never give the new token "{token}": it lower-cases or cuts it first; '
-                f"write it as "
-                "the tokenizer leaves it, or in brackets as a special token"
+                f"write it as the tokenizer leaves it, or in brackets as a special token"
             )
 
     rows = max(checkpoint.config.vocab_size, len(vocabulary))

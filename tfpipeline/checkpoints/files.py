@@ -57,9 +57,8 @@ def write_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:
     for number, token in enumerate(vocabulary):
         if re.search("[\\r\\n\ud800-\udfff]", token):
             raise UserError(
-                f"token {number} of the vocabulary is {token!r}, which cannot be a line of {path.name}; "
-                f"take it out of "
-                "the checkpoint's vocabulary"
+                f"token {number} of the vocabulary is {token!r}, which cannot be a line of {path.name}; take "
+                f"it out of the checkpoint's vocabulary"
             )
     path.write_text("".join(f"{token}\n" for token in vocabulary), "utf-8")
 

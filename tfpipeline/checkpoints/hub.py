@@ -55,7 +55,7 @@ def fetch(source: str) -> Path:
         files = select_files(sizes, where=source)
         if not files:
             raise UserError(
-                f"{source} holds no weights of a kind that is known here; needed is model.safetensors, "
+                f"{source} holds no weights of a known kind; expected model.safetensors, "
                 "pytorch_model.bin, tf_model.h5, bert_model.ckpt.index or model.weights.h5"
             )
         with _progress(source, repository, str(info.sha), {name: sizes[name] for name in files}) as bars:
@@ -106,28 +106,24 @@ def _explain(error: Exception, source: str, revision: str | None) -> UserError:
     if isinstance(error, errors.GatedRepoError):
         return UserError(
             f"{source} is gated: ask for access on its page at {constants.ENDPOINT}, then log in with `hf "
-            f"auth login` "
-            "or set HF_TOKEN"
+            f"auth login` or set HF_TOKEN"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return UserError(
             f"{source}: {constants.ENDPOINT} has no such repository, or it is private; check the name, or "
-            f"log in with "
-            "`hf auth login` or set HF_TOKEN"
+            f"log in with `hf auth login` or set HF_TOKEN"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return UserError(
             f'{source}: the repository has no revision "{revision or constants.DEFAULT_REVISION}"; give a '
-            f"branch, a tag "
-            "or a commit of it"
+            f"branch, a tag or a commit of it"
         )
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
             return UserError(
                 f"{source}: {constants.ENDPOINT} refused access ({status}); log in with `hf auth login` or "
-                f"set HF_TOKEN "
-                "to a token that may read it"
+                f"set HF_TOKEN to a token that may read it"
             )
         if status == 404:
             return UserError(f"{source}: {constants.ENDPOINT} has no such repository; check the name")
@@ -142,9 +138,8 @@ def _unreachable(source: str, why: Exception) -> UserError:
     from huggingface_hub import constants
 
     return UserError(
-        f"{source}: {_short(why)}, and the cache in {constants.HF_HUB_CACHE} has no whole copy; run the "
-        f"command again "
-        "where there is a network, or give a local folder"
+        f"{source}: {_short(why)}, and the cache in {constants.HF_HUB_CACHE} has no complete copy; run the "
+        f"command again with a network connection, or give a local folder"
     )
 
 
@@ -154,7 +149,7 @@ def _short(error: Exception) -> str:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE forbids to ask the hub"
+        return "HF_HUB_OFFLINE forbids requests to the hub"
     if isinstance(error, HfHubHTTPError):
         return f"{constants.ENDPOINT} answered with status {error.response.status_code}"
     reason = " ".join(str(error).split()) or type(error).__name__

@@ -41,9 +41,8 @@ def fetch(source: str, folder: Path) -> str:
     scheme = source.partition("://")[0]
     if scheme not in tf.io.gfile.get_registered_schemes():
         raise UserError(
-            f"{source}: checkpoints cannot be read from {scheme}://, only from hf://, gs:// and local "
-            f"paths; download it "
-            "and give the folder or archive"
+            f"{source}: checkpoints cannot be read from {scheme}://, only from hf://, gs:// and local paths; "
+            f"download it and give the folder or archive"
         )
     with impatient():
         path = source.rstrip("/")
@@ -51,8 +50,7 @@ def fetch(source: str, folder: Path) -> str:
         files = [name] if name.endswith(_ARCHIVES) else select_files(names, name, where=where)
         if not files:
             raise UserError(
-                f"{where} holds no weights of a kind that is known here; give the folder that holds a "
-                f"checkpoint's files"
+                f"{where} holds no weights of a known kind; give the folder that holds a checkpoint's files"
             )
         try:
             sizes = {file: tf.io.gfile.stat(f"{where}/{file}").length for file in files}

@@ -155,7 +155,7 @@ class Table:
         for head in heads:
             if head not in present:
                 left_out |= {
-                    name: f"the {head} head is not there whole"
+                    name: f"the {head} head is incomplete"
                     for name in of_head[head]
                     if name in shapes and name not in wanted
                 }

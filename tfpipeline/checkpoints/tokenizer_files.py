@@ -102,14 +102,13 @@ def _read_base(directory: Path, fast: Mapping[str, Any], notes: list[str]) -> li
         if theirs.get(number, token) != token:
             raise UserError(
                 f"{path.name} and {TOKENIZER} in {directory} contradict each other: token {number} is "
-                f"{token!r} in one and "
-                f"{theirs[number]!r} in the other; take away the one that is not the checkpoint's"
+                f"{token!r} in one and {theirs[number]!r} in the other; remove the one that does not belong "
+                f"to the checkpoint"
             )
     if theirs and max(theirs) >= len(tokens):
         raise UserError(
-            f"{path} has {len(tokens)} tokens, but {TOKENIZER} {max(theirs) + 1}; take away the one that is "
-            f"not the "
-            "checkpoint's"
+            f"{path} has {len(tokens)} tokens, but {TOKENIZER} {max(theirs) + 1}; remove the one that does "
+            "not belong to the checkpoint"
         )
     return list(tokens)
 
@@ -194,9 +193,8 @@ def _flags(
             notes.append(f"no {TOKENIZER_CONFIG}; the vocabulary is {case} upper-case words")
         elif not lowercase:
             notes.append(
-                f"{TOKENIZER_CONFIG} does not say do_lower_case: true, as in transformers, although the "
-                f"vocabulary has "
-                "upper-case words"
+                f"{TOKENIZER_CONFIG} does not say do_lower_case: it is true, as in transformers, although "
+                f"the vocabulary has upper-case words"
             )
     return flags
 
@@ -258,9 +256,8 @@ def write_tokenizer(directory: Path, vocabulary: Sequence[str], options: Tokeniz
     if not kept:
         return []
     return [
-        f"transformers finds the added tokens {', '.join(kept)} within words as well: their ids need them "
-        f"to stand in "
-        f"{VOCABULARY}"
+        f"transformers finds the added tokens {', '.join(kept)} within words as well: because of their ids "
+        f"they have to be in {VOCABULARY}"
     ]
 
 

@@ -81,9 +81,8 @@ def refuse_options(config: Mapping[str, Any], path: Path) -> None:
     for key, values in _ONLY.items():
         if config.get(key) not in values:
             raise UserError(
-                f"{path}: {key} is {config[key]!r}, which makes other tokens than BERT's WordPiece; only "
-                f"checkpoints with "
-                "BERT's own tokenizer can be read"
+                f"{path}: {key} is {config[key]!r}, which gives different tokens from BERT's WordPiece; only "
+                f"checkpoints with BERT's own tokenizer can be read"
             )
 
 
@@ -121,8 +120,7 @@ def read_pipeline(fast: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
         actual = _type(part) if isinstance(part, dict) else part
         raise UserError(
             f"{path}: its {different[0]} is {actual}, not that of BERT's tokenizer; only checkpoints with "
-            f"BERT's own tokenizer "
-            "can be read"
+            f"BERT's own tokenizer can be read"
         )
     return normalizer if isinstance(normalizer, dict) else {}
 
@@ -144,8 +142,7 @@ def refuse_other_frames(
     if unknown != options.unk_token:
         raise UserError(
             f"{path}: its model.unk_token is {unknown!r}, but the other tokenizer files say "
-            f"{options.unk_token!r}; take away "
-            "the file that is not the checkpoint's"
+            f"{options.unk_token!r}; remove the file that does not belong to the checkpoint"
         )
     processor = fast.get("post_processor")
     if processor is None and not is_generic(kind):
@@ -164,8 +161,7 @@ def refuse_other_frames(
     if processor is None:
         sentence = (
             f"{path} has no post_processor, so it does not put {options.cls_token} and {options.sep_token} "
-            f"around texts as "
-            "BERT's tokenizer does"
+            f"around texts as BERT's tokenizer does"
         )
     raise UserError(f"{sentence}; only checkpoints with BERT's own tokenizer can be read")
 
@@ -233,6 +229,5 @@ def refuse_files(directory: Path) -> None:
         for other in sorted(directory.glob(pattern)):
             raise UserError(
                 f"{directory} has no {VOCABULARY} but {other.name}: its tokenizer is {kind}, not BERT's "
-                f"WordPiece; only "
-                "checkpoints with BERT's own tokenizer can be read"
+                f"WordPiece; only checkpoints with BERT's own tokenizer can be read"
             )

@@ -113,10 +113,10 @@ def _compare(
     if different:
         text, got, want = different[0]
         raise UserError(
-            f"{checkpoint.display_name or checkpoint.source}: {len(different)} of {len(texts)} texts get other ids here than from "
-            f"{whose} fast tokenizer in transformers; the first is {text!r}: {got} here, {want} there. If the tokenizer's "
-            "files are as they were published, tfpipeline cannot read this tokenizer: report it, with the files; otherwise "
-            "copy them again"
+            f"{checkpoint.display_name or checkpoint.source}: {len(different)} of {len(texts)} texts get "
+            f"other ids here than from {whose} fast tokenizer in transformers; the first is {text!r}: {got} "
+            f"here, {want} there. If the tokenizer's files are as they were published, tfpipeline cannot "
+            f"read this tokenizer: report it, with the files; otherwise copy them again"
         )
 
 

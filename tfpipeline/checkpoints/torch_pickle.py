@@ -75,8 +75,7 @@ class StateDict:
         except (*_DAMAGED_ARCHIVE, StopIteration) as error:
             raise UserError(
                 f"{path} is not a PyTorch file, is truncated, or was written before PyTorch 1.6; copy it "
-                f"again, or "
-                "save it as safetensors"
+                f"again, or save it as safetensors"
             ) from error
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
@@ -160,8 +159,7 @@ class _Unpickler(pickle.Unpickler):
             return name
         raise UserError(
             f"{self._path} asks to run {module}.{name}, which no checkpoint needs; do not trust this file, "
-            f"get the "
-            "model as safetensors"
+            f"get the model as safetensors"
         )
 
     def persistent_load(self, identifier: Any) -> _Storage:

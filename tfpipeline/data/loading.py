@@ -238,8 +238,7 @@ def load_splits(
             count, unit = (len(np.unique(groups)), "group") if by == "group" else (len(file.rows), "row")
             raise UserError(
                 f"{options.train}: of its {count} {plural(count, unit)} none is left for the {name} part; "
-                "add rows, change data.split, "
-                f"or name files in data.validation and data.test"
+                f"add rows, change data.split, or name files in data.validation and data.test"
             )
     for name, counted in counts.items():
         if len(counted) and not counted.any():

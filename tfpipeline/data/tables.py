@@ -102,8 +102,7 @@ class _Unnamed:
             first = plural(unread.count, "in", "the first in")
             say(
                 f"warning: {path}: {rows} text in columns without a name, which is not read, {first} line "
-                f"{unread.first}; "
-                "give the columns names, or put texts with commas in quotes"
+                f"{unread.first}; give the columns names, or put texts with commas in quotes"
             )
 
 

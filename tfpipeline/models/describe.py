@@ -21,8 +21,8 @@ def line(model: Any) -> str:
 def table(model: Any) -> str:
     """The same as an HTML table."""
     rows = "".join(
-        f"<tr><th style='text-align: left'>{html.escape(name)}</th>"
-        f"<td style='text-align: left'>{html.escape(value)}</td></tr>"
+        f"<tr><th style='text-align: left'>{html.escape(name)}</th><td style='text-align: "
+        f"left'>{html.escape(value)}</td></tr>"
         for name, value in _facts(model)
     )
     title = html.escape(f"{type(model).__name__} {model.name}")

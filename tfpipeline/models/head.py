@@ -78,8 +78,7 @@ class Head(keras.layers.Layer):
         if self.__dict__.get("_word", word) is not word:
             raise UserError(
                 f"the head {self.name} is bound to the word embeddings of another encoder; make a head of "
-                f"its own for "
-                "each encoder"
+                f"its own for each encoder"
             )
         self.__dict__["_word"] = word  # past Keras's tracking, which would make it a variable of the head
 
@@ -94,8 +93,7 @@ class Head(keras.layers.Layer):
         if word is None:
             raise UserError(
                 f"the head {self.name} is not bound to word embeddings; set binds_embeddings = True in its "
-                f"class, and "
-                "call it in a TextModel"
+                f"class, and call it in a TextModel"
             )
         return ops.cast(ops.convert_to_tensor(word), self.compute_dtype)
 

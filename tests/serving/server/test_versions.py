@@ -137,7 +137,7 @@ def test_removing_every_version_unloads_but_a_missing_directory_does_not(manage,
     manager, _, said = manage()
     hidden = model_dir.rename(model_dir.with_name("hidden"))
     eventually(lambda: said)
-    assert said == [f"cannot read {model_dir} (No such file or directory); what is loaded stays"]
+    assert said == [f"cannot read {model_dir} (No such file or directory); loaded versions are kept"]
     assert states(manager) == [(1, AVAILABLE)]
     hidden.rename(model_dir)
     shutil.rmtree(model_dir / "1")

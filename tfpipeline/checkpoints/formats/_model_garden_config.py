@@ -70,15 +70,13 @@ def read_settings(directory: Path, notes: list[str]) -> Settings:
     else:
         raise UserError(
             f"{directory} has neither {CONFIG} nor {PARAMS}, one of which says what the model is; copy it "
-            f"from where "
-            "the checkpoint came from"
+            f"from where the checkpoint came from"
         )
     width = values.get("embedding_size")
     if width is not None and width != values["hidden_size"]:
         raise UserError(
-            f"{path}: embedding_size is {width} and hidden_size {values['hidden_size']}: the architecture "
-            f"is ALBERT's "
-            "or MobileBERT's, not BERT; only BERT checkpoints can be read"
+            f"{path}: embedding_size is {width} and hidden_size {values['hidden_size']}: the architecture is "
+            f"ALBERT's or MobileBERT's, not BERT; only BERT checkpoints can be read"
         )
     return Settings(path, values, model.get("mlm_activation"))
 

@@ -166,9 +166,8 @@ def heads_of(
         kind = "BertForTokenClassification" if tags or not pooler else "BertForSequenceClassification"
         reason = "its labels are tags" if tags else f"the weights have {'a' if pooler else 'no'} pooler"
         notes.append(
-            f"{path.name} names no architectures; the classifier is taken for that of a {kind}: {reason}. "
-            f"If it is "
-            "another, name its class in architectures"
+            f"{path.name} names no architectures; the classifier is assumed to be that of a {kind}: "
+            f"{reason}. If it is another, name its class in architectures"
         )
     of_class = CLASSES.get(str(kind), ())
     return [head for head in neutral.HEADS if head not in neutral.CLASSIFIERS or head in of_class]

@@ -90,8 +90,8 @@ TABLE = Table(
     ],
     [
         Ignored("embeddings.position_ids", "the numbers 0, 1, 2, ...: not a weight"),
-        Ignored("cls.predictions.decoder.weight", "the word embeddings once more"),
-        Ignored("cls.predictions.decoder.bias", "cls.predictions.bias once more"),
+        Ignored("cls.predictions.decoder.weight", "a copy of the word embeddings"),
+        Ignored("cls.predictions.decoder.bias", "a copy of cls.predictions.bias"),
     ],
 )
 _PREFIX = "bert."

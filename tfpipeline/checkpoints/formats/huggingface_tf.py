@@ -67,7 +67,7 @@ TABLE = Table(
         Tensor("span/bias", "qa_outputs/bias:0", "S"),
     ],
     # The masked-LM layer shares the embeddings, and Keras writes them with every layer that uses them.
-    [Ignored("*/bert/embeddings/*", "the embeddings once more, in another layer's group")],
+    [Ignored("*/bert/embeddings/*", "a copy of the embeddings in another layer's group")],
 )
 # After the layer's group and the class, a variable's name starts with one of these.
 _FIRST = tuple({row.theirs.partition("/")[0] for row in TABLE.tensors})

@@ -75,7 +75,7 @@ TABLE = Table(
             "task/layers/masked_lm_head/*",
             "a masked-LM head with another gelu and epsilon than the encoder's",
         ),
-        Ignored("task/backbone/*", "the backbone once more"),
+        Ignored("task/backbone/*", "a copy of the backbone"),
         Ignored("*optimizer/*", "the optimizer's state"),
         Ignored("*seed_generator*", "the state of dropout"),
     ],

@@ -283,7 +283,7 @@ def _locate(
     of_encoder, read = objects.under(encoder), set(names.values())
     for key in shapes:
         if key not in read and key not in of_encoder and TABLE.why_ignored(key) is None:
-            outside[key] = "no part of the encoder, nor of a head that is known here"
+            outside[key] = "not part of the encoder or of a known head"
     return names, outside
 
 
@@ -323,7 +323,7 @@ def _heads(
         elif outputs == (2,):
             take("next_sentence", projection)
             if pooler is None:
-                notes.append("the head of two outputs beside the masked-LM head is the next-sentence head")
+                notes.append("the head with two outputs next to the masked-LM head is the next-sentence head")
         else:
             known = False
         if known and pooler is None:

@@ -141,9 +141,8 @@ class _Hashes:
                 comment = ", or remove the line if it is a comment" if cells[0].startswith("#") else ""
                 raise UserError(
                     f"{self._path}:{line}: {len(cells)} columns where the file's first token, in line "
-                    f"{self._line}, has "
-                    f"{self._width}; give each token as many, and put an empty line between "
-                    f"sentences{comment}"
+                    f"{self._line}, has {self._width}; give every token that many, and put an empty line "
+                    f"between sentences{comment}"
                 )
             if cells[0] != "#" and len(self._tags) < _KNOWN:
                 self._tags.add(cells[-1])
@@ -165,8 +164,7 @@ class _Hashes:
             them = plural(len(odd), "it if it is a comment", "them if they are comments")
             say(
                 f"warning: {self._path}: {lines} {self._width} columns and {read}, with tags that no other "
-                "token "
-                f'has, {first} {line} ("{shortened(text)}"); remove {them}'
+                f'token has, {first} {line} ("{shortened(text)}"); remove {them}'
             )
 
 

@@ -20,7 +20,7 @@ _ADVICE = (
 )
 _TOO_FEW = "add what is missing; an empty cell needs its delimiter, and a cell with a line break needs quotes"
 _ENDS = (
-    'a carriage return alone ends no row here; save the file again as "CSV UTF-8", or put the cell that '
+    'a carriage return alone does not end a row; save the file again as "CSV UTF-8", or put the cell that '
     "holds it in quotes"
 )
 _MAX_CELL = min(sys.maxsize, 2**31 - 1)  # Python's default is 131,072 characters; a C long must hold it

@@ -85,15 +85,13 @@ def _cells(column: pyarrow.Array, name: str, path: Path, first: int) -> list[str
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{path}:{row}: not UTF-8 (byte 0x{error.object[error.start]:02x}) in {name}; save it as "
-                "text, or leave "
-                "the column out"
+                f"text, or leave the column out"
             ) from error
         # A time after the year 9999, an unknown time zone, a struct with duplicate field names.
         except (ValueError, OverflowError, LookupError) as error:
             raise UserError(
-                f"{path}:{row}: {name} holds what cannot be read as text ({error}); save it as text, or "
-                "leave the column "
-                "out"
+                f"{path}:{row}: {name} holds a value that cannot be read as text ({error}); save it as text, "
+                f"or leave the column out"
             ) from error
     return cells
 
