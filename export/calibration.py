@@ -82,19 +82,19 @@ def _thresholds(
         numbers, correct = right[name]
         part = name.rpartition("/")[0]
         try:
-            found = abstention(np.asarray(confidences)[numbers], correct, rows.weights[numbers], share)
+            fitted = abstention(np.asarray(confidences)[numbers], correct, rows.weights[numbers], share)
         except UserError as error:
             raise UserError(f'head "{part}": {error}' if part else str(error)) from error
-        thresholds[name] = found.threshold
+        thresholds[name] = fitted.threshold
         facts[name] = {
             "asked": share,
-            "threshold": found.threshold,
-            "coverage": found.coverage,
-            "right": found.right,
+            "threshold": fitted.threshold,
+            "coverage": fitted.coverage,
+            "right": fitted.right,
             "rows": len(numbers),
         }
         say(
-            f"{name} below a probability of {found.threshold:.4f}: {found.coverage:.1%} of {len(numbers)} "
-            f"validation rows are answered, {found.right:.1%} of these right"
+            f"{name} below a probability of {fitted.threshold:.4f}: {fitted.coverage:.1%} of {len(numbers)} "
+            f"validation rows are answered, {fitted.right:.1%} of these correctly"
         )
     return thresholds, facts

@@ -21,8 +21,8 @@ def write(version: Path, card: dict[str, Any]) -> None:
 
 def read(version: Path) -> dict[str, Any]:
     """The facts that an export stored in its version; empty for a SavedModel of another program."""
-    found = [version / name for name in FILES if (version / name).exists()]
-    return parse(found[0].read_bytes() if found else None)
+    files = [version / name for name in FILES if (version / name).exists()]
+    return parse(files[0].read_bytes() if files else None)
 
 
 def parse(content: bytes | None) -> dict[str, Any]:

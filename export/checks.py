@@ -136,7 +136,7 @@ def _answer(folder: Path, signature: str) -> dict[str, np.ndarray]:
 
 def largest_difference(
     expected: Mapping[str, np.ndarray],
-    found: Mapping[str, np.ndarray],
+    actual: Mapping[str, np.ndarray],
     near_ties: np.ndarray | None = None,
     tolerance: float = TOLERANCE,
 ) -> float:
@@ -144,7 +144,7 @@ def largest_difference(
     value.
 
     Args:
-        expected, found: name -> [N, ...].
+        expected, actual: name -> [N, ...].
         near_ties: bool [N], rows whose strings and integers depend on rounding (``Task.near_ties``). In these
             rows they may differ; where they do, the floats may too, since they belong to another word. By
             default there are none.
@@ -153,15 +153,15 @@ def largest_difference(
         ExportError: outputs are missing; a shape, a string or an integer differs; or floats differ by more
             than the tolerance or are NaN.
     """
-    if expected.keys() != found.keys():
-        raise ExportError(f"outputs differ: {sorted(found)} instead of {sorted(expected)}")
+    if expected.keys() != actual.keys():
+        raise ExportError(f"outputs differ: {sorted(actual)} instead of {sorted(expected)}")
     for name, want in expected.items():
-        if want.shape != found[name].shape:
-            raise ExportError(f"output {name}: shape {found[name].shape} instead of {want.shape}")
+        if want.shape != actual[name].shape:
+            raise ExportError(f"output {name}: shape {actual[name].shape} instead of {want.shape}")
     floats = [name for name, want in expected.items() if want.dtype.kind == "f"]
     excused = np.zeros(len(next(iter(expected.values()))), bool)
     for name in [name for name in expected if name not in floats]:
-        want, got = expected[name], found[name]
+        want, got = expected[name], actual[name]
         differs = (want != got).reshape(len(want), -1).any(-1)
         wrong = differs if near_ties is None else differs & ~near_ties
         if wrong.any():
@@ -170,7 +170,7 @@ def largest_difference(
         excused |= differs
     largest = 0.0
     for name in floats:
-        want, got = expected[name], found[name]
+        want, got = expected[name], actual[name]
         gap = np.abs(got - want)
         gap[excused & np.isfinite(got).reshape(len(got), -1).all(-1)] = 0
         # A regression's predictions are in the unit of the data.

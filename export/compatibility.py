@@ -92,11 +92,11 @@ def check(saved_model: Path, release: str | None = None) -> None:
     release = release or installed_release()
     if release not in RELEASES:
         return
-    found = list(dict.fromkeys(problems(saved_model, table(release))))
-    if found:
-        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    unsupported = list(dict.fromkeys(problems(saved_model, table(release))))
+    if unsupported:
+        more = f"; and {len(unsupported) - 3} more" if len(unsupported) > 3 else ""
         raise PortabilityError(
-            f"TensorFlow {release} cannot run this model: {'; '.join(found[:3])}{more}; choose another "
+            f"TensorFlow {release} cannot run this model: {'; '.join(unsupported[:3])}{more}; choose another "
             "--target-serving, or export with an older TensorFlow"
         )
 

@@ -85,13 +85,13 @@ def _attribute(attribute: Any) -> dict[str, Any]:
 
 
 def _download(release: str, folder: Path) -> Path:
-    found = sorted(folder.glob(f"tensorflow_cpu-{release}.*.whl"))
-    if not found:
+    wheels = sorted(folder.glob(f"tensorflow_cpu-{release}.*.whl"))
+    if not wheels:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         options = ["--python-version", RELEASES[release], "--dest", str(folder)]
         subprocess.run([*command, *options, f"tensorflow-cpu=={release}.*"], check=True)
-        found = sorted(folder.glob(f"tensorflow_cpu-{release}.*.whl"))
-    return found[-1]
+        wheels = sorted(folder.glob(f"tensorflow_cpu-{release}.*.whl"))
+    return wheels[-1]
 
 
 def main() -> None:

@@ -195,12 +195,12 @@ def _card(path: str) -> dict[str, Any]:
 
 def _tensors(infos: Mapping[str, Any]) -> dict[str, str]:
     """Name -> dtype and shape, for a signature's inputs or outputs."""
-    found = {}
+    tensors = {}
     for name, info in infos.items():
         sizes = ["?" if size.size < 0 else str(size.size) for size in info.tensor_shape.dim]
         shape = "[any rank]" if info.tensor_shape.unknown_rank else f"[{', '.join(sizes)}]"
-        found[name] = f"{tf.dtypes.as_dtype(info.dtype).name} {shape}"
-    return found
+        tensors[name] = f"{tf.dtypes.as_dtype(info.dtype).name} {shape}"
+    return tensors
 
 
 def _reader(path: str) -> Any:
@@ -239,14 +239,14 @@ def _natural(key: str) -> list[tuple[bool, int, str]]:
 
 def _different_weights(one: str, other: str) -> tuple[dict[str, str], int]:
     keys = _keys(one), _keys(other)
-    readers = [_reader(path) if found else None for path, found in zip((one, other), keys)]
+    readers = [_reader(path) if by_name else None for path, by_name in zip((one, other), keys)]
     different, equal = {}, 0
     for name in {**keys[0], **keys[1]}:
         if name not in keys[0] or name not in keys[1]:
             different[name] = f"only in {one if name in keys[0] else other}"
             continue
         # One variable of each at a time: a model may be larger than half of the memory.
-        a, b = (reader.get_tensor(found[name]) for reader, found in zip(readers, keys) if reader)
+        a, b = (reader.get_tensor(by_name[name]) for reader, by_name in zip(readers, keys) if reader)
         if a.shape != b.shape:
             different[name] = f"{list(a.shape)} -> {list(b.shape)}"
         elif a.dtype != b.dtype:
@@ -268,10 +268,10 @@ def _largest(a: np.ndarray, b: np.ndarray) -> str:
 def _different_answers(
     one: str, other: str, texts: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[int, float | None]]:
-    found = [_answers(path, texts) for path in (one, other)]
+    answers = [_answers(path, texts) for path in (one, other)]
     different: dict[str, tuple[int, float | None]] = {}
-    for name in sorted({**found[0], **found[1]}):
-        a, b = found[0].get(name), found[1].get(name)
+    for name in sorted({**answers[0], **answers[1]}):
+        a, b = answers[0].get(name), answers[1].get(name)
         if a is None or b is None or a.shape[1:] != b.shape[1:]:  # e.g. different labels
             different[name] = (len(texts["text"]), None)
             continue
@@ -302,7 +302,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """A card as dotted names -> values; a list is one value."""
     if not isinstance(value, Mapping):
         return {prefix: value}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, item in value.items():
-        found.update(_flat(item, f"{prefix}.{name}" if prefix else str(name)))
-    return found
+        flat.update(_flat(item, f"{prefix}.{name}" if prefix else str(name)))
+    return flat

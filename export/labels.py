@@ -110,11 +110,11 @@ def read(directory: ModelDirectory) -> Labels:
     if content is None:
         return Labels()
     try:
-        found = json.loads(content)
-        labels = {str(label): _version(number) for label, number in found["labels"].items()}
+        document = json.loads(content)
+        labels = {str(label): _version(number) for label, number in document["labels"].items()}
         previous = {
             str(label): [_version(number) for number in numbers]
-            for label, numbers in found.get("previous", {}).items()
+            for label, numbers in document.get("previous", {}).items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

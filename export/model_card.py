@@ -132,16 +132,16 @@ def _metrics(run: TrainedModel) -> dict[str, Any]:
 def _data(run: TrainedModel) -> dict[str, Any]:
     """The number of rows in each split, and the sha256 of the files that the run was made from."""
     splits = ("train", "validation", "test")
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "rows": {split: len(run.examples(split)) for split in splits if run.has_split(split)}
     }
     sources = _json(run.path / SOURCES_FILE) if run.path.is_dir() else None
     if sources:
-        found["sha256"] = {
+        data["sha256"] = {
             field: {name: file["sha256"] for name, file in source["files"].items()}
             for field, source in sources.items()
         }
-    return found
+    return data
 
 
 def _limits(run: TrainedModel) -> list[str]:
@@ -159,18 +159,18 @@ def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML of a model card: https://huggingface.co/docs/hub/model-cards."""
     task = str(facts.get("task", ""))
     tag = _PIPELINE_TAGS.get(task)
-    found: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     if facts.get("licence"):
-        found["license"] = facts["licence"]
-    found["library_name"] = "tfpipeline"
+        metadata["license"] = facts["licence"]
+    metadata["library_name"] = "tfpipeline"
     if tag:
-        found["pipeline_tag"] = tag
-    found["tags"] = ["tensorflow", "saved-model", "tensorflow-serving"]
+        metadata["pipeline_tag"] = tag
+    metadata["tags"] = ["tensorflow", "saved-model", "tensorflow-serving"]
     metrics = facts.get("metrics", {})
     if metrics:
-        found["metrics"] = [metrics["metric"]]
+        metadata["metrics"] = [metrics["metric"]]
         results = [{"type": name, "name": name, "value": value} for name, value in metrics["values"].items()]
-        found["model-index"] = [
+        metadata["model-index"] = [
             {
                 "name": facts.get("name", "model"),
                 "results": [
@@ -182,7 +182,7 @@ def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
                 ],
             }
         ]
-    return found
+    return metadata
 
 
 def _metrics_section(metrics: Mapping[str, Any]) -> str:
@@ -233,9 +233,9 @@ def _plain(value: Any) -> str:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}; write it again: tfpipeline evaluate RUN") from error
-    return found
+    return document

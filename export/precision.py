@@ -89,12 +89,12 @@ def lost_points(before: float, after: float, *, lower: bool) -> float:
 
 
 def differences(
-    want: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], places: Mapping[str, str]
+    want: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray], places: Mapping[str, str]
 ) -> dict[str, Any]:
     """The differences between two sets of predictions.
 
     Args:
-        want, found: name -> [N, ...].
+        want, actual: name -> [N, ...].
         places: the names of outputs that are positions in texts.
     Returns:
         ``changed_rows``: rows with a different string (a label, an answer); ``changed_places``: rows with a
@@ -105,7 +105,7 @@ def differences(
     other, moved = np.zeros(size, bool), np.zeros(size, bool)
     numbers = {}
     for name, expected in want.items():
-        got = found[name]
+        got = actual[name]
         if expected.dtype.kind == "f":
             gap = np.abs(got - expected)
             numbers[name] = {

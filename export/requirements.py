@@ -41,12 +41,12 @@ def check_known(run: TrainedModel, options: ExportOptions) -> dict[str, float]:
     return passed
 
 
-def check_measured(options: ExportOptions, found: ServableModel) -> dict[str, float]:
+def check_measured(options: ExportOptions, model: ServableModel) -> dict[str, float]:
     """Check the validation metrics of the model that will be served; like :func:`check_known`."""
     _, of_validation = gates.split(options.gates)
-    if not found.scores:
+    if not model.scores:
         return {}
-    return _of_validation(of_validation, found.scores, "the validation rows, with the model as exported")
+    return _of_validation(of_validation, model.scores, "the validation rows, with the model as exported")
 
 
 def _of_validation(asked: Sequence[gates.Gate], scores: Mapping[str, float], source: str) -> dict[str, float]:

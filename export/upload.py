@@ -133,7 +133,7 @@ class FarDirectory(ModelDirectory):
 
     def taken(self) -> set[int]:
         claimed = [re.match(rf"{re.escape(_CLAIM)}([0-9]+)-", name) for name in self.names()]
-        return {*self.versions(), *(int(found[1]) for found in claimed if found)}
+        return {*self.versions(), *(int(match[1]) for match in claimed if match)}
 
     def remove(self, version: int) -> None:
         with self._says("write"):

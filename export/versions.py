@@ -50,11 +50,11 @@ def list_versions(model: AnyPath) -> list[Version]:
     """
     directory = open_directory(model)
     pointing = labels.read(directory).labels
-    found = []
+    versions = []
     for number in require_versions(directory):
         said, files = read_card(directory, number), directory.files(number)
         report = said.get("metrics", {})
-        found.append(
+        versions.append(
             Version(
                 number=number,
                 created=said.get("created", ""),
@@ -66,7 +66,7 @@ def list_versions(model: AnyPath) -> list[Version]:
                 whole=MARKER in files,
             )
         )
-    return found
+    return versions
 
 
 def require_versions(directory: ModelDirectory) -> list[int]:
@@ -75,13 +75,13 @@ def require_versions(directory: ModelDirectory) -> list[int]:
     Raises:
         UserError: it has no versions.
     """
-    found = list(directory.versions())
-    if not found:
+    numbers = list(directory.versions())
+    if not numbers:
         raise UserError(
             f"{directory.address} has no versions; give a model's directory, which an export writes: "
             f"tfpipeline export RUN --to {directory.address}"
         )
-    return found
+    return numbers
 
 
 def publish_version(written: Path, to: ModelDirectory, identity: str) -> int:

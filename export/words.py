@@ -45,7 +45,7 @@ def of_tokens(
     """
     rows = tf.shape(texts["text"])[0]
     count = tf.zeros([rows], tf.int32)
-    found: dict[str, Any] = {}
+    words: dict[str, Any] = {}
     for number, name in enumerate(name for name in TEXTS if name in texts):
         joint = len(sequences) < len(texts)
         tokens, values = (sequences[0], scores[0]) if joint else (sequences[number], scores[number])
@@ -73,11 +73,11 @@ def of_tokens(
             "text_numbers": tf.where(filled, number, 0),
             "scores": of_words(tf.math.unsorted_segment_sum, values),
         }
-        found = {
+        words = {
             key: tf.ensure_shape(
-                tf.where(filled, values, found.get(key, tf.zeros_like(values))), [None, width]
+                tf.where(filled, values, words.get(key, tf.zeros_like(values))), [None, width]
             )
             for key, values in part.items()
         }
         count += tf.reduce_sum(tf.cast(filled, tf.int32), axis=1)
-    return {**found, "count": count}
+    return {**words, "count": count}

@@ -160,12 +160,12 @@ class BertEncoder(keras.layers.Layer):
 
     def parts(self) -> list[Part]:
         """Its parts, from bottom to top."""
-        found = [Part(self.embeddings, "embeddings"), *(Part(block, "block") for block in self.blocks)]
+        parts = [Part(self.embeddings, "embeddings"), *(Part(block, "block") for block in self.blocks)]
         if self.final_norm is not None:
-            found.append(Part(self.final_norm, "top"))
+            parts.append(Part(self.final_norm, "top"))
         if self.pooler is not None:
-            found.append(Part(self.pooler, "top", output="pooled_output"))
-        return found
+            parts.append(Part(self.pooler, "top", output="pooled_output"))
+        return parts
 
     def get_layer(self, name: Optional[str] = None, index: Optional[int] = None) -> keras.layers.Layer:
         """The part with this name or index, like :meth:`keras.Model.get_layer`.
@@ -262,11 +262,11 @@ class BertEncoder(keras.layers.Layer):
     def tensors(self) -> dict[str, np.ndarray]:
         """All weights by neutral name; the inverse of :meth:`assign`."""
         shapes = neutral.shapes(self.config)
-        found: dict[str, np.ndarray] = {}
+        weights: dict[str, np.ndarray] = {}
         for variable, names in self._packing():
             pieces = np.split(variable.numpy(), len(names), axis=-1)
-            found.update({name: piece.reshape(shapes[name]) for name, piece in zip(names, pieces)})
-        return found
+            weights.update({name: piece.reshape(shapes[name]) for name, piece in zip(names, pieces)})
+        return weights
 
     def assign(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Set all weights by neutral name.
@@ -276,8 +276,8 @@ class BertEncoder(keras.layers.Layer):
         """
         wanted = neutral.shapes(self.config)
         # Lazy tensors know their shapes without being read.
-        found = getattr(tensors, "shapes", None) or {name: tuple(tensors[name].shape) for name in tensors}
-        neutral.check(wanted, found, "the weights do not fit the configuration")
+        shapes = getattr(tensors, "shapes", None) or {name: tuple(tensors[name].shape) for name in tensors}
+        neutral.check(wanted, shapes, "the weights do not fit the configuration")
         for variable, names in self._packing():
             pieces = [np.asarray(tensors[name]).reshape(*variable.shape[:-1], -1) for name in names]
             variable.assign(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1))
