@@ -1,4 +1,4 @@
-"""What a configuration's word for the activation means: one name, several functions, by who wrote the file.
+"""The meaning of a configuration's activation: one name can mean several functions, depending on the format.
 
 Source: transformers, ``activations.py`` (``ACT2CLS``); google-research/bert, ``modeling.py``
 (``get_activation``).
@@ -14,8 +14,7 @@ from typing import Any
 from tfpipeline.errors import UserError, nearest
 from tfpipeline.models.config import ACTIVATIONS
 
-# Words that mean one function whoever writes them; transformers' and our own. Of "gelu" each format says what
-# it is.
+# Words that mean the same function in every format: transformers' and our own. "gelu" depends on the format.
 _WORDS = {
     **{name: name for name in ACTIVATIONS},
     "gelu_python": "gelu_erf",
@@ -26,9 +25,9 @@ _WORDS = {
     "gelu_python_tanh": "gelu_tanh",
     "swish": "silu",
 }
-# Other functions, some with a name like one of those above: no typing errors, so nothing is suggested.
+# Other functions, some with names like those above. They are not typing errors, so nothing is suggested.
 _OTHERS = {
-    "gelu_10",  # cut off at -10 and 10
+    "gelu_10",  # clipped to -10 and 10
     "quick_gelu",  # x * sigmoid(1.702 x)
     "hardswish",
     "laplace",
@@ -45,14 +44,14 @@ _OTHERS = {
 
 
 def activation_of(word: Any, theirs: Mapping[str, str], path: Path) -> str:
-    """The activation that a configuration's word means, one of ``models.config.ACTIVATIONS``.
+    """The activation that a configuration names, one of ``models.config.ACTIVATIONS``.
 
     Args:
-        word: the file's.
-        theirs: words that mean something else, or nothing, in other formats: "gelu" above all.
-        path: the file, for the message.
+        word: the name in the file.
+        theirs: names that mean something else, or nothing, in other formats, above all "gelu".
+        path: the file, for the error.
     Raises:
-        UserError: it means none that is computed here.
+        UserError: the activation is not supported.
     """
     words = {**_WORDS, **theirs}
     if isinstance(word, str) and word in words:

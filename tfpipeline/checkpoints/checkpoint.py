@@ -65,7 +65,7 @@ class Checkpoint:
     keep: object = None  # what the lazy tensors need to live, such as a temporary folder
 
     def __str__(self) -> str:
-        """What it is, in a line."""
+        """A one-line description."""
         config = self.config
         heads = f", heads {' and '.join(self.head_names)}" if self.head_names else ""
         labels = f" ({', '.join(self.labels)})" if self.labels else ""
@@ -78,7 +78,7 @@ class Checkpoint:
 
     @property
     def head_names(self) -> tuple[str, ...]:
-        """The heads that are there, of ``models.neutral.HEADS``."""
+        """The heads that exist, of ``models.neutral.HEADS``."""
         return tuple(
             head for head in neutral.HEADS if any(neutral.head_of(name) == head for name in self.heads)
         )
@@ -94,7 +94,7 @@ class Checkpoint:
         return encoder
 
     def tensor(self, name: str) -> np.ndarray:
-        """The encoder's or a head's tensor of a neutral name."""
+        """The tensor with a neutral name, of the encoder or a head."""
         return self.tensors[name] if neutral.head_of(name) is None else self.heads[name]
 
     def equals(self, other: Checkpoint) -> bool:
@@ -107,7 +107,7 @@ class Checkpoint:
 
 
 def say_notes(checkpoint: Checkpoint) -> None:
-    """Print what was decided where the checkpoint's files leave room; for all that uses a checkpoint."""
+    """Print the decisions made for a checkpoint; called by everything that uses one."""
     for note in checkpoint.notes:
         say(f"note: {checkpoint.display_name or checkpoint.source}: {note}")
 
@@ -121,7 +121,7 @@ def _equal(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bo
 def check_vocabulary(
     vocabulary: Sequence[str], options: TokenizerOptions, config: EncoderConfig, where: Path
 ) -> list[str]:
-    """Hold a vocabulary against a model; returns notes.
+    """Compare a vocabulary with a model; returns notes.
 
     Raises:
         UserError: it has more tokens than the model, or fewer than padding explains, or lacks a special
@@ -140,7 +140,7 @@ def check_vocabulary(
 
 
 def _other_size(count: int, rows: int, where: Path) -> str:
-    """The sentence for a vocabulary and a model that do not fit; which file has the tokens is looked up."""
+    """The error for a vocabulary that does not match the model; finds out which file has the tokens."""
     folder, fast = where.parent, where.with_name("tokenizer.json")
     sentence = f"{where if where.exists() or not fast.exists() else fast} has {count} tokens"
     advice = "use the vocabulary the checkpoint came with"
@@ -153,10 +153,10 @@ def _other_size(count: int, rows: int, where: Path) -> str:
 
 
 def check_labels(names: Any, count: int, where: Path) -> tuple[str, ...]:
-    """A classifier's labels; ``LABEL_0`` and so on where ``names`` is None, as in transformers.
+    """A classifier's labels; if ``names`` is None, ``LABEL_0`` and so on, as in transformers.
 
     Raises:
-        UserError: they are no list of different names, or not as many as the classifier has outputs.
+        UserError: the names are not a list of different names, or not as many as the classifier's outputs.
     """
     if not count:
         return ()
@@ -175,14 +175,14 @@ def check_labels(names: Any, count: int, where: Path) -> tuple[str, ...]:
 
 
 def as_float32(array: np.ndarray, name: str, where: Path) -> np.ndarray:
-    """A weight as float32, the type of all tensors here.
+    """A weight as float32, the type of all tensors in this package.
 
     Args:
-        array: as the file holds it, of any float dtype, bfloat16 (which NumPy knows from ml_dtypes) included.
-        name: the file's name for it.
+        array: as stored, of any float dtype, including bfloat16 (which NumPy knows from ml_dtypes).
+        name: its name in the file.
         where: the file.
     Raises:
-        UserError: it holds something else.
+        UserError: it does not hold floats.
     """
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         raise UserError(f"{where}: {name} holds {array.dtype}, not floats; the file is not a BERT model's")
@@ -190,14 +190,14 @@ def as_float32(array: np.ndarray, name: str, where: Path) -> np.ndarray:
 
 
 def config_from(kind: type[_Config], values: Mapping[str, Any], where: Path) -> _Config:
-    """A configuration from a format's fields.
+    """Make a configuration from a format's fields.
 
     Args:
-        kind: the class of the format's architecture.
-        values: its fields.
+        kind: the configuration class of the architecture.
+        values: the fields.
         where: the file, for the error.
     Raises:
-        UserError: a value is impossible.
+        UserError: a value is invalid.
     """
     try:
         return kind(**values)

@@ -1,4 +1,4 @@
-"""Reading the small files that stand beside a checkpoint's weights."""
+"""Reads and writes the small files of a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ VOCABULARY = "vocab.txt"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; a byte-order mark before it, as editors on Windows write one, is no part of it.
+    """Read a JSON object, with or without a byte-order mark, which editors on Windows write.
 
     Raises:
-        UserError: missing, unreadable, not JSON, or not an object.
+        UserError: the file is missing, unreadable, not JSON, or not an object.
     """
     try:
         value = json.loads(path.read_text("utf-8-sig"))
@@ -38,8 +38,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_keras_object(path: Path) -> bool:
-    """Whether a JSON file describes a Keras object, such as KerasHub's ``config.json``; False where it is
-    broken.
+    """Whether a JSON file describes a Keras object, such as KerasHub's ``config.json``; False if it is
+    malformed.
     """
     try:
         values = read_json(path)
@@ -52,7 +52,7 @@ def write_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:
     """Write a ``vocab.txt``, one token per line.
 
     Raises:
-        UserError: a token cannot stand in such a file: ids would shift.
+        UserError: a token cannot be written as a line, which would shift the ids.
     """
     for number, token in enumerate(vocabulary):
         if re.search("[\\r\\n\ud800-\udfff]", token):
@@ -64,7 +64,7 @@ def write_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:
 
 
 def require_fields(values: Mapping[str, Any], fields: Iterable[str], path: Path) -> None:
-    """Raise the sentence for fields that a configuration file lacks."""
+    """Raise an error for fields that a configuration file lacks."""
     missing = [field for field in fields if field not in values]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; is it the configuration of a BERT model?")

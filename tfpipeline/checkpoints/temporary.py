@@ -1,6 +1,4 @@
-"""Folders for checkpoints that come from an archive or from afar: they live as long as somebody reads
-them.
-"""
+"""Temporary folders for checkpoints from archives and remote sources; they exist while they are in use."""
 
 from __future__ import annotations
 
@@ -15,17 +13,17 @@ from tfpipeline.files import temporary_folder
 
 
 class TemporaryFolder:
-    """A new folder, removed with all it holds when this object is collected or the process ends.
+    """A new folder, which is removed with its contents when this object is collected or the process ends.
 
-    What a killed process left of such folders is removed by the next one.
+    Folders that a killed process left behind are removed by the next process.
 
-    ``tempfile.TemporaryDirectory`` warns when it is removed that way; here it is the way that is meant:
-    tensors are read when they are asked for, so nobody knows earlier when the files are no longer needed.
+    ``tempfile.TemporaryDirectory`` warns when it is removed by garbage collection. Here that is intended:
+    tensors are read on access, so it is not known earlier when the files are no longer needed.
 
     Attributes:
         path: the folder.
     Raises:
-        UserError: it cannot be made.
+        UserError: it cannot be created.
     """
 
     def __init__(self) -> None:
@@ -49,11 +47,11 @@ class TemporaryFolder:
 
 
 def store_error(what: str, folder: Path, error: OSError) -> UserError:
-    """The sentence for a file that could not be written into a temporary folder (a full disk, nearly always).
+    """The error for a file that could not be written to a temporary folder (usually because of a full disk).
 
     Args:
         what: the file, as the user knows it.
-        folder: where it was to go.
+        folder: the folder it was written to.
     """
     reason = os.strerror(error.errno) if error.errno else str(error)
     return UserError(

@@ -1,4 +1,4 @@
-"""Whether our tokenizer gives the ids that the checkpoint's own fast tokenizer gives, by transformers' reading of its files."""
+"""Compares our tokenizer's ids with those of the checkpoint's own fast tokenizer, as transformers reads it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfpipeline.console import say
 from tfpipeline.errors import UserError
 from tfpipeline.text.vocabulary import load_vocabulary
 
-# What tokenizers have differed in: scripts, accents, case, white space, control characters, marks, signs, long words.
+# Text on which tokenizers have differed: scripts, accents, case, white space, control characters, marks, signs, long words.
 FRAGMENTS = (
     "The quick brown fox", "jumps over", "unaffable", "tokenization", "naïve café", "NAÏVE CAFÉ", "İstanbul ıI", "Straße GROẞ", "ΑΣ Σας", "don't", "U.S.A.",
     "http://a.b/c?d=e_f&g=%20", "#hashtag @you", "3.14159", "1,000,000", "2021-03-04", "a_b-c/d\\e", "C++ (C#)", "[x] {y} <z>", "##ing", "e\u0301a\u0300o\u0308",
@@ -71,7 +71,7 @@ def carries_tokenizer(checkpoint: Checkpoint) -> bool:
 
 
 def hard_texts(checkpoint: Checkpoint) -> list[str]:
-    """A few hundred texts that tokenizers differ in, the checkpoint's own tokens among them; the same each time."""
+    """A few hundred texts on which tokenizers differ, including the checkpoint's own tokens; always the same."""
     rng = random.Random(_SEED)
     added = [token.content for token in checkpoint.tokenizer.found_tokens]
     some = added if len(added) <= _ADDED else rng.sample(added, _ADDED)
@@ -92,7 +92,7 @@ def hard_texts(checkpoint: Checkpoint) -> list[str]:
 
 
 def _touching(token: str, word: str) -> str:
-    """An added token as a part of words: one that is not in the WordPiece vocabulary is none."""
+    """An added token as a part of words; not possible for one that is not in the WordPiece vocabulary."""
     piece = token.removeprefix("##")
     forms = (piece, f"{word}{piece}", f"{piece}{word}")
     return " ".join(cased for form in forms for cased in (form, form.upper(), form.capitalize()))

@@ -90,7 +90,7 @@ class DataOptions(Section):
 
     @property
     def file_options(self) -> FileOptions:
-        """What the suffix of a data file does not say."""
+        """Properties of a data file that its suffix does not determine."""
         return FileOptions(self.encoding, self.delimiter, self.sheet)
 
     @field_validator("text", "text_pair", "label", "weight", "group", mode="before")

@@ -74,18 +74,18 @@ class FileOptions:
 
 
 def option(name: str) -> str:
-    """The name of one of :class:`FileOptions` in messages: ``train`` knows the run file's only."""
+    """The name of one of :class:`FileOptions` in messages; for ``train`` it is only in the run file."""
     return f"data.{name} (with evaluate or predict: --{name})"
 
 
 def check_encoding(name: str) -> str:
-    """The name of an encoding, as it is.
+    """Check the name of an encoding; returns it unchanged.
 
     Raises:
-        ValueError: it is none of text.
+        ValueError: it is not a text encoding.
     """
     try:
-        "a".encode(name)  # refuses codecs that are of no text, such as base64
+        "a".encode(name)  # refuses codecs that are not for text, such as base64
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):  # a NUL in the name
         raise ValueError(f"no such encoding of text; common ones are {', '.join(_ENCODINGS)}") from None
@@ -93,10 +93,10 @@ def check_encoding(name: str) -> str:
 
 
 def one_delimiter(text: str) -> str:
-    """The delimiter that a text names, ``\\t`` and ``tab`` among them.
+    """The delimiter that a text names; ``\\t`` and ``tab`` mean a tab.
 
     Raises:
-        ValueError: it is not one character, or one that cannot stand between cells.
+        ValueError: it is not one character, or one that cannot separate cells.
     """
     text = {"\\t": "\t", "tab": "\t"}.get(text, text)
     if len(text) != 1 or text in '\r\n"':
@@ -107,10 +107,10 @@ def one_delimiter(text: str) -> str:
 def file_options(
     *, encoding: Optional[str] = None, delimiter: Optional[str] = None, sheet: Optional[str] = None
 ) -> dict[str, str]:
-    """Those of :class:`FileOptions` that are given, checked.
+    """The given options of :class:`FileOptions`, checked.
 
     Raises:
-        UserError: one of them can't be.
+        UserError: an option is invalid.
     """
     given = {"encoding": encoding, "delimiter": delimiter, "sheet": sheet}
     options = {name: value for name, value in given.items() if value is not None}
@@ -133,7 +133,7 @@ class Reading:
 
     Attributes:
         required: columns that every row must have.
-        file: what the suffix does not say.
+        file: properties that the suffix does not determine.
         bad_row: receives the error of each row that cannot be read; if it returns, reading continues.
     """
 
@@ -143,11 +143,11 @@ class Reading:
 
 
 def require(wanted: Sequence[str], columns: Iterable[str], source: str, hint: str = "") -> None:
-    """Raise the error for a column that is not there.
+    """Raise the error for a missing column.
 
     Args:
-        wanted: columns that must be there.
-        columns: those that are.
+        wanted: the required columns.
+        columns: the existing columns.
         source: ``file:line``.
         hint: what may be wrong with the file.
     """
@@ -165,7 +165,7 @@ def require(wanted: Sequence[str], columns: Iterable[str], source: str, hint: st
 
 
 def require_value(record: Record, column: str) -> None:
-    """Raise the error for a cell that is no value; an empty one is all right."""
+    """Raise the error for a cell without a valid value; an empty cell is allowed."""
     if isinstance(record.columns[column], NoValue):
         raise UserError(
             f'{record.source}: the column "{shortened(column)}" holds {record.columns[column]}, which is not '
@@ -174,7 +174,7 @@ def require_value(record: Record, column: str) -> None:
 
 
 def parse_float(cell: str) -> float:
-    """The number that a cell holds, in ASCII and without Python's underscores; NaN where it holds none."""
+    """Parse a number, in ASCII and without Python's underscores; NaN if the cell is not a number."""
     try:
         return float(cell) if cell.isascii() and "_" not in cell else math.nan
     except ValueError:
@@ -182,15 +182,15 @@ def parse_float(cell: str) -> float:
 
 
 def shortened(text: str) -> str:
-    """A name or text of a file in a message: its beginning, with what cannot be seen escaped."""
+    """A name or text of a file for a message: its beginning, with invisible characters escaped."""
     return visible(_cut(text))
 
 
 def _cut(text: str) -> str:
-    # Where the header is missing, the first row's text stands in the place of a name.
+    # If the header is missing, the first row's text takes the place of a name.
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def read_error(path: Path, error: OSError) -> UserError:
-    """The sentence for a data file that cannot be read."""
+    """The error for a data file that cannot be read."""
     return UserError(f"cannot read {path}: {error.strerror or error}; check the path of the data file")

@@ -117,7 +117,7 @@ def _truncation(model: TextModel, max_length: Optional[int], *, pair: bool) -> T
 
 def _compiled(model: TextModel, pooling: Pooling) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """The graph for one pooling, made once per model."""
-    # Past Keras's tracking: it is none of the model's parts.
+    # Without Keras's tracking, because it is not a part of the model.
     functions: dict[str, Any] = model.__dict__.setdefault("_embedding_functions", {})
     if pooling not in functions:
         functions[pooling] = kernels.compile_for_tokens(

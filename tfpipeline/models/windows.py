@@ -76,22 +76,22 @@ class Windows:
 
     @property
     def _after(self) -> int:
-        """Special tokens that end a row, and each of its windows."""
+        """The number of special tokens that end a row and each of its windows."""
         return len(self.cut.template.after)
 
     def count(self, width: Any) -> Any:
-        """Windows that a row of ``width`` tokens takes at most, an int or integer tensor as ``width`` is."""
+        """The maximum number of windows for ``width`` tokens; an int or a tensor, as ``width`` is."""
         step = self.cut.step(self.cut.prefix(self.pair)[1])
         return _least(1 + _ceil(width - _least(width, self.cut.max_length), step), self.cut.max_windows)
 
     def width(self, width: Any) -> Any:
-        """How wide the windows of a batch of that width are."""
+        """The width of the windows of a batch with the given width."""
         return _least(width, self.cut.max_length)
 
     def split(
         self, inputs: Mapping[str, Any], noise: Noise | None
     ) -> tuple[dict[str, Any], WindowLayout, Noise | None]:
-        """Cut a batch.
+        """Split a batch into windows.
 
         B rows of up to L tokens, W windows per row, T the smaller of L and ``cut.max_length``.
 
@@ -100,8 +100,8 @@ class Windows:
                 right; perhaps ``word_weights``, float [B, L].
             noise: of a training step.
         Returns:
-            The same of [B * W, T], window w of row b being b * W + w; which of them there are; the noise of
-            these windows.
+            The inputs as [B * W, T], where window w of row b is b * W + w; the layout of the windows; the
+            noise for these windows.
         """
         ids, types, mask = (inputs[name] for name in INPUTS)
         rows, width = ops.shape(ids)[:2]
@@ -110,14 +110,14 @@ class Windows:
         prefix = ops.full_like(lengths, least)
         if self.pair:
             first = ops.sum(ops.cast((types == 0) & (mask > 0), "int32"), axis=1)
-            # More only has a row that fits, which is not cut, or one that our tokenizer did not make.
+            # Only a row that fits, and so is not split, or that another tokenizer made, can have more.
             prefix = ops.clip(first, least, most)
         step = self.cut.step(prefix)
         over = ops.maximum(lengths - self.cut.max_length, 0)
         needed = ops.minimum(1 + _ceil(over, step), self.cut.max_windows)  # [B], at least 1
         count = self.count(width)
         if noise is None and not isinstance(width, int):
-            # Without masks to keep, and without XLA, nothing is computed for windows that no row has.
+            # If there are no masks to keep and no XLA, nothing is computed for windows that no row has.
             count = ops.minimum(count, ops.maximum(ops.max(needed), 1))
         size = self.width(width)
         number = ops.arange(count, dtype="int32")[None]  # [1, W]
@@ -158,10 +158,10 @@ class Windows:
         least.
 
         Args:
-            outputs: of a head; those of tokens are [B * W, T, ...], and become [B, L, ...].
+            outputs: of a head; outputs per token are [B * W, T, ...] and become [B, L, ...].
             layout: the windows.
-            width: L, of the batch that was cut.
-            merges: how, by output; "pool" where none is named.
+            width: L, of the batch that was split.
+            merges: how to combine each output; "pool" for outputs that it does not name.
         """
         ways = merges or {}
         wide = {name: at_least_float32(output) for name, output in outputs.items()}
@@ -179,7 +179,7 @@ class Windows:
         return merged
 
     def _places(self, layout: WindowLayout, width: Any) -> Any:
-        """Where each token of a row is in the windows' tokens, laid end to end: int32 [B, L].
+        """The index of each token of a row among the concatenated tokens of its windows: int32 [B, L].
 
         A token comes from the window with the most context on its poorer side, or from the first of equals
         ("max context": google-research/bert, ``run_squad.py``). Tokens that every window begins and ends with
@@ -200,12 +200,12 @@ class Windows:
             over = (layout.lengths - layout.end)[:, None]
             place = ops.where(column >= layout.lengths[:, None] - self._after, column - over, place)
         size = self.width(width)
-        # Padding is nowhere: any place will do.
+        # Padding is in no window: any index will do.
         place = ops.clip(place, 0, size - 1)
         return (ops.arange(rows, dtype="int32")[:, None] * count + window) * size + place
 
     def _of_the_least(self, output: Any, real: Any) -> Any:
-        """All numbers of one window, as a start and its end belong together: [B, ...], first of equals."""
+        """All numbers of one window, because start and end belong together: [B, ...], the first of equals."""
         output = ops.reshape(output, (*ops.shape(real), *ops.shape(output)[1:]))  # [B, W, ...]
         total = ops.sum(output, axis=list(range(2, len(output.shape)))) if len(output.shape) > 2 else output
         window = ops.argmin(ops.where(real, total, float("inf")), axis=1)  # [B]
@@ -216,7 +216,7 @@ class Windows:
         real = ops.reshape(real, (*ops.shape(real), *[1] * (len(output.shape) - 2)))
         if pool == "max":
             return ops.max(ops.where(real, output, float("-inf")), axis=1)
-        # From the first window on: the mean of equal numbers is that number then, to the bit.
+        # Starting from the first window, the mean of equal numbers is exactly that number.
         first = output[:, :1]
         weight = ops.cast(real, output.dtype)
         return first[:, 0] + ops.sum((output - first) * weight, axis=1) / ops.sum(weight, axis=1)
@@ -228,5 +228,5 @@ def _ceil(number: Any, by: Any) -> Any:
 
 
 def _least(number: Any, most: int) -> Any:
-    """The smaller one, an int if both are: shapes that are known stay known."""
+    """The smaller of both, an int if both are, so that known shapes stay known."""
     return min(number, most) if isinstance(number, int) else ops.minimum(number, most)
