@@ -31,6 +31,7 @@ def test_public_names_load():
         "UserError",
         "convert",
         "evaluate",
+        "explain",
         "export_run",
         "load",
         "predict",

@@ -474,8 +474,9 @@ def test_a_wrong_place_in_one_signature_is_not_published(tmp_path, monkeypatch, 
                 counted[place] = super().in_unit(predictions, texts, "utf8")[place]
             return counted
 
-    def served(graph):
-        return signatures.ServingModule(Wrong(graph.model, graph.task, graph.text_inputs, graph.confidence))
+    def served(graph, explanations):
+        wrong = Wrong(graph.model, graph.task, graph.text_inputs, graph.confidence)
+        return signatures.ServingModule(wrong, explanations)
 
     monkeypatch.setattr(publish, "ServingModule", served)
     run = open_run(tagger(tmp_path))

@@ -35,6 +35,8 @@ def test_by_hand():
             "map": ((1 / 1 + 2 / 3) / 2 + (1 / 1 + 2 / 3) / 2) / 2,
             "subset_accuracy": 2 / 4,
             "hamming_loss": 3 / 12,
+            # Every score is in a bin of its own, so it is the mean of |score - target|, and that over labels.
+            "expected_calibration_error": (1.3 / 4 + 1.7 / 4 + 0.6 / 4) / 3,
         }
     )
     assert list(scores)[-3:] == ["f1/sport", "f1/politics", "f1/weather"]

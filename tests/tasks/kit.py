@@ -120,7 +120,13 @@ def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **t
         "data": {"train": str(folder / "rows.csv"), "split": {"validation": 0.3}, **given.get("data", {})},
         "text": {"max_length": 24},
         "task": given["task"],
-        "training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.01, **training},
+        "training": {
+            "epochs": 2,
+            "batch_size": 16,
+            "learning_rate": 0.01,
+            **given.get("training", {}),
+            **training,
+        },
     }
     path = folder / "run.yaml"
     path.write_text(json.dumps(settings))

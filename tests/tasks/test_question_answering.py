@@ -945,10 +945,8 @@ def test_metrics_are_the_official_ones_of_the_decoded_answers():
     truth = gold(("good film.", "y"), ("é",), (), ("food",))
     weights = np.array([1, 2, 1, 0.5], np.float32)
     texts = ["the Good film", "bad é", "", ""]
-    assert task().scorer.metrics(answered, truth, weights) == official.compute(
-        texts, truth["gold"].tolist(), weights
-    )
     scores = task().scorer.metrics(answered, truth, weights)
+    assert official.compute(texts, truth["gold"].tolist(), weights).items() <= scores.items()
     # Exact: the first and the third; F1 of the second is 2/3.
     assert scores["exact_match"] == pytest.approx(2 / 4.5)
     assert scores["f1"] == pytest.approx((1 + 2 * 2 / 3 + 1) / 4.5)

@@ -151,8 +151,8 @@ def test_an_export_depends_on_what_becomes_of_long_texts(runs, tmp_path):
     from tfpipeline.export.options import ExportOptions
 
     run = runs["windows"]
-    model = run.model()
-    before = identity(run, model, ExportOptions())
+    graph = run.graph(run.model())
+    before = identity(run, graph, ExportOptions())
     for changed in (
         {"pool": "max"},
         {"overlap": 2},
@@ -162,10 +162,10 @@ def test_an_export_depends_on_what_becomes_of_long_texts(runs, tmp_path):
     ):
         other = type(run)(run.path)
         other.config = run.config.model_copy(update={"text": run.config.text.model_copy(update=changed)})
-        assert identity(other, model, ExportOptions()) != before
+        assert identity(other, graph, ExportOptions()) != before
     same = type(run)(run.path)
     same.config = run.config.model_copy(update={"text": run.config.text.model_copy(update={"tail": 0.1})})
-    assert identity(same, model, ExportOptions()) == before
+    assert identity(same, graph, ExportOptions()) == before
 
 
 def test_a_plan_counts_windows(runs, tmp_path):

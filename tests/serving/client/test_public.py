@@ -30,9 +30,9 @@ def fresh(code):
 
 def test_public_names():
     others = [
-        "AsyncPredictClient", "Classification", "Entity", "ModelMetadata", "MultiLabel", "Multitask", "NamedOutputs",
+        "AsyncPredictClient", "Classification", "Entity", "Explanation", "ModelMetadata", "MultiLabel", "Multitask", "NamedOutputs",
         "Output", "PredictClient", "Prediction", "QuestionAnswering", "RawAnswer", "Regression", "Signature", "Span", "TLS", "Tagging",
-        "TensorSpec", "VersionState", "VersionStatus",
+        "TensorSpec", "VersionState", "VersionStatus", "WordScore",
     ]  # fmt: skip
     raised = [
         name
