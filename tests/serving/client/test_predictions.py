@@ -421,7 +421,7 @@ def explanation():
         "value": np.ones(1, np.float32),
         "baseline": np.zeros(1, np.float32),
         "words": strings([["fine", ""]]),
-        **{**numbers, "ends": np.array([[4, 0]], np.int32)},
+        **numbers, "ends": np.array([[4, 0]], np.int32),
         "scores": np.array([[1, 0]], np.float32),
         "count": np.ones(1, np.int32),
     }
