@@ -414,19 +414,6 @@ def test_no_rows():
     assert predictions.decode({"a": np.zeros((0, 2))}) == []
 
 
-def explanation():
-    numbers = {name: np.zeros((1, 2), np.int32) for name in ("starts", "ends", "text_numbers")}
-    return {
-        "label": strings(["good"]),
-        "value": np.ones(1, np.float32),
-        "baseline": np.zeros(1, np.float32),
-        "words": strings([["fine", ""]]),
-        **numbers, "ends": np.array([[4, 0]], np.int32),
-        "scores": np.array([[1, 0]], np.float32),
-        "count": np.ones(1, np.int32),
-    }
-
-
 def test_kinds_can_be_told_apart():
     """Every kind is found by its own names, and its rows are predictions that JSON can hold."""
     number = {"value": np.zeros(2, np.float32)}
