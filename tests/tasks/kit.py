@@ -396,7 +396,7 @@ def check_explanations(trained: Trained) -> None:
     run = trained.run
     if not run.task.explains:
         return
-    explain = Explanations(run.graph(run.model()))
+    explain = Explanations(run.graph(run.model()), 512)  # a small model bends more than a large one
     asked = {name: texts[len(ODD) - 4 : len(ODD) + 4] for name, texts in trained.asked.items()}
     rows = len(asked["text"])
 
