@@ -76,7 +76,7 @@ class Counter:
     It remembers how often each way was taken.
     """
 
-    weights = ()
+    variables = ()
 
     def __init__(self):
         self.calls = []
