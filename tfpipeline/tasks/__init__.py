@@ -16,8 +16,9 @@ from tfpipeline.checkpoints.checkpoint import Checkpoint
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.named_modules import import_named
 from tfpipeline.runtime import use_tensorflow_backend
-from tfpipeline.tasks.base import Arrays, Scorer, Task
+from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.options import Fitter, TaskOptions
+from tfpipeline.tasks.scorer import Arrays, Scorer
 
 use_tensorflow_backend()  # before anything here imports Keras
 
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 DEFAULT = "classification"  # the task of a section without a name
-_NOT_TASKS = {"base", "options"}
+_NOT_TASKS = {"base", "options", "scorer"}
 
 
 @functools.cache

@@ -2,7 +2,8 @@
 
 Training, evaluation, export and serving know these interfaces and no task by name. A task has three parts:
 its options (:class:`~tfpipeline.tasks.options.TaskOptions`), the :class:`Task` itself, and its
-:class:`Scorer`. At import they need no TensorFlow, so that a run file is checked before TensorFlow is loaded.
+:class:`~tfpipeline.tasks.scorer.Scorer`. At import they need no TensorFlow, so that a run file is checked
+before TensorFlow is loaded.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
+from tfpipeline.tasks.scorer import Arrays, Scorer
 
 if TYPE_CHECKING:
     import keras
@@ -30,87 +32,9 @@ if TYPE_CHECKING:
     from tfpipeline.models.row_noise import RowNoise
     from tfpipeline.text import Tokenizer
 
-Arrays = Mapping[str, np.ndarray]
 FITTED_FILE = "task.json"
 ABSTAINED = "abstained"  # the output that marks predictions with too low a confidence
 EXAMPLE_MASK = "example_mask"  # the target that marks the rows that count, for tasks with a batch_loss
-
-
-class Scorer(abc.ABC):
-    """Scores a task's predictions: metrics, and the contents of the report.
-
-    ``predictions`` come from :meth:`Task.scored_predictions`, ``targets`` from :meth:`Task.targets`, and
-    ``weights`` are the weights of the rows. All are arrays over the N rows of a data set, each [N, ...].
-
-    Args:
-        task: the task that is scored.
-
-    Attributes:
-        best_metric: the metric that picks the best checkpoint unless the run file names another.
-        lower_is_better: names of metrics for which lower is better (besides ``loss``).
-    """
-
-    best_metric: str
-    lower_is_better: frozenset[str] = frozenset()
-
-    def __init__(self, task: Any) -> None:
-        self.task = task
-
-    @abc.abstractmethod
-    def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
-        """Named scores over the data set."""
-
-    def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
-        """The metrics as a table for readers; by default one line per metric."""
-        scores = self.metrics(predictions, targets, weights)
-        width = max(map(len, scores))
-        return "".join(f"{name:<{width}}  {value:10.4f}\n" for name, value in scores.items())
-
-    def baseline(
-        self, train: Sequence[Example], test: Sequence[Example]
-    ) -> tuple[str, dict[str, np.ndarray]] | None:
-        """The name of a cheap model and its predictions for ``test``, to compare with; None if there is
-        none.
-        """
-        return None
-
-    def mistakes(self, predictions: Arrays, targets: Arrays) -> list[tuple[int, str, str]]:
-        """Rows with a wrong prediction, the worst first: (row, expected, predicted); by default none."""
-        return []
-
-    def near_ties(self, predictions: Arrays, tolerance: float) -> np.ndarray:
-        """Rows, bool [N], in which rounding may change strings or integers, because two deciding numbers are
-        almost equal.
-        """
-        return np.zeros(len(next(iter(predictions.values()))), bool)
-
-    def right(self, predictions: Arrays, targets: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Which predictions are entirely right.
-
-        Returns:
-            For each name from ``Task.abstains``, the numbers of the rows with a target, int [M], and whether
-            their predictions are right, bool [M].
-        """
-        raise NotImplementedError
-
-    def figures(self, predictions: Arrays, targets: Arrays) -> dict[str, Any]:
-        """Plots for the report: name -> ``matplotlib.figure.Figure``.
-
-        A figure's label (``set_label``), if it has one, is printed below it. Plots are drawn after the scores
-        are saved. If a plot fails, a warning says so.
-        """
-        return {}
-
-    def tune(self, head: Any, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> Arrays:
-        """Tune values that are not trained (thresholds) on validation rows, before these are scored.
-
-        The values are assigned to non-trainable variables of ``head``, so that they are saved, resumed and
-        exported with the weights they belong to.
-
-        Returns:
-            The predictions with the tuned values.
-        """
-        return predictions
 
 
 class Task(abc.ABC):

@@ -23,8 +23,9 @@ from tfpipeline.tasks._pooled import (
     require_label,
     unknown_label,
 )
-from tfpipeline.tasks.base import ABSTAINED, Arrays, Scorer
+from tfpipeline.tasks.base import ABSTAINED
 from tfpipeline.tasks.options import Fitter
+from tfpipeline.tasks.scorer import Arrays, Scorer
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -24,8 +24,9 @@ from tfpipeline.errors import UserError
 from tfpipeline.tasks import _spans
 from tfpipeline.tasks._pooled import LabelCounts, PooledOptions, PooledTask, check_labels, unknown_label
 from tfpipeline.tasks._temperature import scaled_probability
-from tfpipeline.tasks.base import ABSTAINED, Arrays, Scorer
+from tfpipeline.tasks.base import ABSTAINED
 from tfpipeline.tasks.options import Fitter
+from tfpipeline.tasks.scorer import Arrays, Scorer
 
 if TYPE_CHECKING:
     import keras

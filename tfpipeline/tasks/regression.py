@@ -22,8 +22,8 @@ from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _explained
 from tfpipeline.tasks._pooled import PooledOptions, PooledTask
-from tfpipeline.tasks.base import Arrays, Scorer
 from tfpipeline.tasks.options import Fitter
+from tfpipeline.tasks.scorer import Arrays, Scorer
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -10,8 +10,9 @@ import numpy as np
 
 from tfpipeline.console import plural
 from tfpipeline.errors import UserError
-from tfpipeline.tasks.base import Arrays, Scorer, Task
+from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.multitask.rows import HeadSequence
+from tfpipeline.tasks.scorer import Arrays, Scorer
 
 if TYPE_CHECKING:
     from tfpipeline.data import Example

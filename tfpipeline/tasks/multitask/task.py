@@ -12,9 +12,10 @@ from tfpipeline.errors import UserError
 from tfpipeline.models.model_call import ModelCall
 from tfpipeline.tasks import _explained
 from tfpipeline.tasks._parts import errors_of_part
-from tfpipeline.tasks.base import EXAMPLE_MASK, Arrays, Task
+from tfpipeline.tasks.base import EXAMPLE_MASK, Task
 from tfpipeline.tasks.multitask.rows import HeadRows, split_rows
 from tfpipeline.tasks.multitask.scorer import SHARE, MultitaskScorer, labelled_rows, of_head, take
+from tfpipeline.tasks.scorer import Arrays
 
 if TYPE_CHECKING:
     import keras

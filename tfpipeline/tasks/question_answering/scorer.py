@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfpipeline.tasks.base import ABSTAINED, Arrays, Scorer
+from tfpipeline.tasks.base import ABSTAINED
+from tfpipeline.tasks.scorer import Arrays, Scorer
 
 if TYPE_CHECKING:
     from tfpipeline.tasks.question_answering.task import QuestionAnswering

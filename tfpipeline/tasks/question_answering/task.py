@@ -11,9 +11,10 @@ from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _explained
 from tfpipeline.tasks._temperature import scaled_probability
-from tfpipeline.tasks.base import ABSTAINED, Arrays, Task
+from tfpipeline.tasks.base import ABSTAINED, Task
 from tfpipeline.tasks.question_answering.rows import kept_answers
 from tfpipeline.tasks.question_answering.scorer import QuestionAnsweringScorer
+from tfpipeline.tasks.scorer import Arrays
 
 if TYPE_CHECKING:
     import keras

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfpipeline.console import plural
-from tfpipeline.tasks.base import Arrays, Scorer
+from tfpipeline.tasks.scorer import Arrays, Scorer
 from tfpipeline.tasks.tagging.rows import Span, Words, entities_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
 from tfpipeline.tasks import _explained
 from tfpipeline.tasks._pooled import unknown_label
-from tfpipeline.tasks.base import Arrays, Task
+from tfpipeline.tasks.base import Task
+from tfpipeline.tasks.scorer import Arrays
 from tfpipeline.tasks.tagging import words
 from tfpipeline.tasks.tagging.decoding import entities, is_text
 from tfpipeline.tasks.tagging.rows import Span, kept_row, visible_words, words_of
