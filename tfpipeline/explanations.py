@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Optional, Union, overload
 
 from tfpipeline.paths import AnyPath
-from tfpipeline.predictors import Labels, Texts, asked, open_any
+from tfpipeline.prediction import asked
+from tfpipeline.predictors import Labels, Texts, open_any
 from tfpipeline.serving.client import Explanation, calls
 
 if TYPE_CHECKING:

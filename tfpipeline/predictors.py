@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from tfpipeline import paths
 from tfpipeline.console import say
@@ -22,100 +22,16 @@ if TYPE_CHECKING:
 
 Texts = Iterable[Union[str, bytes]]
 Labels = Union[Texts, str, bytes, None]
-_SIGNATURE, _EXPLAIN, _BATCH = "serving_default", "explain", 32
-
-
-@overload
-def predict(
-    model: Union[AnyPath, TrainedModel],
-    texts: Union[str, bytes],
-    text_pair: Union[str, bytes, None] = None,
-    *,
-    target: Optional[str] = None,
-    signature: str = _SIGNATURE,
-    batch_size: int = _BATCH,
-    **options: Any,
-) -> Prediction: ...
-
-
-@overload
-def predict(
-    model: Union[AnyPath, TrainedModel],
-    texts: Texts,
-    text_pair: Union[Texts, str, bytes, None] = None,
-    *,
-    target: Optional[str] = None,
-    signature: str = _SIGNATURE,
-    batch_size: int = _BATCH,
-    **options: Any,
-) -> list[Prediction]: ...
-
-
-def predict(
-    model: Union[AnyPath, TrainedModel],
-    texts: Union[Texts, str, bytes],
-    text_pair: Union[Texts, str, bytes, None] = None,
-    *,
-    target: Optional[str] = None,
-    signature: str = _SIGNATURE,
-    batch_size: int = _BATCH,
-    **options: Any,
-) -> Union[Prediction, list[Prediction]]:
-    """Predict for one text or many.
-
-        tfpipeline.predict("runs/tweets", "what a day").label
-        tfpipeline.predict("tweets", ["what a day", "they lost my luggage"], target="localhost:8500")
-
-    The model is loaded on each call. For many calls, open a predictor once (``with open_local(...) as
-    predictor``), or query a server.
-
-    Args:
-        model: a run directory, a SavedModel, a model's directory of versions, or a fine-tuned checkpoint;
-            with ``target``, the model's name on that server.
-        texts: one text, or a list, an array or a column of them; str, or bytes in UTF-8.
-        text_pair: the second texts, for models of pairs; a single text is used for all ``texts``.
-        target: a server, ``HOST:PORT``.
-        signature: the signature to call; it determines the unit of offsets.
-        batch_size: number of texts per batch.
-        options: with ``target``, those of :class:`PredictClient`: ``version``, ``timeout``, ``credentials``,
-            ...
-    Returns:
-        One prediction per text, in order; for a single text, its prediction.
-    Raises:
-        UserError: there is no such model, or it takes different inputs.
-        ClientError: the server does not respond, or the texts cannot be sent (``InputError``).
-    """
-    one, inputs = asked(texts, text_pair, batch_size)
-    predictions: list[Prediction] = []
-    with open_any(model, target, signature, options) as predictor:
-        for start in range(0, len(inputs["text"]), batch_size):
-            batch = {name: column[start : start + batch_size] for name, column in inputs.items()}
-            predictions += predictor.predict(batch["text"], batch.get("text_pair"))
-    return predictions[0] if one else predictions
-
-
-def asked(
-    texts: Union[Texts, str, bytes], text_pair: Union[Texts, str, bytes, None], batch_size: int
-) -> tuple[bool, dict[str, list[bytes]]]:
-    """Whether one text is asked for, and what is asked, checked; arguments as of :func:`predict`."""
-    one = isinstance(texts, (str, bytes))
-    rows: Any = [texts] if isinstance(texts, (str, bytes)) else texts
-    if isinstance(text_pair, (str, bytes)):
-        rows = list(rows) if isinstance(rows, Iterable) else rows
-        text_pair = [text_pair] * len(rows)
-    inputs = _utf8(rows, text_pair)
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}; give 1 or more")
-    return one, inputs
+SIGNATURE, _EXPLAIN = "serving_default", "explain"
 
 
 def open_any(
     model: Union[AnyPath, TrainedModel],
     target: Optional[str],
-    signature: str = _SIGNATURE,
+    signature: str = SIGNATURE,
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Predictor:
-    """The predictor that :func:`predict` asks; arguments as there.
+    """The predictor for a model, or for a model on a server; see :func:`tfpipeline.predict`.
 
     Raises:
         UserError: there is no such model, or options are given that are for a server only.
@@ -192,7 +108,7 @@ class SavedModelPredictor(Predictor):
         signature: a signature that takes strings.
     """
 
-    def __init__(self, path: AnyPath, signature: str = _SIGNATURE) -> None:
+    def __init__(self, path: AnyPath, signature: str = SIGNATURE) -> None:
         path = paths.expand(path).removeprefix("file://")
         with explain_missing_extra():
             from tfpipeline.runtime import import_tensorflow
@@ -210,7 +126,7 @@ class SavedModelPredictor(Predictor):
         self._inputs = list(self._function.structured_input_signature[1])
 
     def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
-        inputs = _utf8(texts, text_pair)
+        inputs = utf8_inputs(texts, text_pair)
         _check_inputs("SavedModel", self._inputs, inputs)
         asked = {name: self._tensorflow.constant(value) for name, value in inputs.items()}
         answers = {name: tensor.numpy() for name, tensor in self._function(**asked).items()}
@@ -237,7 +153,7 @@ class RunPredictor(Predictor):
     """
 
     def __init__(
-        self, run: Union[AnyPath, TrainedModel], weights: str = "best", signature: str = _SIGNATURE
+        self, run: Union[AnyPath, TrainedModel], weights: str = "best", signature: str = SIGNATURE
     ) -> None:
         with explain_missing_extra():
             from tfpipeline.runtime import import_tensorflow
@@ -255,9 +171,8 @@ class RunPredictor(Predictor):
         self._asked = False
 
     def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
-        wanted = ["text", *(["text_pair"] if self._run.has_pairs else [])]
-        inputs = _utf8(texts, text_pair)
-        _check_inputs("run", wanted, inputs)
+        inputs = utf8_inputs(texts, text_pair)
+        _check_inputs("run", self._run.text_inputs.names, inputs)
         self._say_what_is_unknown(inputs["text"], inputs.get("text_pair"))
         arrays = self._run.predict(self._model, inputs["text"], inputs.get("text_pair"), unit=self._unit)
         return predictions.decode(arrays)
@@ -270,8 +185,7 @@ class RunPredictor(Predictor):
 
         tf = import_tensorflow()
         inputs = calls.explain_inputs(texts, text_pair, labels)
-        wanted = ["text", *(["text_pair"] if self._run.has_pairs else [])]
-        _check_inputs("run", [*wanted, "label"], inputs)
+        _check_inputs("run", [*self._run.text_inputs.names, explanations.LABEL], inputs)
         if self._explanations is None:
             explanations.check(self._run.task, self._run.model_config)
             # As it is exported, whatever precision it was trained in.
@@ -294,7 +208,7 @@ class RunPredictor(Predictor):
             say(note)
 
 
-def _utf8(texts: Texts, text_pair: Optional[Texts]) -> dict[str, list[bytes]]:
+def utf8_inputs(texts: Texts, text_pair: Optional[Texts]) -> dict[str, list[bytes]]:
     """The inputs as they would be sent to a server, with the same checks as in the client."""
     return {name: list(column) for name, column in calls.text_inputs(texts, text_pair).items()}
 
@@ -341,7 +255,7 @@ def _check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> Non
     )
 
 
-def open_local(source: Union[AnyPath, TrainedModel], signature: str = _SIGNATURE) -> Predictor:
+def open_local(source: Union[AnyPath, TrainedModel], signature: str = SIGNATURE) -> Predictor:
     """The predictor for a run directory, a SavedModel, a directory of versions, or a fine-tuned checkpoint.
 
     Raises:
@@ -354,17 +268,14 @@ def open_local(source: Union[AnyPath, TrainedModel], signature: str = _SIGNATURE
     path = paths.local(source)
     if (path / "saved_model.pb").is_file():
         return SavedModelPredictor(path, signature)
-    versions = []
-    if path.is_dir():
-        versions = [int(child.name) for child in path.iterdir() if child.name.isdecimal() and child.is_dir()]
-    elif not path.exists():
+    if not path.exists():
         check_run(path)
         raise UserError(
             f"{path}: no such directory; name a run, a SavedModel, a model's directory of versions, "
             "or a checkpoint"
         )
-    if versions:
-        return SavedModelPredictor(path / str(max(versions)), signature)
+    if path.is_dir() and (version := _newest(str(path))):
+        return SavedModelPredictor(version, signature)
     check_run(source)
     if path.is_dir() and not (path / "config.yaml").is_file() and not _is_checkpoint(path):
         check_run(source, unread=True)
@@ -381,14 +292,22 @@ def _open_far(address: str, signature: str) -> Predictor:
         from tfpipeline.runtime import import_tensorflow
 
         tf = import_tensorflow()
-        from tfpipeline.export.model_directory import MARKER, open_directory
+        from tfpipeline.export.model_directory import MARKER
 
     if paths.scheme(address) in tf.io.gfile.get_registered_schemes():
         if _there(tf, f"{address}/{MARKER}"):
             return SavedModelPredictor(address, signature)
-        if "/" in address.partition("://")[2] and (versions := open_directory(address).versions()):
-            return SavedModelPredictor(f"{address}/{versions[max(versions)]}", signature)
+        if "/" in address.partition("://")[2] and (version := _newest(address)):
+            return SavedModelPredictor(version, signature)
     return RunPredictor(address, signature=signature)
+
+
+def _newest(model: str) -> Optional[str]:
+    """The directory of a model's newest version; None if it has none."""
+    from tfpipeline.export.model_directory import open_directory
+
+    versions = open_directory(model).versions()
+    return f"{model}/{versions[max(versions)]}" if versions else None
 
 
 def _there(tf: Any, path: str) -> bool:

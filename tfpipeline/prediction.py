@@ -1,0 +1,100 @@
+"""`tfpipeline.predict`: predictions of any model, from one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Optional, Union, overload
+
+from tfpipeline.errors import UserError
+from tfpipeline.paths import AnyPath
+from tfpipeline.predictors import SIGNATURE, Texts, open_any, utf8_inputs
+from tfpipeline.serving.client import Prediction
+
+if TYPE_CHECKING:
+    from tfpipeline.training.trained_model import TrainedModel
+
+_BATCH = 32
+
+
+@overload
+def predict(
+    model: Union[AnyPath, TrainedModel],
+    texts: Union[str, bytes],
+    text_pair: Union[str, bytes, None] = None,
+    *,
+    target: Optional[str] = None,
+    signature: str = SIGNATURE,
+    batch_size: int = _BATCH,
+    **options: Any,
+) -> Prediction: ...
+
+
+@overload
+def predict(
+    model: Union[AnyPath, TrainedModel],
+    texts: Texts,
+    text_pair: Union[Texts, str, bytes, None] = None,
+    *,
+    target: Optional[str] = None,
+    signature: str = SIGNATURE,
+    batch_size: int = _BATCH,
+    **options: Any,
+) -> list[Prediction]: ...
+
+
+def predict(
+    model: Union[AnyPath, TrainedModel],
+    texts: Union[Texts, str, bytes],
+    text_pair: Union[Texts, str, bytes, None] = None,
+    *,
+    target: Optional[str] = None,
+    signature: str = SIGNATURE,
+    batch_size: int = _BATCH,
+    **options: Any,
+) -> Union[Prediction, list[Prediction]]:
+    """Predict for one text or many.
+
+        tfpipeline.predict("runs/tweets", "what a day").label
+        tfpipeline.predict("tweets", ["what a day", "they lost my luggage"], target="localhost:8500")
+
+    The model is loaded on each call. For many calls, open a predictor once (``with open_local(...) as
+    predictor``), or query a server.
+
+    Args:
+        model: a run directory, a SavedModel, a model's directory of versions, or a fine-tuned checkpoint;
+            with ``target``, the model's name on that server.
+        texts: one text, or a list, an array or a column of them; str, or bytes in UTF-8.
+        text_pair: the second texts, for models of pairs; a single text is used for all ``texts``.
+        target: a server, ``HOST:PORT``.
+        signature: the signature to call; it determines the unit of offsets.
+        batch_size: number of texts per batch.
+        options: with ``target``, those of :class:`PredictClient`: ``version``, ``timeout``, ``credentials``,
+            ...
+    Returns:
+        One prediction per text, in order; for a single text, its prediction.
+    Raises:
+        UserError: there is no such model, or it takes different inputs.
+        ClientError: the server does not respond, or the texts cannot be sent (``InputError``).
+    """
+    one, inputs = asked(texts, text_pair, batch_size)
+    predictions: list[Prediction] = []
+    with open_any(model, target, signature, options) as predictor:
+        for start in range(0, len(inputs["text"]), batch_size):
+            batch = {name: column[start : start + batch_size] for name, column in inputs.items()}
+            predictions += predictor.predict(batch["text"], batch.get("text_pair"))
+    return predictions[0] if one else predictions
+
+
+def asked(
+    texts: Union[Texts, str, bytes], text_pair: Union[Texts, str, bytes, None], batch_size: int
+) -> tuple[bool, dict[str, list[bytes]]]:
+    """Whether one text is asked for, and what is asked, checked; arguments as of :func:`predict`."""
+    one = isinstance(texts, (str, bytes))
+    rows: Any = [texts] if isinstance(texts, (str, bytes)) else texts
+    if isinstance(text_pair, (str, bytes)):
+        rows = list(rows) if isinstance(rows, Iterable) else rows
+        text_pair = [text_pair] * len(rows)
+    inputs = utf8_inputs(rows, text_pair)
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; give 1 or more")
+    return one, inputs
