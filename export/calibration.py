@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _LOSS = "loss"
 
 def fit(
     graph: PredictionGraph, rows: ValidationRows, options: ExportOptions
-) -> tuple[Confidence, Predictions, dict[str, Any]]:
+) -> tuple[Confidence, Predictions, dict[str, float], dict[str, Any]]:
     """Fit what the options ask for, to the model that will be served.
 
     Args:
@@ -29,7 +30,8 @@ def fit(
         rows: the validation rows.
         options: of the export.
     Returns:
-        The fitted values; the model's predictions for the rows, with these values; and an entry for the card.
+        The fitted values; the model's predictions for the rows with these values, and their scores; and
+        entries for the card.
     Raises:
         UserError: the task has no such probabilities, or no threshold reaches the requested share.
     """
@@ -38,20 +40,23 @@ def fit(
     if options.calibrate:
         fitted, before, predictions = calibrate(graph, rows)
         confidence = Confidence(fitted.temperatures)
-        facts["calibration"] = _changes(rows, before, predictions, fitted)
+        scores = rows.scores(predictions)
+        facts["calibration"] = _changes(rows.scores(before), scores, len(rows), fitted)
     else:
         predictions = rows.predict(graph, "validation rows")
+        scores = rows.scores(predictions)
     if options.abstain is not None:
         thresholds, facts["abstain"] = _thresholds(graph, rows, predictions, options.abstain)
         confidence = Confidence(confidence.temperatures, thresholds)
-    return confidence, predictions, facts
+    return confidence, predictions, scores, facts
 
 
-def _changes(rows: ValidationRows, before: Predictions, after: Predictions, fitted: Fitted) -> dict[str, Any]:
-    """The changes made by calibration, for the card; also printed."""
-    first, second = rows.scores(before), rows.scores(after)
+def _changes(
+    first: Mapping[str, float], second: Mapping[str, float], rows: int, fitted: Fitted
+) -> dict[str, Any]:
+    """The changes of the scores made by calibration, for the card; also printed."""
     changes: dict[str, Any] = {
-        "rows": len(rows),
+        "rows": rows,
         "temperatures": Confidence(fitted.temperatures).identity()["temperatures"],
         "unfitted": list(fitted.unfitted),
     }
@@ -61,7 +66,7 @@ def _changes(rows: ValidationRows, before: Predictions, after: Predictions, fitt
             if metric.endswith(_ERROR):
                 part = metric.removesuffix(_ERROR)
                 say(
-                    f"calibrated {part}on {len(rows)} validation rows: expected calibration error "
+                    f"calibrated {part}on {rows} validation rows: expected calibration error "
                     f"{first[metric]:.4f} -> {second[metric]:.4f}"
                 )
     return changes

@@ -36,7 +36,12 @@ _HOSTILE = (
 
 
 def check_parity(
-    run: TrainedModel, module: ServingModule, graph: PredictionGraph, precision: str, saved_model: Path
+    run: TrainedModel,
+    module: ServingModule,
+    graph: PredictionGraph,
+    explanations: Explanations | None,
+    precision: str,
+    saved_model: Path,
 ) -> tuple[int, float]:
     """Compare all signatures' outputs in a fresh process with those of the training path.
 
@@ -47,6 +52,7 @@ def check_parity(
         run: the run.
         module: the module that was written.
         graph: the trained model.
+        explanations: of the trained model, if the module has the signature ``explain``.
         precision: of the module.
         saved_model: the SavedModel that was written.
     Returns:
@@ -64,9 +70,13 @@ def check_parity(
     near_ties = graph.near_ties(arrays, 2 * checks.TOLERANCE)
     units, differences = text_signatures(run.task), []
     requests = _requests(module, asked, inputs)
+    if explanations is not None:
+        requests[SIGNATURE] = _explanation_request(run)
     answered = checks.answers_of_fresh_process(
         saved_model, requests, warmup_requests=path if (path := saved_model / REQUESTS).exists() else None
     )
+    if explanations is not None:
+        _check_explanations(explanations, requests[SIGNATURE], answered.pop(SIGNATURE))
     for signature, got in answered.items():
         if precision == "float32":
             counted = graph.in_unit(predictions, inputs, units.get(signature, "code_points"))
@@ -79,21 +89,24 @@ def check_parity(
     return len(texts), max(differences)
 
 
-def check_explanations(run: TrainedModel, explanations: Explanations, saved_model: Path) -> None:
-    """Compare some explanations of a fresh process with those of this process, and with the predictions.
+def _explanation_request(run: TrainedModel) -> dict[str, list[str]]:
+    """Inputs of the signature ``explain``: few texts, because each costs about a hundred predictions."""
+    held_out = _held_out(run, _EXPLAINED)
+    texts = ["", _HOSTILE[-1], *held_out["text"]]
+    pairs = {"text_pair": ["", _HOSTILE[-1], *held_out["text_pair"]]} if run.has_pairs else {}
+    return {"text": texts, **pairs, LABEL: [""] * len(texts)}
 
-    Explaining a text costs more than a hundred predictions, so only a few short texts are used.
+
+def _check_explanations(
+    explanations: Explanations, asked: Mapping[str, Sequence[str]], there: Mapping[str, np.ndarray]
+) -> None:
+    """Compare explanations of a fresh process with those of this process.
 
     Raises:
         checks.ExportError: they differ.
     """
-    texts = ["", _HOSTILE[-1], *_held_out(run, _EXPLAINED)["text"]]
-    asked: dict[str, Sequence[str]] = {"text": texts, LABEL: [""] * len(texts)}
-    if run.has_pairs:
-        asked["text_pair"] = ["", _HOSTILE[-1], *_held_out(run, _EXPLAINED)["text_pair"]]
     inputs = {name: tf.constant(values) for name, values in asked.items()}
     here = tf.function(explanations, autograph=False)(inputs)
-    there = checks.answers_of_fresh_process(saved_model, {SIGNATURE: asked})[SIGNATURE]
     expected = {name: _plain(tensor.numpy()) for name, tensor in here.items()}
     checks.largest_difference(expected, there, tolerance=_EXPLAINED_TOLERANCE)
 
@@ -127,7 +140,6 @@ def _requests(
 ) -> dict[str, Any]:
     """The inputs of each signature: the texts, or their tokens."""
     requests: dict[str, Any] = dict.fromkeys(module.functions, texts)
-    requests.pop(SIGNATURE, None)  # see check_explanations
     if TOKENS in requests:
         tokens = token_inputs(inputs)
         _, specs = module.functions[TOKENS].structured_input_signature

@@ -30,6 +30,7 @@ def measure(
     served: PredictionGraph,
     rows: ValidationRows,
     predictions: Predictions,
+    scores: Mapping[str, float],
     metric: str,
     options: ExportOptions,
 ) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def measure(
         served: the model in the options' precision.
         rows: the validation rows.
         predictions: of the served model, for these rows.
+        scores: of these predictions.
         metric: the metric that the limit applies to.
         options: of the export.
     Returns:
@@ -49,7 +51,7 @@ def measure(
     """
     task = trained.task
     want = rows.predict(trained, "validation rows, in float32")
-    before, after = rows.scores(want)[metric], rows.scores(predictions)[metric]
+    before, after = rows.scores(want)[metric], scores[metric]
     lost = lost_points(before, after, lower=metric == "loss" or metric in task.scorer.lower_is_better)
     if not lost <= options.max_accuracy_loss:
         raise UserError(

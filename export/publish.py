@@ -16,7 +16,7 @@ from tfpipeline.export import warmup as warmup_requests
 from tfpipeline.export.identity import identity as identity_of
 from tfpipeline.export.model_directory import ModelDirectory, open_directory
 from tfpipeline.export.options import ExportOptions
-from tfpipeline.export.parity import check_explanations, check_parity
+from tfpipeline.export.parity import check_parity
 from tfpipeline.export.servable import check_options, prepare
 from tfpipeline.export.signatures import ServingModule
 from tfpipeline.files import write_failure
@@ -86,9 +86,7 @@ def export_with(
         compatibility.check(temporary, options.target_serving)
         checks.check_size(temporary, _bytes(module.weights), _bytes(module.tokenizer.variables))
         bar.advance(1, "running in a fresh process")
-        rows, difference = check_parity(run, module, ready.trained, options.precision, temporary)
-        if explained is not None:
-            check_explanations(run, explained, temporary)
+        rows, difference = check_parity(run, module, ready.trained, explained, options.precision, temporary)
         bar.advance(1, "checked")
         number = versions.publish_version(temporary, directory, identity)
     version = directory.path(number)

@@ -62,9 +62,9 @@ def prepare(run: TrainedModel, options: ExportOptions) -> ServableModel:
     if not options.uses_validation_rows:
         return ServableModel(trained, served)
     rows = ValidationRows(run)
-    confidence, predictions, facts = calibration.fit(served, rows, options)
+    confidence, predictions, scores, facts = calibration.fit(served, rows, options)
     trained, served = trained.fitted(confidence), served.fitted(confidence)
     if options.measures_precision:
         metric = run.config.training.best_metric or run.task.scorer.best_metric
-        facts["precision"] = precision.measure(trained, served, rows, predictions, metric, options)
-    return ServableModel(trained, served, rows.scores(predictions), facts)
+        facts["precision"] = precision.measure(trained, served, rows, predictions, scores, metric, options)
+    return ServableModel(trained, served, scores, facts)

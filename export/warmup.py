@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpipeline.export import prediction_logs
+from tfpipeline.export import explanations, prediction_logs
 from tfpipeline.export.signatures import ServingModule, token_inputs
 from tfpipeline.text import Tokenizer
 from tfpipeline.training.prediction_graph import TextInputs
@@ -27,7 +27,7 @@ _BATCHES = (1, 8, 32)
 _NARROWEST = 16  # tokens; each next width is twice as large, up to the longest text
 # Rows x width: replay takes time before a version is AVAILABLE, and larger requests warm up nothing more.
 _MOST_TOKENS = 4096
-_COST = {"explain": 100}  # relative to a prediction: an explanation is an integral of gradients
+_COST = {explanations.SIGNATURE: 100}  # relative to a prediction: an explanation is an integral of gradients
 _WORDS = 512
 _TYPICAL, _SPREAD = 0.3, 0.6  # text lengths, as shares of the longest, are log-normal
 
