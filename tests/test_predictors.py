@@ -198,3 +198,10 @@ def test_versions_on_a_far_file_system():
         assert found["label"].numpy().tolist() == [b"of 10"]
     with pytest.raises(UserError, match="ram://predictors/none"):
         predictors.open_local("ram://predictors/none")
+
+
+def test_the_newest_version_of_a_folder_is_that_of_the_largest_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictors, "SavedModelPredictor", lambda path, signature: path)
+    for name in ("2", "010", "11x", ".tmp-12"):
+        (tmp_path / "m" / name).mkdir(parents=True)
+    assert predictors.open_local(tmp_path / "m") == str(tmp_path / "m" / "010")
