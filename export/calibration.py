@@ -10,14 +10,13 @@ import numpy as np
 from tfpipeline.console import say
 from tfpipeline.errors import UserError
 from tfpipeline.export.options import ExportOptions
-from tfpipeline.training.calibration import Fitted, abstention, calibrate
+from tfpipeline.training.calibration import SCORES_OF_CONFIDENCE, Fitted, abstention, calibrate
 from tfpipeline.training.confidence import Confidence
 from tfpipeline.training.inference import Predictions
 from tfpipeline.training.prediction_graph import PredictionGraph
 from tfpipeline.training.validation import ValidationRows
 
 _ERROR = "expected_calibration_error"
-_LOSS = "loss"
 
 
 def fit(
@@ -61,7 +60,7 @@ def _changes(
         "unfitted": list(fitted.unfitted),
     }
     for metric in second:
-        if metric.split("/")[-1] in (_ERROR, _LOSS) and metric in first:
+        if metric.split("/")[-1] in SCORES_OF_CONFIDENCE and metric in first:
             changes[metric] = {"before": first[metric], "after": second[metric]}
             if metric.endswith(_ERROR):
                 part = metric.removesuffix(_ERROR)

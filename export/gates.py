@@ -106,13 +106,16 @@ def split(gates: Sequence[Gate]) -> tuple[list[Gate], list[Gate]]:
     return [gate for gate in gates if gate not in of_validation], of_validation
 
 
-def reported(path: Path, weights: str | None, evaluated: str) -> dict[str, float]:
-    """The trained model's metrics in a report.
+def reported(
+    path: Path, weights: str | None, evaluated: str, title: str | None = None
+) -> dict[str, float] | None:
+    """The trained model's metrics in a report; None if it has none with the title.
 
     Args:
         path: ``report.json``.
         weights: the exported weights, as named by ``TrainedModel.weights_id``.
         evaluated: the command that writes a report, for the error.
+        title: of the metrics; by default the last ones.
     Raises:
         UserError: there is no report, it cannot be read, or it is about other weights.
     """
@@ -120,8 +123,9 @@ def reported(path: Path, weights: str | None, evaluated: str) -> dict[str, float
         raise UserError(f"--require needs {path}, which does not exist; run: {evaluated}")
     try:
         document: Any = json.loads(path.read_text("utf-8"))
-        *_, scores = document["scores"].values()
-        metrics = {str(name): float(value) for name, value in scores.items()}
+        *_, last = document["scores"]
+        scores = document["scores"].get(last if title is None else title)
+        metrics = scores and {str(name): float(value) for name, value in scores.items()}
     except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"cannot read {path}: it is not a report; run: {evaluated}") from error
     scored = document.get("weights")

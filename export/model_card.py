@@ -17,6 +17,7 @@ import yaml
 
 from tfpipeline.errors import UserError, visible
 from tfpipeline.export import card as facts_file
+from tfpipeline.training.calibration import calibrated_title
 from tfpipeline.training.run import environment
 from tfpipeline.training.sources import SOURCES_FILE
 from tfpipeline.training.trained_model import TrainedModel
@@ -35,10 +36,11 @@ _SHARES_OF_ROWS = frozenset({"accuracy", "exact_match", "subset_accuracy"})
 _Z = 1.959963984540054  # 95 % of a normal distribution lie within this many standard deviations
 _SHOWN_LABELS = 100
 _FOLLOWS = ("metrics", "labels", "data", "text", "environment")  # have their own sections
-_TRAINED = "after fine-tuning"
 
 
-def describe(run: TrainedModel, name: str, weights: str, licence: str | None) -> dict[str, Any]:
+def describe(
+    run: TrainedModel, name: str, weights: str, licence: str | None, *, calibrated: bool = False
+) -> dict[str, Any]:
     """The facts of a card about a run, in JSON form.
 
     Args:
@@ -46,6 +48,8 @@ def describe(run: TrainedModel, name: str, weights: str, licence: str | None) ->
         name: the model's name.
         weights: "best" or "last".
         licence: an SPDX identifier or another name; None if none was given.
+        calibrated: whether the exported model is calibrated; its metrics are the report's calibrated ones, if
+            it has some.
     """
     settings = run.config
     return {
@@ -57,7 +61,7 @@ def describe(run: TrainedModel, name: str, weights: str, licence: str | None) ->
         "task": settings.task.name,
         "checkpoint": settings.checkpoint,
         "labels": run.task.fitted,
-        "metrics": _metrics(run) if weights == "best" else {},
+        "metrics": _metrics(run, calibrated) if weights == "best" else {},
         "data": _data(run),
         "text": {
             **settings.text.model_dump(mode="json"),
@@ -108,12 +112,15 @@ def wilson(share: float, rows: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _metrics(run: TrainedModel) -> dict[str, Any]:
+def _metrics(run: TrainedModel, calibrated: bool) -> dict[str, Any]:
     """The trained model's scores in the run's report; empty if it was not evaluated."""
     report = _json(run.reports / "report.json") if run.reports is not None else None
-    if report is None or _TRAINED not in report.get("scores", {}):
+    title = run.stages[-1][1]
+    if report is not None and calibrated and calibrated_title(title) in report.get("scores", {}):
+        title = calibrated_title(title)
+    if report is None or title not in report.get("scores", {}):
         return {}
-    values, rows = report["scores"][_TRAINED], report["rows"]
+    values, rows = report["scores"][title], report["rows"]
     intervals = {
         name: [round(end, 4) for end in wilson(value, rows)]
         for name, value in values.items()
@@ -122,6 +129,7 @@ def _metrics(run: TrainedModel) -> dict[str, Any]:
     known = report.get("intervals", {})
     return {
         "data": report["data"],
+        "model": title,
         "rows": rows,
         "metric": report["metric"],
         "values": values,
@@ -196,7 +204,8 @@ def _metrics_section(metrics: Mapping[str, Any]) -> str:
         [name, f"{value:.4f}", " to ".join(f"{end:.4f}" for end in intervals.get(name, []))]
         for name, value in metrics["values"].items()
     ]
-    title = f"## Metrics\n\n{_plain(metrics['data'])}, {metrics['rows']} rows\n"
+    scored = ", ".join([metrics["data"], f"{metrics['rows']} rows", *filter(None, [metrics.get("model")])])
+    title = f"## Metrics\n\n{_plain(scored)}\n"
     return f"{title}\n{_table(['', 'value', '95 % interval'], rows)}"
 
 

@@ -10,6 +10,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.export import gates
 from tfpipeline.export.options import ExportOptions
 from tfpipeline.export.servable import ServableModel
+from tfpipeline.training.calibration import SCORES_OF_CONFIDENCE, calibrated_title
 from tfpipeline.training.trained_model import TrainedModel
 
 
@@ -28,8 +29,7 @@ def check_known(run: TrainedModel, options: ExportOptions) -> dict[str, float]:
     passed = {}
     if of_report:
         path = paths.local(options.report) if options.report is not None else run.path / gates.REPORT_FILE
-        metrics = gates.reported(path, run.weights_id(options.weights), _evaluate(run, options))
-        passed.update(gates.check(of_report, metrics, str(path)))
+        passed.update(gates.check(of_report, _reported(run, options, of_report, path), str(path)))
     if of_validation and not options.uses_validation_rows:
         scores = run.validation_scores(options.weights)
         if not scores:
@@ -37,7 +37,9 @@ def check_known(run: TrainedModel, options: ExportOptions) -> dict[str, float]:
                 f"--require {of_validation[0]}: {run.name} has no validation scores of its {options.weights} "
                 "weights; require a metric of report.json instead"
             )
-        passed.update(_of_validation(of_validation, scores, f"the validation rows of {run.name}"))
+        passed.update(
+            _of_validation(of_validation, scores, f"the report on the validation rows of {run.name}")
+        )
     return passed
 
 
@@ -46,7 +48,30 @@ def check_measured(options: ExportOptions, model: ServableModel) -> dict[str, fl
     _, of_validation = gates.split(options.gates)
     if not model.scores:
         return {}
-    return _of_validation(of_validation, model.scores, "the validation rows, with the model as exported")
+    return _of_validation(of_validation, model.scores, "the report on the validation rows, as exported,")
+
+
+def _reported(
+    run: TrainedModel, options: ExportOptions, asked: Sequence[gates.Gate], path: Path
+) -> Mapping[str, float]:
+    """The metrics in a report of the model as it will be exported: calibrated or not.
+
+    A report without calibrated metrics has those that calibration does not change.
+    """
+    weights, title = run.weights_id(options.weights), run.stages[-1][1]
+    if options.calibrate:
+        calibrated = gates.reported(path, weights, _evaluate(run, options), calibrated_title(title))
+        if calibrated is not None:
+            return calibrated
+        for gate in asked:
+            if gate.metric.rpartition("/")[2] in SCORES_OF_CONFIDENCE:
+                raise UserError(
+                    f"--require {gate}: {path} does not have the {gate.metric} of the calibrated model; run: "
+                    f"{_evaluate(run, options)} --calibrate"
+                )
+    evaluated = _evaluate(run, options)
+    metrics = gates.reported(path, weights, evaluated, title) or gates.reported(path, weights, evaluated)
+    return metrics or {}
 
 
 def _of_validation(asked: Sequence[gates.Gate], scores: Mapping[str, float], source: str) -> dict[str, float]:
@@ -55,5 +80,7 @@ def _of_validation(asked: Sequence[gates.Gate], scores: Mapping[str, float], sou
 
 def _evaluate(run: TrainedModel, options: ExportOptions) -> str:
     """The command that writes the report."""
+    if run.reports is None:  # a checkpoint of another program: it has no rows, and nothing is written into it
+        return f"tfpipeline evaluate {run.path} --data FILE --to FOLDER, and name its report with --report"
     to = "" if options.report is None else f" --to {Path(paths.local(options.report)).parent}"
     return f"tfpipeline evaluate {run.path}{to}"

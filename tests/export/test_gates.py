@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from tfpipeline.errors import UserError
-from tfpipeline.export import gates
+from tfpipeline.export import gates, requirements
 from tfpipeline.export.gates import Gate
 from tfpipeline.export.options import ExportOptions
 
@@ -88,6 +89,11 @@ def test_reports(tmp_path):
         ({"abstain": 95}, "abstain is 95; it must be a share"),
         ({"max_accuracy_loss": float("nan")}, "max_accuracy_loss is not a number"),
         ({"require": "f1 > 0"}, "require is one text; give a list"),
+        ({"require": [1]}, r"require is \[1\]; give texts"),
+        ({"report": "report.json"}, "report is given without require"),
+        ({"keep": "3"}, "keep is '3'; it must be a whole number, or None"),
+        ({"abstain": "0.9"}, "abstain is '0.9'; it must be a number, or None"),
+        ({"warmup": 1.5}, "warmup is 1.5; it must be a whole number"),
     ],
 )
 def test_options_that_cannot_be(options, message):
@@ -101,3 +107,41 @@ def test_a_precision_without_a_bound_needs_no_validation_rows():
     assert ExportOptions(
         calibrate=True, precision="bfloat16", max_accuracy_loss=float("inf")
     ).uses_validation_rows
+
+
+def test_conditions_are_about_the_model_that_is_exported(tmp_path):
+    """Calibrated scores count for a calibrated model, and for no other."""
+    scores = {
+        "a baseline": {"loss": 9.0, "accuracy": 0.1},
+        "after fine-tuning": {"loss": 0.5, "accuracy": 0.8},
+        "after fine-tuning, calibrated": {"loss": 0.4, "accuracy": 0.8},
+    }
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({"scores": scores}))
+    run = SimpleNamespace(
+        path=tmp_path,
+        name="r",
+        reports=tmp_path,
+        stages=(("best", "after fine-tuning"),),
+        weights_id=lambda weights: None,
+    )
+
+    def met(*require, **options):
+        return requirements.check_known(run, ExportOptions(require=require, **options))
+
+    assert met("loss < 1") == {"loss < 1": 0.5}
+    assert met("loss < 1", calibrate=True) == {"loss < 1": 0.4}
+    with pytest.raises(UserError, match=r"loss is 0\.5, and --require asks for < 0\.45"):
+        met("loss < 0.45")
+    del scores["after fine-tuning, calibrated"]
+    path.write_text(json.dumps({"scores": scores}))
+    assert met("accuracy > 0.5", calibrate=True) == {"accuracy > 0.5": 0.8}
+    with pytest.raises(
+        UserError, match=r"does not have the loss of the calibrated model; run: .* --calibrate$"
+    ):
+        met("loss < 1", calibrate=True)
+    run.reports, path = None, path.unlink()
+    with pytest.raises(
+        UserError, match=r"evaluate .* --data FILE --to FOLDER, and name its report with --report"
+    ):
+        met("loss < 1")

@@ -19,6 +19,7 @@ from tfpipeline.evaluation.seen import seen_note
 from tfpipeline.files import require_writable
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.calibration import calibrate as fit
+from tfpipeline.training.calibration import calibrated_title
 from tfpipeline.training.confidence import Confidence
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.opening import open_run
@@ -144,7 +145,7 @@ def compare(
         if calibrate:
             fitted, *_ = fit(run.graph(model), ValidationRows(run))
             calibrated = Inference(run.graph(model).fitted(Confidence(fitted.temperatures)))
-            title = f"{title}, calibrated"
+            title = calibrated_title(title)
             result = calibrated(examples, cache, targets, title, weights)
             scores = result.scores(task, targets, weights)
             entries.append(Entry(title, scores, scorer.report(result.predictions, targets, weights)))

@@ -22,11 +22,18 @@ from tfpipeline.training.inference import Predictions
 from tfpipeline.training.prediction_graph import PredictionGraph
 from tfpipeline.training.validation import ValidationRows
 
+# Scores that depend on how sure a model is, not only on what it predicts.
+SCORES_OF_CONFIDENCE = frozenset({"loss", "expected_calibration_error"})
 LEAST, MOST = 0.05, 20.0  # temperatures
 Slopes = dict[str, np.ndarray]
 
 _SHOWN = 5  # names listed in a message
 _STEPS = 26  # bisections of the range between LEAST and MOST: seven digits
+
+
+def calibrated_title(title: str) -> str:
+    """The title of a model's scores with fitted temperatures, in a report that also has those without."""
+    return f"{title}, calibrated"
 
 
 class Batch(NamedTuple):
