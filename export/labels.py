@@ -92,9 +92,10 @@ def rollback(model: AnyPath, label: str = DEFAULT) -> tuple[int, int]:
         history = [version for version in known.previous.get(label, []) if version in there]
         now = known.labels[label]
         if not history:
+            left = "left" if known.previous.get(label) else "known"
             raise UserError(
-                f'{directory.address}: "{label}" points to version {now} and no previous version is still '
-                f"there; name one: tfpipeline promote {directory.address} VERSION --label {label}"
+                f'{directory.address}: "{label}" points to version {now} and no previous version is {left}; '
+                f"name one: tfpipeline promote {directory.address} VERSION --label {label}"
             )
         _write(directory, known, label, history[-1], history[:-1])
     return now, history[-1]

@@ -20,6 +20,14 @@ _MOST_WARMUP = 1000  # kMaxNumRecords, tensorflow_serving/servables/tensorflow/s
 DEFAULT_EXPLAIN_STEPS = 32
 _MOST_STEPS = 1024
 
+# From Python, an option may be anything.
+_KINDS: tuple[tuple[tuple[str, ...], Any, str], ...] = (
+    (("warmup", "explain_steps"), int, "a whole number"),
+    (("keep",), (int, type(None)), "a whole number, or None"),
+    (("max_accuracy_loss",), (int, float), "a number"),
+    (("abstain",), (int, float, type(None)), "a number, or None"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportOptions:
@@ -63,6 +71,11 @@ class ExportOptions:
     explain_steps: int = DEFAULT_EXPLAIN_STEPS
 
     def __post_init__(self) -> None:
+        for names, kinds, what in _KINDS:
+            for name in names:
+                value = getattr(self, name)
+                if isinstance(value, bool) or not isinstance(value, kinds):
+                    raise UserError(f"{name} is {value!r}; it must be {what}")
         if self.weights not in WEIGHTS:
             raise UserError(f'weights is "{self.weights}"; it must be best or last')
         if self.precision not in PRECISIONS:
@@ -75,8 +88,12 @@ class ExportOptions:
             raise UserError(
                 f"abstain is {self.abstain:g}; it must be a share above 0 and at most 1, such as 0.95"
             )
+        if self.report is not None and not self.require:
+            raise UserError("report is given without require; name the conditions that it has to meet")
         if isinstance(self.require, str):
             raise UserError("require is one text; give a list of conditions, such as ['macro_f1 >= 0.8']")
+        if not all(isinstance(text, str) for text in self.require):
+            raise UserError(f"require is {list(self.require)!r}; give texts, such as ['macro_f1 >= 0.8']")
         check_release(self.target_serving)
         if not 0 <= self.warmup <= _MOST_WARMUP:
             raise UserError(

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
-from tfpipeline.export import checks, compatibility, explanations, model_card, requirements, versions
+from tfpipeline.export import checks, compatibility, explanations, labels, model_card, requirements, versions
 from tfpipeline.export import warmup as warmup_requests
 from tfpipeline.export.identity import identity as identity_of
 from tfpipeline.export.model_directory import ModelDirectory, open_directory
@@ -59,6 +59,7 @@ def export_with(
     run = run if isinstance(run, TrainedModel) else open_run(run, overrides)
     _check(run, options)
     directory.require_writable()
+    labels.read(directory)  # which --keep needs: a broken file is named before the work
     passed = requirements.check_known(run, options)
     ready = prepare(run, options)
     passed.update(requirements.check_measured(options, ready))
@@ -67,6 +68,7 @@ def export_with(
         if isinstance(same := directory.path(published), Path):
             compatibility.check(same, options.target_serving)
         say(f"{directory.path(published)} already holds this model; nothing to do")
+        _prune(directory, options)
         return directory.path(published)
     number = versions.next_version(directory)
     explained = explanations.Explanations(ready.trained, options.explain_steps) if options.explain else None
@@ -91,9 +93,14 @@ def export_with(
         number = versions.publish_version(temporary, directory, identity)
     version = directory.path(number)
     what = "held-out rows" if run.has_split("validation") else "texts"
+    answers = (
+        "matches the trained model"
+        if options.precision == "float32"
+        else f"answers in {options.precision} as in the process that exported it"
+    )
     say(
-        f"{version}: matches the trained model on {rows} {what} (largest difference {difference:.1e}), "
-        "in a process without this package"
+        f"{version}: {answers} on {rows} {what} (largest difference {difference:.1e}), in a process without "
+        "this package"
     )
     _prune(directory, options)
     return version
@@ -116,7 +123,8 @@ def _facts(
 ) -> dict[str, Any]:
     """The facts for the card."""
     name = directory.address.rpartition("/")[2]
-    facts = {"identity": identity, **model_card.describe(run, name, options.weights, options.licence)}
+    described = model_card.describe(run, name, options.weights, options.licence, calibrated=options.calibrate)
+    facts = {"identity": identity, **described}
     if options.explain:
         facts["explanations"] = explanations.describe(options.explain_steps)
     return facts

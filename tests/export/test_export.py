@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,17 @@ def test_the_same_model_is_not_published_twice(run, exported, capsys):
     assert export_run(run, exported.parent) == exported
     assert "already holds this model; nothing to do" in capsys.readouterr().err
     assert [path.name for path in exported.parent.iterdir()] == ["1"]
+
+
+def test_old_versions_go_although_the_model_is_not_new(run, exported, tmp_path, monkeypatch):
+    for number in "12":
+        shutil.copytree(exported, tmp_path / "m" / number)
+    assert export_run(run, tmp_path / "m", keep=1) == tmp_path / "m" / "2"
+    assert [path.name for path in (tmp_path / "m").iterdir() if path.name.isdecimal()] == ["2"]
+    (tmp_path / "m" / "labels.json").write_text("{")
+    monkeypatch.delattr(publish, "prepare")  # the file is read before any work
+    with pytest.raises(UserError, match=r"labels\.json is not a file of labels"):
+        export_run(run, tmp_path / "m", weights="last", keep=1)
 
 
 def test_the_next_model_is_the_next_version(run, tmp_path):
