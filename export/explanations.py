@@ -56,7 +56,7 @@ def check(task: Task, model_config: Any) -> None:
 def describe(steps: int) -> dict[str, Any]:
     """The entry of a model card about explanations."""
     return {
-        "method": "integrated gradients (arXiv:1703.01365) by the word embeddings",
+        "method": "integrated gradients (arXiv:1703.01365) with respect to the word embeddings",
         "baseline": "word embeddings of 0; positions, token types and special tokens as in the text",
         "rule": "midpoint in t, a = t^2",
         "steps": steps,

@@ -74,6 +74,7 @@ class Comparison:
         options: entry -> its two values, for entries of the cards that differ; None if a card lacks it.
         answers: output -> number of rows that differ, and the largest difference (None for strings); None if
             no texts were given.
+        only: output -> the path of the version that has it, for outputs that the other one lacks.
         rows: number of texts.
     """
 
@@ -83,6 +84,7 @@ class Comparison:
     equal_weights: int
     options: Mapping[str, tuple[Any, Any]]
     answers: Mapping[str, tuple[int, float | None]] | None
+    only: Mapping[str, str]
     rows: int
 
     def text(self) -> str:
@@ -100,6 +102,7 @@ class Comparison:
             for name, (rows, largest) in self.answers.items():
                 most = "" if largest is None else f", by {largest:.2e} at most"
                 lines.append(f"  {name}: {rows} differ{most}" if rows else f"  {name}: equal")
+            lines += [f"  {name}: only in {path}" for name, path in sorted(self.only.items())]
         return visible_lines(lines)
 
 
@@ -148,9 +151,10 @@ def compare(one: AnyPath, other: AnyPath, texts: Mapping[str, Sequence[str]] | N
         for name in {**cards[0], **cards[1]}
         if cards[0].get(name) != cards[1].get(name) and name not in _OF_THE_EXPORT
     }
-    answers = None if texts is None else _different_answers(*paths_, texts)
-    rows = 0 if texts is None else len(texts["text"])
-    return Comparison(*paths_, weights, equal, options, answers, rows)
+    if texts is None:
+        return Comparison(*paths_, weights, equal, options, None, {}, 0)
+    answers, only = _different_answers(*paths_, texts)
+    return Comparison(*paths_, weights, equal, options, answers, only, len(texts["text"]))
 
 
 def visible_lines(lines: Sequence[str]) -> str:
@@ -267,18 +271,19 @@ def _largest(a: np.ndarray, b: np.ndarray) -> str:
 
 def _different_answers(
     one: str, other: str, texts: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[int, float | None]]:
+) -> tuple[dict[str, tuple[int, float | None]], dict[str, str]]:
     answers = [_answers(path, texts) for path in (one, other)]
+    only = {name: one if name in answers[0] else other for name in answers[0].keys() ^ answers[1].keys()}
     different: dict[str, tuple[int, float | None]] = {}
-    for name in sorted({**answers[0], **answers[1]}):
-        a, b = answers[0].get(name), answers[1].get(name)
-        if a is None or b is None or a.shape[1:] != b.shape[1:]:  # e.g. different labels
+    for name in sorted(answers[0].keys() & answers[1].keys()):
+        a, b = answers[0][name], answers[1][name]
+        if a.shape[1:] != b.shape[1:]:  # e.g. different labels
             different[name] = (len(texts["text"]), None)
             continue
         rows = int((a != b).reshape(len(a), -1).any(-1).sum())
         numbers = a.dtype.kind == "f"
         different[name] = (rows, float(np.abs(a - b).max(initial=0)) if numbers else None)
-    return different
+    return different, only
 
 
 def _answers(path: str, texts: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:

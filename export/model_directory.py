@@ -39,7 +39,10 @@ def open_directory(model: AnyPath) -> ModelDirectory:
         UserError: it is not a path, is a file, or is on a file system that TensorFlow cannot write.
     """
     if paths.is_far(model):
-        from tfpipeline.export.upload import FarDirectory  # loads TensorFlow
+        from tfpipeline.runtime import import_tensorflow
+
+        import_tensorflow()  # quietly, before the next line imports it
+        from tfpipeline.export.upload import FarDirectory
 
         return FarDirectory(paths.expand(model))
     return LocalDirectory(paths.local(model))

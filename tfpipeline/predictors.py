@@ -244,12 +244,13 @@ def _check_signature(path: Union[str, Path], signature: str, known: Iterable[str
 def _check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> None:
     if sorted(wanted) == sorted(given):
         return
-    pairs = "text_pair" in wanted
-    advice = (
-        "give the second text with --pair, or name its column with --pair-column"
-        if pairs
-        else "leave out the second text (text_pair; --pair or --pair-column)"
-    )
+    others = {*wanted} ^ {*given}
+    if others != {"text_pair"}:
+        advice = "choose a signature that takes texts alone"
+    elif "text_pair" in wanted:
+        advice = "give the second text with --pair, or name its column with --pair-column"
+    else:
+        advice = "leave out the second text (text_pair; --pair or --pair-column)"
     raise UserError(
         f"the {what} takes {', '.join(sorted(wanted))}, but was given {', '.join(given)}; {advice}"
     )

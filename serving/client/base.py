@@ -91,7 +91,7 @@ class BaseClient:
         endpoint = self.endpoint
         asked = f"{step.method.name}, {endpoint}"
         if step.method is calls.PREDICT:
-            asked += f', signature "{endpoint.signature}"'
+            asked += f', signature "{step.request.model_spec.signature_name}"'
         return from_status(
             code,
             details,

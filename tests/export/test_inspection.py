@@ -84,6 +84,23 @@ def test_a_version_and_itself(tmp_path):
     assert inspection.compare(one, one).answers is None
 
 
+def test_an_output_of_one_version_only(tmp_path):
+    one = saved(tmp_path / "1")
+
+    class More(Scorer):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def more(self, text):
+            return {**self.score(text), "more": tf.strings.length(text)}
+
+    module = More(2.0, (1.0, 2.0))
+    other = str(tmp_path / "2")
+    tf.saved_model.save(module, other, signatures={"serving_default": module.more})
+    compared = inspection.compare(one, other, {"text": ["ab"]})
+    assert compared.only == {"more": other}
+    assert "more" not in compared.answers
+    assert f"  more: only in {other}" in compared.text().splitlines()
+
+
 def test_weights_of_other_shapes_and_types(tmp_path):
     one = saved(tmp_path / "1", 2.0, (1.0, 2.0))
     shape = saved(tmp_path / "2", 2.0, (1.0, 2.0, 3.0))

@@ -27,7 +27,7 @@ def command(
             version.created[:16].replace("T", " "),
             visible(version.run),
             "" if score is None else f"{version.metric} {score:.4f}",
-            ", ".join(version.labels),
+            visible(", ".join(version.labels)),
             f"{version.size / 1e6:.1f} MB" if version.whole else "incomplete",
         ]
 

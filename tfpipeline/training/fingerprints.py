@@ -43,7 +43,7 @@ def check(run: Path) -> None:
             was = "removed" if name not in digests else "added" if name not in known else "changed"
             raise UserError(
                 f"{run / name} was {was} after the run was started, and the weights do not fit it; put the "
-                f"old one back, or, if you know what you do, delete {path}"
+                f"old one back, or, if you know what you are doing, delete {path}"
             )
 
 

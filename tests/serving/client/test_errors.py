@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import grpc
 import pytest
 
-from tfpipeline.serving.client import errors
+from tfpipeline.serving.client import PredictClient, calls, conversations, errors
 
 CODES = [code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
@@ -73,3 +74,11 @@ def test_errors_travel_between_processes():
     assert type(error) is errors.NotFoundError
     assert str(error) == str(failed("NOT_FOUND"))
     assert (error.code, error.details, error.target) == ("NOT_FOUND", "their words", "host:1")
+
+
+def test_the_signature_that_was_asked_is_named():
+    """That of the request: explain asks another one than the client's own."""
+    with PredictClient("localhost:1", model="m") as client:
+        endpoint = dataclasses.replace(client.endpoint, signature="explain")
+        call = conversations.Call(calls.PREDICT, calls.predict_request(endpoint, {"text": ["a"]}))
+        assert 'signature "explain"' in str(client._status_error("NOT_FOUND", "no such signature", call))
