@@ -12,6 +12,8 @@ from tests.models.pre_norm import PreNormConfig
 from tfpipeline.errors import UserError
 from tfpipeline.models import ACTIVATIONS, BertConfig, BertEncoder, TextModel
 from tfpipeline.models.architectures import serving_form
+from tfpipeline.models.architectures.bert import serving_form as bert_serving_form
+from tfpipeline.models.padded_tokens import PaddedTokens
 from tfpipeline.models.real_tokens import RealTokens
 
 HIDDEN, HEADS = 24, 3
@@ -77,6 +79,14 @@ def largest_difference(want, got, mask):
     return max(float(np.abs(gap).max()) for gap in gaps)
 
 
+@pytest.fixture(params=["few tokens", "many tokens"])
+def layout(request, monkeypatch):
+    """Both ways of computing a batch, whatever its size."""
+    limit = 0 if request.param == "many tokens" else 10_000
+    monkeypatch.setattr(bert_serving_form, "_FEW_TOKENS", limit)
+
+
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("config", [BertConfig, PreNormConfig])
 def test_answers_are_the_encoders(config):
     own = encoder(config)
@@ -107,6 +117,7 @@ def test_inputs_that_may_be_absent():
     assert largest_difference(own(inputs), serving_form(own)(inputs), MASKS["one text"]) < 1e-5
 
 
+@pytest.mark.usefixtures("layout")
 def test_an_answer_does_not_depend_on_its_company():
     """Nor do rows without a token fail, alone or among others: servers are sent everything."""
     form = compiled(serving_form(encoder()))
@@ -120,6 +131,22 @@ def test_an_answer_does_not_depend_on_its_company():
     nobody = form(batch(np.zeros((0, 5))))
     assert nobody["pooled_output"].shape == (0, HIDDEN)
     assert nobody["sequence_output"].shape == (0, 5, HIDDEN)
+
+
+@pytest.mark.parametrize("width", [32, 33])
+def test_small_requests_are_computed_with_their_padding(width, monkeypatch):
+    """At most 128 positions, padding included; the layout of the branch that is not taken computes nothing."""
+    chosen = []
+    for layout in (PaddedTokens, RealTokens):
+
+        class Noted(layout):
+            def padded(self, x, of=layout):
+                tf.py_function(lambda: chosen.append(of), [], [])
+                return super().padded(x)
+
+        monkeypatch.setattr(bert_serving_form, layout.__name__, Noted)
+    compiled(serving_form(encoder()))(batch(ragged([3, 5, 2, 32], width)))
+    assert chosen == [PaddedTokens if width == 32 else RealTokens]
 
 
 def test_texts_that_are_too_long_are_refused():
@@ -163,14 +190,18 @@ def test_weights_are_the_encoders_own_where_they_need_no_change():
 def test_operations_that_tensorflow_fuses():
     """Kept in the patterns: what follows a product is its bias, and of float32 nothing stands between."""
     form = serving_form(encoder())
-    graph = compiled(form).get_concrete_function().graph
-    counts = Counter(operation.type for operation in graph.get_operations())
+    graph = compiled(form).get_concrete_function().graph.as_graph_def()
+    [many] = [
+        function.node_def for function in graph.library.function if "cond_false" in function.signature.name
+    ]
+    types = {node.name: node.op for node in many}
+    counts = Counter(types.values())
     assert counts["FusedBatchNormV3"] == 5
     assert counts["MatMul"] == counts["BiasAdd"] == 4 * 2 + 1
     assert counts["Erf"] == 2
-    for operation in graph.get_operations():
-        if operation.type == "BiasAdd":
-            assert operation.inputs[0].op.type == "MatMul"
+    for node in many:
+        if node.op == "BiasAdd":
+            assert types[node.input[0].split(":")[0]] == "MatMul"
 
 
 class Plain:

@@ -1,0 +1,68 @@
+"""Tokens with their padding: the layout in which a model for serving computes a small request.
+
+B rows, T positions, R = B * T tokens, H hidden size, N heads, D = H / N. The interface is that of
+:class:`tfpipeline.models.real_tokens.RealTokens`, which finds the real tokens of a large request first.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# Added to the scores. exp() of both is 0 if the row has a real token. In a row without one, its first token
+# attends to itself.
+_MASKED, _NO_TOKEN = -1e9, -2e9
+
+
+class PaddedTokens:
+    """All positions of a batch, and attention within its rows.
+
+    Args:
+        mask: int32 [B, T], 1 for real tokens.
+        heads: N.
+        causal: whether a token attends only to itself and to earlier tokens.
+
+    Attributes:
+        columns: int32 [R], the position of each token in its row.
+    """
+
+    def __init__(self, mask: tf.Tensor, heads: int, *, causal: bool = False) -> None:
+        shape = tf.shape(mask)
+        self._rows, self._width, self._heads = shape[0], shape[1], heads
+        column = tf.range(self._width)
+        self.columns = tf.tile(column, [self._rows])
+        # The first position counts as real, as in RealTokens.
+        self._kept = tf.logical_or(mask > 0, column == 0)
+        bias = tf.where(mask > 0, 0.0, tf.where(column == 0, _MASKED, _NO_TOKEN))[:, None, None, :]
+        if causal:
+            bias = tf.minimum(bias, tf.where(column[None, :] > column[:, None], _MASKED, 0.0))
+        self._bias = bias  # float32 [B, 1, 1, T] or, causal, [B, 1, T, T]
+
+    def of(self, batch: tf.Tensor) -> tf.Tensor:
+        """The values of a batch [B, T], [R]."""
+        return tf.reshape(batch, [-1])
+
+    def padded(self, x: tf.Tensor) -> tf.Tensor:
+        """Values of tokens, [R, H], as [B, T, H], 0 where the mask is 0."""
+        batch = tf.reshape(x, tf.stack([self._rows, self._width, x.shape[-1]]))
+        return tf.where(self._kept[:, :, None], batch, tf.zeros([], x.dtype))
+
+    def first(self, x: tf.Tensor) -> tf.Tensor:
+        """The values at each row's first position, [B, H]."""
+        return tf.gather(x, tf.range(self._rows) * self._width)
+
+    def attend(self, qkv: tf.Tensor, query_bias: tf.Tensor | None = None) -> tf.Tensor:
+        """Multi-head attention within each row.
+
+        Args:
+            qkv: [R, 3 * H], query (already divided by the square root of D), key and value.
+            query_bias: [N, 1, D], added to the query.
+        Returns:
+            [R, H].
+        """
+        size = qkv.shape[-1] // (3 * self._heads)
+        each = tf.reshape(qkv, tf.stack([self._rows, self._width, 3, self._heads, size]))
+        query, key, value = tf.unstack(tf.transpose(each, [2, 0, 3, 1, 4]), 3)  # [B, N, T, D]
+        query = query if query_bias is None else query + query_bias
+        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) + self._bias
+        attended = tf.matmul(tf.cast(tf.nn.softmax(scores), value.dtype), value)
+        return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, size * self._heads])
