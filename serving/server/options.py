@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from tfpipeline import paths
 from tfpipeline.errors import UserError
@@ -49,31 +50,61 @@ class BatchingOptions:
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Where and how one model is served.
+    """What is served, where and how.
 
     Args:
-        model_dir: `models/NAME`, a directory of integer version directories.
-        name: what clients call the model; the directory's name by default.
+        model_dirs: directories `models/NAME` of integer version directories, or directories of such models.
+        config: a file in the text format of TensorFlow Serving's `ModelServerConfig`, instead of directories.
+        name: what clients call the model, if there is one; the directory's name by default.
         host: the address to listen on; ``0.0.0.0`` is every IPv4 interface.
         port: the gRPC port; 0 takes a free one (the ready line names it).
+        rest_port: the port of the REST API; None for none, 0 for a free one.
+        metrics_port: the port of `/monitoring/prometheus/metrics`. `tensorflow_model_server` has it on its
+            REST port only. None for none besides the REST port.
         latest_versions: how many of the newest versions are served at once.
-        poll_seconds: interval between checks of the directory; 0 checks once, at the start.
-        threads: the maximum number of concurrent calls; more get RESOURCE_EXHAUSTED, as in TF Serving.
-        batching: how the embedded server batches; TF Serving batches only if a file of its own enables it.
+        poll_seconds: interval between checks of directories, labels and `config`; 0 checks once, when
+            the server starts.
+        threads: how many threads answer calls, so the maximum number of calls answered at once.
+        max_concurrency: the maximum number of calls in flight; more get RESOURCE_EXHAUSTED. 0 means
+            `threads`; with a higher number, calls wait for a thread in the embedded server.
+            `tensorflow_model_server` has one thread per call.
+        max_connection_age: seconds after which a connection is closed once its calls are answered, so that
+            clients find new servers; 0 for never.
+        tls_key: the server's private key (PEM); with `tls_certificate`, the gRPC port accepts TLS only.
+        tls_certificate: the server's certificate chain (PEM).
+        tls_ca: certificates (PEM) that sign those of clients, which must then have one (mutual TLS).
+        batching: how the embedded server batches.
+        batching_file: a `BatchingParameters` file, which enables batching in `tensorflow_model_server`.
+        flags: further flags for `tensorflow_model_server`, such as ``--tensorflow_session_parallelism=2``.
     """
 
-    model_dir: Path
+    model_dirs: tuple[Path, ...] = ()
+    config: Optional[Path] = None
     name: str = ""
     host: str = "127.0.0.1"
     port: int = 8500
+    rest_port: Optional[int] = None
+    metrics_port: Optional[int] = None
     latest_versions: int = 1
     poll_seconds: float = 1.0
     threads: int = 64
+    max_concurrency: int = 0
+    max_connection_age: float = 0
+    tls_key: Optional[Path] = None
+    tls_certificate: Optional[Path] = None
+    tls_ca: Optional[Path] = None
     batching: BatchingOptions = BatchingOptions()
+    batching_file: Optional[Path] = None
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= MAX_PORT:
-            raise UserError(f"port {self.port} is out of range; give 1 to {MAX_PORT}, or 0 for a free one")
+        for port in (self.port, self.rest_port, self.metrics_port):
+            if port is not None and not 0 <= port <= MAX_PORT:
+                raise UserError(f"port {port} is out of range; give 1 to {MAX_PORT}, or 0 for a free one")
+        if self.port and self.port in (self.rest_port, self.metrics_port):
+            raise UserError(
+                f"port {self.port} cannot be used for gRPC and for REST or metrics; give two different ports"
+            )
         if not self.host:
             raise UserError(
                 "the host is empty; give 127.0.0.1 (this machine only) or 0.0.0.0 (every interface)"
@@ -84,33 +115,81 @@ class ServerOptions:
             raise UserError(f"the directory cannot be checked every {self.poll_seconds} s; give 0 or more")
         if self.threads < 1:
             raise UserError(f"{self.threads} threads cannot answer requests; give 1 or more")
+        if self.max_concurrency < 0:
+            raise UserError(f"{self.max_concurrency} calls at once is not a limit; give 1 or more")
+        if self.max_connection_age < 0:
+            raise UserError(
+                f"a connection cannot be closed after {self.max_connection_age} s; give 0 (never) or more"
+            )
+        self._check_sources()
+        self._check_tls()
+
+    @property
+    def calls_at_once(self) -> int:
+        """The maximum number of calls in flight."""
+        return self.max_concurrency or self.threads
+
+    @property
+    def model_dir(self) -> Path:
+        """The directory, if there is exactly one."""
+        (only,) = self.model_dirs
+        return only
+
+    def _check_sources(self) -> None:
+        if self.config is not None and self.model_dirs:
+            raise UserError(
+                "models are given twice: as directories and in --config; give either directories or a "
+                "configuration file"
+            )
+        if self.config is None and not self.model_dirs:
+            raise UserError("there is nothing to serve; give a models/NAME that an export wrote, or --config")
+        if self.name and (self.config is not None or len(self.model_dirs) > 1):
+            raise UserError(
+                "--name names one model, and several are served; leave it out, or name the models in a file "
+                "that you give with --config"
+            )
+
+    def _check_tls(self) -> None:
+        if (self.tls_key is None) != (self.tls_certificate is None):
+            missing = "--tls-certificate" if self.tls_certificate is None else "--tls-key"
+            raise UserError(f"TLS needs a private key and a certificate; give {missing} as well")
+        if self.tls_ca is not None and self.tls_key is None:
+            raise UserError(
+                "--tls-ca checks the certificates of clients, which needs TLS; give --tls-key and "
+                "--tls-certificate as well"
+            )
 
 
 def make_options(
-    model_dir: Union[str, Path],
+    models: Union[str, Path, Iterable[Union[str, Path]]] = (),
     *,
+    config: Union[str, Path, None] = None,
     name: Optional[str] = None,
-    host: str = "127.0.0.1",
-    port: int = 8500,
-    latest_versions: int = 1,
-    poll_seconds: float = 1.0,
-    threads: int = 64,
-    batching: BatchingOptions = BatchingOptions(),
+    **options: Any,
 ) -> ServerOptions:
-    """Make options with an absolute path, and the name taken from it.
+    """Make options with absolute paths, and a single model's name taken from its directory.
 
+    Args:
+        models: one or several directories; see :class:`ServerOptions`.
+        config: a configuration file instead of directories.
+        name: what clients call the model, if there is one.
+        options: the other fields of :class:`ServerOptions`; paths as text or as `Path`.
     Raises:
         UserError: an option has an invalid value.
     """
-    # Not resolve(): for a symbolic link such as models/current, the link's own name counts.
-    path = Path(os.path.abspath(paths.local(model_dir)))
+    given = [models] if isinstance(models, (str, Path)) else list(models)
+    directories = tuple(map(_absolute, given))
+    for field in ("tls_key", "tls_certificate", "tls_ca", "batching_file"):
+        if options.get(field) is not None:
+            options[field] = _absolute(options[field])
     return ServerOptions(
-        model_dir=path,
-        name=name or path.name,
-        host=host,
-        port=port,
-        latest_versions=latest_versions,
-        poll_seconds=poll_seconds,
-        threads=threads,
-        batching=batching,
+        model_dirs=directories,
+        config=None if config is None else _absolute(config),
+        name=name or (directories[0].name if len(directories) == 1 else ""),
+        **options,
     )
+
+
+def _absolute(path: Union[str, Path]) -> Path:
+    # Not resolve(): for a symbolic link such as models/current, the link's own name counts.
+    return Path(os.path.abspath(paths.local(path)))

@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -17,7 +17,7 @@ from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.runtime import import_tensorflow
 from tfpipeline.serving.server.model_dir import check_model_dir
-from tfpipeline.serving.server.options import BatchingOptions, ServerOptions, make_options
+from tfpipeline.serving.server.options import ServerOptions, make_options
 from tfpipeline.serving.server.sockets import free_port, ready_line
 
 BINARY = "tensorflow_model_server"
@@ -25,53 +25,32 @@ _TICK_SECONDS = 0.1
 
 
 def serve(
-    model_dir: Union[str, Path],
+    models: Union[str, Path, Iterable[Union[str, Path]]] = (),
     *,
-    name: Optional[str] = None,
-    host: str = "127.0.0.1",
-    port: int = 8500,
     server_binary: Optional[Union[str, Path]] = None,
-    latest_versions: int = 1,
-    poll_seconds: float = 1.0,
-    threads: int = 64,
-    batching: Optional[BatchingOptions] = None,
+    **options: Any,
 ) -> None:
-    """Serve the newest version of a model over gRPC until Ctrl-C or SIGTERM; then return.
+    """Serve models over gRPC until Ctrl-C or SIGTERM; then return.
 
     Uses `tensorflow_model_server` if it is given or on the PATH, otherwise the embedded development server.
     New versions are loaded while it runs; old ones are unloaded once the new version is ready.
 
     Args:
-        model_dir: `models/NAME`, a directory of integer version directories.
-        name: what clients call the model; the directory's name by default.
-        host: the address to listen on; ``0.0.0.0`` is every IPv4 interface.
-        port: the gRPC port; 0 takes a free one (the ready line names it).
+        models: `models/NAME`, a directory of integer version directories.
         server_binary: a `tensorflow_model_server` to use instead of the one on the PATH.
-        latest_versions: how many of the newest versions are served at once.
-        poll_seconds: interval between checks of the directory for new versions.
-        threads: the maximum number of concurrent calls; more get RESOURCE_EXHAUSTED.
-        batching: how the embedded server batches concurrent requests.
+        options: `config`, `name` and the other fields of :class:`ServerOptions`.
     Raises:
         UserError: a directory, a version, an address or a binary cannot be used.
     """
-    options = make_options(
-        model_dir,
-        name=name,
-        host=host,
-        port=port,
-        latest_versions=latest_versions,
-        poll_seconds=poll_seconds,
-        threads=threads,
-        batching=batching or BatchingOptions(),
-    )
+    checked = make_options(models, **options)
     binary = find_binary(server_binary)
-    check_model_dir(options.model_dir)
+    check_model_dir(checked.model_dir)
     if binary is not None:
         from tfpipeline.serving.server.binary import serve_with_binary
 
-        serve_with_binary(options, binary)
+        serve_with_binary(checked, binary)
         return
-    _serve_embedded(options)
+    _serve_embedded(checked)
 
 
 def find_binary(given: Optional[Union[str, Path]]) -> Optional[Path]:
