@@ -30,6 +30,7 @@ from tfpipeline.serving.server import probe
 from tfpipeline.serving.server.options import ServerOptions
 from tfpipeline.serving.server.relay import Relay
 from tfpipeline.serving.server.sockets import bind, join_host_port, listen_error, ready_line
+from tfpipeline.serving.server.sources import find_models
 
 NAME = "tensorflow_model_server"
 EVERY_INTERFACE = "0.0.0.0"
@@ -63,7 +64,7 @@ def command_line(
         "port": port,
         "grpc_socket_path": socket_path,
         "rest_api_port": 0,
-        "model_name": "" if config_file else options.name,
+        "model_name": "" if config_file else find_models(options)[0].name,
         "model_base_path": "" if config_file else options.model_dir,
         "model_config_file": config_file,
         # Whole seconds; for both, 0 means "check once".
@@ -92,7 +93,7 @@ def model_config(options: ServerOptions) -> str:
 
     return (
         "model_config_list {\n  config {\n"
-        f"    name: {quoted(options.name)}\n"
+        f"    name: {quoted(find_models(options)[0].name)}\n"
         f"    base_path: {quoted(str(options.model_dir))}\n"
         '    model_platform: "tensorflow"\n'
         f"    model_version_policy {{ latest {{ num_versions: {options.latest_versions} }} }}\n"
@@ -122,6 +123,7 @@ def socket_directory() -> Iterator[Path]:
 
 class _Supervisor:
     def __init__(self, options: ServerOptions, binary: Path, directory: Path) -> None:
+        self._name = find_models(options)[0].name
         self._options = options
         self._binary = binary
         self._directory = directory
@@ -160,9 +162,9 @@ class _Supervisor:
         stopped = asyncio.create_task(self._stop.wait())
         relay = Relay(listener, path)
         try:
-            with progress(f"starting {options.name}", total=1) as step:
+            with progress(f"starting {self._name}", total=1) as step:
                 target = f"127.0.0.1:{port}" if direct else f"unix:{path}"
-                probing = asyncio.create_task(_wait_until_available(target, options.name))
+                probing = asyncio.create_task(_wait_until_available(target, self._name))
                 await asyncio.wait({probing, ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
                 if not probing.done():
                     probing.cancel()
@@ -180,7 +182,7 @@ class _Supervisor:
                 except OSError as error:
                     raise listen_error(options.host, port, error) from error
             self._ready = True
-            say(ready_line(options.name, probing.result(), join_host_port(options.host, port), NAME))
+            say(ready_line({self._name: probing.result()}, join_host_port(options.host, port), NAME))
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not stopped.done():
                 await log

@@ -1,4 +1,4 @@
-"""The embedded development server: TensorFlow Serving's gRPC API over one model, in this process.
+"""The embedded development server: TensorFlow Serving's gRPC API in this process.
 
 It needs only TensorFlow and tensorflow-serving-api, so it runs in tests, and on a laptop without
 `tensorflow_model_server`. It is for development: Python, one process, no TLS, no REST.
@@ -17,8 +17,9 @@ import grpc
 from tfpipeline.console import say as say_to_user
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.runtime import import_tensorflow
-from tfpipeline.serving.server.model_dir import check_model_dir
+from tfpipeline.serving.server.model_config import ModelConfig
 from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.rollout import Rollout
 from tfpipeline.serving.server.sockets import free_port, join_host_port
 
 GRPC_OPTIONS = (
@@ -27,18 +28,20 @@ GRPC_OPTIONS = (
     ("grpc.so_reuseport", 0),  # otherwise two servers may silently share a port and answer alternately
 )
 _GRACE_SECONDS = 5.0
+_TICK_SECONDS = 0.05
 
 
 class EmbeddedServer:
-    """Serves one model; use it as a context manager, or call :meth:`start` and :meth:`stop`.
+    """Serves models; use it as a context manager, or call :meth:`start` and :meth:`stop`.
 
         with EmbeddedServer(make_options("models/sentiment", port=0)) as server:
             print(server.address)
 
     Args:
         options: what to serve and where.
-        say: called with one sentence when a version is loaded, unloaded, or cannot be loaded.
-        stopping: if it is set while the first version loads, :meth:`start` gives up.
+        say: called with one sentence when a version is loaded, unloaded, or cannot be loaded, or a label
+            moves.
+        stopping: if it is set while the first versions load, :meth:`start` gives up.
     """
 
     def __init__(
@@ -53,7 +56,9 @@ class EmbeddedServer:
         self._stopping = stopping or threading.Event()
         self._server: Any = None
         self._executor: Optional[ThreadPoolExecutor] = None
-        self._versions: Any = None
+        self._models: Any = None
+        self._rollout = Rollout(options, say, whole_only=False)
+        self._follower: Optional[threading.Thread] = None
         self._ending = threading.Event()
         #: The port it listens on, once started.
         self.port = options.port
@@ -64,18 +69,18 @@ class EmbeddedServer:
         return join_host_port(self._options.host, self.port)
 
     def start(self) -> EmbeddedServer:
-        """Load the newest version, then listen. Returns when the server is ready.
+        """Load the models, then listen. Returns when the server is ready.
 
         Raises:
             UserError: there is nothing to serve, it cannot be loaded, or the address cannot be used.
             MissingExtraError: TensorFlow or tensorflow-serving-api is not installed.
         """
-        check_model_dir(self._options.model_dir)
+        configs = self._rollout.first()
         self.port = free_port(self._options.host, self._options.port)
         with explain_missing_extra("serve"):
             import_tensorflow()
+            from tfpipeline.serving.server.models import Models
             from tfpipeline.serving.server.services import add_services
-            from tfpipeline.serving.server.versions import VersionManager
             from tfpipeline.serving.server.warmup import load_warm
 
         ending = self._ending = threading.Event()
@@ -83,23 +88,37 @@ class EmbeddedServer:
         def load(path: Path) -> Any:
             return load_warm(path, lambda: ending.is_set() or self._stopping.is_set())
 
-        self._versions = VersionManager(self._options, load, self._say)
-        self._versions.start()
+        self._models = Models(self._options, load, self._say)
         try:
-            while not self._versions.first_look_done(timeout=0.1):
-                if self._stopping.is_set():
-                    break
+            self._models.begin(configs)
+            while not self._models.loaded() and not self._stopping.wait(_TICK_SECONDS):
+                pass
             if not self._stopping.is_set():
-                self._need_a_version()
+                for config in configs:
+                    self._need_a_version(config)
                 self._listen(add_services)
+                if self._options.poll_seconds:
+                    self._follower = threading.Thread(
+                        target=self._follow, args=(ending,), name="configuration", daemon=True
+                    )
+                    self._follower.start()
         except BaseException:
             self.stop(grace=0)
             raise
         return self
 
-    def versions(self) -> list[int]:
-        """The versions being served, newest first."""
-        return list(self._versions.available()) if self._versions else []
+    def models(self) -> dict[str, list[int]]:
+        """The models by name, each with the versions being served, newest first."""
+        return {name: self._models.available(name) for name in self._models.configs()} if self._models else {}
+
+    def versions(self, name: Optional[str] = None) -> list[int]:
+        """The versions of a model that are being served, newest first.
+
+        Args:
+            name: the model; None for the only one.
+        """
+        models = self.models()
+        return models.get(name, []) if name is not None else next(iter(models.values()), [])
 
     def stop(self, grace: float = _GRACE_SECONDS) -> None:
         """Refuse new calls, let running ones finish, unload the versions, and end all of the server's
@@ -114,10 +133,13 @@ class EmbeddedServer:
         if self._executor is not None:
             self._executor.shutdown(wait=True)
             self._executor = None
-        if self._versions is not None:
-            self._ending.set()  # a version that is loading does not finish its warm-up
-            self._versions.stop()
-            self._versions = None
+        self._ending.set()  # a version that is loading does not finish its warm-up
+        if self._models is not None:
+            self._models.stop()
+        if self._follower is not None:
+            self._follower.join()
+            self._follower = None
+        self._models = None
 
     def __enter__(self) -> EmbeddedServer:
         return self.start()
@@ -130,29 +152,43 @@ class EmbeddedServer:
     ) -> None:
         self.stop()
 
-    def _need_a_version(self) -> None:
-        if self._versions.available():
+    def _follow(self, ending: threading.Event) -> None:
+        """Bring labels, directories and the configuration file to the running models."""
+        from tfpipeline.serving.server.status import StatusError
+        from tfpipeline.serving.server.versions import first_line
+
+        while not ending.wait(self._options.poll_seconds):
+            configs = self._rollout.next(self._models.available)
+            if configs is None:
+                continue
+            try:
+                self._models.reload(configs)
+            except StatusError as error:
+                self._rollout.refused(first_line(error.message))
+            else:
+                self._rollout.applied(configs)
+
+    def _need_a_version(self, config: ModelConfig) -> None:
+        if self._models.available(config.name):
             return
         from tfpipeline.serving.server.versions import first_line
 
-        failed = [(number, error) for number, _, error in self._versions.states() if error is not None]
+        failed = [
+            (number, error) for number, _, error in self._models.states(config.name) if error is not None
+        ]
         if not failed:  # removed after the check
-            raise UserError(
-                f"{self._options.model_dir} has no version to serve any more; export the model again"
-            )
+            raise UserError(f"{config.base_path} has no version to serve any more; export the model again")
         number, error = failed[0]
         raise UserError(
-            f"version {number} of {self._options.name} in {self._options.model_dir} cannot be loaded: "
+            f"version {number} of {config.name} in {config.base_path} cannot be loaded: "
             f"{first_line(error.message)}; export it again or move the directory {number} away"
         )
 
     def _listen(self, add_services: Callable[..., None]) -> None:
         threads = self._options.threads
-        self._executor = ThreadPoolExecutor(
-            max_workers=threads, thread_name_prefix=f"calls to {self._options.name}"
-        )
+        self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="calls")
         server = grpc.server(self._executor, options=GRPC_OPTIONS, maximum_concurrent_rpcs=threads)
-        add_services(server, self._versions, self._options)
+        add_services(server, self._models)
         self._server = server
         try:
             server.add_insecure_port(self.address)

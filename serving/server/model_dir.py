@@ -93,11 +93,6 @@ def _check(model_dir: Path) -> dict[int, Path]:
     versions = version_directories(model_dir)
     names = sorted(os.listdir(model_dir))
     if not versions:
-        models = [name for name in names if (model_dir / name).is_dir() and _holds_versions(model_dir / name)]
-        if models:
-            raise UserError(
-                f"{model_dir} holds models, not versions; give one of them: {model_dir / models[0]}"
-            )
         raise UserError(
             f"{model_dir} has no version to serve: it holds {_some(names)}, and a version is a directory "
             "whose name is an integer, such as 1"
@@ -109,6 +104,20 @@ def _check(model_dir: Path) -> dict[int, Path]:
             f"saved_model.pb; export the model again, or wait until it is copied"
         )
     return versions
+
+
+def models_in(path: Path) -> list[Path]:
+    """The models in a directory of models, in the order of their names; empty for any other path."""
+    try:
+        if version_directories(path):
+            return []
+        return [
+            path / name
+            for name in sorted(os.listdir(path))
+            if name[0] != "." and _holds_versions(path / name)
+        ]
+    except OSError:
+        return []
 
 
 def _holds_versions(path: Path) -> bool:

@@ -55,7 +55,7 @@ class ServerOptions:
     Args:
         model_dirs: directories `models/NAME` of integer version directories, or directories of such models.
         config: a file in the text format of TensorFlow Serving's `ModelServerConfig`, instead of directories.
-        name: what clients call the model, if there is one; the directory's name by default.
+        name: what clients call the model, if there is one; empty for the directory's name.
         host: the address to listen on; ``0.0.0.0`` is every IPv4 interface.
         port: the gRPC port; 0 takes a free one (the ready line names it).
         rest_port: the port of the REST API; None for none, 0 for a free one.
@@ -167,7 +167,7 @@ def make_options(
     name: Optional[str] = None,
     **options: Any,
 ) -> ServerOptions:
-    """Make options with absolute paths, and a single model's name taken from its directory.
+    """Make options with absolute paths.
 
     Args:
         models: one or several directories; see :class:`ServerOptions`.
@@ -185,7 +185,7 @@ def make_options(
     return ServerOptions(
         model_dirs=directories,
         config=None if config is None else _absolute(config),
-        name=name or (directories[0].name if len(directories) == 1 else ""),
+        name=name or "",
         **options,
     )
 

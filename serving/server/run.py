@@ -16,9 +16,9 @@ from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.runtime import import_tensorflow
-from tfpipeline.serving.server.model_dir import check_model_dir
 from tfpipeline.serving.server.options import ServerOptions, make_options
 from tfpipeline.serving.server.sockets import free_port, ready_line
+from tfpipeline.serving.server.sources import checked_models
 
 BINARY = "tensorflow_model_server"
 _TICK_SECONDS = 0.1
@@ -44,13 +44,13 @@ def serve(
     """
     checked = make_options(models, **options)
     binary = find_binary(server_binary)
-    check_model_dir(checked.model_dir)
+    names = ", ".join(model.name for model in checked_models(checked))
     if binary is not None:
         from tfpipeline.serving.server.binary import serve_with_binary
 
         serve_with_binary(checked, binary)
         return
-    _serve_embedded(checked)
+    _serve_embedded(checked, names)
 
 
 def find_binary(given: Optional[Union[str, Path]]) -> Optional[Path]:
@@ -77,7 +77,7 @@ def find_binary(given: Optional[Union[str, Path]]) -> Optional[Path]:
     return path.absolute()
 
 
-def _serve_embedded(options: ServerOptions) -> None:
+def _serve_embedded(options: ServerOptions, names: str) -> None:
     from tfpipeline.serving.server.embedded import EmbeddedServer
 
     say(f"no {BINARY} on the PATH: using the embedded development server")
@@ -86,16 +86,14 @@ def _serve_embedded(options: ServerOptions) -> None:
         server = EmbeddedServer(options, stopping=stop)
         try:
             free_port(options.host, options.port)  # before TensorFlow's import, which takes seconds
-            with progress(f"starting {options.name}", total=2) as step:
+            with progress(f"starting {names}", total=2) as step:
                 with explain_missing_extra("serve"):
                     import_tensorflow()
                 step.advance()
                 server.start()
                 step.advance()
             if not stop.is_set():
-                say(
-                    ready_line(options.name, server.versions(), server.address, "embedded development server")
-                )
+                say(ready_line(server.models(), server.address, "embedded development server"))
                 # Event.wait() briefly holds a lock; a signal handler that calls set() at that moment would
                 # hang.
                 while not stop.is_set():

@@ -27,22 +27,21 @@ from tensorflow_serving.apis import (
 
 from tfpipeline.serving.server import inference
 from tfpipeline.serving.server.batching import NotRowByRowError, batch_key, batchable
-from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.model_config import from_message
+from tfpipeline.serving.server.models import Models
 from tfpipeline.serving.server.predict import Question, find_signature, read_request
 from tfpipeline.serving.server.saved_model import DEFAULT_SIGNATURE
-from tfpipeline.serving.server.status import StatusError, invalid_argument, not_found, unimplemented
+from tfpipeline.serving.server.status import StatusError, invalid_argument, not_found
 from tfpipeline.serving.server.tensors import encode
-from tfpipeline.serving.server.versions import Version, VersionManager
+from tfpipeline.serving.server.versions import Version
 
 _SIGNATURE_DEF = "signature_def"
 
 
-def add_services(server: grpc.Server, versions: VersionManager, options: ServerOptions) -> None:
+def add_services(server: grpc.Server, models: Models) -> None:
     """Register both services with a gRPC server."""
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(versions, options), server
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(versions, options), server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(models), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
 
 
 @contextlib.contextmanager
@@ -56,15 +55,14 @@ def _answered(context: grpc.ServicerContext) -> Iterator[None]:
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict, GetModelMetadata, Classify, Regress, MultiInference."""
 
-    def __init__(self, versions: VersionManager, options: ServerOptions) -> None:
-        self._versions = versions
-        self._options = options
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the protocol's name
         response = predict_pb2.PredictResponse()
         with _answered(context):
             _need_spec(request)
-            with self._use(request.model_spec) as version:
+            with self._models.use(request.model_spec) as version:
                 name, signature = find_signature(version.model.signatures, request.model_spec.signature_name)
                 _fill_spec(response.model_spec, request.model_spec.name, version, name)
                 question = read_request(request, signature)
@@ -82,7 +80,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             for field in request.metadata_field:
                 if field != _SIGNATURE_DEF:
                     raise invalid_argument(f"Metadata field {field} is not supported")
-            with self._use(request.model_spec) as version:
+            with self._models.use(request.model_spec) as version:
                 signatures = get_model_metadata_pb2.SignatureDefMap()
                 for name, signature in version.model.signatures.items():
                     signatures.signature_def[name].CopyFrom(signature)
@@ -114,7 +112,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with _answered(context):
             # The first task names the model and version; without tasks, the empty spec is refused.
             spec = request.tasks[0].model_spec if request.tasks else inference_pb2.InferenceTask().model_spec
-            with self._use(spec) as version:
+            with self._models.use(spec) as version:
                 signatures = version.model.signatures
                 inputs, outputs = inference.check_tasks(request.tasks, signatures)
                 examples, values = inference.compute(version.model.run, request.input, inputs, outputs)
@@ -144,7 +142,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> Any:
         with _answered(context):
             _need_spec(request)
-            with self._use(request.model_spec) as version:
+            with self._models.use(request.model_spec) as version:
                 name = request.model_spec.signature_name or DEFAULT_SIGNATURE
                 signature = inference.signature_of(version.model.signatures, name)
                 tensor, outputs = tensors(signature)
@@ -153,33 +151,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             write(signature, examples, values, response.result)
         return response
 
-    def _use(self, spec: Any) -> contextlib.AbstractContextManager[Version]:
-        """The version that a `ModelSpec` refers to; see `ServableRequestFromModelSpec`."""
-        if not spec.name:
-            raise invalid_argument("ModelSpec has no name specified.")
-        if spec.WhichOneof("version_choice") == "version_label":
-            # Labels come from a configuration file, which the embedded server does not read.
-            raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
-        number = spec.version.value if spec.HasField("version") else None
-        if spec.name != self._options.name:
-            wanted = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-            raise not_found(f"Servable not found for request: {wanted}")
-        return self._versions.use(number)
-
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus; HandleReloadConfigRequest is refused."""
+    """GetModelStatus and HandleReloadConfigRequest."""
 
-    def __init__(self, versions: VersionManager, options: ServerOptions) -> None:
-        self._versions = versions
-        self._options = options
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         response = get_model_status_pb2.GetModelStatusResponse()
         with _answered(context):
             _need_spec(request)
             spec = request.model_spec
-            states = self._versions.states() if spec.name == self._options.name else []
+            states = self._models.states(spec.name)
             if spec.HasField("version"):
                 states = [entry for entry in states if entry[0] == spec.version.value]
                 if not states:
@@ -201,11 +185,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
                     "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                     "Only ModelConfigList is currently supported"
                 )
-            raise unimplemented(
-                "The embedded development server serves the one model it was started with; "
-                "tensorflow_model_server can be reconfigured while it runs"
-            )
-        return model_management_pb2.ReloadConfigResponse()
+            self._models.reload(from_message(request.config))
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        for name in sorted(set(request.metric_names)):
+            response.metric.add(name=name)  # the embedded server counts nothing by these names
+        return response
 
 
 def _need_spec(request: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Mapping, Sequence
 
 from tfpipeline.errors import UserError
 
@@ -14,10 +15,20 @@ def join_host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def ready_line(name: str, versions: list[int], address: str, kind: str) -> str:
-    """``serving sentiment version 1 on 127.0.0.1:8500 (embedded development server)``."""
-    plural = "versions" if len(versions) > 1 else "version"
-    return f"serving {name} {plural} {', '.join(map(str, versions))} on {address} ({kind})"
+def ready_line(models: Mapping[str, Sequence[int]], address: str, kind: str) -> str:
+    """``serving sentiment version 1 on 127.0.0.1:8500 (embedded development server)``.
+
+    Args:
+        models: name -> versions.
+        address: ``host:port``.
+        kind: which server it is.
+    """
+
+    def one(name: str, versions: Sequence[int]) -> str:
+        plural = "versions" if len(versions) > 1 else "version"
+        return f"{name} {plural} {', '.join(map(str, versions))}"
+
+    return f"serving {'; '.join(one(*model) for model in models.items())} on {address} ({kind})"
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -64,10 +64,10 @@ def unavailable(message: str) -> StatusError:
 
 
 def no_saved_model(path: Path) -> StatusError:
-    """The error for a version directory without a graph file. Source: ReadSavedModel,
-    tensorflow/cc/saved_model/reader.cc.
+    """The error for a version directory without a graph file. Source: LoadSessionBundleOrSavedModelBundle in
+    tensorflow/serving, session_bundle/oss/session_bundle_util.cc.
     """
     return not_found(
-        f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}. Check that the "
-        f"directory exists and that you have the right permissions for accessing it."
+        "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+        f"`saved_model.pb`)\nSpecified file path: {path}"
     )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional, Protocol
 
 from tfpipeline.serving.server.batching import Batcher
+from tfpipeline.serving.server.model_config import ModelConfig
 from tfpipeline.serving.server.model_dir import fingerprint, has_saved_model, version_directories
 from tfpipeline.serving.server.options import ServerOptions
 from tfpipeline.serving.server.status import StatusError, no_saved_model, not_found
@@ -65,24 +66,31 @@ class VersionManager:
     """Loads and unloads the versions of one model in its own thread.
 
     Args:
-        options: name, directory, number of versions, poll interval.
+        config: name, directory, version policy.
+        options: poll interval, batching.
         load: directory -> loaded model; raises :class:`StatusError`.
         say: called with one sentence when a version is loaded, unloaded, or cannot be loaded.
     """
 
     def __init__(
-        self, options: ServerOptions, load: Callable[[Path], Model], say: Callable[[str], None]
+        self,
+        config: ModelConfig,
+        options: ServerOptions,
+        load: Callable[[Path], Model],
+        say: Callable[[str], None],
     ) -> None:
+        self._config = config
         self._options = options
         self._load = load
         self._say = say
         self._lock = threading.Lock()
         self._versions: dict[int, Version] = {}
         self._wake = threading.Event()
+        self._changed = threading.Event()
         self._stopping = False
         self._first_look = threading.Event()
         self._directory_error = ""
-        self._thread = threading.Thread(target=self._work, name=f"versions of {options.name}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"versions of {config.name}", daemon=True)
 
     # -- for the services ------------------------------------------------------------------------------
 
@@ -93,7 +101,7 @@ class VersionManager:
         Raises:
             StatusError: NOT_FOUND, in the server's words.
         """
-        name = self._options.name
+        name = self._config.name
         with self._lock:
             served = [v for v in self._versions.values() if v.state == State.AVAILABLE]
             if number is None:
@@ -131,6 +139,12 @@ class VersionManager:
         """Wait until the versions found at the start are loaded or have failed."""
         return self._first_look.wait(timeout)
 
+    def configure(self, config: ModelConfig) -> None:
+        """Use another directory or version policy from now on."""
+        self._config = config
+        self._changed.set()
+        self._wake.set()
+
     def available(self) -> list[int]:
         """The versions being served, newest first."""
         return [number for number, state, _ in self.states() if state == State.AVAILABLE]
@@ -151,7 +165,9 @@ class VersionManager:
     def _work(self) -> None:
         looked = False
         while not self._stopping:
-            if not (looked and self._options.poll_seconds == 0):
+            changed = self._changed.is_set()
+            self._changed.clear()
+            if changed or not (looked and self._options.poll_seconds == 0):
                 self._look()
                 looked = True
             self._first_look.set()
@@ -162,26 +178,27 @@ class VersionManager:
 
     def _look(self) -> None:
         try:
-            paths = version_directories(self._options.model_dir)
+            paths = version_directories(self._config.base_path)
         except OSError as error:
             # A network share may be briefly unavailable: loaded versions stay, as in TensorFlow Serving.
             self._tell_once(
-                f"cannot read {self._options.model_dir} ({error.strerror}); loaded versions are kept"
+                f"cannot read {self._config.base_path} ({error.strerror}); loaded versions are kept"
             )
             return
         self._directory_error = ""
         # A directory without its graph file is probably still being copied; an older version serves in the
         # meantime.
-        whole = [number for number in sorted(paths, reverse=True) if has_saved_model(paths[number])]
-        wanted = whole[: self._options.latest_versions]
-        for number in sorted(paths, reverse=True):
+        whole = [number for number in paths if has_saved_model(paths[number])]
+        selected = self._config.policy.select(paths)
+        wanted = self._config.policy.select(whole)
+        for number in sorted({*selected, *wanted}, reverse=True):
             if number in wanted:
                 self._bring(number, paths[number])
-            elif wanted and number > wanted[-1] and not has_saved_model(paths[number]):
+            else:
                 self._note_empty(number, paths[number])
             if self._stopping:
                 return
-        self._retire(set(wanted), anything=bool(paths))
+        self._retire(set(wanted), anything=bool(selected))
 
     def _bring(self, number: int, path: Path) -> None:
         with self._lock:
@@ -205,7 +222,7 @@ class VersionManager:
             version.batcher = Batcher(self._options.batching) if self._options.batching.max_rows > 1 else None
             version.state = State.AVAILABLE
         if self._first_look.is_set():
-            self._say(f"version {number} of {self._options.name} is loaded and serving")
+            self._say(f"version {number} of {self._config.name} is loaded and serving")
 
     def _fail(self, version: Version, error: StatusError, files: Any) -> None:
         with self._lock:
@@ -241,7 +258,7 @@ class VersionManager:
             idle = [v for v in self._versions.values() if v.state == State.UNLOADING and not v.users]
         for version in idle:
             self._end(version)
-            self._say(f"version {version.number} of {self._options.name} is unloaded")
+            self._say(f"version {version.number} of {self._config.name} is unloaded")
 
     def _end(self, version: Version) -> None:
         with self._lock:

@@ -128,10 +128,10 @@ def test_an_empty_version_directory_is_an_error_of_its_own(start, model_dir):
         wait_until(lambda: (2, State.END) in states(served))
         _, code, message = error_of(served, 2)
         assert code == grpc.StatusCode.NOT_FOUND.value[0]
-        # tensorflow/cc/saved_model/reader.cc
+        # session_bundle/oss/session_bundle_util.cc
         assert message == (
-            f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {model_dir / '2'}. "
-            "Check that the directory exists and that you have the right permissions for accessing it."
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+            f"`saved_model.pb`)\nSpecified file path: {model_dir / '2'}"
         )
         assert half(served, [2.0]) == (1, [3.0])
 

@@ -202,7 +202,11 @@ def test_calls_being_answered_finish_when_the_server_stops(tmp_path, publish, as
         calls = [pool.submit(ask, server.address, x=[float(i)]) for i in range(4)]
         # All four have arrived: a call that the server has not picked up yet is refused, which is another
         # matter.
-        while sum(v.users for v in server._versions._versions.values()) + sum(c.done() for c in calls) < 4:
+        while (
+            sum(v.users for v in server._models._managers["m"]._versions.values())
+            + sum(c.done() for c in calls)
+            < 4
+        ):
             time.sleep(0.001)
         server.stop()
         for number, call in enumerate(calls):
@@ -237,6 +241,6 @@ def test_a_half_copied_version_is_refused(tmp_path, publish):
 
 def test_without_batching_calls_go_straight_to_the_session(tmp_path, publish, ask):
     with serve(publish(tmp_path / "m", 1), batching=BatchingOptions(max_rows=1)) as server:
-        with server._versions.use(None) as version:
+        with server._models.use_version("m", None) as version:
             assert version.batcher is None
         assert ask(server.address, x=[2.0, 4.0])[1]["y"].tolist() == [3.0, 4.0]

@@ -14,6 +14,8 @@ import pytest
 
 from tfpipeline.errors import UserError
 from tfpipeline.serving.server import make_options, serve
+from tfpipeline.serving.server.model_config import ModelConfig
+from tfpipeline.serving.server.sources import find_models
 
 _STUB = """
 import sys
@@ -129,10 +131,6 @@ def test_a_saved_model_without_a_version(model_dir):
     assert refused(saved_model).endswith(f"move it to {saved_model}/1 and run this again")
 
 
-def test_a_directory_of_models(model_dir):
-    assert refused(model_dir.parent).endswith(f"holds models, not versions; give one of them: {model_dir}")
-
-
 def test_a_run(tmp_path):
     run = tmp_path / "runs" / "tweets"
     (run / "checkpoints").mkdir(parents=True)
@@ -190,6 +188,6 @@ def test_options_that_cannot_work(model_dir, option):
 def test_name_and_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stable").symlink_to(tmp_path / "elsewhere")
-    options = make_options("stable/")
-    assert (options.name, options.model_dir) == ("stable", tmp_path / "stable")
-    assert make_options("stable", name="other").name == "other"
+    (tmp_path / "elsewhere").mkdir()
+    assert find_models(make_options("stable/")) == (ModelConfig("stable", tmp_path / "stable"),)
+    assert find_models(make_options("stable", name="other"))[0].name == "other"

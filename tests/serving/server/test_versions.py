@@ -10,9 +10,11 @@ import grpc
 import pytest
 
 from tfpipeline.serving.server import make_options
+from tfpipeline.serving.server.model_config import Latest, ModelConfig
 from tfpipeline.serving.server.status import StatusError, invalid_argument
 from tfpipeline.serving.server.versions import State, VersionManager
 
+LATEST = Latest()
 AVAILABLE, UNLOADING, END = State.AVAILABLE, State.UNLOADING, State.END
 
 
@@ -49,14 +51,15 @@ def manage(model_dir):
     """Start a manager; yields (manager, loaded models, what was said), stopped at the end."""
     with contextlib.ExitStack() as stack:
 
-        def manage(**options):
+        def manage(policy=LATEST):
             loaded, said = [], []
 
             def load(path):
                 loaded.append(Model(path))
                 return loaded[-1]
 
-            manager = VersionManager(make_options(model_dir, poll_seconds=0.01, **options), load, said.append)
+            config = ModelConfig("m", model_dir, policy)
+            manager = VersionManager(config, make_options(model_dir, poll_seconds=0.01), load, said.append)
             manager.start()
             stack.callback(manager.stop)
             assert manager.first_look_done(10)
@@ -149,7 +152,7 @@ def test_removing_every_version_unloads_but_a_missing_directory_does_not(manage,
 def test_several_versions_at_once(manage, model_dir, eventually):
     for version in (2, 3):
         put(model_dir, version)
-    manager, _, _ = manage(latest_versions=2)
+    manager, _, _ = manage(Latest(2))
     assert states(manager) == [(3, AVAILABLE), (2, AVAILABLE)]
     put(model_dir, 4)
     eventually(lambda: states(manager) == [(4, AVAILABLE), (3, AVAILABLE), (2, END)])
@@ -157,7 +160,7 @@ def test_several_versions_at_once(manage, model_dir, eventually):
 
 def test_stopping_closes_every_model_and_ends_the_thread(manage, model_dir):
     put(model_dir, 2)
-    manager, loaded, _ = manage(latest_versions=2)
+    manager, loaded, _ = manage(Latest(2))
     manager.stop()
     assert [model.closed for model in loaded] == [True, True]
     assert not [thread for thread in threading.enumerate() if thread.name == "versions of m"]
