@@ -32,9 +32,11 @@ from benchmarks._measure import report, side_by_side
 from examples.packaged import minilm
 from tfpipeline.runtime import import_tensorflow
 from tfpipeline.serving.client import ClientError, PredictClient
-from tfpipeline.serving.server.binary import command_line, socket_directory
+from tfpipeline.serving.server.binary import socket_directory
+from tfpipeline.serving.server.binary_command import command_line, server_files, write_files
 from tfpipeline.serving.server.options import BatchingOptions, default_batch_threads, make_options
 from tfpipeline.serving.server.run import find_binary
+from tfpipeline.serving.server.sources import find_models
 
 NAME, LABELS = "minilm", ("negative", "neutral", "positive")
 SHAPES = ((1, 16), (1, 64), (8, 32), (32, 32), (32, 128))
@@ -67,13 +69,17 @@ def running(binary: Path, model_dir: Path, batching: Optional[BatchingOptions]) 
     """The target of a new server that is ready: a Unix socket."""
     with socket_directory() as folder:
         socket = folder / "grpc.sock"
-        command = command_line(
-            make_options(model_dir, name=NAME, port=0), binary, port=0, socket_path=str(socket)
-        )
+        parameters = folder / "batching_params.pbtxt"
         if batching is not None:
-            parameters = folder / "batching.config"
             parameters.write_text(batching_parameters(batching))
-            command += ["--enable_batching=true", f"--batching_parameters_file={parameters}"]
+        options = make_options(
+            model_dir, name=NAME, port=0, batching_file=parameters if batching is not None else None
+        )
+        files = server_files(options, find_models(options))
+        write_files(files, folder)
+        command = command_line(
+            options, [str(binary)], directory=str(folder), files=files, port=0, socket_path=str(socket)
+        )
         log = folder / "log"
         with (
             log.open("wb") as output,

@@ -1,8 +1,13 @@
-"""Runs and supervises `tensorflow_model_server`: its address, readiness, errors and end.
+"""Runs and supervises `tensorflow_model_server`: its address, configuration, readiness, errors and end.
 
 TensorFlow Serving listens on 0.0.0.0 and has no flag to change that (model_servers/server.cc, BuildAndStart:
 "0.0.0.0:" + port). It can listen on a Unix socket alone (`--port=0 --grpc_socket_path=...`). So for any other
-host it gets a socket in a private directory, and this process relays the requested address to it.
+host it gets a socket in a private directory, and this process relays the requested address to it. A container
+needs no relay: its port is published on the requested address.
+
+The server polls its configuration file. The file is there only while a change waits to be read. So a client's
+HandleReloadConfigRequest holds until something changes on the disk: with a file that stays, the server would
+go back to it at the next poll.
 """
 
 from __future__ import annotations
@@ -10,105 +15,53 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import math
 import os
-import re
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.runtime import harmless
-from tfpipeline.serving.server import probe
+from tfpipeline.serving.server import docker
+from tfpipeline.serving.server.binary_command import (
+    METRICS_PATH,
+    MODELS_FILE,
+    http_port,
+    replace_file,
+    server_files,
+    write_files,
+)
+from tfpipeline.serving.server.binary_log import NAME, BinaryLog
+from tfpipeline.serving.server.launch import EVERY_INTERFACE, Place
+from tfpipeline.serving.server.model_config import ModelConfig, Specific, to_text
 from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.program import Program
 from tfpipeline.serving.server.relay import Relay
-from tfpipeline.serving.server.sockets import bind, join_host_port, listen_error, ready_line
-from tfpipeline.serving.server.sources import find_models
+from tfpipeline.serving.server.rollout import Configs, Rollout
+from tfpipeline.serving.server.sockets import bind, free_port, join_host_port, listen_error, ready_line
 
-NAME = "tensorflow_model_server"
-EVERY_INTERFACE = "0.0.0.0"
-
-_PROBE_SECONDS = 0.2
+_TICK_SECONDS = 0.1
 _END_SECONDS = 10.0
-_LAST_LINES = 20
 # The longest path a Unix socket's address can hold is 107 bytes (sockaddr_un).
 _LONGEST_SOCKET_PATH = 107
-# TensorFlow's own log lines ("2026-01-01 00:00:00.0: E file.cc:1] ...") and absl's ("E0000 00:00:17.0 1
-# file.cc:1] ...").
-_ERROR_LINE = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:.]+: [EF] |[EF]\d{4} )")
-_LOG_PREFIX = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:.]+: [IWEF] |[IWEF]\d{4} [\d:.]+\s+\d+ )\S+\] ")
-_LOADED = re.compile(r"Successfully loaded servable version \{name: (.*) version: (\d+)\}")
-_UNLOADED = re.compile(r"Done unloading servable version \{name: (.*) version: (\d+)\}")
 
 
-def command_line(
-    options: ServerOptions, binary: Path, *, port: int, socket_path: str = "", config_file: str = ""
-) -> list[str]:
-    """The command that starts the binary.
-
-    Args:
-        options: what to serve.
-        binary: the executable.
-        port: TCP port on every interface; 0 for none.
-        socket_path: a Unix socket to listen on as well.
-        config_file: a `ModelServerConfig`, which replaces the model's name and path.
-    """
-    flags: dict[str, Any] = {
-        "port": port,
-        "grpc_socket_path": socket_path,
-        "rest_api_port": 0,
-        "model_name": "" if config_file else find_models(options)[0].name,
-        "model_base_path": "" if config_file else options.model_dir,
-        "model_config_file": config_file,
-        # Whole seconds; for both, 0 means "check once".
-        "file_system_poll_wait_seconds": math.ceil(options.poll_seconds),
-        "grpc_max_threads": options.threads,
-        # By default a version is tried five times, a minute apart: a broken one would look like a hang.
-        "load_retry_interval_micros": 2_000_000,
-        # Otherwise two servers could share a port without notice and answer alternately.
-        "grpc_channel_arguments": "grpc.so_reuseport=0" if port else "",
-    }
-    return [str(binary), *(f"--{flag}={value}" for flag, value in flags.items() if value != "")]
-
-
-def model_config(options: ServerOptions) -> str:
-    """A `ModelServerConfig` in text form: only a configuration file can request more than one version."""
-
-    def quoted(text: str) -> str:
-        return (
-            '"'
-            + "".join(
-                f"\\{byte:03o}" if byte < 32 or byte in b'"\\' or byte > 126 else chr(byte)
-                for byte in text.encode()
-            )
-            + '"'
-        )
-
-    return (
-        "model_config_list {\n  config {\n"
-        f"    name: {quoted(find_models(options)[0].name)}\n"
-        f"    base_path: {quoted(str(options.model_dir))}\n"
-        '    model_platform: "tensorflow"\n'
-        f"    model_version_policy {{ latest {{ num_versions: {options.latest_versions} }} }}\n"
-        "  }\n}\n"
-    )
-
-
-def serve_with_binary(options: ServerOptions, binary: Path) -> None:
+def serve_with_binary(options: ServerOptions, program: Program) -> None:
     """Run the binary until Ctrl-C or SIGTERM; then stop it and return.
 
     Raises:
         UserError: the address cannot be used, or the binary ended by itself.
     """
+    http_port(options)  # is checked before anything starts
     with socket_directory() as directory:
-        asyncio.run(_Supervisor(options, binary, directory).run())
+        asyncio.run(_Supervisor(options, program, directory).run())
 
 
 @contextlib.contextmanager
@@ -122,53 +75,51 @@ def socket_directory() -> Iterator[Path]:
 
 
 class _Supervisor:
-    def __init__(self, options: ServerOptions, binary: Path, directory: Path) -> None:
-        self._name = find_models(options)[0].name
+    def __init__(self, options: ServerOptions, program: Program, directory: Path) -> None:
         self._options = options
-        self._binary = binary
+        self._program = program
         self._directory = directory
-        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._rollout = Rollout(options, say, whole_only=True)
+        self._log = BinaryLog()
         self._ready = False
 
     async def run(self) -> None:
         options = self._options
         self._stop = asyncio.Event()
-        direct = options.host == EVERY_INTERFACE
+        relayed = options.host != EVERY_INTERFACE and not self._program.image
+        configs = self._rollout.first()
         listener = bind(options.host, options.port)
         try:
-            port = int(listener.getsockname()[1])
-            if direct:
-                listener.close()  # this was only a check: the binary listens itself
-            say(f"using {self._binary}" + ("" if direct else _relayed(join_host_port(options.host, port))))
+            host, port = listener.getsockname()[:2]
+            if not relayed:
+                listener.close()  # this was only a check: the server listens itself
+            say(f"using {self._program}" + (_relayed(join_host_port(options.host, port)) if relayed else ""))
+            place = Place(options, host, port, self._program, str(self._directory))
             with _signals_set(self._stop):
-                await self._serve(listener, port, direct)
+                await self._serve(listener, place, configs, relayed)
         finally:
             listener.close()
 
-    async def _serve(self, listener: socket.socket, port: int, direct: bool) -> None:
+    async def _serve(self, listener: socket.socket, place: Place, configs: Configs, relayed: bool) -> None:
         options = self._options
-        path = "" if direct else str(self._directory / "grpc.sock")
-        config = ""
-        if options.latest_versions > 1:
-            file = self._directory / "models.config"
-            file.write_text(model_config(options), encoding="utf-8")
-            config = str(file)
-        command = command_line(
-            options, self._binary, port=port if direct else 0, socket_path=path, config_file=config
-        )
-        child = await _start(command)
+        files = server_files(options, configs)
+        write_files(files, self._directory)
+        http = place.http()
+        if http:
+            free_port(place.host, http)
+        child = await _start(place.command(configs, files, relayed=relayed, http=http or 0))
         log = asyncio.create_task(self._read_log(child))
         ended = asyncio.create_task(child.wait())
         stopped = asyncio.create_task(self._stop.wait())
-        relay = Relay(listener, path)
+        relay = Relay(listener, place.socket_path)
+        following: Optional[asyncio.Task[None]] = None
         try:
-            with progress(f"starting {self._name}", total=1) as step:
-                target = f"127.0.0.1:{port}" if direct else f"unix:{path}"
-                probing = asyncio.create_task(_wait_until_available(target, self._name))
-                await asyncio.wait({probing, ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if not probing.done():
-                    probing.cancel()
-                    await asyncio.gather(probing, return_exceptions=True)
+            with progress(f"starting {', '.join(config.name for config in configs)}", total=1) as step:
+                loading = asyncio.create_task(self._wait_until_loaded(configs))
+                await asyncio.wait({loading, ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not loading.done():
+                    loading.cancel()
+                    await asyncio.gather(loading, return_exceptions=True)
                 else:
                     step.advance()
             if stopped.done():
@@ -176,26 +127,82 @@ class _Supervisor:
             if ended.done():
                 await log
                 raise self._ended(child)
-            if not direct:
+            loading.result()
+            if relayed:
                 try:
                     await relay.start()
                 except OSError as error:
-                    raise listen_error(options.host, port, error) from error
-            self._ready = True
-            say(ready_line({self._name: probing.result()}, join_host_port(options.host, port), NAME))
-            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                    raise listen_error(options.host, place.port, error) from error
+            self._tell_ready(configs, place, http)
+            following = asyncio.create_task(self._follow())
+            await asyncio.wait({ended, stopped, following}, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                following.result()
             if not stopped.done():
                 await log
                 raise self._ended(child)
         finally:
-            stopped.cancel()
+            for task in (stopped, following):
+                if task is not None:
+                    task.cancel()
             await relay.stop()
             await _end(child, ended)
-            await asyncio.gather(log, return_exceptions=True)
+            if self._program.image:
+                _remove_container(self._program.path)
+            await asyncio.gather(log, *([following] if following else []), return_exceptions=True)
         say("stopped")
 
+    async def _wait_until_loaded(self, configs: Configs) -> None:
+        """Wait until the server listens, and every version of the configuration is loaded or has failed."""
+        while not (self._log.listening and all(map(self._loaded, configs))):
+            unknown = self._log.unknown_flag
+            if unknown in self._options.flags:
+                raise UserError(
+                    f"{self._program} has no flag {unknown}; see its flags with {self._program.path} --help"
+                )
+            await asyncio.sleep(_TICK_SECONDS)
+        (self._directory / MODELS_FILE).unlink()
+
+    def _loaded(self, config: ModelConfig) -> bool:
+        available = self._log.available.get(config.name, set())
+        if not isinstance(config.policy, Specific):
+            return bool(available)  # the server itself waits for one version
+        return all(n in available or (config.name, n) in self._log.failed for n in config.policy.versions)
+
+    def _tell_ready(self, configs: Configs, place: Place, http: Optional[int]) -> None:
+        self._ready = True
+        for (name, version), reason in sorted(self._log.failed.items()):
+            say(f"version {version} of {name} cannot be loaded ({reason}); the others are being served")
+        if http:
+            where = f"http://{join_host_port(place.host, http)}"
+            open_to_all = "" if self._program.image else f" ({NAME} opens this port on every interface)"
+            say(f"REST on {where}/v1/models/NAME, metrics on {where}{METRICS_PATH}{open_to_all}")
+        available = self._log.available
+        models = {config.name: sorted(available.get(config.name, ()), reverse=True) for config in configs}
+        say(ready_line(models, join_host_port(self._options.host, place.port), NAME))
+
+    async def _follow(self) -> None:
+        """Write what changes on the disk into the polled configuration file."""
+        file = self._directory / MODELS_FILE
+        written: Optional[Configs] = None
+        seconds = self._options.poll_seconds
+        while seconds:
+            await asyncio.sleep(_TICK_SECONDS if written else seconds)
+            if written is None:
+                written = self._rollout.next(lambda name: self._log.available.get(name, set()))
+                if written is not None:
+                    self._log.forget_change()
+                    replace_file(file, to_text(written))
+            elif self._log.refused is not None or self._log.applied:
+                file.unlink(missing_ok=True)
+                if self._log.refused is not None:
+                    self._rollout.refused(self._log.refused)
+                else:
+                    self._rollout.applied(written)
+                written = None
+
     async def _read_log(self, child: asyncio.subprocess.Process) -> None:
-        """Show the binary's errors and the versions it loads and unloads; keep the last lines."""
+        """Show the binary's errors and the versions it loads and unloads."""
         assert child.stdout is not None
         while True:
             try:
@@ -207,26 +214,28 @@ class _Supervisor:
             line = raw.decode("utf-8", "replace").rstrip()
             if not line or harmless(line):
                 continue
-            text = _LOG_PREFIX.sub("", line)
-            self._last_lines.append(text)
-            if not self._ready:
-                continue  # a failed start is reported in one sentence when the binary ends
-            if _ERROR_LINE.match(line):
-                say(f"{NAME}: {text}")
-            elif match := _LOADED.search(line):
-                say(f"version {match[2]} of {match[1]} is loaded and serving")
-            elif match := _UNLOADED.search(line):
-                say(f"version {match[2]} of {match[1]} is unloaded")
+            sentence = self._log.read(line)
+            # A failed start is reported in one sentence when the binary ends.
+            if sentence and self._ready:
+                say(sentence)
 
     def _ended(self, child: asyncio.subprocess.Process) -> UserError:
         code = child.returncode or 0
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         when = "while it was serving" if self._ready else "before it was ready"
-        said = [line for line in self._last_lines if "Failed to start server" in line] or list(
-            self._last_lines
-        )[-3:]
-        words = " / ".join(said)[:600] or "it printed nothing"
-        return UserError(f"{self._binary} {how} {when}: {words}")
+        return UserError(f"{self._program} {how} {when}: {self._log.last_words()}")
+
+
+def _remove_container(program: Path) -> None:
+    """Remove the container if it outlived the program that ran it."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(
+            [str(program), "rm", "--force", docker.container_name()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_END_SECONDS,
+        )
 
 
 def _relayed(address: str) -> str:
@@ -282,23 +291,6 @@ async def _end(child: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> N
         await asyncio.wait({ended}, timeout=_END_SECONDS)
         if ended.done():
             break
-
-
-async def _wait_until_available(target: str, name: str) -> list[int]:
-    """Wait until a version is AVAILABLE; returns the available versions."""
-    import grpc
-
-    options = (("grpc.enable_http_proxy", 0),)
-    request = probe.encode_request(name)
-    while True:
-        async with grpc.aio.insecure_channel(target, options=options) as channel:
-            with contextlib.suppress(grpc.aio.AioRpcError):  # not listening yet, or not loaded yet
-                versions = probe.available_versions(
-                    await channel.unary_unary(probe.METHOD)(request, timeout=5)
-                )
-                if versions:
-                    return versions
-        await asyncio.sleep(_PROBE_SECONDS)
 
 
 @contextlib.contextmanager

@@ -16,11 +16,15 @@ from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.runtime import import_tensorflow
+from tfpipeline.serving.server.binary_command import check_flags
+from tfpipeline.serving.server.docker import IMAGE
 from tfpipeline.serving.server.options import ServerOptions, make_options
+from tfpipeline.serving.server.program import Program
 from tfpipeline.serving.server.sockets import free_port, ready_line
 from tfpipeline.serving.server.sources import checked_models
 
 BINARY = "tensorflow_model_server"
+DOCKER = "docker"
 _TICK_SECONDS = 0.1
 
 
@@ -28,29 +32,93 @@ def serve(
     models: Union[str, Path, Iterable[Union[str, Path]]] = (),
     *,
     server_binary: Optional[Union[str, Path]] = None,
+    docker: bool = False,
+    image: Optional[str] = None,
     **options: Any,
 ) -> None:
     """Serve models over gRPC until Ctrl-C or SIGTERM; then return.
 
     Uses `tensorflow_model_server` if it is given or on the PATH, otherwise the embedded development server.
-    New versions are loaded while it runs; old ones are unloaded once the new version is ready.
+    New versions are loaded while it runs; old ones are unloaded once the new version is ready. Labels,
+    directories of models and a configuration file are followed.
 
     Args:
-        models: `models/NAME`, a directory of integer version directories.
+        models: one or several directories: `models/NAME`, which holds integer version directories, or a
+            directory of such models.
         server_binary: a `tensorflow_model_server` to use instead of the one on the PATH.
+        docker: run it in a container instead.
+        image: the container's image; by default tensorflow/serving.
         options: `config`, `name` and the other fields of :class:`ServerOptions`.
     Raises:
         UserError: a directory, a version, an address or a binary cannot be used.
     """
     checked = make_options(models, **options)
-    binary = find_binary(server_binary)
+    program = _find_program(checked, server_binary, docker, image)
     names = ", ".join(model.name for model in checked_models(checked))
-    if binary is not None:
+    if program is not None:
         from tfpipeline.serving.server.binary import serve_with_binary
 
-        serve_with_binary(checked, binary)
+        serve_with_binary(checked, program)
         return
     _serve_embedded(checked, names)
+
+
+def print_command(
+    models: Union[str, Path, Iterable[Union[str, Path]]] = (),
+    *,
+    server_binary: Optional[Union[str, Path]] = None,
+    docker: bool = False,
+    image: Optional[str] = None,
+    **options: Any,
+) -> str:
+    """A shell script that starts the server that :func:`serve` would start.
+
+    Raises:
+        UserError: see :func:`serve`; or there is only the embedded server, which has no command.
+    """
+    checked = make_options(models, **options)
+    program = _find_program(checked, server_binary, docker, image, needed=False)
+    if program is None:
+        raise UserError(
+            f"there is no {BINARY} on the PATH whose command could be printed; give --docker or "
+            "--server-binary"
+        )
+    from tfpipeline.serving.server.launch import printed
+
+    return printed(checked, program)
+
+
+def _find_program(
+    options: ServerOptions,
+    server_binary: Optional[Union[str, Path]],
+    docker: bool,
+    image: Optional[str],
+    needed: bool = True,
+) -> Optional[Program]:
+    """The binary or docker; None for the embedded server."""
+    check_flags(options.flags)
+    if docker:
+        if server_binary is not None:
+            raise UserError("--docker and --server-binary are two servers; give one of them")
+        found = shutil.which(DOCKER)
+        if found is None and needed:
+            raise UserError(
+                f"there is no {DOCKER} on the PATH; install it, or leave --docker out for {BINARY} or the "
+                "embedded development server"
+            )
+        return Program(Path(found) if found and needed else Path(DOCKER), image or IMAGE)
+    if image is not None:
+        raise UserError("--image is the image of a container; give --docker as well")
+    binary = find_binary(server_binary)
+    if binary is not None:
+        return Program(binary)
+    for option, given in (("flags after --", options.flags), ("--batching-file", options.batching_file)):
+        if given:
+            raise UserError(
+                f"{option} can only be given to {BINARY}, which is not on the PATH; give --server-binary or "
+                "--docker"
+            )
+    return None
 
 
 def find_binary(given: Optional[Union[str, Path]]) -> Optional[Path]:

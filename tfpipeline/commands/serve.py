@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Optional
+import itertools
+from typing import Any, Optional
 
 import typer
 
@@ -46,32 +47,44 @@ def command(
         None,
         help="tensorflow_model_server; default: the one on the PATH, else the embedded development server.",
     ),
+    docker: bool = typer.Option(False, "--docker", help="Run tensorflow_model_server in a container."),
+    image: Optional[str] = typer.Option(None, help="The container's image; default: tensorflow/serving."),
+    print_only: bool = typer.Option(
+        False, "--print", help="Print a shell script that starts the server, and do not start it."
+    ),
 ) -> None:
     """Serve models with TensorFlow Serving, or with the embedded development server (same API).
 
-    Flags after "--" are passed to tensorflow_model_server.
+    Flags after "--" are passed to tensorflow_model_server: tfpipeline serve models/sentiment --
+    --tensorflow_session_parallelism=4
     """
     with explain_missing_extra("serve"):
-        from tfpipeline.serving.server import serve as run
+        from tfpipeline.serving.server.run import print_command, serve
 
         given = model_directories or []
-        run(
-            # What starts with a dash stands after "--": before it, it would be an option of this command.
-            [path for path in given if not path.startswith("-")],
-            flags=tuple(flag for flag in given if flag.startswith("-")),
-            config=config,
-            name=name,
-            host=host,
-            port=port,
-            rest_port=rest_port,
-            metrics_port=metrics_port,
-            latest_versions=latest_versions,
-            threads=threads,
-            max_concurrency=max_concurrency,
-            max_connection_age=max_connection_age,
-            tls_key=tls_key,
-            tls_certificate=tls_certificate,
-            tls_ca=tls_ca,
-            batching_file=batching_file,
-            server_binary=server_binary,
-        )
+        # What starts with a dash stands after "--": before it, it would be an option of this command.
+        models = list(itertools.takewhile(lambda word: not word.startswith("-"), given))
+        options: dict[str, Any] = {
+            "flags": tuple(given[len(models) :]),
+            "config": config,
+            "name": name,
+            "host": host,
+            "port": port,
+            "rest_port": rest_port,
+            "metrics_port": metrics_port,
+            "latest_versions": latest_versions,
+            "threads": threads,
+            "max_concurrency": max_concurrency,
+            "max_connection_age": max_connection_age,
+            "tls_key": tls_key,
+            "tls_certificate": tls_certificate,
+            "tls_ca": tls_ca,
+            "batching_file": batching_file,
+            "server_binary": server_binary,
+            "docker": docker,
+            "image": image,
+        }
+        if print_only:
+            print(print_command(models, **options), end="")
+        else:
+            serve(models, **options)

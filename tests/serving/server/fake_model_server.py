@@ -13,9 +13,11 @@ from concurrent import futures
 import grpc
 
 flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
+with open(flags["model_config_file"], encoding="utf-8") as file:
+    config = file.read()
 if "FAKE_PID_FILE" in os.environ:
     with open(os.environ["FAKE_PID_FILE"], "w", encoding="utf-8") as file:
-        json.dump({"pid": os.getpid(), "flags": flags}, file)
+        json.dump({"pid": os.getpid(), "flags": flags, "config": config}, file)
 mode = os.environ.get("FAKE_MODE", "")
 
 
@@ -63,4 +65,18 @@ if "grpc_socket_path" in flags:
     server.add_insecure_port("unix:" + flags["grpc_socket_path"])
 time.sleep(0.3)  # it loads before it listens
 server.start()
+log("I", "Successfully loaded servable version {name: m version: 7}")
+address = flags.get("grpc_socket_path") or "0.0.0.0:" + flags["port"]
+log("I", f"Running gRPC ModelServer at {address} ...")
+if mode == "poll":  # as the real one: the file is read once a second, and may be absent
+    while True:
+        time.sleep(0.2)
+        if os.path.exists(flags["model_config_file"]):
+            with open(flags["model_config_file"], encoding="utf-8") as file:
+                changed = file.read()
+            with open(os.environ["FAKE_PID_FILE"] + ".configs", "a", encoding="utf-8") as file:
+                file.write(json.dumps(changed) + "\n")
+            log("I", "Finished adding/updating models")
+        else:
+            log("E", "Failed to read ModelServerConfig file: NOT_FOUND: no such file")
 server.wait_for_termination()

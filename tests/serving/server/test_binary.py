@@ -15,72 +15,98 @@ import grpc
 import pytest
 
 from tfpipeline.errors import UserError
-from tfpipeline.serving.server import make_options, probe, serve
-from tfpipeline.serving.server.binary import command_line, model_config
-from tfpipeline.serving.server.run import find_binary
+from tfpipeline.export.labels import promote
+from tfpipeline.serving.server import make_options, serve
+from tfpipeline.serving.server.binary_command import command_line, server_files
+from tfpipeline.serving.server.model_config import ModelConfig, Specific, parse
+from tfpipeline.serving.server.run import find_binary, print_command
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _READY = re.compile(r"serving m version 7 on (\S+) \(tensorflow_model_server\)")
 
 
+def flags_of(options, **arguments):
+    defaults = {"directory": "/c", "files": {"models.config": ""}, "port": 0}
+    return command_line(options, ["tfs"], **{**defaults, **arguments})
+
+
 def test_command_line_of_a_private_socket():
     options = make_options("/models/m", threads=12, poll_seconds=0.2)
-    assert command_line(options, Path("/bin/tfs"), port=0, socket_path="/tmp/x/grpc.sock") == [
-        "/bin/tfs",
+    assert flags_of(options, socket_path="/c/grpc.sock") == [
+        "tfs",
         "--port=0",
-        "--grpc_socket_path=/tmp/x/grpc.sock",
+        "--grpc_socket_path=/c/grpc.sock",
         "--rest_api_port=0",
-        "--model_name=m",
-        "--model_base_path=/models/m",
+        "--model_config_file=/c/models.config",
+        "--model_config_file_poll_wait_seconds=1",
         "--file_system_poll_wait_seconds=1",
+        "--allow_version_labels_for_unavailable_models=true",
         "--grpc_max_threads=12",
         "--load_retry_interval_micros=2000000",
+        "--enable_grpc_healthcheck_service=true",
     ]
 
 
-def test_command_line_of_every_interface_and_several_versions():
+def test_command_line_with_everything(tmp_path):
+    (tmp_path / "b").write_text("max_batch_size { value: 8 }")
     options = make_options(
-        "/models/m", name="other", host="0.0.0.0", port=9000, latest_versions=2, poll_seconds=0
+        "/models/m",
+        host="0.0.0.0",
+        port=9000,
+        rest_port=9001,
+        poll_seconds=0,
+        max_concurrency=200,
+        max_connection_age=1.5,
+        batching_file=tmp_path / "b",
+        flags=("--load_retry_interval_micros=5", "--grpc_channel_arguments=grpc.a=1", "--enable_profiler"),
     )
-    assert command_line(options, Path("tfs"), port=9000, config_file="/tmp/c") == [
+    files = server_files(options, [ModelConfig("m", Path("/models/m"))])
+    assert files["batching.config"] == "max_batch_size { value: 8 }"
+    assert files["monitoring.config"].split() == (
+        ["prometheus_config", "{", "enable:", "true", "path:", '"/monitoring/prometheus/metrics"', "}"]
+    )
+    assert flags_of(options, files=files, port=9000, http=9001) == [
         "tfs",
         "--port=9000",
-        "--rest_api_port=0",
-        "--model_config_file=/tmp/c",
+        "--rest_api_port=9001",
+        "--model_config_file=/c/models.config",
+        "--model_config_file_poll_wait_seconds=0",
         "--file_system_poll_wait_seconds=0",
-        "--grpc_max_threads=64",
-        "--load_retry_interval_micros=2000000",
-        "--grpc_channel_arguments=grpc.so_reuseport=0",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--grpc_max_threads=200",
+        "--enable_grpc_healthcheck_service=true",
+        "--monitoring_config_file=/c/monitoring.config",
+        "--enable_batching=true",
+        "--batching_parameters_file=/c/batching.config",
+        "--grpc_channel_arguments=grpc.a=1,grpc.so_reuseport=0,grpc.max_connection_age_ms=1500",
+        "--load_retry_interval_micros=5",
+        "--enable_profiler",
     ]
 
 
-def test_model_config_is_read_back_by_the_official_message(tmp_path):
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("--port=1", '--port=1 cannot be given after "--": it is set from --port'),
+        (
+            "--model_config_file=x",
+            '--model_config_file=x cannot be given after "--": it is set from --config',
+        ),
+        ("-p", '"-p" is not a flag of tensorflow_model_server; after "--", write --name=value'),
+        ("4", '"4" is not a flag of tensorflow_model_server; after "--", write --name=value'),
+    ],
+)
+def test_flags_that_cannot_be_passed_on(model_dir, fake_binary, flag, sentence):
+    with pytest.raises(UserError) as caught:
+        serve(model_dir, port=0, server_binary=fake_binary, flags=(flag,))
+    assert str(caught.value) == sentence
 
-    options = make_options(tmp_path / 'a "b" \\ é\n', name="n'ame", latest_versions=3)
-    config = text_format.Parse(model_config(options), model_server_config_pb2.ModelServerConfig())
-    (model,) = config.model_config_list.config
-    assert (model.name, model.base_path, model.model_platform) == (
-        "n'ame",
-        str(options.model_dir),
-        "tensorflow",
-    )
-    assert model.model_version_policy.latest.num_versions == 3
 
-
-def test_probe_speaks_the_official_messages():
-    from tensorflow_serving.apis import get_model_status_pb2
-
-    assert (
-        get_model_status_pb2.GetModelStatusRequest.FromString(probe.encode_request("é")).model_spec.name
-        == "é"
-    )
-    response = get_model_status_pb2.GetModelStatusResponse()
-    for version, state in ((9, "END"), (8, "AVAILABLE"), (2**40, "LOADING"), (3, "AVAILABLE")):
-        response.model_version_status.add(version=version, state=state).status.error_message = "x"
-    assert probe.available_versions(response.SerializeToString()) == [8, 3]
-    assert probe.available_versions(b"") == []
+def test_metrics_on_a_port_of_their_own(model_dir, fake_binary):
+    with pytest.raises(
+        UserError, match=r"has its metrics on the REST port \(8501\).*leave --metrics-port out"
+    ):
+        serve(model_dir, server_binary=fake_binary, rest_port=8501, metrics_port=8502)
 
 
 @pytest.fixture
@@ -127,10 +153,11 @@ def alive(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_loopback_is_passed_on_to_a_private_socket(running, eventually):
+def test_loopback_is_passed_on_to_a_private_socket(running, model_dir):
     process, address, child, said = running()
     assert child["flags"]["port"] == "0"
-    assert child["flags"]["model_name"] == "m"
+    assert parse(child["config"], "file") == (ModelConfig("m", model_dir),)
+    assert not Path(child["flags"]["model_config_file"]).exists()  # see binary.py: it would undo reloads
     path = Path(child["flags"]["grpc_socket_path"])
     assert path.parent.stat().st_mode & 0o077 == 0
     assert "it can only listen on every interface" in said[0]
@@ -175,6 +202,84 @@ def test_every_interface_is_left_to_the_binary(running):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 0
     assert not alive(child["pid"])
+
+
+def test_a_label_is_followed_through_the_polled_file(running, model_dir, eventually, tmp_path):
+    (model_dir / "6").mkdir()
+    (model_dir / "6" / "saved_model.pb").touch()
+    promote(model_dir, 7)
+    process, _, child, _ = running(mode="poll", poll_seconds=0.1)
+    assert parse(child["config"], "") == (ModelConfig("m", model_dir, Specific((7,)), {"stable": 7}),)
+    configs = tmp_path / "pid.json.configs"
+    promote(model_dir, 6)
+    eventually(configs.exists)
+    # Version 6 is loaded first: the label does not move to it yet.
+    (first,) = map(json.loads, configs.read_text().splitlines())
+    assert parse(first, "") == (ModelConfig("m", model_dir, Specific((6, 7)), {"stable": 7}),)
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=20)
+    assert "Failed to read" not in rest
+
+
+def test_the_container(running, fake_binary, model_dir, monkeypatch, tmp_path):
+    docker = fake_binary.with_name("docker")
+    docker.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        "open(os.environ['FAKE_PID_FILE'] + '.docker', 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
+        "if sys.argv[1] == 'run':\n"
+        "    image = sys.argv.index('some/image')\n"
+        "    published = next(a for a in sys.argv if a.startswith('--publish=')).split(':')[1]\n"
+        "    flags = [f'--port={published}' if a == '--port=8500' else a for a in sys.argv[image + 1:]]\n"
+        f"    os.execv({str(fake_binary)!r}, [{str(fake_binary)!r}, *flags])\n"
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(docker.parent), prepend=os.pathsep)
+    process, address, child, said = running(
+        docker=True, image="some/image", server_binary=None, rest_port=8501, latest_versions=2
+    )
+    assert said[0] == f"using {docker} run some/image"
+    assert child["flags"]["rest_api_port"] == "8501"
+    with grpc.insecure_channel(address) as channel:
+        assert channel.unary_unary(_PREDICT)(b"abc", timeout=10) == b"abc"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    started, removed = map(json.loads, (tmp_path / "pid.json.docker").read_text().splitlines())
+    config = str(Path(child["flags"]["model_config_file"]).parent)
+    name = f"tfpipeline-serve-{process.pid}"
+    assert started[: started.index("some/image")] == [
+        "run",
+        "--rm",
+        "--init",
+        f"--name={name}",
+        "--env=TF_CPP_MIN_LOG_LEVEL=0",
+        f"--publish={address}:8500",
+        "--publish=127.0.0.1:8501:8501",
+        f"--volume={model_dir}:{model_dir}:ro",
+        f"--volume={config}:{config}:ro",
+        "--entrypoint=tensorflow_model_server",
+    ]
+    assert removed == ["rm", "--force", name]
+
+
+def test_the_printed_script_starts_the_same_server(model_dir, fake_binary, tmp_path, monkeypatch):
+    promote(model_dir, 7)
+    text = print_command(model_dir, server_binary=fake_binary, host="0.0.0.0", port=8123, flags=("--a=b c",))
+    fake_binary.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$OUT"; cat "$config"/* >> "$OUT"\n')
+    done = subprocess.run(
+        ["sh", "-eu", "-a"],
+        input=text,
+        text=True,
+        env={**os.environ, "OUT": str(tmp_path / "out")},
+        timeout=20,
+    )
+    assert done.returncode == 0
+    words, _, config = (tmp_path / "out").read_text().partition("model_config_list")
+    assert parse("model_config_list" + config, "") == (
+        ModelConfig("m", model_dir, Specific((7,)), {"stable": 7}),
+    )
+    lines = words.splitlines()
+    assert (lines[0], lines[-1]) == ("--port=8123", "--a=b c")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
