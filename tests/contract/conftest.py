@@ -26,7 +26,7 @@ from tfpipeline.serving.server.run import BINARY
 
 NAME = "half"
 VERSION = 3
-_SERVE = "import sys; from tfpipeline.serving.server import serve; serve({!r}, name={!r}, port=0, server_binary={!r}, latest_versions={!r})"
+_SERVE = "from tfpipeline.serving.server import serve; serve({!r}, **{!r})"
 
 
 @dataclass
@@ -160,29 +160,32 @@ def _binary() -> str:
 
 @pytest.fixture(scope="session", params=["embedded", "tensorflow_model_server"])
 def start(request):
-    """A context manager: (model directory, latest_versions=1) -> :class:`Served`."""
+    """A context manager: (model directory, options of `serve`) -> :class:`Served`."""
     if request.param == "tensorflow_model_server":
         _binary()
 
     @contextlib.contextmanager
-    def started(model_dir: Path, latest_versions: int = 1) -> Iterator[Served]:
+    def started(model_dir: Path, **options: Any) -> Iterator[Served]:
         run = _embedded if request.param == "embedded" else _real
-        with run(model_dir, latest_versions) as address, grpc.insecure_channel(address) as channel:
+        with (
+            run(model_dir, {"name": NAME, "port": 0, **options}) as address,
+            grpc.insecure_channel(address) as channel,
+        ):
             yield Served(address, model_dir, channel)
 
     return started
 
 
 @contextlib.contextmanager
-def _embedded(model_dir: Path, latest_versions: int) -> Iterator[str]:
-    options = make_options(model_dir, name=NAME, port=0, latest_versions=latest_versions, poll_seconds=0.2)
-    with EmbeddedServer(options, say=lambda sentence: None) as server:
+def _embedded(model_dir: Path, options: dict[str, Any]) -> Iterator[str]:
+    checked = make_options(model_dir, poll_seconds=0.2, **options)
+    with EmbeddedServer(checked, say=lambda sentence: None) as server:
         yield server.address
 
 
 @contextlib.contextmanager
-def _real(model_dir: Path, latest_versions: int) -> Iterator[str]:
-    code = _SERVE.format(str(model_dir), NAME, _binary(), latest_versions)
+def _real(model_dir: Path, options: dict[str, Any]) -> Iterator[str]:
+    code = _SERVE.format(str(model_dir) if model_dir else (), {"server_binary": _binary(), **options})
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     try:
         said = []
