@@ -221,6 +221,16 @@ def test_reloads_that_are_refused(start, models):
             "Illegal to change a model's platform. For model m platform was tensorflow and new platform "
             "requested is other",
         )
+        other = model("other", models / "three")
+        assert reload_refused(served, one, other.replace('"tensorflow"', '"pytorch"')) == (
+            CODE.INVALID_ARGUMENT,
+            "Model other requests unsupported platform pytorch",
+        )
+        assert reload_refused(served, one, other.replace('"tensorflow"', '""')) == (
+            CODE.INVALID_ARGUMENT,
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            "ModelServerConfig::model_platform, model name is other",
+        )
         assert ask(served, "m") == (2, 7.0)
         # A new label may point to a version that comes later, an old one may not.
         label = 'version_labels {{ key: "stable" value: {} }}'
@@ -266,3 +276,18 @@ def test_a_configuration_file_is_followed(start, models, tmp_path):
         file.write_text("model_config_list { config { name: 3 } }")
         time.sleep(1.5)
         assert ask(served, "m", label="new") == (2, 7.0)
+
+
+def test_a_new_model_that_cannot_be_loaded(start, models):
+    broken = models / "broken" / "1"
+    broken.mkdir(parents=True)
+    with start(models / "two", name="m") as served:
+        refusal = reload_refused(served, model("m", models / "two"), model("new", broken.parent))
+        assert refusal == (
+            CODE.UNKNOWN,
+            "1 model(s) did not become available: {{{name: new version: 1} due to error: NOT_FOUND: Specified file "
+            "path does not appear to contain a SavedModel bundle (should have a file called `saved_model.pb`)\n"
+            f"Specified file path: {broken}}}, }}",
+        )
+        assert ask(served, "m") == (2, 7.0)
+        assert refused(served, "new") == (CODE.NOT_FOUND, "Servable not found for request: Latest(new)")

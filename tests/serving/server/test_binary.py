@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,11 +14,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf import text_format
 
 from tfpipeline.errors import UserError
 from tfpipeline.export.labels import promote
 from tfpipeline.serving.server import make_options, serve
-from tfpipeline.serving.server.binary_command import command_line, server_files
+from tfpipeline.serving.server.binary_command import _messages, command_line, server_files
 from tfpipeline.serving.server.model_config import ModelConfig, Specific, parse
 from tfpipeline.serving.server.run import find_binary, print_command
 
@@ -260,6 +262,38 @@ def test_the_container(running, fake_binary, model_dir, monkeypatch, tmp_path):
         "--entrypoint=tensorflow_model_server",
     ]
     assert removed == ["rm", "--force", name]
+
+
+def test_the_keys_of_tls_are_given_in_a_private_file_and_never_printed(model_dir, fake_binary, tmp_path):
+    key, certificate = tmp_path / "server's key.pem", tmp_path / "c.pem"
+    options = shlex.split("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost")
+    command = ["openssl", *options, "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    where = {"tls_key": key, "tls_certificate": certificate, "tls_ca": certificate}
+    written = server_files(make_options(model_dir, **where), ())["ssl.config"]
+    fields = text_format.Parse(written, _messages()["SSLConfig"]())
+    assert (fields.server_key, fields.server_cert, fields.custom_ca, fields.client_verify) == (
+        key.read_text(),
+        certificate.read_text(),
+        certificate.read_text(),
+        True,
+    )
+    without_ca = server_files(make_options(model_dir, **{**where, "tls_ca": None}), ())["ssl.config"]
+    assert "client_verify" not in without_ca
+
+    script = print_command(model_dir, server_binary=fake_binary, host="0.0.0.0", port=8123, **where)
+    assert "BEGIN" not in script
+    fake_binary.write_text('#!/bin/sh\ncat "$config/ssl.config" > "$OUT"\n')
+    out = tmp_path / "out"
+    subprocess.run(
+        ["sh", "-eu", "-a"],
+        input=script,
+        text=True,
+        env={**os.environ, "OUT": str(out)},
+        timeout=20,
+        check=True,
+    )
+    assert text_format.Parse(out.read_text(), _messages()["SSLConfig"]()) == fields
 
 
 def test_the_printed_script_starts_the_same_server(model_dir, fake_binary, tmp_path, monkeypatch):
