@@ -88,6 +88,7 @@ class _Supervisor:
         self._stop = asyncio.Event()
         relayed = options.host != EVERY_INTERFACE and not self._program.image
         configs = self._rollout.first()
+        files = server_files(options, configs)
         listener = bind(options.host, options.port)
         try:
             host, port = listener.getsockname()[:2]
@@ -96,13 +97,19 @@ class _Supervisor:
             say(f"using {self._program}" + (_relayed(join_host_port(options.host, port)) if relayed else ""))
             place = Place(options, host, port, self._program, str(self._directory))
             with _signals_set(self._stop):
-                await self._serve(listener, place, configs, relayed)
+                await self._serve(listener, place, configs, files, relayed)
         finally:
             listener.close()
 
-    async def _serve(self, listener: socket.socket, place: Place, configs: Configs, relayed: bool) -> None:
+    async def _serve(
+        self,
+        listener: socket.socket,
+        place: Place,
+        configs: Configs,
+        files: dict[str, str],
+        relayed: bool,
+    ) -> None:
         options = self._options
-        files = server_files(options, configs)
         write_files(files, self._directory)
         http = place.http()
         if http:

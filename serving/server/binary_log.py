@@ -45,6 +45,7 @@ class BinaryLog:
         self.refused: Optional[str] = None
         self.unknown_flag = ""
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._reasons: list[str] = []  # the help of all flags may follow them
 
     def read(self, line: str) -> Optional[str]:
         """Note what a line tells; returns a sentence for the user, if it is for the user."""
@@ -52,6 +53,8 @@ class BinaryLog:
         if text.startswith(_NO_FILE):
             return None
         self._last.append(text)
+        if text.startswith(_REASONS):
+            self._reasons.append(text)
         if text.startswith(_LISTENING):
             self.listening = True
         elif text.startswith(_APPLIED):
@@ -81,5 +84,4 @@ class BinaryLog:
 
     def last_words(self) -> str:
         """What the server said at its end."""
-        said = [line for line in self._last if line.startswith(_REASONS)]
-        return " / ".join(said or list(self._last)[-3:])[:600] or "it printed nothing"
+        return " / ".join(self._reasons or list(self._last)[-3:])[:600] or "it printed nothing"

@@ -32,10 +32,13 @@ def find_models(options: ServerOptions) -> tuple[ModelConfig, ...]:
     if options.config is not None:
         models = read_config(options.config)
     else:
+        # A model may be given by itself and with its directory; it is served once.
+        directories = dict.fromkeys(
+            path for given in options.model_dirs for path in (models_in(given) or [given])
+        )
         models = tuple(
             ModelConfig(options.name or path.name, path, Latest(options.latest_versions))
-            for given in options.model_dirs
-            for path in (models_in(given) or [given])
+            for path in directories
         )
     if options.name and len(models) > 1:
         raise UserError(

@@ -29,6 +29,13 @@ def log(level, text):
     )
 
 
+if flags.get("tensorflow_session_parallelism") == "many":
+    log("E", "Couldn't interpret value many for flag tensorflow_session_parallelism.")
+    print("usage: tensorflow_model_server\nFlags:\n" + "\t--flag=0\tint32\tWhat it does.\n" * 60, flush=True)
+    sys.exit(255)
+if "threds" in flags:  # the real one goes on, too
+    print(f"unknown argument: --threds={flags['threds']}\nusage: tensorflow_model_server", flush=True)
+
 log("I", "Building single TensorFlow model file config")
 if mode == "exit":
     log("E", "something in the middle")

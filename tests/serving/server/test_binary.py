@@ -345,6 +345,20 @@ def test_a_binary_that_does_not_start_is_told_in_one_sentence(model_dir, fake_bi
     )
 
 
+def test_flags_that_the_binary_refuses_are_told_in_one_sentence(model_dir, fake_binary, monkeypatch):
+    with pytest.raises(UserError) as caught:
+        serve(model_dir, port=0, server_binary=fake_binary, flags=("--threds=4",))
+    assert str(caught.value) == (
+        f"{fake_binary} has no flag --threds=4; see its flags with {fake_binary} --help"
+    )
+    with pytest.raises(UserError) as caught:
+        serve(model_dir, port=0, server_binary=fake_binary, flags=("--tensorflow_session_parallelism=many",))
+    assert str(caught.value) == (
+        f"{fake_binary} ended with exit code 255 before it was ready: "
+        "Couldn't interpret value many for flag tensorflow_session_parallelism."
+    )
+
+
 def test_a_binary_for_another_machine(model_dir, tmp_path):
     binary = tmp_path / "tensorflow_model_server"
     binary.write_bytes(b"\x7fELF nonsense")

@@ -33,6 +33,7 @@ def test_directories(models):
     both = [("a", models / "a"), ("b", models / "b")]
     assert names(models) == both
     assert names([models / "b", models / "a"]) == both[::-1]
+    assert names([models / "b", models, models / "b"]) == both[::-1]
     assert names(models / "b", name="other") == [("other", models / "b")]
     assert find_models(make_options(models / "a", latest_versions=2))[0].policy == Latest(2)
 
