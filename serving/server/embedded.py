@@ -130,6 +130,8 @@ class EmbeddedServer:
         if self._server is not None:
             self._server.stop(grace).wait()
             self._server = None
+        if self._models is not None:
+            self._models.stop_waiting()
         if self._executor is not None:
             self._executor.shutdown(wait=True)
             self._executor = None

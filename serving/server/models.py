@@ -19,7 +19,13 @@ import grpc
 
 from tfpipeline.serving.server.model_config import PLATFORM, ModelConfig, Specific
 from tfpipeline.serving.server.options import ServerOptions
-from tfpipeline.serving.server.status import StatusError, failed_precondition, invalid_argument, not_found
+from tfpipeline.serving.server.status import (
+    StatusError,
+    failed_precondition,
+    invalid_argument,
+    not_found,
+    unavailable,
+)
 from tfpipeline.serving.server.versions import Model, State, Version, VersionManager
 
 _NO_VERSION = Specific(())
@@ -140,15 +146,21 @@ class Models:
         manager = self._managers.get(name)
         return manager.available() if manager else []
 
+    def stop_waiting(self) -> None:
+        """End calls of :meth:`reload` that wait for a model, and refuse new ones."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Unload everything and end all threads. All requests must have finished."""
-        self._stopping.set()
+        self.stop_waiting()
         with self._changing:
             for manager in self._managers.values():
                 manager.stop()
 
     def _change(self, configs: list[ModelConfig]) -> list[str]:
         """Check and use a configuration; returns the names of its new models."""
+        if self._stopping.is_set():
+            raise unavailable("The server is stopping")
         self._check(configs)
         labels: dict[str, Mapping[str, int]] = {config.name: dict(config.labels) for config in configs}
         new = [config.name for config in configs if config.name not in self._configs]

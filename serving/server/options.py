@@ -141,6 +141,11 @@ class ServerOptions:
                 "models are given twice: as directories and in --config; give either directories or a "
                 "configuration file"
             )
+        if self.config is not None and self.latest_versions != 1:
+            raise UserError(
+                "--latest-versions is for directories; with --config, write model_version_policy { latest { "
+                f"num_versions: {self.latest_versions} }} }} into the file"
+            )
         if self.config is None and not self.model_dirs:
             raise UserError("there is nothing to serve; give a models/NAME that an export wrote, or --config")
         if self.name and (self.config is not None or len(self.model_dirs) > 1):

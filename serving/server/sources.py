@@ -114,20 +114,18 @@ def check_model(model: ModelConfig) -> None:
         UserError: its directory has nothing to serve, or lacks a version that the policy or a label names.
     """
     there = check_model_dir(model.base_path)
-    named = (
-        dict.fromkeys(model.policy.versions, "its version policy names")
-        if isinstance(model.policy, Specific)
-        else {}
-    )
-    named.update({version: f'label "{label}" points to' for label, version in model.labels.items()})
-    if isinstance(model.policy, Specific) and not model.policy.versions:
-        raise UserError(
-            f"the version policy of {model.name} names no version; write specific {{ versions: 1 }}"
-        )
-    for version, who in named.items():
+    named: list[tuple[str, int]] = []
+    if isinstance(model.policy, Specific):
+        if not model.policy.versions:
+            raise UserError(
+                f"the version policy of {model.name} names no version; write specific {{ versions: 1 }}"
+            )
+        named = [(f"the version policy of {model.name} names", n) for n in model.policy.versions]
+    named += [(f'label "{label}" of {model.name} points to', n) for label, n in model.labels.items()]
+    for who, version in named:
         if version not in there:
             has = ", ".join(map(str, sorted(there)))
-            raise UserError(f"{who} version {version} of {model.name}, and {model.base_path} has: {has}")
+            raise UserError(f"{who} version {version}, but {model.base_path} has {has}; name one of these")
 
 
 def with_labels(model: ModelConfig) -> ModelConfig:

@@ -181,7 +181,8 @@ def test_a_changed_configuration_file_is_checked(model_dir, tmp_path):
     file.write_text(text.replace("{}", "model_version_policy { specific { versions: 9 } }"))
     assert rollout.next(lambda name: {2}) is None
     assert said == [
-        f"its version policy names version 9 of m, and {model_dir} has: 1, 2; the models are served as before"
+        f"the version policy of m names version 9, but {model_dir} has 1, 2; name one of these; "
+        "the models are served as before"
     ]
     file.write_text(text.replace("{}", "model_version_policy { all {} }"))
     (model,) = rollout.next(lambda name: {2})

@@ -59,6 +59,10 @@ def test_one_name_for_several_models(models):
 def test_nothing_and_both(models):
     assert refused().startswith("there is nothing to serve; give a models/NAME")
     assert refused(models, config=models / "x").startswith("models are given twice")
+    assert refused(config=models / "x", latest_versions=2) == (
+        "--latest-versions is for directories; with --config, write model_version_policy { latest { "
+        "num_versions: 2 } } into the file"
+    )
 
 
 def config(models, text):
@@ -125,11 +129,11 @@ def test_a_missing_configuration_file_and_one_that_is_no_text(models):
     [
         (
             "model_version_policy { specific { versions: 3 } }",
-            "its version policy names version 3 of m, and .*/a has: 1, 2, 10",
+            "the version policy of m names version 3, but .*/a has 1, 2, 10; name",
         ),
         (
             'version_labels { key: "stable" value: 4 }',
-            'label "stable" points to version 4 of m, and .*/a has',
+            'label "stable" of m points to version 4, but .*/a has 1, 2',
         ),
         ("model_version_policy { specific {} }", r"the version policy of m names no version; write specific"),
     ],
