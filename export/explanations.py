@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -26,6 +27,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.export import words
 from tfpipeline.export.options import DEFAULT_EXPLAIN_STEPS
 from tfpipeline.models.inputs import WORD_WEIGHTS, as_second_text, encoder_inputs, sequences
+from tfpipeline.models.text_model import ServedModel
 from tfpipeline.tasks import Task
 from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
 
@@ -69,14 +71,21 @@ class Explanations(tf.Module):
     Args:
         graph: the model with its task and tokenizer; it must compute in float32.
         steps: number of nodes of the integral.
+        served: the serving form of this model, whose weights are read in place of the model's own, so that an
+            exported model has one set of weights. Explained is then what those weights answer, in float32.
     Raises:
         UserError: the task or the architecture does not support explanations.
     """
 
-    def __init__(self, graph: PredictionGraph, steps: int = DEFAULT_EXPLAIN_STEPS) -> None:
+    def __init__(
+        self,
+        graph: PredictionGraph,
+        steps: int = DEFAULT_EXPLAIN_STEPS,
+        served: ServedModel | None = None,
+    ) -> None:
         super().__init__(name=SIGNATURE)
         check(graph.task, graph.model.encoder.config)
-        self._graph, self.steps = graph, steps
+        self._graph, self.steps, self._served = graph, steps, served
         inputs = graph.text_inputs
         # Words are found by offsets, even if the task does not read them.
         self._text_inputs = TextInputs(
@@ -109,6 +118,12 @@ class Explanations(tf.Module):
             scores, except for the error of the integral; and the words with their scores, see
             :func:`tfpipeline.export.words.of_tokens`.
         """
+        # Once, not in the loop of the integral. Keras's variables have these values within the scope.
+        weights = () if self._served is None else self._served.trained_weights()
+        with keras.StatelessScope(state_mapping=weights):
+            return self._explain(asked)
+
+    def _explain(self, asked: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         texts = {name: asked[name] for name in self._text_inputs.names}
         inputs = self._text_inputs(texts)
         parts = sequences({name: tensor for name, tensor in inputs.items() if name not in texts})
@@ -126,11 +141,6 @@ class Explanations(tf.Module):
             "baseline": baseline,
             **words.of_tokens(parts, texts, scores, self.width),
         }
-
-    @property
-    def variables(self) -> list[tf.Variable]:
-        """The weights of the explained model."""
-        return [variable.value for variable in self._graph.model.weights]
 
     def _outputs(self, inputs: Mapping[str, tf.Tensor], weights: list[tf.Tensor]) -> Any:
         """The model's outputs for texts with these word weights, [B, T] for each sequence."""

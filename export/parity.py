@@ -52,7 +52,7 @@ def check_parity(
         run: the run.
         module: the module that was written.
         graph: the trained model.
-        explanations: of the trained model, if the module has the signature ``explain``.
+        explanations: those that were written, if the module has the signature ``explain``.
         precision: of the module.
         saved_model: the SavedModel that was written.
     Returns:
@@ -76,6 +76,8 @@ def check_parity(
         saved_model, requests, warmup_requests=path if (path := saved_model / REQUESTS).exists() else None
     )
     if explanations is not None:
+        if precision == "float32":
+            explanations = Explanations(graph, explanations.steps)
         _check_explanations(explanations, requests[SIGNATURE], answered.pop(SIGNATURE))
     for signature, got in answered.items():
         if precision == "float32":

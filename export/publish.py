@@ -71,7 +71,11 @@ def export_with(
         _prune(directory, options)
         return directory.path(published)
     number = versions.next_version(directory)
-    explained = explanations.Explanations(ready.trained, options.explain_steps) if options.explain else None
+    explained = (
+        explanations.Explanations(ready.trained, options.explain_steps, ready.served.model)
+        if options.explain
+        else None
+    )
     module = ServingModule(ready.served, explained)
     with (
         progress(f"exporting {directory.path(number)}", 3, note="tracing and writing it") as bar,

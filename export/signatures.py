@@ -37,7 +37,7 @@ class ServingModule(tf.Module):
 
     Args:
         graph: the model in its serving form (``PredictionGraph.for_serving``) with its task and tokenizer.
-        explanations: explains the model; None for a module without this signature.
+        explanations: explains the model with the weights of ``graph``; None for a module without it.
     """
 
     def __init__(self, graph: PredictionGraph, explanations: Explanations | None = None) -> None:
@@ -46,9 +46,6 @@ class ServingModule(tf.Module):
         self.tokenizer = text_inputs.tokenizer
         # Only the variables: tracking Keras's wrappers as well would write every weight twice.
         self.weights = list(graph.model.variables)
-        if explanations is not None:  # its model has the same weights as the serving form, in another layout
-            known = {id(variable) for variable in self.weights}
-            self.weights += [each for each in explanations.variables if id(each) not in known]
         texts = {name: tf.TensorSpec([None], tf.string) for name in text_inputs.names}
         ids = tf.TensorSpec([None, None], tf.int32)
         lengths = tf.TensorSpec([None], tf.int32)

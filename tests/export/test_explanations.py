@@ -12,7 +12,7 @@ import tensorflow as tf
 from tests import tiny
 from tests.training.separate_task import SeparateNegatives
 from tfpipeline.errors import UserError
-from tfpipeline.export import card, checks, explanations, export_run
+from tfpipeline.export import ServingModule, card, checks, explanations, export_run
 from tfpipeline.export.explanations import Explanations
 from tfpipeline.models.inputs import WORD_WEIGHTS
 from tfpipeline.serving.client import predictions
@@ -241,6 +241,26 @@ def test_an_exported_model_explains(tuned, tmp_path):
         function(text=tf.constant(["a"]), label=tf.constant(["god"]))
     # Another number of steps is another version, and without explanations it is another one again.
     assert export_run(tuned, tmp_path / "m", explain=True, explain_steps=8) == exported
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_explanations_read_the_served_weights(tuned, precision):
+    """A model that explains has no weight more; its scores add up, and say what the trained model's do."""
+    graph = tuned.graph(tuned.model())
+    served = graph.for_serving(precision)
+    module = ServingModule(served, Explanations(graph, 32, served.model))
+    captured = {id(variable) for variable in module.functions["explain"].variables}
+    assert captured <= {
+        id(variable) for variable in served.model.variables + list(module.tokenizer.variables)
+    }
+    asked = {"text": tf.constant(TEXTS), "label": tf.constant(["negative"] * len(TEXTS))}
+    answers = module.functions["explain"](**asked)
+    got = predictions.decode({name: tensor.numpy() for name, tensor in answers.items()}, len(TEXTS))
+    want = explained(Explanations(graph, 32), TEXTS, ["negative"] * len(TEXTS))
+    for one, other in zip(got, want, strict=True):
+        assert abs(one.gap) <= 0.01 * abs(one.value - one.baseline) + 1e-6
+        scores, theirs = ([word.score for word in each.words] for each in (one, other))
+        np.testing.assert_allclose(scores, theirs, atol=1e-5 if precision == "float32" else 0.02)
 
 
 def test_steps_are_checked_before_any_work(tmp_path):

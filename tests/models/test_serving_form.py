@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -187,6 +188,29 @@ def test_weights_are_the_encoders_own_where_they_need_no_change():
     assert size["bfloat16"] < 0.55 * size["float32"]
 
 
+@pytest.mark.parametrize("config", [BertConfig, PreNormConfig])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_encoder_answers_with_weights_made_of_the_forms(config, precision):
+    """Those it does not read are given, none of the encoder's own is needed: they are zeroed here."""
+    own = encoder(config)
+    form = serving_form(own, precision)
+    inputs = batch(MASKS["of every group"])
+    want = own(inputs)
+    read = {id(variable) for variable in form.variables}
+    for variable in own.weights:
+        if id(variable.value) not in read:
+            variable.assign(np.zeros(variable.shape))
+    given = {id(variable) for variable, _ in form.trained_weights()}
+    assert given == {id(variable) for variable in own.weights if id(variable.value) not in read}
+    with keras.StatelessScope(state_mapping=form.trained_weights()):
+        got = own(inputs)
+    gap = largest_difference(want, got, MASKS["of every group"])
+    assert gap < 1e-5 if precision == "float32" else 1e-4 < gap < 0.3
+    if precision == "bfloat16":  # nearer to what is served than the trained weights are
+        served = form(inputs)["pooled_output"]
+        assert np.abs(got["pooled_output"] - served).mean() < np.abs(want["pooled_output"] - served).mean()
+
+
 def test_operations_that_tensorflow_fuses():
     """Kept in the patterns: what follows a product is its bias, and of float32 nothing stands between."""
     form = serving_form(encoder())
@@ -221,6 +245,7 @@ def test_an_encoder_without_the_form_is_served_as_it_is():
     inputs = batch(MASKS["one text"])
     np.testing.assert_array_equal(form(inputs)["pooled_output"], plain(inputs)["pooled_output"])
     assert len(form.variables) == len(plain.weights)
+    assert form.trained_weights() == ()
     with pytest.raises(UserError, match=r"bert can be served in float32 only"):
         serving_form(plain, "bfloat16")
 

@@ -277,3 +277,9 @@ class ServedModel:
         if training:
             raise ValueError("a model for serving cannot be trained")
         return self._model._answer(self._encoder, inputs, None)
+
+    def trained_weights(self) -> Sequence[tuple[Any, Any]]:
+        """The model's variables that this form does not read, with values made of those that it reads; see
+        :class:`tfpipeline.models.architectures.ServingForm`.
+        """
+        return self._encoder.trained_weights()

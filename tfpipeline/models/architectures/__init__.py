@@ -127,6 +127,17 @@ class ServingForm(Protocol):
         Outputs are float32. Those of positions that the mask leaves out are of no meaning.
         """
 
+    def trained_weights(self) -> Sequence[tuple[Any, Any]]:
+        """Values of the encoder's variables with which the encoder gives this form's answers.
+
+        They are computed from this form's weights, in the graph that is being built, so that a graph of the
+        encoder (explanations differentiate it) needs no weights of its own.
+
+        Returns:
+            (variable of the encoder, float32 tensor of its shape), for variables that this form does not
+            read. The others keep their values.
+        """
+
 
 def names() -> list[str]:
     """The names of all architectures here, sorted."""
@@ -205,6 +216,10 @@ class _AsItIs:
 
     def __call__(self, inputs: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         return self._encoder(inputs)
+
+    def trained_weights(self) -> Sequence[tuple[Any, Any]]:
+        """None: it reads the encoder's variables."""
+        return ()
 
 
 def config_of_layer(values: Mapping[str, Any]) -> EncoderConfig:

@@ -11,6 +11,9 @@ In bfloat16 a plain product is twice as fast as one that oneDNN fuses with its b
 2.21: 40 ms against 77 ms for all products of MiniLM on 1,024 tokens, one thread). So only GELU is fused
 there, and as few biases as possible are added. The key's bias does not change the softmax of the scores. The
 value's bias moves into the bias of the attention's output, since the weights of a row sum to 1.
+
+:meth:`ServingForm.trained_weights` undoes all of this, for explanations: they differentiate the trained
+encoder's graph, and the weights of a model are stored once.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ class ServingForm:
         self.config = encoder.config
         self.precision = tf.dtypes.as_dtype(precision)
         self.variables: list[Any] = []
+        self._trained: list[tuple[Any, Callable[[], tf.Tensor]]] = []
         embeddings = encoder.embeddings
         self._word, self._position, self._type = (
             self._weight(table) for table in (embeddings.word, embeddings.position, embeddings.token_type)
@@ -91,23 +95,46 @@ class ServingForm:
             outputs["pooled_output"] = tf.tanh(tf.cast(self._pooler(first), tf.float32))
         return outputs
 
-    def _weight(self, variable: Any, changed: np.ndarray | None = None) -> Any:
-        """A weight in the form that products read: the encoder's own variable if possible."""
+    def trained_weights(self) -> list[tuple[Any, tf.Tensor]]:
+        """The encoder's variables and the values that give this form's answers in the encoder's own graph.
+
+        Source: :class:`tfpipeline.models.architectures.ServingForm`.
+        """
+        return [(variable, value()) for variable, value in self._trained]
+
+    def _weight(self, variable: Any, changed: np.ndarray | None = None, undo: Function | None = None) -> Any:
+        """A weight in the form that products read: the encoder's own variable if possible.
+
+        Args:
+            variable: the encoder's.
+            changed: its value in this form, if it differs in more than the precision.
+            undo: makes the variable's value from the float32 tensor of this form; by default it is the value.
+        """
         if changed is None and self.precision == tf.float32:
             kept = variable.value
         else:
             value = tf.cast(variable.numpy() if changed is None else changed, self.precision)
             kept = tf.Variable(value, trainable=False, name=variable.name)
+            self._restore(variable, kept, undo)
         self.variables.append(kept)
         return kept
 
     def _wide(self, variable: Any, changed: np.ndarray | None = None) -> Any:
         """A weight that stays float32: scales and biases that are applied in float32."""
-        kept = (
-            variable.value if changed is None else tf.Variable(changed, trainable=False, name=variable.name)
-        )
+        if changed is None:
+            kept = variable.value
+        else:
+            kept = tf.Variable(changed, trainable=False, name=variable.name)
+            self._restore(variable, kept)
         self.variables.append(kept)
         return kept
+
+    def _restore(self, variable: Any, kept: tf.Variable, undo: Function | None = None) -> None:
+        def value() -> tf.Tensor:
+            wide = tf.cast(kept, tf.float32)
+            return wide if undo is None else undo(wide)
+
+        self._trained.append((variable, value))
 
     def _dense(self, layer: Dense) -> Function:
         """``x @ kernel + bias``, [R, in] to [R, out], in this form's precision."""
@@ -142,14 +169,21 @@ class ServingForm:
         hidden, heads, size = self.config.hidden_size, self.config.num_attention_heads, self.config.head_size
         # The factor of the scores is multiplied into the query's weights.
         factor = np.repeat([size**-0.5, 1, 1], hidden).astype(np.float32)
-        kernel = self._weight(layer.qkv.kernel, layer.qkv.kernel.numpy() * factor)
+        kernel = self._weight(
+            layer.qkv.kernel, layer.qkv.kernel.numpy() * factor, undo=lambda value: value / factor
+        )
         bias = layer.qkv.bias.numpy() * factor
         if self.precision == tf.float32:
-            added, output = self._weight(layer.qkv.bias, bias), self._add(layer.output_dense)
+            added = self._weight(layer.qkv.bias, bias, undo=lambda value: value / factor)
+            output = self._add(layer.output_dense)
             return lambda x, residual, tokens: output(
                 tokens.attend(tf.nn.bias_add(tf.matmul(x, kernel), tf.convert_to_tensor(added))), residual
             )
-        of_query = self._weight(layer.qkv.bias, bias[:hidden].reshape(heads, 1, size))
+        of_query = self._weight(
+            layer.qkv.bias,
+            bias[:hidden].reshape(heads, 1, size),
+            undo=lambda query: tf.concat([tf.reshape(query, [-1]), np.zeros(2 * hidden)], 0) / factor,
+        )
         of_value = bias[2 * hidden :] @ layer.output_dense.kernel.numpy() + layer.output_dense.bias.numpy()
         output = self._add(layer.output_dense, of_value)
         return lambda x, residual, tokens: output(
