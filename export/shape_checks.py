@@ -1,7 +1,8 @@
-"""Checks at the start of each signature: a request with a wrong shape is refused with a clear message.
+"""Checks at the start of each signature: what the model cannot read is refused with a clear message.
 
-Servers pass tensors of any shape to the graph, whatever the signature declares. Without these checks such a
-request would fail deep inside the graph, with a message about an operation that the caller does not know.
+Servers pass tensors of any shape and with any ids to the graph, whatever the signature declares. Without
+these checks such a request would fail deep inside the graph, with a message about an operation that the
+caller does not know.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from tfpipeline.models.inputs import InputLimits
 
 _IDS = "input_ids"
 _LENGTHS = "lengths"
@@ -23,21 +26,24 @@ class _Check(NamedTuple):
     sentence: Callable[[], list[tf.Tensor | str]]
 
 
-def checked(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The inputs of a signature, which are read only after their shapes were checked.
+def checked(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> dict[str, tf.Tensor]:
+    """The inputs of a signature, which are read only after they were checked.
 
     Every input must have its rank and the same number of rows. ``lengths`` must be between 1 and the width of
-    ``input_ids``, and ``token_type_ids`` must have the same width.
+    ``input_ids``, and ``token_type_ids`` must have the same width. Ids must be no wider than the model can
+    read; ids and types of real tokens must be known to the model. Those of padding are not read.
 
     Args:
         inputs: the arguments of the signature's function: name -> tensor [B, ...] of a static rank.
+        limits: the model's.
     Returns:
         The same tensors, with the checks as control dependencies.
     Raises:
         tf.errors.InvalidArgumentError: at run time, e.g. "text must be [B], got []: send a list of texts".
     """
     ranked = _after([_rank_check(name, tensor) for name, tensor in inputs.items()], inputs)
-    return _after([*_row_checks(ranked), *_token_checks(ranked)], ranked)
+    shaped = _after([*_row_checks(ranked), *_token_checks(ranked, limits)], ranked)
+    return _after(_number_checks(shaped, limits), shaped)
 
 
 def _rank_check(name: str, tensor: tf.Tensor) -> _Check:
@@ -64,16 +70,55 @@ def _row_checks(inputs: Mapping[str, tf.Tensor]) -> list[_Check]:
     return [check(name, tensor) for name, tensor in others]
 
 
-def _token_checks(inputs: Mapping[str, tf.Tensor]) -> list[_Check]:
+def _token_checks(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> list[_Check]:
     checks = []
-    for name, ids in inputs.items():
-        if name.endswith(_IDS):
-            prefix = name.removesuffix(_IDS)
-            if (lengths := inputs.get(prefix + _LENGTHS)) is not None:
-                checks.append(_length_check(name, ids, prefix + _LENGTHS, lengths))
-            if (types := inputs.get(prefix + _TYPES)) is not None:
-                checks.append(_type_check(name, ids, prefix + _TYPES, types))
+    for prefix, ids in _sequences(inputs):
+        name, types = prefix + _IDS, inputs.get(prefix + _TYPES)
+        checks.append(_width_check(name, ids, limits.width))
+        checks.append(_length_check(name, ids, prefix + _LENGTHS, inputs[prefix + _LENGTHS]))
+        if types is not None:
+            checks.append(_type_check(name, ids, prefix + _TYPES, types))
     return checks
+
+
+def _number_checks(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> list[_Check]:
+    """Ids and types of real tokens, in inputs whose shapes fit together."""
+    checks = []
+    for prefix, ids in _sequences(inputs):
+        real = tf.range(tf.shape(ids)[1]) < inputs[prefix + _LENGTHS][:, None]
+        advice = "make them with the tokenizer of this model"
+        checks.append(_range_check(prefix + _IDS, ids, real, limits.vocabulary, advice))
+        if (types := inputs.get(prefix + _TYPES)) is not None:
+            advice = "0 is for the tokens of the first text, 1 for those of the second"
+            checks.append(_range_check(prefix + _TYPES, types, real, limits.types, advice))
+    return checks
+
+
+def _sequences(inputs: Mapping[str, tf.Tensor]) -> list[tuple[str, tf.Tensor]]:
+    """The prefix of each sequence's names, and its ids."""
+    prefixes = [name.removesuffix(_IDS) for name in inputs if name.endswith(_IDS)]
+    return [(prefix, inputs[prefix + _IDS]) for prefix in prefixes if prefix + _LENGTHS in inputs]
+
+
+def _range_check(name: str, numbers: tf.Tensor, real: tf.Tensor, count: int, advice: str) -> _Check:
+    numbers = tf.where(real, numbers, 0)
+
+    def sentence() -> list[tf.Tensor | str]:
+        least, most = (tf.strings.as_string(reduce(numbers)) for reduce in (tf.reduce_min, tf.reduce_max))
+        return [f"{name} must be between 0 and {count - 1}, got ", least, " to ", most, f": {advice}"]
+
+    return _Check(tf.reduce_all((numbers >= 0) & (numbers < count)), sentence)
+
+
+def _width_check(name: str, ids: tf.Tensor, most: int) -> _Check:
+    return _Check(
+        tf.shape(ids)[1] <= most,
+        lambda: [
+            f"{name} must have at most {most} tokens per row, got ",
+            _shape(ids),
+            ": truncate the texts",
+        ],
+    )
 
 
 def _length_check(name: str, ids: tf.Tensor, lengths_name: str, lengths: tf.Tensor) -> _Check:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfpipeline.export.explanations import SIGNATURE as EXPLAIN
 from tfpipeline.export.explanations import Explanations
 from tfpipeline.export.shape_checks import checked
-from tfpipeline.models.inputs import of_second_text
+from tfpipeline.models.inputs import InputLimits, of_second_text
 from tfpipeline.tasks import Task
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.prediction_graph import PredictionGraph
@@ -61,15 +61,16 @@ class ServingModule(tf.Module):
         def from_ids(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             return graph(graph.from_ids(**inputs))
 
+        signature = functools.partial(_signature, graph.model.limits)
         self.functions = {
-            name: _signature(functools.partial(from_text, unit), texts)
+            name: signature(functools.partial(from_text, unit), texts)
             for name, unit in text_signatures(graph.task).items()
         }
         if not graph.task.offsets:
-            self.functions[TOKENS] = _signature(from_ids, tokens)
+            self.functions[TOKENS] = signature(from_ids, tokens)
         if explanations is not None:
             asked = {name: tf.TensorSpec([None], tf.string) for name in explanations.names}
-            self.functions[EXPLAIN] = _signature(lambda **inputs: explanations(inputs), asked)
+            self.functions[EXPLAIN] = signature(lambda **inputs: explanations(inputs), asked)
 
 
 def text_signatures(task: Task) -> dict[str, Unit]:
@@ -94,11 +95,11 @@ def _ids(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {"input_ids": inputs["input_ids"], "lengths": lengths}
 
 
-def _signature(function: Any, inputs: dict[str, tf.TensorSpec]) -> Any:
+def _signature(limits: InputLimits, function: Any, inputs: dict[str, tf.TensorSpec]) -> Any:
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
 
     def serve(**arrived: tf.Tensor) -> dict[str, tf.Tensor]:
-        answers: dict[str, tf.Tensor] = function(**checked(arrived))
+        answers: dict[str, tf.Tensor] = function(**checked(arrived, limits))
         return answers
 
     # There is no Python control flow over tensors, so AutoGraph has nothing to rewrite.

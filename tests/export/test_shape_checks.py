@@ -1,4 +1,4 @@
-"""What a server answers to requests of wrong shapes: asked in a session, as servers do, without a model."""
+"""What a server answers to requests of wrong shapes or numbers: asked in a session, as servers do, without a model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfpipeline.export.shape_checks import checked
+from tfpipeline.models.inputs import InputLimits
 from tfpipeline.serving.server.saved_model import SavedModel
 from tfpipeline.serving.server.status import StatusError
 
@@ -16,6 +17,7 @@ TEXT, ROW, IDS = (
     tf.TensorSpec([None], tf.int32),
     tf.TensorSpec([None, None], tf.int32),
 )
+LIMITS = InputLimits(vocabulary=30, types=2, width=6)
 SIGNATURES = {
     "serving_default": {"text": TEXT},
     "pair": {"text": TEXT, "text_pair": TEXT},
@@ -28,7 +30,7 @@ SIGNATURES = {
 def served(tmp_path_factory):
     """Signatures that answer with what they were asked."""
     functions = {
-        name: tf.function(lambda **inputs: checked(inputs), autograph=False).get_concrete_function(
+        name: tf.function(lambda **inputs: checked(inputs, LIMITS), autograph=False).get_concrete_function(
             **{key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in specs.items()}
         )
         for name, specs in SIGNATURES.items()
@@ -50,6 +52,7 @@ def ask(model, signature, inputs):
     return dict(zip(sorted(found.outputs), model.run(feeds, fetches)))
 
 
+VOCABULARY = "make them with the tokenizer of this model"
 IDS_12 = {"input_ids": [[2, 3]], "lengths": [2], "token_type_ids": [[0, 0]]}
 TWO = {"input_ids": [[2, 3]], "lengths": [1], "text_pair_input_ids": [[4, 5, 6]], "text_pair_lengths": [3]}
 
@@ -67,6 +70,9 @@ TWO = {"input_ids": [[2, 3]], "lengths": [1], "text_pair_input_ids": [[4, 5, 6]]
         ),
         ("input_ids", {"input_ids": np.zeros((0, 3)), "lengths": [], "token_type_ids": np.zeros((0, 3))}),
         ("separate", TWO),
+        ("input_ids", {"input_ids": [[0, 29] * 3], "lengths": [6], "token_type_ids": [[0, 1] * 3]}),
+        # What stands in padding is not read.
+        ("input_ids", {"input_ids": [[2, -1, 30]], "lengths": [1], "token_type_ids": [[0, -1, 2]]}),
     ],
 )
 def test_right_shapes_pass(served, signature, inputs):
@@ -137,6 +143,36 @@ def test_right_shapes_pass(served, signature, inputs):
             "separate",
             {**TWO, "lengths": [3]},
             "lengths must be between 1 and the width of input_ids, got 3 to 3 for [1,2]: count the real tokens of each row",
+        ),
+        (
+            "input_ids",
+            {"input_ids": [[2] * 7], "lengths": [2], "token_type_ids": [[0] * 7]},
+            "input_ids must have at most 6 tokens per row, got [1,7]: truncate the texts",
+        ),
+        (
+            "separate",
+            {**TWO, "text_pair_input_ids": [[2] * 7]},
+            "text_pair_input_ids must have at most 6 tokens per row, got [1,7]: truncate the texts",
+        ),
+        (
+            "input_ids",
+            {**IDS_12, "input_ids": [[2, 30]]},
+            f"input_ids must be between 0 and 29, got 2 to 30: {VOCABULARY}",
+        ),
+        (
+            "input_ids",
+            {**IDS_12, "input_ids": [[2, -1]]},
+            f"input_ids must be between 0 and 29, got -1 to 2: {VOCABULARY}",
+        ),
+        (
+            "separate",
+            {**TWO, "text_pair_input_ids": [[4, 5, 99]]},
+            f"text_pair_input_ids must be between 0 and 29, got 4 to 99: {VOCABULARY}",
+        ),
+        (
+            "input_ids",
+            {**IDS_12, "token_type_ids": [[0, 2]]},
+            "token_type_ids must be between 0 and 1, got 0 to 2: 0 is for the tokens of the first text, 1 for those of the second",
         ),
     ],
 )

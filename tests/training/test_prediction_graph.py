@@ -13,7 +13,7 @@ from tests import tiny
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
 from tfpipeline.export import ServingModule
-from tfpipeline.models.inputs import INPUTS, OFFSETS, encoder_inputs
+from tfpipeline.models.inputs import INPUTS, OFFSETS, InputLimits, encoder_inputs
 from tfpipeline.models.model_call import ModelCall
 from tfpipeline.text import TokenizerOptions, Truncation, WordPieceTokenizer
 from tfpipeline.training import FineTunedCheckpoint, Run, TrainedModel, open_run
@@ -77,6 +77,7 @@ class Counter:
     """
 
     variables = ()
+    limits = InputLimits(vocabulary=len(tiny.VOCABULARY), types=2, width=8)
 
     def __init__(self):
         self.calls = []

@@ -7,6 +7,7 @@ names from here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
@@ -21,6 +22,21 @@ position and a type but no word. Used to explain predictions. An encoder that ac
 ``reads_word_weights`` of its configuration."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """What a model can read.
+
+    Attributes:
+        vocabulary: token ids are from 0 up to, but not including, this number.
+        types: token types are from 0 up to, but not including, this number.
+        width: the maximum number of tokens of a row, including special tokens and padding.
+    """
+
+    vocabulary: int
+    types: int
+    width: int
 
 
 SECOND = "text_pair/"

@@ -19,7 +19,7 @@ from tfpipeline.models.architectures import Encoder, serving_form
 from tfpipeline.models.embedding import embed
 from tfpipeline.models.head import as_head, build_head, head_config, noise_for, number_dropouts
 from tfpipeline.models.heads import Pooling
-from tfpipeline.models.inputs import INPUTS, as_second_text, of_second_text
+from tfpipeline.models.inputs import INPUTS, InputLimits, as_second_text, of_second_text
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import drawn_noise
 from tfpipeline.models.serialization import freeze, serializable
@@ -77,6 +77,15 @@ class TextModel(keras.Model):
                         part.layer.trainable = False
         self.built = True
         freeze(self)
+
+    @property
+    def limits(self) -> InputLimits:
+        """The ids, token types and widths that it can read."""
+        config, windows = self.encoder.config, self.windows
+        # Windows and heads distinguish the texts of a pair even if the encoder has only one type.
+        types = max(config.type_vocab_size, 2)
+        width = config.max_position_embeddings if windows is None else windows.cut.longest(windows.pair)
+        return InputLimits(config.vocab_size, types, width)
 
     if TYPE_CHECKING:  # Keras has no types of its own
 
@@ -261,10 +270,12 @@ class ServedModel:
 
     Attributes:
         variables: the weights that it reads, each once.
+        limits: the model's.
     """
 
     def __init__(self, model: TextModel, precision: str) -> None:
         self._model, self._encoder = model, serving_form(model.encoder, precision)
+        self.limits = model.limits
         read = list(self._encoder.variables)
         if model.head is not None:
             read += [variable.value for variable in model.head.weights]
