@@ -165,6 +165,8 @@ def visible_lines(lines: Sequence[str]) -> str:
 def _version(given: AnyPath) -> str:
     """The path of a version; checks that it holds a SavedModel."""
     path = paths.expand(given).removeprefix("file://").rstrip("/") or "/"
+    if paths.is_far(given) and paths.scheme(given) not in tf.io.gfile.get_registered_schemes():
+        raise paths.unusable(given, "gs")
     try:
         if tf.io.gfile.exists(f"{path}/{MARKER}"):
             return path

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfpipeline import paths
 from tfpipeline.checkpoints.remote import impatient
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
@@ -46,9 +47,7 @@ class FarDirectory(ModelDirectory):
         self.address = address.rstrip("/")
         scheme, _, rest = self.address.partition("://")
         if scheme not in tf.io.gfile.get_registered_schemes():
-            raise UserError(
-                f"{address}: models cannot be kept on {scheme or address}://; use gs:// or a local path"
-            )
+            raise paths.unusable(address, "gs")
         if not all(rest.partition("/")[::2]):
             raise UserError(f"{address} names no folder in a bucket; write {scheme}://BUCKET/models/NAME")
         name, identity = rest.rpartition("/")[2], hashlib.sha256(self.address.encode()).hexdigest()[:12]

@@ -64,6 +64,19 @@ def is_far(path: AnyPath) -> bool:
     return bool(scheme(path))
 
 
+def unusable(address: AnyPath, *supported: str) -> UserError:
+    """The refusal of an address of a file system that cannot be used for what it was given for.
+
+    Args:
+        address: ``scheme://...``.
+        supported: the schemes that can be used there, such as "gs".
+    """
+    text = expand(address)
+    others = " or ".join(f"{name}://" for name in supported)
+    instead = f", or an address that starts with {others}" if supported else ""
+    return UserError(f"{text}: {scheme(text)}:// cannot be used here; give a path on this machine{instead}")
+
+
 def local(path: AnyPath) -> Path:
     """A path on this machine, with ``~`` expanded.
 
@@ -72,5 +85,5 @@ def local(path: AnyPath) -> Path:
     """
     text = expand(path)
     if is_far(text):
-        raise UserError(f"{text} cannot be used here; give a path on this machine, without {scheme(text)}://")
+        raise unusable(text)
     return Path(text.removeprefix("file://"))

@@ -405,8 +405,15 @@ def test_an_archive_far_away(temporary, files):
         ("ram://bucket/here/bert_model.ckpt-9", "bert_model.ckpt-9: no such checkpoint"),
         ("ram://", "ram://: no such checkpoint"),
         ("ram://bucket/here", "ram://bucket/here holds no weights of a known kind"),
-        ("s9://bucket/x", "checkpoints cannot be read from s9://, only from hf://, gs:// and local paths"),
-        ("https://x.org/bert.zip", "checkpoints cannot be read from https://"),
+        (
+            "s9://bucket/x",
+            "s9://bucket/x: s9:// cannot be used here; give a path on this machine, or an address that starts "
+            "with gs:// or hf://",
+        ),
+        (
+            "https://x.org/bert.zip",
+            "x.org/bert.zip: https:// cannot be used here; give a path on this machine",
+        ),
     ],
 )
 def test_places_that_cannot_be_read(given, said, temporary):

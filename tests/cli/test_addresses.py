@@ -31,6 +31,7 @@ PLACES = {
     "serve binary": ["serve", "models", "--server-binary", "ADDRESS"],
     "predict from": ["predict", "x", "--from", "ADDRESS"],
     "predict input": ["predict", "--from", "model", "--input", "ADDRESS"],
+    "predict html": ["predict", "x", "--from", "model", "--explain", "--html", "ADDRESS"],
     "versions": ["versions", "ADDRESS"],
     "promote": ["promote", "ADDRESS", "1"],
     "rollback": ["rollback", "ADDRESS"],
@@ -38,6 +39,12 @@ PLACES = {
     "inspect two": ["inspect", "ADDRESS", "model"],
     "inspect data": ["inspect", "model", "model", "--data", "ADDRESS"],
 }
+# Where no address at all can be used, and where that of a checkpoint can.
+LOCAL_ONLY = {
+    *("convert destination", "convert tokens", "train", "evaluate data", "evaluate to"),
+    *("serve", "serve binary", "predict input", "predict html", "inspect data"),
+}
+ALSO = dict.fromkeys(("convert source", "evaluate run", "export run", "predict from"), "gs:// or hf://")
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/x.csv", "http://host/x.csv", "gs:/typo/x.csv"])
@@ -49,5 +56,11 @@ def test_an_address_that_cannot_be_used(tfpipeline, folder, place, address):
     sentence = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(sentence) == 1, done.stderr
     assert address in sentence[0]
+    if "://" in address:
+        refused = (
+            f"{address}: {address.partition(':')[0]}:// cannot be used here; give a path on this machine"
+        )
+        also = "" if place in LOCAL_ONLY else f", or an address that starts with {ALSO.get(place, 'gs://')}"
+        assert sentence[0] == f"error: {refused}{also}"
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in folder.iterdir()) == before

@@ -66,7 +66,10 @@ def test_what_is_gone_here_goes_there_and_the_index_comes_last(tmp_path, monkeyp
 
 
 def test_a_scheme_that_nobody_knows():
-    with pytest.raises(UserError, match="runs cannot be kept on s9://; use gs:// or a local path"):
+    with pytest.raises(
+        UserError,
+        match=r"^s9://bucket/run: s9:// cannot be used here; give a path .* starts with gs://$",
+    ):
         Mirror("s9://bucket/run")
 
 

@@ -210,6 +210,14 @@ def test_a_far_run(made, tmp_path, monkeypatch):
     assert str(found).startswith("ram://far (run)")
 
 
+def test_a_far_checkpoint_is_read_as_well(tmp_path):
+    directory = tiny.write_checkpoint(tmp_path / "m", **tiny.CLASSIFIER)
+    for path in directory.iterdir():
+        tf.io.gfile.makedirs("ram://far/checkpoint")
+        tf.io.gfile.copy(str(path), f"ram://far/checkpoint/{path.name}", overwrite=True)
+    assert load_checkpoint("ram://far/checkpoint").equals(load_checkpoint(directory))
+
+
 def test_a_run_is_not_written_over(made):
     run = made("classifier")
     for dest in (run.path, run.path / "checkpoints", run.path / "vocab.txt"):

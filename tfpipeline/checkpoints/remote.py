@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tfpipeline import paths
 from tfpipeline.checkpoints.selection import select_files
 from tfpipeline.checkpoints.temporary import store_error
 from tfpipeline.console import progress
@@ -38,12 +39,8 @@ def fetch(source: str, folder: Path) -> str:
         UserError: the scheme is not supported, nothing is there, it cannot be read, or the disk is full.
     """
     tf = import_tensorflow()
-    scheme = source.partition("://")[0]
-    if scheme not in tf.io.gfile.get_registered_schemes():
-        raise UserError(
-            f"{source}: checkpoints cannot be read from {scheme}://, only from hf://, gs:// and local paths; "
-            f"download it and give the folder or archive"
-        )
+    if paths.scheme(source) not in tf.io.gfile.get_registered_schemes():
+        raise paths.unusable(source, "gs", "hf")
     with impatient():
         path = source.rstrip("/")
         where, name, names = _list(tf, source, path)

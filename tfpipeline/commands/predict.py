@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from tfpipeline import terminal
+from tfpipeline import paths, terminal
 from tfpipeline.commands import _options as options
 from tfpipeline.errors import UserError
 
@@ -67,7 +66,7 @@ def command(
         help="Explain this label (or answer, see docs/explanations.md) instead of the predicted one; may be "
         "repeated.",
     ),
-    html: Optional[Path] = typer.Option(
+    html: Optional[str] = typer.Option(
         None, help="Write the explanations to this HTML file instead of printing them."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print each explanation as one line of JSON."),
@@ -76,7 +75,7 @@ def command(
     if not explain and (labels or html or as_json):
         given = "--label" if labels else "--html" if html else "--json"
         raise UserError(f"{given} is for explanations; add --explain")
-    if html is not None and html.is_dir():
+    if html is not None and paths.local(html).is_dir():
         raise UserError(f"--html {html} is a directory; name a file")
     if html is not None and as_json:
         raise UserError("--html and --json were both given; choose one")
@@ -105,7 +104,7 @@ def command(
             "--pair-column is for the rows of files; give the second text of texts that come from no file "
             "with --pair alone"
         )
-    from tfpipeline import explanation_pages, paths, prediction_inputs, predictors
+    from tfpipeline import explanation_pages, prediction_inputs, predictors
     from tfpipeline.data.records import FileOptions, file_options
     from tfpipeline.files import write_text
 

@@ -32,6 +32,24 @@ def is_remote(path: AnyPath) -> bool:
     return paths.is_far(path)
 
 
+def _has_file_system(path: AnyPath) -> bool:
+    return paths.scheme(path) in tf.io.gfile.get_registered_schemes()
+
+
+def local_copy(path: AnyPath) -> AnyPath:
+    """The local copy of a remote run; other paths unchanged.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if is_remote(path) and _has_file_system(path):
+        mirror = Mirror(paths.expand(path))
+        mirror.pull()
+        if (mirror.local / "config.yaml").is_file():
+            return mirror.local
+    return path
+
+
 class Mirror:
     """Keeps a local and a remote folder in sync.
 
@@ -43,11 +61,8 @@ class Mirror:
     """
 
     def __init__(self, remote: str, cache: Path | None = None) -> None:
-        scheme = remote.partition("://")[0]
-        if scheme not in tf.io.gfile.get_registered_schemes():
-            raise UserError(
-                f"output: {remote}: runs cannot be kept on {scheme}://; use gs:// or a local path"
-            )
+        if not _has_file_system(remote):
+            raise paths.unusable(remote, "gs")
         self.remote = remote.rstrip("/")
         name, identity = self.remote.rpartition("/")[2], hashlib.sha256(self.remote.encode()).hexdigest()[:12]
         cache = (

@@ -16,7 +16,7 @@ from tfpipeline.models import TextModel
 from tfpipeline.paths import AnyPath, local
 from tfpipeline.text import build_tokenizer
 from tfpipeline.training.finetuned import FineTunedCheckpoint
-from tfpipeline.training.mirror import Mirror, is_remote
+from tfpipeline.training.mirror import local_copy
 from tfpipeline.training.precision import policy
 from tfpipeline.training.run import Run, is_run
 from tfpipeline.training.trained_model import TrainedModel
@@ -32,7 +32,7 @@ def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> TrainedModel:
     Raises:
         UserError: it is neither, or it cannot be used.
     """
-    path = _here(path)
+    path = local_copy(path)
     if is_run(path):
         if overrides:
             raise UserError(f"{path} is a run, whose settings are its own; --set is for checkpoints")
@@ -53,16 +53,6 @@ def _is_checkpoint(path: AnyPath) -> bool:
         return True
     check_run(path, unread=True)
     return False
-
-
-def _here(path: AnyPath) -> AnyPath:
-    """The local copy of a remote run; other paths unchanged."""
-    if is_remote(path) and not str(path).startswith("hf://"):
-        mirror = Mirror(str(path))
-        mirror.pull()
-        if is_run(mirror.local):
-            return mirror.local
-    return path
 
 
 def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) -> TextModel:
@@ -87,7 +77,7 @@ def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) 
         UserError: the path does not exist, or there are no such weights (yet).
     """
     _check_precision(precision)
-    path = _here(path)
+    path = local_copy(path)
     if is_run(path):
         opened: TrainedModel = Run(path)
     elif str(path).endswith(".keras"):

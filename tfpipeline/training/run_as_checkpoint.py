@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import tensorflow as tf
 
-from tfpipeline import checkpoints, mistaken
+from tfpipeline import checkpoints, mistaken, paths
 from tfpipeline.checkpoints.conversion import Conversion, with_gelu
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
-from tfpipeline.paths import AnyPath, local
-from tfpipeline.training.mirror import Mirror, is_remote
+from tfpipeline.paths import AnyPath
+from tfpipeline.training.mirror import local_copy
 from tfpipeline.training.run import Run
 from tfpipeline.training.run_config import TextOptions
 from tfpipeline.training.run_source import check_weights
@@ -41,8 +40,8 @@ def load_checkpoint(
     Raises:
         UserError: it is neither, it cannot be read, or there are no such weights (yet).
     """
-    path = _here(source)
-    if not mistaken.is_run(local(path)):
+    path = local_copy(source)
+    if paths.is_far(path) or not mistaken.is_run(paths.local(path)):
         if weights not in (None, "best"):
             raise UserError(f'{source} is a checkpoint: it has no "{weights}" weights, only its own')
         return checkpoints.load(path, gelu=gelu)
@@ -80,17 +79,6 @@ def convert(
     checkpoint = load_checkpoint(source, weights, gelu=gelu)
     checkpoint = checkpoints.extend(checkpoint, positions=positions, tokens=tokens)
     return checkpoints.write(checkpoint, dest, to=to, overwrite=overwrite)
-
-
-def _here(source: AnyPath) -> AnyPath:
-    """The local copy of a remote run; other sources unchanged."""
-    scheme = str(source).partition("://")[0]
-    if is_remote(source) and scheme in tf.io.gfile.get_registered_schemes():
-        mirror = Mirror(str(source))
-        mirror.pull()
-        if mistaken.is_run(mirror.local):
-            return mirror.local
-    return source
 
 
 def _read(run: Run, weights: str, name: str, *, with_head: bool) -> checkpoints.Checkpoint:

@@ -97,7 +97,7 @@ def _far_data(run_config: RunConfig) -> Iterator[str]:
     for field in ("train", "validation", "test"):
         path = getattr(run_config.data, field)
         if path and paths.is_far(path):
-            yield f"data.{field}: {path}: only local data files can be read; copy it here"
+            yield f"data.{field}: {paths.unusable(path)}"
 
 
 def _not_there(path: str, written_in: Path | None) -> str:
