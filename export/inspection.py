@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,9 +14,10 @@ import tensorflow as tf
 
 from tfpipeline import paths
 from tfpipeline._tensorflow_internals import SavedModel, TrackableObjectGraph
+from tfpipeline.console import say
 from tfpipeline.errors import UserError, visible
-from tfpipeline.export import card
-from tfpipeline.export.model_directory import MARKER
+from tfpipeline.export import card, labels
+from tfpipeline.export.model_directory import MARKER, open_directory
 from tfpipeline.paths import AnyPath
 
 _BATCH = 32
@@ -115,6 +117,7 @@ def inspect(version: AnyPath) -> Inspection:
         UserError: there is no SavedModel.
     """
     path = _version(version)
+    _say_missing_labels(path)
     proto = SavedModel.FromString(_read(f"{path}/{MARKER}"))
     operations: Counter[str] = Counter()
     signatures = {}
@@ -144,6 +147,7 @@ def compare(one: AnyPath, other: AnyPath, texts: Mapping[str, Sequence[str]] | N
         UserError: there is no SavedModel, or it has other inputs.
     """
     paths_ = _version(one), _version(other)
+    _say_missing_labels(*paths_)
     weights, equal = _different_weights(*paths_)
     cards = [_flat(_card(path)) for path in paths_]
     options = {
@@ -176,7 +180,28 @@ def _version(given: AnyPath) -> str:
     versions = sorted(int(name.rstrip("/")) for name in there if name.rstrip("/").isdecimal())
     if versions:
         raise UserError(f"{path} holds versions; give one of them: {path}/{versions[-1]}")
+    model, number = _split(path)
+    others = open_directory(model).versions() if number is not None else {}
+    if number is not None and others and number not in others:
+        has = ", ".join(map(str, others))
+        raise UserError(f"{model} has no version {number}; it has {has}")
     raise UserError(f"{path} holds no {MARKER}; give the directory of a version, such as models/NAME/1")
+
+
+def _split(path: str) -> tuple[str, int | None]:
+    """The model's directory and the version's number; None if its name is not a number."""
+    model, slash, name = path.rpartition("/")
+    return model or slash or ".", int(name) if re.fullmatch(r"[0-9]+", name) else None
+
+
+def _say_missing_labels(*versions: str) -> None:
+    """Tell the user which labels of the versions' models point to versions that do not exist."""
+    for model in dict.fromkeys(model for model, number in map(_split, versions) if number is not None):
+        directory = open_directory(model)
+        try:
+            labels.say_missing(directory, labels.read(directory))
+        except UserError as error:  # the versions can be inspected nevertheless
+            say(str(error))
 
 
 def _read(path: str) -> bytes:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tfpipeline.console import say
 from tfpipeline.errors import UserError
 from tfpipeline.export.model_directory import MARKER, ModelDirectory, open_directory
 from tfpipeline.paths import AnyPath
@@ -62,6 +63,7 @@ def promote(model: AnyPath, version: int, label: str = DEFAULT) -> int | None:
     with directory.lock():
         _require_version(directory, version)  # a concurrent --keep may have removed it
         known = read(directory)
+        say_missing(directory, known, moving=label)
         before = known.labels.get(label)
         if before == version:
             return before
@@ -88,6 +90,7 @@ def rollback(model: AnyPath, label: str = DEFAULT) -> tuple[int, int]:
         if label not in known.labels:
             has = f"it has: {', '.join(sorted(known.labels))}" if known.labels else "it has none"
             raise UserError(f'{directory.address} has no label "{label}"; {has}')
+        say_missing(directory, known, moving=label)
         there = directory.versions()
         history = [version for version in known.previous.get(label, []) if version in there]
         now = known.labels[label]
@@ -123,6 +126,29 @@ def read(directory: ModelDirectory) -> Labels:
             'correct it, such as {"labels": {"stable": 7}}, or delete it'
         ) from error
     return Labels(labels, previous)
+
+
+def say_missing(directory: ModelDirectory, known: Labels, moving: str | None = None) -> None:
+    """Tell the user which labels point to versions that do not exist, one line each.
+
+    Args:
+        directory: the model's directory.
+        known: its labels.
+        moving: the label that is about to point elsewhere.
+    """
+    there = directory.versions()
+    for label, version in known.labels.items():
+        if version in there:
+            continue
+        points = f'{directory.address}: the label "{label}"'
+        if label == moving:
+            say(f"{points} pointed to version {version}, which does not exist")
+            continue
+        has = f"it has {', '.join(map(str, there))}" if there else "it has none"
+        say(
+            f"{points} points to version {version}, which does not exist ({has}); point it to another: "
+            f"tfpipeline promote {directory.address} VERSION --label {label}"
+        )
 
 
 def _version(number: Any) -> int:

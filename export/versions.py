@@ -43,13 +43,16 @@ class Version:
 def list_versions(model: AnyPath) -> list[Version]:
     """The versions of a model, oldest first.
 
+    Labels that point to versions that do not exist are named on standard error.
+
     Args:
         model: its directory, local or remote.
     Raises:
         UserError: there is no such directory, or it has no versions.
     """
     directory = open_directory(model)
-    pointing = labels.read(directory).labels
+    known = labels.read(directory)
+    labels.say_missing(directory, known)
     versions = []
     for number in require_versions(directory):
         said, files = read_card(directory, number), directory.files(number)
@@ -61,7 +64,7 @@ def list_versions(model: AnyPath) -> list[Version]:
                 run=said.get("run", ""),
                 metrics=report.get("values", {}),
                 metric=report.get("metric", ""),
-                labels=tuple(label for label, version in pointing.items() if version == number),
+                labels=tuple(label for label, version in known.labels.items() if version == number),
                 size=sum(files.values()),
                 whole=MARKER in files,
             )

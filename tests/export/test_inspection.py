@@ -115,8 +115,24 @@ def test_what_is_no_version(tmp_path):
     saved(tmp_path / "m" / "3")
     with pytest.raises(UserError, match=r"m holds versions; give one of them: .*m/3$"):
         inspection.inspect(tmp_path / "m")
+    with pytest.raises(UserError, match=r"/m has no version 7; it has 3$"):
+        inspection.inspect(tmp_path / "m" / "7")
     with pytest.raises(UserError, match=r"none holds no saved_model\.pb; give the directory of a version"):
         inspection.inspect(tmp_path / "none")
     one = tmp_path / "m" / "3"
     with pytest.raises(UserError, match=r"m/3 takes text, but was given text, text_pair; name the columns"):
         inspection.compare(one, one, {"text": ["a"], "text_pair": ["b"]})
+
+
+def test_a_label_of_a_version_that_does_not_exist_is_named(tmp_path, capsys):
+    saved(tmp_path / "m" / "3")
+    for content, told in {
+        '{"labels": {"stable": 7}}': 'the label "stable" points to version 7, which does not exist (it has 3)',
+        "{": "labels.json is not a file of labels",
+        '{"labels": {"stable": 3}}': "",
+    }.items():
+        (tmp_path / "m" / "labels.json").write_text(content)
+        assert inspection.inspect(tmp_path / "m" / "3").weights
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.count("\n") == bool(told)

@@ -195,6 +195,34 @@ def test_a_rollback_passes_over_what_is_gone(model):
     assert labels.rollback(model) == (3, 1)
 
 
+def test_a_label_of_a_version_that_does_not_exist_is_named(model, capsys):
+    """In every command, and with the command that mends it."""
+    for identity in "abc":
+        publish(model, identity)
+    directory = open_directory(model)
+    directory.write("labels.json", b'{"labels": {"stable": 9, "canary": 8}, "previous": {"stable": [7, 2]}}')
+    capsys.readouterr()
+    canary = (
+        f'{model}: the label "canary" points to version 8, which does not exist (it has 1, 2, 3); point it to '
+        f"another: tfpipeline promote {model} VERSION --label canary\n"
+    )
+    stable = f'{model}: the label "stable" pointed to version 9, which does not exist\n'
+    assert [version.labels for version in versions.list_versions(model)] == [(), (), ()]
+    both = canary.replace("canary", "stable").replace("version 8", "version 9") + canary
+    assert capsys.readouterr().err == both
+    assert labels.rollback(model) == (9, 2)
+    assert capsys.readouterr().err == stable + canary
+    assert labels.promote(model, 1) == 2
+    assert capsys.readouterr().err == canary
+    assert labels.promote(model, 1, "canary") == 8
+    assert (
+        capsys.readouterr().err
+        == canary.partition(" points")[0] + " pointed to version 8, which does not exist\n"
+    )
+    versions.list_versions(model)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("label", ["", "7", "a b", "-x", "é", "x" * 65, "a/b"])
 def test_what_cannot_be_a_label(tmp_path, label):
     with pytest.raises(UserError, match="cannot be a label"):
