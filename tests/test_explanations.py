@@ -27,7 +27,7 @@ def test_lines_for_a_terminal():
     """Bars show the scores without colours; words with half of the greatest score are marked."""
     assert explanation_pages.as_text({"text": TEXT}, FOUND) == (
         "text: not <b>good</b> & 你\\x1b\n"
-        "so <good>: 2.000 = 0.250 without words +1.750 from words (error 1.0e-06)\n"
+        "so <good>: 2.000 = 0.250 without words +1.750 from words (gap +1.0e-06)\n"
         "    -1.500 * ----------            not\n"
         "    +0.000                         <\n"
         "    +3.000 * ++++++++++++++++++++  good\n"

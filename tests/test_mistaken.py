@@ -103,19 +103,19 @@ def test_what_is_never_a_checkpoint(here, path, as_checkpoint, as_run):
     [
         (
             "models/x/1",
-            "is an exported SavedModel; it answers texts: tfpipeline predict --from models/x/1 TEXT",
+            "is an exported SavedModel; get predictions from it: tfpipeline predict --from models/x/1 TEXT",
         ),
         (
             "models/x/1/saved_model.pb",
-            "is an exported SavedModel; it answers texts: tfpipeline predict --from models/x/1",
+            "is an exported SavedModel; get predictions from it: tfpipeline predict --from models/x/1",
         ),
         (
             "models/x",
-            "holds the versions of an exported model; it answers texts: tfpipeline predict --from models/x ",
+            "holds the versions of an exported model; get predictions from it: tfpipeline predict --from models/x ",
         ),
         (
             "models",
-            "is a folder of exported models (x); it answers texts: tfpipeline predict --from models/x ",
+            "is a folder of exported models (x); get predictions from it: tfpipeline predict --from models/x ",
         ),
         ("runs", "is a folder of runs (a); name one of them, such as runs/a"),
         (

@@ -85,7 +85,7 @@ def _summary(explanation: Explanation) -> str:
     words = sum(word.score for word in explanation.words)
     return (
         f"{one_line(explanation.label)}: {explanation.value:.3f} = {explanation.baseline:.3f} without words "
-        f"{words:+.3f} from words (error {abs(explanation.gap):.1e})"
+        f"{words:+.3f} from words (gap {explanation.gap:+.1e})"
     )
 
 

@@ -129,7 +129,7 @@ def _saved_model(path: Path, what: str) -> _Found:
 
 
 def _ask(path: Path) -> str:
-    return f"it answers texts: tfpipeline predict --from {path} TEXT"
+    return f"get predictions from it: tfpipeline predict --from {path} TEXT"
 
 
 def _run_above(path: Path) -> Optional[Path]:

@@ -84,7 +84,7 @@ def test_evaluated_on_a_file(source, tmp_path):
     want = expected(source, open_run(source), [text for text, _ in rows]).argmax(-1)
     right = np.mean([tiny.LABELS[index] == label for index, (_, label) in zip(want, rows)])
     (entry,) = report.entries
-    assert entry.name == "as it is"
+    assert entry.name == "fine-tuned checkpoint"
     assert entry.scores["accuracy"] == pytest.approx(right)
     assert sorted(path.name for path in source.iterdir()) == before
     with pytest.raises(

@@ -63,14 +63,14 @@ def test_memory_grows_as_it_should(tiny_run):
     assert half.weights == one.weights
 
 
-@pytest.mark.parametrize(("number", "s"), [(1, ""), (2, "s")])
-def test_numbers_and_their_words(number, s):
+@pytest.mark.parametrize(("number", "s", "on"), [(1, "", "one device"), (2, "s", "2 replicas (mirrored)")])
+def test_numbers_and_their_words(number, s, on):
     found = Plan(
         rows={"train": 8}, mean_tokens=5.0, longest=9, notes=[], fed=1.0, parameters=9, trained=9, steps_per_epoch=4,
         total_steps=4 * number, warmup=0, batch_size=2, replicas=number, parts=1, strategy="mirrored", precision="float32",
         optimizer="adamw", learning_rate=0.1, schedule="linear", weights=1, gradients=1, slots=1, activations=1,
     ).text()  # fmt: skip
-    assert f"2 on {number} replica{s} (mirrored)" in found
+    assert f"batch       2 on {on}, float32; " in found
     assert f"(4 per epoch, {number} epoch{s})" in found
 
 
@@ -87,7 +87,7 @@ def test_the_command_prints_and_writes_nothing(tmp_path):
     assert sorted(path for path in tmp_path.rglob("*")) == before
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert list(lines) == ["rows", "parameters", "batch", "steps", "memory"]
-    assert " on 1 replica (" in lines["batch"]
+    assert lines["batch"].startswith("16 on one device, float32; ")
     assert lines["rows"].startswith("train 108, validation 12, test 30; ")
     assert lines["steps"].startswith(
         "21 (7 per epoch, 3 epochs), 2 of them warm-up; adamw, learning rate 0.01, linear"

@@ -30,7 +30,7 @@ class FineTunedCheckpoint(TrainedModel):
             than ``text.max_length``.
     """
 
-    stages = (("best", "as it is"),)
+    stages = (("best", "fine-tuned checkpoint"),)
     reports = None
 
     def __init__(

@@ -39,7 +39,7 @@ from tfpipeline.training.setup import set_up
 from tfpipeline.training.starting import find_run, lay_out_run, run_directory, take_settings, with_datasets
 from tfpipeline.training.state import State
 from tfpipeline.training.step import TrainStep
-from tfpipeline.training.strategy import build_strategy, choose_strategy
+from tfpipeline.training.strategy import build_strategy, choose_strategy, devices
 from tfpipeline.training.tensorboard import TensorBoardWriter
 
 __all__ = ["Interrupted", "Trainer", "WorkersLost", "interruptible", "train"]
@@ -211,8 +211,7 @@ class Trainer:
         say(
             f"training on {rows} {plural(rows, 'row')}, validating on {len(self.validation_split.weights)}: "
             f"{self.total_steps} {plural(self.total_steps, 'step')} ({self.steps_per_epoch} per epoch), "
-            f"batch {self.batching.batch_size} on {replicas} {plural(replicas, 'replica')} "
-            f"({type(self.strategy).__name__}), "
+            f"batch {self.batching.batch_size} on {devices(replicas, type(self.strategy).__name__)}, "
             f"{options.precision}, {self.model.count_params():,} parameters"
         )
         if state.step:

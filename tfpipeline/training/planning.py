@@ -35,7 +35,7 @@ from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.schedule import warmup_steps
 from tfpipeline.training.setup import set_up
-from tfpipeline.training.strategy import build_strategy, choose_strategy
+from tfpipeline.training.strategy import build_strategy, choose_strategy, devices
 
 _SAMPLED = 2000  # rows that are tokenized to estimate lengths
 _SIXTEEN_BITS = ("mixed_bfloat16", "mixed_float16")
@@ -94,9 +94,8 @@ class Plan:
         lines = {
             "rows": f"{splits}; {self.mean_tokens:.1f} tokens per row, at most {self.longest}",
             "parameters": f"{self.parameters:,}, of which {self.trained:,} are trained",
-            "batch": f"{self.batch_size} on {self.replicas} {plural(self.replicas, 'replica')} "
-            f"({self.strategy}){parts}, {self.precision}; "
-            f"{self.fed:.2f} tokens processed per real token",
+            "batch": f"{self.batch_size} on {devices(self.replicas, self.strategy)}{parts}, "
+            f"{self.precision}; {self.fed:.2f} tokens processed per real token",
             "steps": f"{self.total_steps:,} ({self.steps_per_epoch:,} per epoch, {epochs:.4g} "
             f"{plural(epochs, 'epoch')}), {self.warmup:,} of "
             f"them warm-up; {self.optimizer}, learning rate {self.learning_rate:g}, {self.schedule}",

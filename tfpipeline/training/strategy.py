@@ -61,6 +61,18 @@ def build_strategy(
     return _STRATEGIES[name](options, cluster)
 
 
+def devices(replicas: int, strategy: str) -> str:
+    """The devices of a training, for readers: ``one device``, or ``2 replicas (mirrored)``.
+
+    Args:
+        replicas: their number, over all workers.
+        strategy: its name.
+    """
+    if replicas == 1:
+        return "one device"
+    return f"{replicas} replicas ({strategy})"
+
+
 def has_static_shapes(strategy: tf.distribute.Strategy, options: TrainingOptions) -> bool:
     """Whether each step is compiled for one shape. Batches then have few widths and one size."""
     return options.xla or (options.xla is None and is_tpu(strategy))
