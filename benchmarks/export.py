@@ -1,4 +1,5 @@
-"""The cost of an export: memory in addition to the weights, and disk. One JSON line per precision.
+"""The cost of an export: memory in addition to the weights, and disk. One JSON line per precision, without
+and with explanations.
 
     python -m benchmarks.export
     python -m benchmarks.export --layers 2 --hidden 64
@@ -28,7 +29,7 @@ _VOCABULARY = 30522
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Export once in each available precision."""
+    """Export once with each of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--hidden", type=int, default=768)
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report(
                 benchmark="export",
                 precision=export_options.get("precision", "float32"),
+                explain="explain" in export_options,
                 weights_mb=round(weights / 2**20, 1),
                 base_mb=found["base_mb"],
                 peak_mb=found["peak_mb"],
@@ -129,7 +131,8 @@ def write_checkpoint(folder: Path, layers: int, hidden: int, vocabulary: int) ->
 
 def _precisions() -> list[dict[str, Any]]:
     """The options of each export (a checkpoint has no validation rows). The disk goal of bfloat16 is 0.55."""
-    return [{}, {"precision": "bfloat16", "max_accuracy_loss": math.inf}]
+    bfloat16 = {"precision": "bfloat16", "max_accuracy_loss": math.inf}
+    return [{}, bfloat16, {"explain": True}, {**bfloat16, "explain": True}]
 
 
 def _export(folder: Path, options: dict[str, Any]) -> None:
@@ -140,7 +143,7 @@ def _export(folder: Path, options: dict[str, Any]) -> None:
 
     base = memory_mb()
     reset_peak()
-    version = Path(export_run(folder / "checkpoint", folder / f"model-{len(options)}", **options))
+    version = Path(export_run(folder / "checkpoint", folder / f"model-{'-'.join(options)}", **options))
     size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     print(json.dumps({"base_mb": base, "peak_mb": peak_mb(), "bytes": size}))
 

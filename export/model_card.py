@@ -15,8 +15,10 @@ from typing import Any
 
 import yaml
 
+from tfpipeline.console import say
 from tfpipeline.errors import UserError, visible
 from tfpipeline.export import card as facts_file
+from tfpipeline.metrics.intervals import wilson
 from tfpipeline.training.calibration import calibrated_title
 from tfpipeline.training.run import environment
 from tfpipeline.training.sources import SOURCES_FILE
@@ -33,13 +35,18 @@ _PIPELINE_TAGS = {
     "question_answering": "question-answering",
 }
 _SHARES_OF_ROWS = frozenset({"accuracy", "exact_match", "subset_accuracy"})
-_Z = 1.959963984540054  # 95 % of a normal distribution lie within this many standard deviations
 _SHOWN_LABELS = 100
 _FOLLOWS = ("metrics", "labels", "data", "text", "environment")  # have their own sections
 
 
 def describe(
-    run: TrainedModel, name: str, weights: str, licence: str | None, *, calibrated: bool = False
+    run: TrainedModel,
+    name: str,
+    weights: str,
+    licence: str | None,
+    *,
+    calibrated: bool = False,
+    report: Path | None = None,
 ) -> dict[str, Any]:
     """The facts of a card about a run, in JSON form.
 
@@ -50,7 +57,10 @@ def describe(
         licence: an SPDX identifier or another name; None if none was given.
         calibrated: whether the exported model is calibrated; its metrics are the report's calibrated ones, if
             it has some.
+        report: the ``report.json`` with the metrics; by default the run's own, if it has one.
     """
+    if report is None and run.reports is not None:
+        report = run.reports / "report.json"
     settings = run.config
     return {
         "name": name,
@@ -61,7 +71,7 @@ def describe(
         "task": settings.task.name,
         "checkpoint": settings.checkpoint,
         "labels": run.task.fitted,
-        "metrics": _metrics(run, calibrated) if weights == "best" else {},
+        "metrics": {} if report is None else _metrics(run, weights, calibrated, report),
         "data": _data(run),
         "text": {
             **settings.text.model_dump(mode="json"),
@@ -102,23 +112,20 @@ def render(facts: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def wilson(share: float, rows: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share of independent rows.
-
-    Source: Wilson 1927, J. Am. Stat. Assoc. 22(158), 209-212.
-    """
-    middle = (share + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
-    half = _Z / (1 + _Z**2 / rows) * math.sqrt(share * (1 - share) / rows + _Z**2 / (4 * rows**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _metrics(run: TrainedModel, calibrated: bool) -> dict[str, Any]:
-    """The trained model's scores in the run's report; empty if it was not evaluated."""
-    report = _json(run.reports / "report.json") if run.reports is not None else None
+def _metrics(run: TrainedModel, weights: str, calibrated: bool, path: Path) -> dict[str, Any]:
+    """The exported weights' scores in a report; empty if they were not evaluated."""
+    report = _json(path)
     title = run.stages[-1][1]
     if report is not None and calibrated and calibrated_title(title) in report.get("scores", {}):
         title = calibrated_title(title)
     if report is None or title not in report.get("scores", {}):
+        return {}
+    scored, exported = report.get("weights"), run.weights_id(weights)
+    if scored != exported and (weights != "best" or scored is not None):
+        say(
+            f"warning: {path} has the scores of other weights ({scored or 'best'}) than the exported ones "
+            f"({exported}), so the model card has no metrics"
+        )
         return {}
     values, rows = report["scores"][title], report["rows"]
     intervals = {
@@ -126,7 +133,10 @@ def _metrics(run: TrainedModel, calibrated: bool) -> dict[str, Any]:
         for name, value in values.items()
         if name.rpartition("/")[2] in _SHARES_OF_ROWS and rows and 0 <= value <= 1
     }
-    known = report.get("intervals", {})
+    known = {
+        name: [round(end, 4) for end in ends]
+        for name, ends in report.get("intervals", {}).get(title, {}).items()
+    }
     return {
         "data": report["data"],
         "model": title,

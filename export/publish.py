@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError
 from tfpipeline.export import checks, compatibility, explanations, labels, model_card, requirements, versions
@@ -127,7 +128,14 @@ def _facts(
 ) -> dict[str, Any]:
     """The facts for the card."""
     name = directory.address.rpartition("/")[2]
-    described = model_card.describe(run, name, options.weights, options.licence, calibrated=options.calibrate)
+    described = model_card.describe(
+        run,
+        name,
+        options.weights,
+        options.licence,
+        calibrated=options.calibrate,
+        report=None if options.report is None else paths.local(options.report),
+    )
     facts = {"identity": identity, **described}
     if options.explain:
         facts["explanations"] = explanations.describe(options.explain_steps)

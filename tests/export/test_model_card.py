@@ -4,7 +4,6 @@ import json
 
 import huggingface_hub
 import pytest
-from scipy.stats import binomtest
 
 from tests import random_runs
 from tfpipeline.errors import UserError
@@ -61,19 +60,13 @@ def test_texts_of_data_are_no_markup():
     assert "- b&#124;ad &#60;i&#62;\n- two&#92;nlines\n" in text
 
 
-@pytest.mark.parametrize(("right", "rows"), [(5, 10), (20, 20), (0, 5), (36, 40), (813, 1000)])
-def test_intervals_of_shares_equal_scipys(right, rows):
-    want = binomtest(right, rows).proportion_ci(method="wilson")
-    assert model_card.wilson(right / rows, rows) == pytest.approx((want.low, want.high), abs=1e-9)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     return random_runs.random_run(folder, *random_runs.TASKS["classifier"])
 
 
-def test_what_is_said_of_a_run(run):
+def test_what_is_said_of_a_run(run, tmp_path, capsys):
     report = {
         "data": "test rows",
         "rows": 10,
@@ -87,12 +80,25 @@ def test_what_is_said_of_a_run(run):
     facts = model_card.describe(run, "m", "best", None)
     assert facts["metrics"]["values"] == {"accuracy": 0.5, "macro_f1": 0.4}
     assert facts["metrics"]["intervals"] == {"accuracy": [0.2366, 0.7634]}
+    report["intervals"] = {"after fine-tuning": {"macro_f1": [0.123456, 0.7], "accuracy": [0.2, 0.8]}}
+    (run.path / "report.json").write_text(json.dumps(report))
+    found = model_card.describe(run, "m", "best", None)["metrics"]["intervals"]
+    assert found == {"macro_f1": [0.1235, 0.7], "accuracy": [0.2, 0.8]}  # the report knows its rows better
     assert facts["labels"] == ["negative", "neutral", "positive"]
     assert sum(facts["data"]["rows"].values()) == 12
     assert set(facts["data"]["sha256"]) == {"checkpoint", "data.train"}
     assert facts["text"]["max_length"] == 24
     assert json.loads(json.dumps(facts)) == facts
     assert model_card.describe(run, "m", "last", None)["metrics"] == {}  # these were of other weights
+    report["weights"] = run.weights_id("best")
+    other = tmp_path / "report-june.json"
+    other.write_text(json.dumps({**report, "data": "june.csv"}))
+    assert model_card.describe(run, "m", "best", None, report=other)["metrics"]["data"] == "june.csv"
+    # A run that was trained on after its evaluation.
+    (run.path / "report.json").write_text(json.dumps({**report, "weights": "step 3"}))
+    capsys.readouterr()
+    assert model_card.describe(run, "m", "best", None)["metrics"] == {}
+    assert "has the scores of other weights (step 3) than the exported ones" in capsys.readouterr().err
     (run.path / "report.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*report\.json: .*; write it again"):
         model_card.describe(run, "m", "best", None)

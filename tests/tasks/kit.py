@@ -263,8 +263,18 @@ def check_scores(trained: Trained) -> None:
         assert run.task.scorer.best_metric in entry.scores
         assert entry.table.strip()
     assert run.task.scorer.lower_is_better <= set(report.entries[-1].scores)
+    check_intervals(report.entries[-1])
     assert report.text()
     assert (run.path / "report.md").exists()
+
+
+def check_intervals(entry) -> None:
+    """The loss of every task has one; each is of a score, and ordered."""
+    assert {"loss"} <= entry.intervals.keys() <= entry.scores.keys()
+    for name, (low, high) in entry.intervals.items():
+        assert low <= high, name
+    low, high = entry.intervals["loss"]
+    assert low - 1e-9 <= entry.scores["loss"] <= high + 1e-9
 
 
 def check_names_of_scores(trained: Trained) -> None:

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tfpipeline import paths
 from tfpipeline.console import say
 from tfpipeline.data import Rows, TokenCache
@@ -18,10 +20,11 @@ from tfpipeline.evaluation.report import Entry, Report
 from tfpipeline.evaluation.seen import seen_note
 from tfpipeline.files import require_writable
 from tfpipeline.paths import AnyPath
+from tfpipeline.tasks import Task
 from tfpipeline.training.calibration import calibrate as fit
 from tfpipeline.training.calibration import calibrated_title
 from tfpipeline.training.confidence import Confidence
-from tfpipeline.training.inference import Inference
+from tfpipeline.training.inference import Inference, Predictions
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.rows import check_targets, read_targets
 from tfpipeline.training.trained_model import TrainedModel
@@ -140,15 +143,13 @@ def compare(
         for weights_name, title in run.stages:
             run.set_weights(weights_name, model)
             result = infer(examples, cache, targets, title, weights)
-            scores = result.scores(task, targets, weights)
-            entries.append(Entry(title, scores, scorer.report(result.predictions, targets, weights)))
+            entries.append(_entry(title, result, task, targets, weights, trained=title == run.stages[-1][1]))
         if calibrate:
             fitted, *_ = fit(run.graph(model), ValidationRows(run))
             calibrated = Inference(run.graph(model).fitted(Confidence(fitted.temperatures)))
             title = calibrated_title(title)
             result = calibrated(examples, cache, targets, title, weights)
-            scores = result.scores(task, targets, weights)
-            entries.append(Entry(title, scores, scorer.report(result.predictions, targets, weights)))
+            entries.append(_entry(title, result, task, targets, weights, trained=True))
         notes = run.notes_on(cache)
     return Report(
         data=name,
@@ -162,6 +163,24 @@ def compare(
         draw=functools.partial(scorer.figures, result.predictions, targets),
         notes=[*notes, *([seen] if seen else [])],
         weights=run.weights_id(run.stages[-1][0]),
+    )
+
+
+def _entry(
+    title: str,
+    result: Predictions,
+    task: Task,
+    targets: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    *,
+    trained: bool,
+) -> Entry:
+    """The scores of one model; with intervals if it is the trained one."""
+    return Entry(
+        title,
+        result.scores(task, targets, weights),
+        task.scorer.report(result.predictions, targets, weights),
+        result.intervals(task, targets, weights) if trained else {},
     )
 
 

@@ -30,11 +30,13 @@ class Entry:
         name: the name of the model ("before fine-tuning", "after fine-tuning", or the baseline's name).
         scores: metric -> value.
         table: the scores as a table for readers, class by class.
+        intervals: metric -> its 95 % confidence interval, for metrics that have one.
     """
 
     name: str
     scores: Mapping[str, float]
     table: str
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,6 +119,11 @@ class Report:
             "metric": self.metric,
             "weights": self.weights,
             "scores": scores,
+            "intervals": {
+                visible(entry.name): {name: list(ends) for name, ends in entry.intervals.items()}
+                for entry in self.entries
+                if entry.intervals
+            },
             "notes": [visible(note) for note in self.notes],
         }
         page = directory / f"{stem}.md"

@@ -14,9 +14,11 @@ import numpy as np
 from scipy import sparse
 from sklearn import metrics
 
+from tfpipeline.metrics import intervals
 from tfpipeline.metrics._calibration import calibration_error
 from tfpipeline.metrics._ranking import columns, roc_auc
 from tfpipeline.metrics._rows import counted, weights_of
+from tfpipeline.metrics.intervals import Interval
 
 _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 
@@ -69,6 +71,48 @@ def compute(
         scores["roc_auc"] = float(np.mean(areas))
     scores["expected_calibration_error"] = expected_calibration_error(targets, probabilities, weights)
     return scores
+
+
+def confidence_intervals(
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    weights: Optional[np.ndarray] = None,
+    *,
+    labels: Sequence[str],
+) -> dict[str, Interval]:
+    """95 % intervals of accuracy, the averaged F1s and MCC; arguments and errors as for :func:`compute`."""
+    targets, probabilities, weights = _checked(targets, probabilities, weights, labels)
+    answers, rows, classes = probabilities.argmax(-1), np.arange(len(targets)), len(labels)
+    right = answers == targets
+    added = sparse.coo_array(
+        (
+            np.concatenate([weights, weights, weights[right]]),
+            (
+                np.concatenate([rows, rows, rows[right]]),
+                np.concatenate([targets, classes + answers, 2 * classes + targets[right]]),
+            ),
+        ),
+        shape=(len(targets), 3 * classes),
+    ).tocsr()
+
+    def statistics(sums: np.ndarray) -> dict[str, np.ndarray]:
+        true, answered, hits = np.split(sums, 3, axis=1)
+        total, hit = true.sum(-1), hits.sum(-1)
+        f1 = intervals.ratio(2 * hits, true + answered)
+        spread = (total**2 - (true**2).sum(-1)) * (total**2 - (answered**2).sum(-1))
+        mcc = intervals.ratio(hit * total - (true * answered).sum(-1), np.sqrt(np.maximum(spread, 0)))
+        return {
+            "macro_f1": intervals.mean_where(f1, true + answered > 0, 1.0),
+            "micro_f1": hit / total,
+            "weighted_f1": (f1 * true).sum(-1) / total,
+            "mcc": mcc,
+        }
+
+    accuracy = float(np.average(right, weights=weights))
+    return {
+        "accuracy": intervals.wilson(accuracy, len(targets)),
+        **intervals.bootstrap(added, statistics),
+    }
 
 
 def report(

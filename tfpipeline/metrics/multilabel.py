@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
+from scipy import sparse
 from sklearn import metrics
 
+from tfpipeline.metrics import intervals
 from tfpipeline.metrics._calibration import calibration_error
 from tfpipeline.metrics._ranking import average_precision, columns
 from tfpipeline.metrics._rows import counted, weights_of
+from tfpipeline.metrics.intervals import Interval
 
 _EQUAL = 1e-12  # F1s closer than this differ only by the order of summation
 _DIGITS = 3
@@ -84,6 +87,46 @@ def compute(
     ]
     results["expected_calibration_error"] = float(np.mean(errors))
     return {**results, **{f"f1/{label}": float(score) for label, score in zip(labels, f1)}}
+
+
+def confidence_intervals(
+    targets: np.ndarray,
+    scores: np.ndarray,
+    thresholds: np.ndarray,
+    weights: Optional[np.ndarray] = None,
+    *,
+    labels: Sequence[str],
+) -> dict[str, Interval]:
+    """95 % intervals of the F1s (averaged, and ``f1/LABEL``), subset accuracy and Hamming loss; arguments and
+    errors as for :func:`compute`.
+    """
+    targets, scores, thresholds, weights = _checked(targets, scores, thresholds, weights, labels)
+    answers = scores >= thresholds
+    wrong = targets != answers
+    given = sparse.hstack([sparse.csr_array(part) for part in (targets & answers, targets, answers)])
+    by_row = np.stack([_by_row(targets, answers)[2], wrong.mean(-1), np.ones(len(targets))], axis=1)
+    added = sparse.hstack([given, sparse.csr_array(by_row)]).multiply(weights[:, None]).tocsr()
+
+    def statistics(sums: np.ndarray) -> dict[str, np.ndarray]:
+        right, true, answered = np.split(sums[:, :-3], 3, axis=1)
+        samples, hamming, total = sums[:, -3:].T
+        f1, occur = _f1(right, true, answered), true + answered > 0
+        nothing = np.where(occur.any(-1), 0.0, 1.0)
+        all_right, all_true, all_answered = (part.sum(-1) for part in (right, true, answered))
+        return {
+            "macro_f1": intervals.mean_where(f1, occur, 1.0),
+            "micro_f1": np.maximum(_f1(all_right, all_true, all_answered), nothing),
+            "weighted_f1": np.maximum(intervals.ratio((f1 * true).sum(-1), all_true), nothing),
+            "samples_f1": samples / total,
+            "hamming_loss": hamming / total,
+            **{f"f1/{label}": column for label, column in zip(labels, f1.T)},
+        }
+
+    subset = float(np.average(~wrong.any(-1), weights=weights))
+    return {
+        "subset_accuracy": intervals.wilson(subset, len(targets)),
+        **intervals.bootstrap(added, statistics),
+    }
 
 
 def report(

@@ -18,6 +18,7 @@ import numpy as np
 
 from tfpipeline.metrics._calibration import calibration_error
 from tfpipeline.metrics._rows import counted, weights_of
+from tfpipeline.metrics.intervals import Interval, means, wilson
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII punctuation only
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -87,6 +88,27 @@ def compute(
         results["has_answer_f1"] = mean(overlap, answerable)
     results["no_answer_accuracy"] = mean(exact, ~answerable)
     return results
+
+
+def confidence_intervals(
+    answers: Sequence[str], gold: Sequence[Sequence[str]], weights: Optional[np.ndarray] = None
+) -> dict[str, Interval]:
+    """95 % intervals of exact match and F1, and of those of rows with and without an answer if
+    :func:`compute` has them; arguments and errors as there.
+    """
+    exact, overlap, answerable, weights = _scored(answers, gold, weights)
+    kinds = {"exact_match": np.ones(len(exact), bool)}
+    overlaps = {"f1": overlap}
+    if not answerable.all():
+        kinds["no_answer_accuracy"] = ~answerable
+        if answerable.any():
+            kinds["has_answer_exact_match"] = answerable
+            overlaps["has_answer_f1"] = np.where(answerable, overlap, np.nan)
+    shares = {
+        name: wilson(float(np.average(exact[rows], weights=weights[rows])), int(rows.sum()))
+        for name, rows in kinds.items()
+    }
+    return {**shares, **means(overlaps, weights)}
 
 
 def report(

@@ -7,7 +7,9 @@ from typing import Optional
 import numpy as np
 
 from tfpipeline.metrics._rows import counted, weights_of
+from tfpipeline.metrics.intervals import Interval, bootstrap, ratio
 
+_TINY = 1e-12  # of a mean square: a variance below this is rounding
 _QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 
 
@@ -42,6 +44,35 @@ def compute(
         "mae": float(np.average(np.abs(errors), weights=weights)),
         "r2": r2,
     }
+
+
+def confidence_intervals(
+    targets: np.ndarray, values: np.ndarray, weights: Optional[np.ndarray] = None
+) -> dict[str, Interval]:
+    """95 % intervals of all metrics but Spearman's, which is not a function of sums over rows; arguments and
+    errors as for :func:`compute`.
+    """
+    targets, values, weights = _checked(targets, values, weights)
+    errors = values - targets
+    # Centred, because the squares of large numbers would lose their differences.
+    x, y = (numbers - np.average(numbers, weights=weights) for numbers in (targets, values))
+    powers = [np.ones_like(x), x, y, x * x, y * y, x * y, np.abs(errors), errors**2]
+
+    def statistics(sums: np.ndarray) -> dict[str, np.ndarray]:
+        total = sums[:, 0]
+        mean_x, mean_y, xx, yy, xy, absolute, squared = (sums[:, 1:] / total[:, None]).T
+        of_x, of_y = np.maximum(xx - mean_x**2, 0), np.maximum(yy - mean_y**2, 0)
+        spread = np.where((of_x > _TINY * xx) & (of_y > _TINY * yy), np.sqrt(of_x * of_y), 0.0)
+        # A resample of equal targets has R2 1 if every value is right, else 0, as the whole.
+        r2 = np.where(of_x > _TINY * xx, 1 - ratio(squared, of_x), squared == 0)
+        return {
+            "pearson": np.clip(ratio(xy - mean_x * mean_y, spread), -1, 1),
+            "rmse": np.sqrt(squared),
+            "mae": absolute,
+            "r2": r2,
+        }
+
+    return bootstrap(np.stack(powers, axis=1) * weights[:, None], statistics)
 
 
 def report(targets: np.ndarray, values: np.ndarray, weights: Optional[np.ndarray] = None) -> str:

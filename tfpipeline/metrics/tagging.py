@@ -8,16 +8,19 @@ model has 1 everywhere.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Optional
 
 import numpy as np
+from scipy import sparse
 from seqeval.metrics import sequence_labeling  # type: ignore[import-untyped]
 from sklearn import metrics
 
 from tfpipeline.errors import UserError
 from tfpipeline.metrics._rows import counted, weights_of
+from tfpipeline.metrics.intervals import Interval, bootstrap, mean_where, ratio
 
 Tags = list[list[str]]
 
@@ -66,6 +69,45 @@ def compute(
     return {**scores, **{f"f1/{name}": float(score) for name, score in zip(names, by_name)}}
 
 
+def confidence_intervals(
+    truth: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    weights: Optional[np.ndarray] = None,
+    *,
+    entities: bool,
+) -> dict[str, Interval]:
+    """95 % intervals of all metrics; rows are resampled, not words, because the words of a row hang together.
+    Arguments and errors as for :func:`compute`.
+    """
+    truth, predicted = _checked(truth, predicted, weights, entities)
+    names = _types(truth, predicted) if entities else _names(truth, predicted)
+    places = {name: place for place, name in enumerate(names)}
+    size = len(names)
+    added = sparse.lil_array((len(truth), 3 * size + 2))
+    for row, (want, got) in enumerate(zip(truth, predicted)):
+        parts = [_found(tags, entities) for tags in (want, got)]
+        for first, found in zip(range(0, 3 * size, size or 1), (parts[0] & parts[1], *parts)):
+            for kind, *_ in found:
+                if kind in places:
+                    added[row, first + places[kind]] += 1
+        added[row, -2] = sum(map(operator.eq, want, got))
+        added[row, -1] = len(want)
+
+    def statistics(sums: np.ndarray) -> dict[str, np.ndarray]:
+        right, true, answered = np.split(sums[:, : 3 * size], 3, axis=1)
+        f1, occur = ratio(2 * right, true + answered), true + answered > 0
+        scores = {"macro_f1": mean_where(f1, occur, 1.0), "token_accuracy": ratio(*sums[:, -2:].T, 1.0)}
+        if entities:
+            nothing = np.where(occur.any(-1), 0.0, 1.0)
+            hits, wanted, given = (part.sum(-1) for part in (right, true, answered))
+            scores["precision"] = np.maximum(ratio(hits, given), nothing)
+            scores["recall"] = np.maximum(ratio(hits, wanted), nothing)
+            scores["f1"] = np.maximum(ratio(2 * hits, wanted + given), nothing)
+        return {**scores, **{f"f1/{name}": column for name, column in zip(names, f1.T)}}
+
+    return bootstrap(added.tocsr(), statistics)
+
+
 def report(
     truth: Sequence[Sequence[str]],
     predicted: Sequence[Sequence[str]],
@@ -84,6 +126,13 @@ def report(
         )
     table = text.rstrip("\n") or f"no {'entities' if entities else 'words'}"
     return f"{table}\n\ntoken accuracy {_accuracy(truth, predicted):.{_DIGITS}f}\n"
+
+
+def _found(tags: list[str], entities: bool) -> set[tuple[str, int, int]]:
+    """A row's entities, or its words: (type or tag, first word, last word)."""
+    if entities:
+        return set(sequence_labeling.get_entities(tags))
+    return {(tag, place, place) for place, tag in enumerate(tags)}
 
 
 def _entity_scores(truth: Tags, predicted: Tags, average: Optional[str]) -> tuple[Any, ...]:

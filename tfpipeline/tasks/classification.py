@@ -50,6 +50,15 @@ class ClassificationScorer(Scorer):
             targets["label"], predictions["probabilities"], weights=weights, labels=self.task.labels
         )
 
+    def intervals(
+        self, predictions: Arrays, targets: Arrays, weights: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        from tfpipeline.metrics import classification
+
+        return classification.confidence_intervals(
+            targets["label"], predictions["probabilities"], weights=weights, labels=self.task.labels
+        )
+
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
         from tfpipeline.metrics import classification
 

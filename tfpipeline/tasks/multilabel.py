@@ -75,6 +75,19 @@ class MultiLabelScorer(Scorer):
             logits=predictions.get("logits"),
         )
 
+    def intervals(
+        self, predictions: Arrays, targets: Arrays, weights: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        from tfpipeline.metrics import multilabel
+
+        return multilabel.confidence_intervals(
+            targets["labels"],
+            predictions["scores"],
+            predictions["thresholds"][0],
+            weights,
+            labels=self.task.labels,
+        )
+
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
         from tfpipeline.metrics import multilabel
 

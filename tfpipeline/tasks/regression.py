@@ -48,6 +48,13 @@ class RegressionScorer(Scorer):
 
         return regression.compute(targets["value"], predictions["value"], weights)
 
+    def intervals(
+        self, predictions: Arrays, targets: Arrays, weights: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        from tfpipeline.metrics import regression
+
+        return regression.confidence_intervals(targets["value"], predictions["value"], weights)
+
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
         from tfpipeline.metrics import regression
 

@@ -38,6 +38,12 @@ class Scorer(abc.ABC):
     def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
         """Named scores over the data set."""
 
+    def intervals(
+        self, predictions: Arrays, targets: Arrays, weights: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        """95 % confidence intervals of some of the :meth:`metrics`, by name; by default none."""
+        return {}
+
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
         """The metrics as a table for readers; by default one line per metric."""
         scores = self.metrics(predictions, targets, weights)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfpipeline.console import progress
 from tfpipeline.data import Example, TokenCache, batch_width, evaluation_batches
 from tfpipeline.errors import UserError
+from tfpipeline.metrics.intervals import means
 from tfpipeline.tasks import Task
 from tfpipeline.training.augmentation import Augmentation
 from tfpipeline.training.global_batch import WEIGHTS, numeric_targets, pad_batch, replica_slice
@@ -43,6 +44,16 @@ class Predictions:
         return {
             "loss": float(np.average(self.losses, weights=weights)),
             **task.scorer.metrics(self.predictions, targets, weights),
+        }
+
+    def intervals(
+        self, task: Task, targets: Mapping[str, np.ndarray], weights: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        """95 % confidence intervals of the ``loss`` and of some of the task's metrics."""
+        counted = weights > 0
+        return {
+            **means({"loss": self.losses[counted]}, weights[counted]),
+            **task.scorer.intervals(self.predictions, targets, weights),
         }
 
 

@@ -54,6 +54,15 @@ class MultitaskScorer(Scorer):
         ]
         return {MEAN: float(np.mean(signed)), **scores}
 
+    def intervals(
+        self, predictions: Arrays, targets: Arrays, weights: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        intervals = {}
+        for name, part, rows in self._scored(predictions, targets, weights):
+            own = part.scorer.intervals(*_of_rows(name, rows, predictions, targets), weights[rows])
+            intervals.update({f"{name}/{metric}": interval for metric, interval in own.items()})
+        return intervals
+
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
         tables = []
         for name, part, rows in self._scored(predictions, targets, weights):

@@ -57,6 +57,15 @@ class QuestionAnsweringScorer(Scorer):
             _texts(predictions["answer"]), targets["gold"].tolist(), weights, scores=predictions.get("score")
         )
 
+    def intervals(
+        self, predictions: Arrays, targets: Arrays, weights: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        from tfpipeline.metrics import question_answering
+
+        return question_answering.confidence_intervals(
+            _texts(predictions["answer"]), targets["gold"].tolist(), weights
+        )
+
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
         from tfpipeline.metrics import question_answering
 

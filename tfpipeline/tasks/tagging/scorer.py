@@ -42,6 +42,14 @@ class TaggingScorer(Scorer):
             **{name: 0.0 for kind in self.task.scheme.types if (name := f"f1/{kind}") not in scores},
         }
 
+    def intervals(
+        self, predictions: Arrays, targets: Arrays, weights: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        from tfpipeline.metrics import tagging
+
+        truth, predicted = self._sequences(predictions, targets)
+        return tagging.confidence_intervals(truth, predicted, weights, entities=self.task.scheme.entities)
+
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
         from tfpipeline.metrics import tagging
 
