@@ -96,7 +96,10 @@ def confidence_intervals(
     def statistics(sums: np.ndarray) -> dict[str, np.ndarray]:
         right, true, answered = np.split(sums[:, : 3 * size], 3, axis=1)
         f1, occur = ratio(2 * right, true + answered), true + answered > 0
-        scores = {"macro_f1": mean_where(f1, occur, 1.0), "token_accuracy": ratio(*sums[:, -2:].T, 1.0)}
+        scores = {
+            "macro_f1": mean_where(f1, occur, 1.0),
+            "token_accuracy": ratio(sums[:, -2], sums[:, -1], otherwise=1.0),
+        }
         if entities:
             nothing = np.where(occur.any(-1), 0.0, 1.0)
             hits, wanted, given = (part.sum(-1) for part in (right, true, answered))
