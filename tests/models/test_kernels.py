@@ -99,3 +99,18 @@ def test_sixteen_bits_stay_near(case, dtype):
         assert near.dtype == dtype
         error = np.abs(tf.cast(near, tf.float64) - exact).max() / np.abs(exact).max()
         assert error < {"bfloat16": 0.03, "float16": 0.004}[dtype]
+
+
+def test_eager_loops_do_not_warn_of_retracing(caplog):
+    """Each call has a loop of its own, of which TensorFlow would complain after the fifth."""
+    tf.get_logger().propagate, before = True, tf.get_logger().propagate
+    try:
+        for steps in range(1, 9):
+            sums, last = kernels.scan(
+                lambda total, _, x: (total + x, x), [tf.zeros(2), tf.zeros(2)], [tf.ones([steps, 2])]
+            )
+            assert sums.numpy().tolist() == [[number] * 2 for number in range(steps + 1)]
+            assert last.numpy().tolist() == [1, 1]
+    finally:
+        tf.get_logger().propagate = before
+    assert "retracing" not in caplog.text

@@ -164,7 +164,9 @@ def scan(
         return [kept.stack(), *states[1:]]
 
     if tf.executing_eagerly():
-        loop = tf.function(loop, autograph=False)  # in Python each step would take milliseconds
+        # In Python each step would take milliseconds. Not called as a tf.function, which would warn of
+        # retracing, although each call has a loop of its own.
+        loop = tf.function(loop, autograph=False).get_concrete_function(*states)
     return loop(*states)
 
 
