@@ -31,7 +31,7 @@ def checked(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> dict[str, t
 
     Every input must have its rank and the same number of rows. ``lengths`` must be between 1 and the width of
     ``input_ids``, and ``token_type_ids`` must have the same width. Ids must be no wider than the model can
-    read; ids and types of real tokens must be known to the model. Those of padding are not read.
+    read, and ids and types, of padding too, must be known to the model.
 
     Args:
         inputs: the arguments of the signature's function: name -> tensor [B, ...] of a static rank.
@@ -42,8 +42,7 @@ def checked(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> dict[str, t
         tf.errors.InvalidArgumentError: at run time, e.g. "text must be [B], got []: send a list of texts".
     """
     ranked = _after([_rank_check(name, tensor) for name, tensor in inputs.items()], inputs)
-    shaped = _after([*_row_checks(ranked), *_token_checks(ranked, limits)], ranked)
-    return _after(_number_checks(shaped, limits), shaped)
+    return _after([*_row_checks(ranked), *_token_checks(ranked, limits)], ranked)
 
 
 def _rank_check(name: str, tensor: tf.Tensor) -> _Check:
@@ -76,21 +75,12 @@ def _token_checks(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> list[
         name, types = prefix + _IDS, inputs.get(prefix + _TYPES)
         checks.append(_width_check(name, ids, limits.width))
         checks.append(_length_check(name, ids, prefix + _LENGTHS, inputs[prefix + _LENGTHS]))
+        advice = "make them with the tokenizer of this model, and pad with 0"
+        checks.append(_range_check(name, ids, limits.vocabulary, advice))
         if types is not None:
             checks.append(_type_check(name, ids, prefix + _TYPES, types))
-    return checks
-
-
-def _number_checks(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> list[_Check]:
-    """Ids and types of real tokens, in inputs whose shapes fit together."""
-    checks = []
-    for prefix, ids in _sequences(inputs):
-        real = tf.range(tf.shape(ids)[1]) < inputs[prefix + _LENGTHS][:, None]
-        advice = "make them with the tokenizer of this model"
-        checks.append(_range_check(prefix + _IDS, ids, real, limits.vocabulary, advice))
-        if (types := inputs.get(prefix + _TYPES)) is not None:
-            advice = "0 is for the tokens of the first text, 1 for those of the second"
-            checks.append(_range_check(prefix + _TYPES, types, real, limits.types, advice))
+            advice = "0 is for the tokens of the first text and for padding, 1 for those of the second"
+            checks.append(_range_check(prefix + _TYPES, types, limits.types, advice))
     return checks
 
 
@@ -100,9 +90,7 @@ def _sequences(inputs: Mapping[str, tf.Tensor]) -> list[tuple[str, tf.Tensor]]:
     return [(prefix, inputs[prefix + _IDS]) for prefix in prefixes if prefix + _LENGTHS in inputs]
 
 
-def _range_check(name: str, numbers: tf.Tensor, real: tf.Tensor, count: int, advice: str) -> _Check:
-    numbers = tf.where(real, numbers, 0)
-
+def _range_check(name: str, numbers: tf.Tensor, count: int, advice: str) -> _Check:
     def sentence() -> list[tf.Tensor | str]:
         least, most = (tf.strings.as_string(reduce(numbers)) for reduce in (tf.reduce_min, tf.reduce_max))
         return [f"{name} must be between 0 and {count - 1}, got ", least, " to ", most, f": {advice}"]
