@@ -8,7 +8,7 @@ server_core.cc (ServableRequestFromModelSpec), servables/tensorflow/{predict_uti
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional
 
 import grpc
@@ -38,17 +38,32 @@ from tfpipeline.serving.server.versions import Version
 _SIGNATURE_DEF = "signature_def"
 
 
-def add_services(server: grpc.Server, models: Models) -> None:
+def add_services(server: grpc.Server, models: Models) -> tuple[PredictionService, ModelService]:
     """Register both services with a gRPC server."""
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(models), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
+    predictions, status = PredictionService(models), ModelService(models)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(status, server)
+    return predictions, status
+
+
+class LocalCall:
+    """A call from this process, in place of a `grpc.ServicerContext`: a refusal is raised as a StatusError.
+
+    Args:
+        alive: whether the caller still waits.
+    """
+
+    def __init__(self, alive: Callable[[], bool] = lambda: True) -> None:
+        self.is_active = alive
 
 
 @contextlib.contextmanager
-def _answered(context: grpc.ServicerContext) -> Iterator[None]:
+def _answered(context: Any) -> Iterator[None]:
     try:
         yield
     except StatusError as error:
+        if isinstance(context, LocalCall):
+            raise
         context.abort(error.code, error.details())
 
 
@@ -57,6 +72,20 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def __init__(self, models: Models) -> None:
         self._models = models
+
+    def inputs(self, spec: Any, signature_name: str) -> Mapping[str, Any]:
+        """The inputs of a signature, alias -> `TensorInfo`, which a request in JSON is read with.
+
+        Raises:
+            StatusError: there is no such model, version or signature. Source: HttpRestApiHandler::GetInfoMap.
+        """
+        name = signature_name or DEFAULT_SIGNATURE
+        with self._models.use(spec) as version:
+            signatures = version.model.signatures
+            if name not in signatures:
+                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+            found: Mapping[str, Any] = signatures[name].inputs
+            return found
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the protocol's name
         response = predict_pb2.PredictResponse()

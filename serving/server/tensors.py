@@ -54,6 +54,11 @@ def decode(proto: TensorProto) -> np.ndarray:
     return as_array(value)
 
 
+def dtype_name(dtype: int) -> str:
+    """The name of a type in messages: ``float``, not NumPy's float32. Source: DataTypeString."""
+    return str(types.DataType.Name(dtype)).removeprefix("DT_").lower()
+
+
 def as_array(value: Any) -> np.ndarray:
     """Convert a result of TensorFlow: a scalar string is bytes, others are arrays or NumPy scalars."""
     return np.asarray(value, dtype=object) if isinstance(value, (bytes, str)) else np.asarray(value)
