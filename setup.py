@@ -39,7 +39,14 @@ TRAIN = [
 EXCEL = ["openpyxl>=3.1.5"]
 # The TPU build of TensorFlow is a package of its own, one version behind.
 TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith("tensorflow~"))]
-SERVE = ["tensorflow~=2.21.0", "tensorflow-serving-api~=2.21.0"]
+SERVE = [
+    "tensorflow~=2.21.0",
+    "tensorflow-serving-api~=2.21.0",
+    "grpcio-health-checking>=1.85",
+    "grpcio-reflection>=1.85",
+    "prometheus_client>=0.26",
+    "uvicorn>=0.54",  # REST and metrics; it needs h11 and click only
+]
 DEV = [
     "pytest>=9.1",
     "pytest-xdist>=3.8",  # tests run on two cores

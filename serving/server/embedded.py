@@ -1,12 +1,13 @@
-"""The embedded development server: TensorFlow Serving's gRPC API in this process.
+"""The embedded development server: TensorFlow Serving's gRPC and REST APIs, in this process.
 
-It needs only TensorFlow and tensorflow-serving-api, so it runs in tests, and on a laptop without
-`tensorflow_model_server`. It is for development: Python, one process, no TLS, no REST.
+It needs only Python packages, so it runs in tests, and on a laptop without `tensorflow_model_server`. It is
+for development: Python, one process.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -21,10 +22,12 @@ from tfpipeline.serving.server.model_config import ModelConfig
 from tfpipeline.serving.server.options import ServerOptions
 from tfpipeline.serving.server.rollout import Rollout
 from tfpipeline.serving.server.sockets import free_port, join_host_port
+from tfpipeline.serving.server.tls import Tls, plain_ports, read_tls
 
 GRPC_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),  # gRPC's default of 4 MB is less than a batch of embeddings
-    ("grpc.max_send_message_length", -1),
+    # As in TensorFlow Serving: gRPC's default of 4 MB is less than a batch of embeddings.
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.max_send_message_length", 2**31 - 1),
     ("grpc.so_reuseport", 0),  # otherwise two servers may silently share a port and answer alternately
 )
 _GRACE_SECONDS = 5.0
@@ -57,6 +60,9 @@ class EmbeddedServer:
         self._server: Any = None
         self._executor: Optional[ThreadPoolExecutor] = None
         self._models: Any = None
+        self._metrics: Any = None
+        self._health: Any = None
+        self._http: Any = None
         self._rollout = Rollout(options, say, whole_only=False)
         self._follower: Optional[threading.Thread] = None
         self._ending = threading.Event()
@@ -68,6 +74,16 @@ class EmbeddedServer:
         """``host:port`` for a client."""
         return join_host_port(self._options.host, self.port)
 
+    @property
+    def rest_address(self) -> Optional[str]:
+        """``host:port`` of the REST API, once started; None without one."""
+        return self._http_address("rest_port")
+
+    @property
+    def metrics_address(self) -> Optional[str]:
+        """``host:port`` of the metrics, once started; None without any."""
+        return self._http_address("metrics_port")
+
     def start(self) -> EmbeddedServer:
         """Load the models, then listen. Returns when the server is ready.
 
@@ -75,12 +91,16 @@ class EmbeddedServer:
             UserError: there is nothing to serve, it cannot be loaded, or the address cannot be used.
             MissingExtraError: TensorFlow or tensorflow-serving-api is not installed.
         """
+        options = self._options
         configs = self._rollout.first()
-        self.port = free_port(self._options.host, self._options.port)
+        tls = read_tls(options.tls_key, options.tls_certificate, options.tls_ca)
+        self.port = free_port(options.host, options.port)
+        for port in (options.rest_port, options.metrics_port):
+            free_port(options.host, port or 0)
         with explain_missing_extra("serve"):
             import_tensorflow()
+            from tfpipeline.serving.server.metrics import ServerMetrics
             from tfpipeline.serving.server.models import Models
-            from tfpipeline.serving.server.services import add_services
             from tfpipeline.serving.server.warmup import load_warm
 
         ending = self._ending = threading.Event()
@@ -88,7 +108,8 @@ class EmbeddedServer:
         def load(path: Path) -> Any:
             return load_warm(path, lambda: ending.is_set() or self._stopping.is_set())
 
-        self._models = Models(self._options, load, self._say)
+        self._metrics = ServerMetrics(lambda name: name in self._models.configs(), self._states)
+        self._models = Models(options, self._metrics.loading(load), self._say)
         try:
             self._models.begin(configs)
             while not self._models.loaded() and not self._stopping.wait(_TICK_SECONDS):
@@ -96,7 +117,7 @@ class EmbeddedServer:
             if not self._stopping.is_set():
                 for config in configs:
                     self._need_a_version(config)
-                self._listen(add_services)
+                self._listen(tls)
                 if self._options.poll_seconds:
                     self._follower = threading.Thread(
                         target=self._follow, args=(ending,), name="configuration", daemon=True
@@ -127,8 +148,15 @@ class EmbeddedServer:
         Args:
             grace: seconds after which running calls are cancelled.
         """
-        if self._server is not None:
-            self._server.stop(grace).wait()
+        if self._health is not None:
+            self._health.stop()
+            self._health = None
+        stopped = self._server.stop(grace) if self._server is not None else None
+        if self._http is not None:
+            self._http.stop(grace)
+            self._http = None
+        if stopped is not None:
+            stopped.wait()
             self._server = None
         if self._models is not None:
             self._models.stop_waiting()
@@ -186,17 +214,54 @@ class EmbeddedServer:
             f"{first_line(error.message)}; export it again or move the directory {number} away"
         )
 
-    def _listen(self, add_services: Callable[..., None]) -> None:
-        threads = self._options.threads
-        self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="calls")
-        server = grpc.server(self._executor, options=GRPC_OPTIONS, maximum_concurrent_rpcs=threads)
-        add_services(server, self._models)
+    def _listen(self, tls: Optional[Tls]) -> None:
+        from tfpipeline.serving.server.health import add_health, add_reflection
+        from tfpipeline.serving.server.http_ports import HttpPorts
+        from tfpipeline.serving.server.metrics import CallCounter
+        from tfpipeline.serving.server.rest.api import RestApi
+        from tfpipeline.serving.server.services import add_services
+
+        options = self._options
+        self._executor = ThreadPoolExecutor(max_workers=options.threads, thread_name_prefix="calls")
+        server = grpc.server(
+            self._executor,
+            options=_grpc_options(options),
+            interceptors=[CallCounter(self._metrics)],
+            maximum_concurrent_rpcs=options.calls_at_once,
+        )
+        services = add_services(server, self._models)
+        self._health = add_health(server, lambda: all(self.models().values()))
+        add_reflection(server)
         self._server = server
         try:
-            server.add_insecure_port(self.address)
+            if tls is None:
+                server.add_insecure_port(self.address)
+            else:
+                server.add_secure_port(self.address, tls.credentials())
         except RuntimeError as error:  # the port was taken after the check
-            free_port(self._options.host, self.port)  # raises the reason, if it still is
+            free_port(options.host, self.port)  # raises the reason, if it still is
             raise UserError(
                 f"cannot listen on {self.address}: {error}; choose another with --port"
             ) from error
         server.start()
+        self._http = HttpPorts(options, RestApi(*services), self._metrics)
+        self._http.start()
+        if tls is not None and self.metrics_address is not None:
+            self._say(plain_ports(self.rest_address or self.metrics_address))
+
+    def _states(self) -> Iterator[tuple[str, int, str]]:
+        for name in self._models.configs():
+            for number, state, _ in self._models.states(name):
+                yield name, number, state.name
+
+    def _http_address(self, field: str) -> Optional[str]:
+        port = getattr(self._http, field) if self._http is not None else None
+        return None if port is None else join_host_port(self._options.host, port)
+
+
+def _grpc_options(options: ServerOptions) -> list[tuple[str, int]]:
+    added = []
+    if options.max_connection_age:
+        # Calls that are being answered may finish: gRPC's grace is unlimited by default.
+        added.append(("grpc.max_connection_age_ms", round(options.max_connection_age * 1000)))
+    return [*GRPC_OPTIONS, *added]

@@ -23,6 +23,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.serving.server.run import BINARY
+from tfpipeline.serving.server.sockets import free_port
 
 NAME = "half"
 VERSION = 3
@@ -34,6 +35,7 @@ class Served:
     """A server that answers, and its model directory."""
 
     address: str
+    rest_address: str
     model_dir: Path
     channel: grpc.Channel
 
@@ -168,24 +170,27 @@ def start(request):
     def started(model_dir: Path, **options: Any) -> Iterator[Served]:
         run = _embedded if request.param == "embedded" else _real
         with (
-            run(model_dir, {"name": NAME, "port": 0, **options}) as address,
+            run(model_dir, {"name": NAME, "port": 0, **options}) as (address, rest),
             grpc.insecure_channel(address) as channel,
         ):
-            yield Served(address, model_dir, channel)
+            yield Served(address, rest, model_dir, channel)
 
     return started
 
 
 @contextlib.contextmanager
-def _embedded(model_dir: Path, options: dict[str, Any]) -> Iterator[str]:
-    checked = make_options(model_dir, poll_seconds=0.2, **options)
+def _embedded(model_dir: Path, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    checked = make_options(model_dir, poll_seconds=0.2, rest_port=0, **options)
     with EmbeddedServer(checked, say=lambda sentence: None) as server:
-        yield server.address
+        assert server.rest_address is not None
+        yield server.address, server.rest_address
 
 
 @contextlib.contextmanager
-def _real(model_dir: Path, options: dict[str, Any]) -> Iterator[str]:
-    code = _SERVE.format(str(model_dir) if model_dir else (), {"server_binary": _binary(), **options})
+def _real(model_dir: Path, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    rest_port = free_port("127.0.0.1", 0)
+    options = {"server_binary": _binary(), "rest_port": rest_port, **options}
+    code = _SERVE.format(str(model_dir) if model_dir else (), options)
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     try:
         said = []
@@ -195,7 +200,7 @@ def _real(model_dir: Path, options: dict[str, Any]) -> Iterator[str]:
                 break
         else:
             pytest.fail("tensorflow_model_server did not start: " + "".join(said))
-        yield match[1]
+        yield match[1], f"127.0.0.1:{rest_port}"
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
