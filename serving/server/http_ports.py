@@ -42,7 +42,7 @@ class HttpPorts:
         options = self._options
         if options.rest_port is not None:
             self.rest_port = self.metrics_port = self._listen("REST", options.rest_port, rest=True)
-        if options.metrics_port is not None and options.metrics_port != options.rest_port:
+        if options.metrics_port is not None and (options.metrics_port or None) != options.rest_port:
             self.metrics_port = self._listen("metrics", options.metrics_port, rest=False)
 
     def stop(self, grace: float) -> None:

@@ -23,7 +23,7 @@ from tfpipeline.errors import UserError
 #: The longest body of a request, compressed and not.
 MAX_BODY_BYTES = 256 * 2**20
 # How long a caller may take to send the next part of a request, or to read the next part of an answer.
-_STALL_SECONDS = 60
+_STALL_SECONDS = 60.0
 _MAX_HEADER_BYTES = 64 * 2**10
 _START_SECONDS = 30.0
 
@@ -89,7 +89,7 @@ class HttpServer:
         self._refuse = refuse
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=f"calls to {name}")
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALL_SECONDS * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(_STALL_SECONDS * 1000))
         config = uvicorn.Config(
             self._app,
             loop="asyncio",
@@ -186,7 +186,7 @@ async def _body(receive: Any, headers: Mapping[str, str]) -> bytes:
         try:
             message = await asyncio.wait_for(receive(), _STALL_SECONDS)
         except asyncio.TimeoutError as error:
-            raise _Refusal(408, f"No part of the request arrived for {_STALL_SECONDS} s") from error
+            raise _Refusal(408, f"No part of the request arrived for {_STALL_SECONDS:g} s") from error
         if message["type"] == "http.disconnect":
             raise ConnectionError("the caller has gone")
         parts.append(message.get("body", b""))

@@ -7,6 +7,7 @@ elements, no values, a short `tensor_content`). Writing is implemented here, bec
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,12 @@ _BYTE_FLOATS = frozenset(
 )
 
 
+# A tensor may be declared larger than its message, because the last value is repeated: a few bytes could ask
+# for all of the memory.
+_MAX_REPEATED_BYTES = 2**30
+_STRING_BYTES = 24
+
+
 class TensorParseError(ValueError):
     """The message is not a valid tensor: its type, shape and values do not match."""
 
@@ -46,12 +53,20 @@ def decode(proto: TensorProto) -> np.ndarray:
     Raises:
         TensorParseError: TensorFlow's parser refuses it.
     """
+    serialized = proto.SerializeToString()
     try:
-        tensor = tf.raw_ops.ParseTensor(serialized=proto.SerializeToString(), out_type=proto.dtype)
-        value = tensor.numpy()
+        _check_size(proto, len(serialized))
+        value = tf.raw_ops.ParseTensor(serialized=serialized, out_type=proto.dtype).numpy()
     except (tf.errors.OpError, TypeError, ValueError, KeyError) as error:
         raise TensorParseError(str(error)) from error
     return as_array(value)
+
+
+def _check_size(proto: TensorProto, message_bytes: int) -> None:
+    elements = math.prod(dim.size for dim in proto.tensor_shape.dim)
+    size = elements * (tf.as_dtype(proto.dtype).size or _STRING_BYTES)
+    if size > max(_MAX_REPEATED_BYTES, 4 * message_bytes):
+        raise TensorParseError(f"{size} bytes are declared in a message of {message_bytes}")
 
 
 def dtype_name(dtype: int) -> str:

@@ -40,6 +40,11 @@ class Tls:
         )
 
 
+def plain_ports(address: Optional[str]) -> str:
+    """What to tell the user of TLS with HTTP ports, which have none in TensorFlow Serving."""
+    return f"TLS protects the gRPC port only: {address} is plain HTTP, as in TensorFlow Serving"
+
+
 def read_tls(key: Optional[Path], certificate: Optional[Path], ca: Optional[Path]) -> Optional[Tls]:
     """Read and check the files of ``--tls-key``, ``--tls-certificate`` and ``--tls-ca``.
 
