@@ -153,15 +153,16 @@ class ServerMetrics:
         if status is grpc.StatusCode.OK:
             self._latency.labels(name, api, entrypoint).observe(seconds * 1e6)
 
-    def loading(self, load: Callable[[Path], Any], name: str) -> Callable[[Path], Any]:
+    def loading(self, load: Callable[[Path], Any]) -> Callable[[str, Path], Any]:
         """`load` with its time and result counted; its models count their batches.
 
         Args:
             load: version directory -> model; raises :class:`StatusError`.
-            name: the name of the model.
+        Returns:
+            (name of the model, version directory) -> model.
         """
 
-        def counted(path: Path) -> Any:
+        def counted(name: str, path: Path) -> Any:
             start = time.perf_counter()
             try:
                 model = load(path)

@@ -8,6 +8,7 @@ Source in tensorflow/serving: model_servers/server_core.cc (ReloadConfig).
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -37,12 +38,12 @@ class Models:
 
     Args:
         options: poll interval, batching.
-        load: directory -> loaded model; raises :class:`StatusError`.
+        load: (name of the model, directory) -> loaded model; raises :class:`StatusError`.
         say: called with one sentence when a version is loaded, unloaded, or cannot be loaded.
     """
 
     def __init__(
-        self, options: ServerOptions, load: Callable[[Path], Model], say: Callable[[str], None]
+        self, options: ServerOptions, load: Callable[[str, Path], Model], say: Callable[[str], None]
     ) -> None:
         self._options = options
         self._load = load
@@ -171,7 +172,8 @@ class Models:
             else:
                 if config.name in managers:  # it was removed, and comes back
                     managers[config.name].stop()
-                managers[config.name] = VersionManager(config, self._options, self._load, self._say)
+                load = functools.partial(self._load, config.name)
+                managers[config.name] = VersionManager(config, self._options, load, self._say)
         with self._lock:
             self._labels = labels
             self._managers = managers

@@ -79,9 +79,9 @@ def test_loads_are_counted_by_result(metrics, tmp_path):
             raise not_found("gone")
         return Model()
 
-    model = metrics.loading(load, "m")(tmp_path / "1")
+    model = metrics.loading(load)("m", tmp_path / "1")
     with pytest.raises(type(not_found(""))):
-        metrics.loading(load, "m")(tmp_path / "2")
+        metrics.loading(load)("m", tmp_path / "2")
     assert model.signatures == "all of them"
     assert model.run({"x": [1, 2, 3]}, ["y"]) == [["y"]]
     found = samples(metrics.text())
