@@ -18,6 +18,7 @@ import grpc
 from tfpipeline.console import say as say_to_user
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.runtime import import_tensorflow
+from tfpipeline.serving.server.concurrency import SPARE_THREADS, PredictionLimit
 from tfpipeline.serving.server.model_config import ModelConfig
 from tfpipeline.serving.server.options import ServerOptions
 from tfpipeline.serving.server.rollout import Rollout
@@ -28,6 +29,9 @@ GRPC_OPTIONS = (
     # As in TensorFlow Serving: gRPC's default of 4 MB is less than a batch of embeddings.
     ("grpc.max_receive_message_length", 2**31 - 1),
     ("grpc.max_send_message_length", 2**31 - 1),
+    # A connection whose other end has gone, or never spoke HTTP/2, is closed after 80 s.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.so_reuseport", 0),  # otherwise two servers may silently share a port and answer alternately
 )
 _GRACE_SECONDS = 5.0
@@ -222,12 +226,16 @@ class EmbeddedServer:
         from tfpipeline.serving.server.services import add_services
 
         options = self._options
-        self._executor = ThreadPoolExecutor(max_workers=options.threads, thread_name_prefix="calls")
+        self._executor = ThreadPoolExecutor(
+            max_workers=options.calls_at_once + SPARE_THREADS, thread_name_prefix="calls"
+        )
         server = grpc.server(
             self._executor,
             options=_grpc_options(options),
-            interceptors=[CallCounter(self._metrics)],
-            maximum_concurrent_rpcs=options.calls_at_once,
+            interceptors=[
+                CallCounter(self._metrics),
+                PredictionLimit(options.calls_at_once, options.threads),
+            ],
         )
         services = add_services(server, self._models)
         self._health = add_health(server, lambda: all(self.models().values()))
