@@ -31,7 +31,6 @@ from tfpipeline.errors import UserError
 from tfpipeline.runtime import harmless
 from tfpipeline.serving.server import docker
 from tfpipeline.serving.server.binary_command import (
-    METRICS_PATH,
     MODELS_FILE,
     http_port,
     replace_file,
@@ -41,11 +40,12 @@ from tfpipeline.serving.server.binary_command import (
 from tfpipeline.serving.server.binary_log import NAME, BinaryLog
 from tfpipeline.serving.server.launch import EVERY_INTERFACE, Place
 from tfpipeline.serving.server.model_config import ModelConfig, Specific, to_text
-from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.options import METRICS_PATH, ServerOptions
 from tfpipeline.serving.server.program import Program
 from tfpipeline.serving.server.relay import Relay
 from tfpipeline.serving.server.rollout import Configs, Rollout
 from tfpipeline.serving.server.sockets import bind, free_port, join_host_port, listen_error, ready_line
+from tfpipeline.serving.server.tls import plain_ports
 
 _TICK_SECONDS = 0.1
 _END_SECONDS = 10.0
@@ -184,6 +184,8 @@ class _Supervisor:
             where = f"http://{join_host_port(place.host, http)}"
             open_to_all = "" if self._program.image else f" ({NAME} opens this port on every interface)"
             say(f"REST on {where}/v1/models/NAME, metrics on {where}{METRICS_PATH}{open_to_all}")
+            if self._options.tls_key is not None:
+                say(plain_ports(join_host_port(place.host, http)))
         available = self._log.available
         models = {config.name: sorted(available.get(config.name, ()), reverse=True) for config in configs}
         say(ready_line(models, join_host_port(self._options.host, place.port), NAME))

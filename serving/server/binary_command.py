@@ -15,11 +15,10 @@ from google.protobuf import text_format
 from tfpipeline.errors import UserError
 from tfpipeline.serving.server.declared_messages import BOOL, STRING, declare
 from tfpipeline.serving.server.model_config import ModelConfig, to_text
-from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.options import METRICS_PATH, ServerOptions
 from tfpipeline.serving.server.tls import read_tls
 
 MODELS_FILE = "models.config"
-METRICS_PATH = "/monitoring/prometheus/metrics"
 _TLS_FILE = "ssl.config"
 _MONITORING_FILE = "monitoring.config"
 _BATCHING_FILE = "batching.config"

@@ -98,11 +98,13 @@ class EmbeddedServer:
         options = self._options
         configs = self._rollout.first()
         tls = read_tls(options.tls_key, options.tls_certificate, options.tls_ca)
-        self.port = free_port(options.host, options.port)
-        for port in (options.rest_port, options.metrics_port):
-            free_port(options.host, port or 0)
+        for option, port in options.ports.items():
+            free_port(options.host, port, option)
+        self.port = options.port or free_port(options.host, 0)
         with explain_missing_extra("serve"):
             import_tensorflow()
+            # Imported here so that a missing package is reported before the models are loaded.
+            from tfpipeline.serving.server import health, http_ports  # noqa: F401
             from tfpipeline.serving.server.metrics import ServerMetrics
             from tfpipeline.serving.server.models import Models
             from tfpipeline.serving.server.warmup import load_warm

@@ -6,8 +6,8 @@ import time
 from typing import Optional
 
 from tfpipeline.serving.server.http_server import HttpServer, Request, Response
-from tfpipeline.serving.server.metrics import METRICS_PATH, METRICS_TYPE, ServerMetrics
-from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.metrics import METRICS_TYPE, ServerMetrics
+from tfpipeline.serving.server.options import METRICS_PATH, ServerOptions
 from tfpipeline.serving.server.rest import responses
 from tfpipeline.serving.server.rest.api import RestApi
 from tfpipeline.serving.server.sockets import bind
@@ -41,9 +41,9 @@ class HttpPorts:
         """
         options = self._options
         if options.rest_port is not None:
-            self.rest_port = self.metrics_port = self._listen("REST", options.rest_port, rest=True)
+            self.rest_port = self.metrics_port = self._listen("--rest-port", options.rest_port)
         if options.metrics_port is not None and (options.metrics_port or None) != options.rest_port:
-            self.metrics_port = self._listen("metrics", options.metrics_port, rest=False)
+            self.metrics_port = self._listen("--metrics-port", options.metrics_port)
 
     def stop(self, grace: float) -> None:
         """Let running requests finish, at most `grace` seconds, and end all threads."""
@@ -51,7 +51,9 @@ class HttpPorts:
             server.stop(grace)
         self._servers.clear()
 
-    def _listen(self, name: str, port: int, *, rest: bool) -> int:
+    def _listen(self, option: str, port: int) -> int:
+        rest = option == "--rest-port"
+
         def answer(request: Request) -> Response:
             if request.path == METRICS_PATH:
                 return Response(200, self._metrics.text(), {"content-type": METRICS_TYPE})
@@ -61,7 +63,9 @@ class HttpPorts:
             return _refuse(404, f"There is nothing at {request.path}; {there}")
 
         threads = self._options.threads if rest else 1
-        server = HttpServer(bind(self._options.host, port), answer, _refuse, threads=threads, name=name)
+        listener = bind(self._options.host, port, option)
+        name = "REST" if rest else "metrics"
+        server = HttpServer(listener, answer, _refuse, threads=threads, name=name)
         self._servers.append(server)
         server.start()
         return server.port

@@ -19,8 +19,6 @@ from prometheus_client.metrics_core import Metric
 
 from tfpipeline.serving.server.status import StatusError
 
-#: Where they are found; TensorFlow Serving's default path.
-METRICS_PATH = "/monitoring/prometheus/metrics"
 #: The media type of :meth:`ServerMetrics.text`.
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

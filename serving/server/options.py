@@ -12,6 +12,8 @@ from tfpipeline import paths
 from tfpipeline.errors import UserError
 
 MAX_PORT = 65535
+#: Where an HTTP port has the metrics; TensorFlow Serving's default.
+METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
 def default_batch_threads() -> int:
@@ -128,6 +130,12 @@ class ServerOptions:
     def calls_at_once(self) -> int:
         """The maximum number of calls in flight."""
         return self.max_concurrency or self.threads
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports that must be free, by their options."""
+        given = {"--port": self.port, "--rest-port": self.rest_port, "--metrics-port": self.metrics_port}
+        return {option: port for option, port in given.items() if port}
 
     @property
     def model_dir(self) -> Path:

@@ -20,7 +20,7 @@ from tfpipeline.serving.server.binary_command import check_flags
 from tfpipeline.serving.server.docker import IMAGE
 from tfpipeline.serving.server.options import ServerOptions, make_options
 from tfpipeline.serving.server.program import Program
-from tfpipeline.serving.server.sockets import free_port, ready_line
+from tfpipeline.serving.server.sockets import free_port, http_line, ready_line
 from tfpipeline.serving.server.sources import checked_models
 
 BINARY = "tensorflow_model_server"
@@ -153,7 +153,8 @@ def _serve_embedded(options: ServerOptions, names: str) -> None:
     with _stop_on_signals(stop):
         server = EmbeddedServer(options, stopping=stop)
         try:
-            free_port(options.host, options.port)  # before TensorFlow's import, which takes seconds
+            for option, port in options.ports.items():  # before TensorFlow's import, which takes seconds
+                free_port(options.host, port, option)
             with progress(f"starting {names}", total=2) as step:
                 with explain_missing_extra("serve"):
                     import_tensorflow()
@@ -161,6 +162,8 @@ def _serve_embedded(options: ServerOptions, names: str) -> None:
                 server.start()
                 step.advance()
             if not stop.is_set():
+                if server.metrics_address:
+                    say(http_line(server.rest_address, server.metrics_address))
                 say(ready_line(server.models(), server.address, "embedded development server"))
                 # Event.wait() briefly holds a lock; a signal handler that calls set() at that moment would
                 # hang.

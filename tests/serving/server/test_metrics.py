@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tfpipeline.serving.server import EmbeddedServer, make_options
-from tfpipeline.serving.server.metrics import METRICS_PATH, ServerMetrics
+from tfpipeline.serving.server.metrics import ServerMetrics
+from tfpipeline.serving.server.options import METRICS_PATH
 from tfpipeline.serving.server.status import not_found
 
 CODE = grpc.StatusCode
