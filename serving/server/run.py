@@ -22,6 +22,7 @@ from tfpipeline.serving.server.options import ServerOptions, make_options
 from tfpipeline.serving.server.program import Program
 from tfpipeline.serving.server.sockets import free_port, http_line, ready_line
 from tfpipeline.serving.server.sources import checked_models
+from tfpipeline.serving.server.tls import read_tls
 
 BINARY = "tensorflow_model_server"
 DOCKER = "docker"
@@ -153,7 +154,9 @@ def _serve_embedded(options: ServerOptions, names: str) -> None:
     with _stop_on_signals(stop):
         server = EmbeddedServer(options, stopping=stop)
         try:
-            for option, port in options.ports.items():  # before TensorFlow's import, which takes seconds
+            # Before TensorFlow's import, which takes seconds.
+            read_tls(options.tls_key, options.tls_certificate, options.tls_ca)
+            for option, port in options.ports.items():
                 free_port(options.host, port, option)
             with progress(f"starting {names}", total=2) as step:
                 with explain_missing_extra("serve"):

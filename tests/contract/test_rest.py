@@ -536,3 +536,19 @@ def test_other_paths_are_not_found(call):
 def test_a_version_that_is_no_number_of_64_bits_is_refused(call):
     assert call("GET", "/v1/models/half/versions/9223372036854775807")[0] == 404
     assert call("GET", "/v1/models/half/versions/9223372036854775808")[0] == 400
+
+
+def test_a_label_names_a_version(start, publish, tmp_path):
+    model_dir = tmp_path / "half"
+    model_dir.mkdir()
+    publish(model_dir, 3, "plus2")
+    publish(model_dir, 4, "plus3")
+    (model_dir / "labels.json").write_text('{"labels": {"stable": 3}, "previous": {}}')
+    with start(model_dir) as served:
+        connection = http.client.HTTPConnection(served.rest_address, timeout=30)
+        for path, answer in (("/labels/stable", 3.0), ("/versions/4", 4.0), ("", 4.0)):
+            connection.request("POST", f"/v1/models/half{path}:predict", b'{"instances": [2]}')
+            assert json.loads(connection.getresponse().read()) == {"predictions": [answer]}
+        connection.request("GET", "/v1/models/half/labels/stable/metadata")
+        assert json.loads(connection.getresponse().read())["model_spec"]["version"] == "3"
+        connection.close()

@@ -156,6 +156,26 @@ def test_an_occupied_port(model_dir, host):
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "option"), [("rest_port", "--rest-port"), ("metrics_port", "--metrics-port")]
+)
+def test_an_occupied_port_of_rest_or_metrics_names_its_option(model_dir, field, option):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        sentence = refused(model_dir, port=0, **{field: port})
+    assert sentence == (
+        f"port {port} on 127.0.0.1 is in use by another program; choose another with {option}, or {option} 0"
+    )
+
+
+def test_a_key_that_cannot_be_read(model_dir, tmp_path):
+    (tmp_path / "key.pem").write_text("nonsense")
+    sentence = refused(model_dir, port=0, tls_key=tmp_path / "key.pem", tls_certificate=tmp_path / "key.pem")
+    assert sentence.startswith(f"--tls-key {tmp_path / 'key.pem'} is not a PEM file")
+
+
 @pytest.mark.parametrize("port", [-1, 65536])
 def test_a_port_out_of_range(model_dir, port):
     assert (
