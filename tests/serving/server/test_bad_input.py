@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from tfpipeline.serving.server import EmbeddedServer, make_options
+from tfpipeline.serving.server import EmbeddedServer, embedded, make_options
 
 CODE = grpc.StatusCode
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -307,6 +307,18 @@ def test_a_hundred_half_open_connections_on_each_port(server):
         assert post(server, b'{"instances": [2]}') == (200, {"predictions": [3.0]})
         with grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) as new:
             assert predict(new, x=[2.0])["y"].tolist() == [3.0]
+
+
+def test_a_call_whose_caller_does_not_answer_is_given_up(tmp_path, publish, monkeypatch):
+    quick = {"grpc.keepalive_time_ms": 1000, "grpc.http2.ping_timeout_ms": 500}
+    options = [(name, quick.get(name, value)) for name, value in embedded.GRPC_OPTIONS]
+    monkeypatch.setattr(embedded, "GRPC_OPTIONS", options)
+    model_dir = publish(tmp_path / "m", 1)
+    with EmbeddedServer(make_options(model_dir, port=0), say=lambda sentence: None) as one:
+        with connect(one.address, PREFACE + frame(SETTINGS) + call_headers()) as connection:
+            start = time.monotonic()
+            received(connection)  # until it is closed
+        assert 0.5 < time.monotonic() - start < 15
 
 
 def test_slow_readers_hold_up_nobody(server):
