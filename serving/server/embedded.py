@@ -29,7 +29,7 @@ GRPC_OPTIONS = (
     # As in TensorFlow Serving: gRPC's default of 4 MB is less than a batch of embeddings.
     ("grpc.max_receive_message_length", 2**31 - 1),
     ("grpc.max_send_message_length", 2**31 - 1),
-    # A connection with a call whose other end does not answer is closed after 80 s. keepalive_timeout_ms alone
+    # A connection with a call is closed if its other end does not answer for 80 s. keepalive_timeout_ms alone
     # closes nothing: gRPC core waits for ping_timeout_ms.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
