@@ -40,7 +40,7 @@ from tfpipeline.serving.server.binary_command import (
 from tfpipeline.serving.server.binary_log import NAME, BinaryLog
 from tfpipeline.serving.server.launch import EVERY_INTERFACE, Place
 from tfpipeline.serving.server.model_config import ModelConfig, Specific, to_text
-from tfpipeline.serving.server.options import METRICS_PATH, ServerOptions
+from tfpipeline.serving.server.options import DRAIN_SECONDS, METRICS_PATH, ServerOptions
 from tfpipeline.serving.server.program import Program
 from tfpipeline.serving.server.relay import Relay
 from tfpipeline.serving.server.rollout import Configs, Rollout
@@ -85,7 +85,7 @@ class _Supervisor:
 
     async def run(self) -> None:
         options = self._options
-        self._stop = asyncio.Event()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         relayed = options.host != EVERY_INTERFACE and not self._program.image
         configs = self._rollout.first()
         files = server_files(options, configs)
@@ -96,7 +96,7 @@ class _Supervisor:
                 listener.close()  # this was only a check: the server listens itself
             say(f"using {self._program}" + (_relayed(join_host_port(options.host, port)) if relayed else ""))
             place = Place(options, host, port, self._program, str(self._directory))
-            with _signals_set(self._stop):
+            with _signals_set(self._stop, self._hurry):
                 await self._serve(listener, place, configs, files, relayed)
         finally:
             listener.close()
@@ -148,16 +148,28 @@ class _Supervisor:
             if not stopped.done():
                 await log
                 raise self._ended(child)
+            await self._drain(relay, ended)
         finally:
             for task in (stopped, following):
                 if task is not None:
                     task.cancel()
-            await relay.stop()
             await _end(child, ended)
+            await relay.stop()
             if self._program.image:
                 _remove_container(self._program.path)
             await asyncio.gather(log, *([following] if following else []), return_exceptions=True)
         say("stopped")
+
+    async def _drain(self, relay: Relay, ended: asyncio.Task[int]) -> None:
+        """Let calls in flight finish, which the binary does not: SIGTERM ends it at once."""
+        if calls := relay.calls():
+            say(f"stopping: {calls} {'call is' if calls == 1 else 'calls are'} being answered")
+        draining = asyncio.create_task(relay.drain(DRAIN_SECONDS))
+        hurried = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({draining, hurried, ended}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, hurried):
+            task.cancel()
+        await asyncio.gather(draining, hurried, return_exceptions=True)
 
     async def _wait_until_loaded(self, configs: Configs) -> None:
         """Wait until the server listens, and every version of the configuration is loaded or has failed."""
@@ -303,15 +315,19 @@ async def _end(child: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> N
 
 
 @contextlib.contextmanager
-def _signals_set(stop: asyncio.Event) -> Iterator[None]:
-    """Set ``stop`` on Ctrl-C and SIGTERM, if this process may handle signals."""
+def _signals_set(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    """Set ``stop`` on Ctrl-C and SIGTERM, and ``hurry`` on the second, if this process may handle signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in numbers:
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, on_signal)
     try:
         yield
     finally:

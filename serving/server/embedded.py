@@ -20,7 +20,7 @@ from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.runtime import import_tensorflow
 from tfpipeline.serving.server.concurrency import SPARE_THREADS, PredictionLimit
 from tfpipeline.serving.server.model_config import ModelConfig
-from tfpipeline.serving.server.options import ServerOptions
+from tfpipeline.serving.server.options import DRAIN_SECONDS, ServerOptions
 from tfpipeline.serving.server.rollout import Rollout
 from tfpipeline.serving.server.sockets import free_port, join_host_port
 from tfpipeline.serving.server.tls import Tls, plain_ports, read_tls
@@ -35,7 +35,6 @@ GRPC_OPTIONS = (
     ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.so_reuseport", 0),  # otherwise two servers may silently share a port and answer alternately
 )
-_GRACE_SECONDS = 5.0
 _TICK_SECONDS = 0.05
 
 
@@ -148,7 +147,7 @@ class EmbeddedServer:
         models = self.models()
         return models.get(name, []) if name is not None else next(iter(models.values()), [])
 
-    def stop(self, grace: float = _GRACE_SECONDS) -> None:
+    def stop(self, grace: float = DRAIN_SECONDS) -> None:
         """Refuse new calls, let running ones finish, unload the versions, and end all of the server's
         threads.
 

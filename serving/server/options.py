@@ -14,6 +14,8 @@ from tfpipeline.errors import UserError
 MAX_PORT = 65535
 #: Where an HTTP port has the metrics; TensorFlow Serving's default.
 METRICS_PATH = "/monitoring/prometheus/metrics"
+#: How long calls in flight may take after Ctrl-C or SIGTERM. Kubernetes kills a container after 30 s.
+DRAIN_SECONDS = 20.0
 
 
 def default_batch_threads() -> int:

@@ -59,15 +59,16 @@ def bind(host: str, port: int, option: str = "--port") -> socket.socket:
         UserError: the port is taken or not permitted, or the host is not an address of this machine.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
         )[0]
     except (socket.gaierror, UnicodeError) as error:
         raise UserError(
             f"cannot listen on {host!r}: that name has no address here; use 127.0.0.1 (this machine only) "
             f"or 0.0.0.0"
         ) from error
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With an explicit protocol, asyncio sets TCP_NODELAY on the sockets that are accepted.
+    listener = socket.socket(family, kind, protocol)
     try:
         # On Linux this ignores leftover connections of a stopped server, but never a running server.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,6 +1,6 @@
 """Stands in for tensorflow_model_server: its flags, its log, its two services, no TensorFlow.
 
-FAKE_MODE: "exit" fails as the real one does; "crash" ends after the first Predict.
+FAKE_MODE: "exit" fails as the real one does; "crash" ends after the first Predict; "slow" takes a second for it.
 FAKE_PID_FILE: where to write the process id and the flags.
 """
 
@@ -47,6 +47,8 @@ def predict(request, context):
     if mode == "crash":
         log("F", "Check failed: something fatal")
         os._exit(139)
+    if mode == "slow":
+        time.sleep(1)
     log("E", "an error the user should see")
     log("I", "Successfully loaded servable version {name: m version: 8}")
     log("I", "chatter the user should not see")

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -324,6 +325,31 @@ def test_the_binary_ends_with_a_parent_that_was_killed(running, eventually):
     process.kill()
     process.wait()
     eventually(lambda: not alive(child["pid"]))
+
+
+@pytest.mark.parametrize("hurry", [False, True], ids=["one signal", "two signals"])
+def test_calls_in_flight_are_answered_before_the_binary_ends(running, hurry):
+    process, address, child, _ = running(mode="slow")
+    with grpc.insecure_channel(address) as busy, grpc.insecure_channel(address) as idle:
+        grpc.channel_ready_future(idle).result(10)  # its connection holds nothing up
+        calls = [busy.unary_unary(_PREDICT).future(b"abc", timeout=10) for _ in range(3)]
+        grpc.channel_ready_future(busy).result(10)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        line = process.stderr.readline()
+        while "being answered" not in line:
+            line = process.stderr.readline()
+        assert line == "stopping: 3 calls are being answered\n"
+        if hurry:
+            process.send_signal(signal.SIGTERM)
+        outcomes = [call.code() for call in calls]
+        want = grpc.StatusCode.UNAVAILABLE if hurry else grpc.StatusCode.OK
+        assert outcomes == [want] * 3
+        with pytest.raises(grpc.RpcError) as caught:  # new calls go to another replica
+            busy.unary_unary(_PREDICT)(b"abc", timeout=10)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert process.wait(timeout=5) == 0
+    assert not alive(child["pid"])
 
 
 def test_a_binary_that_ends_while_serving_is_told_in_one_sentence(running):
