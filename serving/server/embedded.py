@@ -209,9 +209,7 @@ class EmbeddedServer:
             return
         from tfpipeline.serving.server.versions import first_line
 
-        failed = [
-            (number, error) for number, _, error in self._models.states(config.name) if error is not None
-        ]
+        failed = self._models.problems(config.name)
         if not failed:  # removed after the check
             raise UserError(f"{config.base_path} has no version to serve any more; export the model again")
         number, error = failed[0]

@@ -99,6 +99,11 @@ class Models:
         manager = self._managers.get(name)
         return manager.states() if manager else []
 
+    def problems(self, name: str) -> list[tuple[int, StatusError]]:
+        """Why versions of a model could not be loaded so far, newest first, even if they are tried again."""
+        manager = self._managers.get(name)
+        return manager.problems() if manager else []
+
     def configs(self) -> dict[str, ModelConfig]:
         """The models that are configured now, by name."""
         return self._configs

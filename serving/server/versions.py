@@ -1,8 +1,11 @@
 """Decides which versions are served: checks the directory, loads new versions, then unloads old ones.
 
 This is TensorFlow Serving's policy (availability-preserving, latest N). A new version is loaded first. Only
-then is the old one unloaded, after the requests that use it have finished. A version that cannot be loaded
-stays in state END with its error, and the old version continues to serve.
+then is the old one unloaded, after the requests that use it have finished.
+
+A version that cannot be loaded may still be being copied. It stays LOADING, and is tried again whenever its
+files change. When they have not changed for a while, it is END with its error. The old version continues to
+serve all the time.
 
 Sources in tensorflow/serving: core/availability_preserving_policy.cc, core/servable_state.h,
 sources/storage_path/file_system_storage_path_source.cc.
@@ -14,6 +17,7 @@ import contextlib
 import enum
 import gc
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +28,9 @@ from tfpipeline.serving.server.model_config import ModelConfig
 from tfpipeline.serving.server.model_dir import fingerprint, has_saved_model, version_directories
 from tfpipeline.serving.server.options import ServerOptions
 from tfpipeline.serving.server.status import StatusError, no_saved_model, not_found
+
+# As long as tensorflow_model_server tries: five times, two seconds apart (binary.py).
+SETTLE_SECONDS = 10.0
 
 
 class State(enum.IntEnum):
@@ -53,12 +60,14 @@ class Version:
     number: int
     path: Path
     state: State = State.START
-    error: Optional[StatusError] = None
+    error: Optional[StatusError] = None  # why it is END
     model: Any = None
     batcher: Optional[Batcher] = None
     users: int = 0
-    #: The files at the last failed attempt: it is retried when they change.
-    failed_files: Any = None
+    #: Why the last attempt to load it failed, and the files at that time: it is retried when they change.
+    problem: Optional[StatusError] = None
+    tried_files: Any = None
+    tried_at: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)  # what the services store about its signatures
 
 
@@ -70,6 +79,7 @@ class VersionManager:
         options: poll interval, batching.
         load: directory -> loaded model; raises :class:`StatusError`.
         say: called with one sentence when a version is loaded, unloaded, or cannot be loaded.
+        clock: returns seconds; tests pass their own.
     """
 
     def __init__(
@@ -78,11 +88,13 @@ class VersionManager:
         options: ServerOptions,
         load: Callable[[Path], Model],
         say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._options = options
         self._load = load
         self._say = say
+        self._clock = clock
         self._lock = threading.Lock()
         self._versions: dict[int, Version] = {}
         self._wake = threading.Event()
@@ -127,6 +139,15 @@ class VersionManager:
             return [
                 (number, version.state, version.error)
                 for number, version in sorted(self._versions.items(), reverse=True)
+            ]
+
+    def problems(self) -> list[tuple[int, StatusError]]:
+        """Why versions could not be loaded so far, newest first, even if they are tried again."""
+        with self._lock:
+            return [
+                (number, version.problem)
+                for number, version in sorted(self._versions.items(), reverse=True)
+                if version.problem is not None
             ]
 
     # -- for the server --------------------------------------------------------------------------------
@@ -190,31 +211,36 @@ class VersionManager:
         # meantime.
         whole = [number for number in paths if has_saved_model(paths[number])]
         selected = self._config.policy.select(paths)
-        wanted = self._config.policy.select(whole)
-        for number in sorted({*selected, *wanted}, reverse=True):
-            if number in wanted:
-                self._bring(number, paths[number])
-            else:
-                self._note_empty(number, paths[number])
+        chosen = sorted({*selected, *self._config.policy.select(whole)}, reverse=True)
+        for number in chosen:
+            self._bring(number, paths[number])
             if self._stopping:
                 return
-        self._retire(set(wanted), anything=bool(selected))
+        for version in self._waiting():
+            if version.number not in chosen:  # removed, or overtaken by newer versions
+                self._give_up(version)
+        self._retire(set(chosen), anything=bool(selected))
 
     def _bring(self, number: int, path: Path) -> None:
         with self._lock:
             version = self._versions.get(number)
-            if version is not None and version.state != State.END:
-                return
-        files = fingerprint(path)
-        if version is not None and version.failed_files == files:
+        if version is not None and version.problem is None and version.state != State.END:
             return
-        version = Version(number, path, State.LOADING)
+        files = fingerprint(path)
+        if version is not None and version.problem is not None and version.tried_files == files:
+            if version.state == State.LOADING and self._clock() - version.tried_at >= self._settle_seconds():
+                self._give_up(version)
+            return
+        again = version is not None and version.state == State.LOADING
+        version = Version(number, path, State.LOADING, tried_files=files, tried_at=self._clock())
         with self._lock:
             self._versions[number] = version
         try:
+            if not has_saved_model(path):
+                raise no_saved_model(path)
             model = self._load(path)
         except StatusError as error:
-            self._fail(version, error, files)
+            self._fail(version, error, again)
             return
         with self._lock:
             version.model = model
@@ -224,24 +250,32 @@ class VersionManager:
         if self._first_look.is_set():
             self._say(f"version {number} of {self._config.name} is loaded and serving")
 
-    def _fail(self, version: Version, error: StatusError, files: Any) -> None:
+    def _fail(self, version: Version, problem: StatusError, again: bool) -> None:
         with self._lock:
-            version.error = error
-            version.failed_files = files
+            version.problem = problem
+        if self._settle_seconds() == 0:
+            self._give_up(version)
+        elif self._first_look.is_set() and not again:
+            reason = first_line(problem.message)
+            self._say(f"{version.path} cannot be loaded yet ({reason}); waiting for its files to change")
+
+    def _settle_seconds(self) -> float:
+        """How long to wait for a version's files to change; not at all if they are looked at only once."""
+        return SETTLE_SECONDS if self._options.poll_seconds else 0.0
+
+    def _waiting(self) -> list[Version]:
+        with self._lock:
+            return [v for v in self._versions.values() if v.problem is not None and v.state == State.LOADING]
+
+    def _give_up(self, version: Version) -> None:
+        assert version.problem is not None
+        with self._lock:
+            version.error = version.problem
             version.state = State.END
         if self._first_look.is_set():
             serving = self.available()
             meanwhile = f"version {serving[0]} keeps serving" if serving else "nothing is being served"
-            self._say(f"{version.path} cannot be loaded ({first_line(error.message)}); {meanwhile}")
-
-    def _note_empty(self, number: int, path: Path) -> None:
-        with self._lock:
-            if number in self._versions:
-                return
-        version = Version(number, path)
-        with self._lock:
-            self._versions[number] = version
-        self._fail(version, no_saved_model(path), fingerprint(path))
+            self._say(f"{version.path} cannot be loaded ({first_line(version.error.message)}); {meanwhile}")
 
     def _retire(self, wanted: set[int], anything: bool) -> None:
         """Unload the other versions, unless nothing would be left to serve."""

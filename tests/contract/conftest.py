@@ -21,7 +21,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from tfpipeline.serving.server import EmbeddedServer, make_options
+from tfpipeline.serving.server import EmbeddedServer, make_options, versions
 from tfpipeline.serving.server.run import BINARY
 from tfpipeline.serving.server.sockets import free_port
 
@@ -181,9 +181,11 @@ def start(request):
 @contextlib.contextmanager
 def _embedded(model_dir: Path, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
     checked = make_options(model_dir, poll_seconds=0.2, rest_port=0, **options)
-    with EmbeddedServer(checked, say=lambda sentence: None) as server:
-        assert server.rest_address is not None
-        yield server.address, server.rest_address
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(versions, "SETTLE_SECONDS", 1.0)  # the binary needs its ten
+        with EmbeddedServer(checked, say=lambda sentence: None) as server:
+            assert server.rest_address is not None
+            yield server.address, server.rest_address
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ import time
 
 import grpc
 import pytest
-from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_status_pb2, predict_pb2, prediction_log_pb2
 
 pytestmark = pytest.mark.contract
 
@@ -120,6 +121,39 @@ def test_a_broken_version_leaves_the_old_one_serving(start, model_dir, publish):
         publish(model_dir, 3, "plus3")
         wait_until(lambda: states(served) == [(3, State.AVAILABLE), (2, State.END), (1, State.END)])
         assert half(served, [2.0]) == (3, [4.0])
+
+
+def test_a_version_that_is_still_being_copied_is_loading(start, model_dir, saved_models):
+    """Its graph file comes last: the binary would serve a graph without its weights."""
+    with start(model_dir) as served:
+        shutil.copytree(saved_models / "plus3" / "variables", model_dir / "2" / "variables")
+        wait_until(lambda: (2, State.LOADING) in states(served))
+        seen, end = set(), time.monotonic() + 0.7
+        while time.monotonic() < end:
+            seen.add(tuple(states(served)))
+            assert half(served, [2.0]) == (1, [3.0])
+        assert seen == {((2, State.LOADING), (1, State.AVAILABLE))}
+        assert error_of(served, 2) == (State.LOADING, 0, "")
+        shutil.copytree(saved_models / "plus3", model_dir / "2", dirs_exist_ok=True)
+        wait_until(lambda: states(served) == [(2, State.AVAILABLE), (1, State.END)])
+        assert half(served, [2.0]) == (2, [4.0])
+
+
+def test_a_version_whose_warm_up_fails_leaves_the_old_one_serving(start, model_dir, saved_models):
+    staged = model_dir / ".tmp-2"
+    shutil.copytree(saved_models / "plus3", staged)
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.signature_name = "picky"
+    log.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto([-1.0]))
+    (staged / "assets.extra").mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(staged / "assets.extra" / "tf_serving_warmup_requests")) as file:
+        file.write(log.SerializeToString())
+    with start(model_dir) as served:
+        staged.rename(model_dir / "2")
+        wait_until(lambda: (2, State.END) in states(served))
+        assert states(served) == [(2, State.END), (1, State.AVAILABLE)]
+        assert "x must not be negative" in error_of(served, 2)[2]
+        assert half(served, [2.0]) == (1, [3.0])
 
 
 def test_an_empty_version_directory_is_an_error_of_its_own(start, model_dir):

@@ -9,13 +9,13 @@ import threading
 import grpc
 import pytest
 
-from tfpipeline.serving.server import make_options
+from tfpipeline.serving.server import make_options, versions
 from tfpipeline.serving.server.model_config import Latest, ModelConfig
 from tfpipeline.serving.server.status import StatusError, invalid_argument
 from tfpipeline.serving.server.versions import State, VersionManager
 
 LATEST = Latest()
-AVAILABLE, UNLOADING, END = State.AVAILABLE, State.UNLOADING, State.END
+LOADING, AVAILABLE, UNLOADING, END = State.LOADING, State.AVAILABLE, State.UNLOADING, State.END
 
 
 class Model:
@@ -46,12 +46,26 @@ def model_dir(tmp_path):
     return tmp_path / "m"
 
 
+class Clock:
+    """Time that passes when a test says so."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
 @pytest.fixture
-def manage(model_dir):
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def manage(model_dir, clock):
     """Start a manager; yields (manager, loaded models, what was said), stopped at the end."""
     with contextlib.ExitStack() as stack:
 
-        def manage(policy=LATEST):
+        def manage(poll_seconds=0.01, **options):
             loaded, said = [], []
 
             def load(path):
@@ -59,7 +73,8 @@ def manage(model_dir):
                 return loaded[-1]
 
             config = ModelConfig("m", model_dir, policy)
-            manager = VersionManager(config, make_options(model_dir, poll_seconds=0.01), load, said.append)
+            options = make_options(model_dir, poll_seconds=poll_seconds)
+            manager = VersionManager(config, options, load, said.append, clock)
             manager.start()
             stack.callback(manager.stop)
             assert manager.first_look_done(10)
@@ -104,29 +119,62 @@ def test_the_old_version_goes_when_its_last_request_has_finished(manage, model_d
     eventually(lambda: said == ["version 2 of m is loaded and serving", "version 1 of m is unloaded"])
 
 
-def test_a_broken_version_is_tried_again_only_when_its_files_change(manage, model_dir, eventually):
+def test_a_broken_version_is_tried_again_only_when_its_files_change(manage, model_dir, eventually, clock):
     manager, _, said = manage()
     put(model_dir, 2, "broken")
     eventually(lambda: said)
+    path, reason = model_dir / "2", "Op type not registered 'Foo'"
+    assert said == [f"{path} cannot be loaded yet ({reason}); waiting for its files to change"]
+    assert manager.states()[0] == (2, LOADING, None)
+    clock.now = versions.SETTLE_SECONDS
+    eventually(lambda: len(said) == 2)
+    assert said[1] == f"{path} cannot be loaded ({reason}); version 1 keeps serving"
     error = next(error for number, _, error in manager.states() if number == 2)
     assert (error.code, states(manager)) == (grpc.StatusCode.INVALID_ARGUMENT, [(2, END), (1, AVAILABLE)])
-    assert said == [
-        f"{model_dir / '2'} cannot be loaded (Op type not registered 'Foo'); version 1 keeps serving"
-    ]
     manager._look()
-    assert len(said) == 1
+    assert len(said) == 2
     put(model_dir, 2, "mended now")
     eventually(lambda: states(manager) == [(2, AVAILABLE), (1, END)])
     assert [error for _, _, error in manager.states()] == [None, None]
+    assert manager.problems() == []
 
 
-def test_a_version_without_its_graph_file_is_waited_for(manage, model_dir, eventually):
+def test_a_version_that_is_still_being_copied_is_loading(manage, model_dir, eventually, clock):
     (model_dir / "2").mkdir()
-    manager, _, _ = manage()
-    assert states(manager) == [(2, END), (1, AVAILABLE)]
-    assert manager.states()[0][2].code == grpc.StatusCode.NOT_FOUND
+    manager, _, said = manage()
+    (number, problem), *rest = manager.problems()
+    assert (number, problem.code, rest) == (2, grpc.StatusCode.NOT_FOUND, [])
+    for second in range(60):  # slowly, but the copy goes on
+        assert manager.states()[0] == (2, LOADING, None)
+        clock.now += versions.SETTLE_SECONDS / 2
+        (model_dir / "2" / "variables").write_bytes(b"0" * second)
+        manager._look()
+    put(model_dir, 2, "broken")  # its graph file is incomplete too
+    manager._look()
+    assert manager.states()[0] == (2, LOADING, None)
     put(model_dir, 2)
     eventually(lambda: states(manager) == [(2, AVAILABLE), (1, END)])
+    eventually(lambda: said == ["version 2 of m is loaded and serving", "version 1 of m is unloaded"])
+
+
+@pytest.mark.parametrize("overtaken", [False, True], ids=["removed", "overtaken"])
+def test_a_version_that_is_waited_for_no_longer_is_ended(manage, model_dir, eventually, overtaken):
+    (model_dir / "2").mkdir()
+    manager, _, _ = manage()
+    assert states(manager) == [(2, LOADING), (1, AVAILABLE)]
+    if overtaken:
+        put(model_dir, 3)
+        eventually(lambda: states(manager) == [(3, AVAILABLE), (2, END), (1, END)])
+    else:
+        (model_dir / "2").rmdir()
+        eventually(lambda: states(manager) == [(2, END), (1, AVAILABLE)])
+
+
+def test_a_broken_version_is_ended_at_once_if_the_directory_is_checked_once(manage, model_dir):
+    (model_dir / "2").mkdir()
+    manager, _, _ = manage(poll_seconds=0)
+    assert states(manager) == [(2, END), (1, AVAILABLE)]
+    assert manager.states()[0][2].code == grpc.StatusCode.NOT_FOUND
 
 
 def test_removing_the_newest_goes_back(manage, model_dir, eventually):

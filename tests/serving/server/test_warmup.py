@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_service_pb2_grpc
 
-from tfpipeline.serving.server import EmbeddedServer, make_options, saved_model, warmup
+from tfpipeline.serving.server import EmbeddedServer, make_options, saved_model, versions, warmup
 from tfpipeline.serving.server.status import StatusError
 
 
@@ -148,6 +148,7 @@ def test_a_version_is_available_after_its_warm_up_and_not_if_that_fails(
         return run(model, feeds, fetches)
 
     monkeypatch.setattr(saved_model.SavedModel, "run", slow)
+    monkeypatch.setattr(versions, "SETTLE_SECONDS", 0.1)
     options = make_options(tmp_path / "m", port=0, poll_seconds=0.02)
     said = []
     with EmbeddedServer(options, say=said.append) as server, grpc.insecure_channel(server.address) as channel:
@@ -163,7 +164,7 @@ def test_a_version_is_available_after_its_warm_up_and_not_if_that_fails(
         staged = publish(tmp_path / "staged", 3) / "3"
         write(staged, *GOOD, BAD)
         staged.rename(tmp_path / "m" / "3")
-        eventually(lambda: any("cannot be loaded" in sentence for sentence in said))
+        eventually(lambda: any("cannot be loaded (" in sentence for sentence in said))
         assert server.versions() == [2]
         assert "m/3 cannot be loaded (warm-up request 3 fails: " in said[-1]
         assert said[-1].endswith("version 2 keeps serving")
