@@ -68,9 +68,9 @@ class ServerOptions:
         latest_versions: how many of the newest versions are served at once.
         poll_seconds: interval between checks of directories, labels and `config`; 0 checks once, when
             the server starts.
-        threads: how many threads answer calls, so the maximum number of calls answered at once.
-        max_concurrency: the maximum number of calls in flight; more get RESOURCE_EXHAUSTED. 0 means
-            `threads`; with a higher number, calls wait for a thread in the embedded server.
+        threads: how many predictions are computed at once.
+        max_concurrency: the maximum number of predictions in flight; more get RESOURCE_EXHAUSTED. 0 means
+            `threads`; with a higher number, predictions wait for their turn in the embedded server.
             `tensorflow_model_server` has one thread per call.
         max_connection_age: seconds after which a connection is closed once its calls are answered, so that
             clients find new servers; 0 for never.

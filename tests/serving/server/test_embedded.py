@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,10 +14,17 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from tfpipeline.errors import UserError
-from tfpipeline.serving.server import BatchingOptions, EmbeddedServer, make_options
+from tfpipeline.serving.server import BatchingOptions, EmbeddedServer, make_options, saved_model
+from tfpipeline.serving.server.versions import State
 
 # A client as a user would write it: nothing of ours is imported.
 OFFICIAL_CLIENT = """
@@ -171,6 +179,59 @@ def test_too_many_calls_at_once_are_refused(tmp_path, publish, ask):
         assert refused > 0
         assert sum(answer == [i / 2 + 2] for i, answer in enumerate(answers)) == 24 - refused
         assert ask(server.address, x=[2.0])[1]["y"].tolist() == [3.0]
+
+
+def test_a_graph_whose_weights_are_still_being_copied_is_not_served(
+    tmp_path, publish, saved_models, ask, eventually
+):
+    with serve(publish(tmp_path / "m", 1)) as server:
+        (tmp_path / "m" / "2").mkdir()
+        shutil.copy(saved_models / "plus3" / "saved_model.pb", tmp_path / "m" / "2")
+        states = server._versions.states
+        eventually(lambda: [state for _, state, _ in states()] == [State.LOADING, State.AVAILABLE])
+        assert ask(server.address, x=[2.0])[0] == 1
+        shutil.copytree(saved_models / "plus3", tmp_path / "m" / "2", dirs_exist_ok=True)
+        eventually(lambda: server.versions() == [2])
+        assert ask(server.address, x=[2.0])[1]["y"].tolist() == [4.0]
+
+
+def test_status_calls_get_through_when_no_more_predictions_do(
+    tmp_path, publish, ask, monkeypatch, eventually
+):
+    run, running, go_on = saved_model.SavedModel.run, [], threading.Event()
+
+    def slow(model, feeds, fetches):
+        running.append(1)
+        assert go_on.wait(20)
+        return run(model, feeds, fetches)
+
+    monkeypatch.setattr(saved_model.SavedModel, "run", slow)
+    unbatched = BatchingOptions(max_rows=1)
+    with (
+        serve(publish(tmp_path / "m", 1), threads=2, batching=unbatched) as server,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        calls = [pool.submit(ask, server.address, x=[2.0]) for _ in range(2)]
+        eventually(lambda: len(running) == 2)
+        for _ in range(20):
+            with pytest.raises(grpc.RpcError) as caught:
+                ask(server.address, x=[2.0])
+            assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        with grpc.insecure_channel(server.address) as channel:
+            status = get_model_status_pb2.GetModelStatusRequest()
+            status.model_spec.name = "m"
+            (one,) = (
+                model_service_pb2_grpc.ModelServiceStub(channel)
+                .GetModelStatus(status, timeout=20)
+                .model_version_status
+            )
+            assert one.state == one.AVAILABLE
+            described = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+            described.model_spec.name = "m"
+            prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(described, timeout=20)
+        go_on.set()
+        assert [call.result(20)[1]["y"].tolist() for call in calls] == [[3.0]] * 2
+        assert ask(server.address, x=[2.0])[1]["y"].tolist() == [3.0]  # refused calls gave their places back
 
 
 def test_no_thread_outlives_its_server_or_its_version(tmp_path, publish, ask, eventually):
