@@ -1,8 +1,8 @@
 """Combines concurrent requests to the same signature of a loaded version into batches.
 
 There are no extra threads. Each request arrives in the thread of its call. The request at the head of a queue
-leads: it waits briefly for others, runs the batch, and wakes them. So no thread outlives a version. Each
-version, signature and width has its own queue, so they never share a batch.
+leads: it waits briefly for others, runs the batch, and wakes them. So no thread outlives a version. Requests
+that may not share a batch have queues of their own.
 
 (`tf.nondifferentiable_batch_function` keeps its queue under one global name: two models in one process mix.)
 """
@@ -13,8 +13,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Callable, Optional
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Callable, Optional
 
 import numpy as np
 
@@ -31,27 +31,58 @@ COMPANY_SECONDS = 0.1
 
 
 class _Task:
-    __slots__ = ("alive", "error", "inputs", "outputs", "rows")
+    """A request, or a piece of one, and the thread that waits for it."""
 
-    def __init__(self, inputs: Arrays, rows: int, alive: Callable[[], bool]) -> None:
+    __slots__ = ("_wake", "alive", "arrived", "error", "inputs", "outputs", "rows", "tokens")
+
+    def __init__(self, inputs: Arrays, tokens: int, alive: Callable[[], bool], arrived: float) -> None:
         self.inputs = inputs
-        self.rows = rows
+        self.rows = len(inputs[0])
+        self.tokens = tokens
         self.alive = alive
+        self.arrived = arrived
         self.outputs: Optional[list[np.ndarray]] = None
         self.error: Optional[Exception] = None
+        self._wake = threading.Semaphore(0)
 
     @property
     def done(self) -> bool:
         return self.outputs is not None or self.error is not None
 
+    def wake(self) -> None:
+        """Let the task's thread look again: at its result, at the queue, or at the clock."""
+        self._wake.release()
+
+    def wait(self, seconds: Optional[float] = None) -> None:
+        self._wake.acquire(timeout=seconds)
+
 
 class _Queue:
+    """Tasks that may share a batch; guarded by its lock.
+
+    At most one task leads: it is the head, and gathers the next batch. There is one whenever tasks are
+    pending and another batch may run.
+    """
+
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.lock = threading.Lock()
         self.pending: deque[_Task] = deque()
         self.rows = 0
+        self.tokens = 0
         self.running = 0
+        self.leader: Optional[_Task] = None
         self.callers = 0  # guarded by the batcher's lock: the queue is dropped after its last caller
+
+    def append(self, task: _Task) -> None:
+        self.pending.append(task)
+        self.rows += task.rows
+        self.tokens += task.tokens
+
+    def popleft(self) -> _Task:
+        task = self.pending.popleft()
+        self.rows -= task.rows
+        self.tokens -= task.tokens
+        return task
 
 
 class NotRowByRowError(Exception):
@@ -76,21 +107,28 @@ class Batcher:
         self._company_until = -math.inf
 
     def run(
-        self, key: Hashable, inputs: Arrays, run: Run, alive: Callable[[], bool] = lambda: True
+        self,
+        key: Hashable,
+        inputs: Arrays,
+        run: Run,
+        alive: Callable[[], bool] = lambda: True,
+        tokens: Optional[np.ndarray] = None,
     ) -> list[np.ndarray]:
         """Compute the outputs for these inputs, together with other callers' inputs of the same key.
 
         Args:
-            key: identifies inputs that may share a batch: signature, requested outputs, all dimensions but
-                the first.
-            inputs: arrays with the same first dimension, at least 1.
+            key: identifies inputs that may share a batch; see :func:`batch_keys.batch_key`.
+            inputs: arrays with the same first dimension, at least 1. If the widths of several callers' arrays
+                differ, they are padded with zeros.
             run: computes a batch; the same for all callers of the key.
             alive: whether the caller still waits; a request whose caller is gone is not computed.
+            tokens: int [rows], the tokens of each row, 1 by default. A long request is split in the order of
+                its rows' tokens.
         Raises:
             StatusError: caused by this request alone; another caller's invalid row never affects it.
             NotRowByRowError: run this request by itself.
         """
-        rows = len(inputs[0])
+        tokens = np.ones(len(inputs[0]), np.int64) if tokens is None else tokens
         with self._lock:
             queue = self._queues.setdefault(key, _Queue())
             queue.callers += 1
@@ -98,19 +136,17 @@ class Batcher:
             if self._callers > 1:
                 self._company_until = self._clock() + COMPANY_SECONDS
         try:
-            most = self._options.max_rows
-            if rows <= most:
-                return self._submit(queue, _Task(inputs, rows, alive), run)
+            pieces = list(self._split(tokens))
+            if len(pieces) == 1:
+                return self._submit(queue, _Task(inputs, int(tokens.sum()), alive, self._clock()), run)
             # One piece at a time, so that a long request takes turns with short ones.
-            pieces = [
-                self._submit(
-                    queue,
-                    _Task([a[start : start + most] for a in inputs], min(most, rows - start), alive),
-                    run,
-                )
-                for start in range(0, rows, most)
-            ]
-            return _join(pieces)
+            parts = []
+            for rows in pieces:
+                part = [array[rows] for array in inputs]
+                task = _Task(part, int(tokens[rows].sum()), alive, self._clock())
+                parts.append(self._submit(queue, task, run))
+            back = np.argsort(np.concatenate(pieces))
+            return [output[back] for output in _concatenate(parts)]
         finally:
             with self._lock:
                 queue.callers -= 1
@@ -118,8 +154,23 @@ class Batcher:
                 if not queue.callers:
                     del self._queues[key]
 
+    def _split(self, tokens: np.ndarray) -> Iterator[np.ndarray]:
+        """Rows of a request that fit into one batch each, the shortest first."""
+        options = self._options
+        if len(tokens) <= options.max_rows and tokens.sum() <= options.max_tokens:
+            yield np.arange(len(tokens))
+            return
+        order = np.argsort(tokens, kind="stable")
+        start, total = 0, 0
+        for at, row in enumerate(order):
+            total += tokens[row]
+            if at > start and (at - start == options.max_rows or total > options.max_tokens):
+                yield order[start:at]
+                start, total = at, tokens[row]
+        yield order[start:]
+
     def _submit(self, queue: _Queue, task: _Task, run: Run) -> list[np.ndarray]:
-        with queue.changed:
+        with queue.lock:
             if queue.pending and queue.rows + task.rows > self._options.max_pending_rows:
                 # Source: SharedBatchScheduler,
                 # tensorflow/core/kernels/batching_util/shared_batch_scheduler.h.
@@ -127,46 +178,68 @@ class Batcher:
                     "The batch scheduling queue to which this task was submitted is full; "
                     f"{queue.rows} rows are waiting"
                 )
-            queue.pending.append(task)
-            queue.rows += task.rows
-            queue.changed.notify_all()
-            while not task.done:
-                if queue.pending and queue.pending[0] is task and queue.running < self._parallel:
-                    self._lead(queue, run)
-                else:
-                    queue.changed.wait()
+            queue.append(task)
+            if queue.leader is not None and self._full(queue):
+                queue.leader.wake()
+            self._appoint(queue)
+        while not task.done:
+            if queue.leader is task:
+                self._lead(queue, task, run)
+            else:
+                task.wait()
         if task.error is not None:
             raise task.error
         assert task.outputs is not None
         return task.outputs
 
-    def _lead(self, queue: _Queue, run: Run) -> None:
-        """Fill a batch, take it and run it; called and left with the queue's lock held."""
-        until = self._clock() + self._options.timeout_seconds
-        while queue.rows < self._options.max_rows:
+    def _full(self, queue: _Queue) -> bool:
+        return queue.rows >= self._options.max_rows or queue.tokens >= self._options.max_tokens
+
+    def _appoint(self, queue: _Queue) -> None:
+        """Make the head lead if nobody does and another batch may run; called with the queue's lock held."""
+        if queue.leader is None and queue.pending and queue.running < self._parallel:
+            queue.leader = queue.pending[0]
+            queue.leader.wake()
+
+    def _lead(self, queue: _Queue, task: _Task, run: Run) -> None:
+        """Fill a batch, take it and run it; called by the queue's leader."""
+        # From its arrival on, as in TensorFlow Serving: a task that has waited for the batch before is not
+        # kept waiting again.
+        until = task.arrived + self._options.timeout_seconds
+        while not self._full(queue):
             now = self._clock()
-            if now >= min(until, self._company_until):
+            end = min(until, self._company_until)
+            if now >= end:
                 break
-            queue.changed.wait(min(until, self._company_until) - now)
-        batch: list[_Task] = []
-        rows = 0
-        while queue.pending and (not batch or rows + queue.pending[0].rows <= self._options.max_rows):
-            task = queue.pending.popleft()
-            batch.append(task)
-            rows += task.rows
-        queue.rows -= rows
-        queue.running += 1
-        queue.changed.notify_all()  # the new head may now lead the next batch
-        queue.changed.release()
+            task.wait(end - now)
+        with queue.lock:
+            batch = self._take(queue)
+            queue.leader = None
+            queue.running += 1
+            self._appoint(queue)
         try:
-            _compute([task for task in batch if _wanted(task)], run)
+            _compute([one for one in batch if _wanted(one)], run)
         finally:
-            queue.changed.acquire()
-            queue.running -= 1
-            for task in batch:
-                if not task.done:  # an unexpected error must not leave callers waiting forever
-                    task.error = RuntimeError("the batch was not computed")
-            queue.changed.notify_all()
+            with queue.lock:
+                queue.running -= 1
+                self._appoint(queue)
+            for one in batch:
+                if not one.done:  # an unexpected error must not leave callers waiting forever
+                    one.error = RuntimeError("the batch was not computed")
+                if one is not task:
+                    one.wake()
+
+    def _take(self, queue: _Queue) -> list[_Task]:
+        """The head, and those behind it that fit into the same batch."""
+        batch = [queue.popleft()]
+        rows, tokens = batch[0].rows, batch[0].tokens
+        while queue.pending:
+            rows += queue.pending[0].rows
+            tokens += queue.pending[0].tokens
+            if rows > self._options.max_rows or tokens > self._options.max_tokens:
+                break
+            batch.append(queue.popleft())
+        return batch
 
 
 def _wanted(task: _Task) -> bool:
@@ -180,7 +253,7 @@ def _compute(batch: list[_Task], run: Run) -> None:
     """Give each task its outputs or its own error."""
     if len(batch) > 1:
         try:
-            outputs = _checked(run(_join([task.inputs for task in batch])), sum(task.rows for task in batch))
+            outputs = _checked(run(_merge([task.inputs for task in batch])), sum(task.rows for task in batch))
         except (StatusError, NotRowByRowError):
             outputs = None  # which request caused it? each is run by itself below
         if outputs is not None:
@@ -196,7 +269,23 @@ def _compute(batch: list[_Task], run: Run) -> None:
             task.error = error
 
 
-def _join(parts: Sequence[Arrays]) -> list[np.ndarray]:
+def _merge(parts: Sequence[Arrays]) -> list[np.ndarray]:
+    """The rows of all callers, padded to the widest."""
+    return [np.concatenate(_padded(arrays), axis=0) for arrays in zip(*parts)]
+
+
+def _padded(arrays: Arrays) -> Arrays:
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) == 1:
+        return arrays
+    widest = np.max([array.shape[1:] for array in arrays], axis=0)
+    return [
+        np.pad(array, [(0, 0), *((0, most - size) for most, size in zip(widest, array.shape[1:]))])
+        for array in arrays
+    ]
+
+
+def _concatenate(parts: Sequence[Arrays]) -> list[np.ndarray]:
     try:
         return [np.concatenate(arrays, axis=0) for arrays in zip(*parts)]
     except ValueError as error:  # the outputs' other dimensions differ from the signature
@@ -208,56 +297,3 @@ def _checked(outputs: list[np.ndarray], rows: int) -> list[np.ndarray]:
         if output.ndim == 0 or len(output) != rows:
             raise NotRowByRowError
     return outputs
-
-
-def batch_key(inputs: Mapping[str, np.ndarray], signature: Any) -> Optional[tuple[tuple[int, ...], ...]]:
-    """The part of a batch key that depends on the inputs, or None if they should run by themselves.
-
-    Args:
-        inputs: alias -> array.
-        signature: the `SignatureDef`; see :func:`batchable`.
-    Returns:
-        The dimensions after the first of each input, in the order of the sorted aliases. None if the inputs
-        do not match the signature (TensorFlow then reports the error in its own words) or have no rows.
-    """
-    rows = set()
-    key = []
-    for alias in sorted(inputs):
-        array, info = inputs[alias], signature.inputs[alias]
-        dims = [dim.size for dim in info.tensor_shape.dim]
-        if array.ndim != len(dims) or any(want not in (-1, got) for want, got in zip(dims, array.shape)):
-            return None
-        if not _same_type(array, info.dtype):
-            return None
-        rows.add(array.shape[0])
-        key.append(array.shape[1:])
-    return tuple(key) if len(rows) == 1 and rows != {0} else None
-
-
-def batchable(signature: Any) -> bool:
-    """Whether rows of different requests may be computed together.
-
-    Every input and output must have an unknown first dimension, and no output may have another unknown one:
-    an output padded to the longest row of a batch would depend on the other requests.
-    """
-    inputs, outputs = list(signature.inputs.values()), list(signature.outputs.values())
-    return (
-        bool(inputs)
-        and all(_rows_unknown(info) for info in inputs)
-        and all(
-            _rows_unknown(info) and all(d.size >= 0 for d in info.tensor_shape.dim[1:]) for info in outputs
-        )
-        and len({info.name for info in inputs}) == len(inputs)
-    )
-
-
-def _rows_unknown(info: Any) -> bool:
-    shape = info.tensor_shape
-    return bool(info.name) and not shape.unknown_rank and len(shape.dim) > 0 and shape.dim[0].size == -1
-
-
-def _same_type(array: np.ndarray, enum: int) -> bool:
-    import tensorflow as tf  # here: the rest of this module does not need it, and its tests run without
-
-    dtype = tf.as_dtype(enum)
-    return array.dtype.kind == "O" if dtype == tf.string else array.dtype == dtype.as_numpy_dtype

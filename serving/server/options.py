@@ -29,13 +29,16 @@ class BatchingOptions:
 
     Args:
         max_rows: the maximum number of rows given to TensorFlow at once; a longer request is split.
-        timeout_seconds: how long the first request of a batch waits for others. It waits only while other
-            requests are in progress, so a single caller never waits.
+        max_tokens: the maximum number of tokens given to TensorFlow at once, unless one row has more. For
+            texts, it is estimated from their bytes.
+        timeout_seconds: how long the first request of a batch waits for others, from its arrival on. It waits
+            only while other requests are in progress, so a single caller never waits.
         max_pending_rows: the maximum number of rows waiting in a queue; above it, requests get UNAVAILABLE.
         parallel: the maximum number of concurrent batches per queue.
     """
 
     max_rows: int = 64
+    max_tokens: int = 8192
     timeout_seconds: float = 0.002
     max_pending_rows: int = 4096
     parallel: int = 0
@@ -43,6 +46,8 @@ class BatchingOptions:
     def __post_init__(self) -> None:
         if self.max_rows < 1:
             raise UserError(f"the largest batch is {self.max_rows} rows; give 1 (no batching) or more")
+        if self.max_tokens < 1:
+            raise UserError(f"the largest batch is {self.max_tokens} tokens; give 1 or more")
         if self.timeout_seconds < 0:
             raise UserError(f"the batching timeout is {self.timeout_seconds} s; give 0 or more")
         if self.max_pending_rows < self.max_rows:

@@ -26,7 +26,8 @@ from tensorflow_serving.apis import (
 )
 
 from tfpipeline.serving.server import inference
-from tfpipeline.serving.server.batching import NotRowByRowError, batch_key, batchable
+from tfpipeline.serving.server.batch_keys import batch_key, batchable, row_tokens
+from tfpipeline.serving.server.batching import NotRowByRowError
 from tfpipeline.serving.server.model_config import from_message
 from tfpipeline.serving.server.models import Models
 from tfpipeline.serving.server.predict import Question, find_signature, read_request
@@ -249,6 +250,7 @@ def _compute(
                 [question.inputs[alias] for alias in aliases],
                 lambda arrays: model.run(dict(zip(tensors, arrays)), fetches),
                 alive,
+                row_tokens(question.inputs),
             )
         except NotRowByRowError:
             notes[name] = False  # the outputs differ from the signature: not batched again for this version

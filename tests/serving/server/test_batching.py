@@ -12,8 +12,9 @@ import pytest
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfpipeline.errors import UserError
-from tfpipeline.serving.server import BatchingOptions
-from tfpipeline.serving.server.batching import Batcher, NotRowByRowError, batch_key, batchable
+from tfpipeline.serving.server import BatchingOptions, batching
+from tfpipeline.serving.server.batch_keys import batch_key, batchable, row_tokens
+from tfpipeline.serving.server.batching import Batcher, NotRowByRowError
 from tfpipeline.serving.server.status import StatusError, invalid_argument
 
 OPTIONS = BatchingOptions(max_rows=8, timeout_seconds=5.0, max_pending_rows=1000, parallel=1)
@@ -24,7 +25,7 @@ def double(arrays):
     return [arrays[0] * 2]
 
 
-def together(batcher, inputs, run, keys=None):
+def together(batcher, inputs, run, keys=None, tokens=lambda x: None, before_release=lambda: None):
     """One caller for each input, all at once; each caller's outputs or error.
 
     A first caller holds the queue's only place until the others are waiting, so that they form one batch.
@@ -32,7 +33,7 @@ def together(batcher, inputs, run, keys=None):
     holding, release = threading.Event(), threading.Event()
 
     def hold(arrays):
-        if arrays[0][0] == -1:
+        if arrays[0].flat[0] == -1:
             holding.set()
             assert release.wait(10)
             return [arrays[0]]
@@ -42,9 +43,10 @@ def together(batcher, inputs, run, keys=None):
     with ThreadPoolExecutor(len(inputs) + 1) as pool:
         first = pool.submit(batcher.run, keys[0], [np.array([-1.0])], hold)
         assert holding.wait(10)
-        calls = [pool.submit(batcher.run, key, [x], hold) for key, x in zip(keys, inputs)]
+        calls = [pool.submit(batcher.run, key, [x], hold, tokens=tokens(x)) for key, x in zip(keys, inputs)]
         while sum(len(queue.pending) for queue in batcher._queues.values()) < sum(k == keys[0] for k in keys):
             time.sleep(0.001)
+        before_release()
         release.set()
         first.result(10)
         return [call.exception(10) or call.result() for call in calls]
@@ -85,6 +87,79 @@ def test_a_long_request_is_split_and_put_together_in_order():
     (out,) = Batcher(OPTIONS).run("k", [np.arange(19.0)], run)
     assert out.tolist() == [2.0 * i for i in range(19)]
     assert sizes == [8, 8, 3]
+
+
+def test_a_long_request_is_sorted_by_tokens_before_it_is_split():
+    batches = []
+
+    def run(arrays):
+        batches.append(arrays[0].tolist())
+        return [arrays[0] * 2, arrays[1][:, :1]]
+
+    options = BatchingOptions(max_rows=3, max_tokens=20, max_pending_rows=1000)
+    tokens = np.array([30, 5, 9, 1, 8, 2, 4])
+    inputs = [np.arange(7.0), np.arange(14).reshape(7, 2)]
+    doubled, first = Batcher(options).run("k", inputs, run, tokens=tokens)
+    # Three rows at most, 20 tokens at most; the row of 30 has a batch of its own.
+    assert batches == [[3.0, 5.0, 6.0], [1.0, 4.0], [2.0], [0.0]]
+    assert doubled.tolist() == [2.0 * i for i in range(7)]
+    assert first.tolist() == [[2 * i] for i in range(7)]
+
+
+def test_a_batch_of_several_callers_has_no_more_tokens_than_allowed():
+    batches = []
+
+    def run(arrays):
+        batches.append(arrays[0].tolist())
+        return double(arrays)
+
+    options = BatchingOptions(max_rows=8, max_tokens=10, timeout_seconds=5.0, parallel=1)
+    inputs = [np.array([float(size)]) for size in (4, 4, 4, 25, 1, 2)]
+    together(Batcher(options), inputs, run, tokens=lambda x: np.maximum(x.astype(int), 1))
+    # In the order of arrival, which threads do not promise: only the sums are certain.
+    assert sorted(size for batch in batches for size in batch) == [1, 2, 4, 4, 4, 25]
+    assert all(sum(batch) <= 10 for batch in batches if len(batch) > 1)
+    assert len(batches) < len(inputs)
+
+
+def test_a_request_that_waited_for_the_batch_before_it_is_not_kept_waiting_again(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(batching, "COMPANY_SECONDS", 1000.0)  # there is company all the time
+    batcher = Batcher(OPTIONS, lambda: now[0])
+
+    def run(arrays):
+        now[0] = OPTIONS.timeout_seconds + 1  # and then stands still: who waits, waits for ever
+        return double(arrays)
+
+    answers = together(batcher, [np.ones(1)] * 3, run, before_release=lambda: now.__setitem__(0, 6.0))
+    assert [answer[0].tolist() for answer in answers] == [[2.0]] * 3
+
+
+def test_a_full_batch_does_not_wait(monkeypatch):
+    monkeypatch.setattr(batching, "COMPANY_SECONDS", 1000.0)
+    batcher = Batcher(BatchingOptions(max_rows=2, timeout_seconds=1000.0, parallel=1), lambda: 0.0)
+    with ThreadPoolExecutor(2) as pool:
+        barrier = threading.Barrier(2)
+
+        def call(i):
+            batcher._callers += 1  # as if a third caller were in another queue
+            barrier.wait(10)
+            return batcher.run("k", [np.array([float(i)])], double)[0].tolist()
+
+        assert list(pool.map(call, range(2))) == [[0.0], [2.0]]
+
+
+def test_rows_of_different_widths_are_padded_with_zeros():
+    seen = []
+
+    def run(arrays):
+        seen.append(arrays[0].shape)
+        return [arrays[0].sum(1)]
+
+    inputs = [np.full((1, width), width) for width in (1, 5, 3)]
+    answers = together(Batcher(OPTIONS), inputs, run)
+    assert [answer[0].tolist() for answer in answers] == [[1], [25], [9]]
+    assert seen == [(3, 5)]
 
 
 def test_a_bad_row_fails_its_own_request_only():
@@ -189,7 +264,9 @@ def test_no_queue_is_left_behind():
 
 
 @pytest.mark.parametrize(
-    "fields", [{"max_rows": 0}, {"timeout_seconds": -1.0}, {"max_rows": 64, "max_pending_rows": 63}], ids=str
+    "fields",
+    [{"max_rows": 0}, {"max_tokens": 0}, {"timeout_seconds": -1.0}, {"max_rows": 64, "max_pending_rows": 63}],
+    ids=str,
 )
 def test_options_that_cannot_work(fields):
     with pytest.raises(UserError):
@@ -243,3 +320,29 @@ def test_batch_key_is_what_the_rows_have_in_common():
     fixed = signature({"x": (FLOAT, [-1, 3])}, {"y": (FLOAT, [-1])})
     assert batch_key({"x": np.ones((2, 3), np.float32)}, fixed) == ((3,),)
     assert batch_key({"x": np.ones((2, 4), np.float32)}, fixed) is None  # other width
+
+
+def ids(rows, width, *lengths):
+    return {"input_ids": np.ones((rows, width), np.int32), "lengths": np.array(lengths, np.int32)}
+
+
+def test_widths_beyond_the_lengths_of_rows_may_differ():
+    padded = signature({"input_ids": (INT32, [-1, -1]), "lengths": (INT32, [-1])}, {"y": (FLOAT, [-1])})
+    assert batch_key(ids(2, 5, 5, 3), padded) == batch_key(ids(1, 9, 9), padded) is not None
+    # A length beyond its row's width would look right in a wider batch.
+    assert batch_key(ids(2, 5, 5, 6), padded) is None
+    assert batch_key(ids(1, 5, -1), padded) is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "want"),
+    [
+        ({"text": np.array([b"x" * 40, b""], object)}, [10, 1]),
+        ({"text": np.array([b"x" * 40], object), "text_pair": np.array([b"y" * 80], object)}, [30]),
+        (ids(2, 8, 8, 3), [8, 3]),
+        ({"x": np.ones((2, 3, 4))}, [12, 12]),
+        ({"x": np.ones(3)}, [1, 1, 1]),
+    ],
+)
+def test_tokens_of_rows(inputs, want):
+    assert row_tokens(inputs).tolist() == want

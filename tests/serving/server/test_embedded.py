@@ -187,8 +187,9 @@ def test_a_graph_whose_weights_are_still_being_copied_is_not_served(
     with serve(publish(tmp_path / "m", 1)) as server:
         (tmp_path / "m" / "2").mkdir()
         shutil.copy(saved_models / "plus3" / "saved_model.pb", tmp_path / "m" / "2")
-        states = server._versions.states
-        eventually(lambda: [state for _, state, _ in states()] == [State.LOADING, State.AVAILABLE])
+        eventually(
+            lambda: [state for _, state, _ in server._models.states("m")] == [State.LOADING, State.AVAILABLE]
+        )
         assert ask(server.address, x=[2.0])[0] == 1
         shutil.copytree(saved_models / "plus3", tmp_path / "m" / "2", dirs_exist_ok=True)
         eventually(lambda: server.versions() == [2])
@@ -236,9 +237,7 @@ def test_status_calls_get_through_when_no_more_predictions_do(
 
 def test_no_thread_outlives_its_server_or_its_version(tmp_path, publish, ask, eventually):
     def others():  # the calls' own threads come as they are needed, up to a limit
-        return sorted(
-            thread.name for thread in threading.enumerate() if not thread.name.startswith("calls to")
-        )
+        return sorted(thread.name for thread in threading.enumerate() if not thread.name.startswith("calls"))
 
     before = set(threading.enumerate())
     model_dir = publish(tmp_path / "m", 1)

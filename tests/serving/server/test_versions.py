@@ -65,7 +65,7 @@ def manage(model_dir, clock):
     """Start a manager; yields (manager, loaded models, what was said), stopped at the end."""
     with contextlib.ExitStack() as stack:
 
-        def manage(poll_seconds=0.01, **options):
+        def manage(policy=LATEST, poll_seconds=0.01):
             loaded, said = [], []
 
             def load(path):
