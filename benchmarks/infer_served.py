@@ -32,9 +32,10 @@ from benchmarks._measure import report, side_by_side
 from examples.packaged import minilm
 from tfpipeline.runtime import import_tensorflow
 from tfpipeline.serving.client import ClientError, PredictClient
+from tfpipeline.serving.server.batching_parameters import to_text
 from tfpipeline.serving.server.binary import socket_directory
 from tfpipeline.serving.server.binary_command import command_line, server_files, write_files
-from tfpipeline.serving.server.options import BatchingOptions, default_batch_threads, make_options
+from tfpipeline.serving.server.options import BatchingOptions, make_options
 from tfpipeline.serving.server.run import find_binary
 from tfpipeline.serving.server.sources import find_models
 
@@ -47,23 +48,6 @@ STREAMS = ((1, 1, 16, 128), (1, 4, 16, 192), (32, 64, 1, 192), (32, 64, 4, 384))
 Way = Callable[[Sequence[dict[str, np.ndarray]]], object]
 
 
-def batching_parameters(options: BatchingOptions) -> str:
-    """TensorFlow Serving's `BatchingParameters`, in text form, equivalent to the embedded server's options.
-
-    The server would refuse a request with more rows than ``max_batch_size``. So that is set out of reach, and
-    larger requests are split, as in the embedded server.
-    """
-    waiting = max(1, options.max_pending_rows // options.max_rows)
-    return (
-        f"max_batch_size {{ value: {options.max_pending_rows} }}\n"
-        f"max_execution_batch_size {{ value: {options.max_rows} }}\n"
-        "enable_large_batch_splitting { value: true }\n"
-        f"batch_timeout_micros {{ value: {round(1e6 * options.timeout_seconds)} }}\n"
-        f"max_enqueued_batches {{ value: {waiting} }}\n"
-        f"num_batch_threads {{ value: {options.parallel or default_batch_threads()} }}\n"
-    )
-
-
 @contextlib.contextmanager
 def running(binary: Path, model_dir: Path, batching: Optional[BatchingOptions]) -> Iterator[str]:
     """The target of a new server that is ready: a Unix socket."""
@@ -71,7 +55,7 @@ def running(binary: Path, model_dir: Path, batching: Optional[BatchingOptions]) 
         socket = folder / "grpc.sock"
         parameters = folder / "batching_params.pbtxt"
         if batching is not None:
-            parameters.write_text(batching_parameters(batching))
+            parameters.write_text(to_text(batching))
         options = make_options(
             model_dir, name=NAME, port=0, batching_file=parameters if batching is not None else None
         )

@@ -32,7 +32,7 @@ def _version(asked: bool) -> None:
 
 
 for _name in commands.names():
-    app.command(_name)(commands.find(_name))
+    app.command(_name.replace("_", "-"))(commands.find(_name))
 
 
 @app.callback()

@@ -10,7 +10,7 @@ import numpy as np
 
 # English, as WordPiece cuts it. It only has to be right in proportion: a batch's size is not exact.
 _BYTES_PER_TOKEN = 4
-# An input of exported models' signature `input_ids`: the number of real tokens of each row. What lies beyond is
+# An input of exported models' signature `input_ids`: the number of real tokens of each row. The rest is
 # padding.
 _LENGTHS = "lengths"
 

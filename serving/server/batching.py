@@ -18,7 +18,7 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from tfpipeline.serving.server.options import BatchingOptions, default_batch_threads
+from tfpipeline.serving.server.options import BatchingOptions
 from tfpipeline.serving.server.status import StatusError, unavailable
 
 Arrays = Sequence[np.ndarray]
@@ -99,7 +99,7 @@ class Batcher:
 
     def __init__(self, options: BatchingOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
-        self._parallel = options.parallel or default_batch_threads()
+        self._parallel = options.batch_threads
         self._clock = clock
         self._lock = threading.Lock()
         self._queues: dict[Hashable, _Queue] = {}

@@ -34,7 +34,7 @@ class BatchingOptions:
         timeout_seconds: how long the first request of a batch waits for others, from its arrival on. It waits
             only while other requests are in progress, so a single caller never waits.
         max_pending_rows: the maximum number of rows waiting in a queue; above it, requests get UNAVAILABLE.
-        parallel: the maximum number of concurrent batches per queue.
+        parallel: the maximum number of concurrent batches per queue; 0 for one per two cores.
     """
 
     max_rows: int = 64
@@ -42,6 +42,11 @@ class BatchingOptions:
     timeout_seconds: float = 0.002
     max_pending_rows: int = 4096
     parallel: int = 0
+
+    @property
+    def batch_threads(self) -> int:
+        """The maximum number of concurrent batches per queue."""
+        return self.parallel or default_batch_threads()
 
     def __post_init__(self) -> None:
         if self.max_rows < 1:

@@ -16,6 +16,7 @@ from tfpipeline import paths
 from tfpipeline.console import progress, say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.runtime import import_tensorflow
+from tfpipeline.serving.server import batching_parameters
 from tfpipeline.serving.server.binary_command import check_flags
 from tfpipeline.serving.server.docker import IMAGE
 from tfpipeline.serving.server.options import ServerOptions, make_options
@@ -55,13 +56,15 @@ def serve(
     """
     checked = make_options(models, **options)
     program = _find_program(checked, server_binary, docker, image)
-    names = ", ".join(model.name for model in checked_models(checked))
+    models_served = checked_models(checked)
     if program is not None:
         from tfpipeline.serving.server.binary import serve_with_binary
 
-        serve_with_binary(checked, program)
+        with batching_parameters.chosen(checked, models_served) as batched:
+            serve_with_binary(batched, program)
         return
-    _serve_embedded(checked, names)
+    names = ", ".join(model.name for model in models_served)
+    _serve_embedded(batching_parameters.for_embedded(checked, models_served), names)
 
 
 def print_command(
@@ -86,7 +89,8 @@ def print_command(
         )
     from tfpipeline.serving.server.launch import printed
 
-    return printed(checked, program)
+    with batching_parameters.chosen(checked, checked_models(checked)) as batched:
+        return printed(batched, program)
 
 
 def _find_program(
@@ -113,12 +117,11 @@ def _find_program(
     binary = find_binary(server_binary)
     if binary is not None:
         return Program(binary)
-    for option, given in (("flags after --", options.flags), ("--batching-file", options.batching_file)):
-        if given:
-            raise UserError(
-                f"{option} can only be given to {BINARY}, which is not on the PATH; give --server-binary or "
-                "--docker"
-            )
+    if options.flags:
+        raise UserError(
+            f"flags after -- can only be given to {BINARY}, which is not on the PATH; give --server-binary "
+            "or --docker"
+        )
     return None
 
 

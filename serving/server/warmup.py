@@ -21,7 +21,8 @@ from tfpipeline.serving.server.predict import find_signature, read_request
 from tfpipeline.serving.server.saved_model import DEFAULT_SIGNATURE, SavedModel
 from tfpipeline.serving.server.status import StatusError, from_number, invalid_argument, unimplemented
 
-_REQUESTS = Path("assets.extra") / "tf_serving_warmup_requests"
+#: In a version directory.
+REQUESTS = Path("assets.extra") / "tf_serving_warmup_requests"
 _MOST = 1000
 
 
@@ -36,7 +37,7 @@ def load_warm(path: Path, stopping: Callable[[], bool] = lambda: False) -> Saved
     """
     model = SavedModel(path)
     try:
-        replay(model, path / _REQUESTS, stopping)
+        replay(model, path / REQUESTS, stopping)
     except BaseException:
         model.close()
         raise
@@ -55,7 +56,7 @@ def replay(model: Any, path: Path, stopping: Callable[[], bool] = lambda: False)
     if not path.exists():
         return 0
     number = 0
-    for number, log in enumerate(_logs(path), 1):
+    for number, log in enumerate(read_logs(path), 1):
         if stopping():
             break
         try:
@@ -67,7 +68,12 @@ def replay(model: Any, path: Path, stopping: Callable[[], bool] = lambda: False)
     return number
 
 
-def _logs(path: Path) -> Iterator[Any]:
+def read_logs(path: Path) -> Iterator[Any]:
+    """The requests of a file, each a `PredictionLog`.
+
+    Raises:
+        StatusError: the file cannot be read.
+    """
     records = iter(tf.data.TFRecordDataset(str(path)))
     while True:
         try:

@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks import infer_served
 from tests import tiny
-from tfpipeline.serving.server.options import BatchingOptions
 from tfpipeline.serving.server.run import BINARY
 
 
@@ -31,18 +30,6 @@ def test_stream_has_the_texts_asked_for():
     counts = np.array([len(text.split()) + 2 for request in requests for text in request["text"]])
     assert counts.max() <= infer_served.MOST_TOKENS
     assert counts.mean() == pytest.approx(infer_served.MEAN_TOKENS, rel=0.1)
-
-
-def test_batching_parameters_are_those_of_the_embedded_server():
-    written = infer_served.batching_parameters(BatchingOptions(max_rows=16, max_pending_rows=64, parallel=3))
-    assert written.splitlines() == [
-        "max_batch_size { value: 64 }",
-        "max_execution_batch_size { value: 16 }",
-        "enable_large_batch_splitting { value: true }",
-        "batch_timeout_micros { value: 2000 }",
-        "max_enqueued_batches { value: 4 }",
-        "num_batch_threads { value: 3 }",
-    ]
 
 
 @pytest.mark.contract
