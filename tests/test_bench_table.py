@@ -39,6 +39,17 @@ LINES = [
             "megabytes_ratio": 0.9,
         }
     ),
+    json.dumps(
+        {
+            "benchmark": "serve",
+            "case": "tweets",
+            "callers": 16,
+            "way": "w",
+            "requests_per_second": 7.5,
+            "p50_milliseconds": 3.0,
+            "speed_ratio": 0.5,
+        }
+    ),
     json.dumps({"benchmark": "report", "peak_mb": 9.0, "base_mb": 4.0}),
     json.dumps({"benchmark": "export", "peak_mb": 8.0, "base_mb": 4.0, "peak_ratio": 2.0}),
 ]
@@ -50,6 +61,7 @@ TABLE = """\
 | train, way x/y | 4.0 examples per second |  | 2.1 |
 | load, model m | 1.0 s | 0.5 s | 2.0 |
 | load, model m | 90.0 MB | 100.0 MB | 0.9 |
+| serve, case tweets, callers 16, way w | 7.5 requests per second |  | 0.5 |
 | report | 9.0 peak MB | 4.0 base MB |  |
 | export | 8.0 peak MB | 4.0 base MB | 2.0 |"""
 

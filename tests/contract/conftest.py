@@ -90,6 +90,20 @@ class Signatures(tf.Module):
     def letters(self, text):
         return {"letters": tf.strings.bytes_split(text).to_tensor("-")}
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.int32, name="input_ids"),
+            tf.TensorSpec([None], tf.int32, name="lengths"),
+        ]
+    )
+    def input_ids(self, input_ids, lengths):
+        real = tf.sequence_mask(lengths, tf.shape(input_ids)[1], tf.int32)
+        valid = tf.debugging.assert_less_equal(
+            lengths, tf.shape(input_ids)[1], message="a length is too long"
+        )
+        with tf.control_dependencies([valid]):
+            return {"total": tf.reduce_sum(input_ids * real, axis=1)}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(self, inputs):
         x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
@@ -124,7 +138,10 @@ class Signatures(tf.Module):
         return {value.dtype.name: tf.identity(value) for value in values}
 
     def save(self, path: Path) -> None:
-        names = ("upper", "wide", "two", "picky", "mean", "letters", "classify", "regress", "echo")
+        names = (
+            *("upper", "wide", "two", "picky", "mean", "letters", "input_ids"),
+            *("classify", "regress", "echo"),
+        )
         tf.saved_model.save(
             self,
             str(path),

@@ -1,15 +1,17 @@
-"""The benchmark of a real server runs; nothing is timed."""
+"""The benchmarks of servers run; nothing is timed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from benchmarks import infer_served
+from benchmarks import infer_served, serve
 from tests import tiny
+from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.serving.server.run import BINARY
 
 
@@ -46,3 +48,48 @@ def test_every_way_is_measured(tmp_path, capfd):
         "server": len(cases),
         "server, batched": len(infer_served.STREAMS),
     }
+
+
+def test_rounds_are_compared_pairwise_and_the_first_is_left_out(monkeypatch):
+    """Way b takes twice as long as the embedded server in each round, however long the round is."""
+    now = [0.0]
+    monkeypatch.setattr(serve.time, "perf_counter", lambda: now[0])
+
+    def way(seconds):
+        def ask(inputs):
+            now[0] += seconds * inputs["slow"]
+
+        return ask
+
+    rounds = [[{"slow": slow}] * 4 for slow in (1000, 1, 5, 2)]
+    found = serve.measure({serve.EMBEDDED: way(0.01), "b": way(0.02)}, rounds, 1)
+    assert found["b"] == {
+        "requests_per_second": 25.0,  # the median round takes 4 times 2 * 0.02 s
+        "p50_milliseconds": 40.0,
+        "p99_milliseconds": pytest.approx(100.0),
+        "speed_ratio": 0.5,
+    }
+    assert found[serve.EMBEDDED]["speed_ratio"] == 1.0
+
+
+def test_every_server_is_asked_in_every_case(tmp_path, monkeypatch, capfd):
+    """With servers in this process in place of the real ones."""
+    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint", max_position_embeddings=128)
+    monkeypatch.setattr(serve, "texts", lambda *names: ["one two", "three"])
+    monkeypatch.setattr(serve, "find_binary", lambda given: None)
+    monkeypatch.setattr(serve, "_peers", lambda chosen, checkpoint, folder: iter(()))
+
+    @contextlib.contextmanager
+    def embedded(model_dir, binary):
+        with EmbeddedServer(make_options(model_dir, port=0), say=lambda sentence: None) as server:
+            yield server.address
+
+    monkeypatch.setattr(serve, "tfpipeline_serve", embedded)
+    serve.main(["--checkpoint", str(checkpoint), "--rounds", "1", "--requests", "3"])
+    found = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    assert [(line["case"], line["callers"], line["way"]) for line in found] == [
+        (case, callers, way)
+        for case in ("tweets", "reviews", "16 ids")
+        for callers, ways in ((1, ("embedded", "in process")), (16, ("embedded",)))
+        for way in ways
+    ]
