@@ -37,8 +37,8 @@ class BatchingOptions:
         parallel: the maximum number of concurrent batches per queue; 0 for one per two cores.
     """
 
-    max_rows: int = 64
-    max_tokens: int = 8192
+    max_rows: int = 32
+    max_tokens: int = 4096
     timeout_seconds: float = 0.002
     max_pending_rows: int = 4096
     parallel: int = 0

@@ -5,8 +5,8 @@ The rows are those of the version's warm-up requests, so no data is needed.
 
 from __future__ import annotations
 
+import math
 import os
-import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,9 @@ MIXED = "mixed"
 #: Larger batches must raise the throughput by more than this, for they keep short requests waiting.
 _WORTH = 0.05
 _LONGEST_WAIT, _SHARE_OF_A_ROW = 0.005, 0.25
-_FEWEST_ROUNDS = 3
+_FEWEST_ROUNDS = 2
+# Larger batches of long rows tell nothing more, and take seconds.
+_MOST_TOKENS = 8192
 
 Rows = dict[str, np.ndarray]  # alias -> [B, ...], of the default signature
 
@@ -42,7 +44,7 @@ class Measured:
         group: the tokens of each of its rows, or ``mixed``.
         rows: the number of rows.
         tokens: their tokens in total.
-        seconds: the median time.
+        seconds: the shortest time: other programs can only make it longer.
     """
 
     group: str
@@ -114,15 +116,15 @@ def tune(
     version: Path,
     *,
     seconds: float = 60.0,
-    step: Callable[[], None] = lambda: None,
+    step: Callable[[float], None] = lambda seconds: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Tuning:
     """Measure a version.
 
     Args:
         version: its directory.
-        seconds: how long to measure, at least three rounds.
-        step: called after each batch.
+        seconds: how long to measure; longer if two rounds take longer.
+        step: called with the seconds that have passed since its last call.
         clock: returns seconds; tests pass their own.
     Raises:
         UserError: it cannot be loaded, has no warm-up requests of its default signature, or fails on them.
@@ -141,7 +143,7 @@ def _tune(
     model: Any,
     groups: Mapping[str, Rows],
     seconds: float,
-    step: Callable[[], None],
+    step: Callable[[float], None],
     clock: Callable[[], float],
 ) -> Tuning:
     signature = model.signatures[DEFAULT_SIGNATURE]
@@ -150,33 +152,45 @@ def _tune(
     def run(rows: Rows) -> None:
         model.run({signature.inputs[alias].name: array for alias, array in rows.items()}, fetches)
 
+    def timed(work: Callable[[], object]) -> float:
+        start = clock()
+        work()
+        took = clock() - start
+        step(took)
+        return took
+
     batches = {(group, size): _take(rows, size) for group, rows in groups.items() for size in ROWS}
-    times: dict[tuple[str, int], list[float]] = {key: [] for key in batches}
-    end, rounds = clock() + 0.75 * seconds, 0
+    tokens = {key: int(row_tokens(batch).sum()) for key, batch in batches.items()}
+    shortest = {key: math.inf for key in batches if key[1] == 1 or tokens[key] <= _MOST_TOKENS}
+    end, rounds = clock() + 0.8 * seconds, 0
     while rounds <= _FEWEST_ROUNDS or clock() < end:
-        for key, batch in batches.items():
-            start = clock()
-            run(batch)
+        for key in shortest:
+            took = timed(lambda batch=batches[key]: run(batch))  # type: ignore[misc]
             if rounds:  # the first one builds executors
-                times[key].append(clock() - start)
-            step()
+                shortest[key] = min(shortest[key], took)
         rounds += 1
-    measured = tuple(
-        Measured(group, size, int(row_tokens(batches[group, size]).sum()), statistics.median(took))
-        for (group, size), took in times.items()
-    )
+    measured = tuple(Measured(*key, tokens[key], took) for key, took in shortest.items())
     best = _smallest([one for one in measured if one.group == MIXED])
-    batch = batches[MIXED, best.rows]
-    repeats = max(4, round(0.1 * seconds / best.seconds))
-    parallel = {}
-    for threads in sorted({1, 2, os.cpu_count() or 1}):
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, [batch] * threads))
-            start = clock()
-            list(pool.map(run, [batch] * repeats))
-            parallel[threads] = repeats * best.rows / (clock() - start)
-        step()
+    repeats = max(4, round(0.02 * seconds / best.seconds))
+    several = [batches[MIXED, best.rows]] * repeats
+    fastest = dict.fromkeys(sorted({1, 2, os.cpu_count() or 1}), math.inf)
+    with ThreadPoolExecutor(max(fastest)) as pool:
+        for _ in range(_FEWEST_ROUNDS):
+            for threads in fastest:
+                took = timed(lambda threads=threads: _at_once(run, several, threads, pool))  # type: ignore[misc]
+                fastest[threads] = min(fastest[threads], took)
+    parallel = {threads: repeats * best.rows / took for threads, took in fastest.items()}
     return Tuning(measured, parallel, choose(measured, parallel))
+
+
+def _at_once(
+    run: Callable[[Rows], None], batches: Sequence[Rows], threads: int, pool: ThreadPoolExecutor
+) -> None:
+    def work(first: int) -> None:
+        for batch in batches[first::threads]:
+            run(batch)
+
+    list(pool.map(work, range(threads)))
 
 
 def _groups(model: Any, version: Path) -> dict[str, Rows]:

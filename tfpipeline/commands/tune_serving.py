@@ -34,7 +34,7 @@ def command(
         from tfpipeline.serving.server.tuning import newest_version, tune
 
         path = newest_version(directory, version, versions)
-        with progress(f"measuring version {path.name}", total=None) as step:
+        with progress(f"measuring version {path.name}", total=round(seconds)) as step:
             found = tune(path, seconds=seconds, step=step.advance)
     print("\n".join(found.lines()))
     about = [
