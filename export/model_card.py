@@ -148,10 +148,13 @@ def _metrics(run: TrainedModel, weights: str, calibrated: bool, path: Path) -> d
 
 
 def _data(run: TrainedModel) -> dict[str, Any]:
-    """The number of rows in each split, and the sha256 of the files that the run was made from."""
+    """The columns of the texts, the number of rows in each split, and the sha256 of the files that the run
+    was made from.
+    """
     splits = ("train", "validation", "test")
     data: dict[str, Any] = {
-        "rows": {split: len(run.examples(split)) for split in splits if run.has_split(split)}
+        "columns": run.config.columns,
+        "rows": {split: len(run.examples(split)) for split in splits if run.has_split(split)},
     }
     sources = _json(run.path / SOURCES_FILE) if run.path.is_dir() else None
     if sources:

@@ -46,6 +46,11 @@ def test_one_context_for_all_texts_or_a_column_of_a_file(reader, tfpipeline, tmp
         ),
     ]
     answers = [[json.loads(line) for line in done.stdout.splitlines()] for done in ways]
+    for number, row in enumerate(answers[2]):  # the file's own columns
+        assert row.pop("id") == str(number)
+        row.pop("answers")
+        assert (row.pop("question"), row.pop("context")) == (QUESTIONS[number], CONTEXT)
+        row.update(text=QUESTIONS[number], text_pair=CONTEXT)
     assert answers[0] == answers[1] == answers[2]
     for question, answer in zip(QUESTIONS, answers[0], strict=True):
         assert (answer["text"], answer["text_pair"]) == (question, CONTEXT)
@@ -114,7 +119,10 @@ def test_cells_that_are_lists_of_tokens(reader, tfpipeline, tmp_path):
         tfpipeline("predict", "--from", reader, *columns),
         tfpipeline("predict", "--from", reader, "the food", "--pair", CONTEXT),
     ]
-    assert done[0].stdout == done[1].stdout != ""
+    rows = [json.loads(one.stdout) for one in done]
+    assert rows[0].pop("question") == rows[1].pop("text") == "the food"
+    assert rows[0].pop("context") == rows[1].pop("text_pair") == CONTEXT
+    assert rows[0] == rows[1]
     (tmp_path / "rows.jsonl").write_text('{"question": "q", "context": {"a": 1}}')
     ask = ["--target", "127.0.0.1:9", "--model", "m", *columns]
     refused = tfpipeline("predict", *ask)

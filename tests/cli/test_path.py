@@ -96,9 +96,9 @@ def test_texts_from_standard_input_and_files(trained, server, tfpipeline, tmp_pa
         tfpipeline(*ask, "--input", tmp_path / "a.csv", "--column", "review"),
         tfpipeline(*ask, "--input", tmp_path / "a.jsonl", "--column", "review"),
     ]
-    for done in ways:
+    for done, column in zip(ways, ["text", "text", "review", "review"], strict=True):
         found = lines(done)
-        assert [answer["text"] for answer in found] == TEXTS
+        assert [answer[column] for answer in found] == TEXTS
         for one, other in zip(found, expected, strict=True):
             assert one["label"] == other["label"]
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)

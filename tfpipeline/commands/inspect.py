@@ -19,9 +19,11 @@ def command(
     data: Optional[str] = typer.Option(
         None, help="A data file; compare the predictions of both versions for its texts."
     ),
-    column: str = typer.Option("text", help="The text column of the file."),
+    column: Optional[str] = typer.Option(
+        None, help="The text column of the file; default: that of the first version's run, else text."
+    ),
     pair_column: Optional[str] = typer.Option(
-        None, help="The column of the second text, for models of text pairs."
+        None, help="The column of the second text, for models of text pairs; default: that of the run."
     ),
     rows: int = typer.Option(
         1000, min=1, help="Compare predictions for at most this many of the file's first rows."
@@ -35,7 +37,7 @@ def command(
         raise UserError("--data compares the answers of two versions; give the second one as well")
     texts: dict[str, list[str]] = {}
     if data is not None:
-        texts = _texts(data, column, pair_column, rows, encoding, delimiter, sheet)
+        texts = _texts(version, data, column, pair_column, rows, encoding, delimiter, sheet)
     for path in filter(None, (version, other)):
         paths.expand(path)  # a mistyped address is rejected before TensorFlow is loaded
     load_tensorflow()
@@ -49,8 +51,9 @@ def command(
 
 
 def _texts(
+    version: str,
     data: str,
-    column: str,
+    column: Optional[str],
     pair_column: Optional[str],
     rows: int,
     encoding: Optional[str],
@@ -62,8 +65,6 @@ def _texts(
     from tfpipeline.data.records import FileOptions, file_options
 
     reading = FileOptions(**file_options(encoding=encoding, delimiter=delimiter, sheet=sheet))
-    columns = [column, *([pair_column] if pair_column else [])]
-    read = prediction_inputs.read([], [data], columns, reading, " ", "")
-    pairs = list(itertools.islice(read, rows))
-    texts = {"text": [first for first, _ in pairs]}
-    return {**texts, "text_pair": [second for _, second in pairs]} if pair_column else texts
+    columns = prediction_inputs.own_columns(version).given(column, pair_column)
+    read = list(itertools.islice(prediction_inputs.of_file(data, columns, reading), rows))
+    return {name: [row.texts[name] for row in read] for name in ("text", "text_pair")[: len(columns.names)]}

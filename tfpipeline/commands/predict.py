@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import json
+import contextlib
 import sys
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Optional
 
 import typer
@@ -27,12 +27,17 @@ def command(
         help="A .txt file (one text per line), .csv, .tsv, .xlsx, .jsonl, .parquet, .conll, .conllu or "
         ".json (SQuAD); may be repeated.",
     ),
-    column: str = typer.Option("text", help="The text column of the file."),
-    pair_column: Optional[str] = typer.Option(
-        None, help="The column of the second text, for models of text pairs."
+    column: Optional[str] = typer.Option(
+        None, help="The text column of the file; default: that of the run's data, else text."
     ),
-    separator: str = typer.Option(
-        " ", help='Joins the tokens of cells that are lists of tokens; "" for Chinese.'
+    pair_column: Optional[str] = typer.Option(
+        None,
+        help="The column of the second text, for models of text pairs; default: that of the run's data.",
+    ),
+    separator: Optional[str] = typer.Option(
+        None,
+        help='Joins the tokens of cells that are lists of tokens; "" for Chinese; default: as in the run, '
+        "else a space.",
     ),
     encoding: Optional[str] = options.ENCODING,
     delimiter: Optional[str] = options.DELIMITER,
@@ -54,6 +59,10 @@ def command(
     batch_size: Optional[int] = typer.Option(
         None, min=1, help="Texts per request; default: 32, with --explain 8."
     ),
+    as_csv: bool = typer.Option(False, "--csv", help="Print CSV with a header instead of JSON lines."),
+    output: Optional[str] = typer.Option(
+        None, help="Write to this file, .jsonl or .csv, which appears once it is complete."
+    ),
     explain: bool = typer.Option(
         False,
         "--explain",
@@ -71,16 +80,94 @@ def command(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print each explanation as one line of JSON."),
 ) -> None:
-    """Print a prediction for each text, one JSON line each, from a server, a SavedModel or a run."""
+    """Print a prediction for each text, from a server, a SavedModel or a run.
+
+    One JSON line each, or CSV. All columns of the input file are kept.
+    """
+    _check_explanations(explain, labels, html, as_json, signature, as_csv, output)
+    _check_model(target, model, source, model_version)
+    _check_texts(texts, inputs, pair, pair_column)
+    from tfpipeline import explanation_pages, prediction_inputs, prediction_outputs, predictors
+    from tfpipeline.data.records import FileOptions, file_options
+    from tfpipeline.files import write_text
+
+    destination = None if output is None else paths.local(output)
+    if destination is not None:
+        prediction_outputs.check_output(destination, as_csv)
+    reading = FileOptions(**file_options(encoding=encoding, delimiter=delimiter, sheet=sheet))
+    escape = not terminal.is_utf8(sys.stdout.encoding)
+    size = batch_size or (8 if explain else 32)
+    with contextlib.ExitStack() as stack:
+        rows: Iterable[prediction_inputs.Row]
+        names: Optional[list[str]] = None
+        if inputs:  # a file that cannot be used is reported before a model is loaded
+            own = prediction_inputs.Columns() if source is None else prediction_inputs.own_columns(source)
+            columns = own.given(column, pair_column, separator)
+            stored = stack.enter_context(prediction_inputs.stored(inputs, columns, reading))
+            rows, names = stored, stored.columns
+        elif texts:
+            rows = prediction_inputs.of_arguments(texts, None if pair is None else terminal.typed(pair))
+        else:
+            rows = prediction_inputs.of_standard_input(None if pair is None else terminal.typed(pair))
+        if target is not None:
+            call = {"signature": signature, "version": model_version, "timeout": timeout}
+            predictor: predictors.Predictor = predictors.ServerPredictor(target, str(model), **call)
+        else:
+            predictor = predictors.open_local(str(source), signature)
+        stack.enter_context(predictor)
+        write = stack.enter_context(prediction_outputs.open_writer(destination, as_csv, names, escape)).write
+        drawn: list[tuple[Mapping[str, str], Explanation]] = []
+        for batch in prediction_inputs.batches(rows, size):
+            asked = [row.texts["text"] for row in batch]
+            pairs = [row.texts["text_pair"] for row in batch] if "text_pair" in batch[0].texts else None
+            if not explain:
+                for row, answer in zip(batch, predictor.predict(asked, pairs)):
+                    write(row.columns, answer.to_dict())
+                continue
+            wanted = [terminal.typed(label) for label in labels or [""]]
+            by_label = [predictor.explain(asked, pairs, label) for label in wanted]
+            explained = [(row, one) for row, each in zip(batch, zip(*by_label)) for one in each]
+            if html is not None:
+                drawn += [(row.texts, one) for row, one in explained]
+            elif as_json:
+                for row, one in explained:
+                    write(row.columns, one.to_dict())
+            else:
+                for row, one in explained:
+                    print(explanation_pages.as_text(row.texts, one), flush=True)
+    if html is not None:
+        write_text(paths.local(html), explanation_pages.as_html(drawn))
+        print(html)
+    if destination is not None:
+        print(destination)
+
+
+def _check_explanations(
+    explain: bool,
+    labels: Optional[list[str]],
+    html: Optional[str],
+    as_json: bool,
+    signature: str,
+    as_csv: bool,
+    output: Optional[str],
+) -> None:
     if not explain and (labels or html or as_json):
         given = "--label" if labels else "--html" if html else "--json"
         raise UserError(f"{given} is for explanations; add --explain")
+    if explain and (as_csv or output is not None):
+        given = "--csv" if as_csv else "--output"
+        raise UserError(f"{given} is for predictions; explanations are written with --json or --html")
     if html is not None and paths.local(html).is_dir():
         raise UserError(f"--html {html} is a directory; name a file")
     if html is not None and as_json:
         raise UserError("--html and --json were both given; choose one")
     if explain and signature != "serving_default":
         raise UserError("--signature has no meaning with --explain, which calls the signature explain")
+
+
+def _check_model(
+    target: Optional[str], model: Optional[str], source: Optional[str], model_version: Optional[int]
+) -> None:
     if (target is None) == (source is None):
         raise UserError(
             "choose a model: --target HOST:PORT --model NAME, or --from PATH (a run, a SavedModel or a "
@@ -90,6 +177,11 @@ def command(
         raise UserError("--target needs the model's name: --model NAME")
     if source is not None and model_version is not None:
         raise UserError("--model-version is for a server; give --from the folder of the version")
+
+
+def _check_texts(
+    texts: Optional[list[str]], inputs: Optional[list[str]], pair: Optional[str], pair_column: Optional[str]
+) -> None:
     if texts and inputs:
         raise UserError("texts were given both as arguments and with --input; choose one")
     if not texts and not inputs and sys.stdin.isatty():
@@ -104,48 +196,3 @@ def command(
             "--pair-column is for the rows of files; give the second text of texts that come from no file "
             "with --pair alone"
         )
-    from tfpipeline import explanation_pages, prediction_inputs, predictors
-    from tfpipeline.data.records import FileOptions, file_options
-    from tfpipeline.files import write_text
-
-    reading = FileOptions(**file_options(encoding=encoding, delimiter=delimiter, sheet=sheet))
-    columns = [column, *([pair_column] if pair_column else [])]
-    rows = prediction_inputs.read(
-        texts or [], inputs or [], columns, reading, separator, terminal.typed(pair or "")
-    )
-    has_pairs = bool(pair_column) or pair is not None
-    escape = not terminal.is_utf8(sys.stdout.encoding)
-    if inputs:  # an unreadable file is reported before a model is loaded
-        first = list(itertools.islice(rows, 1))
-        rows = itertools.chain(first, rows)
-    if target is not None:
-        call = {"signature": signature, "version": model_version, "timeout": timeout}
-        predictor: predictors.Predictor = predictors.ServerPredictor(target, str(model), **call)
-    else:
-        predictor = predictors.open_local(str(source), signature)
-    drawn: list[tuple[dict[str, str], Explanation]] = []
-    with predictor:
-        for batch in prediction_inputs.batches(rows, batch_size or (8 if explain else 32)):
-            asked = [text for text, _ in batch]
-            pairs = [second for _, second in batch] if has_pairs else None
-            given_texts = [
-                {"text": one, **({"text_pair": other} if has_pairs else {})} for one, other in batch
-            ]
-            if not explain:
-                for row, answer in zip(given_texts, predictor.predict(asked, pairs)):
-                    print(json.dumps({**row, **answer.to_dict()}, ensure_ascii=escape), flush=True)
-                continue
-            wanted = [terminal.typed(label) for label in labels or [""]]
-            by_label = [predictor.explain(asked, pairs, label) for label in wanted]
-            rows_explained = [(row, one) for row, each in zip(given_texts, zip(*by_label)) for one in each]
-            if html is not None:
-                drawn += rows_explained
-                continue
-            for row, one in rows_explained:
-                if as_json:
-                    print(json.dumps({**row, **one.to_dict()}, ensure_ascii=escape), flush=True)
-                else:
-                    print(explanation_pages.as_text(row, one), flush=True)
-    if html is not None:
-        write_text(paths.local(html), explanation_pages.as_html(drawn))
-        print(html)

@@ -74,6 +74,11 @@ class TaskOptions(Section):
 
     name: str
 
+    @property
+    def token_separator(self) -> str:
+        """What joins the tokens of texts that are lists of them."""
+        return " "
+
     # Called before any row is read.
 
     def check(self, data: DataOptions) -> None:

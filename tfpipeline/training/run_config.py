@@ -94,6 +94,12 @@ class RunConfig(Section):
         """
         return self.data.text_pair is not None and self.task.encoding == "joint"
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """What later data files are expected to have: the columns of the texts, and what joins tokens."""
+        second = {} if self.data.text_pair is None else {"text_pair": self.data.text_pair}
+        return {"text": self.data.text, **second, "separator": self.task.token_separator}
+
     @classmethod
     def section_schema(cls, field: str, raw: Any) -> type[Section] | None:
         """The schema of a section that its own ``name`` key picks; None for all others."""

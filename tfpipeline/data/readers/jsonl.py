@@ -74,9 +74,11 @@ def cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, NoValue):
         return value
+    if isinstance(value, (Number, int, float)):
+        return Number(_dump(value))
     if isinstance(value, (list, dict)):
         return Structure(replace_surrogates(_dump(value)))
-    return replace_surrogates(str(value) if isinstance(value, str) else _dump(value))
+    return replace_surrogates(str(value))
 
 
 def _dump(value: Any) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from tfpipeline.console import say
 from tfpipeline.data import tables
-from tfpipeline.data.records import NoValue, Reading, Record, option, read_error, shortened
+from tfpipeline.data.records import NoValue, Number, Reading, Record, option, read_error, shortened
 from tfpipeline.errors import UserError, did_you_mean, explain_missing_extra
 
 _WHOLE = 1e15  # below it, every whole number is shown with all its digits
@@ -106,9 +106,9 @@ def _text(cell: Any) -> str:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, int):
-        return str(value)
+        return Number(value)
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < _WHOLE else f"{value:.15g}"
+        return Number(int(value) if value.is_integer() and abs(value) < _WHOLE else f"{value:.15g}")
     if isinstance(value, datetime.datetime):
         midnight = value.time() == datetime.time()
         return value.date().isoformat() if midnight else value.isoformat(" ", "seconds")

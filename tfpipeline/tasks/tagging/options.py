@@ -97,6 +97,10 @@ class TaggingOptions(TaskOptions):
             )
         return self
 
+    @property
+    def token_separator(self) -> str:
+        return self.separator
+
     def check(self, data: DataOptions) -> None:
         if data.label is None:
             raise ValueError("data.label is null, but tagging learns from tags; name their column")
