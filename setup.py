@@ -60,6 +60,11 @@ DEV = [
     "import-linter>=2.16,<3",
     "griffelib>=2.4",  # reads docstrings for docs/api.md
     "types-PyYAML>=6.0.12",
+    "kubernetes-validate>=1.37",  # the schemas of Kubernetes' releases
+    "jsonschema>=4.26",
+    "types-jsonschema>=4.26",
+    "fastapi>=0.165",  # the recipe in docs/deployment.md
+    "httpx>=0.28",  # FastAPI's test client
 ]
 
 

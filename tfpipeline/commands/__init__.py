@@ -1,4 +1,5 @@
-"""The commands: one module per command, with the command's name. Its function ``command`` has the options.
+"""The commands: one module per command, with the command's name ("_" for "-"). Its function ``command`` has
+the options.
 
 Modules import nothing heavy at the top, because ``--help`` imports all of them. A module with a name that
 begins with ``_`` is shared code, not a command.

@@ -1,0 +1,101 @@
+"""`tfpipeline serve-config`: writes the files of a deployment of TensorFlow Serving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+import typer
+
+from tfpipeline.errors import UserError
+from tfpipeline.serving.deployment import options
+
+
+def command(
+    model_directories: list[str] = typer.Argument(
+        metavar="MODEL...", help="Models' directories, e.g. models/sentiment, or a directory of models."
+    ),
+    to_kubernetes: Optional[Path] = typer.Option(
+        None, "--kubernetes", metavar="DIR", help="Write the resources of a Kubernetes cluster."
+    ),
+    to_kserve: Optional[Path] = typer.Option(
+        None, "--kserve", metavar="DIR", help="Write a ServingRuntime of KServe and its InferenceServices."
+    ),
+    to_compose: Optional[Path] = typer.Option(
+        None, "--compose", metavar="DIR", help="Write a Docker Compose file for this machine."
+    ),
+    name: str = typer.Option("", help="The name of all resources; default: that of the model."),
+    image: str = typer.Option(options.IMAGE, help="The server's image, with its version."),
+    storage: str = typer.Option(
+        "pvc://models",
+        help="Where the cluster finds MODEL/VERSION: pvc://CLAIM/FOLDER or gs://BUCKET/FOLDER.",
+    ),
+    namespace: Optional[str] = typer.Option(None, help="The namespace of all resources."),
+    port: int = typer.Option(8500, help="The gRPC port (KServe: always 9000)."),
+    rest_port: int = typer.Option(8501, help="The port of REST, metrics and readiness (KServe: 8080)."),
+    latest_versions: int = typer.Option(
+        1, min=1, help="How many of a model's newest versions are served; labelled ones always are."
+    ),
+    threads: int = typer.Option(64, min=1, help="The maximum number of calls at once in a server."),
+    max_connection_age: float = typer.Option(
+        30.0, help="Seconds after which a connection is closed, so that clients find new servers."
+    ),
+    batching_file: Optional[str] = typer.Option(
+        None, help="Batching parameters (batching_params.pbtxt); default: 32 rows, 2 ms."
+    ),
+    cpus: int = typer.Option(2, help="The cores of a server."),
+    memory: Optional[int] = typer.Option(None, help="The memory of a server in MiB; default: by the models."),
+    replicas: int = typer.Option(2, help="The least number of servers."),
+    max_replicas: int = typer.Option(8, help="The greatest number of servers."),
+    pod_monitor: bool = typer.Option(
+        True, help="Write a PodMonitor, which needs the Prometheus operator in the cluster."
+    ),
+) -> None:
+    """Write what a deployment of TensorFlow Serving needs: Kubernetes, KServe or Docker Compose.
+
+    Run it again after promote or rollback: servers follow the labels in the new files. Flags after "--" are
+    passed to tensorflow_model_server.
+    """
+    given = [path for path in model_directories if not path.startswith("-")]
+    flags = tuple(flag for flag in model_directories if flag.startswith("-"))
+    folders = {"--kubernetes": to_kubernetes, "--kserve": to_kserve, "--compose": to_compose}
+    chosen = {option: folder for option, folder in folders.items() if folder is not None}
+    if not chosen:
+        raise UserError(f"choose what to write: {', '.join(folders)}, each with a folder")
+    if not given:
+        raise UserError("there is nothing to deploy; give a models/NAME that an export wrote")
+    if len({folder.absolute() for folder in chosen.values()}) < len(chosen):
+        raise UserError(f"{' and '.join(chosen)} name the same folder; give each its own")
+    from tfpipeline import paths
+    from tfpipeline.serving.deployment import batching, compose, kserve, kubernetes, models, writing
+
+    deployment = options.Deployment(
+        models=models.find_models(given, latest_versions),
+        batching=batching.batching_text(batching_file, cpus),
+        name=name,
+        image=image,
+        storage=storage,
+        namespace=namespace,
+        port=port,
+        rest_port=rest_port,
+        threads=threads,
+        max_connection_age=max_connection_age,
+        cpus=cpus,
+        memory_mib=memory,
+        replicas=replicas,
+        max_replicas=max_replicas,
+        pod_monitor=pod_monitor,
+        flags=flags,
+    )
+    made: dict[Path, Mapping[str, Any]] = {}
+    if to_kubernetes is not None:
+        made[paths.local(to_kubernetes)] = kubernetes.resources(deployment)
+    if to_kserve is not None:
+        made[paths.local(to_kserve)] = kserve.resources(deployment)
+    if to_compose is not None:
+        made[paths.local(to_compose)] = {
+            compose.FILE: compose.project(deployment),
+            **compose.files(deployment),
+        }
+    print(*writing.write(made), sep="\n")
