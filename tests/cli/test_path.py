@@ -104,6 +104,34 @@ def test_texts_from_standard_input_and_files(trained, server, tfpipeline, tmp_pa
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
 
+def test_a_server_under_load(trained, server, tfpipeline, tmp_path):
+    (tmp_path / "a.csv").write_text("id,review\n" + "".join(f"1,{text}\n" for text in TEXTS))
+    ask = [
+        "bench-serving",
+        "--target",
+        f"127.0.0.1:{server}",
+        "--model",
+        "tiny",
+        "--input",
+        tmp_path / "a.csv",
+    ]
+    short = ["--column", "review", "--seconds", "0.3", "--warmup", "0", "--batch-size", "2"]
+    files = ["--output", tmp_path / "figures.json", "--plot", tmp_path / "figures.svg"]
+    done = tfpipeline(*ask, *short, "--callers", "2", "--rate", "20", *files, check=True)
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:3]] == [["2", "callers"], ["20", "/"]]
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    closed, scheduled = figures["measurements"]
+    assert closed["answered"] >= 2
+    assert scheduled["answered"] >= 1
+    assert closed["batch_size"] == scheduled["batch_size"] == 2
+    assert closed["failed"] == scheduled["failed"] == {}
+    assert 0 < closed["measured_ms"]["p50"] <= closed["measured_ms"]["p99"] <= 300 + 1e3 * closed["seconds"]
+    assert (tmp_path / "figures.svg").stat().st_size > 1000
+    refused = tfpipeline(*ask[:4], "absent", *ask[5:], *short)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert 'model "absent"' in refused.stderr
+
+
 OFFICIAL = """
 import sys
 import grpc, json
