@@ -17,7 +17,7 @@ def project(deployment: Deployment) -> dict[str, Any]:
     models = [
         {
             "type": "bind",
-            "source": model.directory.replace("$", "$$"),  # Compose fills in variables
+            "source": str(model.base_path).replace("$", "$$"),  # Compose fills in variables
             "target": f"{server.MODELS_FOLDER}/{model.name}",
             "read_only": True,
         }
@@ -25,6 +25,7 @@ def project(deployment: Deployment) -> dict[str, Any]:
     ]
     config = {"type": "bind", "source": f"./{CONFIG}", "target": server.CONFIG_FOLDER, "read_only": True}
     memory = f"{deployment.memory}M"
+    port, rest_port = deployment.server.port, int(deployment.server.rest_port or 0)
     return {
         "name": deployment.name,
         "services": {
@@ -33,15 +34,15 @@ def project(deployment: Deployment) -> dict[str, Any]:
                 # Without it the server is the first process, which SIGTERM does not end.
                 "init": True,
                 "entrypoint": [server.BINARY],
-                "command": server.flags(deployment, port=deployment.port, rest_port=deployment.rest_port),
+                "command": server.flags(deployment, port=port, rest_port=rest_port),
                 # This machine only: the server asks nobody who they are.
                 "ports": [
-                    f"127.0.0.1:{deployment.port}:{deployment.port}",
-                    f"127.0.0.1:{deployment.rest_port}:{deployment.rest_port}",
+                    f"127.0.0.1:{port}:{port}",
+                    f"127.0.0.1:{rest_port}:{rest_port}",
                 ],
                 "volumes": [*models, config],
                 "healthcheck": {
-                    "test": ["CMD", *server.ready_command(deployment.rest_port)],
+                    "test": ["CMD", *server.ready_command(rest_port)],
                     "interval": "10s",
                     "timeout": "5s",
                     "retries": 3,
@@ -62,9 +63,8 @@ def project(deployment: Deployment) -> dict[str, Any]:
 
 def files(deployment: Deployment) -> dict[str, str]:
     """The server's files, by their path beside the Compose file."""
-    paths = tuple(f"{server.MODELS_FOLDER}/{model.name}" for model in deployment.models)
     own = {
-        server.MODELS_FILE: server.models_config(deployment.models, paths),
+        server.MODELS_FILE: server.models_config(deployment.models),
         **server.shared_files(deployment),
     }
     return {f"{CONFIG}/{name}": text for name, text in own.items()}

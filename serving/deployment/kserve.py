@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfpipeline.errors import UserError
 from tfpipeline.serving.deployment import kubernetes, server
-from tfpipeline.serving.deployment.options import Deployment, Model
+from tfpipeline.serving.deployment.options import Deployment, resource_name
+from tfpipeline.serving.server.model_config import ModelConfig
 
 _MODELS_FOLDER = "/mnt/models"  # where KServe's storage initializer puts a model
 _PORT, _REST_PORT = 9000, 8080  # that KServe expects
@@ -19,10 +21,16 @@ _OWN_CONFIG = "{{.Name}}.config"  # KServe fills in the name of the InferenceSer
 
 
 def resources(deployment: Deployment) -> dict[str, dict[str, Any]]:
-    """All resources, by the name of their file."""
+    """All resources, by the name of their file.
+
+    Raises:
+        UserError: an option has no meaning for KServe.
+    """
+    if deployment.server.tls_key is not None:
+        raise UserError("--tls-key: KServe's gateway has the certificates; leave the TLS files out")
     made = {"configmap.yaml": _config_map(deployment), "serving-runtime.yaml": _runtime(deployment)}
     for model in deployment.models:
-        made[f"inference-service-{model.resource_name}.yaml"] = _service(deployment, model)
+        made[f"inference-service-{resource_name(model.name)}.yaml"] = _service(deployment, model)
     made["kustomization.yaml"] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -33,7 +41,9 @@ def resources(deployment: Deployment) -> dict[str, dict[str, Any]]:
 
 def _config_map(deployment: Deployment) -> dict[str, Any]:
     configs = {
-        f"{model.resource_name}.config": server.models_config((model,), (_MODELS_FOLDER,))
+        f"{resource_name(model.name)}.config": server.models_config([model]).replace(
+            f'"{server.MODELS_FOLDER}/{model.name}"', f'"{_MODELS_FOLDER}"'
+        )
         for model in deployment.models
     }
     return {
@@ -45,7 +55,10 @@ def _config_map(deployment: Deployment) -> dict[str, Any]:
 
 
 def _runtime(deployment: Deployment) -> dict[str, Any]:
-    arguments = server.flags(deployment, port=_PORT, rest_port=_REST_PORT, models_file=_OWN_CONFIG)
+    arguments = [
+        flag.replace(server.MODELS_FILE, _OWN_CONFIG)
+        for flag in server.flags(deployment, port=_PORT, rest_port=_REST_PORT)
+    ]
     return {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "ServingRuntime",
@@ -82,7 +95,7 @@ def _runtime(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _service(deployment: Deployment, model: Model) -> dict[str, Any]:
+def _service(deployment: Deployment, model: ModelConfig) -> dict[str, Any]:
     annotations = {
         "serving.kserve.io/deploymentMode": "Standard",
         "serving.kserve.io/enable-prometheus-scraping": "true",
@@ -90,7 +103,7 @@ def _service(deployment: Deployment, model: Model) -> dict[str, Any]:
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": kubernetes.metadata(deployment, model.resource_name, annotations=annotations),
+        "metadata": kubernetes.metadata(deployment, resource_name(model.name), annotations=annotations),
         "spec": {
             "predictor": {
                 "minReplicas": deployment.replicas,

@@ -37,6 +37,8 @@ def resources(deployment: Deployment) -> dict[str, dict[str, Any]]:
     }
     if deployment.pod_monitor:
         made["pod-monitor.yaml"] = _pod_monitor(deployment)
+    if private := secret(deployment):
+        made["secret.yaml"] = private
     made["kustomization.yaml"] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -59,15 +61,28 @@ def labels(deployment: Deployment) -> dict[str, str]:
 def config_map(deployment: Deployment) -> dict[str, Any]:
     """The files that servers read. A running server follows changes of `models.config`."""
     root = server.MODELS_FOLDER if deployment.claim else deployment.storage.rstrip("/")
-    paths = tuple(f"{root}/{model.name}" for model in deployment.models)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(deployment, f"{deployment.name}-config"),
         "data": {
-            server.MODELS_FILE: server.models_config(deployment.models, paths),
-            **server.shared_files(deployment),
+            server.MODELS_FILE: server.models_config(deployment.models, root),
+            **server.public(server.shared_files(deployment)),
         },
+    }
+
+
+def secret(deployment: Deployment) -> dict[str, Any]:
+    """The file that has the private key of TLS; empty without one."""
+    text = server.shared_files(deployment).get(server.PRIVATE_FILE)
+    if text is None:
+        return {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(deployment, f"{deployment.name}-tls"),
+        "type": "Opaque",
+        "stringData": {server.PRIVATE_FILE: text},
     }
 
 
@@ -122,9 +137,13 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
     files = server.shared_files(deployment)
     # Servers read these files at their start only, so a change replaces the pods.
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-    arguments = server.flags(deployment, port=deployment.port, rest_port=deployment.rest_port)
+    port, rest_port = deployment.server.port, int(deployment.server.rest_port or 0)
+    arguments = server.flags(deployment, port=port, rest_port=rest_port)
+    config = [{"configMap": {"name": f"{deployment.name}-config"}}]
+    if server.PRIVATE_FILE in files:
+        config.append({"secret": {"name": f"{deployment.name}-tls"}})
     volumes: list[dict[str, Any]] = [
-        {"name": "config", "configMap": {"name": f"{deployment.name}-config"}},
+        {"name": "config", "projected": {"sources": config}},
         {"name": "temporary", "emptyDir": {}},
     ]
     mounts: list[dict[str, Any]] = [
@@ -163,10 +182,10 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
                             **container(deployment),
                             "args": arguments,
                             "ports": [
-                                {"name": "grpc", "containerPort": deployment.port},
-                                {"name": "rest", "containerPort": deployment.rest_port},
+                                {"name": "grpc", "containerPort": port},
+                                {"name": "rest", "containerPort": rest_port},
                             ],
-                            **probes(deployment.rest_port, deployment.port),
+                            **probes(rest_port, port),
                             "volumeMounts": mounts,
                         }
                     ],
@@ -179,6 +198,7 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
 
 def _service(deployment: Deployment) -> dict[str, Any]:
     """Without an address of its own: gRPC keeps a connection, so clients must see every server's address."""
+    port, rest_port = deployment.server.port, deployment.server.rest_port
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -187,8 +207,8 @@ def _service(deployment: Deployment) -> dict[str, Any]:
             "clusterIP": "None",
             "selector": labels(deployment),
             "ports": [
-                {"name": "grpc", "port": deployment.port, "targetPort": "grpc"},
-                {"name": "rest", "port": deployment.rest_port, "targetPort": "rest"},
+                {"name": "grpc", "port": port, "targetPort": "grpc"},
+                {"name": "rest", "port": rest_port, "targetPort": "rest"},
             ],
         },
     }

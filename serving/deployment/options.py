@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 from tfpipeline.errors import UserError, visible
+from tfpipeline.serving.server.model_config import ModelConfig
+from tfpipeline.serving.server.options import ServerOptions
 
 #: The newest release of TensorFlow Serving with an image. Exported models run on 2.6 to 2.21.
 IMAGE = "tensorflow/serving:2.20.0"
@@ -23,79 +25,53 @@ _COPIES = 3  # a version's files in memory: prepared weights of one version, and
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model to deploy.
-
-    Args:
-        name: what clients call it.
-        directory: its versions on this machine, as text.
-        policy: the version policy in TensorFlow Serving's text format, such as `latest { num_versions: 1 }`.
-        labels: label -> version.
-        size: bytes of the largest version that is served.
-    """
-
-    name: str
-    directory: str
-    policy: str
-    labels: tuple[tuple[str, int], ...] = ()
-    size: int = 0
-
-    def __post_init__(self) -> None:
-        if not _MODEL.fullmatch(self.name):
-            raise UserError(
-                f'the model\'s name "{visible(self.name)}" cannot be part of an address; rename its '
-                'directory: letters, digits, ".", "_" and "-" are allowed'
-            )
-
-    @property
-    def resource_name(self) -> str:
-        """The name in Kubernetes, which allows small letters, digits and "-" only."""
-        return resource_name(self.name)
-
-
-@dataclass(frozen=True)
 class Deployment:
     """Servers of some models.
 
     Args:
-        models: at least one.
+        server: how each server is run; its ports, limits, TLS files and flags.
+        models: at least one, with its labels and the versions to serve, and its directory on this machine.
+        size: bytes of the versions that are served, of each model the largest.
+        batching: a `BatchingParameters` text; "" for no batching.
         name: of all resources; the model's, by default.
         image: the server's image; it holds `tensorflow_model_server` and bash.
         storage: where the cluster finds `MODEL/VERSION`: `pvc://CLAIM/FOLDER` or an address of a bucket.
         namespace: of all resources; that of `kubectl`, by default.
-        rest_port: the port of the REST API, the metrics and the readiness probe.
-        threads: the maximum number of calls at once in a server.
-        max_connection_age: seconds after which a server closes a connection once its calls are answered.
         cpus: the cores of a server.
         memory_mib: the memory of a server; None: by the size of the models.
         replicas: the least number of servers.
         max_replicas: the greatest number of servers.
-        batching: a `BatchingParameters` text.
         pod_monitor: whether the Prometheus operator is told about the metrics.
-        flags: further flags of `tensorflow_model_server`.
     """
 
-    models: tuple[Model, ...]
-    batching: str
+    server: ServerOptions
+    models: tuple[ModelConfig, ...]
+    size: int = 0
+    batching: str = ""
     name: str = ""
     image: str = IMAGE
     storage: str = "pvc://models"
     namespace: Optional[str] = None
-    port: int = 8500
-    rest_port: int = 8501
-    threads: int = 64
-    max_connection_age: float = 30.0
     cpus: int = 2
     memory_mib: Optional[int] = None
     replicas: int = 2
     max_replicas: int = 8
     pod_monitor: bool = True
-    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for model in self.models:
+            if not _MODEL.fullmatch(model.name):
+                raise UserError(
+                    f'the model\'s name "{visible(model.name)}" cannot be part of an address; letters, '
+                    'digits, ".", "_" and "-" are allowed'
+                )
+        names = [resource_name(model.name) for model in self.models]
+        if len(set(names)) < len(names):
+            raise UserError(
+                f"two models would have one name in Kubernetes: {', '.join(sorted(names))}; rename a model"
+            )
         if not self.name:
-            name = self.models[0].resource_name if len(self.models) == 1 else "tensorflow-serving"
-            object.__setattr__(self, "name", name)
+            object.__setattr__(self, "name", names[0] if len(names) == 1 else "tensorflow-serving")
         for option, given in (("--name", self.name), ("--namespace", self.namespace)):
             if given is not None and not _LABEL.fullmatch(given):
                 raise UserError(
@@ -122,10 +98,10 @@ class Deployment:
                 f"--replicas {self.replicas} and --max-replicas {self.max_replicas}: give 1 or more, and a "
                 "maximum that is no smaller"
             )
-        if self.max_connection_age <= 0:
+        if self.server.max_connection_age <= 0:
             raise UserError(
-                f"--max-connection-age {self.max_connection_age:g}: clients would stay with servers that are "
-                "being replaced; give seconds, such as 30"
+                f"--max-connection-age {self.server.max_connection_age:g}: clients would stay with servers "
+                "that are being replaced; give seconds, such as 30"
             )
 
     @property
@@ -133,8 +109,7 @@ class Deployment:
         """The memory of a server in MiB, a multiple of 256."""
         if self.memory_mib is not None:
             return self.memory_mib
-        weights = sum(model.size for model in self.models) / 2**20
-        return 256 * math.ceil((_BASE_MIB + _COPIES * weights) / 256)
+        return 256 * math.ceil((_BASE_MIB + _COPIES * self.size / 2**20) / 256)
 
     @property
     def drain_seconds(self) -> int:
@@ -143,7 +118,7 @@ class Deployment:
         Clients find the other servers when their connection is closed, which gRPC spreads by 10 % around the
         maximum age. Ten seconds are for the calls and for the cluster to take the address away.
         """
-        return math.ceil(1.1 * self.max_connection_age) + 10
+        return math.ceil(1.1 * self.server.max_connection_age) + 10
 
     @property
     def claim(self) -> Optional[tuple[str, str]]:

@@ -9,15 +9,24 @@
 
 from __future__ import annotations
 
-from tfpipeline.serving.deployment.options import Deployment, Model
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from tfpipeline.serving.deployment.options import Deployment
+from tfpipeline.serving.server import binary_command
+from tfpipeline.serving.server.model_config import ModelConfig, to_text
 
 BINARY = "/usr/bin/tensorflow_model_server"
 CONFIG_FOLDER = "/etc/tfpipeline"
 MODELS_FOLDER = "/models"
-METRICS_PATH = "/monitoring/prometheus/metrics"
+METRICS_PATH = binary_command.METRICS_PATH
 
-MODELS_FILE, BATCHING_FILE = "models.config", "batching_params.pbtxt"
-MONITORING_FILE, READY_FILE = "monitoring.config", "ready.sh"
+MODELS_FILE, READY_FILE = binary_command.MODELS_FILE, "ready.sh"
+_BATCHING_FILE = "batching.config"  # as binary_command names it
+PRIVATE_FILE = "ssl.config"  # the same; it has the private key
+
+_PARALLELISM = "--tensorflow_session_parallelism"
 
 READY_SCRIPT = r"""#!/bin/bash
 # Exit code 0 if every model of a models.config has a version that is AVAILABLE.
@@ -33,57 +42,35 @@ done
 """
 
 
-def models_config(models: tuple[Model, ...], base_paths: tuple[str, ...]) -> str:
-    """A `ModelServerConfig` in text form.
-
-    Args:
-        models: the models.
-        base_paths: where each one's versions are for the server.
-    """
-    lines = ["model_config_list {"]
-    for model, base_path in zip(models, base_paths):
-        lines += [
-            "  config {",
-            f'    name: "{model.name}"',
-            f'    base_path: "{base_path}"',
-            '    model_platform: "tensorflow"',
-            f"    model_version_policy {{ {model.policy} }}",
-            *(f'    version_labels {{ key: "{key}" value: {value} }}' for key, value in model.labels),
-            "  }",
-        ]
-    return "\n".join([*lines, "}", ""])
+def models_config(models: Iterable[ModelConfig], root: str = MODELS_FOLDER) -> str:
+    """A `ModelServerConfig` in text form for models in ``ROOT/NAME``; the root may be an address."""
+    placed = [dataclasses.replace(model, base_path=Path(MODELS_FOLDER) / model.name) for model in models]
+    return to_text(placed).replace(f'base_path: "{MODELS_FOLDER}/', f'base_path: "{root}/')
 
 
 def shared_files(deployment: Deployment) -> dict[str, str]:
     """The files besides the models' that every server reads, by name."""
-    return {
-        BATCHING_FILE: deployment.batching,
-        MONITORING_FILE: f'prometheus_config {{ enable: true path: "{METRICS_PATH}" }}\n',
-        READY_FILE: READY_SCRIPT,
-    }
+    files = binary_command.server_files(dataclasses.replace(deployment.server, batching_file=None), ())
+    del files[MODELS_FILE]
+    batching = {_BATCHING_FILE: deployment.batching} if deployment.batching else {}
+    return {**files, **batching, READY_FILE: READY_SCRIPT}
 
 
-def flags(deployment: Deployment, *, port: int, rest_port: int, models_file: str = MODELS_FILE) -> list[str]:
+def public(files: dict[str, str]) -> dict[str, str]:
+    """The files without the one that has the private key."""
+    return {name: text for name, text in files.items() if name != PRIVATE_FILE}
+
+
+def flags(deployment: Deployment, *, port: int, rest_port: int) -> list[str]:
     """The flags of `tensorflow_model_server`."""
-    labelled = any(model.labels for model in deployment.models)
-    age = round(1000 * deployment.max_connection_age)
-    return [
-        f"--port={port}",
-        f"--rest_api_port={rest_port}",
-        f"--model_config_file={CONFIG_FOLDER}/{models_file}",
-        "--model_config_file_poll_wait_seconds=10",
-        "--file_system_poll_wait_seconds=10",
-        # A label is set before the version that it points to is loaded.
-        *(["--allow_version_labels_for_unavailable_models=true"] if labelled else []),
-        "--enable_batching=true",
-        f"--batching_parameters_file={CONFIG_FOLDER}/{BATCHING_FILE}",
-        f"--monitoring_config_file={CONFIG_FOLDER}/{MONITORING_FILE}",
-        f"--grpc_max_threads={deployment.threads}",
-        f"--grpc_channel_arguments=grpc.max_connection_age_ms={age}",
+    options = deployment.server
+    if not any(flag.partition("=")[0] == _PARALLELISM for flag in options.flags):
         # A container sees all cores of its machine, and would make a thread for each.
-        f"--tensorflow_session_parallelism={deployment.cpus}",
-        *deployment.flags,
-    ]
+        options = dataclasses.replace(options, flags=(f"{_PARALLELISM}={deployment.cpus}", *options.flags))
+    files = [MODELS_FILE, *shared_files(deployment)]
+    return binary_command.command_line(
+        options, (), directory=CONFIG_FOLDER, files=files, port=port, http=rest_port
+    )
 
 
 def ready_command(rest_port: int, models_file: str = MODELS_FILE) -> list[str]:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tfpipeline.errors import UserError, explain_missing_extra
-from tfpipeline.files import require_writable, write_text
+from tfpipeline.files import atomic_file, require_writable
+from tfpipeline.serving.deployment.server import PRIVATE_FILE
 
 MARK = "# Written by tfpipeline serve-config, which replaces this file when it runs again.\n"
+PRIVATE = ("secret.yaml", PRIVATE_FILE)  # readable for their owner only
 _SHEBANG = "#!"
 
 
@@ -37,7 +39,10 @@ def write(folders: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
     for path in texts:
         require_writable(path.parent)
     for path, text in texts.items():
-        write_text(path, text)
+        private = path.name in PRIVATE
+        with atomic_file(path) as temporary:  # in a folder that only its owner can enter
+            temporary.touch(0o600 if private else 0o666)
+            temporary.write_text(text, encoding="utf-8")
     return list(texts)
 
 

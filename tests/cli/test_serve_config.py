@@ -7,6 +7,8 @@ import json
 import pytest
 import yaml
 
+from tfpipeline.serving.server.model_config import parse
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -27,20 +29,19 @@ def test_three_forms_at_once(tfpipeline, folder):
         path for name in ("k8s", "kserve", "one") for path in (folder / name).rglob("*") if path.is_file()
     )
     assert set(made) == set(written)
-    assert [path.relative_to(folder).parts[0] for path in written] == ["k8s"] * 7 + ["kserve"] * 4 + [
-        "one"
-    ] * 5
+    folders = [path.relative_to(folder).parts[0] for path in written]
+    assert {name: folders.count(name) for name in folders} == {"k8s": 7, "kserve": 4, "one": 4}
     deployment = yaml.safe_load((folder / "k8s" / "deployment.yaml").read_text())
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["args"][-2:] == ["--tensorflow_session_parallelism=4", "--v=1"]
     config = yaml.safe_load((folder / "k8s" / "configmap.yaml").read_text())["data"]["models.config"]
-    assert 'version_labels { key: "stable" value: 3 }' in config
+    assert parse(config, "")[0].labels == {"stable": 3}
     service = yaml.safe_load((folder / "kserve" / "inference-service-tweets.yaml").read_text())
     assert service["spec"]["predictor"]["model"]["storageUri"] == "pvc://disk/models/tweets"
     (folder / "models" / "tweets" / "labels.json").write_text(json.dumps({"labels": {"stable": 7}}))
     again = tfpipeline(*ask, cwd=folder, check=True)  # after a promotion
     assert again.stdout == done.stdout
-    assert 'key: "stable" value: 7' in (folder / "one" / "config" / "models.config").read_text()
+    assert parse((folder / "one" / "config" / "models.config").read_text(), "")[0].labels == {"stable": 7}
 
 
 def test_batching_parameters_of_a_file(tfpipeline, folder):
@@ -48,20 +49,20 @@ def test_batching_parameters_of_a_file(tfpipeline, folder):
     tfpipeline(
         "serve-config", "models", "--compose", "c", "--batching-file", "b.pbtxt", cwd=folder, check=True
     )
-    assert "max_batch_size { value: 7 }" in (folder / "c" / "config" / "batching_params.pbtxt").read_text()
+    assert "max_batch_size { value: 7 }" in (folder / "c" / "config" / "batching.config").read_text()
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["models/tweets"], "choose what to write: --kubernetes, --kserve, --compose, each with a folder"),
-        (["--kubernetes", "k", "--", "--v=1"], "there is nothing to deploy; give a models/NAME"),
+        (["--kubernetes", "k", "--", "--v=1"], "there is nothing to serve; give a models/NAME"),
         (["models/tweets", "--kubernetes", "k", "--kserve", "./k"], "name the same folder"),
         (["models/none", "--kubernetes", "k"], "there is no directory"),
         (["models/tweets", "--kubernetes", "k", "--image", "tensorflow/serving"], "names no version"),
         (
             ["models/tweets", "--kubernetes", "k", "--batching-file", "no.pbtxt"],
-            "cannot read --batching-file",
+            "cannot read the batching file",
         ),
         (["models/tweets", "--kubernetes", "models/tweets/labels.json/x"], "cannot write"),
         (["models/tweets", "--kserve", "k", "--kubernetes", "o", "--storage", "s3://b"], "and gs:// only"),

@@ -11,9 +11,7 @@ import urllib.request
 import pytest
 
 from tfpipeline.serving.client import PredictClient
-from tfpipeline.serving.deployment import compose, models, server, writing
-from tfpipeline.serving.deployment.batching import batching_text
-from tfpipeline.serving.deployment.options import Deployment
+from tfpipeline.serving.deployment import compose, making, server, writing
 from tfpipeline.serving.server.run import BINARY
 from tfpipeline.serving.server.sockets import free_port
 
@@ -41,11 +39,12 @@ def test_a_server_with_the_files_of_compose(saved_models, tmp_path):
 
     def written(labels):
         (tmp_path / "models" / "half" / "labels.json").write_text(f'{{"labels": {labels}}}')
-        found = models.find_models([str(tmp_path / "models")])
-        deployment = Deployment(found, batching_text(None, 1), max_connection_age=AGE_SECONDS, **ports)
+        options = {"max_connection_age": AGE_SECONDS, "batching_file": tmp_path / "batching", **ports}
+        deployment = making.make_deployment([str(tmp_path / "models")], options)
         writing.write({tmp_path: {name: here(text) for name, text in compose.files(deployment).items()}})
         return compose.project(deployment)["services"]["serving"]
 
+    (tmp_path / "batching").write_text(making.default_batching(cpus=2))
     service = written('{"stable": 1}')
     command = [shutil.which(BINARY), *map(here, service["command"])]
     ready = [here(word) for word in service["healthcheck"]["test"][1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
@@ -14,7 +15,10 @@ from tfpipeline.serving.deployment import options
 
 def command(
     model_directories: list[str] = typer.Argument(
-        metavar="MODEL...", help="Models' directories, e.g. models/sentiment, or a directory of models."
+        None, metavar="MODEL...", help="Models' directories, e.g. models/sentiment, or a directory of models."
+    ),
+    config: Optional[str] = typer.Option(
+        None, help="A configuration file of TensorFlow Serving (models.config) instead of directories."
     ),
     to_kubernetes: Optional[Path] = typer.Option(
         None, "--kubernetes", metavar="DIR", help="Write the resources of a Kubernetes cluster."
@@ -41,8 +45,15 @@ def command(
     max_connection_age: float = typer.Option(
         30.0, help="Seconds after which a connection is closed, so that clients find new servers."
     ),
+    tls_key: Optional[str] = typer.Option(None, help="The servers' private key (PEM): gRPC over TLS only."),
+    tls_certificate: Optional[str] = typer.Option(None, help="The servers' certificate chain (PEM)."),
+    tls_ca: Optional[str] = typer.Option(
+        None, help="Certificates (PEM) that sign those of clients, which must have one (mutual TLS)."
+    ),
     batching_file: Optional[str] = typer.Option(
-        None, help="Batching parameters (batching_params.pbtxt); default: 32 rows, 2 ms."
+        None,
+        help="Batching parameters; default: batching_params.pbtxt in the model's directory, else 32 rows and "
+        "2 ms.",
     ),
     cpus: int = typer.Option(2, help="The cores of a server."),
     memory: Optional[int] = typer.Option(None, help="The memory of a server in MiB; default: by the models."),
@@ -57,36 +68,42 @@ def command(
     Run it again after promote or rollback: servers follow the labels in the new files. Flags after "--" are
     passed to tensorflow_model_server.
     """
-    given = [path for path in model_directories if not path.startswith("-")]
-    flags = tuple(flag for flag in model_directories if flag.startswith("-"))
+    given = model_directories or []
+    models = list(itertools.takewhile(lambda word: not word.startswith("-"), given))
     folders = {"--kubernetes": to_kubernetes, "--kserve": to_kserve, "--compose": to_compose}
     chosen = {option: folder for option, folder in folders.items() if folder is not None}
     if not chosen:
         raise UserError(f"choose what to write: {', '.join(folders)}, each with a folder")
-    if not given:
-        raise UserError("there is nothing to deploy; give a models/NAME that an export wrote")
     if len({folder.absolute() for folder in chosen.values()}) < len(chosen):
         raise UserError(f"{' and '.join(chosen)} name the same folder; give each its own")
     from tfpipeline import paths
-    from tfpipeline.serving.deployment import batching, compose, kserve, kubernetes, models, writing
+    from tfpipeline.serving.deployment import compose, kserve, kubernetes, making, writing
 
-    deployment = options.Deployment(
-        models=models.find_models(given, latest_versions),
-        batching=batching.batching_text(batching_file, cpus),
+    server = {
+        "config": config,
+        "port": port,
+        "rest_port": rest_port,
+        "latest_versions": latest_versions,
+        "threads": threads,
+        "max_connection_age": max_connection_age,
+        "tls_key": tls_key,
+        "tls_certificate": tls_certificate,
+        "tls_ca": tls_ca,
+        "batching_file": batching_file,
+        "flags": tuple(given[len(models) :]),
+    }
+    deployment = making.make_deployment(
+        models,
+        server,
         name=name,
         image=image,
         storage=storage,
         namespace=namespace,
-        port=port,
-        rest_port=rest_port,
-        threads=threads,
-        max_connection_age=max_connection_age,
         cpus=cpus,
         memory_mib=memory,
         replicas=replicas,
         max_replicas=max_replicas,
         pod_monitor=pod_monitor,
-        flags=flags,
     )
     made: dict[Path, Mapping[str, Any]] = {}
     if to_kubernetes is not None:

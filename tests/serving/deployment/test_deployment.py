@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.server
 import json
 import lzma
 import shutil
+import stat
 import subprocess
 import threading
 from pathlib import Path
@@ -18,20 +20,29 @@ import yaml
 
 from tests.serving.deployment.generate_schemas import SCHEMAS
 from tfpipeline.errors import UserError
-from tfpipeline.serving.deployment import compose, kserve, kubernetes, models, server, writing
-from tfpipeline.serving.deployment.options import Deployment, Model, resource_name
+from tfpipeline.serving.deployment import compose, kserve, kubernetes, making, server, writing
+from tfpipeline.serving.deployment.options import Deployment, resource_name
+from tfpipeline.serving.server.model_config import Latest, ModelConfig, Specific, parse
+from tfpipeline.serving.server.options import ServerOptions
 
 BATCHING = "max_batch_size { value: 32 }\n"
-TWEETS = Model(
-    "tweets_v2", "/m/tweets_v2", "specific { versions: 3 versions: 7 }", (("stable", 3),), 90_000_000
-)
-TOPICS = Model("topics", "/m/topics", "latest { num_versions: 1 }")
+TWEETS = ModelConfig("tweets_v2", Path("/m/tweets_v2"), Specific((3, 7)), {"stable": 3})
+TOPICS = ModelConfig("topics", Path("/m/topics"), Latest())
+
+
+def deploy(*models, age=30.0, port=8500, flags=(), batching=BATCHING, **options):
+    options_of_server = ServerOptions(
+        model_dirs=(Path("/m"),), port=port, rest_port=8501, max_connection_age=age, flags=flags
+    )
+    return Deployment(options_of_server, models, batching=batching, **options)
+
+
 VARIANTS = {
-    "one model": Deployment((TOPICS,), BATCHING),
-    "labels": Deployment((TWEETS,), BATCHING, namespace="nlp", max_connection_age=5, flags=("--v=1",)),
-    "two models": Deployment((TWEETS, TOPICS), BATCHING, storage="pvc://disk/a/b", cpus=8, memory_mib=4096),
-    "bucket": Deployment((TWEETS,), BATCHING, storage="gs://bucket/models", pod_monitor=False, port=9500),
-}  # fmt: skip
+    "one model": deploy(TOPICS),
+    "labels": deploy(TWEETS, namespace="nlp", age=5.0, flags=("--v=1",)),
+    "two models": deploy(TWEETS, TOPICS, storage="pvc://disk/a/b", cpus=8, memory_mib=4096),
+    "bucket": deploy(TWEETS, storage="gs://bucket/models", pod_monitor=False, port=9500),
+}
 
 
 def read_back(resources):
@@ -93,9 +104,7 @@ def test_kserve_accepts_every_resource(variant, schemas):
         )
         check_files(container, runtime["spec"]["volumes"], [config])
         own = config["data"][f"{service['metadata']['name']}.config"]
-        assert f'name: "{model.name}"' in own
-        assert 'base_path: "/mnt/models"' in own
-        assert ('version_labels { key: "stable" value: 3 }' in own) == bool(model.labels)
+        assert parse(own, "") == (dataclasses.replace(model, base_path=Path("/mnt/models")),)
     assert "{{.Name}}" in json.dumps(runtime)
 
 
@@ -146,11 +155,13 @@ def check_files(container, volumes, config_maps):
     named = {volume["name"]: volume for volume in volumes}
     mounts = {mount["mountPath"]: named[mount["name"]] for mount in container["volumeMounts"]}
     held = {one["metadata"]["name"]: one["data"] for one in config_maps}
-    data = held[mounts[server.CONFIG_FOLDER]["configMap"]["name"]]
+    volume = mounts[server.CONFIG_FOLDER]
+    (first, *_) = volume["projected"]["sources"] if "projected" in volume else [volume]
+    data = held[first["configMap"]["name"]]
     probes = [container[name]["exec"]["command"] for name in ("startupProbe", "readinessProbe")]
     used = [one.rpartition("=")[2] for one in [*container["args"], *probes[0], *probes[1]]]
     used = [one for one in used if one.startswith(server.CONFIG_FOLDER)]
-    assert len(used) == 7
+    assert len(used) == 7  # models, batching and monitoring; and for two probes, a script and the models
     for path in used:
         assert path.removeprefix(f"{server.CONFIG_FOLDER}/") in data
     return mounts
@@ -166,7 +177,7 @@ def test_the_resources_fit_together(variant):
     config = made["configmap.yaml"]["data"]["models.config"]
     for model in deployment.models:
         root = deployment.storage if variant == "bucket" else "/models"
-        assert f'base_path: "{root}/{model.name}"' in config
+        assert f'    base_path: "{root}/{model.name}"\n' in config
     if variant == "bucket":
         assert "/models" not in mounts
     else:
@@ -196,24 +207,24 @@ def test_the_resources_fit_together(variant):
 
 def test_a_server_drains_before_it_ends():
     """Connections of 30 s end after 33 s at the latest; ten more seconds for calls, and then SIGTERM."""
-    spec = kubernetes.resources(Deployment((TOPICS,), BATCHING))["deployment.yaml"]["spec"]["template"][
-        "spec"
-    ]
+    spec = kubernetes.resources(deploy(TOPICS))["deployment.yaml"]["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     assert container["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "43"]
     assert spec["terminationGracePeriodSeconds"] == 58
-    assert "--grpc_channel_arguments=grpc.max_connection_age_ms=30000" in container["args"]
+    assert (
+        "--grpc_channel_arguments=grpc.so_reuseport=0,grpc.max_connection_age_ms=30000" in container["args"]
+    )
     assert spec["shareProcessNamespace"] is True
-    short = Deployment((TOPICS,), BATCHING, max_connection_age=1)
+    short = deploy(TOPICS, age=1.0)
     assert short.drain_seconds == 12
     assert compose.project(short)["services"]["serving"]["init"] is True
 
 
 def test_memory_follows_the_models():
-    assert Deployment((TOPICS,), BATCHING).memory == 512
+    assert deploy(TOPICS).memory == 512
     # 512 + 3 * 90,000,000 / 2^20 = 769.5, and the next multiple of 256.
-    assert Deployment((TWEETS,), BATCHING).memory == 1024
-    assert Deployment((TWEETS,), BATCHING, memory_mib=700).memory == 700
+    assert deploy(TWEETS, size=90_000_000).memory == 1024
+    assert deploy(TWEETS, size=90_000_000, memory_mib=700).memory == 700
 
 
 def test_pods_are_replaced_if_a_file_changes_that_servers_read_once():
@@ -221,10 +232,10 @@ def test_pods_are_replaced_if_a_file_changes_that_servers_read_once():
         template = kubernetes.resources(deployment)["deployment.yaml"]["spec"]["template"]
         return template["metadata"]["annotations"]["tfpipeline/files-sha256"]
 
-    before = digest(Deployment((TWEETS,), BATCHING))
-    promoted = Model(**{**vars(TWEETS), "labels": (("stable", 7),)})
-    assert digest(Deployment((promoted,), BATCHING, name="tweets-v2")) == before  # they poll models.config
-    assert digest(Deployment((TWEETS,), BATCHING + "num_batch_threads { value: 2 }\n")) != before
+    before = digest(deploy(TWEETS))
+    promoted = dataclasses.replace(TWEETS, labels={"stable": 7})
+    assert digest(deploy(promoted)) == before  # servers poll models.config
+    assert digest(deploy(TWEETS, batching=BATCHING + "num_batch_threads { value: 2 }\n")) != before
 
 
 @pytest.mark.parametrize(
@@ -241,16 +252,16 @@ def test_pods_are_replaced_if_a_file_changes_that_servers_read_once():
         ({"memory_mib": 64}, "--memory 64 MiB is too little"),
         ({"replicas": 3, "max_replicas": 2}, "--replicas 3 and --max-replicas 2"),
         ({"replicas": 0}, "--replicas 0"),
-        ({"max_connection_age": 0}, "--max-connection-age 0"),
+        ({"age": 0}, "--max-connection-age 0"),
     ],
 )
 def test_options_that_cannot_be(options, sentence):
     with pytest.raises(UserError, match=sentence):
-        Deployment((TOPICS,), BATCHING, **options)
+        deploy(TOPICS, **options)
 
 
 def test_a_bucket_that_the_server_cannot_read():
-    far = Deployment((TOPICS,), BATCHING, storage="s3://bucket")
+    far = deploy(TOPICS, storage="s3://bucket")
     with pytest.raises(UserError, match=r"TensorFlow Serving reads volumes .* and gs:// only"):
         kubernetes.resources(far)
     assert "s3://bucket/topics" in json.dumps(kserve.resources(far))
@@ -264,14 +275,21 @@ def test_names_in_kubernetes(name, wanted):
     assert resource_name(name) == wanted
 
 
-def model(folder: Path, *versions: int, size: int = 1, labels=None) -> Path:
+def model(folder: Path, *versions: int, size: int = 1, labels=None, exported=False) -> Path:
     for version in versions:
         (folder / str(version) / "variables").mkdir(parents=True)
         (folder / str(version) / "saved_model.pb").write_bytes(b"x")
         (folder / str(version) / "variables" / "data").write_bytes(b"x" * (size * version))
+        if exported:
+            (folder / str(version) / "assets.extra").mkdir()
+            (folder / str(version) / "assets.extra" / "model_card.json").touch()
     if labels is not None:
         (folder / "labels.json").write_text(json.dumps({"labels": labels, "previous": {}}))
     return folder
+
+
+def made(*models, server=(), **options):
+    return making.make_deployment(map(str, models), {"max_connection_age": 30.0, **dict(server)}, **options)
 
 
 def test_models_of_directories(tmp_path):
@@ -279,41 +297,74 @@ def test_models_of_directories(tmp_path):
     model(tmp_path / "b", 1, 2, 5, labels={"stable": 1, "canary": 2}, size=10)
     (tmp_path / "a" / "11").mkdir()  # not copied yet
     (tmp_path / "notes").mkdir()
-    a, b = models.find_models([str(tmp_path)])
-    assert (a.name, a.directory, a.policy, a.labels) == (
-        "a",
-        str(tmp_path / "a"),
-        "latest { num_versions: 1 }",
-        (),
+    both = made(tmp_path)
+    a, b = both.models
+    assert (a.name, a.base_path, a.policy, a.labels) == ("a", tmp_path / "a", Latest(), {})
+    # Of the labelled versions 1 and 2, and the newest, none can be named but by its number.
+    assert (b.policy, b.labels) == (Specific((1, 2, 5)), {"stable": 1, "canary": 2})
+    assert both.size == 11 + 51
+    (two,) = made(tmp_path / "a", server={"latest_versions": 2}).models
+    assert two.policy == Latest(2)
+    (tmp_path / "models.config").write_text(server.models_config([b]).replace("/models", str(tmp_path)))
+    (configured,) = made(server={"config": tmp_path / "models.config"}).models
+    assert configured == b
+
+
+def test_batching_is_what_suits_the_model(tmp_path):
+    assert (
+        made(model(tmp_path / "other", 1)).batching == ""
+    )  # a program's whose outputs may not be row by row
+    exported = model(tmp_path / "a", 1, exported=True)
+    text = made(exported, cpus=3).batching
+    assert "max_execution_batch_size { value: 32 }\n" in text
+    assert "num_batch_threads { value: 3 }\n" in text
+    (exported / "batching_params.pbtxt").write_text("max_batch_size { value: 7 }\n")  # as tuned
+    assert made(exported).batching == "max_batch_size { value: 7 }\n"
+    (tmp_path / "b.pbtxt").write_text("max_batch_size { value: 9 }\n")
+    assert (
+        made(exported, server={"batching_file": tmp_path / "b.pbtxt"}).batching
+        == "max_batch_size { value: 9 }\n"
     )
-    assert a.size == 11
-    assert b.policy == "specific { versions: 1 versions: 2 versions: 5 }"
-    assert b.labels == (("canary", 2), ("stable", 1))
-    assert b.size == 51
-    (again,) = models.find_models([str(tmp_path / "b")], latest=2)
-    assert again.policy == "specific { versions: 1 versions: 2 versions: 5 }"
-    (two,) = models.find_models([str(tmp_path / "a")], latest=2)
-    assert two.policy == "latest { num_versions: 2 }"
+    for text, flag in (("", False), (BATCHING, True)):
+        arguments = kubernetes.resources(deploy(TOPICS, batching=text))["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]["args"]  # fmt: skip
+        assert ("--enable_batching=true" in arguments) == flag
 
 
 def test_models_that_cannot_be_deployed(tmp_path):
     model(tmp_path / "x" / "a", 1)
     model(tmp_path / "y" / "a", 1)
     with pytest.raises(UserError, match="two models have the name a"):
-        models.find_models([str(tmp_path / "x"), str(tmp_path / "y")])
+        made(tmp_path / "x", tmp_path / "y")
     with pytest.raises(UserError, match="there is no directory"):
-        models.find_models([str(tmp_path / "nowhere")])
-    model(tmp_path / "gone", 2, labels={"stable": 1})
-    with pytest.raises(
-        UserError, match=r'the label "stable" of .* points to version 1, which is not there; it has: 2'
-    ):
-        models.find_models([str(tmp_path / "gone")])
-    (tmp_path / "gone" / "labels.json").write_text("[]")
-    with pytest.raises(UserError, match="is not a file of labels"):
-        models.find_models([str(tmp_path / "gone")])
-    model(tmp_path / "so good", 1)
+        made(tmp_path / "nowhere")
     with pytest.raises(UserError, match="cannot be part of an address"):
-        models.find_models([str(tmp_path / "so good")])
+        made(model(tmp_path / "so good", 1))
+    with pytest.raises(UserError, match="two models would have one name in Kubernetes: a-b, a-b"):
+        made(model(tmp_path / "a_b", 1), model(tmp_path / "A.B", 1))
+    with pytest.raises(UserError, match='--port=1 cannot be given after "--"'):
+        made(tmp_path / "x" / "a", server={"flags": ("--port=1",)})
+
+
+def test_the_private_key_is_in_a_secret(tmp_path):
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=m"]  # fmt: skip
+    files = {"tls_key": tmp_path / "key.pem", "tls_certificate": tmp_path / "cert.pem"}
+    command += ["-keyout", files["tls_key"], "-out", files["tls_certificate"]]
+    subprocess.run(command, check=True, capture_output=True)
+    deployment = made(model(tmp_path / "a", 1), server={**files, "rest_port": 8501})
+    resources = kubernetes.resources(deployment)
+    check_kubernetes(resources["secret.yaml"])
+    check_kubernetes(resources["deployment.yaml"])
+    assert "BEGIN PRIVATE KEY" in resources["secret.yaml"]["stringData"]["ssl.config"]
+    assert "PRIVATE KEY" not in json.dumps({**resources, "secret.yaml": 0})
+    pod = resources["deployment.yaml"]["spec"]["template"]["spec"]
+    assert "--ssl_config_file=/etc/tfpipeline/ssl.config" in pod["containers"][0]["args"]
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "config")
+    assert {"secret": {"name": "a-tls"}} in volume["projected"]["sources"]
+    written = writing.write({tmp_path / "k": resources, tmp_path / "c": compose.files(deployment)})
+    private = {path.name for path in written if stat.S_IMODE(path.stat().st_mode) == 0o600}
+    assert private == {"secret.yaml", "ssl.config"}
+    with pytest.raises(UserError, match="KServe's gateway has the certificates"):
+        kserve.resources(deployment)
 
 
 def test_nobody_elses_file_is_overwritten(tmp_path):
@@ -371,7 +422,7 @@ def rest_server(states):
     ],
 )
 def test_ready_means_that_every_model_is_available(tmp_path, states, ready):
-    (tmp_path / "models.config").write_text(server.models_config((TWEETS, TOPICS), ("/a", "/b")))
+    (tmp_path / "models.config").write_text(server.models_config((TWEETS, TOPICS)))
     (tmp_path / "ready.sh").write_text(server.READY_SCRIPT)
     with rest_server(states) as port:
         command = ["bash", tmp_path / "ready.sh", tmp_path / "models.config", str(port)]

@@ -1,0 +1,97 @@
+"""Makes a deployment from models on this machine and the options of `tfpipeline serve-config`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Optional
+
+from tfpipeline.errors import UserError
+from tfpipeline.serving.deployment.options import Deployment
+from tfpipeline.serving.server import sources
+from tfpipeline.serving.server.binary_command import check_flags
+from tfpipeline.serving.server.model_config import Latest, ModelConfig, as_specific
+from tfpipeline.serving.server.model_dir import has_saved_model, version_directories
+from tfpipeline.serving.server.options import make_options
+
+POLL_SECONDS = 10.0
+BATCHING_FILE = "batching_params.pbtxt"  # beside a model's versions
+_CARD = Path("assets.extra") / "model_card.json"  # every exported version has one
+
+
+def make_deployment(models: Iterable[str], server: dict[str, Any], **deployment: Any) -> Deployment:
+    """Find the models, their labels and their sizes.
+
+    With labels, the labelled versions and the newest ones are served, and no others until the files are
+    written again. Without labels, servers take new versions by themselves.
+
+    Args:
+        models: directories `models/NAME`, or of such models.
+        server: fields of `ServerOptions`.
+        deployment: the other fields of :class:`Deployment`.
+    Raises:
+        UserError: an option is invalid, or a model cannot be served.
+    """
+    options = make_options(models, poll_seconds=POLL_SECONDS, **server)
+    check_flags(options.flags)
+    found = tuple(_resolved(model) for model in sources.checked_models(options))
+    size = sum(max(map(_size, _served(model)), default=0) for model in found)
+    text = _batching(options.batching_file, found, deployment.get("cpus", Deployment.cpus))
+    return Deployment(server=options, models=found, size=size, batching=text, **deployment)
+
+
+def _resolved(model: ModelConfig) -> ModelConfig:
+    labelled = sources.with_labels(model)
+    if isinstance(labelled.policy, Latest) and labelled.policy.also:
+        return as_specific(labelled, _whole(labelled))
+    return labelled
+
+
+def _whole(model: ModelConfig) -> dict[int, Path]:
+    versions = version_directories(model.base_path)
+    return {number: path for number, path in versions.items() if has_saved_model(path)}
+
+
+def _served(model: ModelConfig) -> list[Path]:
+    whole = _whole(model)
+    return [whole[number] for number in model.policy.select(whole)]
+
+
+def _size(version: Path) -> int:
+    return sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
+
+
+def _batching(given: Optional[Path], models: tuple[ModelConfig, ...], cpus: int) -> str:
+    """The text of a file: the given one, the model's own, or defaults that suit exported models only.
+
+    A signature of another program may have outputs that are not row by row, which batching would break.
+    """
+    own = [model.base_path / BATCHING_FILE for model in models if (model.base_path / BATCHING_FILE).is_file()]
+    path = given or (own[0] if len(models) == 1 and own else None)
+    if path is not None:
+        try:
+            return path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the batching file {path}: {error}; give a text file") from error
+    if not all((version / _CARD).is_file() for model in models for version in _served(model)):
+        return ""
+    return default_batching(cpus)
+
+
+def default_batching(cpus: int) -> str:
+    """A `BatchingParameters` text for exported models.
+
+    Args:
+        cpus: the cores of a server.
+    """
+    return (
+        "# A request of more than max_batch_size rows is refused; one that is longer than a batch is split.\n"
+        "max_batch_size { value: 4096 }\n"
+        "enable_large_batch_splitting { value: true }\n"
+        "max_execution_batch_size { value: 32 }\n"
+        "batch_timeout_micros { value: 2000 }\n"
+        "max_enqueued_batches { value: 128 }\n"
+        f"num_batch_threads {{ value: {cpus} }}\n"
+        "# Otherwise token ids of different widths in one batch fail all of its requests.\n"
+        "pad_variable_length_inputs: true\n"
+    )
