@@ -10,7 +10,6 @@ from typing import Any, Optional
 import typer
 
 from tfpipeline.errors import UserError
-from tfpipeline.serving.deployment import options
 
 
 def command(
@@ -30,7 +29,9 @@ def command(
         None, "--compose", metavar="DIR", help="Write a Docker Compose file for this machine."
     ),
     name: str = typer.Option("", help="The name of all resources; default: that of the model."),
-    image: str = typer.Option(options.IMAGE, help="The server's image, with its version."),
+    image: Optional[str] = typer.Option(
+        None, help="The server's image, with its version; default: that of the newest TensorFlow Serving."
+    ),
     storage: str = typer.Option(
         "pvc://models",
         help="Where the cluster finds MODEL/VERSION: pvc://CLAIM/FOLDER or gs://BUCKET/FOLDER.",
@@ -77,7 +78,7 @@ def command(
     if len({folder.absolute() for folder in chosen.values()}) < len(chosen):
         raise UserError(f"{' and '.join(chosen)} name the same folder; give each its own")
     from tfpipeline import paths
-    from tfpipeline.serving.deployment import compose, kserve, kubernetes, making, writing
+    from tfpipeline.serving.deployment import compose, kserve, kubernetes, making, options, writing
 
     server = {
         "config": config,
@@ -96,7 +97,7 @@ def command(
         models,
         server,
         name=name,
-        image=image,
+        image=image or options.IMAGE,
         storage=storage,
         namespace=namespace,
         cpus=cpus,
