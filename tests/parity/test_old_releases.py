@@ -34,6 +34,7 @@ def exported(tmp_path_factory):
     return export_run(run, folder / "m", target_serving="2.12"), run.predict(run.model(), TEXTS)
 
 
+@pytest.mark.timeout(1800)  # installing a release takes minutes, much longer on a busy machine
 @pytest.mark.parametrize("release", ["2.12", "2.16", "2.20"])
 def test_an_older_release_answers_as_this_one(exported, release, tmp_path):
     version, want = exported
