@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,6 +78,33 @@ def test_scores_of_each_stage(run):
         want, _ = scores_by_hand(run, role, rows)
         assert {name: entry.scores[name] for name in want} == pytest.approx(want, abs=1e-4)
     assert report.entries[0].scores != report.entries[1].scores
+    assert report.weights == run.weights_id("best") != run.weights_id("last")
+    first, trained = report.entries
+    assert not first.intervals
+    for name in ("accuracy", "macro_f1", "loss"):
+        low, high = trained.intervals[name]
+        assert low < trained.scores[name] < high
+    stored = json.loads((run.path / "report.json").read_text())["intervals"]
+    assert stored == {"after fine-tuning": {name: list(ends) for name, ends in trained.intervals.items()}}
+
+
+def test_a_calibrated_model_is_scored_with_its_temperature(run, monkeypatch):
+    """Whatever was fitted: a temperature of 2 takes the square root of the odds."""
+    fitted = SimpleNamespace(temperatures={"temperature": np.float32(2)})
+    monkeypatch.setattr(compare, "fit", lambda graph, rows: (fitted, None, None))
+    plain, calibrated = evaluate(run, baseline=False, calibrate=True).entries[-2:]
+    assert calibrated.name == "after fine-tuning, calibrated"
+    examples = run.examples("test")
+    found = run.predict(run.model("best"), [example.text for example in examples])
+    roots = np.sqrt(found["probabilities"].astype(float))
+    roots /= roots.sum(-1, keepdims=True)
+    places = [row.tolist().index(example.label.encode()) for row, example in zip(found["classes"], examples)]
+    losses = -np.log(roots[np.arange(len(examples)), places])
+    want = np.average(losses, weights=[example.weight for example in examples])
+    assert calibrated.scores["loss"] == pytest.approx(want, abs=1e-4)
+    assert abs(calibrated.scores["loss"] - plain.scores["loss"]) > 0.01
+    assert calibrated.scores["accuracy"] == plain.scores["accuracy"]
+    assert calibrated.intervals["loss"] != plain.intervals["loss"]
 
 
 def test_class_weights_would_change_the_scores(run):
