@@ -95,12 +95,19 @@ class Batcher:
     Args:
         options: sizes and timeouts.
         clock: returns seconds; tests pass their own.
+        waited: called with the seconds that a request, or a piece of one, was in the queue.
     """
 
-    def __init__(self, options: BatchingOptions, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        options: BatchingOptions,
+        clock: Callable[[], float] = time.monotonic,
+        waited: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
         self._options = options
         self._parallel = options.batch_threads
         self._clock = clock
+        self._waited = waited
         self._lock = threading.Lock()
         self._queues: dict[Hashable, _Queue] = {}
         self._callers = 0
@@ -217,6 +224,9 @@ class Batcher:
             queue.leader = None
             queue.running += 1
             self._appoint(queue)
+        now = self._clock()
+        for one in batch:
+            self._waited(now - one.arrived)
         try:
             _compute([one for one in batch if _wanted(one)], run)
         finally:

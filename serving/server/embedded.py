@@ -115,7 +115,7 @@ class EmbeddedServer:
             return load_warm(path, lambda: ending.is_set() or self._stopping.is_set())
 
         self._metrics = ServerMetrics(lambda name: name in self._models.configs(), self._states)
-        self._models = Models(options, self._metrics.loading(load), self._say)
+        self._models = Models(options, self._metrics.loading(load), self._say, self._metrics.waited)
         try:
             self._models.begin(configs)
             while not self._models.loaded() and not self._stopping.wait(_TICK_SECONDS):

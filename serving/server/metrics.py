@@ -23,6 +23,7 @@ from tfpipeline.serving.server.status import StatusError
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SERVICE = "/tensorflow.serving.PredictionService/"
+_QUEUE = "model_server_batch_threads"  # the label of the binary's queues
 _COUNTED = ("Predict", "Classify", "Regress")  # as in TensorFlow Serving
 
 
@@ -94,6 +95,13 @@ class ServerMetrics:
             buckets=_exponential(1, 2, 14),
             registry=None,
         )
+        self._queue = Histogram(
+            ":tensorflow:serving:batching_session:queuing_latency",
+            "Wall time of requests in the queue of a batch, in microseconds.",
+            ["thread_pool_name"],
+            buckets=_exponential(100, 1.2, 52),
+            registry=None,
+        )
         self._loads = Counter(
             ":tensorflow:cc:saved_model:load_attempt_count",
             "The number of times a SavedModel was loaded.",
@@ -114,6 +122,7 @@ class ServerMetrics:
                     self._latency,
                     self._runtime,
                     self._batches,
+                    self._queue,
                     self._loads,
                     self._load_latency,
                 ]
@@ -172,6 +181,10 @@ class ServerMetrics:
             return _Measured(model, name, self)
 
         return counted
+
+    def waited(self, seconds: float) -> None:
+        """Count the time that a request waited for its batch."""
+        self._queue.labels(_QUEUE).observe(seconds * 1e6)
 
     def computed(self, model: str, rows: int, seconds: float) -> None:
         """Count one batch that TensorFlow has computed."""

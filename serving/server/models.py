@@ -40,14 +40,20 @@ class Models:
         options: poll interval, batching.
         load: (name of the model, directory) -> loaded model; raises :class:`StatusError`.
         say: called with one sentence when a version is loaded, unloaded, or cannot be loaded.
+        waited: see :class:`Batcher`.
     """
 
     def __init__(
-        self, options: ServerOptions, load: Callable[[str, Path], Model], say: Callable[[str], None]
+        self,
+        options: ServerOptions,
+        load: Callable[[str, Path], Model],
+        say: Callable[[str], None],
+        waited: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._options = options
         self._load = load
         self._say = say
+        self._waited = waited
         self._changing = threading.Lock()  # one configuration after the other
         self._lock = threading.Lock()  # guards the three dictionaries, which are replaced, never changed
         self._configs: dict[str, ModelConfig] = {}
@@ -178,7 +184,9 @@ class Models:
                 if config.name in managers:  # it was removed, and comes back
                     managers[config.name].stop()
                 load = functools.partial(self._load, config.name)
-                managers[config.name] = VersionManager(config, self._options, load, self._say)
+                managers[config.name] = VersionManager(
+                    config, self._options, load, self._say, waited=self._waited
+                )
         with self._lock:
             self._labels = labels
             self._managers = managers

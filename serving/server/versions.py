@@ -80,6 +80,7 @@ class VersionManager:
         load: directory -> loaded model; raises :class:`StatusError`.
         say: called with one sentence when a version is loaded, unloaded, or cannot be loaded.
         clock: returns seconds; tests pass their own.
+        waited: see :class:`Batcher`.
     """
 
     def __init__(
@@ -89,12 +90,14 @@ class VersionManager:
         load: Callable[[Path], Model],
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        waited: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._config = config
         self._options = options
         self._load = load
         self._say = say
         self._clock = clock
+        self._waited = waited
         self._lock = threading.Lock()
         self._versions: dict[int, Version] = {}
         self._wake = threading.Event()
@@ -245,7 +248,8 @@ class VersionManager:
         with self._lock:
             version.model = model
             # With one row at a time there is no batching, so there is no queue.
-            version.batcher = Batcher(self._options.batching) if self._options.batching.max_rows > 1 else None
+            if self._options.batching.max_rows > 1:
+                version.batcher = Batcher(self._options.batching, waited=self._waited)
             version.state = State.AVAILABLE
         if self._first_look.is_set():
             self._say(f"version {number} of {self._config.name} is loaded and serving")

@@ -346,3 +346,19 @@ def test_widths_beyond_the_lengths_of_rows_may_differ():
 )
 def test_tokens_of_rows(inputs, want):
     assert row_tokens(inputs).tolist() == want
+
+
+def test_the_time_in_the_queue_is_told():
+    now, waits = [5.0], []
+
+    def run(arrays):
+        return [arrays[0]]
+
+    def clock():
+        now[0] += 0.25
+        return now[0]
+
+    batcher = Batcher(BatchingOptions(max_rows=2, timeout_seconds=0.0), clock, waits.append)
+    batcher.run("k", [np.ones(1)], run)
+    assert len(waits) == 1
+    assert waits[0] in (0.25, 0.5)  # asked once or twice between its arrival and its batch

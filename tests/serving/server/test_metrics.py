@@ -123,6 +123,8 @@ def test_both_ports_are_counted(tmp_path, publish):
     assert found[f'{latency}{{API="Predict",entrypoint="GRPC",model_name="m"}}'] == 2
     assert found[f'{latency}{{API="predict",entrypoint="REST",model_name="m"}}'] == 1
     assert found[":tensorflow:serving:batching_session:processed_batch_size_sum{}"] == 5
+    queue = ":tensorflow:serving:batching_session:queuing_latency"
+    assert found[f'{queue}_count{{thread_pool_name="model_server_batch_threads"}}'] == 3
     assert found['tfpipeline_model_version_state{model_name="m",state="AVAILABLE",version="4"}'] == 1
     assert found["process_resident_memory_bytes{}"] > 2**20
     assert not re.search(rb"_created|request_count_total", text)
