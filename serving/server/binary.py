@@ -95,7 +95,9 @@ class _Supervisor:
             if not relayed:
                 listener.close()  # this was only a check: the server listens itself
             say(f"using {self._program}" + (_relayed(join_host_port(options.host, port)) if relayed else ""))
-            place = Place(options, host, port, self._program, str(self._directory))
+            place = Place(
+                options, host, port, self._program, str(self._directory), container=self._directory.name
+            )
             with _signals_set(self._stop, self._hurry):
                 await self._serve(listener, place, configs, files, relayed)
         finally:
@@ -141,7 +143,7 @@ class _Supervisor:
                 except OSError as error:
                     raise listen_error(options.host, place.port, error) from error
             self._tell_ready(configs, place, http)
-            following = asyncio.create_task(self._follow())
+            following = asyncio.create_task(self._follow(place.mounts(configs)))
             await asyncio.wait({ended, stopped, following}, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
                 following.result()
@@ -156,7 +158,7 @@ class _Supervisor:
             await _end(child, ended)
             await relay.stop()
             if self._program.image:
-                _remove_container(self._program.path)
+                _remove_container(self._program.path, place.container)
             await asyncio.gather(log, *([following] if following else []), return_exceptions=True)
         say("stopped")
 
@@ -202,7 +204,7 @@ class _Supervisor:
         models = {config.name: sorted(available.get(config.name, ()), reverse=True) for config in configs}
         say(ready_line(models, join_host_port(self._options.host, place.port), NAME))
 
-    async def _follow(self) -> None:
+    async def _follow(self, mounts: list[Path]) -> None:
         """Write what changes on the disk into the polled configuration file."""
         file = self._directory / MODELS_FILE
         written: Optional[Configs] = None
@@ -211,7 +213,11 @@ class _Supervisor:
             await asyncio.sleep(_TICK_SECONDS if written else seconds)
             if written is None:
                 written = self._rollout.next(lambda name: self._log.available.get(name, set()))
-                if written is not None:
+                hidden = self._program.image and docker.hidden(written or (), mounts)
+                if hidden:
+                    self._rollout.refused(f"{hidden} is not mounted into the container: start it again")
+                    written = None
+                elif written is not None:
                     self._log.forget_change()
                     replace_file(file, to_text(written))
             elif self._log.refused is not None or self._log.applied:
@@ -247,11 +253,11 @@ class _Supervisor:
         return UserError(f"{self._program} {how} {when}: {self._log.last_words()}")
 
 
-def _remove_container(program: Path) -> None:
+def _remove_container(program: Path, name: str) -> None:
     """Remove the container if it outlived the program that ran it."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         subprocess.run(
-            [str(program), "rm", "--force", docker.container_name()],
+            [str(program), "rm", "--force", name],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
 
+from tfpipeline.serving.server.model_config import ModelConfig
 from tfpipeline.serving.server.sockets import join_host_port
 
 IMAGE = "tensorflow/serving"
@@ -32,13 +32,15 @@ def docker_command(
     Args:
         docker: the program.
         image: the image.
-        name: the container's name.
+        name: the container's name; empty for one that docker chooses.
         host: an address of this machine, in numbers.
         port: the port of gRPC on this machine.
         http: the port of REST and metrics on this machine; None for none.
         read: absolute directories that the server reads.
     """
-    command = [docker, "run", "--rm", "--init", f"--name={name}", "--env=TF_CPP_MIN_LOG_LEVEL=0"]
+    command = [docker, "run", "--rm", "--init", "--env=TF_CPP_MIN_LOG_LEVEL=0"]
+    if name:
+        command.append(f"--name={name}")
     command.append(f"--publish={join_host_port(host, port)}:{PORT}")
     if http is not None:
         command.append(f"--publish={join_host_port(host, http)}:{HTTP_PORT}")
@@ -56,6 +58,7 @@ def outermost(paths: Iterable[Path]) -> list[Path]:
     return kept
 
 
-def container_name() -> str:
-    """A name that no other running server has."""
-    return f"tfpipeline-serve-{os.getpid()}"
+def hidden(configs: Iterable[ModelConfig], mounts: Iterable[Path]) -> Optional[Path]:
+    """The directory of a model that a container does not see; None if it sees all of them."""
+    paths = (config.base_path for config in configs)
+    return next((path for path in paths if not any(m in (path, *path.parents) for m in mounts)), None)

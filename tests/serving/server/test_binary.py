@@ -19,7 +19,7 @@ from google.protobuf import text_format
 
 from tfpipeline.errors import UserError
 from tfpipeline.export.labels import promote
-from tfpipeline.serving.server import make_options, serve
+from tfpipeline.serving.server import docker, make_options, serve
 from tfpipeline.serving.server.binary_command import _messages, command_line, server_files
 from tfpipeline.serving.server.model_config import ModelConfig, Specific, parse
 from tfpipeline.serving.server.run import find_binary, print_command
@@ -227,8 +227,8 @@ def test_a_label_is_followed_through_the_polled_file(running, model_dir, eventua
 
 
 def test_the_container(running, fake_binary, model_dir, monkeypatch, tmp_path):
-    docker = fake_binary.with_name("docker")
-    docker.write_text(
+    program = fake_binary.with_name("docker")
+    program.write_text(
         f"#!{sys.executable}\n"
         "import json, os, sys\n"
         "open(os.environ['FAKE_PID_FILE'] + '.docker', 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
@@ -238,12 +238,12 @@ def test_the_container(running, fake_binary, model_dir, monkeypatch, tmp_path):
         "    flags = [f'--port={published}' if a == '--port=8500' else a for a in sys.argv[image + 1:]]\n"
         f"    os.execv({str(fake_binary)!r}, [{str(fake_binary)!r}, *flags])\n"
     )
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", str(docker.parent), prepend=os.pathsep)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     process, address, child, said = running(
         docker=True, image="some/image", server_binary=None, rest_port=8501, latest_versions=2
     )
-    assert said[0] == f"using {docker} run some/image"
+    assert said[0] == f"using {program} run some/image"
     assert child["flags"]["rest_api_port"] == "8501"
     with grpc.insecure_channel(address) as channel:
         assert channel.unary_unary(_PREDICT)(b"abc", timeout=10) == b"abc"
@@ -251,13 +251,13 @@ def test_the_container(running, fake_binary, model_dir, monkeypatch, tmp_path):
     assert process.wait(timeout=20) == 0
     started, removed = map(json.loads, (tmp_path / "pid.json.docker").read_text().splitlines())
     config = str(Path(child["flags"]["model_config_file"]).parent)
-    name = f"tfpipeline-serve-{process.pid}"
+    name = Path(config).name
     assert started[: started.index("some/image")] == [
         "run",
         "--rm",
         "--init",
-        f"--name={name}",
         "--env=TF_CPP_MIN_LOG_LEVEL=0",
+        f"--name={name}",
         f"--publish={address}:8500",
         "--publish=127.0.0.1:8501:8501",
         f"--volume={model_dir}:{model_dir}:ro",
@@ -265,6 +265,27 @@ def test_the_container(running, fake_binary, model_dir, monkeypatch, tmp_path):
         "--entrypoint=tensorflow_model_server",
     ]
     assert removed == ["rm", "--force", name]
+
+
+def test_what_a_container_sees(tmp_path):
+    a, b, other = (tmp_path / name for name in ("models/a", "models/b", "other/c"))
+    assert docker.outermost([a, tmp_path / "models", b, other]) == [tmp_path / "models", other]
+    mounts = [tmp_path / "models"]
+    assert docker.hidden([ModelConfig("a", a), ModelConfig("b", b)], mounts) is None
+    assert docker.hidden([ModelConfig("a", a), ModelConfig("c", other)], mounts) == other
+
+
+def test_the_printed_container(model_dir, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))  # docker need not be there
+    script = print_command(model_dir, docker=True, host="localhost", port=8123, rest_port=8124)
+    command = script[script.index("exec ") :].replace(" \\\n    ", " ")
+    assert command.startswith(
+        "exec docker run --rm --init --env=TF_CPP_MIN_LOG_LEVEL=0 --publish=127.0.0.1:8123:8500 "
+        f"--publish=127.0.0.1:8124:8501 --volume={model_dir}:{model_dir}:ro "
+        '"--volume=$config:$config:ro" --entrypoint=tensorflow_model_server tensorflow/serving --port=8500 '
+        '--rest_api_port=8501 "--model_config_file=$config/models.config" '
+    )
+    assert "--name" not in command
 
 
 def test_the_keys_of_tls_are_given_in_a_private_file_and_never_printed(model_dir, fake_binary, tmp_path):
