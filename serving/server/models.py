@@ -245,11 +245,10 @@ class Models:
             )
 
     def _reasons(self, name: str) -> str:
-        failed = [(number, error) for number, _, error in self.states(name) if error is not None]
         return (
             "".join(
                 f"{{{{name: {name} version: {number}}} due to error: {error.code.name}: {error.message}}}, "
-                for number, error in failed
+                for number, error in self._managers[name].problems()
             )
             or f"{{name: {name}}}, "
         )

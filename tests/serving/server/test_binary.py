@@ -217,7 +217,7 @@ def test_a_label_is_followed_through_the_polled_file(running, model_dir, eventua
     promote(model_dir, 6)
     eventually(configs.exists)
     # Version 6 is loaded first: the label does not move to it yet.
-    (first,) = map(json.loads, configs.read_text().splitlines())
+    first = json.loads(configs.read_text().splitlines()[0])
     assert parse(first, "") == (ModelConfig("m", model_dir, Specific((6, 7)), {"stable": 7}),)
     file = Path(child["flags"]["model_config_file"])
     eventually(lambda: not file.exists())  # read once, so that it does not undo a client's reload later

@@ -135,7 +135,10 @@ def test_a_new_model_that_cannot_be_loaded_is_reported_and_the_rest_is_changed(m
     with pytest.raises(StatusError) as caught:
         models.reload([config(place, "b"), config(place, "broken")])
     assert caught.value.code == grpc.StatusCode.UNKNOWN
-    assert caught.value.message.startswith("1 model(s) did not become available: {{")
+    assert caught.value.message == (
+        "1 model(s) did not become available: {{{name: broken version: 1} due to error: INVALID_ARGUMENT: "
+        "Op type not registered 'Foo'}, }"
+    )
     assert used(models, "b") == place / "b" / "5"
 
 

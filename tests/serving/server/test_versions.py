@@ -37,7 +37,9 @@ class Model:
 
 def put(model_dir, version, content="good"):
     (model_dir / str(version)).mkdir(parents=True, exist_ok=True)
-    (model_dir / str(version) / "saved_model.pb").write_text(content)
+    written = model_dir / str(version) / "written"
+    written.write_text(content)
+    written.rename(written.with_name("saved_model.pb"))  # never seen empty, which would be a good model
 
 
 @pytest.fixture
