@@ -8,9 +8,10 @@ Source in tensorflow/serving: model_servers/server_core.cc (ReloadConfig).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -72,10 +73,8 @@ class Models:
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
         if spec.WhichOneof("version_choice") == "version_label":
-            number: Optional[int] = self.version_of_label(spec.name, spec.version_label)
-        else:
-            number = spec.version.value if spec.HasField("version") else None
-        return self.use_version(spec.name, number)
+            return self._use_label(spec.name, spec.version_label)
+        return self.use_version(spec.name, spec.version.value if spec.HasField("version") else None)
 
     def use_version(self, name: str, number: Optional[int]) -> AbstractContextManager[Version]:
         """The newest version of a model, or a certain one, for the duration of a request.
@@ -88,6 +87,20 @@ class Models:
             wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
             raise not_found(f"Servable not found for request: {wanted}")
         return manager.use(number)
+
+    @contextlib.contextmanager
+    def _use_label(self, name: str, label: str) -> Iterator[Version]:
+        with contextlib.ExitStack() as stack:
+            number = self.version_of_label(name, label)
+            try:
+                version = stack.enter_context(self.use_version(name, number))
+            except StatusError:
+                # Between the two lines above, the label may have moved and the old version may have gone.
+                moved = self.version_of_label(name, label)
+                if moved == number:
+                    raise
+                version = stack.enter_context(self.use_version(name, moved))
+            yield version
 
     def version_of_label(self, name: str, label: str) -> int:
         """The version that a label of a model points to.

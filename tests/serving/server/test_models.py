@@ -95,6 +95,17 @@ def test_versions_labels_and_models(models, place, eventually):
         assert caught.value.code == code
 
 
+def test_a_label_that_moves_while_it_is_looked_up(models, place, eventually, monkeypatch):
+    models.begin([config(place, "a", labels={"stable": 2})])
+    eventually(models.loaded)
+    answers = iter([1, 2])  # version 1 was unloaded just after the label was read
+    monkeypatch.setattr(models, "version_of_label", lambda name, label: next(answers))
+    assert used(models, "a", label="stable") == place / "a" / "2"
+    monkeypatch.setattr(models, "version_of_label", lambda name, label: 1)
+    with pytest.raises(StatusError, match=r"Specific\(a, 1\)"), models.use(spec("a", label="stable")):
+        pass
+
+
 def test_a_removed_model_finishes_its_requests_and_can_come_back(models, place, eventually):
     models.begin([config(place, "a"), config(place, "b")])
     eventually(models.loaded)
