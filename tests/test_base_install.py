@@ -76,6 +76,7 @@ def test_the_thin_client_and_the_commands(installed, tmp_path):
     (tmp_path / "run.yaml").touch()
     for arguments, sentence in (
         (("predict", "--target", "127.0.0.1:9", "--model", "m", "x"), "127.0.0.1:9 cannot be reached"),
+        (("bench-serving", "--target", "127.0.0.1:9", "--model", "m", "x"), "127.0.0.1:9 cannot be reached"),
         (("train", "run.yaml"), "the `train` extra needs Python 3.11 to 3.13"),
     ):
         refused = run(installed / "tfpipeline", *arguments, cwd=tmp_path)

@@ -85,6 +85,7 @@ def test_what_is_said_of_a_run(run, tmp_path, capsys):
     found = model_card.describe(run, "m", "best", None)["metrics"]["intervals"]
     assert found == {"macro_f1": [0.1235, 0.7], "accuracy": [0.2, 0.8]}  # the report knows its rows better
     assert facts["labels"] == ["negative", "neutral", "positive"]
+    assert facts["data"]["columns"] == {"text": "text", "separator": " "}  # for later files
     assert sum(facts["data"]["rows"].values()) == 12
     assert set(facts["data"]["sha256"]) == {"checkpoint", "data.train"}
     assert facts["text"]["max_length"] == 24

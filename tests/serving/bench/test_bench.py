@@ -144,11 +144,15 @@ def test_failed_requests_have_no_latency():
 
 
 def test_a_server_that_refuses_at_once_ends_too():
+    sent = []
+
     async def call(number):
+        sent.append(asyncio.current_task().get_name())
         asyncio.get_running_loop().now += 0.125
         raise refused()
 
     sample = run(loops.closed_loop(call, callers=2, seconds=1.0))
+    assert sorted(map(sent.count, set(sent))) == [4, 4]  # neither keeps the other from sending
     assert sample.failed == {"RESOURCE_EXHAUSTED": 8}
     assert measuring.Measurement(measuring.Callers(2), 1, sample).to_dict()["measured_ms"] == {}
 
