@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
-from tfpipeline.errors import UserError
 from tfpipeline.serving.deployment.options import Deployment
-from tfpipeline.serving.server import sources
+from tfpipeline.serving.server import batching_parameters, sources
 from tfpipeline.serving.server.binary_command import check_flags
 from tfpipeline.serving.server.model_config import Latest, ModelConfig, as_specific
 from tfpipeline.serving.server.model_dir import has_saved_model, version_directories
 from tfpipeline.serving.server.options import make_options
 
 POLL_SECONDS = 10.0
-BATCHING_FILE = "batching_params.pbtxt"  # beside a model's versions
-_CARD = Path("assets.extra") / "model_card.json"  # every exported version has one
 
 
 def make_deployment(models: Iterable[str], server: dict[str, Any], **deployment: Any) -> Deployment:
@@ -66,32 +64,19 @@ def _batching(given: Optional[Path], models: tuple[ModelConfig, ...], cpus: int)
 
     A signature of another program may have outputs that are not row by row, which batching would break.
     """
-    own = [model.base_path / BATCHING_FILE for model in models if (model.base_path / BATCHING_FILE).is_file()]
-    path = given or (own[0] if len(models) == 1 and own else None)
+    own = [model.base_path / batching_parameters.FILE_NAME for model in models]
+    path = given or (own[0] if len(models) == 1 and own[0].is_file() else None)
     if path is not None:
-        try:
-            return path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read the batching file {path}: {error}; give a text file") from error
-    if not all((version / _CARD).is_file() for model in models for version in _served(model)):
-        return ""
-    return default_batching(cpus)
+        batching_parameters.read(path)  # a mistake is reported here, not by a server that does not start
+        return path.read_text("utf-8")
+    return default_batching(cpus) if all(map(batching_parameters.is_exported, models)) else ""
 
 
 def default_batching(cpus: int) -> str:
-    """A `BatchingParameters` text for exported models.
+    """A `BatchingParameters` text for exported models, with a batch at a time per two cores.
 
     Args:
         cpus: the cores of a server.
     """
-    return (
-        "# A request of more than max_batch_size rows is refused; one that is longer than a batch is split.\n"
-        "max_batch_size { value: 4096 }\n"
-        "enable_large_batch_splitting { value: true }\n"
-        "max_execution_batch_size { value: 32 }\n"
-        "batch_timeout_micros { value: 2000 }\n"
-        "max_enqueued_batches { value: 128 }\n"
-        f"num_batch_threads {{ value: {cpus} }}\n"
-        "# Otherwise token ids of different widths in one batch fail all of its requests.\n"
-        "pad_variable_length_inputs: true\n"
-    )
+    defaults = batching_parameters.default_options(gpu=False)
+    return batching_parameters.to_text(dataclasses.replace(defaults, parallel=max(1, cpus // 2)))

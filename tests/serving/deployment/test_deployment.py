@@ -315,8 +315,9 @@ def test_batching_is_what_suits_the_model(tmp_path):
         made(model(tmp_path / "other", 1)).batching == ""
     )  # a program's whose outputs may not be row by row
     exported = model(tmp_path / "a", 1, exported=True)
-    text = made(exported, cpus=3).batching
+    text = made(exported, cpus=6).batching
     assert "max_execution_batch_size { value: 32 }\n" in text
+    assert "enable_large_batch_splitting { value: true }\n" in text  # longer requests are not refused
     assert "num_batch_threads { value: 3 }\n" in text
     (exported / "batching_params.pbtxt").write_text("max_batch_size { value: 7 }\n")  # as tuned
     assert made(exported).batching == "max_batch_size { value: 7 }\n"
@@ -325,6 +326,9 @@ def test_batching_is_what_suits_the_model(tmp_path):
         made(exported, server={"batching_file": tmp_path / "b.pbtxt"}).batching
         == "max_batch_size { value: 9 }\n"
     )
+    (tmp_path / "b.pbtxt").write_text("max_batch_sise { value: 9 }\n")
+    with pytest.raises(UserError, match=r"b\.pbtxt is not a file of batching parameters"):
+        made(exported, server={"batching_file": tmp_path / "b.pbtxt"})
     for text, flag in (("", False), (BATCHING, True)):
         arguments = kubernetes.resources(deploy(TOPICS, batching=text))["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]["args"]  # fmt: skip
         assert ("--enable_batching=true" in arguments) == flag
