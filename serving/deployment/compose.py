@@ -25,6 +25,9 @@ def project(deployment: Deployment) -> dict[str, Any]:
     ]
     config = {"type": "bind", "source": f"./{CONFIG}", "target": server.CONFIG_FOLDER, "read_only": True}
     memory = f"{deployment.memory}M"
+    reserved: dict[str, Any] = {"memory": memory}
+    if deployment.gpus:
+        reserved["devices"] = [{"driver": "nvidia", "count": deployment.gpus, "capabilities": ["gpu"]}]
     port, rest_port = deployment.server.port, int(deployment.server.rest_port or 0)
     return {
         "name": deployment.name,
@@ -55,7 +58,7 @@ def project(deployment: Deployment) -> dict[str, Any]:
                 "tmpfs": ["/tmp"],
                 "cap_drop": ["ALL"],
                 "security_opt": ["no-new-privileges:true"],
-                "deploy": {"resources": {"limits": {"memory": memory}, "reservations": {"memory": memory}}},
+                "deploy": {"resources": {"limits": {"memory": memory}, "reservations": reserved}},
             }
         },
     }

@@ -89,13 +89,14 @@ def secret(deployment: Deployment) -> dict[str, Any]:
 def container(deployment: Deployment) -> dict[str, Any]:
     """What the server's container is in every kind of cluster, without a name, arguments and ports."""
     memory = f"{deployment.memory}Mi"
+    gpus = {"nvidia.com/gpu": str(deployment.gpus)} if deployment.gpus else {}
     return {
         "image": deployment.image,
         "command": [server.BINARY],
         # No limit of CPU: a server that is stopped for a part of each period answers late.
         "resources": {
             "requests": {"cpu": str(deployment.cpus), "memory": memory},
-            "limits": {"memory": memory},
+            "limits": {"memory": memory, **gpus},
         },
         # Calls go on until clients have found other servers; the server itself would just end.
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(deployment.drain_seconds)]}}},

@@ -34,7 +34,8 @@ def make_deployment(models: Iterable[str], server: dict[str, Any], **deployment:
     check_flags(options.flags)
     found = tuple(_resolved(model) for model in sources.checked_models(options))
     size = sum(max(map(_size, _served(model)), default=0) for model in found)
-    text = _batching(options.batching_file, found, deployment.get("cpus", Deployment.cpus))
+    defaults = default_batching(deployment.get("cpus", Deployment.cpus), gpu=bool(deployment.get("gpus")))
+    text = _batching(options.batching_file, found, defaults)
     return Deployment(server=options, models=found, size=size, batching=text, **deployment)
 
 
@@ -59,7 +60,7 @@ def _size(version: Path) -> int:
     return sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
 
 
-def _batching(given: Optional[Path], models: tuple[ModelConfig, ...], cpus: int) -> str:
+def _batching(given: Optional[Path], models: tuple[ModelConfig, ...], defaults: str) -> str:
     """The text of a file: the given one, the model's own, or defaults that suit exported models only.
 
     A signature of another program may have outputs that are not row by row, which batching would break.
@@ -69,14 +70,16 @@ def _batching(given: Optional[Path], models: tuple[ModelConfig, ...], cpus: int)
     if path is not None:
         batching_parameters.read(path)  # a mistake is reported here, not by a server that does not start
         return path.read_text("utf-8")
-    return default_batching(cpus) if all(map(batching_parameters.is_exported, models)) else ""
+    return defaults if all(map(batching_parameters.is_exported, models)) else ""
 
 
-def default_batching(cpus: int) -> str:
-    """A `BatchingParameters` text for exported models, with a batch at a time per two cores.
+def default_batching(cpus: int, *, gpu: bool = False) -> str:
+    """A `BatchingParameters` text for exported models.
 
     Args:
-        cpus: the cores of a server.
+        cpus: the cores of a server: on CPUs, there is one batch at a time per two of them.
+        gpu: whether it computes on a GPU.
     """
-    defaults = batching_parameters.default_options(gpu=False)
-    return batching_parameters.to_text(dataclasses.replace(defaults, parallel=max(1, cpus // 2)))
+    defaults = batching_parameters.default_options(gpu=gpu)
+    parallel = cpus if gpu else max(1, cpus // 2)
+    return batching_parameters.to_text(dataclasses.replace(defaults, parallel=parallel))

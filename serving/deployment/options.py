@@ -34,10 +34,12 @@ class Deployment:
         size: bytes of the versions that are served, of each model the largest.
         batching: a `BatchingParameters` text; "" for no batching.
         name: of all resources; the model's, by default.
-        image: the server's image; it holds `tensorflow_model_server` and bash.
+        image: the server's image, which holds `tensorflow_model_server` and bash; by default
+            TensorFlow Serving's own, for CPUs or GPUs.
         storage: where the cluster finds `MODEL/VERSION`: `pvc://CLAIM/FOLDER` or an address of a bucket.
         namespace: of all resources; that of `kubectl`, by default.
         cpus: the cores of a server.
+        gpus: the NVIDIA GPUs of a server.
         memory_mib: the memory of a server; None: by the size of the models.
         replicas: the least number of servers.
         max_replicas: the greatest number of servers.
@@ -49,10 +51,11 @@ class Deployment:
     size: int = 0
     batching: str = ""
     name: str = ""
-    image: str = IMAGE
+    image: str = ""
     storage: str = "pvc://models"
     namespace: Optional[str] = None
     cpus: int = 2
+    gpus: int = 0
     memory_mib: Optional[int] = None
     replicas: int = 2
     max_replicas: int = 8
@@ -78,6 +81,8 @@ class Deployment:
                     f'{option} "{visible(given)}" cannot be a name in Kubernetes; give a letter, followed by '
                     'up to 49 small letters, digits and "-"'
                 )
+        if not self.image:
+            object.__setattr__(self, "image", f"{IMAGE}-gpu" if self.gpus else IMAGE)
         if not _IMAGE.fullmatch(self.image):
             raise UserError(f'--image "{visible(self.image)}" is not an image; give one such as {IMAGE}')
         if self.image.endswith(":latest") or ":" not in self.image.rpartition("/")[2]:
@@ -91,6 +96,8 @@ class Deployment:
             )
         if self.cpus < 1:
             raise UserError(f"--cpus {self.cpus}: a server needs 1 or more")
+        if self.gpus < 0:
+            raise UserError(f"--gpus {self.gpus}: give 0 or more")
         if self.memory_mib is not None and self.memory_mib < _BASE_MIB // 2:
             raise UserError(f"--memory {self.memory_mib} MiB is too little for a server; give 256 or more")
         if not 1 <= self.replicas <= self.max_replicas:

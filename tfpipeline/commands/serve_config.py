@@ -57,6 +57,7 @@ def command(
         "2 ms.",
     ),
     cpus: int = typer.Option(2, help="The cores of a server."),
+    gpus: int = typer.Option(0, help="The NVIDIA GPUs of a server."),
     memory: Optional[int] = typer.Option(None, help="The memory of a server in MiB; default: by the models."),
     replicas: int = typer.Option(2, help="The least number of servers."),
     max_replicas: int = typer.Option(8, help="The greatest number of servers."),
@@ -78,7 +79,7 @@ def command(
     if len({folder.absolute() for folder in chosen.values()}) < len(chosen):
         raise UserError(f"{' and '.join(chosen)} name the same folder; give each its own")
     from tfpipeline import paths
-    from tfpipeline.serving.deployment import compose, kserve, kubernetes, making, options, writing
+    from tfpipeline.serving.deployment import compose, kserve, kubernetes, making, writing
 
     server = {
         "config": config,
@@ -97,10 +98,11 @@ def command(
         models,
         server,
         name=name,
-        image=image or options.IMAGE,
+        image=image or "",
         storage=storage,
         namespace=namespace,
         cpus=cpus,
+        gpus=gpus,
         memory_mib=memory,
         replicas=replicas,
         max_replicas=max_replicas,

@@ -41,6 +41,7 @@ VARIANTS = {
     "one model": deploy(TOPICS),
     "labels": deploy(TWEETS, namespace="nlp", age=5.0, flags=("--v=1",)),
     "two models": deploy(TWEETS, TOPICS, storage="pvc://disk/a/b", cpus=8, memory_mib=4096),
+    "gpu": deploy(TOPICS, gpus=2),
     "bucket": deploy(TWEETS, storage="gs://bucket/models", pod_monitor=False, port=9500),
 }
 
@@ -249,6 +250,7 @@ def test_pods_are_replaced_if_a_file_changes_that_servers_read_once():
         ({"storage": "models"}, "--storage models is no address; give pvc://CLAIM/FOLDER"),
         ({"storage": "pvc://"}, "is no address"),
         ({"cpus": 0}, "--cpus 0"),
+        ({"gpus": -1}, "--gpus -1"),
         ({"memory_mib": 64}, "--memory 64 MiB is too little"),
         ({"replicas": 3, "max_replicas": 2}, "--replicas 3 and --max-replicas 2"),
         ({"replicas": 0}, "--replicas 0"),
@@ -332,6 +334,18 @@ def test_batching_is_what_suits_the_model(tmp_path):
     for text, flag in (("", False), (BATCHING, True)):
         arguments = kubernetes.resources(deploy(TOPICS, batching=text))["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]["args"]  # fmt: skip
         assert ("--enable_batching=true" in arguments) == flag
+
+
+def test_gpus(tmp_path):
+    gpu = made(model(tmp_path / "a", 1, exported=True), gpus=2, cpus=4)
+    (container,) = kubernetes.resources(gpu)["deployment.yaml"]["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert container["image"].endswith("-gpu")
+    assert "num_batch_threads { value: 4 }\n" in gpu.batching
+    assert gpu.batching != made(tmp_path / "a", cpus=8).batching  # with as many threads, batches are larger
+    reserved = compose.project(gpu)["services"]["serving"]["deploy"]["resources"]["reservations"]
+    assert reserved["devices"][0]["count"] == 2
+    assert "devices" not in json.dumps(compose.project(made(tmp_path / "a")))
 
 
 def test_models_that_cannot_be_deployed(tmp_path):
