@@ -46,9 +46,9 @@ def test_three_forms_at_once(tfpipeline, folder):
 
 def test_batching_parameters_of_a_file(tfpipeline, folder):
     (folder / "b.pbtxt").write_text("max_batch_size { value: 7 }\n")
-    tfpipeline(
-        "serve-config", "models", "--compose", "c", "--batching-file", "b.pbtxt", cwd=folder, check=True
-    )
+    ask = ["serve-config", "models", "--compose", "c"]
+    assert "batching is off" in tfpipeline(*ask, cwd=folder, check=True).stderr  # of another program
+    assert tfpipeline(*ask, "--batching-file", "b.pbtxt", cwd=folder, check=True).stderr == ""
     assert "max_batch_size { value: 7 }" in (folder / "c" / "config" / "batching.config").read_text()
 
 

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import typer
 
+from tfpipeline.console import say
 from tfpipeline.errors import UserError
 
 
@@ -119,3 +120,8 @@ def command(
             **compose.files(deployment),
         }
     print(*writing.write(made), sep="\n")
+    if not deployment.batching:
+        say(
+            "batching is off: versions without a model card may have outputs that are not row by row; "
+            "if yours has none, switch batching on with --batching-file"
+        )
