@@ -222,6 +222,7 @@ class EmbeddedServer:
         from tfpipeline.serving.server.health import add_health, add_reflection
         from tfpipeline.serving.server.http_ports import HttpPorts
         from tfpipeline.serving.server.metrics import CallCounter
+        from tfpipeline.serving.server.parsing import QuietParsing
         from tfpipeline.serving.server.rest.api import RestApi
         from tfpipeline.serving.server.services import add_services
 
@@ -233,6 +234,7 @@ class EmbeddedServer:
             self._executor,
             options=_grpc_options(options),
             interceptors=[
+                QuietParsing(),
                 CallCounter(self._metrics),
                 PredictionLimit(options.calls_at_once, options.threads),
             ],
