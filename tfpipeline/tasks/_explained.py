@@ -13,7 +13,7 @@ _SHOWN = 10  # names in a message
 
 def require(known: tf.Tensor, wanted: tf.Tensor, choices: str) -> tf.Tensor:
     """Return ``wanted`` unchanged, string [B]. An unknown name raises an InvalidArgumentError that lists the
-    unknown names.
+    unknown names, each once.
 
     Args:
         known: bool [B], whether each name is valid.
@@ -22,9 +22,10 @@ def require(known: tf.Tensor, wanted: tf.Tensor, choices: str) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    unknown = tf.boolean_mask(wanted, tf.logical_not(known))
-    message = f"label must be empty (for the predicted answer) or {choices}; found"
-    check = tf.debugging.Assert(tf.reduce_all(known), [message, unknown], summarize=_SHOWN)
+    unknown = tf.unique(tf.boolean_mask(wanted, tf.logical_not(known))).y
+    names = tf.strings.reduce_join(unknown[:_SHOWN], separator=", ")
+    message = f"label must be empty (for the predicted answer) or {choices}; found "
+    check = tf.debugging.Assert(tf.reduce_all(known), [tf.strings.join([message, names])])
     with tf.control_dependencies([check] if check is not None else []):  # eager mode returns None
         return tf.identity(wanted)
 
