@@ -3,7 +3,8 @@
     ClientError
     ├── InputError                an input cannot be sent; no call was made
     ├── AnswerError               the response cannot be read, or does not match the request
-    ├── ClosedError               the client was closed before the call
+    ├── ClosedError               the client was closed, before the call or while it was under way, or belongs
+    │                             to the process that this one was forked from
     ├── NotReadyError             wait_until_ready: the timeout expired
     ├── ModelFailedError          wait_until_ready: the server could not load the model
     └── CallError                 the call ended with a gRPC status other than OK; one class per status:
@@ -20,7 +21,9 @@ numpy, so that a command line can name the errors without paying for them.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Optional
+
+from tfpipeline.serving.client import hints
 
 __all__ = [
     "AbortedError",
@@ -65,7 +68,9 @@ class AnswerError(ClientError):
 
 
 class ClosedError(ClientError):
-    """The client was closed before the call."""
+    """The client was closed, before the call or while it was under way, or belongs to the process that this
+    one was forked from.
+    """
 
 
 class NotReadyError(ClientError):
@@ -86,7 +91,10 @@ class CallError(ClientError):
     """
 
     code: ClassVar[str] = ""
-    template: ClassVar[str] = ""
+    # What the message says: "TARGET PROBLEM (CALL, MODEL): DETAILS; ADVICE". See hints.py for details that
+    # say more than the status does.
+    problem: ClassVar[str] = ""
+    advice: ClassVar[str] = ""
 
     def __init__(self, message: str, details: str = "", target: str = "") -> None:
         super().__init__(message)
@@ -96,114 +104,114 @@ class CallError(ClientError):
 
 class CancelledError(CallError):
     code = "CANCELLED"
-    template = (
-        "the call to {target} was cancelled ({asked}): {details}; was the client closed while it was waiting?"
-    )
+    problem = "or a proxy on the way cancelled the call"
+    advice = "send it again, or see the server's log"
 
 
 class UnknownError(CallError):
     code = "UNKNOWN"
-    template = "{target} failed without giving a reason ({asked}): {details}; see the server's log"
+    problem = "failed without giving a reason"
+    advice = "see the server's log"
 
 
 class InvalidArgumentError(CallError):
     code = "INVALID_ARGUMENT"
-    template = (
-        "{target} refuses the request ({asked}): {details}; "
-        "metadata() lists the names, dtypes and shapes of the model's inputs"
-    )
+    problem = "refuses the request"
+    advice = "the client's metadata() lists the names, dtypes and shapes of the model's inputs"
 
 
 class DeadlineExceededError(CallError):
     code = "DEADLINE_EXCEEDED"
-    template = (
-        "{target} did not answer in {timeout} ({asked}): {details}; "
-        "raise timeout, or send fewer texts in a request"
-    )
+    problem = "did not answer in {timeout}"
+    advice = "raise timeout, or see the server's log"
 
 
 class NotFoundError(CallError):
     code = "NOT_FOUND"
-    template = (
-        "{target} has no such model or version ({asked}): {details}; "
-        "check the name and the version, or wait_until_ready() if it is still loading"
-    )
+    problem = "has no such model or version"
+    advice = "check the name and the version; wait_until_ready() of the client waits while it is loading"
 
 
 class AlreadyExistsError(CallError):
     code = "ALREADY_EXISTS"
-    template = "{target} already has an object of this name ({asked}): {details}; choose another name"
+    problem = "already has an object of this name"
+    advice = "choose another name"
 
 
 class PermissionDeniedError(CallError):
     code = "PERMISSION_DENIED"
-    template = "{target} does not allow this ({asked}): {details}; ask the server's administrator for access"
+    problem = "does not allow this"
+    advice = "ask the server's administrator for access"
 
 
 class ResourceExhaustedError(CallError):
     code = "RESOURCE_EXHAUSTED"
-    template = (
-        "{target} is overloaded ({asked}): {details}; send fewer requests at a time, "
-        "or raise the server's --grpc_max_threads"
-    )
-    # The same status says that a message is longer than one side accepts.
-    too_long = (
-        "a message to or from {target} is too long ({asked}): {details}; "
-        "send fewer texts in a request, or raise max_message_bytes"
+    problem = "is overloaded"
+    advice = (
+        "send fewer requests at a time (max_concurrency of the client limits them), or start more servers"
     )
 
 
 class FailedPreconditionError(CallError):
     code = "FAILED_PRECONDITION"
-    template = (
-        "{target} cannot handle this request ({asked}): {details}; metadata() lists the model's signatures"
-    )
+    problem = "cannot handle this request"
+    advice = "the client's metadata() lists the model's signatures"
 
 
 class AbortedError(CallError):
     code = "ABORTED"
-    template = "{target} aborted the request ({asked}): {details}; send it again"
+    problem = "aborted the request"
+    advice = "send it again"
 
 
 class OutOfRangeError(CallError):
     code = "OUT_OF_RANGE"
-    template = "{target} reports a value that is out of range ({asked}): {details}; correct the input"
+    problem = "reports a value that is out of range"
+    advice = "correct the input"
 
 
 class UnimplementedError(CallError):
     code = "UNIMPLEMENTED"
-    template = (
-        "{target} does not support this call ({asked}): {details}; "
-        "is it a TensorFlow Serving gRPC port (8500 by default, not the REST port 8501)?"
-    )
+    problem = "does not support this call"
+    advice = "is it TensorFlow Serving's gRPC port (8500 by default)?"
 
 
 class InternalError(CallError):
     code = "INTERNAL"
-    template = "{target} had an internal error ({asked}): {details}; see the server's log"
+    problem = "had an internal error"
+    advice = "see the server's log"
 
 
 class UnavailableError(CallError):
     code = "UNAVAILABLE"
-    template = (
-        "{target} cannot be reached ({asked}): {details}; is the server running, and is the address right?"
-    )
+    problem = "is unavailable"
+    advice = "send the request again later, or see the server's log"
 
 
 class DataLossError(CallError):
     code = "DATA_LOSS"
-    template = "{target} lost or damaged data ({asked}): {details}; see the server's log"
+    problem = "lost or damaged data"
+    advice = "see the server's log"
 
 
 class UnauthenticatedError(CallError):
     code = "UNAUTHENTICATED"
-    template = "{target} does not accept the caller's credentials ({asked}): {details}; check credentials"
+    problem = "does not accept the caller's credentials"
+    advice = "check headers and credentials of the client"
 
 
 BY_CODE: dict[str, type[CallError]] = {cls.code: cls for cls in CallError.__subclasses__()}
 
 
-def from_status(code: str, details: str, *, target: str, asked: str, timeout: float) -> CallError:
+def from_status(
+    code: str,
+    details: str,
+    *,
+    target: str,
+    asked: str,
+    timeout: float,
+    situation: Optional[hints.Situation] = None,
+) -> CallError:
     """The one error of a gRPC status.
 
     Args:
@@ -212,16 +220,15 @@ def from_status(code: str, details: str, *, target: str, asked: str, timeout: fl
         target: the server.
         asked: the call and the model, as the message shows them.
         timeout: the call's deadline in seconds.
+        situation: what is known of the call besides, for better advice.
     """
     # gRPC maps numbers outside its table to UNKNOWN, and so do we.
     cls = BY_CODE.get(code, UnknownError)
-    template = cls.template
-    if cls is ResourceExhaustedError and "larger than max" in details:
-        template = ResourceExhaustedError.too_long
-    message = template.format(
-        target=target, asked=asked, details=one_line(details) or "no details", timeout=f"{timeout:g} s"
-    )
-    return cls(message, details, target)
+    hint = hints.find(cls.code, details, situation or hints.Situation())
+    problem = (hint.problem or cls.problem).format(timeout=f"{timeout:g} s")
+    advice = hint.advice or cls.advice
+    said = one_line(hints.reason(details)) or "no details"
+    return cls(f"{target} {problem} ({asked}): {said}; {advice}", details, target)
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,7 @@ import pickle
 import grpc
 import pytest
 
-from tfpipeline.serving.client import PredictClient, calls, conversations, errors
+from tfpipeline.serving.client import PredictClient, calls, errors, steps
 
 CODES = [code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
@@ -80,5 +80,5 @@ def test_the_signature_that_was_asked_is_named():
     """That of the request: explain asks another one than the client's own."""
     with PredictClient("localhost:1", model="m") as client:
         endpoint = dataclasses.replace(client.endpoint, signature="explain")
-        call = conversations.Call(calls.PREDICT, calls.predict_request(endpoint, {"text": ["a"]}))
+        call = steps.Call(calls.PREDICT, calls.predict_request(endpoint, {"text": ["a"]}))
         assert 'signature "explain"' in str(client._status_error("NOT_FOUND", "no such signature", call))
