@@ -75,9 +75,9 @@ BAD = [
     (b"one", 'input "text" is one string; give a list of texts'),
     (np.array("one"), 'input "text" is ndarray; give a list of texts'),
     (3, 'input "text" is int; give a list of texts'),
-    ({"a": 1}, 'input "text" is dict; give a list of texts, of a table one column'),
-    ({"a", "b"}, 'input "text" is set; give a list of texts'),
-    (Table(TEXTS), 'input "text" is Table; give a list of texts, of a table one column'),
+    ({"a": 1}, 'input "text" is dict; give a list of texts, such as its values'),
+    ({"a", "b"}, 'input "text" is set, which promises no order; give a list of texts'),
+    (Table(TEXTS), r'input "text" is a table \(Table\); give one of its columns'),
     (["a", float("nan")], 'row 1 of input "text" is float, not str or bytes'),
 ]
 

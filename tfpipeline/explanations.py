@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Optional, Union, overload
 from tfpipeline.paths import AnyPath
 from tfpipeline.prediction import asked
 from tfpipeline.predictors import Labels, Texts, open_any
-from tfpipeline.serving.client import Explanation, calls
+from tfpipeline.serving.client import Explanation
+from tfpipeline.serving.client import texts as text_columns
 
 if TYPE_CHECKING:
     from tfpipeline.training.trained_model import TrainedModel
@@ -77,7 +78,7 @@ def explain(
         ClientError: the server does not answer, or the texts can't be sent (``InputError``).
     """
     one, texts_asked = asked(texts, text_pair, batch_size)
-    inputs = calls.explain_inputs(texts_asked["text"], texts_asked.get("text_pair"), labels)
+    inputs = text_columns.explain_inputs(texts_asked["text"], texts_asked.get("text_pair"), labels)
     found: list[Explanation] = []
     with open_any(model, target, options=options) as predictor:
         for start in range(0, len(inputs["text"]), batch_size):

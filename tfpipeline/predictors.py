@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +14,8 @@ from tfpipeline.console import say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.mistaken import check_run
 from tfpipeline.paths import AnyPath
-from tfpipeline.serving.client import Explanation, PredictClient, Prediction, calls, predictions
+from tfpipeline.serving.client import Explanation, PredictClient, Prediction, hints, predictions
+from tfpipeline.serving.client import texts as columns
 
 if TYPE_CHECKING:
     from tfpipeline.training.trained_model import TrainedModel
@@ -137,7 +137,7 @@ class SavedModelPredictor(Predictor):
     ) -> list[Explanation]:
         if _EXPLAIN not in self._model.signatures:
             raise UserError(f'{self._path} has no signature "{_EXPLAIN}"; export it again with --explain')
-        inputs = calls.explain_inputs(texts, text_pair, labels)
+        inputs = columns.explain_inputs(texts, text_pair, labels)
         function = self._model.signatures[_EXPLAIN]
         _check_inputs("SavedModel", function.structured_input_signature[1], inputs)
         return _explanations(self._tensorflow, lambda asked: function(**asked), inputs)
@@ -184,7 +184,7 @@ class RunPredictor(Predictor):
         from tfpipeline.runtime import import_tensorflow
 
         tf = import_tensorflow()
-        inputs = calls.explain_inputs(texts, text_pair, labels)
+        inputs = columns.explain_inputs(texts, text_pair, labels)
         _check_inputs("run", [*self._run.text_inputs.names, explanations.LABEL], inputs)
         if self._explanations is None:
             explanations.check(self._run.task, self._run.model_config)
@@ -210,7 +210,7 @@ class RunPredictor(Predictor):
 
 def utf8_inputs(texts: Texts, text_pair: Optional[Texts]) -> dict[str, list[bytes]]:
     """The inputs as they would be sent to a server, with the same checks as in the client."""
-    return {name: list(column) for name, column in calls.text_inputs(texts, text_pair).items()}
+    return {name: list(column) for name, column in columns.text_inputs(texts, text_pair).items()}
 
 
 def _explanations(tf: Any, function: Callable[[dict[str, Any]], Any], inputs: Any) -> list[Explanation]:
@@ -225,15 +225,10 @@ def _explanations(tf: Any, function: Callable[[dict[str, Any]], Any], inputs: An
     try:
         answers = function({name: tf.constant(list(column)) for name, column in inputs.items()})
     except tf.errors.InvalidArgumentError as error:
-        raise UserError(f"the model cannot explain this: {_reason(str(error.message))}") from error
+        reason = " ".join(hints.reason(str(error.message)).split())
+        raise UserError(f"the model cannot explain this: {reason}") from error
     arrays = {name: tensor.numpy() for name, tensor in answers.items()}
     return [answer for answer in predictions.decode(arrays, count) if isinstance(answer, Explanation)]
-
-
-def _reason(message: str) -> str:
-    """What an assertion in the graph says, without what TensorFlow puts around it."""
-    found = re.search(r"assertion failed: \[(.*?)\]( \[.*\])?", message)
-    return " ".join(" ".join(found.group(1, 2)).split()) if found and found[2] else message.splitlines()[0]
 
 
 def _check_signature(path: Union[str, Path], signature: str, known: Iterable[str]) -> None:

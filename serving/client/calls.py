@@ -7,16 +7,17 @@ reads the response. Sequences of several calls are in ``conversations.py``.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from tfpipeline.serving.client import messages, tensors
+from tfpipeline.serving.client import checks, messages, tensors
 from tfpipeline.serving.client.errors import AnswerError, InputError
 
 __all__ = [
+    "Health",
     "ModelMetadata",
     "RawAnswer",
     "Signature",
@@ -53,7 +54,13 @@ STATUS = Method(
     messages.GetModelStatusRequest,
     messages.GetModelStatusResponse,
 )
-METHODS = (PREDICT, METADATA, STATUS)
+HEALTH = Method(
+    "/grpc.health.v1.Health/Check",
+    "health",
+    messages.HealthCheckRequest,
+    messages.HealthCheckResponse,
+)
+METHODS = (PREDICT, METADATA, STATUS, HEALTH)
 
 
 @dataclass(frozen=True)
@@ -77,21 +84,17 @@ class Endpoint:
     signature: str = "serving_default"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model:
-            raise InputError(f"model is {self.model!r}; give the model's name on the server")
+        checks.text("model", self.model, "the model's name on the server")
+        checks.text("signature", self.signature, 'its name, such as "serving_default"')
         if self.version is not None and self.version_label is not None:
             raise InputError(
                 f"both version ({self.version}) and version_label ({self.version_label!r}) were given; "
                 f"choose one"
             )
-        if self.version is not None and (
-            isinstance(self.version, bool)
-            or not isinstance(self.version, int)
-            or not 0 <= self.version < 2**63
-        ):
-            raise InputError(f"version is {self.version!r}; it must be a whole number from 0 on")
-        if not self.signature:
-            raise InputError('signature is empty; give its name, e.g. "serving_default"')
+        if self.version is not None:
+            checks.whole("version", self.version, 0, 2**63 - 1)
+        if self.version_label is not None:
+            checks.text("version_label", self.version_label, 'a label, such as "stable"')
 
     def __str__(self) -> str:
         which = ""
@@ -156,6 +159,17 @@ class VersionStatus:
         return f"version {self.version} is {self.state.value}" + (f" ({self.error})" if self.error else "")
 
 
+class Health(str, enum.Enum):
+    """Whether a server takes calls. Source: HealthCheckResponse.ServingStatus in health.proto of gRPC."""
+
+    UNKNOWN = "UNKNOWN"
+    SERVING = "SERVING"
+    NOT_SERVING = "NOT_SERVING"
+
+
+_HEALTH = {0: Health.UNKNOWN, 1: Health.SERVING, 2: Health.NOT_SERVING}
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """An input or output of a signature.
@@ -217,72 +231,18 @@ def predict_request(
     """
     if isinstance(outputs, str):
         raise InputError(f'outputs is the string "{outputs}"; give a list of names')
+    for output in outputs or ():
+        checks.text("outputs", output, "a list of names")
+    if not isinstance(inputs, Mapping):
+        raise InputError(f"inputs is {type(inputs).__name__}; give a dict: input name -> array")
     request = messages.PredictRequest()
     _fill_spec(request.model_spec, endpoint)
     request.model_spec.signature_name = endpoint.signature
     for name, value in inputs.items():
+        checks.text("an input's name", name, "a name that metadata() lists")
         tensors.encode(value, name, request.inputs[name])
     request.output_filter.extend(outputs or ())
     return request
-
-
-def text_inputs(texts: Iterable[Any], text_pair: Optional[Iterable[Any]]) -> dict[str, np.ndarray]:
-    """The inputs of a text signature: ``text``, and ``text_pair`` for models of pairs.
-
-    Args:
-        texts: B texts, str or bytes.
-        text_pair: the second text of each pair, B of them; None for models of single texts.
-    Returns:
-        name -> object array [B] of bytes.
-    Raises:
-        InputError: a single string instead of a list, a row that cannot be sent, or lists of different
-            lengths.
-    """
-    given = {"text": texts} if text_pair is None else {"text": texts, "text_pair": text_pair}
-    columns = {}
-    for name, rows in given.items():
-        if isinstance(rows, (str, bytes)):
-            raise InputError(f'input "{name}" is one string; give a list of texts')
-        if isinstance(rows, (Mapping, Set)) or hasattr(
-            rows, "columns"
-        ):  # iterating over these yields no texts, or no order
-            raise InputError(
-                f'input "{name}" is {type(rows).__name__}; give a list of texts, of a table one column'
-            )
-        if not isinstance(rows, Iterable) or getattr(rows, "ndim", 1) == 0:
-            raise InputError(f'input "{name}" is {type(rows).__name__}; give a list of texts')
-        sent = tensors.utf8(list(rows), name)
-        columns[name] = np.empty(len(sent), dtype=object)
-        columns[name][:] = sent
-    if text_pair is not None and len(columns["text"]) != len(columns["text_pair"]):
-        raise InputError(
-            f"{len(columns['text'])} texts but {len(columns['text_pair'])} in text_pair; give one for each "
-            f"text"
-        )
-    return columns
-
-
-def explain_inputs(
-    texts: Iterable[Any], text_pair: Optional[Iterable[Any]], labels: Optional[Iterable[Any]]
-) -> dict[str, np.ndarray]:
-    """The inputs of the signature ``explain``: those of a text signature, and ``label``.
-
-    Args:
-        texts, text_pair: see :func:`text_inputs`.
-        labels: the answer to explain of each text, str or bytes, "" for the predicted one; or one for all.
-    Returns:
-        name -> object array [B] of bytes.
-    Raises:
-        InputError: see :func:`text_inputs`; or there are more or fewer labels than texts.
-    """
-    columns = text_inputs(texts, text_pair)
-    count = len(columns["text"])
-    given = [labels or ""] * count if labels is None or isinstance(labels, (str, bytes)) else list(labels)
-    if len(given) != count:
-        raise InputError(f"{count} texts but {len(given)} labels; give one for each text, or one for all")
-    columns["label"] = np.empty(count, dtype=object)
-    columns["label"][:] = tensors.utf8(given, "label")
-    return columns
 
 
 def status_request(endpoint: Endpoint) -> Any:
@@ -297,6 +257,11 @@ def metadata_request(endpoint: Endpoint) -> Any:
     request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
     _fill_spec(request.model_spec, endpoint)
     return request
+
+
+def health_request(service: str) -> Any:
+    """A HealthCheckRequest; "" asks for the server as a whole."""
+    return messages.HealthCheckRequest(service=service)
 
 
 # ---------------------------------------------------------------- answers
@@ -336,6 +301,11 @@ def status_answer(response: Any) -> list[VersionStatus]:
         for status in response.model_version_status
     ]
     return sorted(statuses, key=lambda status: status.version, reverse=True)
+
+
+def health_answer(response: Any) -> Health:
+    """A HealthCheckResponse's status; a newer one than this client knows is UNKNOWN."""
+    return _HEALTH.get(response.status, Health.UNKNOWN)
 
 
 def metadata_answer(response: Any) -> ModelMetadata:

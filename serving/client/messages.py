@@ -15,7 +15,8 @@ Three declarations intentionally differ from the official files; none of them ch
 * Fields that the client neither sends nor reads are left out; protobuf keeps or skips unknown fields.
 
 Source: tensorflow/serving, tensorflow_serving/apis/*.proto; tensorflow/tensorflow,
-tensorflow/core/framework/{tensor,tensor_shape}.proto and core/protobuf/meta_graph.proto.
+tensorflow/core/framework/{tensor,tensor_shape}.proto and core/protobuf/meta_graph.proto; grpc/grpc-proto,
+grpc/health/v1/health.proto.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
         "method_name": (3, "string"),
     },
     "SignatureDefMap": {"signature_def": (1, "map SignatureDef")},
+    "HealthCheckRequest": {"service": (1, "string")},
+    "HealthCheckResponse": {"status": (1, "int32")},
 }
 
 _PACKAGE = "tfpipeline.serving.client"
@@ -147,3 +150,5 @@ GetModelStatusResponse = _CLASSES["GetModelStatusResponse"]
 GetModelMetadataRequest = _CLASSES["GetModelMetadataRequest"]
 GetModelMetadataResponse = _CLASSES["GetModelMetadataResponse"]
 SignatureDefMap = _CLASSES["SignatureDefMap"]
+HealthCheckRequest = _CLASSES["HealthCheckRequest"]
+HealthCheckResponse = _CLASSES["HealthCheckResponse"]

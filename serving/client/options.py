@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
 
+from tfpipeline.serving.client import checks
 from tfpipeline.serving.client.errors import InputError
 
 __all__ = ["TLS"]
@@ -101,8 +102,8 @@ def channel_options(
     Raises:
         InputError: a number is out of range.
     """
-    _check_whole("retries", retries, 0, MAX_RETRIES)
-    _check_whole("max_message_bytes", max_message_bytes, 1, MAX_MESSAGE_BYTES)
+    checks.whole("retries", retries, 0, MAX_RETRIES)
+    checks.whole("max_message_bytes", max_message_bytes, 1, MAX_MESSAGE_BYTES)
     service: dict[str, Any] = {
         # A name may have many addresses, the server's replicas: use all of them, not the first that responds.
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -110,6 +111,8 @@ def channel_options(
     if retries:
         # Only UNAVAILABLE: the server did not run the request. All calls only read, so a retry is harmless.
         service["methodConfig"] = [
+            # A health check asks for the state now, and whoever checks repeats it.
+            {"name": [{"service": "grpc.health.v1.Health"}]},
             # One retry is enough for a lost connection; wait_until_ready() repeats its calls anyway.
             {"name": [{"service": "tensorflow.serving.ModelService"}], "retryPolicy": _retry_policy(1)},
             {"name": [{}], "retryPolicy": _retry_policy(retries)},
@@ -153,8 +156,3 @@ def _retry_policy(retries: int) -> dict[str, Any]:
         "backoffMultiplier": 2,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
-
-
-def _check_whole(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}; give a whole number from {low} to {high}")

@@ -10,7 +10,7 @@ Source: tensorflow/core/framework/tensor.proto, and Tensor::FromProto in tensor.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -135,6 +135,8 @@ def as_array(value: Any, name: str) -> np.ndarray:
     Raises:
         InputError: the value is ragged or of mixed kinds.
     """
+    if value is None or isinstance(value, (Mapping, Set)):  # NumPy would make one object of them
+        raise InputError(f'input "{name}" is {type(value).__name__}; give an array or a list')
     first = value
     while isinstance(first, (list, tuple)) and first:
         first = first[0]
@@ -184,8 +186,10 @@ def utf8(texts: Sequence[Any], name: str) -> list[bytes]:
                     f"encoding, or send bytes"
                 ) from None
         else:
+            pair = name == "text" and isinstance(text, (tuple, list)) and len(text) == 2
+            advice = "give second texts as text_pair" if pair else "convert or drop it"
             raise InputError(
-                f'row {row} of input "{name}" is {type(text).__name__}, not str or bytes; convert or drop it'
+                f'row {row} of input "{name}" is {type(text).__name__}, not str or bytes; {advice}'
             )
     return sent
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from google.protobuf.wrappers_pb2 import Int64Value
+from grpc_health.v1 import health_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
@@ -40,6 +41,8 @@ OFFICIAL = {
     "TensorInfo": meta_graph_pb2.TensorInfo,
     "SignatureDef": meta_graph_pb2.SignatureDef,
     "SignatureDefMap": get_model_metadata_pb2.SignatureDefMap,
+    "HealthCheckRequest": health_pb2.HealthCheckRequest,
+    "HealthCheckResponse": health_pb2.HealthCheckResponse,
 }
 RAW = {"float_val", "double_val", "scomplex_val", "dcomplex_val"}
 

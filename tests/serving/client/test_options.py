@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import grpc
+import numpy as np
 import pytest
 
 from tfpipeline.serving.client import TLS, AsyncPredictClient, InputError, PredictClient, options
@@ -58,7 +59,32 @@ def test_bad_targets(target):
         ({"version": True}, "version is True"),
         ({"version": "3"}, "version is '3'"),
         ({"version": 2**63}, "version is"),
-        ({"signature": ""}, "signature is empty"),
+        ({"version": np.int64(1)}, "version is np.int64(1); give a plain int, such as int(version)"),
+        ({"version_label": ""}, "version_label is ''; give a label"),
+        ({"version_label": 3}, "version_label is 3; give a label"),
+        ({"model": b"m"}, "model is b'm'; give the model's name"),
+        ({"model": "a\ud83d"}, "which UTF-8 cannot carry"),
+        ({"signature": ""}, "signature is ''"),
+        (
+            {"timeout": np.float32(3)},
+            "timeout is np.float32(3.0); give a plain number, such as float(timeout)",
+        ),
+        ({"max_concurrency": 0}, "max_concurrency is 0; give a whole number from 1 on, or None for no limit"),
+        ({"hedge_after": 0}, "hedge_after is 0; give seconds"),
+        ({"telemetry": 1}, "telemetry is 1; give True, False or None"),
+        ({"headers": ["a"]}, "headers is list; give a dict"),
+        ({"headers": {"a b": "x"}}, "headers has the name 'a b'"),
+        ({"headers": {"": "x"}}, "headers has the name ''"),
+        ({"headers": {"grpc-timeout": "x"}}, "names that start with grpc- belong to gRPC"),
+        ({"headers": {"a": b"x"}}, "headers['a'] is bytes; give str (bytes need a name that ends with -bin)"),
+        ({"headers": {"a-bin": "x"}}, "headers['a-bin'] is str; give bytes"),
+        (
+            {"headers": {"a": "é"}},
+            "headers['a'] is not printable ASCII; send such a value as a-bin, in bytes",
+        ),
+        ({"headers": {"a": "x\ny: z"}}, "headers['a'] is not printable ASCII"),
+        ({"interceptors": "x"}, "interceptors is str; give a list of them"),
+        ({"interceptors": [3]}, "interceptors holds a int"),
         ({"timeout": None}, "timeout is None; give seconds"),
         ({"timeout": 0}, "timeout is 0"),
         ({"timeout": float("inf")}, "timeout is inf"),
@@ -92,9 +118,10 @@ def test_channel_options():
     assert service["loadBalancingConfig"] == [{"round_robin": {}}]
     assert service["methodConfig"][-1]["name"] == [{}]
     assert service["methodConfig"][-1]["retryPolicy"]["maxAttempts"] == 4
-    assert {tuple(m["retryPolicy"]["retryableStatusCodes"]) for m in service["methodConfig"]} == {
-        ("UNAVAILABLE",)
-    }
+    retried = [method for method in service["methodConfig"] if "retryPolicy" in method]
+    assert {tuple(method["retryPolicy"]["retryableStatusCodes"]) for method in retried} == {("UNAVAILABLE",)}
+    (once,) = [method for method in service["methodConfig"] if method not in retried]
+    assert once == {"name": [{"service": "grpc.health.v1.Health"}]}
     assert made["grpc.max_receive_message_length"] == made["grpc.max_send_message_length"] == 1000
     assert made["grpc.ssl_target_name_override"] == "x"
     assert "grpc.enable_http_proxy" not in made
