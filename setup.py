@@ -47,7 +47,10 @@ SERVE = [
     "prometheus_client>=0.26",
     "uvicorn>=0.54",  # REST and metrics; it needs h11 and click only
 ]
+TELEMETRY = ["opentelemetry-instrumentation-grpc>=0.66b2"]  # traces of the client's calls
 DEV = [
+    *TELEMETRY,
+    "opentelemetry-sdk>=1.45",
     "pytest>=9.1",
     "pytest-xdist>=3.8",  # tests run on two cores
     "pytest-timeout>=2.4",
@@ -92,6 +95,7 @@ setup(
         "train": heavy(TRAIN),
         "tpu": heavy(TPU),
         "excel": EXCEL,  # reading .xlsx files
+        "telemetry": TELEMETRY,
         "serve": heavy(SERVE),
         "dev": heavy(DEV),
         "all": heavy(TRAIN, EXCEL, SERVE, DEV),

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from tfpipeline.serving.client.errors import *  # noqa: F403
     from tfpipeline.serving.client.options import *  # noqa: F403
     from tfpipeline.serving.client.predictions import *  # noqa: F403
+    from tfpipeline.serving.client.streaming import *  # noqa: F403
     from tfpipeline.serving.client.sync_client import *  # noqa: F403
 
 # The modules whose ``__all__`` is public here. The cheapest to import comes first: a name is looked up in
 # this order.
-_MODULES = ("errors", "options", "predictions", "calls", "sync_client", "async_client")
+_MODULES = ("errors", "options", "predictions", "calls", "streaming", "sync_client", "async_client")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,59 +2,155 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional, TypeVar, Union, overload
 
-import grpc
-import grpc.aio
-
-from tfpipeline.serving.client import conversations
-from tfpipeline.serving.client.base import BaseClient
-from tfpipeline.serving.client.calls import ModelMetadata, RawAnswer, VersionStatus
-from tfpipeline.serving.client.predictions import Explanation, Prediction
+from tfpipeline.serving.client import conversations, streaming
+from tfpipeline.serving.client.async_driver import AsyncDriver
+from tfpipeline.serving.client.calls import Health, ModelMetadata, RawAnswer, VersionStatus
+from tfpipeline.serving.client.predictions import (
+    Classification,
+    Explanation,
+    Prediction,
+    QuestionAnswering,
+    Tagging,
+)
+from tfpipeline.serving.client.streaming import RowResult
 
 __all__ = ["AsyncPredictClient"]
 
-_Result = TypeVar("_Result")
+_Kind = TypeVar("_Kind", bound=Prediction)
+Text = Union[str, bytes]
+Texts = Iterable[Text]
+StreamedTexts = Union[Texts, AsyncIterable[Text]]
 
 
-class AsyncPredictClient(BaseClient):
+class AsyncPredictClient(AsyncDriver):
     """:class:`PredictClient` for asyncio, with the same arguments, results and errors.
 
-    It belongs to the event loop that makes its first call. A task that is cancelled cancels its call.
+    It can be used in any event loop, and has a connection of its own in each. A task that is cancelled
+    cancels its call.
     """
 
-    def _start(self) -> None:
-        # grpc.aio ties a channel to the running loop; there may be none yet.
-        self._channel: Any = None
-        self._stubs: dict[str, Any] = {}
-
+    @overload
     async def predict(
         self,
-        texts: Iterable[Union[str, bytes]],
-        text_pair: Optional[Iterable[Union[str, bytes]]] = None,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
         *,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
-    ) -> list[Prediction]:
+    ) -> list[Prediction]: ...
+
+    @overload
+    async def predict(
+        self,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
+        *,
+        expect: type[_Kind],
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[_Kind]: ...
+
+    async def predict(
+        self,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
+        *,
+        expect: type[Any] = Prediction,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> Any:
         """See :meth:`PredictClient.predict`."""
-        return await self._run(conversations.predict(self.endpoint, texts, text_pair, batch_size, timeout))
+        sending = self._sending(batch_size, timeout)
+        return await self._run(conversations.predict(self.endpoint, texts, text_pair, sending, expect))
+
+    async def classify(
+        self,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
+        *,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[Classification]:
+        """See :meth:`PredictClient.classify`."""
+        return await self.predict(
+            texts, text_pair, expect=Classification, batch_size=batch_size, timeout=timeout
+        )
+
+    async def tag(
+        self, texts: Texts, *, batch_size: Optional[int] = None, timeout: Optional[float] = None
+    ) -> list[Tagging]:
+        """See :meth:`PredictClient.tag`."""
+        return await self.predict(texts, expect=Tagging, batch_size=batch_size, timeout=timeout)
+
+    async def answer(
+        self,
+        questions: Texts,
+        passages: Texts,
+        *,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[QuestionAnswering]:
+        """See :meth:`PredictClient.answer`."""
+        return await self.predict(
+            questions, passages, expect=QuestionAnswering, batch_size=batch_size, timeout=timeout
+        )
+
+    @overload
+    def predict_stream(
+        self,
+        texts: StreamedTexts,
+        text_pair: Optional[StreamedTexts] = None,
+        *,
+        batch_size: int = streaming.BATCH_SIZE,
+        read_ahead: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> AsyncIterator[RowResult[Prediction]]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        texts: StreamedTexts,
+        text_pair: Optional[StreamedTexts] = None,
+        *,
+        expect: type[_Kind],
+        batch_size: int = streaming.BATCH_SIZE,
+        read_ahead: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> AsyncIterator[RowResult[_Kind]]: ...
+
+    def predict_stream(
+        self,
+        texts: StreamedTexts,
+        text_pair: Optional[StreamedTexts] = None,
+        *,
+        expect: type[Any] = Prediction,
+        batch_size: int = streaming.BATCH_SIZE,
+        read_ahead: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> AsyncIterator[RowResult[Any]]:
+        """See :meth:`PredictClient.predict_stream`; the texts may be asynchronous iterables too."""
+        sending = self._sending(batch_size, timeout)
+        ahead = streaming.read_ahead_of(read_ahead, sending)
+        rows = streaming.awaited_rows(texts, text_pair)
+        self._check_open()
+        return self._stream(streaming.predict_stream(self.endpoint, sending, ahead, expect), rows)
 
     async def explain(
         self,
-        texts: Iterable[Union[str, bytes]],
-        text_pair: Optional[Iterable[Union[str, bytes]]] = None,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
         *,
-        labels: Union[Iterable[Union[str, bytes]], str, bytes, None] = None,
+        labels: Union[Texts, Text, None] = None,
         batch_size: Optional[int] = 8,
         timeout: Optional[float] = None,
     ) -> list[Explanation]:
         """See :meth:`PredictClient.explain`."""
-        return await self._run(
-            conversations.explain(self.endpoint, texts, text_pair, labels, batch_size, timeout)
-        )
+        sending = self._sending(batch_size, timeout)
+        return await self._run(conversations.explain(self.endpoint, texts, text_pair, labels, sending))
 
     async def predict_raw(
         self,
@@ -64,7 +160,8 @@ class AsyncPredictClient(BaseClient):
         timeout: Optional[float] = None,
     ) -> RawAnswer:
         """See :meth:`PredictClient.predict_raw`."""
-        return await self._run(conversations.predict_raw(self.endpoint, inputs, outputs, timeout))
+        sending = self._sending(None, timeout)
+        return await self._run(conversations.predict_raw(self.endpoint, inputs, outputs, sending))
 
     async def model_status(self, *, timeout: Optional[float] = None) -> list[VersionStatus]:
         """See :meth:`PredictClient.model_status`."""
@@ -74,15 +171,13 @@ class AsyncPredictClient(BaseClient):
         """See :meth:`PredictClient.metadata`."""
         return await self._run(conversations.metadata(self.endpoint, timeout))
 
+    async def health(self, service: str = "", *, timeout: Optional[float] = None) -> Health:
+        """See :meth:`PredictClient.health`."""
+        return await self._run(conversations.health(service, timeout))
+
     async def wait_until_ready(self, timeout: float = 60.0) -> list[VersionStatus]:
         """See :meth:`PredictClient.wait_until_ready`."""
         return await self._run(conversations.wait_until_ready(self.endpoint, timeout))
-
-    async def close(self) -> None:
-        """Close the connection; pending calls end with CancelledError."""
-        self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
 
     async def __aenter__(self) -> AsyncPredictClient:
         return self
@@ -94,35 +189,3 @@ class AsyncPredictClient(BaseClient):
         traceback: Optional[TracebackType],
     ) -> None:
         await self.close()
-
-    async def _run(self, conversation: conversations.Conversation[_Result]) -> _Result:
-        self._check_open()
-        if self._channel is None:
-            self._channel, self._stubs = self._open(grpc.aio)
-        try:
-            step = next(conversation)
-            while True:
-                if isinstance(step, conversations.Wait):
-                    await asyncio.sleep(step.seconds)
-                    step = conversation.send(None)
-                    continue
-                try:
-                    response = await self._stubs[step.method.path](step.request, timeout=self._deadline(step))
-                except grpc.RpcError as error:
-                    step = conversation.throw(self._error(error, step))
-                except asyncio.CancelledError:
-                    # gRPC raises this too when close() ends the call; the task itself goes on then.
-                    if not self._closed or _task_is_cancelled():
-                        raise
-                    step = conversation.throw(self._status_error("CANCELLED", "the client was closed", step))
-                else:
-                    step = conversation.send(response)
-        except StopIteration as done:
-            result: _Result = done.value
-            return result
-
-
-def _task_is_cancelled() -> bool:
-    task = asyncio.current_task()
-    # Before Python 3.11 a task cannot tell, and close() is assumed to be the reason.
-    return task is not None and hasattr(task, "cancelling") and task.cancelling() > 0

@@ -1,20 +1,19 @@
-"""The logic of the clients without input and output: generators that yield calls and waits.
-
-Each conversation yields :class:`Call` and :class:`Wait` steps, is sent each call's response (or has its
-``CallError`` thrown in), and returns the result. The synchronous and the asyncio client differ only in how
-they carry the steps out, so that they cannot differ in anything else.
-"""
+"""The logic of the clients without input and output: one conversation per method; see ``steps.py``."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Optional, TypeVar, Union
+from typing import Any, Callable, Optional, TypeVar
 
-from tfpipeline.serving.client import calls, predictions
+import numpy as np
+
+from tfpipeline.serving.client import calls, checks, concurrency, predictions
+from tfpipeline.serving.client import texts as columns_of
 from tfpipeline.serving.client.errors import (
     AnswerError,
+    CallError,
     DeadlineExceededError,
     InputError,
     InvalidArgumentError,
@@ -25,61 +24,58 @@ from tfpipeline.serving.client.errors import (
     UnavailableError,
     one_line,
 )
+from tfpipeline.serving.client.steps import Call, Conversation, Wait
 
 # A server that starts, loads or is overloaded may be ready later. Other statuses do not change by themselves.
 _NOT_YET = (UnavailableError, NotFoundError, DeadlineExceededError, ResourceExhaustedError)
 # Seconds between two checks, and the maximum time per check: a server that hangs is queried again.
 _POLL = 0.25
-EXPLAIN = "explain"  # the signature of models that were exported with --explain
 _LOOK = 5.0
+EXPLAIN = "explain"  # the signature of models that were exported with --explain
+
+_Kind = TypeVar("_Kind", bound=predictions.Prediction)
 
 
 @dataclass(frozen=True)
-class Call:
-    """Carry out a call; the conversation is sent the response.
+class Sending:
+    """How texts become requests.
 
     Attributes:
-        timeout: seconds; None for the client's own.
-    """
-
-    method: calls.Method
-    request: Any
-    timeout: Optional[float] = None
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Let time pass."""
-
-    seconds: float
-
-
-_Result = TypeVar("_Result")
-Conversation = Generator[Union[Call, Wait], Any, _Result]
-
-
-def check_seconds(timeout: Any, name: str = "timeout") -> float:
-    """A number of seconds above 0.
-
+        batch_size: texts per request; None for all in one.
+        timeout: seconds per request; None for the client's own.
+        concurrent: the number of requests of one conversation at a time.
+        hedging: None to send each request once.
     Raises:
-        InputError: it is not; every call has a deadline.
+        InputError: a value is invalid.
     """
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < 1e9:
-        raise InputError(f"{name} is {timeout!r}; give seconds, more than 0 (every call has a deadline)")
-    return float(timeout)
+
+    batch_size: Optional[int] = None
+    timeout: Optional[float] = None
+    concurrent: int = 1
+    hedging: Optional[concurrency.Hedging] = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None:
+            checks.whole("batch_size", self.batch_size, 1, otherwise=", or None for one request")
+        if self.timeout is not None:
+            checks.seconds(self.timeout)
 
 
 def predict(
     endpoint: calls.Endpoint,
     texts: Iterable[Any],
     text_pair: Optional[Iterable[Any]],
-    batch_size: Optional[int],
-    timeout: Optional[float],
-) -> Conversation[list[predictions.Prediction]]:
-    """Predict for texts, ``batch_size`` per request, one request after the other."""
-    _check_batch_size(batch_size)
-    columns = calls.text_inputs(texts, text_pair)
-    return (yield from _ask_in_batches(endpoint, columns, batch_size, timeout))
+    sending: Sending,
+    expect: type[_Kind],
+) -> Conversation[list[_Kind]]:
+    """Predict for texts.
+
+    Raises:
+        AnswerError: the predictions are not of the kind ``expect``.
+    """
+    columns = columns_of.text_inputs(texts, text_pair)
+    answers = yield from _ask_in_batches(endpoint, columns, sending)
+    return of_kind(answers, expect, endpoint)
 
 
 def explain(
@@ -87,18 +83,16 @@ def explain(
     texts: Iterable[Any],
     text_pair: Optional[Iterable[Any]],
     labels: Optional[Iterable[Any]],
-    batch_size: Optional[int],
-    timeout: Optional[float],
+    sending: Sending,
 ) -> Conversation[list[predictions.Explanation]]:
-    """Ask for explanations, ``batch_size`` texts per request, one request after the other.
+    """Ask for explanations.
 
     Raises:
         AnswerError: the signature gives something else.
     """
-    _check_batch_size(batch_size)
-    columns = calls.explain_inputs(texts, text_pair, labels)
+    columns = columns_of.explain_inputs(texts, text_pair, labels)
     endpoint = replace(endpoint, signature=EXPLAIN)
-    answers = yield from _ask_in_batches(endpoint, columns, batch_size, timeout)
+    answers = yield from _ask_in_batches(endpoint, columns, sending)
     explanations = [answer for answer in answers if isinstance(answer, predictions.Explanation)]
     if len(explanations) < len(answers):
         raise AnswerError(
@@ -108,39 +102,83 @@ def explain(
     return explanations
 
 
-def _check_batch_size(batch_size: Optional[int]) -> None:
-    if batch_size is not None and (
-        isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
-    ):
-        raise InputError(
-            f"batch_size is {batch_size!r}; give a whole number from 1 on, or None for one request"
+def of_kind(
+    answers: Sequence[predictions.Prediction], kind: type[_Kind], endpoint: calls.Endpoint
+) -> list[_Kind]:
+    """Predictions of one kind.
+
+    Raises:
+        AnswerError: one of them is of another kind.
+    """
+    fitting = [answer for answer in answers if isinstance(answer, kind)]
+    if len(fitting) < len(answers):
+        other = next(answer for answer in answers if not isinstance(answer, kind))
+        raise AnswerError(
+            f'{endpoint}, signature "{endpoint.signature}", answers with {type(other).__name__}, not with '
+            f"{kind.__name__}; use predict(), or its argument expect={type(other).__name__}"
         )
+    return fitting
+
+
+def request_of(
+    endpoint: calls.Endpoint, columns: Mapping[str, np.ndarray], rows: Sequence[int], sending: Sending
+) -> Call:
+    """The call for some rows of columns."""
+    part = {name: column[np.asarray(rows, dtype=np.intp)] for name, column in columns.items()}
+    return Call(calls.PREDICT, calls.predict_request(endpoint, part), sending.timeout)
+
+
+def answers_of(response: Any, rows: int) -> list[predictions.Prediction]:
+    """The predictions of a response, one for each of the rows that were asked."""
+    return predictions.decode(calls.predict_answer(response).outputs, rows=rows)
 
 
 def _ask_in_batches(
-    endpoint: calls.Endpoint,
-    columns: Mapping[str, Any],
-    batch_size: Optional[int],
-    timeout: Optional[float],
+    endpoint: calls.Endpoint, columns: Mapping[str, np.ndarray], sending: Sending
 ) -> Conversation[list[predictions.Prediction]]:
+    """Predictions in the order of the rows, from batches of similar lengths."""
     count = len(columns["text"])
-    answers: list[predictions.Prediction] = []
-    for start in range(0, count, batch_size or max(count, 1)):
-        part = {name: column[start : start + (batch_size or count)] for name, column in columns.items()}
-        response = yield Call(calls.PREDICT, calls.predict_request(endpoint, part), timeout)
-        answers += predictions.decode(calls.predict_answer(response).outputs, rows=len(part["text"]))
-    return answers
+    size = sending.batch_size or max(count, 1)
+    order = columns_of.by_length(columns) if size < count else list(range(count))
+    batches = [order[start : start + size] for start in range(0, count, size)]
+    found: dict[int, predictions.Prediction] = {}
+
+    def keep(batch: Sequence[int], outcome: Any) -> None:
+        if isinstance(outcome, CallError):
+            raise outcome
+        found.update(zip(batch, answers_of(outcome, len(batch))))
+
+    if sending.concurrent == 1 or len(batches) < 2:
+        for batch in batches:
+            call = request_of(endpoint, columns, batch, sending)
+            keep(batch, (yield from concurrency.ask(call, sending.hedging)))
+    else:
+        dispatcher = concurrency.Dispatcher(sending.hedging)
+        for batch in batches:
+            if len(dispatcher) == sending.concurrent:
+                keep(*(yield from dispatcher.finish()))
+            yield from dispatcher.start(batch, request_of(endpoint, columns, batch, sending))
+        while len(dispatcher):
+            keep(*(yield from dispatcher.finish()))
+    return [found[row] for row in range(count)]
 
 
 def predict_raw(
     endpoint: calls.Endpoint,
     inputs: Mapping[str, Any],
     outputs: Optional[Collection[str]],
-    timeout: Optional[float],
+    sending: Sending,
 ) -> Conversation[calls.RawAnswer]:
     """Call the signature with named arrays."""
-    response = yield Call(calls.PREDICT, calls.predict_request(endpoint, inputs, outputs), timeout)
-    return calls.predict_answer(response, outputs)
+    call = Call(calls.PREDICT, calls.predict_request(endpoint, inputs, outputs), sending.timeout)
+    return calls.predict_answer((yield from concurrency.ask(call, sending.hedging)), outputs)
+
+
+def health(service: str, timeout: Optional[float]) -> Conversation[calls.Health]:
+    """Ask whether a server takes calls."""
+    if not isinstance(service, str):
+        raise InputError(f'service is {type(service).__name__}; give a name, or "" for the whole server')
+    return calls.health_answer((yield Call(calls.HEALTH, calls.health_request(service), timeout)))
 
 
 def model_status(
@@ -165,7 +203,7 @@ def wait_until_ready(
         NotReadyError: the timeout expired.
         CallError: a status that waiting cannot change.
     """
-    end = clock() + check_seconds(timeout)
+    end = clock() + checks.seconds(timeout)
     request = calls.status_request(endpoint)
     seen = ""
     while True:

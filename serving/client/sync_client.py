@@ -2,58 +2,178 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional, TypeVar, Union, overload
 
-import grpc
-
-from tfpipeline.serving.client import conversations
+from tfpipeline.serving.client import conversations, streaming
 from tfpipeline.serving.client.base import BaseClient
-from tfpipeline.serving.client.calls import ModelMetadata, RawAnswer, VersionStatus
-from tfpipeline.serving.client.predictions import Explanation, Prediction
+from tfpipeline.serving.client.calls import Health, ModelMetadata, RawAnswer, VersionStatus
+from tfpipeline.serving.client.predictions import (
+    Classification,
+    Explanation,
+    Prediction,
+    QuestionAnswering,
+    Tagging,
+)
+from tfpipeline.serving.client.streaming import RowResult
+from tfpipeline.serving.client.sync_driver import SyncDriver
 
 __all__ = ["PredictClient"]
 
-_Result = TypeVar("_Result")
+_Kind = TypeVar("_Kind", bound=Prediction)
+Text = Union[str, bytes]
+Texts = Iterable[Text]
 
 
-class PredictClient(BaseClient):
+class PredictClient(SyncDriver):
     __doc__ = BaseClient.__doc__
 
-    def _start(self) -> None:
-        self._channel, self._stubs = self._open(grpc)
-
+    @overload
     def predict(
         self,
-        texts: Iterable[Union[str, bytes]],
-        text_pair: Optional[Iterable[Union[str, bytes]]] = None,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
         *,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
-    ) -> list[Prediction]:
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict(
+        self,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
+        *,
+        expect: type[_Kind],
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[_Kind]: ...
+
+    def predict(
+        self,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
+        *,
+        expect: type[Any] = Prediction,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> Any:
         """Predict for texts.
 
         Args:
             texts: str, or bytes in UTF-8. Without texts, no call is made.
             text_pair: the second text of each pair, for models of pairs.
-            batch_size: number of texts per request; by default all in one. Requests are sent one after the
-                other.
+            expect: the type of the predictions, such as :class:`Regression`, for type checkers and to be
+                sure; by default any.
+            batch_size: number of texts per request, those of similar lengths together; by default all in one.
+                ``max_concurrency`` requests are sent at a time.
             timeout: maximum seconds per request; by default the client's timeout.
         Returns:
             One prediction per text, in order.
         Raises:
+            AnswerError: the model's predictions are of another type than ``expect``.
             ClientError: see ``errors.py``; no other errors are raised intentionally.
         """
-        return self._run(conversations.predict(self.endpoint, texts, text_pair, batch_size, timeout))
+        sending = self._sending(batch_size, timeout)
+        return self._run(conversations.predict(self.endpoint, texts, text_pair, sending, expect))
+
+    def classify(
+        self,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
+        *,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[Classification]:
+        """:meth:`predict` with ``expect=Classification``."""
+        return self.predict(texts, text_pair, expect=Classification, batch_size=batch_size, timeout=timeout)
+
+    def tag(
+        self, texts: Texts, *, batch_size: Optional[int] = None, timeout: Optional[float] = None
+    ) -> list[Tagging]:
+        """:meth:`predict` with ``expect=Tagging``."""
+        return self.predict(texts, expect=Tagging, batch_size=batch_size, timeout=timeout)
+
+    def answer(
+        self,
+        questions: Texts,
+        passages: Texts,
+        *,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[QuestionAnswering]:
+        """:meth:`predict` with ``expect=QuestionAnswering``: each question is answered from its passage."""
+        return self.predict(
+            questions, passages, expect=QuestionAnswering, batch_size=batch_size, timeout=timeout
+        )
+
+    @overload
+    def predict_stream(
+        self,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
+        *,
+        batch_size: int = streaming.BATCH_SIZE,
+        read_ahead: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> Iterator[RowResult[Prediction]]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
+        *,
+        expect: type[_Kind],
+        batch_size: int = streaming.BATCH_SIZE,
+        read_ahead: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> Iterator[RowResult[_Kind]]: ...
+
+    def predict_stream(
+        self,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
+        *,
+        expect: type[Any] = Prediction,
+        batch_size: int = streaming.BATCH_SIZE,
+        read_ahead: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> Iterator[RowResult[Any]]:
+        """Predict for any number of texts, such as the lines of a file, without holding them all.
+
+        A row that fails does not end the stream: its result has the error. A batch that the server refuses is
+        divided, so that only the rows at fault fail.
+
+        Args:
+            texts: any iterable; it is read as the results are taken.
+            text_pair: the second text of each pair, for models of pairs.
+            expect: as of :meth:`predict`.
+            batch_size: number of texts per request, those of similar lengths together. ``max_concurrency``
+                requests are sent at a time.
+            read_ahead: maximum number of texts that were read and whose results were not returned; by default
+                16 batches per concurrent request. With 1, each result comes before the next text is read.
+            timeout: maximum seconds per request; by default the client's timeout.
+        Returns:
+            One :class:`RowResult` per text, in order.
+        Raises:
+            InputError: ``texts`` is no iterable of texts, or the two have different lengths.
+            CallError: no row can be predicted any more, for example because there is no such model.
+            AnswerError: the model's predictions are of another type than ``expect``.
+        """
+        sending = self._sending(batch_size, timeout)
+        ahead = streaming.read_ahead_of(read_ahead, sending)
+        rows = streaming.rows(texts, text_pair)
+        self._check_open()
+        return self._drive(streaming.predict_stream(self.endpoint, sending, ahead, expect), rows)
 
     def explain(
         self,
-        texts: Iterable[Union[str, bytes]],
-        text_pair: Optional[Iterable[Union[str, bytes]]] = None,
+        texts: Texts,
+        text_pair: Optional[Texts] = None,
         *,
-        labels: Union[Iterable[Union[str, bytes]], str, bytes, None] = None,
+        labels: Union[Texts, Text, None] = None,
         batch_size: Optional[int] = 8,
         timeout: Optional[float] = None,
     ) -> list[Explanation]:
@@ -67,14 +187,15 @@ class PredictClient(BaseClient):
             text_pair: the second text of each pair, for models of pairs.
             labels: the answer to explain: of each text one, or one for all; "" for the predicted one, which
                 is the default. See docs/explanations.md.
-            batch_size: texts in a request; None for all in one. Requests go one after the other.
+            batch_size: number of texts per request; None for all in one.
             timeout: seconds a request may take; by default the client's.
         Returns:
             One explanation a text, in their order.
         Raises:
             ClientError: see ``errors.py``.
         """
-        return self._run(conversations.explain(self.endpoint, texts, text_pair, labels, batch_size, timeout))
+        sending = self._sending(batch_size, timeout)
+        return self._run(conversations.explain(self.endpoint, texts, text_pair, labels, sending))
 
     def predict_raw(
         self,
@@ -94,7 +215,8 @@ class PredictClient(BaseClient):
         Raises:
             ClientError: see ``errors.py``.
         """
-        return self._run(conversations.predict_raw(self.endpoint, inputs, outputs, timeout))
+        sending = self._sending(None, timeout)
+        return self._run(conversations.predict_raw(self.endpoint, inputs, outputs, sending))
 
     def model_status(self, *, timeout: Optional[float] = None) -> list[VersionStatus]:
         """The states of the model's versions, the newest first; only the client's own version if it has one.
@@ -112,6 +234,22 @@ class PredictClient(BaseClient):
         """
         return self._run(conversations.metadata(self.endpoint, timeout))
 
+    def health(self, service: str = "", *, timeout: Optional[float] = None) -> Health:
+        """Whether the server takes calls, by the standard health service (``grpc.health.v1``).
+
+        It is asked once, without retries.
+
+        Args:
+            service: "" for the server as a whole.
+            timeout: maximum seconds; by default the client's timeout.
+        Raises:
+            UnimplementedError: the server has no health service; ``tensorflow_model_server`` needs
+                ``--enable_grpc_healthcheck_service``.
+            NotFoundError: it does not know the service.
+            ClientError: see ``errors.py``.
+        """
+        return self._run(conversations.health(service, timeout))
+
     def wait_until_ready(self, timeout: float = 60.0) -> list[VersionStatus]:
         """Wait until a version is AVAILABLE: while the server starts, while it does not know the model yet,
         and while the model loads.
@@ -127,11 +265,6 @@ class PredictClient(BaseClient):
         """
         return self._run(conversations.wait_until_ready(self.endpoint, timeout))
 
-    def close(self) -> None:
-        """Close the connection; pending calls end with CancelledError."""
-        self._closed = True
-        self._channel.close()
-
     def __enter__(self) -> PredictClient:
         return self
 
@@ -142,22 +275,3 @@ class PredictClient(BaseClient):
         traceback: Optional[TracebackType],
     ) -> None:
         self.close()
-
-    def _run(self, conversation: conversations.Conversation[_Result]) -> _Result:
-        self._check_open()
-        try:
-            step = next(conversation)
-            while True:
-                if isinstance(step, conversations.Wait):
-                    time.sleep(step.seconds)
-                    step = conversation.send(None)
-                    continue
-                try:
-                    response = self._stubs[step.method.path](step.request, timeout=self._deadline(step))
-                except grpc.RpcError as error:
-                    step = conversation.throw(self._error(error, step))
-                else:
-                    step = conversation.send(response)
-        except StopIteration as done:
-            result: _Result = done.value
-            return result

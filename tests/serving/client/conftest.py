@@ -39,6 +39,10 @@ class Awaited:
 
     def __getattr__(self, name):
         attribute = getattr(self._client, name)
+        if name == "predict_stream":
+            return lambda *args, **options: asyncio.run_coroutine_threadsafe(
+                _listed(attribute, *args, **options), self._loop
+            ).result(60)
         if not inspect.iscoroutinefunction(attribute):
             return attribute
         return lambda *args, **options: asyncio.run_coroutine_threadsafe(
@@ -50,6 +54,10 @@ class Awaited:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _listed(function, *args, **options):
+    return [value async for value in function(*args, **options)]
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import tensorflow as tf
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
@@ -44,6 +45,10 @@ _FIELDS = {
 }
 _counts: collections.Counter[str] = collections.Counter()
 _lock = threading.Lock()
+_busy: collections.Counter[str] = collections.Counter()
+_peaks: collections.Counter[str] = collections.Counter()
+# What a server's message looks like when a model's own check fails.
+REFUSAL = 'assertion failed: [text must not be bad, got \\"{}\\"] [2 rows]\n\t [[{{{{node check/Assert}}}}]]'
 
 
 def count(key: str) -> int:
@@ -107,6 +112,17 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
             context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
         if kind == "slow":
             time.sleep(float(arguments[0]))
+        if kind == "hedge" and before == 0:  # only the first call is slow
+            time.sleep(3)
+        if kind == "busy":  # for 50 ms; see peak
+            with _lock:
+                _busy[request.model_spec.name] += 1
+                _peaks[request.model_spec.name] = max(
+                    _peaks[request.model_spec.name], _busy[request.model_spec.name]
+                )
+            time.sleep(0.05)
+            with _lock:
+                _busy[request.model_spec.name] -= 1
         response = predict_pb2.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = VERSION
@@ -121,6 +137,25 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
             arrays = {"request": np.array([request.SerializeToString()], dtype=object)}
         elif kind == "counts":  # counts:MODEL: how often that was asked
             arrays = {"calls": np.array(_counts[":".join(arguments)])}
+        elif kind == "peak":  # peak:MODEL: how many calls of that one there were at a time at most
+            arrays = {"peak": np.array(_peaks[":".join(arguments)])}
+        elif kind == "headers":
+            pairs = [f"{key}={value!r}" for key, value in context.invocation_metadata()]
+            arrays = {"headers": np.array(pairs, dtype=object)}
+        elif kind == "batches":  # of each row: the number of its request, and the lengths of its texts
+            texts = tf.make_ndarray(request.inputs["text"])
+            lengths = " ".join(str(len(text)) for text in texts)
+            arrays = {
+                "request": np.full(len(texts), before, np.int32),
+                "lengths": np.full(len(texts), lengths.encode(), object),
+                "text": texts,
+            }
+        elif kind == "picky":  # refuses requests with a bad text
+            texts = tf.make_ndarray(request.inputs["text"])
+            for text in texts:
+                if b"bad" in text:
+                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, REFUSAL.format(text.decode()))
+            arrays = sentiment(texts)
         elif kind == "big":
             arrays = {"zeros": np.zeros((1, int(arguments[0])), np.float32)}
         elif kind == "variant":
@@ -213,6 +248,10 @@ def main() -> None:
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Model(), server)
+    healthy = health.HealthServicer()
+    healthy.set("sick", health_pb2.HealthCheckResponse.NOT_SERVING)
+    healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     ports = {"port": server.add_insecure_port("127.0.0.1:0")}
     if len(sys.argv) > 1:
         certificate, key, root = (Path(path).read_bytes() for path in sys.argv[1:])

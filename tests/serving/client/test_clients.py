@@ -17,10 +17,8 @@ from tensorflow_serving.apis import predict_pb2
 from tfpipeline.serving.client import (
     AnswerError,
     AsyncPredictClient,
-    CancelledError,
     Classification,
     ClientError,
-    ClosedError,
     DeadlineExceededError,
     InputError,
     NamedOutputs,
@@ -324,47 +322,6 @@ def test_tls(connect, server):
             connect("sentiment", target=server.tls_target, credentials=credentials, retries=0).predict(
                 ["good"]
             )
-
-
-def test_closed(connect):
-    client = connect("sentiment")
-    client.predict(["a"])
-    client.close()
-    client.close()
-    for ask in (
-        client.model_status,
-        client.metadata,
-        lambda: client.predict(["a"]),
-        lambda: client.predict([]),
-    ):
-        with pytest.raises(ClosedError, match="is closed; make a new one"):
-            ask()
-
-
-def test_closing_ends_calls_that_wait(server):
-    client = PredictClient(server.target, model="slow:20", timeout=30)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(client.predict, ["a"])
-        time.sleep(0.3)
-        client.close()
-        with pytest.raises(CancelledError, match="was cancelled"):
-            waiting.result(10)
-
-
-def test_closing_ends_awaited_calls_and_cancelling_a_task_stays_cancelling(server):
-    async def main():
-        client = AsyncPredictClient(server.target, model="slow:20", timeout=30)
-        waiting = asyncio.ensure_future(client.predict(["a"]))
-        cancelled = asyncio.ensure_future(client.predict(["a"]))
-        await asyncio.sleep(0.3)
-        cancelled.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await cancelled
-        await client.close()
-        with pytest.raises(CancelledError, match="was cancelled"):
-            await asyncio.wait_for(waiting, 10)
-
-    asyncio.run(main())
 
 
 def test_many_threads_share_a_client(server):

@@ -16,6 +16,8 @@ from tfpipeline.serving.client import (
     VersionState,
     calls,
     conversations,
+    errors,
+    steps,
 )
 
 
@@ -103,12 +105,12 @@ def test_each_look_is_bounded_and_the_whole_ends_on_time():
     step = next(conversation)
     with pytest.raises(NotReadyError, match="last seen: DEADLINE_EXCEEDED"):
         while True:
-            if isinstance(step, conversations.Wait):
+            if isinstance(step, steps.Wait):
                 now[0] += step.seconds
                 step = conversation.send(None)
             else:
                 looks.append(step.timeout)
                 now[0] += step.timeout
-                step = conversation.throw(conversations.DeadlineExceededError("x", "Deadline Exceeded"))
+                step = conversation.throw(errors.DeadlineExceededError("x", "Deadline Exceeded"))
     assert looks == [5.0, 5.0, 1.5]
     assert now[0] == pytest.approx(12)
