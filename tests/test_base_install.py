@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,58 @@ def test_every_module_is_valid_there(installed, tmp_path):
     assert folder.is_relative_to(installed.parent)
     compiled = run(installed / "python", "-m", "compileall", "-q", "-f", folder, cwd=tmp_path)
     assert compiled.returncode == 0, compiled.stdout
+
+
+PAGES = ("README.md", "docs/client.md", "docs/explanations.md", "docs/tutorial.md")
+TYPES = """
+from typing import Union
+
+from tfpipeline.serving.client import (
+    AsyncPredictClient, Classification, MultiLabel, PredictClient, Prediction, QuestionAnswering, Regression,
+    RowResult, Tagging,
+)
+
+with PredictClient("localhost:8500", model="m") as client:
+    classified: list[Classification] = client.classify(["a"])
+    tagged: list[Tagging] = client.tag(["a"])
+    read: list[QuestionAnswering] = client.answer(["a"], ["b"])
+    numbers: list[Regression] = client.predict(["a"], expect=Regression)
+    anything: list[Prediction] = client.predict(["a"])
+    for row in client.predict_stream(["a"], expect=MultiLabel):
+        labels: list[str] = row.result().labels
+
+
+async def main(client: AsyncPredictClient, rows: list[RowResult[Regression]]) -> Union[float, str]:
+    async for row in client.predict_stream(["a"], expect=Regression):
+        rows.append(row)
+    return (await client.predict(["a"], expect=Regression))[0].value + (await client.classify(["a"]))[0].probability
+"""
+WRONG = """
+from tfpipeline.serving.client import PredictClient, Tagging
+
+client = PredictClient("localhost:8500", model="m")
+print(client.predict(["a"])[0].label)
+print(client.classify(["a"])[0].entities)
+print(client.predict(["a"], expect=Tagging)[0].label)
+print(client.predict(["a"], expect=str))
+print(client.classify(3))
+"""
+
+
+def test_what_the_documentation_shows_type_checks(installed, tmp_path):
+    """With mypy --strict, where nothing but this package is installed: README's and the pages' snippets."""
+    shown = {}
+    for page in PAGES:
+        blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+        for number, block in enumerate(block for block in blocks if "tfpipeline.serving.client" in block):
+            shown[f"{Path(page).stem}_{number}.py"] = block
+    assert len(shown) >= 10
+    for name, text in {**shown, "types.py": TYPES, "wrong.py": WRONG}.items():
+        (tmp_path / f"shown_{name}").write_text(text, "utf-8")
+    files = sorted(path.name for path in tmp_path.glob("shown_*.py"))
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", installed / "python"]
+    # mypy no longer checks for Python 3.9; the files of the package are valid there (see above).
+    done = run(*command, "--python-version", "3.10", *files, cwd=tmp_path)
+    errors = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert [line for line in errors if not line.startswith("shown_wrong.py")] == []
+    assert {int(line.split(":")[1]) for line in errors} == {5, 6, 7, 8, 9}, done.stdout + done.stderr
