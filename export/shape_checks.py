@@ -30,19 +30,24 @@ def checked(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> dict[str, t
     """The inputs of a signature, which are read only after they were checked.
 
     Every input must have its rank and the same number of rows. ``lengths`` must be between 1 and the width of
-    ``input_ids``, and ``token_type_ids`` must have the same width. Ids must be no wider than the model can
-    read, and ids and types, of padding too, must be known to the model.
+    ``input_ids``, and ``token_type_ids`` must have the same width. Rows must have no more tokens than the model
+    can read; padding beyond them is cut off. Ids and types, of padding too, must be known to the model.
 
     Args:
         inputs: the arguments of the signature's function: name -> tensor [B, ...] of a static rank.
         limits: the model's.
     Returns:
-        The same tensors, with the checks as control dependencies.
+        The tensors, with the checks as control dependencies.
     Raises:
         tf.errors.InvalidArgumentError: at run time, e.g. "text must be [B], got []: send a list of texts".
     """
     ranked = _after([_rank_check(name, tensor) for name, tensor in inputs.items()], inputs)
-    return _after([*_row_checks(ranked), *_token_checks(ranked, limits)], ranked)
+    ready = _after([*_row_checks(ranked), *_token_checks(ranked, limits)], ranked)
+    for prefix, _ in _sequences(ready):
+        for name in (prefix + _IDS, prefix + _TYPES):
+            if name in ready:
+                ready[name] = ready[name][:, : limits.width]
+    return ready
 
 
 def _rank_check(name: str, tensor: tf.Tensor) -> _Check:
@@ -73,7 +78,7 @@ def _token_checks(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> list[
     checks = []
     for prefix, ids in _sequences(inputs):
         name, types = prefix + _IDS, inputs.get(prefix + _TYPES)
-        checks.append(_width_check(name, ids, limits.width))
+        checks.append(_most_check(name, inputs[prefix + _LENGTHS], limits.width))
         checks.append(_length_check(name, ids, prefix + _LENGTHS, inputs[prefix + _LENGTHS]))
         advice = "make them with the tokenizer of this model, and pad with 0"
         checks.append(_range_check(name, ids, limits.vocabulary, advice))
@@ -98,12 +103,13 @@ def _range_check(name: str, numbers: tf.Tensor, count: int, advice: str) -> _Che
     return _Check(tf.reduce_all((numbers >= 0) & (numbers < count)), sentence)
 
 
-def _width_check(name: str, ids: tf.Tensor, most: int) -> _Check:
+def _most_check(name: str, lengths: tf.Tensor, most: int) -> _Check:
+    longest = tf.reduce_max(lengths)
     return _Check(
-        tf.shape(ids)[1] <= most,
+        longest <= most,
         lambda: [
             f"{name} must have at most {most} tokens per row, got ",
-            _shape(ids),
+            tf.strings.as_string(longest),
             ": truncate the texts",
         ],
     )

@@ -57,6 +57,16 @@ IDS_12 = {"input_ids": [[2, 3]], "lengths": [2], "token_type_ids": [[0, 0]]}
 TWO = {"input_ids": [[2, 3]], "lengths": [1], "text_pair_input_ids": [[4, 5, 6]], "text_pair_lengths": [3]}
 
 
+def test_padding_beyond_what_the_model_reads_is_cut_off(served):
+    """A server pads a batch to any width that its configuration allows."""
+    wide = {"input_ids": [[2] * 6 + [0], [3] + [0] * 6], "token_type_ids": [[1] * 7] * 2, "lengths": [6, 1]}
+    answer = ask(served, "input_ids", wide)
+    assert answer["input_ids"].tolist() == [[2] * 6, [3] + [0] * 5]
+    assert answer["token_type_ids"].tolist() == [[1] * 6] * 2
+    second = {**TWO, "text_pair_input_ids": [[4] * 9]}
+    assert ask(served, "separate", second)["text_pair_input_ids"].shape == (1, 6)
+
+
 @pytest.mark.parametrize(
     ("signature", "inputs"),
     [
@@ -144,13 +154,13 @@ def test_right_shapes_pass(served, signature, inputs):
         ),
         (
             "input_ids",
-            {"input_ids": [[2] * 7], "lengths": [2], "token_type_ids": [[0] * 7]},
-            "input_ids must have at most 6 tokens per row, got [1,7]: truncate the texts",
+            {"input_ids": [[2] * 7], "lengths": [7], "token_type_ids": [[0] * 7]},
+            "input_ids must have at most 6 tokens per row, got 7: truncate the texts",
         ),
         (
             "separate",
-            {**TWO, "text_pair_input_ids": [[2] * 7]},
-            "text_pair_input_ids must have at most 6 tokens per row, got [1,7]: truncate the texts",
+            {**TWO, "text_pair_input_ids": [[2] * 7], "text_pair_lengths": [7]},
+            "text_pair_input_ids must have at most 6 tokens per row, got 7: truncate the texts",
         ),
         (
             "input_ids",
