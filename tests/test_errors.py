@@ -63,7 +63,7 @@ def test_every_package_of_an_extra_has_its_pip_line():
     assert lists["TRAIN"] - reports - set(called.values()) == set()
     assert lists["SERVE"] - set(called.values()) == set()
     imported = set()
-    for path in (ROOT / "serving" / "server").glob("*.py"):
+    for path in (ROOT / "serving" / "server").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.partition(".")[0] for alias in node.names}

@@ -30,6 +30,10 @@ _EXTRA_OF = {
     "transformers": "train",
     "openpyxl": "excel",
     "tensorflow_serving": "serve",
+    "grpc_health": "serve",
+    "grpc_reflection": "serve",
+    "prometheus_client": "serve",
+    "uvicorn": "serve",
 }
 # The name of a module's distribution, if it differs.
 _PACKAGE_OF = {
@@ -38,6 +42,8 @@ _PACKAGE_OF = {
     "sklearn": "scikit-learn",
     "yaml": "PyYAML",
     "tensorflow_serving": "tensorflow-serving-api",
+    "grpc_health": "grpcio-health-checking",
+    "grpc_reflection": "grpcio-reflection",
 }
 _OLDEST, _NEWEST = (3, 11), (3, 13)  # the Python versions of the extras, as in setup.py
 
