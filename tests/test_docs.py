@@ -87,7 +87,7 @@ def test_every_command_of_the_readme_exists():
         for page in ("README.md", "docs/checkpoints.md", "docs/distributed.md", "docs/tutorial.md")
     )
     assert {"convert", "train", "evaluate", "export", "serve", "predict"} <= known
-    assert set(re.findall(r"\$ tfpipeline (\w+)", text)) <= known
+    assert set(re.findall(r"\$ tfpipeline ([\w-]+)", text)) <= known
     options = set(re.findall(r"(?<= )--[a-z-]+", " ".join(re.findall(r"[$`] ?tfpipeline [^`\n]*", text))))
     declared = {
         name

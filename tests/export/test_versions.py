@@ -362,7 +362,7 @@ def test_what_a_killed_upload_left_is_passed_over_and_goes_after_a_day(tmp_path,
             "^s9://bucket/m: s9:// cannot be used here; .* or an address that starts with gs://$",
         ),
         ("ram://bucket", "names no folder in a bucket; write ram://BUCKET/models/NAME"),
-        ("ram://", "names no folder in a bucket"),
+        ("ram://", "ram:// cannot be used here; .* or an address that starts with gs://$"),
     ],
 )
 def test_addresses_that_cannot_be_used(address, message):
