@@ -33,7 +33,7 @@ from tests.warm_process import cold_process, warm_process  # noqa: E402, F401
 # TensorFlow's graph optimizer takes a quarter of the time of these folders, and hardly speeds up models of
 # this size. The others run with it, as the product does: their subject is a graph that is served, or numbers
 # that two processes have to share.
-_WITHOUT_GRAPH_OPTIMIZER = {"evaluation", "metrics", "models", "tasks"}
+_WITHOUT_GRAPH_OPTIMIZER = {"checkpoints", "data", "evaluation", "metrics", "models", "tasks", "text"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,3 +41,8 @@ def pytest_runtest_setup(item):
     folder = item.path.relative_to(item.config.rootpath / "tests").parts[0]
     options = {"disable_meta_optimizer": folder in _WITHOUT_GRAPH_OPTIMIZER}
     tensorflow.config.optimizer.set_experimental_options(options)
+
+
+def pytest_collection_modifyitems(items):
+    """First the tests that wait for minutes on processes of their own: other tests run meanwhile."""
+    items.sort(key=lambda item: not item.path.match("training/test_exactness.py"))
