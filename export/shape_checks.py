@@ -30,8 +30,8 @@ def checked(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> dict[str, t
     """The inputs of a signature, which are read only after they were checked.
 
     Every input must have its rank and the same number of rows. ``lengths`` must be between 1 and the width of
-    ``input_ids``, and ``token_type_ids`` must have the same width. Rows must have no more tokens than the model
-    can read; padding beyond them is cut off. Ids and types, of padding too, must be known to the model.
+    ``input_ids``, and ``token_type_ids`` must have the same width. Rows must have no more tokens than the
+    model can read; padding beyond them is cut off. Ids and types, of padding too, must be known to the model.
 
     Args:
         inputs: the arguments of the signature's function: name -> tensor [B, ...] of a static rank.
