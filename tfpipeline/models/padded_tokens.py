@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Added to the scores. exp() of both is 0 if the row has a real token. In a row without one, its first token
-# attends to itself.
-_MASKED, _NO_TOKEN = -1e9, -2e9
+from tfpipeline.models.real_tokens import MASKED, NO_TOKEN, attention
 
 
 class PaddedTokens:
@@ -32,9 +30,9 @@ class PaddedTokens:
         self.columns = tf.tile(column, [self._rows])
         # The first position counts as real, as in RealTokens.
         self._kept = tf.logical_or(mask > 0, column == 0)
-        bias = tf.where(mask > 0, 0.0, tf.where(column == 0, _MASKED, _NO_TOKEN))[:, None, None, :]
+        bias = tf.where(mask > 0, 0.0, tf.where(column == 0, MASKED, NO_TOKEN))[:, None, None, :]
         if causal:
-            bias = tf.minimum(bias, tf.where(column[None, :] > column[:, None], _MASKED, 0.0))
+            bias = tf.minimum(bias, tf.where(column[None, :] > column[:, None], MASKED, 0.0))
         self._bias = bias  # float32 [B, 1, 1, T] or, causal, [B, 1, T, T]
 
     def of(self, batch: tf.Tensor) -> tf.Tensor:
@@ -61,8 +59,5 @@ class PaddedTokens:
         """
         size = qkv.shape[-1] // (3 * self._heads)
         each = tf.reshape(qkv, tf.stack([self._rows, self._width, 3, self._heads, size]))
-        query, key, value = tf.unstack(tf.transpose(each, [2, 0, 3, 1, 4]), 3)  # [B, N, T, D]
-        query = query if query_bias is None else query + query_bias
-        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) + self._bias
-        attended = tf.matmul(tf.cast(tf.nn.softmax(scores), value.dtype), value)
+        attended = attention(tf.transpose(each, [2, 0, 3, 1, 4]), self._bias, query_bias)  # [B, N, T, D]
         return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, size * self._heads])

@@ -18,7 +18,7 @@ import tensorflow as tf
 _SHARES = (0.25, 0.5, 1.0)
 # Added to the scores. exp() of both is 0 if the row has a real token. In a row without one, its masked tokens
 # share the attention, and slots without a token still get none.
-_MASKED, _NO_TOKEN = -1e9, -2e9
+MASKED, NO_TOKEN = -1e9, -2e9
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class RealTokens:
             wide = tf.maximum(tf.reduce_max(size), 0)
             slot = tf.range(wide)
             token = tf.minimum(starts[first_row : first_row + count, None] + slot, last)  # [b, w]
-            bias = tf.where(tf.gather(attended, token) > 0, 0.0, _MASKED)
-            bias = tf.where(slot < size[:, None], bias, _NO_TOKEN)[:, None, None, :]
+            bias = tf.where(tf.gather(attended, token) > 0, 0.0, MASKED)
+            bias = tf.where(slot < size[:, None], bias, NO_TOKEN)[:, None, None, :]
             if causal:
-                bias = tf.minimum(bias, tf.where(slot[None, :] > slot[:, None], _MASKED, 0.0))
+                bias = tf.minimum(bias, tf.where(slot[None, :] > slot[:, None], MASKED, 0.0))
             part = tf.range(3)[:, None, None, None] * heads + tf.range(heads)[None, None, :, None]
             self._groups.append(_Group(token[None, :, None, :] * (3 * heads) + part, bias))
             slot_of_row.append(first_slot + tf.range(count) * wide * heads)
@@ -127,14 +127,25 @@ class RealTokens:
         """
         size = qkv.shape[-1] // (3 * self._heads)
         each = tf.reshape(qkv, [-1, size])
-        attended = [tf.reshape(_attention(each, group, query_bias), [-1, size]) for group in self._groups]
+        attended = [
+            tf.reshape(attention(tf.gather(each, group.heads), group.bias, query_bias), [-1, size])
+            for group in self._groups
+        ]
         back = tf.gather(tf.concat(attended, 0), self._back)  # [R, N, D]
         return tf.reshape(back, [-1, size * self._heads])
 
 
-def _attention(each: tf.Tensor, group: _Group, query_bias: tf.Tensor | None) -> tf.Tensor:
-    """``softmax(query @ key.T + bias) @ value`` of one group, [b, N, w, D]; softmax in float32."""
-    query, key, value = tf.unstack(tf.gather(each, group.heads), 3)
+def attention(qkv: tf.Tensor, bias: tf.Tensor, query_bias: tf.Tensor | None) -> tf.Tensor:
+    """``softmax(query @ key.T + bias) @ value``; softmax in float32.
+
+    Args:
+        qkv: [3, b, N, w, D], query, key and value of rows with w slots.
+        bias: float32, added to the scores [b, N, w, w].
+        query_bias: [N, 1, D], added to the query.
+    Returns:
+        [b, N, w, D].
+    """
+    query, key, value = tf.unstack(qkv, 3)
     query = query if query_bias is None else query + query_bias
-    scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) + group.bias
+    scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) + bias
     return tf.matmul(tf.cast(tf.nn.softmax(scores), value.dtype), value)
