@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Optional
 
 from tfpipeline import paths, terminal
-from tfpipeline.console import plural, say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.paths import AnyPath
 
 if TYPE_CHECKING:
     from tfpipeline.data import Record
+    from tfpipeline.data.blank_rows import BlankRows
     from tfpipeline.data.records import FileOptions
 
 STANDARD_INPUT = "standard input"
@@ -115,10 +115,10 @@ def of_standard_input(pair: Optional[str]) -> Iterator[Row]:
         # Invalid bytes are refused at the same point as those of arguments, which Python decodes in this way.
         encoding = "utf-8" if terminal.is_ascii(sys.stdin.encoding) else sys.stdin.encoding
         sys.stdin.reconfigure(encoding=encoding, errors="surrogateescape")
-    blank = _Blank(STANDARD_INPUT)
+    blank = _blank_rows(STANDARD_INPUT)
     for number, line in enumerate(sys.stdin, 1):
         text = line.rstrip("\r\n")
-        if not blank.count_if([text], f"line {number}"):
+        if not blank.count_if_blank([text], f"line {number}"):
             yield _row(text, pair)
     blank.tell()
 
@@ -131,10 +131,10 @@ def of_file(file: AnyPath, columns: Columns, reading: FileOptions) -> Iterator[R
     """
     from tfpipeline.data import read_records
 
-    blank = _Blank(str(file))
+    blank = _blank_rows(str(file))
     for record in read_records(file, columns.names, reading):
         texts = [_text_of(record, column, columns.separator) for column in columns.names]
-        if blank.count_if(texts, record.place or f"line {record.line}"):
+        if blank.count_if_blank(texts, record.place or f"line {record.line}"):
             continue
         # Offsets in predictions are those of the joined text, so this is the one to show.
         cells = {name: _value(cell) for name, cell in record.columns.items()}
@@ -188,31 +188,10 @@ def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
         yield batch
 
 
-class _Blank:
-    """Counts the rows of a source that have no text.
+def _blank_rows(source: str) -> BlankRows:
+    from tfpipeline.data.blank_rows import BlankRows
 
-    Args:
-        source: where they are from, for the message.
-    """
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._count = 0
-        self._first = ""
-
-    def count_if(self, texts: Iterable[str], place: str) -> bool:
-        """Whether a row has no text at all."""
-        if any(map(str.strip, texts)):
-            return False
-        self._count += 1
-        self._first = self._first or place
-        return True
-
-    def tell(self) -> None:
-        if self._count:
-            rows = plural(self._count, "row has no text and was", "rows have no text and were")
-            where = plural(self._count, "in", "the first in")
-            say(f"{self._source}: {self._count} {rows} skipped, {where} {self._first}")
+    return BlankRows(source, "row has no text and was skipped", "rows have no text and were skipped")
 
 
 def _row(text: str, pair: Optional[str]) -> Row:

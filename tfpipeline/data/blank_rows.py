@@ -1,9 +1,9 @@
-"""Blank rows, which programs save by accident and every reader skips."""
+"""Rows that are skipped and counted: blank rows, which programs save by accident, and rows without text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from typing import Any
 
 from tfpipeline.console import plural, say
 
@@ -12,11 +12,18 @@ class BlankRows:
     """Detects and counts the blank rows of a file.
 
     Args:
-        path: the file.
+        source: the file, or another source of rows, for the message.
+        one: what happened to a row that was skipped.
+        many: the same of several rows.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(
+        self,
+        source: Any,
+        one: str = "blank row was left out",
+        many: str = "blank rows were left out",
+    ) -> None:
+        self._source, self._one, self._many = source, one, many
         self._count = 0
         self._first = ""
 
@@ -38,6 +45,6 @@ class BlankRows:
     def tell(self) -> None:
         """Print the number of skipped rows, if there are any."""
         if self._count:
-            first = plural(self._count, "in", "the first in")
-            rows = f"{self._count} blank {plural(self._count, 'row was', 'rows were')}"
-            say(f"{self._path}: {rows} left out, {first} {self._first}")
+            where = plural(self._count, "in", "the first in")
+            rows = plural(self._count, self._one, self._many)
+            say(f"{self._source}: {self._count} {rows}, {where} {self._first}")
