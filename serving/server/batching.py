@@ -9,7 +9,6 @@ that may not share a batch have queues of their own.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
@@ -18,16 +17,13 @@ from typing import Callable, Optional
 
 import numpy as np
 
+from tfpipeline.serving.server.callers import Callers
 from tfpipeline.serving.server.options import BatchingOptions
 from tfpipeline.serving.server.status import StatusError, unavailable
 
 Arrays = Sequence[np.ndarray]
 #: Inputs, in the order of the signature's sorted names -> outputs, in the requested order.
 Run = Callable[[Arrays], "list[np.ndarray]"]
-
-
-# A caller waits for others only if there were recently two callers at once.
-COMPANY_SECONDS = 0.1
 
 
 class _Task:
@@ -110,8 +106,7 @@ class Batcher:
         self._waited = waited
         self._lock = threading.Lock()
         self._queues: dict[Hashable, _Queue] = {}
-        self._callers = 0
-        self._company_until = -math.inf
+        self._callers = Callers(options.timeout_seconds, options.batch_threads, clock)
 
     def run(
         self,
@@ -139,9 +134,6 @@ class Batcher:
         with self._lock:
             queue = self._queues.setdefault(key, _Queue())
             queue.callers += 1
-            self._callers += 1
-            if self._callers > 1:
-                self._company_until = self._clock() + COMPANY_SECONDS
         try:
             pieces = list(self._split(tokens))
             if len(pieces) == 1:
@@ -157,7 +149,6 @@ class Batcher:
         finally:
             with self._lock:
                 queue.callers -= 1
-                self._callers -= 1
                 if not queue.callers:
                     del self._queues[key]
 
@@ -189,15 +180,27 @@ class Batcher:
             if queue.leader is not None and self._full(queue):
                 queue.leader.wake()
             self._appoint(queue)
-        while not task.done:
-            if queue.leader is task:
-                self._lead(queue, task, run)
-            else:
-                task.wait()
+        try:
+            if self._callers.arrive():
+                self._wake_leaders()
+            while not task.done:
+                if queue.leader is task:
+                    self._lead(queue, task, run)
+                else:
+                    task.wait()
+        finally:
+            self._callers.leave()
         if task.error is not None:
             raise task.error
         assert task.outputs is not None
         return task.outputs
+
+    def _wake_leaders(self) -> None:
+        with self._lock:
+            leaders = [queue.leader for queue in self._queues.values()]
+        for leader in leaders:
+            if leader is not None:
+                leader.wake()
 
     def _full(self, queue: _Queue) -> bool:
         return queue.rows >= self._options.max_rows or queue.tokens >= self._options.max_tokens
@@ -210,26 +213,24 @@ class Batcher:
 
     def _lead(self, queue: _Queue, task: _Task, run: Run) -> None:
         """Fill a batch, take it and run it; called by the queue's leader."""
-        # From its arrival on, as in TensorFlow Serving: a task that has waited for the batch before is not
-        # kept waiting again.
-        until = task.arrived + self._options.timeout_seconds
-        while not self._full(queue):
+        until = self._callers.wait_until(task.arrived)
+        while not self._full(queue) and not self._callers.all_present():
             now = self._clock()
-            end = min(until, self._company_until)
-            if now >= end:
+            if now >= until:
                 break
-            task.wait(end - now)
+            task.wait(until - now)
         with queue.lock:
             batch = self._take(queue)
             queue.leader = None
             queue.running += 1
             self._appoint(queue)
-        now = self._clock()
+        started = self._clock()
         for one in batch:
-            self._waited(now - one.arrived)
+            self._waited(started - one.arrived)
         try:
             _compute([one for one in batch if _wanted(one)], run)
         finally:
+            self._callers.batch_ended(started)
             with queue.lock:
                 queue.running -= 1
                 self._appoint(queue)

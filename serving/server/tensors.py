@@ -8,7 +8,7 @@ elements, no values, a short `tensor_content`). Writing is implemented here, bec
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +28,11 @@ _LISTS: dict[int, str] = {
     types.DT_BOOL: "bool_val",
     types.DT_UINT32: "uint32_val",
     types.DT_UINT64: "uint64_val",
+}
+_PLAIN: dict[int, np.dtype] = {
+    types.DT_FLOAT: np.dtype("<f4"),
+    types.DT_INT32: np.dtype("<i4"),
+    types.DT_INT64: np.dtype("<i8"),
 }
 _HALVES = frozenset({types.DT_HALF, types.DT_BFLOAT16})
 _BYTE_FLOATS = frozenset(
@@ -53,6 +58,9 @@ def decode(proto: TensorProto) -> np.ndarray:
     Raises:
         TensorParseError: TensorFlow's parser refuses it.
     """
+    plain = _decode_plain(proto)
+    if plain is not None:
+        return plain
     serialized = proto.SerializeToString()
     try:
         _check_size(proto, len(serialized))
@@ -60,6 +68,27 @@ def decode(proto: TensorProto) -> np.ndarray:
     except (tf.errors.OpError, TypeError, ValueError, KeyError) as error:
         raise TensorParseError(str(error)) from error
     return as_array(value)
+
+
+def _decode_plain(proto: TensorProto) -> Optional[np.ndarray]:
+    """The array of a message as clients write it, where no two readers can differ; None for any other.
+
+    It has one value for each element. A call of TensorFlow's parser costs as much as the rest of a request.
+    """
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
+        return None
+    elements = math.prod(shape)
+    if proto.dtype == types.DT_STRING:
+        if proto.tensor_content or len(proto.string_val) != elements:
+            return None
+        flat = np.empty(elements, object)
+        flat[:] = proto.string_val
+        return flat.reshape(shape)
+    dtype = _PLAIN.get(proto.dtype)
+    if dtype is None or not elements or len(proto.tensor_content) != elements * dtype.itemsize:
+        return None
+    return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
 
 
 def _check_size(proto: TensorProto, message_bytes: int) -> None:

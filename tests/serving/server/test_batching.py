@@ -12,12 +12,12 @@ import pytest
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfpipeline.errors import UserError
-from tfpipeline.serving.server import BatchingOptions, batching
+from tfpipeline.serving.server import BatchingOptions
 from tfpipeline.serving.server.batch_keys import batch_key, batchable, row_tokens
 from tfpipeline.serving.server.batching import Batcher, NotRowByRowError
 from tfpipeline.serving.server.status import StatusError, invalid_argument
 
-OPTIONS = BatchingOptions(max_rows=8, timeout_seconds=5.0, max_pending_rows=1000, parallel=1)
+OPTIONS = BatchingOptions(max_rows=8, timeout_seconds=0.02, max_pending_rows=1000, parallel=1)
 CALLERS = 6
 
 
@@ -113,7 +113,7 @@ def test_a_batch_of_several_callers_has_no_more_tokens_than_allowed():
         batches.append(arrays[0].tolist())
         return double(arrays)
 
-    options = BatchingOptions(max_rows=8, max_tokens=10, timeout_seconds=5.0, parallel=1)
+    options = BatchingOptions(max_rows=8, max_tokens=10, timeout_seconds=0.02, parallel=1)
     inputs = [np.array([float(size)]) for size in (4, 4, 4, 25, 1, 2)]
     together(Batcher(options), inputs, run, tokens=lambda x: np.maximum(x.astype(int), 1))
     # In the order of arrival, which threads do not promise: only the sums are certain.
@@ -122,31 +122,54 @@ def test_a_batch_of_several_callers_has_no_more_tokens_than_allowed():
     assert len(batches) < len(inputs)
 
 
-def test_a_request_that_waited_for_the_batch_before_it_is_not_kept_waiting_again(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(batching, "COMPANY_SECONDS", 1000.0)  # there is company all the time
-    batcher = Batcher(OPTIONS, lambda: now[0])
+def test_a_batch_waits_for_the_callers_of_the_last_one():
+    """Three callers of which one comes back late: without the wait, it would never share a batch again."""
+    batches, back, late = [], threading.Barrier(2), threading.Event()
 
     def run(arrays):
-        now[0] = OPTIONS.timeout_seconds + 1  # and then stands still: who waits, waits for ever
+        batches.append(len(arrays[0]))
+        time.sleep(0.3)  # the next batch waits for half as long
         return double(arrays)
 
-    answers = together(batcher, [np.ones(1)] * 3, run, before_release=lambda: now.__setitem__(0, 6.0))
-    assert [answer[0].tolist() for answer in answers] == [[2.0]] * 3
+    options = BatchingOptions(timeout_seconds=0, parallel=1)
+    batcher = Batcher(options)
+    inputs = [np.ones(1)] * 3
+    together(batcher, inputs, run)
+    assert batches == [3]
+
+    def call(number):
+        if number == 2:
+            late.wait(10)
+            time.sleep(0.01)
+        else:
+            back.wait(10)
+            late.set()
+        return batcher.run("k", [np.array([float(number)])], run)[0].tolist()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(call, range(3))) == [[0.0], [2.0], [4.0]]
+    assert batches == [3, 3]
 
 
-def test_a_full_batch_does_not_wait(monkeypatch):
-    monkeypatch.setattr(batching, "COMPANY_SECONDS", 1000.0)
-    batcher = Batcher(BatchingOptions(max_rows=2, timeout_seconds=1000.0, parallel=1), lambda: 0.0)
+@pytest.mark.parametrize(("max_rows", "expected"), [(2, 3), (8, 2)], ids=["full", "nobody else expected"])
+def test_a_batch_that_can_gain_nothing_does_not_wait(max_rows, expected):
+    sizes = []
+
+    def run(arrays):
+        sizes.append(len(arrays[0]))
+        return double(arrays)
+
+    # The clock stands still, so only the last caller can end the wait.
+    batcher = Batcher(BatchingOptions(max_rows=max_rows, timeout_seconds=1000.0, parallel=1), lambda: 0.0)
+    for _ in range(expected):
+        batcher._callers.arrive()
+    batcher._callers.batch_ended(0.0)
+    for _ in range(expected):
+        batcher._callers.leave()
     with ThreadPoolExecutor(2) as pool:
-        barrier = threading.Barrier(2)
-
-        def call(i):
-            batcher._callers += 1  # as if a third caller were in another queue
-            barrier.wait(10)
-            return batcher.run("k", [np.array([float(i)])], double)[0].tolist()
-
-        assert list(pool.map(call, range(2))) == [[0.0], [2.0]]
+        calls = [pool.submit(batcher.run, "k", [np.array([float(i)])], run) for i in range(2)]
+        assert [call.result(10)[0].tolist() for call in calls] == [[0.0], [2.0]]
+    assert sizes == [2]
 
 
 def test_rows_of_different_widths_are_padded_with_zeros():
@@ -205,7 +228,7 @@ def test_outputs_that_are_not_row_by_row_are_refused(output):
 
 def test_a_single_caller_never_waits():
     def clock():
-        return 0.0  # stands still: waiting for company would never end
+        return 0.0  # stands still: waiting for others would never end
 
     batcher = Batcher(OPTIONS, clock)
     for _ in range(3):
