@@ -219,6 +219,7 @@ class Batcher:
             if now >= until:
                 break
             task.wait(until - now)
+        self._callers.wait_ended(self._full(queue))
         with queue.lock:
             batch = self._take(queue)
             queue.leader = None

@@ -45,3 +45,25 @@ def test_batches_that_are_computed_at_once_divide_the_wait():
     callers = Callers(timeout_seconds=0.0, parallel=4, clock=lambda: 16.0)
     callers.batch_ended(8.0)
     assert callers.wait_until(16.0) == 17.0
+
+
+def test_after_waits_in_vain_batches_wait_less_and_less_often():
+    callers = Callers(timeout_seconds=0.0, parallel=1, clock=lambda: 8.0)
+
+    def batch(full=False):
+        """Whether a batch waits for the callers of the last one; two were there, and one is back."""
+        for _ in range(2):
+            callers.arrive()
+        callers.batch_ended(0.0)
+        for _ in range(2):
+            callers.leave()
+        callers.arrive()
+        waits = callers.wait_until(8.0) > 8.0
+        callers.wait_ended(full)
+        callers.leave()
+        return waits
+
+    assert [batch() for _ in range(11)] == [True, *[False], True, *2 * [False], True, *4 * [False], True]
+    while not batch(full=True):
+        pass
+    assert [batch() for _ in range(4)] == [True, False, True, False]
