@@ -15,9 +15,12 @@ from tfpipeline.checkpoints.files import read_json
 from tfpipeline.checkpoints.table import Shape
 from tfpipeline.checkpoints.torch_pickle import StateDict
 from tfpipeline.errors import UserError
+from tfpipeline.mapped_files import open_mapped, release_pages
 
 # Trained weights look random: data that compresses much better than this does not come from training.
 _MOST_COMPRESSION = 100
+# So many bytes of a mapped file may stay in the process's memory.
+_MOST_MAPPED = 2**26
 # Exceptions of h5py for truncated or corrupt files.
 _H5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
@@ -50,14 +53,21 @@ def open_safetensors(path: Path) -> Weights:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         kinds = {name: file.get_slice(name).get_dtype() for name in shapes}
         places = _safetensors_places(path)
-        flat = np.memmap(path, np.uint8, "r")
+        flat = open_mapped(path, np.uint8)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is truncated or damaged ({error}); copy it again") from error
 
+    mapped = 0
+
     def read(name: str) -> np.ndarray:
+        nonlocal mapped
         if kinds[name] != "F32":
             tensor: np.ndarray = file.get_tensor(name)
             return tensor
+        if mapped > _MOST_MAPPED:
+            release_pages(flat)
+            mapped = 0
+        mapped += places[name][1] - places[name][0]
         # The library makes copies. Mapping the file avoids them, which saves a fifth of loading a model.
         return np.asarray(flat[slice(*places[name])]).view("<f4").reshape(shapes[name])
 

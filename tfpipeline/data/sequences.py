@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import mmap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
+
+from tfpipeline.mapped_files import open_mapped, release_pages
 
 _OWN = {"input_ids", "token_type_ids", "attention_mask", "cut", "unknown"}
 _TOKENS, _TYPES, _ROWS = "tokens.int32", "types.uint8", "rows.int64"
@@ -39,14 +40,14 @@ class TokenSequence:
     """
 
     def __init__(self, directory: Path, card: Mapping[str, Any]) -> None:
-        rows = _map(directory / _ROWS, np.int64).reshape(-1, 2)
+        rows = open_mapped(directory / _ROWS, np.int64).reshape(-1, 2)
         self._starts, self.lengths = rows[:, 0], rows[:, 1].astype(np.int32)
         self._flat = {
-            "input_ids": _map(directory / _TOKENS, np.int32),
-            "token_type_ids": _map(directory / _TYPES, np.uint8),
+            "input_ids": open_mapped(directory / _TOKENS, np.int32),
+            "token_type_ids": open_mapped(directory / _TYPES, np.uint8),
         }
         for number, (name, shape) in enumerate(card["columns"].items()):
-            self._flat[name] = _map(directory / _file_of(number), np.int32).reshape(-1, *shape)
+            self._flat[name] = open_mapped(directory / _file_of(number), np.int32).reshape(-1, *shape)
         self.unknown: int = card["unknown"]
         self.text_tokens: int = card["text_tokens"]
         self._read = 0
@@ -82,7 +83,7 @@ class TokenSequence:
         self._read += len(lengths)
         if self._read >= _RELEASE_ROWS:
             self._read = 0
-            _release(*self._flat.values(), self._starts)
+            release_pages(*self._flat.values(), self._starts)
         return batch
 
 
@@ -170,17 +171,3 @@ def _integers(name: str, array: Any) -> np.ndarray:
     if array.dtype.kind not in "iub":
         raise TypeError(f"the column {name} of the tokens holds {array.dtype}, not integers")
     return array
-
-
-def _map(path: Path, dtype: Any) -> np.ndarray:
-    if path.stat().st_size == 0:  # nothing to map
-        return np.zeros(0, dtype)
-    return np.memmap(path, dtype, mode="r")
-
-
-def _release(*arrays: np.ndarray) -> None:
-    """Release the pages of mapped files: the system may cache them, but the process does not hold them."""
-    for array in arrays:
-        mapped: Optional[Any] = getattr(array, "_mmap", None)
-        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-            mapped.madvise(mmap.MADV_DONTNEED)
