@@ -80,8 +80,8 @@ def ours(checkpoint: Any, rows: Rows, batch_size: int, precision: str, folder: P
     from tfpipeline.training.precision import policy
     from tfpipeline.training.step import TrainStep
 
-    def encode(texts: Any, text_pair: Any, max_length: int) -> dict[str, np.ndarray]:
-        chosen = [int(text) for text in texts]
+    def encode(texts: Any, max_length: int) -> dict[str, np.ndarray]:
+        chosen = [int(text) for text in texts["text"]]
         zeros = np.zeros((len(chosen), max_length), np.int32)
         return {
             "input_ids": rows.ids[chosen],

@@ -23,10 +23,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfpipeline.data.text_names import joined, texts_of
 from tfpipeline.errors import UserError
 from tfpipeline.export import words
 from tfpipeline.export.options import DEFAULT_EXPLAIN_STEPS
-from tfpipeline.models.inputs import WORD_WEIGHTS, as_second_text, encoder_inputs, sequences
+from tfpipeline.models.inputs import WORD_WEIGHTS, encoder_inputs, sequences
 from tfpipeline.models.text_model import ServedModel
 from tfpipeline.tasks import Task
 from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
@@ -144,9 +145,8 @@ class Explanations(tf.Module):
 
     def _outputs(self, inputs: Mapping[str, tf.Tensor], weights: list[tf.Tensor]) -> Any:
         """The model's outputs for texts with these word weights, [B, T] for each sequence."""
-        given = {**encoder_inputs(inputs), WORD_WEIGHTS: weights[0]}
-        if len(weights) > 1:
-            given.update(as_second_text({WORD_WEIGHTS: weights[1]}))
+        given = encoder_inputs(inputs)
+        given |= joined({text: {WORD_WEIGHTS: own} for text, own in zip(texts_of(given), weights)})
         return self._graph.model(given, training=False)
 
     def _integrate(

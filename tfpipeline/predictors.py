@@ -172,7 +172,7 @@ class RunPredictor(Predictor):
 
     def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
         inputs = utf8_inputs(texts, text_pair)
-        _check_inputs("run", self._run.text_inputs.names, inputs)
+        _check_inputs("run", self._wanted(inputs), inputs)
         self._say_what_is_unknown(inputs["text"], inputs.get("text_pair"))
         arrays = self._run.predict(self._model, inputs["text"], inputs.get("text_pair"), unit=self._unit)
         return predictions.decode(arrays)
@@ -197,6 +197,13 @@ class RunPredictor(Predictor):
         second = list(inputs["text_pair"]) if self._run.has_pairs else None
         self._say_what_is_unknown(list(inputs["text"]), second)
         return _explanations(tf, self._explanations, inputs)
+
+    def _wanted(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """The inputs of a prediction: a task that does not ask for pairs may be given one."""
+        names = self._run.text_inputs.names
+        options = self._run.config.task
+        may_have_pair = options.encoding == "separate" and not options.asks_for_pairs
+        return (*names, "text_pair") if may_have_pair and "text_pair" in given else names
 
     def _say_what_is_unknown(self, texts: list[bytes], text_pair: Optional[list[bytes]]) -> None:
         """Warn once, because the first texts show whether they are in the vocabulary's language."""

@@ -13,12 +13,15 @@ from tfpipeline.errors import UserError
 
 
 class Encoder:
-    """A tokenizer with a known answer: a token a character, 1 before and 2 after each text."""
+    """A tokenizer with a known answer: a token a character, 1 before and 2 after each text; both texts of a
+    pair are one sequence.
+    """
 
     def __init__(self):
         self.calls = []
 
-    def __call__(self, texts, text_pair, max_length):
+    def __call__(self, texts, max_length):
+        texts, text_pair = texts["text"], texts.get("text_pair")
         self.calls.append(len(texts))
         rows = []
         for index, text in enumerate(texts):
@@ -60,7 +63,7 @@ def test_batches_hold_what_was_encoded(tmp_path_factory, pairs, paired):
     assert batch["input_ids"].shape[1] in (7, 14, 20)
     for position, row in enumerate(rows):
         example = examples[row]
-        alone = Encoder()([example.text], None if example.text_pair is None else [example.text_pair], 20)
+        alone = Encoder()({name: [text] for name, text in example.texts.items()}, 20)
         length = tokens.lengths[row]
         assert length == alone["attention_mask"].sum()
         for name, want in alone.items():
@@ -161,7 +164,7 @@ def test_a_damaged_cache_is_made_again(tmp_path, name):
 
 
 def test_nothing_is_left_of_a_build_that_fails(tmp_path):
-    def full(texts, text_pair, max_length):
+    def full(texts, max_length):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(UserError, match="No space left on device; free some space"):
@@ -181,9 +184,9 @@ def test_texts_are_encoded_in_large_batches_of_like_length(tmp_path, monkeypatch
     seen = []
 
     class Watched(Encoder):
-        def __call__(self, texts, text_pair, max_length):
-            seen.append([len(text) for text in texts])
-            return super().__call__(texts, text_pair, max_length)
+        def __call__(self, texts, max_length):
+            seen.append([len(text) for text in texts["text"]])
+            return super().__call__(texts, max_length)
 
     tokens = build(
         tmp_path / "cache", [Example("x" * length) for length in (60, 1, 200, 3, 50, 2, 5, 4)], Watched()
@@ -197,10 +200,10 @@ def test_it_counts_the_rows_that_were_cut(tmp_path):
     assert build(tmp_path / "silent", examples).cut == 0  # the tokenizer does not say
 
     class Counting(Encoder):
-        def __call__(self, texts, text_pair, max_length):
-            left_out = np.array([max(0, len(text) + 2 - max_length) for text in texts], np.int32)
-            unknown = np.array([len(text) // 10 for text in texts], np.int32)
-            encoded = super().__call__(texts, text_pair, max_length)
+        def __call__(self, texts, max_length):
+            left_out = np.array([max(0, len(text) + 2 - max_length) for text in texts["text"]], np.int32)
+            unknown = np.array([len(text) // 10 for text in texts["text"]], np.int32)
+            encoded = super().__call__(texts, max_length)
             return {**encoded, "cut": left_out, "unknown": unknown}
 
     encode = Counting()
@@ -242,8 +245,8 @@ def test_a_cache_of_an_earlier_format_is_made_again(tmp_path, of_format):
 class Offsets(Encoder):
     """With [B, T, 2] of each token, -9 where there is none."""
 
-    def __call__(self, texts, text_pair, max_length):
-        batch = super().__call__(texts, text_pair, max_length)
+    def __call__(self, texts, max_length):
+        batch = super().__call__(texts, max_length)
         real = batch["attention_mask"] > 0
         place = np.cumsum(real, axis=1) - 1
         offsets = np.stack([place, place + batch["input_ids"]], axis=-1)
@@ -271,7 +274,7 @@ def check_columns(batch, rows, examples):
     assert batch["one/tags"].shape == (size, width)
     for position, row in enumerate(rows):
         example = examples[row]
-        alone = Offsets()([example.text], None if example.text_pair is None else [example.text_pair], 20)
+        alone = Offsets()({name: [text] for name, text in example.texts.items()}, 20)
         for name, want in {**alone, **tags([example], alone)}.items():
             length = want.shape[1]
             assert batch[name].dtype == np.int32

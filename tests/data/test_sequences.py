@@ -1,7 +1,8 @@
-"""Rows whose texts are encoded separately: two sequences of their own lengths in one cache."""
+"""Rows whose texts are encoded separately: sequences of their own lengths in one cache."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,17 +12,24 @@ from hypothesis import strategies as st
 
 from tests.data.test_cache import Offsets
 from tfpipeline.data import Example, TokenCache, epoch_batches
+from tfpipeline.data.text_names import joined, of_text, texts_of
 from tfpipeline.errors import UserError
+from tfpipeline.models.inputs import INPUTS, by_text
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
-class Counting(Offsets):
-    def __call__(self, texts, text_pair, max_length):
-        assert text_pair is None  # each text by itself
-        encoded = super().__call__(texts, text_pair, max_length)
-        cut = np.array([max(0, len(text) + 2 - max_length) for text in texts])
-        return {**encoded, "cut": cut, "unknown": np.array([text.count("?") for text in texts])}
+class Separate(Offsets):
+    """Encodes each text by itself, and counts."""
+
+    def __call__(self, texts, max_length):
+        encoded = {}
+        for name, rows in texts.items():
+            own = super().__call__({"text": rows}, max_length)
+            own["cut"] = np.array([max(0, len(text) + 2 - max_length) for text in rows])
+            own["unknown"] = np.array([text.count("?") for text in rows])
+            encoded |= of_text(name, own)
+        return encoded
 
 
 def align(examples, encoded):
@@ -32,8 +40,8 @@ def align(examples, encoded):
 
 
 def build(directory, examples, encode=None, **changes):
-    options = {"max_length": 20, "fingerprint": "v", "special": 2, "encoding": "separate", **changes}
-    return TokenCache.build(directory, examples, encode=encode or Counting(), **options)
+    options = {"max_length": 20, "fingerprint": "v", "special": 2, **changes}
+    return TokenCache.build(directory, examples, encode=encode or Separate(), **options)
 
 
 @given(
@@ -46,7 +54,7 @@ def test_each_text_is_a_sequence_of_its_own(tmp_path_factory, rows, order):
     numbers = np.array(order.choices(range(len(rows)), k=5))
     batch = cache.batch(numbers, pad_to_multiple=1)
     for part, prefix in enumerate(("", "text_pair/")):
-        alone = Offsets()([rows[number][part] for number in numbers], None, 20)
+        alone = Offsets()({"text": [rows[number][part] for number in numbers]}, 20)
         real = alone["attention_mask"][..., None] > 0
         for name in ("input_ids", "token_type_ids", "attention_mask", "offsets"):
             want = np.where(real if alone[name].ndim == 3 else real[..., 0], alone[name], 0)
@@ -80,17 +88,50 @@ def test_counts_and_widths_by_hand(tmp_path):
         cache.batch(np.array([1, 3]), width={"text": 12, "text_pair": 2})
 
 
-def test_the_encoding_is_part_of_what_a_cache_was_made_from(tmp_path):
-    examples, encode = [Example("ab", "c")], Offsets()
-    for encoding, names in (("separate", ["text", "text_pair"]), ("joint", ["text"])) * 2:
-        cache = build(tmp_path / "cache", examples, encode, encoding=encoding)
-        assert list(cache.sequences) == names
-    assert encode.calls == [1, 1, 1, 1, 1, 1]
-    build(tmp_path / "cache", examples, encode, encoding="joint")
-    assert len(encode.calls) == 6
-    # Rows of one text have one sequence either way.
+def test_any_number_of_texts_is_encoded(tmp_path):
+    """A row without a further text has an empty one there; texts that are not asked for are left out."""
+    examples = [
+        Example("a", "bc", further_texts={"negative_2": "defg", "negative_10": "h", "other": "x" * 30}),
+        Example("ijk", "l", further_texts={"negative_10": "mn"}),
+    ]
+    further, encode = ("negative_2", "negative_10"), Separate()
+    cache = build(tmp_path / "cache", examples, encode, further_texts=further)
+    assert list(cache.sequences) == ["text", "text_pair", "negative_2", "negative_10"]
+    assert {name: own.lengths.tolist() for name, own in cache.sequences.items()} == {
+        "text": [3, 5],
+        "text_pair": [4, 3],
+        "negative_2": [6, 2],
+        "negative_10": [3, 4],
+    }
+    assert cache.lengths.tolist() == [6, 5]
+    batch = cache.batch(np.array([1, 0]), pad_to_multiple=1)
+    assert batch["negative_2/input_ids"].tolist() == [[1, 2, 0, 0, 0, 0], [1, *map(ord, "defg"), 2]]
+    assert list(by_text(batch)) == list(cache.sequences)
+    assert {tuple(sorted(own)) for own in by_text(batch).values()} == {tuple(sorted((*INPUTS, "offsets")))}
+    # Which texts are encoded, and what they are, is part of what the cache was made of.
+    calls = len(encode.calls)
+    build(tmp_path / "cache", examples, encode, further_texts=further)
+    assert len(encode.calls) == calls
+    changed = [examples[0], dataclasses.replace(examples[1], further_texts={"negative_10": "mN"})]
+    for rows, names in ((examples, further[1:]), (examples, further), (changed, further)):
+        build(tmp_path / "cache", rows, encode, further_texts=names)
+        assert len(encode.calls) > calls
+        calls = len(encode.calls)
     assert list(build(tmp_path / "single", [Example("ab")], encode).sequences) == ["text"]
     assert list(build(tmp_path / "none", [], encode).sequences) == ["text"]
+
+
+def test_names_of_texts_and_of_their_tensors():
+    tensors = {"negative_1/input_ids": 1, "input_ids": 2, "text_pair/head/tags": 3, "text_pair/input_ids": 4}
+    assert texts_of(tensors) == ["text", "text_pair", "negative_1"]
+    parts = by_text({**tensors, "head/tags": 5, "negative/tags": 6})
+    assert parts == {
+        "text": {"input_ids": 2, "head/tags": 5, "negative/tags": 6},
+        "text_pair": {"head/tags": 3, "input_ids": 4},
+        "negative_1": {"input_ids": 1},
+    }
+    assert joined(parts) == {**tensors, "head/tags": 5, "negative/tags": 6}
+    assert texts_of(dict(reversed(tensors.items()))) == texts_of(tensors)
 
 
 @pytest.mark.parametrize("damage", ["file", "card", "name"])

@@ -132,8 +132,8 @@ def test_the_token_cache_counts_the_texts_own_tokens(tmp_path):
     tokenizer = build(DOUBLE)
     rows = [Example("good film", text_pair="bad"), Example("so", text_pair="very food qqq")]
 
-    def encode(texts, text_pair, max_length):
-        encoded = tokenizer(texts, text_pair, max_length, count=True)
+    def encode(texts, max_length):
+        encoded = tokenizer(texts["text"], texts["text_pair"], max_length, count=True)
         return {name: tensor.numpy() for name, tensor in encoded.items()}
 
     cache = TokenCache.build(

@@ -14,6 +14,7 @@ from tests import tiny
 from tests.training.separate_task import SeparateNegatives, SeparateOptions
 from tests.training.test_step import batch as tokens
 from tfpipeline import checkpoints, config
+from tfpipeline.data.text_names import joined, key
 from tfpipeline.errors import UserError
 from tfpipeline.export.publish import export_run
 from tfpipeline.models import Noise, TextModel
@@ -162,6 +163,25 @@ def test_a_second_text_has_dropout_masks_of_its_own(bi_encoder):
     np.testing.assert_array_equal(steps[0]["text_pair/key"], steps[1]["text_pair/key"])
     assert np.abs(steps[0]["text_pair/key"] - steps[2]["text_pair/key"]).max() > 1e-3
     np.testing.assert_array_equal(steps[0]["key"], bi_encoder(text, training=True, noise=Noise(0, 5))["key"])
+
+
+def test_each_of_many_texts_is_read_alike_with_masks_of_its_own(bi_encoder):
+    names = ("text", "text_pair", "negative_1", "negative_2", "negative_10")
+    given = [encoder_inputs(tokens(rows=3, width=width, seed=width)) for width in (9, 6, 4, 7, 5)]
+    outputs = bi_encoder(joined(dict(zip(names, given))))
+    for name, inputs in zip(names, given):
+        want = bi_encoder(inputs)["key"]
+        np.testing.assert_allclose(outputs[key(name, "key")], want, rtol=1e-5, atol=1e-6)
+    same = joined(dict.fromkeys(names, given[0]))
+    noisy = [
+        bi_encoder(inputs, training=True, noise=Noise(0, 5))
+        for inputs in (same, dict(reversed(same.items())))
+    ]
+    vectors = np.stack([noisy[0][key(name, "key")] for name in names])
+    apart = np.abs(vectors[:, None] - vectors[None]).max((-2, -1))
+    assert (apart[~np.eye(len(names), dtype=bool)] > 1e-3).all()
+    for name, value in noisy[0].items():  # whatever the order of the inputs
+        np.testing.assert_array_equal(noisy[1][name], value)
 
 
 def test_texts_are_encoded_separately_from_the_run_file_to_the_signatures(settings, tmp_path):

@@ -1,11 +1,11 @@
 """The token ids of a data set, made once in large batches and memory-mapped.
 
-A row has one sequence, or two if its texts are encoded separately. Each sequence is a folder of flat files
-(:mod:`tfpipeline.data.sequences`). In the files, rows are in the order in which they were encoded: by length
-within each chunk of rows.
+A row has one sequence, or one for each text if its texts are encoded separately. Each sequence is a folder of
+flat files (:mod:`tfpipeline.data.sequences`). In the files, rows are in the order in which they were encoded:
+by length within each chunk of rows.
 
     text/         of a row's text, or of both texts in one sequence
-    text_pair/    of its second text, when that is encoded separately
+    text_pair/    of its second text, when that is encoded separately; further texts have such folders, too
     cache.json    how many rows there are, how many were cut, what each sequence holds, and the fingerprint of
                   what they were made from
 """
@@ -24,13 +24,14 @@ import numpy as np
 from tfpipeline.console import progress
 from tfpipeline.data.batches import PAD_TO_MULTIPLE, batch_width
 from tfpipeline.data.sequences import SequenceWriter, TokenSequence, is_complete
+from tfpipeline.data.text_names import TEXT, TEXT_PAIR, divided, key, texts_of
 from tfpipeline.errors import UserError
 from tfpipeline.files import publish, temporary_folder
 
 if TYPE_CHECKING:
     from tfpipeline.data.examples import Example
 
-# Whether the texts of a row are one sequence, or one sequence each.
+# Whether the two texts of a row are one sequence, or all texts are one sequence each.
 Encoding = Literal["joint", "separate"]
 
 FORMAT = 5
@@ -38,29 +39,28 @@ ENCODE_ROWS = 2048  # a call of the tokenizer takes milliseconds, even for few t
 ENCODE_CHARACTERS = 4_000_000  # but a batch of huge texts must still fit into memory
 PIECE_ROWS, PIECE_CHARACTERS = 32_768, 32_000_000  # rows in memory at a time, and sorted by length together
 
-TEXT, TEXT_PAIR = "text", "text_pair"
 _CARD = "cache.json"
 
 
 class Encode(Protocol):
-    """A tokenizer: ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, T], right-padded.
+    """A tokenizer of rows, given as name of a text -> B texts: ``text``, perhaps ``text_pair`` and others.
 
-    It may also return ``cut`` and ``unknown``, integer [B]: the number of tokens left out of each row, and
-    how many of the others are not in the vocabulary. Anything else it returns is a further integer column,
-    [B, T, ...].
+    It returns ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, T], right-padded. If it
+    encodes the texts separately, those of every text but the first are called ``TEXT/NAME``; the names of the
+    texts are the same in every call. It may also return ``cut`` and ``unknown``, integer [B]: the number of
+    tokens left out of each row, and how many of the others are not in the vocabulary. Anything else that it
+    returns is a further integer column, [B, T, ...].
     """
 
-    def __call__(
-        self, texts: Sequence[str], text_pair: Optional[Sequence[str]], max_length: int
-    ) -> Mapping[str, np.ndarray]: ...
+    def __call__(self, texts: Mapping[str, Sequence[str]], max_length: int) -> Mapping[str, np.ndarray]: ...
 
 
 class Align(Protocol):
     """Targets of single tokens: integer columns, [B, T, ...], made from rows and the output of
     :class:`Encode`.
 
-    If rows have two sequences, tensors of the second are called ``text_pair/NAME``, in the arguments and in
-    the result.
+    If rows have several sequences, tensors of all but the first are called ``TEXT/NAME``, in the arguments
+    and in the result.
     """
 
     def __call__(
@@ -75,10 +75,10 @@ class TokenCache:
     """The tokens of N rows.
 
     Attributes:
-        sequences: the sequences by name, ``text`` and perhaps ``text_pair``.
+        sequences: the sequences by the name of their text.
         lengths: number of tokens of the longest sequence of each row, special tokens included, int32 [N].
-            Rows are batched by this length. With two sequences, the longest bounds both widths of a batch;
-            their sum would not.
+            Rows are batched by this length. With several sequences, the longest bounds all widths of a
+            batch; their sum would not.
         max_length: maximum number of tokens of a sequence.
         cut: number of truncated rows, if the tokenizer counts them.
         unknown: number of tokens that are not in the vocabulary, if the tokenizer counts them.
@@ -110,7 +110,7 @@ class TokenCache:
         fingerprint: str,
         special: int = 0,
         align: Optional[Align] = None,
-        encoding: Encoding = "joint",
+        further_texts: Sequence[str] = (),
         see: Optional[See] = None,
     ) -> TokenCache:
         """Open the cache in ``directory``, and build it first unless it exists for the same texts and
@@ -122,12 +122,12 @@ class TokenCache:
             encode: the tokenizer.
             max_length: maximum number of tokens of a sequence.
             fingerprint: everything besides the texts that determines the tokens: the vocabulary, the
-                tokenizer's options, and how long texts are handled. With ``align``, also everything besides
-                the rows that determines its columns.
+                tokenizer's options, whether texts are encoded separately, and how long texts are handled.
+                With ``align``, also everything besides the rows that determines its columns.
             special: number of special tokens of each sequence, which do not count as tokens of the texts.
             align: makes further columns.
-            encoding: whether both texts of a row are one sequence, or one sequence each; rows with one text
-                have one.
+            further_texts: the names of the further texts that are encoded; a row that lacks one has an empty
+                text there.
             see: receives all rows once, in order and in chunks, so that other readers need no further pass
                 over the file.
         Raises:
@@ -136,7 +136,7 @@ class TokenCache:
         directory = Path(directory)
 
         def made_of() -> _Identity:
-            return _Identity(examples, max_length, fingerprint, encoding, targets=align is not None)
+            return _Identity(examples, max_length, fingerprint, further_texts, targets=align is not None)
 
         identity = made_of()
         if _read_card(directory) is not None:
@@ -150,7 +150,7 @@ class TokenCache:
         with temporary_folder(directory) as folder:
             made = folder / directory.name
             made.mkdir()
-            written = _write(made, examples, encode, align, max_length, special, encoding, identity, see)
+            written = _write(made, examples, encode, align, max_length, special, further_texts, identity, see)
             card = {
                 "format": FORMAT,
                 "fingerprint": identity.hexdigest(),
@@ -201,7 +201,7 @@ class TokenCache:
             size: pad the batch to B rows with empty rows (mask all 0), for one static shape.
         Returns:
             ``input_ids``, ``token_type_ids`` and ``attention_mask``, int32 [B, T], and the further columns,
-            int32 [B, T, ...]; those of the second sequence as ``text_pair/NAME``, with a T of its own.
+            int32 [B, T, ...]; those of all sequences but the first as ``TEXT/NAME``, with a T of their own.
         Raises:
             ValueError: ``width`` or ``size`` is too small.
         """
@@ -221,13 +221,6 @@ class TokenCache:
         }
 
 
-def key(sequence: str, column: str) -> str:
-    """The name of a sequence's column in a batch: its own name for the first sequence, otherwise
-    ``text_pair/NAME``.
-    """
-    return column if sequence == TEXT else f"{sequence}/{column}"
-
-
 def _write(
     directory: Path,
     examples: Sequence[Example],
@@ -235,7 +228,7 @@ def _write(
     align: Optional[Align],
     max_length: int,
     special: int,
-    encoding: Encoding,
+    further_texts: Sequence[str],
     identity: _Identity,
     see: Optional[See],
 ) -> dict[str, Any]:
@@ -256,24 +249,17 @@ def _write(
             identity.add(piece)
             if see is not None:
                 see(piece)
-            pairs = piece[0].text_pair is not None
-            if not writers:
-                begin([TEXT, TEXT_PAIR] if pairs and encoding == "separate" else [TEXT])
             for batch in _encoding_batches(piece):
                 rows = [piece[row] for row in batch]
-                encoded = _encode(rows, encode, max_length, pairs=pairs, joint=len(writers) == 1)
-                targets: Mapping[str, np.ndarray] = {}
-                if align is not None:
-                    together = {
-                        key(name, column): array
-                        for name, own in encoded.items()
-                        for column, array in own.items()
-                    }
-                    targets = align(rows, together)
-                shares = _by_sequence(targets, list(writers))
+                encoded = encode(texts_of_rows(rows, further_texts), max_length)
+                own = divided(encoded, texts_of(encoded))
+                if not writers:
+                    begin(list(own))
+                targets: Mapping[str, np.ndarray] = {} if align is None else align(rows, encoded)
+                shares = divided(targets, list(writers))
                 for name, writer in writers.items():
-                    writer.write(first + batch, encoded[name], shares[name])
-                cut += int(np.count_nonzero(sum(np.asarray(own.get("cut", 0)) for own in encoded.values())))
+                    writer.write(first + batch, own[name], shares[name])
+                cut += int(np.count_nonzero(sum(np.asarray(some.get("cut", 0)) for some in own.values())))
                 step.advance(len(batch))
             first += len(piece)
         if not writers:  # no rows
@@ -281,34 +267,21 @@ def _write(
         return {"cut": cut, "sequences": {name: writer.card(special) for name, writer in writers.items()}}
 
 
-def _encode(
-    rows: Sequence[Example], encode: Encode, max_length: int, *, pairs: bool, joint: bool
-) -> dict[str, Mapping[str, np.ndarray]]:
-    """The tokenizer's output for each sequence."""
-    texts = [example.text for example in rows]
-    second = [example.text_pair or "" for example in rows] if pairs else None
-    if joint:
-        return {TEXT: encode(texts, second, max_length)}
-    assert second is not None
-    return {TEXT: encode(texts, None, max_length), TEXT_PAIR: encode(second, None, max_length)}
-
-
-def _by_sequence(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Group columns by their sequence; the inverse of :func:`key`."""
-    shares: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
-    for column, array in columns.items():
-        sequence, slash, name = column.partition("/")
-        # A column may have a slash in its own name, such as a target of one of several tasks.
-        if slash and sequence != TEXT and sequence in shares:
-            shares[sequence][name] = array
-        else:
-            shares[TEXT][column] = array
-    return shares
+def texts_of_rows(rows: Sequence[Example], further_texts: Sequence[str]) -> dict[str, list[str]]:
+    """The texts of some rows by name; all rows have a ``text_pair`` or none."""
+    texts = {TEXT: [example.text for example in rows]}
+    if rows[0].text_pair is not None:
+        texts[TEXT_PAIR] = [example.text_pair or "" for example in rows]
+    for name in further_texts:
+        texts[name] = [example.further_texts.get(name, "") for example in rows]
+    return texts
 
 
 def _encoding_batches(examples: Sequence[Example]) -> Iterator[np.ndarray]:
     """Row numbers by length of text, so that the tokenizer's padded batches are small."""
-    characters = np.fromiter((len(example.joined_text) for example in examples), np.int64, len(examples))
+    characters = np.fromiter(
+        (sum(map(len, example.texts.values())) for example in examples), np.int64, len(examples)
+    )
     order = np.argsort(characters, kind="stable")
     start = 0
     while start < len(order):
@@ -329,14 +302,14 @@ class _Identity:
         examples: Sequence[Example],
         max_length: int,
         fingerprint: str,
-        encoding: Encoding,
+        further_texts: Sequence[str],
         *,
         targets: bool,
     ) -> None:
         self._digest = hashlib.sha256(
-            json.dumps([FORMAT, max_length, fingerprint, encoding, len(examples)]).encode()
+            json.dumps([FORMAT, max_length, fingerprint, list(further_texts), len(examples)]).encode()
         )
-        self._targets = targets
+        self._targets, self._further = targets, further_texts
 
     def add(self, examples: Sequence[Example]) -> None:
         """The next rows."""
@@ -345,7 +318,8 @@ class _Identity:
             if self._targets:
                 row = [example.label, example.weight, example.group, dict(example.columns)]
                 digest.update(json.dumps(row).encode() + b"\n")
-            for text in (example.text, example.text_pair):
+            further = (example.further_texts.get(name) for name in self._further)
+            for text in (example.text, example.text_pair, *further):
                 data = b"" if text is None else text.encode("utf-8", "surrogatepass")
                 # Lengths first: "ab", "c" is not "a", "bc", and no pair is not an empty one.
                 digest.update((-1 if text is None else len(data)).to_bytes(8, "little", signed=True) + data)
@@ -361,7 +335,7 @@ def _pieces(examples: Sequence[Example]) -> Iterator[list[Example]]:
     characters = 0
     for example in examples:
         piece.append(example)
-        characters += len(example.text) + len(example.text_pair or "")
+        characters += sum(map(len, example.texts.values()))
         if len(piece) == PIECE_ROWS or characters >= PIECE_CHARACTERS:
             yield piece
             piece, characters = [], 0

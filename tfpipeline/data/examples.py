@@ -15,6 +15,7 @@ import numpy as np
 
 from tfpipeline import paths
 from tfpipeline.data.records import source_of
+from tfpipeline.data.text_names import TEXT, TEXT_PAIR
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_file, write_error
 
@@ -36,6 +37,7 @@ class Example:
         file: the file of the row, as the user named it.
         line: the line in that file, from 1.
         place: the position in a file that is one document; see :class:`~tfpipeline.data.records.Record`.
+        further_texts: texts beyond these two, by name, for tasks that encode each text separately.
     """
 
     text: str
@@ -47,11 +49,18 @@ class Example:
     file: str = ""
     line: int = 0
     place: Optional[str] = None
+    further_texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
         """``file:line``, or ``file: place``, for messages."""
         return source_of(self.file, self.line, self.place)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """All texts by name."""
+        pair = {} if self.text_pair is None else {TEXT_PAIR: self.text_pair}
+        return {TEXT: self.text, **pair, **self.further_texts}
 
     @property
     def joined_text(self) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tfpipeline.data.text_names import TEXT, TEXT_PAIR, divided, key, of_text, texts_of
+
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 """The encoder's inputs, each int32 [B, T]."""
 
@@ -39,32 +41,31 @@ class InputLimits:
     width: int
 
 
-SECOND = "text_pair/"
-"""The prefix of the names of the second text's inputs and outputs, if both texts are encoded separately."""
-
-
 def encoder_inputs(batch: Mapping[str, T]) -> dict[str, T]:
     """Select the encoder's inputs from a batch, which may also hold targets, weights, offsets and texts.
 
-    This is the only place that decides a model's arguments. If texts are encoded separately, the inputs of
-    the second text are ``text_pair/NAME``.
+    This is the only place that decides a model's arguments. If the texts of a row are encoded separately, the
+    inputs of every text but the first are called ``TEXT/NAME``, such as ``text_pair/input_ids``.
     """
-    names = (*INPUTS, *(SECOND + name for name in INPUTS if SECOND + name in batch))
-    return {name: batch[name] for name in names}
+    others = (key(text, name) for text in texts_of(batch)[1:] for name in INPUTS)
+    return {name: batch[name] for name in (*INPUTS, *(name for name in others if name in batch))}
 
 
-def of_second_text(tensors: Mapping[str, T]) -> dict[str, T]:
-    """The second text's tensors under their own names; empty if there is no second sequence."""
-    return {name.removeprefix(SECOND): value for name, value in tensors.items() if name.startswith(SECOND)}
+def by_text(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
+    """The tensors of each sequence of a batch, by the name of its text, under their own names."""
+    return divided(tensors, texts_of(tensors))
 
 
 def sequences(tensors: Mapping[str, T]) -> list[dict[str, T]]:
-    """The tensors of each sequence of a batch, one or two, under the names of the first."""
-    first = {name: value for name, value in tensors.items() if not name.startswith(SECOND)}
-    second = of_second_text(tensors)
-    return [first, second] if second else [first]
+    """The tensors of each sequence of a batch, that of ``text`` first, under their own names."""
+    return list(by_text(tensors).values())
+
+
+def of_second_text(tensors: Mapping[str, T]) -> dict[str, T]:
+    """The second text's tensors under their own names; empty if it has none."""
+    return divided(tensors, (TEXT, TEXT_PAIR))[TEXT_PAIR]
 
 
 def as_second_text(tensors: Mapping[str, T]) -> dict[str, T]:
     """The inverse of :func:`of_second_text`."""
-    return {SECOND + name: value for name, value in tensors.items()}
+    return of_text(TEXT_PAIR, tensors)

@@ -22,6 +22,7 @@ from typing import Any
 import tensorflow as tf
 
 _PHILOX = 1
+_STEPS_PER_TEXT = 1 << 40
 _ELEMENTS_PER_BLOCK = 8  # a Philox block is 128 bits: eight 16-bit numbers
 
 
@@ -41,12 +42,17 @@ class Noise:
     step: Any
     first_example: Any = 0
 
-    def for_second_text(self) -> Noise:
-        """The noise for the second text of each row, if one encoder encodes both texts separately.
+    def for_text(self, number: int) -> Noise:
+        """The noise for one of several texts of a row that one encoder encodes separately.
 
-        Steps count from 0 upwards, those of second texts from -1 downwards: no number is drawn twice.
+        Each text counts its steps from a number of its own, so no number is drawn twice in 2**40 steps.
+
+        Args:
+            number: 0 for the first text, whose noise is this one.
         """
-        return replace(self, step=-1 - self.step)
+        if number == 0:
+            return self
+        return replace(self, step=tf.cast(self.step, tf.int64) + number * _STEPS_PER_TEXT)
 
     # TensorFlow's protocol for nested structures of classes outside TensorFlow. TensorFlow would accept a
     # tuple, but Keras refuses one that mixes tensors and numbers.

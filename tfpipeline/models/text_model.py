@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfpipeline.data.text_names import joined
 from tfpipeline.models import (
     describe,
     token_heads,  # noqa: F401 - whoever has this class can load a model with any head
@@ -19,7 +20,7 @@ from tfpipeline.models.architectures import Encoder, serving_form
 from tfpipeline.models.embedding import embed
 from tfpipeline.models.head import as_head, build_head, head_config, noise_for, number_dropouts
 from tfpipeline.models.heads import Pooling
-from tfpipeline.models.inputs import INPUTS, InputLimits, as_second_text, of_second_text
+from tfpipeline.models.inputs import INPUTS, InputLimits, by_text
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import drawn_noise
 from tfpipeline.models.serialization import freeze, serializable
@@ -98,14 +99,15 @@ class TextModel(keras.Model):
 
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; see the encoder. With
-                windows, T may exceed the encoder's positions. If two texts of a row are encoded separately,
-                the second text has further inputs ``text_pair/NAME``, with a T of its own.
+                windows, T may exceed the encoder's positions. If the texts of a row are encoded separately,
+                each text but the first has inputs ``TEXT/NAME`` (``text_pair/input_ids``), with a T of its
+                own.
             training: whether dropout is on.
             noise: determines the dropout masks; drawn at random in training if it is not given.
         Returns:
             The head's outputs, combined over the windows of a row as ``merges`` says (pooled by default).
             Without a head, the encoder's outputs, with tokens at their positions in the row. Encoder and head
-            read a second text as they read the first; its outputs are called ``text_pair/NAME``.
+            read every text as they read the first; the outputs of the others are called ``TEXT/NAME``.
         """
         if not isinstance(inputs, Mapping) or "input_ids" not in inputs:
             given = f"a dict of {', '.join(inputs)}" if isinstance(inputs, Mapping) else type(inputs).__name__
@@ -120,13 +122,12 @@ class TextModel(keras.Model):
         return self._answer(self.encoder, inputs, noise)
 
     def _answer(self, encoder: Any, inputs: Mapping[str, Any], noise: Optional[Noise]) -> dict[str, Any]:
-        """The outputs of one sequence, or of two that are encoded separately."""
-        outputs = self._run(encoder, inputs, noise, self.head)
-        second = of_second_text(inputs)
-        if second:
-            noise = None if noise is None else noise.for_second_text()
-            outputs = {**outputs, **as_second_text(self._run(encoder, second, noise, self.head))}
-        return outputs
+        """The outputs of one sequence, or of several that are encoded separately."""
+        outputs = {}
+        for number, (text, own) in enumerate(by_text(inputs).items()):
+            drawn = None if noise is None else noise.for_text(number)
+            outputs[text] = self._run(encoder, own, drawn, self.head)
+        return joined(outputs)
 
     def for_serving(self, precision: str = "float32") -> ServedModel:
         """The model as it is served: the same outputs, from the encoder's serving form.

@@ -52,6 +52,9 @@ class Task(abc.ABC):
         scorer_class: the class of its scorer.
         offsets: name of a prediction that is an offset in a text, in code points -> that text, ``text`` or
             ``text_pair``. A task with offsets also receives the texts and the offsets of their tokens.
+        further_texts: names of the texts that a row may have besides ``text`` and ``text_pair``
+            (``Example.further_texts``). They are encoded separately; a row without one of them has an empty
+            text there. The options' ``preprocess`` gives them to rows.
         has_token_targets: whether single tokens have targets, see :meth:`token_targets`.
         batch_loss: whether a row's loss depends on the other rows of its batch (in-batch negatives). ``loss``
             then receives the outputs and targets of the whole global batch, for any number of replicas and
@@ -64,6 +67,7 @@ class Task(abc.ABC):
 
     scorer_class: ClassVar[type[Scorer]]
     offsets: Mapping[str, str] = {}
+    further_texts: Sequence[str] = ()
     has_token_targets: bool = False
     batch_loss: bool = False
     augments: bool = False
@@ -185,8 +189,8 @@ class Task(abc.ABC):
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T], and
                 ``special_tokens_mask``, bool [B, T]: True for special tokens such as [CLS], [UNK] and
-                padding, which must not change. If texts are encoded separately, the inputs of the second are
-                called ``text_pair/NAME``; use separate draws for them.
+                padding, which must not change. If texts are encoded separately, the inputs of all but the
+                first are called ``TEXT/NAME``, such as ``text_pair/input_ids``; use separate draws for each.
             targets: the output of ``targets`` and ``token_targets``, [B, ...] each.
             noise: the only source of random numbers.
             tokenizer: its ``vocabulary`` and ``options.mask_token``.

@@ -61,18 +61,29 @@ class TaskOptions(Section):
         fixed_by_head: the fields, besides ``name``, that a trained head determines. With a fine-tuned
             checkpoint, users cannot set them.
         encoding: whether the two texts of a row are one sequence of tokens (``joint``: ``[CLS] A [SEP] B
-            [SEP]``), or one sequence each (``separate``). Batches then hold both, the second as
-            ``text_pair/input_ids`` and so on. Such a task cannot be part of another.
+            [SEP]``), or each text is a sequence of its own (``separate``). Batches then hold all of them, the
+            second as ``text_pair/input_ids`` and so on. Such a task cannot be part of another.
+        asks_for_pairs: whether predictions for rows with two texts need both. If not, they are made for one
+            text, and for two only if a caller gives two.
     """
 
     task_class: ClassVar[type[Task] | None] = None
-    data_defaults: ClassVar[Mapping[str, str]] = {}
+    data_defaults: ClassVar[Mapping[str, str | None]] = {}
     together: ClassVar[str | None] = None
     top_level_only: ClassVar[bool] = False
     fixed_by_head: ClassVar[tuple[str, ...]] = ()
     encoding: ClassVar[Encoding] = "joint"
+    asks_for_pairs: ClassVar[bool] = True
 
     name: str
+
+    @property
+    def text_prompts(self) -> Mapping[str, str]:
+        """What is put before texts, in training and in predictions: the name of the text -> its prompt.
+
+        Only for tasks that encode texts separately and predict no offsets.
+        """
+        return {}
 
     @property
     def token_separator(self) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfpipeline.models.inputs import as_second_text, encoder_inputs, sequences
+from tfpipeline.data.text_names import joined
+from tfpipeline.models.inputs import by_text, encoder_inputs
 from tfpipeline.models.row_noise import RowNoise
 from tfpipeline.tasks import Task
 from tfpipeline.text import Tokenizer, TokenizerOptions
@@ -63,8 +64,7 @@ class Augmentation:
         names = tuple(inputs)
         others = {name: tensor for name, tensor in batch.items() if name not in (*names, WEIGHTS)}
         ids = tf.constant(special_token_ids(tokenizer.vocabulary, tokenizer.options), tf.int32)
-        masks = [{SPECIAL: _is_special(sequence, ids)} for sequence in sequences(inputs)]
-        inputs |= masks[0] if len(masks) == 1 else {**masks[0], **as_second_text(masks[1])}
+        inputs |= joined({text: {SPECIAL: _is_special(own, ids)} for text, own in by_text(inputs).items()})
         changed, targets = self._task.augment(inputs, others, noise, tokenizer)
         missing = [name for name in names if name not in changed]
         if missing:

@@ -14,9 +14,11 @@ import numpy as np
 from tfpipeline import checkpoints
 from tfpipeline.console import plural
 from tfpipeline.data import batch_width, epoch_batches
+from tfpipeline.data.cache import texts_of_rows
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.inputs import sequences
 from tfpipeline.models.windows import Windows
+from tfpipeline.tasks import Task
 from tfpipeline.text import Truncation, build_tokenizer, unknown_note
 from tfpipeline.training.batching import global_batch_size
 from tfpipeline.training.callbacks import Callbacks
@@ -146,7 +148,7 @@ def plan(
             validation = {"validation": splits["validation"]}
             callbacks.check(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
     truncation = truncation_of(run_config, tokenizer_options(run_config, checkpoint))
-    lengths, notes = _lengths(splits["train"], checkpoint, run_config, truncation)
+    lengths, notes = _lengths(splits["train"], task, checkpoint, run_config, truncation)
     pair = run_config.has_joint_pairs
     setup = set_up(
         run_config,
@@ -195,11 +197,15 @@ def activation_bytes(config: EncoderConfig, examples: int, width: int, precision
 
 
 def _lengths(
-    examples: Any, checkpoint: checkpoints.Checkpoint, run_config: RunConfig, truncation: Truncation
+    examples: Any,
+    task: Task,
+    checkpoint: checkpoints.Checkpoint,
+    run_config: RunConfig,
+    truncation: Truncation,
 ) -> tuple[np.ndarray, list[str]]:
-    """The number of tokens of each sequence, [N, 1 or 2], and notes about truncated rows and unknown tokens.
+    """The number of tokens of each sequence, [N, S], and notes about truncated rows and unknown tokens.
 
-    N is the number of training rows, or of a random sample of them.
+    S is the number of sequences of a row; N is the number of training rows, or of a random sample of them.
     """
     rows = np.arange(len(examples))
     if len(rows) > _SAMPLED:
@@ -207,16 +213,15 @@ def _lengths(
     chosen = [examples[int(row)] for row in rows]
     options = tokenizer_options(run_config, checkpoint)
     tokenizer = build_tokenizer(checkpoint.vocabulary, options)
-    texts = {"text": [example.text for example in chosen]}
-    if chosen[0].text_pair is not None:
-        texts["text_pair"] = [example.text_pair or "" for example in chosen]
+    texts = texts_of_rows(chosen, task.further_texts)
     pair = run_config.has_joint_pairs
     text_inputs = TextInputs(
         tokenizer,
         truncation,
         pair="text_pair" in texts,
         offsets=False,
-        separate=not pair,
+        separate=run_config.task.encoding == "separate",
+        prompts=run_config.task.text_prompts,
     )
     encoded = text_inputs.tokens(texts, count=True)
     parts = sequences(encoded)

@@ -9,9 +9,9 @@
   :class:`TextInputs` made.
 - The served signature of token ids begins with :meth:`PredictionGraph.from_ids`.
 
-If a task encodes the two texts of a pair separately, :class:`TextInputs` gives each text its own tokens,
-``models.inputs.encoder_inputs`` names them, and the model reads both. Nothing in between depends on the
-names.
+If a task encodes the texts of a row separately, :class:`TextInputs` gives each text its own tokens,
+``models.inputs.encoder_inputs`` names them, and the model reads all of them. Nothing in between depends on
+the names. A prompt is put before a text here and nowhere else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpipeline.models.inputs import OFFSETS, SECOND, as_second_text, encoder_inputs
+from tfpipeline.data.text_names import TEXT, TEXT_PAIR, joined, key, texts_of
+from tfpipeline.models.inputs import OFFSETS, as_second_text, encoder_inputs
 from tfpipeline.models.model_call import ModelCall
 from tfpipeline.tasks import Task
 from tfpipeline.text import Tokenizer, Truncation
@@ -39,9 +40,11 @@ class TextInputs:
     Args:
         tokenizer: the one that the model was trained with.
         truncation: how texts that are too long are handled.
-        pair: whether a row has two texts, ``text`` and ``text_pair``, not only ``text``.
-        separate: whether each of the two is its own token sequence, instead of one for both.
+        pair: whether a request has two texts, ``text`` and ``text_pair``, not only ``text``.
+        separate: whether each text is its own token sequence, instead of one for both.
         offsets: whether the task reads the offsets of tokens in their texts.
+        prompts: what is put before a text: the name of the text -> its prompt; a text that is not named has
+            none. Only for texts that are encoded separately, of tasks without offsets.
     """
 
     def __init__(
@@ -52,24 +55,41 @@ class TextInputs:
         pair: bool,
         offsets: bool,
         separate: bool = False,
+        prompts: Mapping[str, str] = {},
     ) -> None:
         self.tokenizer, self.truncation = tokenizer, truncation
         self.pair, self.offsets, self.separate = pair, offsets, pair and separate
+        self.prompts = dict(prompts)
+        self._separate = separate
+        if any(self.prompts.values()) and (offsets or not separate):
+            raise ValueError("prompts are for texts that are encoded separately, without offsets")
+
+    def with_prompt(self, prompt: str) -> TextInputs:
+        """The same for requests of one text that has this prompt."""
+        return TextInputs(
+            self.tokenizer,
+            self.truncation,
+            pair=False,
+            offsets=self.offsets,
+            separate=self._separate,
+            prompts={TEXT: prompt},
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of a row's texts."""
-        return ("text", "text_pair") if self.pair else ("text",)
+        """The names of a request's texts."""
+        return (TEXT, TEXT_PAIR) if self.pair else (TEXT,)
 
     def tokens(self, texts: Mapping[str, Any], *, count: bool = False) -> Tensors:
         """The tokens of texts, from the tokenizer.
 
         Args:
-            texts: ``text`` and, for pairs, ``text_pair``: string [B], or lists of str or bytes.
+            texts: ``text`` and, for pairs, ``text_pair``: string [B], or lists of str or bytes. If texts are
+                encoded separately, any others, too.
             count: whether to add the numbers of tokens that were ``cut`` and are ``unknown``, int32 [B] each.
         Returns:
-            One sequence per row, or two if texts are encoded separately and both are given. The tensors of
-            the second are called ``text_pair/NAME``.
+            One sequence per row, or one for each text if texts are encoded separately. The tensors of all but
+            the first are then called ``TEXT/NAME``, such as ``text_pair/input_ids``.
         Raises:
             UserError: the input is one text instead of several, or not text.
         """
@@ -79,10 +99,13 @@ class TextInputs:
                 first, second, truncation=self.truncation, offsets=self.offsets, count=count
             )
 
-        second = texts.get("text_pair")
-        if not self.separate or second is None:
-            return tokenize(texts["text"], second)
-        return {**tokenize(texts["text"]), **as_second_text(tokenize(second))}
+        if not self._separate:
+            return tokenize(texts[TEXT], texts.get(TEXT_PAIR))
+        return joined({name: tokenize(self._prompted(some, name)) for name, some in texts.items()})
+
+    def _prompted(self, texts: Any, name: str) -> Any:
+        prompt = self.prompts.get(name)
+        return tf.strings.join([prompt, strings(texts, name)]) if prompt else texts
 
     def __call__(self, texts: Mapping[str, Any]) -> Tensors:
         """The inputs of the model and of the predictions, from texts; see :meth:`join`. Arguments as for
@@ -100,12 +123,12 @@ class TextInputs:
         Returns:
             ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; for a task with offsets also
             ``offsets``, int32 [B, T, 2], ``word_starts``, int32 [B, T], and the texts, string [B]. The
-            tensors of a second sequence are called ``text_pair/NAME``.
+            tensors of sequences after the first are called ``TEXT/NAME``.
         """
         inputs = encoder_inputs(tokens)
         if not self.offsets:
             return inputs
-        names = (*OFFSETS, *(SECOND + name for name in OFFSETS if SECOND + name in tokens))
+        names = [key(text, name) for text in texts_of(inputs) for name in OFFSETS]
         return {**inputs, **{name: tokens[name] for name in names}, **texts}
 
 

@@ -88,6 +88,11 @@ class RunConfig(Section):
     training: TrainingOptions = TrainingOptions()
 
     @property
+    def has_pairs(self) -> bool:
+        """Whether a request of predictions has two texts."""
+        return self.task.asks_for_pairs and self.data.text_pair is not None
+
+    @property
     def has_joint_pairs(self) -> bool:
         """Whether one token sequence contains both texts of a row: rows have pairs, and these are encoded
         jointly.
@@ -97,8 +102,10 @@ class RunConfig(Section):
     @property
     def columns(self) -> dict[str, str]:
         """What later data files are expected to have: the columns of the texts, and what joins tokens."""
-        second = {} if self.data.text_pair is None else {"text_pair": self.data.text_pair}
-        return {"text": self.data.text, **second, "separator": self.task.token_separator}
+        columns = {"text": self.data.text, "separator": self.task.token_separator}
+        if self.has_pairs and self.data.text_pair is not None:
+            columns["text_pair"] = self.data.text_pair
+        return columns
 
     @classmethod
     def section_schema(cls, field: str, raw: Any) -> type[Section] | None:

@@ -132,8 +132,8 @@ class TrainedModel(abc.ABC):
 
     @property
     def has_pairs(self) -> bool:
-        """Whether its rows have two texts."""
-        return self.config.data.text_pair is not None
+        """Whether a request has two texts."""
+        return self.config.has_pairs
 
     @property
     def has_joint_pairs(self) -> bool:
@@ -156,7 +156,8 @@ class TrainedModel(abc.ABC):
             truncation,
             pair=self.has_pairs,
             offsets=bool(self.task.offsets),
-            separate=not self.has_joint_pairs,
+            separate=self.config.task.encoding == "separate",
+            prompts=self.config.task.text_prompts,
         )
 
     def encode(
@@ -177,14 +178,14 @@ class TrainedModel(abc.ABC):
         return TokenCache.build(
             directory,
             examples,
-            encode=lambda texts, text_pair, _: _arrays(
-                text_inputs.tokens(_named(texts, text_pair), count=True)
-            ),
+            encode=lambda texts, _: _arrays(text_inputs.tokens(texts, count=True)),
             max_length=self.truncation.longest(joint),
-            fingerprint=self.text_identity + json.dumps(self.truncation.identity()) + self._targets_identity,
+            fingerprint=self.text_identity
+            + json.dumps([self.truncation.identity(), self.config.task.encoding, text_inputs.prompts])
+            + self._targets_identity,
             special=self.truncation.template.count(joint),
             align=self.task.token_targets if self.task.has_token_targets else None,
-            encoding=self.config.task.encoding,
+            further_texts=self.task.further_texts,
             see=see,
         )
 

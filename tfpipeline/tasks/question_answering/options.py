@@ -24,7 +24,7 @@ class QuestionAnsweringOptions(TaskOptions):
     task_class = QuestionAnswering
     top_level_only: ClassVar[bool] = True
     together: ClassVar[str | None] = "text_pair"  # questions about a context seen in training are easier
-    data_defaults: ClassVar[Mapping[str, str]] = {
+    data_defaults: ClassVar[Mapping[str, str | None]] = {
         "text": "question",
         "text_pair": "context",
         "label": "answers",
