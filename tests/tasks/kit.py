@@ -35,6 +35,7 @@ from tfpipeline.export.explanations import Explanations
 from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
+from tfpipeline.tasks.base import EXAMPLE_MASK
 from tfpipeline.training import Run, train
 from tfpipeline.training.batching import Batching
 from tfpipeline.training.calibration import Collected, calibrate
@@ -147,7 +148,7 @@ def trained(shared: Shared, given: Mapping[str, Any]) -> Trained:
     run = Run(folder / "run")
     parsed = Counter(json.loads((folder / "parsed.json").read_text()))
     texts = [*ODD, *(text for text, _ in tiny.texts(TEXTS - len(ODD), seed=5))]
-    pairs = [*reversed(texts)] if run.config.data.text_pair is not None else None
+    pairs = [*reversed(texts)] if run.has_pairs else None
     return Trained(run, folder / "models" / "sample" / "1", texts, pairs, parsed)
 
 
@@ -227,17 +228,14 @@ def check_losses(trained: Trained) -> None:
     """One finite loss an example; every trainable weight of the head gets a gradient."""
     run = trained.run
     examples = list(run.examples("train"))
-    pairs = [example.text_pair for example in examples] if trained.text_pair is not None else None
-    tokens = run.encode([example.text for example in examples], pairs, run.config.text.max_length)
-    found = {
-        **numeric_targets(run.task.targets(examples)),
-        **run.task.token_targets(examples, tokens),
-        **tokens,
-    }
+    batch = run.token_cache("train", examples).batch(np.arange(len(examples)))
+    found = {**numeric_targets(run.task.targets(examples)), **batch}
+    if run.task.batch_loss:
+        found[EXAMPLE_MASK] = np.ones(len(examples), bool)
     targets = {name: tf.constant(array) for name, array in found.items()}
     model = run.model("initial")
     with tf.GradientTape() as tape:
-        outputs = model(encoder_inputs(tokens))
+        outputs = model(encoder_inputs(batch))
         losses = run.task.loss(outputs, targets)
         total = tf.reduce_sum(losses)
     assert losses.shape == (len(examples),)
@@ -247,6 +245,14 @@ def check_losses(trained: Trained) -> None:
         assert np.abs(gradient).max() > 0, variable.name
     best = run.store.state("best")
     assert best["history"][0]["loss"] > 0
+    if run.task.batch_loss:  # rows that do not count change no other row's loss
+        half = np.arange(len(examples)) % 2 == 0
+        some = run.task.loss(outputs, {**targets, EXAMPLE_MASK: tf.constant(half)})
+        alone = run.task.loss(
+            {name: value[::2] for name, value in outputs.items()}, {n: t[::2] for n, t in targets.items()}
+        )
+        np.testing.assert_allclose(some[::2], alone, rtol=1e-5, atol=1e-6)
+        return
     one = run.task.loss(
         {name: value[3:4] for name, value in outputs.items()}, {n: t[3:4] for n, t in targets.items()}
     )

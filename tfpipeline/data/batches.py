@@ -13,6 +13,7 @@ from typing import Optional, Union, overload
 import numpy as np
 
 BUCKET_WINDOW = 1024
+UNGROUPED = 1  # the window of batches that are drawn without regard to length: one batch
 PAD_TO_MULTIPLE = 8  # few widths, because each new one is traced and planned again
 
 
@@ -89,8 +90,18 @@ def batch_width(
     return width
 
 
-def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """All rows by length, shortest first, with the least padding."""
+def evaluation_batches(lengths: np.ndarray, batch_size: int, *, by_length: bool = True) -> list[np.ndarray]:
+    """All rows by length, shortest first, with the least padding.
+
+    Args:
+        lengths: number of tokens of each row, integer [N].
+        batch_size: rows in a batch.
+        by_length: if not, the rows of a batch are drawn at random, always the same ones.
+    Returns:
+        Row numbers, int64 [B] each.
+    """
+    if not by_length:
+        return list(epoch_batches(lengths, batch_size, bucket_window=UNGROUPED))
     return _by_length(lengths, np.arange(len(lengths)), batch_size)
 
 

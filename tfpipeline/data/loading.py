@@ -139,7 +139,7 @@ class _File:
             spool.append(example)
             self.labels.append(labels)
             for role, group_keys in groups.items():
-                group_keys.append(_key(getattr(example, role) or ""))
+                group_keys.append(folded_key(getattr(example, role) or ""))
             counts.append(example.weight > 0)
             keys.append(text_key(example))
             if not example.joined_text.strip():
@@ -284,10 +284,10 @@ def _own_label(example: Example) -> Collection[Hashable]:
 
 def text_key(example: Example) -> int:
     """A hash that ignores case and white space; different texts hardly ever share it."""
-    return _key(example.text, example.text_pair or "")
+    return folded_key(example.text, example.text_pair or "")
 
 
-def _key(*texts: str) -> int:
+def folded_key(*texts: str) -> int:
     """A hash that ignores case and white space; different texts hardly ever share it."""
     folded = [" ".join(text.lower().split()) for text in texts]
     digest = hashlib.blake2b("\0".join(folded).encode("utf-8", "surrogatepass"), digest_size=8).digest()

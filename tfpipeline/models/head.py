@@ -108,7 +108,24 @@ class Head(keras.layers.Layer):
         """None: the model that contains the head builds it, so that its variables have the right paths."""
 
 
-class DropoutHead(Head):
+class Float32Head(Head):
+    """A head with outputs of at least float32, whatever the policy."""
+
+    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
+        """The shapes of the outputs, given the shapes of the encoder's outputs."""
+        raise NotImplementedError
+
+    def compute_output_spec(self, encoded: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        """Symbolic outputs."""
+        shapes = self.compute_output_shape({name: tensor.shape for name, tensor in encoded.items()})
+        wide = "float64" if self.compute_dtype == "float64" else "float32"
+        return {
+            name: keras.KerasTensor(shape, "float32" if name in self.float32_outputs else wide)
+            for name, shape in shapes.items()
+        }
+
+
+class DropoutHead(Float32Head):
     """A head with dropout before its weights and with outputs of at least float32.
 
     Args:
@@ -120,19 +137,6 @@ class DropoutHead(Head):
         super().__init__(**options)
         self.rate, self.seed = dropout, seed
         self.dropout = Dropout(dropout, HEAD_SITE, NoiseSource(seed), name="dropout", dtype=self.dtype_policy)
-
-    def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
-        """The shapes of the outputs, given the shapes of the encoder's outputs."""
-        raise NotImplementedError
-
-    def compute_output_spec(self, encoded: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
-        """Symbolic outputs, of float32 at least whatever the policy."""
-        shapes = self.compute_output_shape({name: tensor.shape for name, tensor in encoded.items()})
-        wide = "float64" if self.compute_dtype == "float64" else "float32"
-        return {
-            name: keras.KerasTensor(shape, "float32" if name in self.float32_outputs else wide)
-            for name, shape in shapes.items()
-        }
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""

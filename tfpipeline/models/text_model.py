@@ -13,6 +13,7 @@ from keras import ops
 from tfpipeline.data.text_names import joined
 from tfpipeline.models import (
     describe,
+    embedding_head,  # noqa: F401 - whoever has this class can load a model with any head
     token_heads,  # noqa: F401 - whoever has this class can load a model with any head
 )
 from tfpipeline.models import encoder as _encoder  # noqa: F401 - and with any encoder of the package

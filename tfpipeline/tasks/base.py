@@ -55,11 +55,13 @@ class Task(abc.ABC):
         further_texts: names of the texts that a row may have besides ``text`` and ``text_pair``
             (``Example.further_texts``). They are encoded separately; a row without one of them has an empty
             text there. The options' ``preprocess`` gives them to rows.
+        prompts: what is put before texts, in training and in predictions: the name of the text -> its prompt.
+            Only for tasks that encode texts separately and have no offsets.
         has_token_targets: whether single tokens have targets, see :meth:`token_targets`.
         batch_loss: whether a row's loss depends on the other rows of its batch (in-batch negatives). ``loss``
             then receives the outputs and targets of the whole global batch, for any number of replicas and
-            parts. Training uses batches of ``training.batch_size`` rows, evaluation batches of 64 rows in the
-            order of their lengths.
+            parts. Training uses batches of ``training.batch_size`` rows, evaluation batches of 64 rows. They
+            are drawn without regard to the rows' lengths.
         augments: whether :meth:`augment` changes the inputs, for example by masking tokens. Such a task
             cannot be part of another.
         explains: whether predictions can be explained: :meth:`explanation_target` and :meth:`explained`.
@@ -68,6 +70,7 @@ class Task(abc.ABC):
     scorer_class: ClassVar[type[Scorer]]
     offsets: Mapping[str, str] = {}
     further_texts: Sequence[str] = ()
+    prompts: Mapping[str, str] = {}
     has_token_targets: bool = False
     batch_loss: bool = False
     augments: bool = False
@@ -91,6 +94,14 @@ class Task(abc.ABC):
         Special tokens are not counted. Called when a run is created, and when a checkpoint is opened.
         """
         return self
+
+    def check_encoder(self, config: EncoderConfig) -> None:
+        """Check that the task can use an encoder; called before anything of a run is written.
+
+        Raises:
+            UserError: it cannot.
+        """
+        return None
 
     # Fine-tuned checkpoints of other programs, which the options ``serve``.
 

@@ -78,14 +78,6 @@ class TaskOptions(Section):
     name: str
 
     @property
-    def text_prompts(self) -> Mapping[str, str]:
-        """What is put before texts, in training and in predictions: the name of the text -> its prompt.
-
-        Only for tasks that encode texts separately and predict no offsets.
-        """
-        return {}
-
-    @property
     def token_separator(self) -> str:
         """What joins the tokens of texts that are lists of them."""
         return " "

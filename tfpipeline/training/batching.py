@@ -9,8 +9,9 @@ import numpy as np
 
 from tfpipeline.console import say
 from tfpipeline.data import Example, TokenCache, batch_width, epoch_batches
+from tfpipeline.data.batches import UNGROUPED
 from tfpipeline.errors import UserError
-from tfpipeline.tasks import Arrays
+from tfpipeline.tasks import Arrays, Task
 from tfpipeline.training.global_batch import WEIGHTS, numeric_targets
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.rows import TargetReader
@@ -114,6 +115,7 @@ class Batching:
         batch_size: examples in a global batch.
         widths: the widths to which batches are padded; None: the next multiple of 8.
         static: whether all batches have the same size; the last one is padded with examples of weight 0.
+        window: the result of :func:`window_of`; by default ``options.bucket_window``.
     """
 
     def __init__(
@@ -124,8 +126,10 @@ class Batching:
         widths: Sequence[int] | None,
         *,
         static: bool,
+        window: int | None = None,
     ) -> None:
         self.split, self.options, self.batch_size = split, options, batch_size
+        self._window = window or options.bucket_window
         self.widths, self.static = widths, static
         self._epoch: tuple[int, Sequence[np.ndarray]] | None = None
 
@@ -140,7 +144,7 @@ class Batching:
             order = epoch_batches(
                 self.split.cache.lengths,
                 self.batch_size,
-                bucket_window=options.bucket_window,
+                bucket_window=self._window,
                 seed=options.seed,
                 epoch=epoch,
             )
@@ -186,6 +190,28 @@ class Batching:
     def width(self, longest: int) -> int:
         """The width to which a batch is padded if its longest row has ``longest`` tokens."""
         return batch_width(longest, self.split.cache.max_length, self.widths)
+
+
+def window_of(task: Task, options: TrainingOptions) -> int:
+    """The number of rows that are sorted by length together.
+
+    If a row's loss depends on the other rows of its batch, rows are sorted within their batch only: as
+    negatives, rows of like lengths would differ from those that the model meets later.
+    """
+    return UNGROUPED if task.batch_loss else options.bucket_window
+
+
+def check_batch_size(task: Task, batch_size: int) -> None:
+    """Refuse batches of one row for a task whose rows are compared with the others of their batch.
+
+    Raises:
+        UserError: ``training.batch_size`` is 1.
+    """
+    if task.batch_loss and batch_size < 2:
+        raise UserError(
+            f"training.batch_size is 1, but the loss of the task {task.options.name} compares each row with "
+            "the other rows of its batch; set it to 2 or more (16 or more is usual)"
+        )
 
 
 def choose_widths(

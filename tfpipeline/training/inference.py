@@ -77,7 +77,7 @@ class Inference:
     ) -> None:
         self._strategy = strategy or tf.distribute.get_strategy()
         replicas = self._replicas = self._strategy.num_replicas_in_sync
-        task = graph.task
+        task = self._task = graph.task
         # A loss of whole batches depends on which rows share a batch, so the batch size must not depend on
         # the number of replicas.
         self.batch_size = batch_size if task.batch_loss else batch_size + -batch_size % replicas
@@ -145,7 +145,9 @@ class Inference:
         every_loss = np.empty(size, np.float32)
         note = "" if self._traced else "compiling the model"
         with progress(title, size, note=note) as bar:
-            for rows in evaluation_batches(cache.lengths, self.batch_size):
+            # Rows of a batch may be each other's negatives: of like lengths, they would be unlike others.
+            by_length = not self._task.batch_loss
+            for rows in evaluation_batches(cache.lengths, self.batch_size, by_length=by_length):
                 predictions, losses = self._batch(examples, cache, targets, counted, rows, see)
                 for name, array in predictions.items():
                     if name not in joined:

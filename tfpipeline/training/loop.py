@@ -19,7 +19,14 @@ from tfpipeline import config
 from tfpipeline.console import Step, plural, progress, say
 from tfpipeline.files import write_text
 from tfpipeline.training import sources, workers
-from tfpipeline.training.batching import Batching, Group, Split, global_batch_size
+from tfpipeline.training.batching import (
+    Batching,
+    Group,
+    Split,
+    check_batch_size,
+    global_batch_size,
+    window_of,
+)
 from tfpipeline.training.callback_calls import CallbackCalls
 from tfpipeline.training.callback_checks import is_lower_better
 from tfpipeline.training.callbacks import Callbacks
@@ -103,10 +110,13 @@ def train(
         strategy = build_strategy(kind, run_config.training, cluster)
         # Before the rows are read: a batch size that does not divide is an error in the run file.
         batch_size = global_batch_size(run_config.training, strategy.num_replicas_in_sync)
+
+        def check(new: Run) -> None:
+            check_batch_size(new.task, batch_size)
+            wanted.check(new)
+
         run = (
-            take_settings(run, run_config)
-            if run is not None
-            else lay_out_run(path, run_config, wanted.check, rows)
+            take_settings(run, run_config) if run is not None else lay_out_run(path, run_config, check, rows)
         )
         state = State.from_saved(saved, path) if saved else State()
         Trainer(run, strategy, batch_size, state, wanted, cluster, mirror).fit()
@@ -160,7 +170,14 @@ class Trainer:
         self.model, self.optimizer = setup.model, setup.optimizer
         self.steps_per_epoch, self.total_steps = setup.steps_per_epoch, setup.total_steps
         self.epochs = -(-self.total_steps // self.steps_per_epoch)
-        self.batching = Batching(self.train_split, options, batch_size, setup.widths, static=setup.static)
+        self.batching = Batching(
+            self.train_split,
+            options,
+            batch_size,
+            setup.widths,
+            static=setup.static,
+            window=window_of(run.task, options),
+        )
         if resumed and self.writes:
             with strategy.scope():
                 run.store.restore_model("last", self.model)

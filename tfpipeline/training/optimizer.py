@@ -32,7 +32,7 @@ from tfpipeline.training.schedule import build_schedule
 
 # Last part of a variable's path that weight decay leaves alone, as in google-research/bert's
 # optimization.py ("LayerNorm", "layer_norm", "bias"); a CRF's transitions are biases too.
-UNDECAYED = ("bias", "scale", "transitions")
+UNDECAYED = ("bias", "scale", "transitions", "log_scale")
 
 _INITIAL_LOSS_SCALE = 2.0**15
 

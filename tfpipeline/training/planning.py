@@ -20,7 +20,7 @@ from tfpipeline.models.inputs import sequences
 from tfpipeline.models.windows import Windows
 from tfpipeline.tasks import Task
 from tfpipeline.text import Truncation, build_tokenizer, unknown_note
-from tfpipeline.training.batching import global_batch_size
+from tfpipeline.training.batching import check_batch_size, global_batch_size, window_of
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.model_settings import (
@@ -142,7 +142,9 @@ def plan(
     checkpoints.check_tokenizer(checkpoint)
     rows = rows or read_rows(run_config)
     splits, task = rows.splits, rows.task
+    check_batch_size(task, batch_size)
     config = encoder_config(run_config, checkpoint)
+    task.check_encoder(config)
     if options.best_metric is not None or len(callbacks):
         with tempfile.TemporaryDirectory() as scratch:
             validation = {"validation": splits["validation"]}
@@ -167,7 +169,7 @@ def plan(
         mean_tokens=float(lengths.sum(1).mean()),
         longest=int(lengths.max()),
         notes=notes,
-        fed=_fed(lengths, batch_size, options.bucket_window, batches),
+        fed=_fed(lengths, batch_size, window_of(task, options), batches),
         parameters=setup.model.count_params(),
         trained=_count(setup.trained),
         steps_per_epoch=setup.steps_per_epoch,
@@ -221,7 +223,7 @@ def _lengths(
         pair="text_pair" in texts,
         offsets=False,
         separate=run_config.task.encoding == "separate",
-        prompts=run_config.task.text_prompts,
+        prompts=task.prompts,
     )
     encoded = text_inputs.tokens(texts, count=True)
     parts = sequences(encoded)

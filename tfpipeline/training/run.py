@@ -211,6 +211,7 @@ def lay_out(
 ) -> Run:
     """Write a run's files, except its weights, into an existing directory; as :func:`create_run`."""
     model_config = encoder_config(run_config, checkpoint)
+    task.check_encoder(model_config)
     tokenizer = tokenizer_options(run_config, checkpoint)
     read = truncation_of(run_config, tokenizer).text_tokens(run_config.has_joint_pairs)
     (path / MODEL_FILE).write_text(json.dumps(model_config.to_dict(), indent=1), "utf-8")

@@ -157,7 +157,7 @@ class TrainedModel(abc.ABC):
             pair=self.has_pairs,
             offsets=bool(self.task.offsets),
             separate=self.config.task.encoding == "separate",
-            prompts=self.config.task.text_prompts,
+            prompts=self.task.prompts,
         )
 
     def encode(

@@ -1,0 +1,212 @@
+"""The fitted task ``similarity``: one vector per text, and losses that compare them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfpipeline.data.text_names import TEXT, TEXT_PAIR, key
+from tfpipeline.errors import UserError
+from tfpipeline.tasks.base import EXAMPLE_MASK, Task
+from tfpipeline.tasks.similarity import rows
+from tfpipeline.tasks.similarity.scorer import SimilarityScorer
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from tfpipeline.data import Example
+    from tfpipeline.models import EncoderConfig
+    from tfpipeline.tasks.similarity.options import SimilarityOptions
+
+SCORED = ("cosent", "cosine")  # the losses on scores
+_LARGEST_SCALE = 100.0  # of a temperature that is learnt, as in CLIP (arXiv:2103.00020)
+_SHORTEST = 1e-12  # the square of the length of a vector that is not made longer
+
+
+class Similarity(Task):
+    """Makes one vector per text; see the package.
+
+    Args:
+        options: the ``task`` section.
+        fitted: ``loss``, its name; ``classes``, whether the rows are texts with a class; ``negatives``, the
+            number of negatives of a row.
+    """
+
+    options: SimilarityOptions
+    scorer_class = SimilarityScorer
+
+    def __init__(self, options: SimilarityOptions, fitted: Mapping[str, Any]) -> None:
+        super().__init__(options, dict(fitted))
+        self.loss_name, self.has_classes = fitted["loss"], fitted["classes"]
+        self.negatives: int = fitted["negatives"]
+        self.batch_loss = self.loss_name in ("infonce", "cosent")
+        self.further_texts = tuple(rows.negative_name(number) for number in range(1, self.negatives + 1))
+        documents = dict.fromkeys((TEXT_PAIR, *self.further_texts), options.prompts.document)
+        self.prompts = {TEXT: options.prompts.query, **documents}
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether rows are pairs with scores, which predictions are compared with."""
+        return self.loss_name in SCORED
+
+    def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
+        if self.has_scores:
+            limits = self.options.score_limits(self.loss_name)
+            scores = [rows.score_of(example, limits) for example in examples]
+            return {"score": np.array([self.options.as_cosine(score) for score in scores], np.float32)}
+        if self.has_classes:
+            return {"label_key": rows.group_keys(example.label for example in examples)}
+        targets = rows.pair_targets(examples, self.negatives)
+        if self.loss_name == "margin_mse":
+            targets["margins"] = rows.margin_targets(examples, self.negatives)
+        return targets
+
+    def check_encoder(self, config: EncoderConfig) -> None:
+        size = max(self.options.dimensions, default=0)
+        if size > config.hidden_size:
+            raise UserError(
+                f"task.dimensions begins with {size}, but the encoder's vectors have {config.hidden_size} "
+                "numbers; ask for that many or fewer"
+            )
+        if self.options.pooling == "pooler" and "pooled_output" not in config.outputs:
+            raise UserError(
+                "task.pooling is pooler, but the checkpoint has no pooler; choose mean, cls or last"
+            )
+
+    def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
+        from tfpipeline.models.embedding_head import EmbeddingHead
+
+        options = self.options
+        return EmbeddingHead(
+            pooling=options.pooling,
+            size=max(options.dimensions, default=None),
+            normalize=options.normalize,
+            prompts=options.prompts.model_dump(),
+            temperature=options.initial_temperature if options.temperature == "learnt" else None,
+        )
+
+    def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The mean over the sizes of ``dimensions`` (Kusupati et al. 2022, arXiv:2205.13147)."""
+        import tensorflow as tf
+
+        sizes: Sequence[int | None] = self.options.dimensions or [None]
+        found = [self._loss(self._vectors(outputs, size), outputs, targets) for size in sizes]
+        return tf.add_n(found) / len(sizes)
+
+    def _vectors(self, outputs: Mapping[str, tf.Tensor], size: int | None) -> dict[str, tf.Tensor]:
+        """The first numbers of each text's vector, of length 1 if the loss compares cosines."""
+        vectors = {}
+        for text in (TEXT, TEXT_PAIR, *self.further_texts):
+            if (name := key(text, "embedding")) in outputs:
+                vector = outputs[name][:, :size]
+                raw = self.loss_name == "margin_mse" and not self.options.normalize
+                vectors[text] = vector if raw else unit(vector)
+        return vectors
+
+    def _loss(
+        self,
+        vectors: Mapping[str, tf.Tensor],
+        outputs: Mapping[str, tf.Tensor],
+        targets: Mapping[str, tf.Tensor],
+    ) -> tf.Tensor:
+        import tensorflow as tf
+
+        from tfpipeline.tasks.similarity import losses
+
+        scale, first = self._scale(outputs), vectors[TEXT]
+        if self.has_classes:
+            return losses.class_infonce(
+                first, targets["label_key"], counted=targets[EXAMPLE_MASK], scale=scale
+            )
+        second = vectors[TEXT_PAIR]
+        if self.has_scores:
+            cosines = tf.reduce_sum(first * second, axis=-1)
+            if self.loss_name == "cosine":
+                return losses.cosine_regression(cosines, targets["score"])
+            return losses.cosent(cosines, targets["score"], counted=targets[EXAMPLE_MASK], scale=scale)
+        negatives = None
+        if self.negatives:
+            negatives = tf.stack([vectors[name] for name in self.further_texts], axis=1)  # [B, K, D]
+        if self.loss_name == "triplet":
+            real = targets["has_negative"]
+            return losses.triplet(first, second, negatives, real=real, margin=self.options.margin)
+        if self.loss_name == "margin_mse":
+            real = targets["has_negative"]
+            return losses.margin_mse(first, second, negatives, targets["margins"], real=real)
+        return losses.infonce(
+            first,
+            second,
+            scale=scale,
+            negatives=negatives,
+            symmetric=self.options.symmetric,
+            **negatives_in_batch(targets),
+        )
+
+    def _scale(self, outputs: Mapping[str, tf.Tensor]) -> Any:
+        """1 / temperature: a number, or [B] if it is learnt."""
+        import tensorflow as tf
+
+        if self.options.temperature != "learnt":
+            return 1.0 / self.options.temperature
+        return tf.exp(tf.minimum(outputs["log_scale"], math.log(_LARGEST_SCALE)))
+
+    def predictions(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """``embedding`` float32 [B, D] of one text; ``score`` float32 [B], the cosine, of two."""
+        import tensorflow as tf
+
+        vectors = self._predicted(outputs)
+        if TEXT_PAIR in vectors:
+            return {"score": tf.reduce_sum(unit(vectors[TEXT]) * unit(vectors[TEXT_PAIR]), axis=-1)}
+        return {"embedding": vectors[TEXT]}
+
+    def scored_predictions(
+        self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """``score`` of pairs with scores; otherwise ``embedding`` and, of pairs, ``text_pair/embedding``."""
+        if self.has_scores:
+            return self.predictions(outputs, inputs)
+        return {key(text, "embedding"): vector for text, vector in self._predicted(outputs).items()}
+
+    def _predicted(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
+        given = {text: outputs.get(key(text, "embedding")) for text in (TEXT, TEXT_PAIR)}
+        wide = {text: tf.cast(one, tf.float32) for text, one in given.items() if one is not None}
+        return {text: unit(one) if self.options.normalize else one for text, one in wide.items()}
+
+
+def unit(vectors: tf.Tensor) -> tf.Tensor:
+    """Vectors [B, D] of length 1; a vector of zeros stays as it is."""
+    import tensorflow as tf
+
+    return tf.math.l2_normalize(vectors, axis=-1, epsilon=_SHORTEST)
+
+
+def negatives_in_batch(targets: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Which texts of a batch are negatives of which rows; arguments of :func:`losses.infonce`.
+
+    The second text of another row is none if that row has the same first text, the same second text or the
+    same group. A given negative, of any row, is none if it is the row's second text.
+
+    Args:
+        targets: those of :func:`rows.pair_targets`, and ``example_mask``.
+    """
+    import tensorflow as tf
+
+    def equal(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+        return tf.equal(one[:, None], other[None])
+
+    first, second, group = targets["text_key"], targets["text_pair_key"], targets["group_key"]
+    counted = targets[EXAMPLE_MASK]
+    same = equal(first, first) | equal(second, second) | (equal(group, group) & (group != 0)[None])
+    found = {"is_negative": ~same & counted[:, None] & counted[None]}
+    if "negative_keys" in targets:
+        hit = tf.equal(second[:, None, None], targets["negative_keys"][None])  # [B, B, K]
+        found["negative_is_negative"] = ~hit & (targets["has_negative"] & counted[:, None])[None]
+    return found
