@@ -44,6 +44,8 @@ TASK_CASES = [
         ("two_devices", 2, True, 1, "adamw", True, True, True, "in_batch"),
         ("two_processes", 2, False, 1, "adamw", True, True, True, "in_batch"),
         ("two_devices", 2, False, 2, "adamw", True, True, True, "separate"),
+        ("one_device", 4, False, 1, "adamw", True, True, True, "similarity"),
+        ("two_devices", 2, True, 1, "adamw", True, True, True, "similarity"),
         ("two_devices", 2, False, 2, "adamw", True, True, True, "masked"),
         ("two_processes", 1, False, 1, "adamw", True, True, True, "masked"),
     ]
@@ -64,6 +66,7 @@ def train(
     case: dict[str, Any], checkpoint: Any, strategy: Any, precision: str = "float64"
 ) -> dict[str, np.ndarray]:
     """Weights by path, losses and the outputs on a batch of its own, after 6 steps."""
+    from tests.training import triples
     from tests.training.batch_tasks import InBatchNegatives, MaskedTokens, Options
     from tests.training.separate_task import SeparateNegatives, SeparateOptions
     from tests.training.test_step import batch, setup, values
@@ -75,6 +78,7 @@ def train(
         "in_batch": InBatchNegatives(Options()),
         "separate": SeparateNegatives(SeparateOptions()),
         "masked": MaskedTokens(Options()),
+        "similarity": triples.task(),
     }
     tokenizer = WordPieceTokenizer(checkpoint.vocabulary, checkpoint.tokenizer)
     kept: dict[str, Any] = {}
@@ -99,6 +103,8 @@ def train(
     if case.get("task") == "separate":
         second = [batch(rows=count, width=6, seed=50 + number) for number, count in enumerate(rows)]
         batches = [{**one, **as_second_text(encoder_inputs(two))} for one, two in zip(batches, second)]
+    if case.get("task") == "similarity":
+        batches = [triples.batch(one, number) for number, one in enumerate(batches)]
     losses: list[float] = []
     at = 0
     while at < len(batches):

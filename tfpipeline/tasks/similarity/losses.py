@@ -34,7 +34,7 @@ def infonce(
         arXiv:2004.04906; symmetric: Radford et al. 2021, arXiv:2103.00020.
     """
     rows = tf.shape(queries)[0]
-    scale = tf.reshape(tf.cast(scale, queries.dtype), [-1, 1])
+    scale = tf.reshape(_like(scale, queries), [-1, 1])
     logits = scale * tf.matmul(queries, documents, transpose_b=True)
     right = tf.linalg.diag_part(logits)
     own = tf.eye(rows, dtype=tf.bool)
@@ -65,7 +65,7 @@ def class_infonce(vectors: tf.Tensor, labels: tf.Tensor, *, counted: tf.Tensor, 
     Source: Khosla et al. 2020, arXiv:2004.11362, the mean outside of the logarithm; but rows of the same
         class are no negatives of each other.
     """
-    scale = tf.reshape(tf.cast(scale, vectors.dtype), [-1, 1])
+    scale = tf.reshape(_like(scale, vectors), [-1, 1])
     logits = scale * tf.matmul(vectors, vectors, transpose_b=True)
     same = tf.equal(labels[:, None], labels[None])
     others = ~tf.eye(tf.shape(vectors)[0], dtype=tf.bool) & counted[None]
@@ -88,7 +88,7 @@ def cosent(cosines: tf.Tensor, scores: tf.Tensor, *, counted: tf.Tensor, scale: 
         scale: 1 / temperature.
     Source: Su 2022, https://kexue.fm/archives/8847 (CoSENT).
     """
-    wrong = tf.cast(scale, cosines.dtype) * (cosines[None] - cosines[:, None])  # [i, j]
+    wrong = _like(scale, cosines) * (cosines[None] - cosines[:, None])  # [i, j]
     ordered = (scores[:, None] > scores[None]) & counted[:, None] & counted[None]
     terms = tf.reshape(_without(wrong, ordered), [-1])
     loss = tf.reduce_logsumexp(tf.concat([tf.zeros([1], cosines.dtype), terms], axis=0))
@@ -137,6 +137,11 @@ def margin_mse(
     """
     found = _margins(queries, documents, negatives)
     return _mean(tf.square(found - tf.cast(margins, found.dtype)), real)
+
+
+def _like(scale: Any, vectors: tf.Tensor) -> tf.Tensor:
+    """A number or a tensor in the dtype of vectors; ``tf.cast`` would round a number to 32 bits."""
+    return tf.cast(scale, vectors.dtype) if tf.is_tensor(scale) else tf.constant(scale, vectors.dtype)
 
 
 def _margins(queries: tf.Tensor, documents: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
