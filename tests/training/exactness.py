@@ -44,8 +44,7 @@ TASK_CASES = [
         ("two_devices", 2, True, 1, "adamw", True, True, True, "in_batch"),
         ("two_processes", 2, False, 1, "adamw", True, True, True, "in_batch"),
         ("two_devices", 2, False, 2, "adamw", True, True, True, "separate"),
-        ("one_device", 4, False, 1, "adamw", True, True, True, "similarity"),
-        ("two_devices", 2, True, 1, "adamw", True, True, True, "similarity"),
+        ("two_devices", 2, False, 1, "adamw", True, True, True, "similarity"),
         ("two_devices", 2, False, 2, "adamw", True, True, True, "masked"),
         ("two_processes", 1, False, 1, "adamw", True, True, True, "masked"),
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from tfpipeline.checkpoints.sentence_transformers import SentenceSettings
 from tfpipeline.console import say
 from tfpipeline.errors import UserError
 from tfpipeline.models import neutral
@@ -23,7 +24,7 @@ _Config = TypeVar("_Config", bound=EncoderConfig)
 # The multiple that a vocabulary may be padded to: frameworks round it up for fast matrix products.
 PADDED_TO, _MOST_PADDING = 8, 128
 # The fields, besides weights, in which two checkpoints of the same model agree.
-_IDENTITY = ("config", "vocabulary", "tokenizer", "labels", "problem_type")
+_IDENTITY = ("config", "vocabulary", "tokenizer", "labels", "problem_type", "sentence")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Checkpoint:
         problem_type: what a sequence classifier's outputs mean, in transformers' words
             (``single_label_classification``, ``multi_label_classification``, ``regression``); None if the
             files do not say.
+        sentence: how a text becomes one vector, if the files say so.
         left_out: tensors of the file that are not used -> why.
         notes: conversion decisions and their reasons.
         own_tokenizer: whether vocabulary and tokenizer are what the files in ``source`` say, in transformers'
@@ -58,6 +60,7 @@ class Checkpoint:
     heads: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     labels: tuple[str, ...] = ()
     problem_type: str | None = None
+    sentence: SentenceSettings | None = None
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     own_tokenizer: bool = False

@@ -179,6 +179,10 @@ def write(
     module: Any = formats.find(to) if "." in to or to in formats.names() else None
     if not hasattr(module, "write"):
         raise UserError(f'the format "{to}" can\'t be written{did_you_mean(to, formats.written())}')
+    lost = []
+    if checkpoint.sentence is not None and not getattr(module, "KEEPS_SENTENCE_SETTINGS", False):
+        lost = [f"the format {to} does not say how a text becomes one vector ({checkpoint.sentence.pooling})"]
+        checkpoint = dataclasses.replace(checkpoint, sentence=None)
     run = run_of(dest)
     if run is not None and dest.exists():
         raise UserError(
@@ -200,7 +204,7 @@ def write(
         raise UserError(f"{source} lies in {dest}, which --overwrite would delete; choose another folder")
     try:
         with progress(f"writing {dest}", 1) as bar, atomic_directory(dest, replace=there) as temporary:
-            notes = module.write(checkpoint, temporary)
+            notes = [*lost, *module.write(checkpoint, temporary)]
             bar.advance(1)
     except AppearedError:
         if not _holds(dest, checkpoint, to):

@@ -20,8 +20,25 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, unreadable, not JSON, or not an object.
     """
+    value = _parsed(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not a JSON object; copy it again from where the checkpoint came from")
+    return value
+
+
+def read_json_objects(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON list of objects; as :func:`read_json`."""
+    value = _parsed(path)
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise UserError(
+            f"{path} is not a JSON list of objects; copy it again from where the checkpoint came from"
+        )
+    return value
+
+
+def _parsed(path: Path) -> Any:
     try:
-        value = json.loads(path.read_text("utf-8-sig"))
+        return json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; copy it from where the checkpoint came from") from error
     except OSError as error:
@@ -32,9 +49,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}:{error.lineno}: not JSON ({error.msg}); copy it again from where it came from"
         ) from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is not a JSON object; copy it again from where the checkpoint came from")
-    return value
 
 
 def is_keras_object(path: Path) -> bool:

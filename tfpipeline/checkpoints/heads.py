@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfpipeline.checkpoints.sentence_transformers import SentenceSettings
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointHead:
@@ -20,6 +22,7 @@ class CheckpointHead:
         settings: run-file settings that affect predictions and are not stored in a checkpoint's files: name
             -> value, in the form of ``--set``.
         notes: which parts of the task are lost, and why.
+        sentence: how a text becomes one vector, of a task that makes vectors.
     """
 
     tensors: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -27,3 +30,4 @@ class CheckpointHead:
     problem_type: str | None = None
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
+    sentence: SentenceSettings | None = None

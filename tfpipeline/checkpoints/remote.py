@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfpipeline import paths
+from tfpipeline.checkpoints import sentence_transformers
 from tfpipeline.checkpoints.selection import select_files
 from tfpipeline.checkpoints.temporary import store_error
 from tfpipeline.console import progress
@@ -18,6 +19,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.runtime import import_tensorflow
 
 _CHUNK = 8 << 20
+_SUBFOLDERS = ("assets/tokenizer", sentence_transformers.POOLING)
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 # By default TensorFlow waits two minutes for a connection and an hour for metadata, and tries eleven times.
 _IMPATIENT = {
@@ -76,17 +78,19 @@ def _list(tf: Any, source: str, path: str) -> tuple[str, str, list[str]]:
 
 
 def _files(tf: Any, path: str, source: str) -> list[str]:
-    """The files of a folder, including the subfolders of a KerasHub preset; empty if it is not a folder."""
+    """The files of a folder, including those of the subfolders that checkpoints have; empty if it is not a
+    folder.
+    """
     # listdir reports "not found" when a server does not respond; stat reports the real error.
     status = _stat(tf, path, source)
     if status is None or not status.is_directory:
         return []
     try:
         names = list(tf.io.gfile.listdir(path))
-        if any(name.rstrip("/") == "assets" for name in names) and tf.io.gfile.isdir(
-            f"{path}/assets/tokenizer"
-        ):
-            names += [f"assets/tokenizer/{name}" for name in tf.io.gfile.listdir(f"{path}/assets/tokenizer")]
+        there = {name.rstrip("/") for name in names}
+        for folder in _SUBFOLDERS:
+            if folder.split("/")[0] in there and tf.io.gfile.isdir(f"{path}/{folder}"):
+                names += [f"{folder}/{name}" for name in tf.io.gfile.listdir(f"{path}/{folder}")]
     except tf.errors.OpError as error:
         raise _unreadable(source, error) from error
     return [name for name in names if name and not name.endswith("/")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from tfpipeline.checkpoints import sentence_transformers
 from tfpipeline.errors import UserError
 
 _TOKENIZER = (
@@ -14,7 +15,7 @@ _TOKENIZER = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-_HUGGINGFACE = ("config.json", *_TOKENIZER)
+_HUGGINGFACE = ("config.json", *_TOKENIZER, *sentence_transformers.FILES)
 _KERAS = ("config.json", "metadata.json", "tokenizer.json", "preprocessor.json", "task.json")
 _KERAS_ASSETS = "assets/tokenizer/"
 _PREFIX = "bert_model.ckpt"

@@ -183,18 +183,20 @@ class TextModel(keras.Model):
         texts: Sequence[str],
         text_pair: Optional[Sequence[str]] = None,
         *,
-        pooling: Pooling = "mean",
-        normalize: bool = False,
+        pooling: Optional[Pooling] = None,
+        normalize: Optional[bool] = None,
+        prompt: Optional[str] = None,
         max_length: Optional[int] = None,
         batch_size: int = 32,
     ) -> np.ndarray:
-        """The encoder's embeddings of texts; see :func:`tfpipeline.models.embedding.embed`."""
+        """The model's embeddings of texts; see :func:`tfpipeline.models.embedding.embed`."""
         return embed(
             self,
             texts,
             text_pair,
             pooling=pooling,
             normalize=normalize,
+            prompt=prompt,
             max_length=max_length,
             batch_size=batch_size,
         )

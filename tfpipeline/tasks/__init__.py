@@ -82,18 +82,25 @@ def part_schema(raw: Any) -> type[TaskOptions] | None:
     return options
 
 
-def serving(checkpoint: Checkpoint) -> type[TaskOptions] | None:
-    """The options of the task that can use a checkpoint's head; None if no task can."""
+def serving(checkpoint: Checkpoint, name: str | None = None) -> type[TaskOptions] | None:
+    """The options of the task that can use a checkpoint's head; None if no task can.
+
+    Args:
+        checkpoint: the checkpoint.
+        name: the name of a task that is asked for. If it needs no head, it can use any checkpoint.
+    """
+    if name is not None and not find(name).needs_head:
+        return find(name)
     return next((options for options in map(find, names()) if options.serves(checkpoint)), None)
 
 
-def of_checkpoint(checkpoint: Checkpoint) -> Task:
-    """Make the task of a fine-tuned checkpoint's head.
+def of_checkpoint(checkpoint: Checkpoint, name: str | None = None) -> Task:
+    """Make the task of a fine-tuned checkpoint's head; arguments as for :func:`serving`.
 
     Raises:
         UserError: no task can use its head.
     """
-    options = serving(checkpoint)
+    options = serving(checkpoint, name)
     if options is not None:
         return options.from_checkpoint(checkpoint)
     heads = " and ".join(checkpoint.head_names)
@@ -104,5 +111,6 @@ def of_checkpoint(checkpoint: Checkpoint) -> Task:
         else "is a pre-trained encoder without a task head"
     )
     raise UserError(
-        f"{checkpoint.display_name or checkpoint.source} {has}; fine-tune it first: tfpipeline train RUN_FILE"
+        f"{checkpoint.display_name or checkpoint.source} {has}; fine-tune it first: tfpipeline train "
+        "RUN_FILE (for vectors of texts as they are: --set task.name=similarity)"
     )

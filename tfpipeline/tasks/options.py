@@ -63,6 +63,9 @@ class TaskOptions(Section):
         encoding: whether the two texts of a row are one sequence of tokens (``joint``: ``[CLS] A [SEP] B
             [SEP]``), or each text is a sequence of its own (``separate``). Batches then hold all of them, the
             second as ``text_pair/input_ids`` and so on. Such a task cannot be part of another.
+        needs_head: whether a checkpoint must have a head of this task to be opened. If not, users can open
+            any encoder with ``task.name``.
+        checkpoint_data: settings of the ``data`` section for checkpoints, which have no data of their own.
         asks_for_pairs: whether predictions for rows with two texts need both. If not, they are made for one
             text, and for two only if a caller gives two.
     """
@@ -73,6 +76,8 @@ class TaskOptions(Section):
     top_level_only: ClassVar[bool] = False
     fixed_by_head: ClassVar[tuple[str, ...]] = ()
     encoding: ClassVar[Encoding] = "joint"
+    needs_head: ClassVar[bool] = True
+    checkpoint_data: ClassVar[Mapping[str, str]] = {}
     asks_for_pairs: ClassVar[bool] = True
 
     name: str
@@ -179,8 +184,8 @@ class TaskOptions(Section):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Task:
-        """Make the task of a fine-tuned checkpoint for which :meth:`serves` is true, with the options that
-        its files determine.
+        """Make the task of a fine-tuned checkpoint for which :meth:`serves` is true (or of any, if the task
+        needs no head), with the options that its files determine.
 
         Raises:
             UserError: something that the head needs is missing.

@@ -43,12 +43,13 @@ class FineTunedCheckpoint(TrainedModel):
         self.path = self._checkpoint.source
         self.name = str(source)
         checkpoints.say_notes(self._checkpoint)
-        self._task = tasks.of_checkpoint(self._checkpoint)
+        self._task = tasks.of_checkpoint(self._checkpoint, _task_name(overrides))
+        positions, sentence = self._checkpoint.config.max_position_embeddings, self._checkpoint.sentence
         settings = {
             "checkpoint": self.name,
             "output": self.name,
-            "data": {"train": self.name},
-            "text": {"max_length": self._checkpoint.config.max_position_embeddings},
+            "data": {"train": self.name, **self._task.options.checkpoint_data},
+            "text": {"max_length": positions if sentence is None else sentence.max_length},
             "task": self._task.options.model_dump(mode="json"),
         }
         self._config = config.resolve(settings, RunConfig, overrides, source=self.name)
@@ -59,6 +60,7 @@ class FineTunedCheckpoint(TrainedModel):
                 raise UserError(f"task.{field} of {self.name} is fixed by its head; do not change it")
         read = self.truncation.text_tokens(self.has_joint_pairs)
         self._task = self._task.with_options(options).limit_length(read)
+        self._task.check_encoder(self._checkpoint.config)
 
     @functools.cached_property
     def config(self) -> RunConfig:
@@ -125,3 +127,9 @@ class FineTunedCheckpoint(TrainedModel):
             "state": f"a fine-tuned checkpoint ({self._checkpoint.format})",
             "longest text": f"{self._config.text.max_length} tokens",
         }
+
+
+def _task_name(overrides: Sequence[str]) -> str | None:
+    """The name of the task that users ask for; None if they leave it to the checkpoint's head."""
+    named = (override.partition("=") for override in overrides)
+    return next((value for field, _, value in named if field == "task.name"), None)

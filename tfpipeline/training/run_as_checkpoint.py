@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -11,6 +12,7 @@ import numpy as np
 from tfpipeline import checkpoints, mistaken, paths
 from tfpipeline.checkpoints.conversion import Conversion, with_gelu
 from tfpipeline.checkpoints.heads import CheckpointHead
+from tfpipeline.checkpoints.sentence_transformers import SentenceSettings
 from tfpipeline.errors import UserError
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.mirror import local_copy
@@ -95,9 +97,17 @@ def _read(run: Run, weights: str, name: str, *, with_head: bool) -> checkpoints.
         heads=_float32(head.tensors),
         labels=head.labels,
         problem_type=head.problem_type,
+        sentence=_sentence(run, head),
         notes=[*_progress(run, weights), *head.notes, *_settings(run, head)],
         display_name=name,
     )
+
+
+def _sentence(run: Run, head: CheckpointHead) -> SentenceSettings | None:
+    """How a text becomes one vector, with the run's maximum number of tokens."""
+    if head.sentence is None:
+        return None
+    return dataclasses.replace(head.sentence, max_length=run.config.text.max_length)
 
 
 def _float32(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfpipeline.checkpoints import sentence_transformers
 from tfpipeline.checkpoints.activations import activation_of
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
@@ -137,6 +138,7 @@ def assemble(
         heads=of_heads,
         labels=read_labels(values, path, labels_of(placed), notes),
         problem_type=values.get("problem_type"),
+        sentence=sentence_transformers.read(directory, config.max_position_embeddings, notes),
         left_out={names[ours]: why for ours, why in left_out.items()},
         notes=notes,
     )

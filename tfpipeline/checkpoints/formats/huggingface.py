@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tfpipeline.checkpoints import sentence_transformers
 from tfpipeline.checkpoints.added_tokens import TOKENIZER
 from tfpipeline.checkpoints.checkpoint import (
     Checkpoint,
@@ -45,6 +46,7 @@ _TENSORFLOW = ("tf_model.h5", "tf_model.h5.index.json")
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 # In the order of preference.
 _FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLE, f"{PICKLE}.index.json")
+KEEPS_SENTENCE_SETTINGS = True  # how a text becomes one vector
 FILES = f"{CONFIG}, {VOCABULARY} (or {TOKENIZER}) and {SAFETENSORS} (or {PICKLE})"
 
 _LAYER = "encoder.layer.{i}"
@@ -174,6 +176,8 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     values = _config_values(checkpoint, kind)
     (directory / CONFIG).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
     notes += write_tokenizer(directory, checkpoint.vocabulary, checkpoint.tokenizer)
+    if checkpoint.sentence is not None:
+        notes += sentence_transformers.write(checkpoint.sentence, checkpoint.config.hidden_size, directory)
     try:
         save_file(tensors, directory / SAFETENSORS, {"format": "pt"})
     except SafetensorError as error:

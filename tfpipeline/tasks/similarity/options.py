@@ -17,6 +17,7 @@ from tfpipeline.tasks.similarity import rows
 from tfpipeline.tasks.similarity.task import SCORED, Similarity
 
 if TYPE_CHECKING:
+    from tfpipeline.checkpoints.checkpoint import Checkpoint
     from tfpipeline.data import Example
     from tfpipeline.data.options import DataOptions
 
@@ -39,6 +40,8 @@ class SimilarityOptions(TaskOptions):
     top_level_only: ClassVar[bool] = True
     encoding: ClassVar[Encoding] = "separate"
     asks_for_pairs: ClassVar[bool] = False
+    needs_head: ClassVar[bool] = False
+    checkpoint_data: ClassVar[Mapping[str, str]] = {"text_pair": "text_pair"}
     data_defaults: ClassVar[Mapping[str, str | None]] = {"label": None}
 
     name: Literal["similarity"] = "similarity"
@@ -179,6 +182,19 @@ class SimilarityOptions(TaskOptions):
 
     def strata(self, example: Example) -> Collection[Hashable]:
         return super().strata(example) if example.text_pair is None else ()  # scores are not classes
+
+    @classmethod
+    def serves(cls, checkpoint: Checkpoint) -> bool:
+        return checkpoint.sentence is not None
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Similarity:
+        found = checkpoint.sentence
+        options = cls()
+        if found is not None:
+            prompts = Prompts(query=found.prompts["query"], document=found.prompts["document"])
+            options = cls(pooling=found.pooling, normalize=found.normalize, prompts=prompts)
+        return Similarity(options, {"loss": "infonce", "classes": False, "negatives": 0})
 
     def fitter(self) -> Fitter:
         return _SimilarityFitter(self)

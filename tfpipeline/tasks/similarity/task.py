@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfpipeline.checkpoints.heads import CheckpointHead
+from tfpipeline.checkpoints.sentence_transformers import SentenceSettings
 from tfpipeline.data.text_names import TEXT, TEXT_PAIR, key
 from tfpipeline.errors import UserError
 from tfpipeline.tasks.base import EXAMPLE_MASK, Task
@@ -64,6 +66,20 @@ class Similarity(Task):
         if self.loss_name == "margin_mse":
             targets["margins"] = rows.margin_targets(examples, self.negatives)
         return targets
+
+    def with_options(self, options: SimilarityOptions) -> Similarity:
+        return Similarity(options, {**self.fitted, "loss": options.loss or self.loss_name})
+
+    def head_variables(self, head: Any) -> dict[str, Any]:
+        return {}  # a temperature is of use in training only
+
+    def checkpoint_head(self, head: Any) -> CheckpointHead:
+        """Convert how a text becomes one vector."""
+        options = self.options
+        settings = SentenceSettings(
+            options.pooling, options.normalize, options.prompts.model_dump(), max_length=0, size=head.size
+        )
+        return CheckpointHead(sentence=settings)
 
     def check_encoder(self, config: EncoderConfig) -> None:
         size = max(self.options.dimensions, default=0)
