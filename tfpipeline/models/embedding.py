@@ -115,8 +115,8 @@ def _own_head(model: TextModel) -> Any:
 def _check_prompt(head: Any, prompt: str) -> None:
     if head is None:
         raise UserError(
-            f"prompt is {prompt!r}, but only a model of the task similarity has prompts, and only for its own "
-            "pooling"
+            f"prompt is {prompt!r}, but only a model of the task similarity has prompts, and only for its "
+            "own pooling"
         )
     if prompt not in head.prompts:
         raise UserError(f"prompt is {prompt!r}{did_you_mean(str(prompt), head.prompts)}")
