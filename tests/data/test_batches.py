@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpipeline.data import epoch_batches, evaluation_batches
+from tfpipeline.data.batches import UNGROUPED
 
 lengths_lists = st.lists(st.integers(1, 200), max_size=120).map(lambda lengths: np.array(lengths, np.int32))
 
@@ -63,3 +64,52 @@ def test_evaluation_has_each_row_once_shortest_first(lengths, size):
     widths = [lengths[batch] for batch in batches]
     assert (np.diff(np.concatenate([*widths, np.arange(0)])) >= 0).all()
     assert sorted(np.concatenate([*batches, np.arange(0)])) == list(range(len(lengths)))
+
+
+def test_rows_are_drawn_with_a_partner():
+    """Of 40 classes of 1 to 8 rows; only a batch's border parts a row from its partner."""
+    random = np.random.default_rng(0)
+    partners = np.repeat(np.arange(40) - 7, random.integers(1, 9, 40))
+    random.shuffle(partners)
+    lengths = random.integers(3, 90, len(partners))
+    batches = epoch_batches(lengths, 16, bucket_window=1, seed=3, partners=partners)
+    rows = np.concatenate(batches)
+    assert sorted(rows) == list(range(len(partners)))
+    several = np.bincount(partners + 7)[partners + 7] > 1
+    alone = [
+        row
+        for batch in batches
+        for row in batch
+        if several[row] and (partners[batch] == partners[row]).sum() == 1
+    ]
+    assert len(alone) <= 2 * len(batches)
+    drawn = [
+        row
+        for batch in epoch_batches(lengths, 16, bucket_window=1, seed=3)
+        for row in batch
+        if several[row] and (partners[batch] == partners[row]).sum() == 1
+    ]
+    assert len(drawn) > 3 * len(alone)
+    again = epoch_batches(lengths, 16, bucket_window=1, seed=3, partners=partners)
+    assert all((one == other).all() for one, other in zip(batches, again))
+    other = epoch_batches(lengths, 16, bucket_window=1, seed=3, epoch=1, partners=partners)
+    assert (np.concatenate(other) != rows).any()
+
+
+def test_batches_without_regard_to_length_are_sorted_inside():
+    """The mean length of a batch varies as that of rows drawn at random does; by length it varies far more."""
+    lengths = np.random.default_rng(0).integers(3, 129, 4096)
+    means = {
+        window: np.std([lengths[batch].mean() for batch in epoch_batches(lengths, 32, bucket_window=window)])
+        for window in (UNGROUPED, 1024)
+    }
+    at_random = lengths.std() / np.sqrt(32)
+    assert means[UNGROUPED] == pytest.approx(at_random, rel=0.25)
+    assert means[1024] > 4 * at_random
+    for batch in epoch_batches(lengths, 32, bucket_window=UNGROUPED)[:5]:
+        assert (np.diff(lengths[batch]) >= 0).all()
+    found = evaluation_batches(lengths, 32, by_length=False)
+    assert sorted(np.concatenate(found)) == list(range(4096))
+    assert np.std([lengths[batch].mean() for batch in found]) == pytest.approx(at_random, rel=0.25)
+    again = evaluation_batches(lengths, 32, by_length=False)
+    assert all((one == other).all() for one, other in zip(found, again))

@@ -18,7 +18,13 @@ PAD_TO_MULTIPLE = 8  # few widths, because each new one is traced and planned ag
 
 
 def epoch_batches(
-    lengths: np.ndarray, batch_size: int, *, bucket_window: int = BUCKET_WINDOW, seed: int = 0, epoch: int = 0
+    lengths: np.ndarray,
+    batch_size: int,
+    *,
+    bucket_window: int = BUCKET_WINDOW,
+    seed: int = 0,
+    epoch: int = 0,
+    partners: Optional[np.ndarray] = None,
 ) -> Sequence[np.ndarray]:
     """The batches of one epoch of training, made one by one on demand.
 
@@ -33,20 +39,41 @@ def epoch_batches(
         bucket_window: rows sorted together; rounded up to whole batches.
         seed: the seed of the run.
         epoch: from 0; each epoch has its own order.
+        partners: integer [N]; rows of equal numbers are drawn in twos (and threes), so that almost every row
+            has such a row in its batch. None if rows need no partner.
     Returns:
         Row numbers, int64 [B] each.
     """
-    return _Epoch(lengths, batch_size, bucket_window, np.random.default_rng([seed, epoch]))
+    rng = np.random.default_rng([seed, epoch])
+    rows = rng.permutation(len(lengths)) if partners is None else _in_twos(partners, rng)
+    return _Epoch(lengths, batch_size, bucket_window, rows, rng)
+
+
+def _in_twos(partners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """All rows at random, those of equal numbers in twos, or in threes if their count is odd; int64 [N]."""
+    rows = rng.permutation(len(partners))
+    rows = rows[np.argsort(partners[rows], kind="stable")]
+    _, first, counts = np.unique(partners[rows], return_index=True, return_counts=True)
+    place = np.arange(len(rows)) - np.repeat(first, counts)
+    unit = np.minimum(place // 2, np.repeat(np.maximum(counts // 2 - 1, 0), counts))
+    begins = (place == 0) | (np.diff(unit, prepend=-1) != 0)
+    number = np.cumsum(begins) - 1
+    order = rng.permutation(int(begins.sum()))
+    return rows[np.argsort(order[number], kind="stable")]
 
 
 class _Epoch(Sequence[np.ndarray]):
     """Batches are made on demand: ten million rows take two numbers in memory, not 300,000 arrays."""
 
     def __init__(
-        self, lengths: np.ndarray, batch_size: int, bucket_window: int, rng: np.random.Generator
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        bucket_window: int,
+        rows: np.ndarray,
+        rng: np.random.Generator,
     ) -> None:
-        self._lengths, self._batch_size = lengths, batch_size
-        self._rows = rng.permutation(len(lengths))
+        self._lengths, self._batch_size, self._rows = lengths, batch_size, rows
         self._per_window = -(-bucket_window // batch_size)
         self._batches = rng.permutation(-(-len(lengths) // batch_size))
 

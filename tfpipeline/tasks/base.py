@@ -184,6 +184,15 @@ class Task(abc.ABC):
         """
         return targets, weights
 
+    def partners(self, targets: Arrays) -> np.ndarray | None:
+        """The rows that need each other in a training batch: integer [N]; rows of equal numbers are drawn in
+        twos. By default None: rows are drawn one by one.
+
+        Args:
+            targets: the training targets of all rows.
+        """
+        return None
+
     def augment(
         self,
         inputs: Mapping[str, tf.Tensor],

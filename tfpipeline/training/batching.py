@@ -116,6 +116,7 @@ class Batching:
         widths: the widths to which batches are padded; None: the next multiple of 8.
         static: whether all batches have the same size; the last one is padded with examples of weight 0.
         window: the result of :func:`window_of`; by default ``options.bucket_window``.
+        partners: the result of :meth:`Task.partners`.
     """
 
     def __init__(
@@ -127,9 +128,10 @@ class Batching:
         *,
         static: bool,
         window: int | None = None,
+        partners: np.ndarray | None = None,
     ) -> None:
         self.split, self.options, self.batch_size = split, options, batch_size
-        self._window = window or options.bucket_window
+        self._window, self._partners = window or options.bucket_window, partners
         self.widths, self.static = widths, static
         self._epoch: tuple[int, Sequence[np.ndarray]] | None = None
 
@@ -147,6 +149,7 @@ class Batching:
                 bucket_window=self._window,
                 seed=options.seed,
                 epoch=epoch,
+                partners=self._partners,
             )
             self._epoch = (epoch, order)
         return self._epoch[1]

@@ -177,6 +177,7 @@ class Trainer:
             setup.widths,
             static=setup.static,
             window=window_of(run.task, options),
+            partners=run.task.partners(self.train_split.targets),
         )
         if resumed and self.writes:
             with strategy.scope():

@@ -13,6 +13,7 @@ from tfpipeline.checkpoints.sentence_transformers import SentenceSettings
 from tfpipeline.data.text_names import TEXT, TEXT_PAIR, key
 from tfpipeline.errors import UserError
 from tfpipeline.tasks.base import EXAMPLE_MASK, Task
+from tfpipeline.tasks.scorer import Arrays
 from tfpipeline.tasks.similarity import rows
 from tfpipeline.tasks.similarity.scorer import SimilarityScorer
 
@@ -66,6 +67,10 @@ class Similarity(Task):
         if self.loss_name == "margin_mse":
             targets["margins"] = rows.margin_targets(examples, self.negatives)
         return targets
+
+    def partners(self, targets: Arrays) -> np.ndarray | None:
+        """Rows of one class: without another in its batch, a row would have nothing to find."""
+        return targets["label_key"] if self.has_classes else None
 
     def with_options(self, options: SimilarityOptions) -> Similarity:
         return Similarity(options, {**self.fitted, "loss": options.loss or self.loss_name})
