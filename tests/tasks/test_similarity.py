@@ -10,12 +10,14 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
+from tests.tasks import kit
 from tfpipeline import config
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
+from tfpipeline.models.inputs import by_text
 from tfpipeline.tasks.similarity import SimilarityOptions
 from tfpipeline.tasks.similarity.task import negatives_in_batch
-from tfpipeline.training import plan, train
+from tfpipeline.training import convert, load, open_run, plan, train
 from tfpipeline.training.rows import read_rows
 from tfpipeline.training.run_config import RunConfig
 
@@ -378,3 +380,50 @@ def test_predictions_of_one_text_and_of_two():
     assert set(task.scored_predictions(both, {})) == {"embedding", "text_pair/embedding"}
     scored = SimilarityOptions().fit([Example("a", "b", "1")])
     assert set(scored.scored_predictions(both, {})) == {"score"}
+
+
+def test_a_run_is_written_in_the_layout_of_sentence_transformers(shared, tmp_path):
+    """And read back: the same vectors, with the prompts and the maximum length of the run."""
+    run = kit.trained(shared, kit.sample(kit.SAMPLES / "similarity.yaml")).run
+    texts = ["good film", "", "x " * 40, "the food is very bad"]
+    want = run.predict(run.model(), texts)["embedding"]
+    assert want.shape == (4, 12)
+    model = load(run.path)
+    np.testing.assert_allclose(model.embed(texts), want, atol=1e-5)
+    np.testing.assert_allclose(model.embed(texts, prompt="query"), want, atol=1e-5)
+    documents = model.embed(texts, prompt="document")
+    scores = run.predict(run.model(), texts, texts)["score"]
+    np.testing.assert_allclose(scores, np.sum(want * documents, -1), atol=1e-5)
+    assert (scores < 0.9999).any()
+    for wrong, sentence in (("answer", "prompt is 'answer'"), ("querry", "did you mean")):
+        with pytest.raises(UserError, match=sentence):
+            model.embed(texts, prompt=wrong)
+    with pytest.raises(UserError, match="only a model of the task similarity has prompts"):
+        model.embed(texts, prompt="query", pooling="mean")
+
+    done = convert(run.path, tmp_path / "out", to="huggingface")
+    assert any("truncate_dim=12" in note for note in done.notes)
+    assert convert(run.path, tmp_path / "out", to="huggingface").reused
+    settings = json.loads((tmp_path / "out" / "config_sentence_transformers.json").read_text())
+    assert settings["prompts"] == {"query": "the ", "document": "a "}
+    modules = json.loads((tmp_path / "out" / "modules.json").read_text())
+    assert [module["type"].rpartition(".")[2] for module in modules] == [
+        "Transformer",
+        "Pooling",
+        "Normalize",
+    ]
+    again = open_run(tmp_path / "out", ["task.dimensions=[12]"])
+    assert again.config.text.max_length == run.config.text.max_length
+    np.testing.assert_allclose(again.predict(again.model(), texts)["embedding"], want, atol=1e-5)
+
+
+def test_prompts_are_part_of_what_tokens_were_made_from(shared):
+    run = kit.trained(shared, kit.sample(kit.SAMPLES / "similarity.yaml")).run
+    examples = list(run.examples("train"))
+    cache = run.token_cache("train", examples)
+    assert list(cache.sequences) == ["text", "text_pair", "negative_1", "negative_2"]
+    row = next(row for row, example in enumerate(examples) if "food is" in example.text)
+    batch = cache.batch(np.array([row]))
+    firsts = {name: run.vocabulary[own["input_ids"][0, 1]] for name, own in by_text(batch).items()}
+    assert firsts == {"text": "the", "text_pair": "a", "negative_1": "a", "negative_2": "a"}
+    assert run.note_on_texts(["good"]) is None
