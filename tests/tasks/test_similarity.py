@@ -17,8 +17,9 @@ from tfpipeline.errors import UserError
 from tfpipeline.models.inputs import by_text
 from tfpipeline.tasks.similarity import SimilarityOptions
 from tfpipeline.tasks.similarity.task import negatives_in_batch
-from tfpipeline.training import convert, load, open_run, plan, train
+from tfpipeline.training import load, open_run, plan, train
 from tfpipeline.training.rows import read_rows
+from tfpipeline.training.run_as_checkpoint import convert
 from tfpipeline.training.run_config import RunConfig
 
 
