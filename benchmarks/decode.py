@@ -26,7 +26,7 @@ BATCH, TOKENS = 32, 64
 
 
 def sample_task(name: str, folder: Path) -> tuple[Any, bool]:
-    """A task as defined by its sample's rows, and whether it is a pair task."""
+    """A task as defined by its sample's rows, and whether it predicts for pairs."""
     from tfpipeline import config
     from tfpipeline.training.run_config import RunConfig
 
@@ -43,7 +43,7 @@ def sample_task(name: str, folder: Path) -> tuple[Any, bool]:
     run_config = config.resolve(settings, RunConfig, source=name)
     options = run_config.task
     task = options.fit(options.read(run_config.data, path))
-    return task, run_config.data.text_pair is not None
+    return task, run_config.has_pairs
 
 
 def texts(vocabulary: Sequence[str], words: int) -> Any:

@@ -12,6 +12,7 @@ from tests import tiny
 from tests.training.batch_tasks import InBatchNegatives, Options, in_batch_losses
 from tests.training.test_step import assert_equal, batch, repeat, setup, values
 from tfpipeline import checkpoints
+from tfpipeline.data import evaluation_batches
 from tfpipeline.models.inputs import INPUTS
 from tfpipeline.tasks.multitask.task import Multitask
 from tfpipeline.text import Truncation
@@ -124,7 +125,7 @@ class Tokens:
 
 
 def test_validation_takes_the_loss_of_each_evaluation_batch(checkpoint):
-    """Batches of rows of like lengths; a batch that is filled up, and a row of weight 0, add no negatives."""
+    """Batches of rows drawn at random; a batch that is filled up, and a row of weight 0, add no negatives."""
     given = batch(rows=10)
     given[WEIGHTS][3] = 0
     model, _ = make(checkpoint)
@@ -132,10 +133,13 @@ def test_validation_takes_the_loss_of_each_evaluation_batch(checkpoint):
     graph = PredictionGraph(model, InBatchNegatives(Options()), inputs)
     infer = Inference(graph, batch_size=6, widths=[given["input_ids"].shape[1]])
     losses = infer([None] * 10, Tokens(given), {"label": given["label"]}, "rows", given[WEIGHTS]).losses
-    order = np.argsort(given["attention_mask"].sum(-1), kind="stable")
+    lengths = given["attention_mask"].sum(-1)
+    drawn = evaluation_batches(lengths, 6, by_length=False)
+    by_length = [sorted(rows) for rows in evaluation_batches(lengths, 6)]
+    assert [sorted(rows) for rows in drawn] != by_length
     query, key = outputs_of(model, given)
     expected = np.empty(10)
-    for rows in (order[:6], order[6:]):
+    for rows in drawn:
         expected[rows] = in_batch_losses(query[rows], key[rows], given[WEIGHTS][rows] > 0)
     assert losses[3] == 0
     np.testing.assert_allclose(np.delete(losses, 3), np.delete(expected, 3), rtol=1e-5)

@@ -31,7 +31,8 @@ from tfpipeline.training.options import OptimizerOptions, TrainingOptions
 from tfpipeline.training.schedule import build_schedule
 
 # Last part of a variable's path that weight decay leaves alone, as in google-research/bert's
-# optimization.py ("LayerNorm", "layer_norm", "bias"); a CRF's transitions are biases too.
+# optimization.py ("LayerNorm", "layer_norm", "bias"); a CRF's transitions are biases too, and a learnt
+# temperature has no reason to go to 1.
 UNDECAYED = ("bias", "scale", "transitions", "log_scale")
 
 _INITIAL_LOSS_SCALE = 2.0**15
