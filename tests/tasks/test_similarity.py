@@ -12,12 +12,14 @@ import tensorflow as tf
 from tests import tiny
 from tests.tasks import kit
 from tfpipeline import config
-from tfpipeline.data import Example
+from tfpipeline.data import Example, epoch_batches
 from tfpipeline.errors import UserError
 from tfpipeline.models.inputs import by_text
 from tfpipeline.tasks.similarity import SimilarityOptions
 from tfpipeline.tasks.similarity.task import negatives_in_batch
 from tfpipeline.training import load, open_run, plan, train
+from tfpipeline.training.batching import Batching, window_of
+from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.rows import read_rows
 from tfpipeline.training.run_as_checkpoint import convert
 from tfpipeline.training.run_config import RunConfig
@@ -428,3 +430,37 @@ def test_prompts_are_part_of_what_tokens_were_made_from(shared):
     firsts = {name: run.vocabulary[own["input_ids"][0, 1]] for name, own in by_text(batch).items()}
     assert firsts == {"text": "the", "text_pair": "a", "negative_1": "a", "negative_2": "a"}
     assert run.note_on_texts(["good"]) is None
+
+
+class Stopped(Exception):
+    """The batches of a training are known."""
+
+
+def test_a_training_draws_rows_of_a_class_together_and_without_regard_to_length(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    rows = [
+        {"text": "good " * int(random.integers(1, 14)), "topic": f"topic {row // 2}", "weight": row}
+        for row in range(64)
+    ]
+    given = settings(tmp_path, rows, label="topic", validation=str(tmp_path / "rows.csv"))
+    given["training"]["batch_size"] = 8
+    seen = []
+
+    def stop(batching, *_):
+        seen.append(batching)
+        raise Stopped
+
+    monkeypatch.setattr(Batching, "groups", stop)
+    with pytest.raises(Stopped):
+        train(given)
+    (batching,) = seen
+    given_seed = batching.options.seed
+    batches = list(batching.order(0))
+    assert all(sorted(batch // 2) == sorted([*{*(batch // 2)}] * 2) for batch in batches)
+    split = batching.split
+    partners = split.targets["label_key"]
+    drawn = epoch_batches(split.cache.lengths, 8, bucket_window=1, seed=given_seed, partners=partners)
+    assert [sorted(batch) for batch in batches] == [sorted(batch) for batch in drawn]
+    cosine = SimilarityOptions(loss="cosine").fit([Example("a", "b", "1")])
+    assert window_of(cosine, given_options := TrainingOptions(bucket_window=32)) == 32
+    assert window_of(SimilarityOptions().fit([Example("a", "b")]), given_options) == 1
