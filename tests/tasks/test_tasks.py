@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiny
 from tests.tasks import kit
-from tfpipeline import tasks
+from tfpipeline import checkpoints, tasks
+from tfpipeline.data import Example
 from tfpipeline.errors import UserError
 
 
@@ -31,6 +33,29 @@ def test_checking_options_loads_no_tensorflow(name):
 def test_an_unknown_task_is_answered_with_the_nearest():
     with pytest.raises(UserError, match='unknown task "clasification"; did you mean "classification"'):
         tasks.find("clasification")
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"name": "classification", "pooling": "pooler"},
+        {"name": "pair", "answer": {"name": "classification", "pooling": "pooler"}},
+        {"name": "multitask", "heads": {"a": {"name": "classification", "pooling": "pooler"}}},
+        {"name": "similarity", "pooling": "pooler", "loss": "infonce"},
+    ],
+    ids=lambda section: section["name"],
+)
+def test_a_pooler_that_the_encoder_lacks_is_refused_before_anything_is_written(section, tmp_path):
+    rows = [Example("x", "y", label, columns={"a": label}) for label in "pq"]
+    options = tasks.find(section["name"]).model_validate(section)
+    task = options.fit([options.preprocess(row) for row in rows])
+    with_pooler, without = (
+        checkpoints.load(tiny.write_checkpoint(tmp_path / str(pooler), pooler=pooler)).config
+        for pooler in (True, False)
+    )
+    task.check_encoder(with_pooler)
+    with pytest.raises(UserError, match="pooling is pooler, but the checkpoint has no pooler"):
+        task.check_encoder(without)
 
 
 @pytest.fixture(scope="module", params=tasks.names())

@@ -8,6 +8,7 @@ from tests.training.test_step import batch, setup
 from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
 from tfpipeline.models import ClassificationHead, TextModel
+from tfpipeline.models.embedding_head import EmbeddingHead
 from tfpipeline.training import Run, train
 from tfpipeline.training.freezing import phases
 from tfpipeline.training.optimizer import build_optimizer
@@ -141,3 +142,22 @@ def test_a_run_unfreezes_and_resumes_in_the_right_phase(tiny_run):
     assert same(weights(undisturbed.path), weights(resumed.path))
     last = weights(run_config.output, "last")
     assert any("layer_0" in name and not np.array_equal(first[name], last[name]) for name in first)
+
+
+def test_a_head_without_weights_cannot_be_trained_alone(checkpoint):
+    model = TextModel(checkpoint.encoder(), EmbeddingHead())
+    assert parts(phases(model, TrainingOptions(freeze="first:1"))[0]) == {"layer_1"}
+    for options, sentence in (
+        (
+            {"freeze": "all"},
+            "leaves nothing to train; the head of this task has no weights, so leave some layers",
+        ),
+        (
+            {"gradual_unfreezing": True},
+            "begins with the head, but the head of this task has no weights; leave it",
+        ),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            phases(model, TrainingOptions(**options))
+    learnt = TextModel(checkpoint.encoder(), EmbeddingHead(temperature=0.05))
+    assert parts(phases(learnt, TrainingOptions(freeze="all"))[0]) == {"head"}

@@ -9,11 +9,10 @@ from typing import Any, Optional
 import keras
 from keras import ops
 
-from tfpipeline.errors import UserError
 from tfpipeline.models.head import Float32Head
 from tfpipeline.models.heads import pool
 from tfpipeline.models.layers import at_least_float32
-from tfpipeline.models.pooling import Pooling
+from tfpipeline.models.pooling import Pooling, check_pooling
 from tfpipeline.models.serialization import config_of, freeze, serializable
 
 _LEAST_RATE = 1e-3  # of the temperature: at an encoder's learning rate it would hardly move
@@ -68,10 +67,7 @@ class EmbeddingHead(Float32Head):
         )
 
     def build(self, shapes: Mapping[str, Any]) -> None:
-        if self.uses_pooler and "pooled_output" not in shapes:
-            raise UserError(
-                "task.pooling is pooler, but the checkpoint has no pooler; choose mean, cls or last"
-            )
+        check_pooling(self.pooling, shapes)
         if self.temperature is not None:
             # The logarithm of 1 / temperature, as in CLIP (Radford et al. 2021, arXiv:2103.00020).
             self.log_scale = self.add_weight(

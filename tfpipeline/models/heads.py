@@ -8,7 +8,6 @@ from typing import Any, Optional
 import keras
 from keras import ops
 
-from tfpipeline.errors import UserError
 from tfpipeline.models import kernels
 from tfpipeline.models.head import (
     DropoutHead,
@@ -22,7 +21,7 @@ from tfpipeline.models.head import (
 )
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import Dense, at_least_float32
-from tfpipeline.models.pooling import Pooling
+from tfpipeline.models.pooling import Pooling, check_pooling
 from tfpipeline.models.serialization import config_of, freeze, serializable
 from tfpipeline.models.windows import Merge
 
@@ -111,10 +110,7 @@ class ClassificationHead(DropoutHead):
         return f"{type(self).__name__} ({self.num_labels} outputs)"
 
     def build(self, shapes: Mapping[str, Any]) -> None:
-        if self.uses_pooler and "pooled_output" not in shapes:
-            raise UserError(
-                "task.pooling is pooler, but the checkpoint has no pooler; choose mean, cls or last"
-            )
+        check_pooling(self.pooling, shapes)
         self.dense.build((None, shapes["sequence_output"][-1]))
         self.built = True
         freeze(self)

@@ -13,7 +13,7 @@ from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.console import say
 from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError, alike, did_you_mean
-from tfpipeline.models.pooling import Pooling
+from tfpipeline.models.pooling import Pooling, check_pooling
 from tfpipeline.tasks import _explained
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.options import TaskOptions
@@ -79,6 +79,9 @@ class PooledTask(Task):
     outputs: int
     labels: tuple[str, ...] = ()
     explains = True
+
+    def check_encoder(self, config: EncoderConfig) -> None:
+        check_pooling(self.options.pooling, config.outputs)
 
     def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import ClassificationHead

@@ -49,9 +49,10 @@ def select(model: TextModel, freeze: Sequence[str]) -> Variables:
         frozen.update(variable.path for variable in _named(model, word))
     chosen = [variable for variable in model.trainable_variables if variable.path not in frozen]
     if not chosen:
-        raise UserError(
-            f"training.freeze: {', '.join(freeze)} leaves nothing to train; take out what freezes the head"
-        )
+        advice = "take out what freezes the head"
+        if not model.head.trainable_variables:
+            advice = "the head of this task has no weights, so leave some layers out"
+        raise UserError(f"training.freeze: {', '.join(freeze)} leaves nothing to train; {advice}")
     return chosen
 
 
@@ -78,6 +79,11 @@ def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None
     for group in layer_groups(model)[:epochs]:
         thawed.update(variable.path for variable in group)
         phase = [variable for variable in chosen if variable.path in thawed]
+        if not phase and not model.head.trainable_variables:
+            raise UserError(
+                "training.gradual_unfreezing begins with the head, but the head of this task has no weights; "
+                "leave it out"
+            )
         if not phase:
             raise UserError(
                 "training.gradual_unfreezing begins with the head, but training.freeze freezes it; give up "

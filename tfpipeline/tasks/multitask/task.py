@@ -136,6 +136,10 @@ class Multitask(Task):
             )
         return changed, weights
 
+    def check_encoder(self, config: EncoderConfig) -> None:
+        for part in self.parts.values():
+            part.check_encoder(config)
+
     def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models import HeadGroup
 

@@ -12,6 +12,7 @@ from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.checkpoints.sentence_transformers import SentenceSettings
 from tfpipeline.data.text_names import TEXT, TEXT_PAIR, key
 from tfpipeline.errors import UserError
+from tfpipeline.models.pooling import check_pooling
 from tfpipeline.tasks.base import EXAMPLE_MASK, Task
 from tfpipeline.tasks.scorer import Arrays
 from tfpipeline.tasks.similarity import rows
@@ -93,10 +94,7 @@ class Similarity(Task):
                 f"task.dimensions begins with {size}, but the encoder's vectors have {config.hidden_size} "
                 "numbers; ask for that many or fewer"
             )
-        if self.options.pooling == "pooler" and "pooled_output" not in config.outputs:
-            raise UserError(
-                "task.pooling is pooler, but the checkpoint has no pooler; choose mean, cls or last"
-            )
+        check_pooling(self.options.pooling, config.outputs)
 
     def head(self, config: EncoderConfig, seed: int) -> keras.layers.Layer:
         from tfpipeline.models.embedding_head import EmbeddingHead
