@@ -150,6 +150,24 @@ def test_small_requests_are_computed_with_their_padding(width, monkeypatch):
     assert chosen == [PaddedTokens if width == 32 else RealTokens]
 
 
+@pytest.mark.parametrize(
+    ("layout", "fused"),
+    [(PaddedTokens, False), (RealTokens, True)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_each_layout_normalises_in_its_own_form(layout, fused):
+    random = np.random.default_rng(3)
+    x, scale, bias = (random.normal(2, 3, size).astype(np.float32) for size in ([5, 7], 7, 7))
+    tokens = layout(tf.constant(ragged([2, 3], 4)), HEADS)
+    norm = tf.function(lambda x: tokens.layer_norm(x, tf.constant(scale), tf.constant(bias), 1e-3))
+    traced = norm.get_concrete_function(tf.TensorSpec([None, 7]))
+    kinds = {operation.type for operation in traced.graph.get_operations()}
+    assert ("FusedBatchNormV3" in kinds) == fused
+    assert "Mean" not in kinds
+    want = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-3) * scale + bias
+    np.testing.assert_allclose(norm(x), want, rtol=0, atol=1e-5)
+
+
 def test_texts_that_are_too_long_are_refused():
     with pytest.raises(tf.errors.InvalidArgumentError, match="which has 64; truncate"):
         compiled(serving_form(encoder()))(batch(np.ones((2, 65))))

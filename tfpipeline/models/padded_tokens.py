@@ -61,3 +61,14 @@ class PaddedTokens:
         each = tf.reshape(qkv, tf.stack([self._rows, self._width, 3, self._heads, size]))
         attended = attention(tf.transpose(each, [2, 0, 3, 1, 4]), self._bias, query_bias)  # [B, N, T, D]
         return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, size * self._heads])
+
+    def layer_norm(self, x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
+        """:func:`tfpipeline.models.kernels.layer_norm` of [R, H], in a form that TensorFlow does not fuse.
+
+        TensorFlow looks for ``reduce_mean``. The fused form takes 0.15 ms to set up at each call, which costs
+        more than it saves on a few rows.
+        """
+        share = tf.constant(1 / x.shape[-1], x.dtype)
+        centred = x - tf.reduce_sum(x, -1, keepdims=True) * share
+        variance = tf.reduce_sum(centred * centred, -1, keepdims=True) * share
+        return centred * tf.math.rsqrt(variance + epsilon) * scale + bias

@@ -134,6 +134,25 @@ class RealTokens:
         back = tf.gather(tf.concat(attended, 0), self._back)  # [R, N, D]
         return tf.reshape(back, [-1, size * self._heads])
 
+    def layer_norm(self, x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
+        """:func:`tfpipeline.models.kernels.layer_norm` of [R, H], in the form that TensorFlow fuses.
+
+        The statistics of a row are those that batch normalisation computes for a channel.
+        """
+        rows = tf.shape(x)[0]
+        none = tf.zeros([0], x.dtype)
+        normal, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=tf.reshape(x, tf.stack([1, rows, x.shape[-1], 1])),
+            scale=tf.fill([rows], tf.constant(1.0, x.dtype)),
+            offset=tf.fill([rows], tf.constant(0.0, x.dtype)),
+            mean=none,
+            variance=none,
+            epsilon=epsilon,
+            data_format="NCHW",
+            is_training=True,
+        )
+        return bias + tf.reshape(normal, tf.shape(x)) * scale
+
 
 def attention(qkv: tf.Tensor, bias: tf.Tensor, query_bias: tf.Tensor | None) -> tf.Tensor:
     """``softmax(query @ key.T + bias) @ value``; softmax in float32.

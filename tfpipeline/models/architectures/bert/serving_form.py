@@ -159,8 +159,7 @@ class ServingForm:
         scale, bias, epsilon = self._wide(layer.scale), self._wide(layer.bias), layer.epsilon
 
         def call(x: tf.Tensor, tokens: Tokens) -> tf.Tensor:
-            normalise = _few_layer_norm if isinstance(tokens, PaddedTokens) else _layer_norm
-            return normalise(x, tf.convert_to_tensor(scale), tf.convert_to_tensor(bias), epsilon)
+            return tokens.layer_norm(x, tf.convert_to_tensor(scale), tf.convert_to_tensor(bias), epsilon)
 
         return call
 
@@ -232,34 +231,3 @@ _ACTIVATIONS: dict[str, Function] = {
     "silu": tf.nn.silu,
     "tanh": tf.tanh,
 }
-
-
-def _layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """:func:`tfpipeline.models.kernels.layer_norm` of [R, H], in the form that TensorFlow fuses.
-
-    The statistics of a row are those that batch normalisation computes for a channel.
-    """
-    rows = tf.shape(x)[0]
-    none = tf.zeros([0], x.dtype)
-    normal, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=tf.reshape(x, tf.stack([1, rows, x.shape[-1], 1])),
-        scale=tf.fill([rows], tf.constant(1.0, x.dtype)),
-        offset=tf.fill([rows], tf.constant(0.0, x.dtype)),
-        mean=none,
-        variance=none,
-        epsilon=epsilon,
-        data_format="NCHW",
-        is_training=True,
-    )
-    return bias + tf.reshape(normal, tf.shape(x)) * scale
-
-
-def _few_layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """:func:`tfpipeline.models.kernels.layer_norm` of a few rows, in a form that TensorFlow does not fuse.
-
-    It looks for ``reduce_mean``.
-    """
-    share = tf.constant(1 / x.shape[-1], x.dtype)
-    centred = x - tf.reduce_sum(x, -1, keepdims=True) * share
-    variance = tf.reduce_sum(centred * centred, -1, keepdims=True) * share
-    return centred * tf.math.rsqrt(variance + epsilon) * scale + bias
