@@ -7,6 +7,7 @@ callers hold no thread.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ MAX_BODY_BYTES = 256 * 2**20
 _STALL_SECONDS = 60.0
 _MAX_HEADER_BYTES = 64 * 2**10
 _START_SECONDS = 30.0
+_ADDRESS = re.compile("https?://[^/]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Request:
 
     Args:
         method: GET, POST, ...
-        path: as sent: percent-encoded, without the query.
+        path: as sent: percent-encoded, without the query, and without a host before it.
         query: as sent, without the question mark.
         headers: lower-case name -> value.
         body: decompressed.
@@ -160,7 +162,7 @@ class HttpServer:
             return
         request = Request(
             scope["method"],
-            scope["raw_path"].partition(b"?")[0].decode("latin-1"),
+            _path(scope["raw_path"].partition(b"?")[0].decode("latin-1")),
             scope["query_string"].decode("latin-1"),
             headers,
             body,
@@ -174,6 +176,12 @@ class HttpServer:
             watch.cancel()
         if not gone.is_set():
             await _send(send, scope, response, {})
+
+
+def _path(target: str) -> str:
+    """The path of a request's target, which may be a whole address (RFC 9112, section 3.2.2)."""
+    address = _ADDRESS.match(target)
+    return (target[address.end() :] or "/") if address else target
 
 
 async def _body(receive: Any, headers: Mapping[str, str]) -> bytes:
@@ -207,6 +215,8 @@ async def _body(receive: Any, headers: Mapping[str, str]) -> bytes:
         raise _too_long()
     if not unpacker.eof:
         raise _Refusal(400, "The body is not valid gzip (it ends too early)")
+    if unpacker.unused_data:
+        raise _Refusal(400, "The body is not valid gzip (something follows its end)")
     return unpacked
 
 

@@ -42,6 +42,9 @@ OTHER = [
     ("GET", "/v1/models/../../etc", 400, "Malformed request: GET /v1/models/../../etc"),
     ("GET", "/v1/models/%00", 404, "Could not find any versions of model \x00"),
     ("GET", "/v1/models/h%61lf", 200, STATUS),
+    ("GET", "/v1/models/half/versions/0003", 200, STATUS),
+    ("GET", "/v1/models/half/METADATA", 200, STATUS),
+    ("POST", "/v1/models/half/versions/3:PREDICT", 400, "Malformed request: POST /v1/models/half/vers"),
 ]
 
 PREDICT = [
@@ -101,6 +104,11 @@ PREDICT = [
         "Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: JSON Value: true Type: True is not of expected type: float",
     ),
     (b'{"instances": [1]} trailing', 200, {"predictions": [2.5]}),
+    (
+        b'{"signature_name": "upper", "instances": ["a\x00b"]}',
+        400,
+        "JSON Parse error: Missing a closing quotation mark in string. at offset: 44",
+    ),
     (
         b'{"instances": [1], "signature_name": "nope"}',
         400,
@@ -514,6 +522,11 @@ def test_the_body_may_be_compressed(call):
     check(answer, 200, {"predictions": [3.0]})
 
 
+def test_a_compressed_body_has_one_part(call):
+    parts = gzip.compress(b'{"instances"') + gzip.compress(b": [2]}")
+    assert call("POST", "/v1/models/half:predict", parts, {"Content-Encoding": "gzip"})[0] == 400
+
+
 def test_bytes_that_are_not_utf8_go_through_the_model_unchanged(call):
     body = b'{"signature_name": "upper", "inputs": ["a", "\xff\xfeb", "caf\xc3\xa9"]}'
     status, _, answer = call("POST", "/v1/models/half:predict", body)
@@ -536,6 +549,8 @@ def test_other_paths_are_not_found(call):
 def test_a_version_that_is_no_number_of_64_bits_is_refused(call):
     assert call("GET", "/v1/models/half/versions/9223372036854775807")[0] == 404
     assert call("GET", "/v1/models/half/versions/9223372036854775808")[0] == 400
+    assert call("GET", f"/v1/models/half/versions/{'9' * 5000}")[0] == 400
+    assert call("POST", f"/v1/models/half/versions/{'9' * 5000}:predict", b"{}")[0] == 400
 
 
 def test_a_label_names_a_version(start, publish, tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 from urllib.parse import unquote_to_bytes
 
 import grpc
@@ -32,6 +32,7 @@ _MODEL = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _ANY = re.compile(r"/v1/.*", re.IGNORECASE)
+_METHODS = ("predict", "classify", "regress")
 _MAX_VERSION = 2**63 - 1
 
 _CODE = grpc.StatusCode
@@ -79,7 +80,7 @@ class Answer:
 @dataclass(frozen=True)
 class _Target:
     model: str = ""
-    version: str = ""
+    version: Optional[int] = None
     label: str = ""
     method: str = ""  # predict, classify, regress, metadata or status; "" if the path names none
 
@@ -165,12 +166,21 @@ def _target(method: str, path: str) -> _Target:
     model = version = label = found = None
     if method == "POST" and (match := _PREDICTION.fullmatch(path)):
         model, version, label, found = match.groups()
+        found = found if found in _METHODS else ""  # unlike the rest of the path, never in capitals
     elif method == "GET" and (match := _MODEL.fullmatch(path)):
         model, version, label, found = match.groups()
-        found = found or "status"
-    if version and int(version) > _MAX_VERSION:
-        raise invalid_argument(f"Failed to convert version: {version} to numeric.")
-    return _Target(_decoded(model), version or "", _decoded(label), (found or "").lower())
+        found = "metadata" if found == "metadata" else "status"
+    return _Target(_decoded(model), _number(version), _decoded(label), found or "")
+
+
+def _number(digits: Optional[str]) -> Optional[int]:
+    if digits is None:
+        return None
+    # Any 20 digits are too many for 64 bits. Python refuses to convert thousands of them.
+    number = int(digits.lstrip("0")[:20] or "0")
+    if number > _MAX_VERSION:
+        raise invalid_argument(f"Failed to convert version: {digits} to numeric.")
+    return number
 
 
 def _decoded(text: Any) -> str:
@@ -179,14 +189,14 @@ def _decoded(text: Any) -> str:
 
 def _fill_spec(spec: Any, target: _Target) -> None:
     spec.name = target.model
-    if target.version:
-        spec.version.value = int(target.version)
+    if target.version is not None:
+        spec.version.value = target.version
     if target.label:
         spec.version_label = target.label
 
 
 def _counted(method: str) -> str:
-    return method if method in ("predict", "classify", "regress") else ""
+    return method if method in _METHODS else ""
 
 
 def _refusal(method: str, error: StatusError) -> str:

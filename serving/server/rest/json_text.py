@@ -193,6 +193,8 @@ def _described(error: json.JSONDecodeError) -> tuple[str, str, int]:
         position = len(text)
     elif error.msg == "Invalid \\uXXXX escape":
         position -= 1
+    elif error.msg == "Invalid control character at" and text[position] == "\0":
+        words = _WORDS["Unterminated string starting at"]  # for RapidJSON, the text ends there
     elif error.msg == "Expecting ',' delimiter":
         number = text[position - 1 : position].isdigit()
         if number and text[position] == ".":

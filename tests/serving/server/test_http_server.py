@@ -67,6 +67,9 @@ def test_a_request_arrives_as_it_was_sent(serve):
     # In parts, of which the server cannot know the length before.
     parts = iter([b"one ", b"two"])
     assert ask(server, "POST", "/", parts) == (200, b"POST /  one two")
+    # With the whole address, as to a proxy.
+    assert ask(server, "GET", "HTTP://example.com:8501/a?b=http://c/d") == (200, b"GET /a b=http://c/d ")
+    assert ask(server, "GET", "http://example.com") == (200, b"GET /  ")
 
 
 @pytest.mark.parametrize(
@@ -77,9 +80,15 @@ def test_a_request_arrives_as_it_was_sent(serve):
         (gzip.compress(b"x" * 2001), {"Content-Encoding": "gzip"}, 413, b"The body is longer than"),
         (b"no gzip", {"Content-Encoding": "gzip"}, 400, b"The body is not valid gzip ("),
         (gzip.compress(b"x")[:-9], {"Content-Encoding": "gzip"}, 400, b"The body is not valid gzip ("),
+        (
+            gzip.compress(b"x") * 2,
+            {"Content-Encoding": "gzip"},
+            400,
+            b"The body is not valid gzip (something",
+        ),
     ],
     # gzip writes the time into its header, so a name made of the body would differ between workers.
-    ids=["long", "long in parts", "long when unpacked", "no gzip", "cut gzip"],
+    ids=["long", "long in parts", "long when unpacked", "no gzip", "cut gzip", "two gzips"],
 )
 def test_a_body_that_is_too_long_or_broken_is_refused(serve, monkeypatch, body, headers, status, message):
     monkeypatch.setattr(http_server, "MAX_BODY_BYTES", 2000)
