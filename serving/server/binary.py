@@ -100,6 +100,7 @@ class _Supervisor:
             )
             with _signals_set(self._stop, self._hurry):
                 await self._serve(listener, place, configs, files, relayed)
+            say("stopped")
         finally:
             listener.close()
 
@@ -160,7 +161,6 @@ class _Supervisor:
             if self._program.image:
                 _remove_container(self._program.path, place.container)
             await asyncio.gather(log, *([following] if following else []), return_exceptions=True)
-        say("stopped")
 
     async def _drain(self, relay: Relay, ended: asyncio.Task[int]) -> None:
         """Let calls in flight finish, which the binary does not: SIGTERM ends it at once."""
@@ -241,9 +241,7 @@ class _Supervisor:
             line = raw.decode("utf-8", "replace").rstrip()
             if not line or harmless(line):
                 continue
-            sentence = self._log.read(line)
-            # A failed start is reported in one sentence when the binary ends.
-            if sentence and self._ready:
+            if sentence := self._log.read(line, starting=not self._ready):
                 say(sentence)
 
     def _ended(self, child: asyncio.subprocess.Process) -> UserError:

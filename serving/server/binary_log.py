@@ -19,6 +19,7 @@ _LAST_LINES = 20
 _ERROR_LINE = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:.]+: [EF] |[EF]\d{4} )")
 _LOG_PREFIX = re.compile(r"^(?:\d{4}-\d\d-\d\d [\d:.]+: [IWEF] |[IWEF]\d{4} [\d:.]+\s+\d+ )\S+\] ")
 _ID = r"\{name: (.*) version: (\d+)\}"
+_RETRIED = re.compile(rf"servable: {_ID} failed: (.*)")
 _LOADED = re.compile(rf"Successfully loaded servable version {_ID}")
 _LEAVING = re.compile(rf"Quiescing servable version {_ID}")
 _UNLOADED = re.compile(rf"Done unloading servable version {_ID}")
@@ -26,6 +27,7 @@ _FAILED = re.compile(rf"Encountered an error for servable version {_ID}: (.*)")
 _LISTENING = "Running gRPC ModelServer at "
 _APPLIED = "Finished adding/updating models"
 _REFUSED = "PollFilesystemAndReloadConfig failed to ReloadConfig: "
+_GIVEN_UP = re.compile(rf"^Servable {_ID} cannot be loaded: ")  # after _FAILED
 _NO_FILE = "Failed to read ModelServerConfig file: "  # it is there only while a change waits to be read
 _UNKNOWN_FLAG = re.compile(r"^unknown argument: (\S+)")
 _REASONS = ("Failed to start server", "Couldn't interpret value", "unknown argument")
@@ -44,17 +46,34 @@ class BinaryLog:
         self.applied = False
         self.refused: Optional[str] = None
         self.unknown_flag = ""
+        self._retried: set[tuple[str, int]] = set()
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
         self._reasons: list[str] = []  # the help of all flags may follow them
 
-    def read(self, line: str) -> Optional[str]:
-        """Note what a line tells; returns a sentence for the user, if it is for the user."""
+    def read(self, line: str, *, starting: bool = False) -> Optional[str]:
+        """Note what a line tells; returns a sentence for the user, if it is for the user.
+
+        Args:
+            line: one line.
+            starting: whether nothing is served yet. Then only a delay is for the user: the server's end tells
+                everything else.
+        """
         text = _LOG_PREFIX.sub("", line)
         if text.startswith(_NO_FILE):
             return None
         self._last.append(text)
         if text.startswith(_REASONS):
             self._reasons.append(text)
+        if match := _RETRIED.search(text):
+            version = match[1], int(match[2])
+            if version in self._retried:  # each attempt is logged
+                return None
+            self._retried.add(version)
+            return f"version {match[2]} of {match[1]} cannot be loaded yet ({match[3]}); trying again"
+        sentence = self._noted(line, text)
+        return None if starting else sentence
+
+    def _noted(self, line: str, text: str) -> Optional[str]:
         if text.startswith(_LISTENING):
             self.listening = True
         elif text.startswith(_APPLIED):
@@ -73,7 +92,9 @@ class BinaryLog:
             return f"version {match[2]} of {match[1]} is unloaded"
         elif match := _FAILED.search(text):
             self.failed[match[1], int(match[2])] = match[3]
-        elif _ERROR_LINE.match(line):
+            self._retried.discard((match[1], int(match[2])))
+            return f"version {match[2]} of {match[1]} cannot be loaded ({match[3]})"
+        elif _ERROR_LINE.match(line) and not _GIVEN_UP.match(text):
             return f"{NAME}: {text}"
         return None
 

@@ -122,7 +122,7 @@ class EmbeddedServer:
                 pass
             if not self._stopping.is_set():
                 for config in configs:
-                    self._need_a_version(config)
+                    self._check_versions(config)
                 self._listen(tls)
                 if self._options.poll_seconds:
                     self._follower = threading.Thread(
@@ -204,12 +204,17 @@ class EmbeddedServer:
             else:
                 self._rollout.applied(configs)
 
-    def _need_a_version(self, config: ModelConfig) -> None:
-        if self._models.available(config.name):
-            return
+    def _check_versions(self, config: ModelConfig) -> None:
         from tfpipeline.serving.server.versions import first_line
 
         failed = self._models.problems(config.name)
+        if self._models.available(config.name):
+            for number, error in failed:
+                self._say(
+                    f"version {number} of {config.name} cannot be loaded ({first_line(error.message)}); the "
+                    "others are being served"
+                )
+            return
         if not failed:  # removed after the check
             raise UserError(f"{config.base_path} has no version to serve any more; export the model again")
         number, error = failed[0]

@@ -98,7 +98,7 @@ def printed(options: ServerOptions, program: Program) -> str:
         UserError: the models, an address or a file cannot be used.
     """
     directory = "@config@"
-    configs = Rollout(options, say, whole_only=True).first()
+    configs = Rollout(options, say, whole_only=True, once=True).first()
     files = server_files(options, configs)
     with bind(options.host, 0) as listener:
         host, free = listener.getsockname()[:2]

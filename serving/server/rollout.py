@@ -10,8 +10,9 @@ from its polled file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Callable, Optional
 
 from tfpipeline.errors import UserError
@@ -33,11 +34,11 @@ def step(
         now: the configuration that the server has; None for a new model, whose labels may point to versions
             that are still loading.
         available: the versions that are AVAILABLE.
-        there: the versions on the disk.
+        there: the versions on the disk; none if the server itself looks for them.
     Returns:
         The configuration to use now, and whether it is the last step.
     """
-    if not wanted.labels:
+    if not wanted.labels and not there:
         return wanted, True  # the server's own policy does the rest
     target = set(wanted.policy.select(there))
     before = now.labels if now is not None else {}
@@ -60,16 +61,21 @@ class Rollout:
         options: what to serve.
         say: called with one sentence when a label has moved, or something cannot be followed.
         whole_only: leave out versions that are still being copied, as `tensorflow_model_server` gives up on
-            them.
+            them. It does not even start if the newest version of a model is one.
+        once: there is only a first configuration, so the server itself must find later versions.
     """
 
-    def __init__(self, options: ServerOptions, say: Callable[[str], None], *, whole_only: bool) -> None:
+    def __init__(
+        self, options: ServerOptions, say: Callable[[str], None], *, whole_only: bool, once: bool = False
+    ) -> None:
         self._options = options
         self._say = say
         self._whole_only = whole_only
+        self._once = once
         self._found: Configs = ()
         self._seen: Sequence[tuple[ModelConfig, Collection[int]]] = ()
         self._now: dict[str, ModelConfig] = {}
+        self._waiting: dict[str, list[Path]] = {}  # versions without a graph file, by model
         self._last: Configs = ()
         self._pending = False
         self._problem = ""
@@ -132,18 +138,32 @@ class Rollout:
 
     def _look(self, found: Configs) -> list[tuple[ModelConfig, Collection[int]]]:
         seen: list[tuple[ModelConfig, Collection[int]]] = []
+        waiting = {}
         for model in found:
             labelled = with_labels(model)
-            # Without labels, the server itself looks at the directory.
-            seen.append((labelled, self._there(labelled) if labelled.labels else ()))
+            new = model.name not in self._now or model.name in self._waiting
+            if not labelled.labels and (self._once or not new):
+                seen.append((labelled, ()))  # the server itself looks at the directory
+                continue
+            directories = self._directories(labelled)
+            whole = [n for n, path in directories.items() if not self._whole_only or has_saved_model(path)]
+            missing = [directories[n] for n in labelled.policy.select(directories) if n not in whole]
+            followed = labelled.labels or (missing and labelled.policy.select(whole))
+            seen.append((labelled, sorted(whole) if followed else ()))
+            if followed and missing:
+                waiting[model.name] = missing
+        for name, paths in waiting.items():
+            for path in paths:
+                if path not in self._waiting.get(name, ()):
+                    self._say(f"{path} has no saved_model.pb yet; it is served once it is complete")
+        self._waiting = waiting
         return seen
 
-    def _there(self, model: ModelConfig) -> Collection[int]:
+    def _directories(self, model: ModelConfig) -> Mapping[int, Path]:
         try:
-            directories = version_directories(model.base_path)
+            return version_directories(model.base_path)
         except OSError as error:
             raise UserError(f"cannot read {model.base_path} ({error.strerror})") from error
-        return sorted(n for n, path in directories.items() if not self._whole_only or has_saved_model(path))
 
     def _step(
         self,

@@ -170,6 +170,18 @@ def test_an_empty_version_directory_is_an_error_of_its_own(start, model_dir):
         assert half(served, [2.0]) == (1, [3.0])
 
 
+def test_a_start_beside_a_version_that_is_being_copied(start, model_dir, saved_models):
+    (model_dir / "7").touch()  # a stray file with a number as its name
+    (model_dir / "2").mkdir()
+    with start(model_dir) as served:
+        assert half(served, [2.0]) == (1, [3.0])
+        (model_dir / "7").unlink()
+        shutil.copytree(saved_models / "plus3", model_dir / "2", dirs_exist_ok=True)
+        wait_until(lambda: (2, State.AVAILABLE) in states(served))
+        wait_until(lambda: (1, State.END) in states(served))
+        assert half(served, [2.0]) == (2, [4.0])
+
+
 def test_two_versions_at_once(start, model_dir, publish):
     publish(model_dir, 2, "plus3")
     publish(model_dir, 10)

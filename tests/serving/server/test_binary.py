@@ -348,6 +348,25 @@ def test_the_binary_ends_with_a_parent_that_was_killed(running, eventually):
     eventually(lambda: not alive(child["pid"]))
 
 
+def test_a_server_that_is_stopped_while_it_loads_says_so(model_dir, fake_binary, tmp_path, eventually):
+    source = fake_binary.read_text()
+    fake_binary.write_text(source.replace("time.sleep(0.3)  # it loads", "time.sleep(60)  # it loads"))
+    code = f"from tfpipeline.serving.server import serve; serve({str(model_dir)!r}, port=0, server_binary={str(fake_binary)!r})"
+    pid_file = tmp_path / "pid.json"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "FAKE_PID_FILE": str(pid_file)},
+    )
+    eventually(lambda: pid_file.exists() and pid_file.read_text().endswith("}"))
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert said.splitlines()[-1] == "stopped"
+    assert not alive(json.loads(pid_file.read_text())["pid"])
+
+
 @pytest.mark.parametrize("hurry", [False, True], ids=["one signal", "two signals"])
 def test_calls_in_flight_are_answered_before_the_binary_ends(running, hurry):
     process, address, child, _ = running(mode="slow")

@@ -289,6 +289,17 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence_and_leaves_nothing(tmp_pa
     assert set(threading.enumerate()) <= before
 
 
+def test_a_version_that_is_not_complete_is_told_at_the_start(tmp_path, publish):
+    said = []
+    model_dir = publish(tmp_path / "m", 1)
+    (model_dir / "2").mkdir()
+    with EmbeddedServer(make_options(model_dir, port=0), say=said.append) as server:
+        assert server.models() == {"m": [1]}
+    reason = "Specified file path does not appear to contain a SavedModel bundle"
+    assert said[0].startswith(f"version 2 of m cannot be loaded ({reason}")
+    assert said[0].endswith("; the others are being served")
+
+
 def test_a_half_copied_version_is_refused(tmp_path, publish):
     model_dir = publish(tmp_path / "m", 1)
     (data,) = (model_dir / "1" / "variables").glob("variables.data*")

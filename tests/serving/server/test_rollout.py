@@ -160,6 +160,35 @@ def test_versions_that_are_still_being_copied(model_dir):
         assert rollout.first() == specific(model_dir, versions, {"stable": 1})
 
 
+def test_a_start_beside_a_version_that_is_being_copied(model_dir):
+    """tensorflow_model_server would not start: it needs the newest version."""
+    said = []
+    rollout = Rollout(make_options(model_dir), said.append, whole_only=True)
+    (model_dir / "3").mkdir()
+    assert rollout.first() == specific(model_dir, [2], {})
+    assert said == [f"{model_dir / '3'} has no saved_model.pb yet; it is served once it is complete"]
+    assert rollout.next(lambda name: {2}) is None
+    (model_dir / "4").mkdir()
+    (model_dir / "4" / "saved_model.pb").touch()
+    last = rollout.next(lambda name: {2})  # the newest version is complete, so the server can do the rest
+    assert last == (ModelConfig("m", model_dir),)
+    rollout.applied(last)
+    (model_dir / "5").mkdir()  # the server keeps what it has
+    assert rollout.next(lambda name: {4}) is None
+    assert len(said) == 1
+
+
+def test_a_stray_name_takes_no_version_away(model_dir):
+    """A file, or a link to nothing, that has a number as its name."""
+    (model_dir / "9").touch()
+    (model_dir / "8").symlink_to("nowhere")
+    rollout = Rollout(make_options(model_dir, latest_versions=2), print, whole_only=True)
+    assert rollout.first() == specific(model_dir, [1, 2], {})
+    # A server that is only started must find later versions itself.
+    once = Rollout(make_options(model_dir), print, whole_only=True, once=True)
+    assert once.first() == (ModelConfig("m", model_dir),)
+
+
 def test_new_models_of_a_directory_are_served_and_broken_ones_are_told(model_dir):
     said = []
     rollout = Rollout(make_options(model_dir.parent), said.append, whole_only=True)
