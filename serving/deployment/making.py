@@ -69,7 +69,7 @@ def _batching(given: Optional[Path], models: tuple[ModelConfig, ...], defaults: 
     path = given or (own[0] if len(models) == 1 and own[0].is_file() else None)
     if path is not None:
         batching_parameters.read(path)  # a mistake is reported here, not by a server that does not start
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     return defaults if all(map(batching_parameters.is_exported, models)) else ""
 
 

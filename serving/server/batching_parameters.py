@@ -16,10 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from google.protobuf import text_format
-
 from tfpipeline.errors import UserError
-from tfpipeline.serving.server.declared_messages import BOOL, INT64, STRING, declare
+from tfpipeline.serving.server.declared_messages import BOOL, INT64, STRING, declare, read_text
 from tfpipeline.serving.server.model_config import ModelConfig
 from tfpipeline.serving.server.model_dir import version_directories
 from tfpipeline.serving.server.options import BatchingOptions, ServerOptions
@@ -77,21 +75,35 @@ def read(path: Path) -> BatchingOptions:
         UserError: it cannot be read, or TensorFlow Serving would refuse it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"cannot read the batching file {path}: {os.strerror(error.errno or 0)}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a text file; give TensorFlow Serving's {FILE_NAME}") from error
-    try:
-        message = text_format.Parse(text, _message()())
-    except text_format.ParseError as error:
-        raise UserError(f"{path} is not a file of batching parameters: {error}") from error
+    message = _message()()
+    read_text(
+        text,
+        message,
+        str(path),
+        "a file of batching parameters",
+        "tfpipeline tune-serving writes a correct one",
+    )
     given = {
         field.name: getattr(message, field.name).value
         for field, _ in message.ListFields()
         if field.message_type is not None
     }
+    for name in ("num_batch_threads", "max_enqueued_batches"):
+        if given.get(name, 1) < 1:
+            raise UserError(
+                f"{path}: {name} is {given[name]}, with which nothing would be computed; give 1 or more"
+            )
     most = given.get("max_batch_size", 1000)  # the scheduler's default
+    if given.get("max_execution_batch_size", 0) > most:
+        raise UserError(
+            f"{path}: max_execution_batch_size is {given['max_execution_batch_size']} and max_batch_size is "
+            f"{most}, for which TensorFlow Serving ends with a segmentation fault; give no more than {most}"
+        )
     rows = given.get("max_execution_batch_size", most) if given.get("enable_large_batch_splitting") else most
     if message.allowed_batch_sizes and message.allowed_batch_sizes[-1] != rows:
         raise UserError(

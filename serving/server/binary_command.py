@@ -146,7 +146,7 @@ def server_files(options: ServerOptions, configs: Iterable[ModelConfig]) -> dict
         files[_TLS_FILE] = text_format.MessageToString(ssl)
     if options.batching_file is not None:
         try:
-            files[_BATCHING_FILE] = options.batching_file.read_text(encoding="utf-8")
+            files[_BATCHING_FILE] = options.batching_file.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise UserError(
                 f"cannot read --batching-file {options.batching_file}: {os.strerror(error.errno or 0)}"

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Union
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+from tfpipeline.errors import UserError
 
 Field = descriptor_pb2.FieldDescriptorProto
 BOOL, INT32, INT64, UINT32 = Field.TYPE_BOOL, Field.TYPE_INT32, Field.TYPE_INT64, Field.TYPE_UINT32
@@ -62,3 +64,27 @@ def declare(package: str, messages: Mapping[str, Fields], oneofs: Mapping[str, s
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
         for name in messages
     }
+
+
+def read_text(text: str, message: Any, where: str, what: str, advice: str) -> None:
+    """Fill a message from its text form.
+
+    Args:
+        text: the contents of a file.
+        message: an empty message.
+        where: the file, for errors.
+        what: what it should be, such as "a configuration of TensorFlow Serving".
+        advice: what to do if it is not.
+    Raises:
+        UserError: it is not such a text; the line is named.
+    """
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        number = error.GetLine()
+        reason = str(error).partition(" : ")[2] or str(error)
+        if number:
+            # The parser repeats the line, which may be the whole file.
+            reason = reason.removeprefix(f"'{text.splitlines()[number - 1]}': ")
+        at = f", line {number}" if number else ""
+        raise UserError(f"{where}{at} is not {what}: {reason.strip().rstrip('.')}; {advice}") from error

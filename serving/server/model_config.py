@@ -26,7 +26,15 @@ from typing import Any, Union
 from google.protobuf import text_format
 
 from tfpipeline.errors import UserError
-from tfpipeline.serving.server.declared_messages import DOUBLE, INT32, INT64, STRING, UINT32, declare
+from tfpipeline.serving.server.declared_messages import (
+    DOUBLE,
+    INT32,
+    INT64,
+    STRING,
+    UINT32,
+    declare,
+    read_text,
+)
 
 PLATFORM = "tensorflow"
 _POLICY = "FileSystemStoragePathSourceConfig.ServableVersionPolicy"
@@ -105,15 +113,8 @@ def parse(text: str, where: str) -> tuple[ModelConfig, ...]:
         UserError: it is not such a text; the line is named.
     """
     message = _messages()["ModelServerConfig"]()
-    try:
-        text_format.Parse(text, message)
-    except text_format.ParseError as error:
-        line = error.GetLine()
-        reason = str(error).partition(" : ")[2] or str(error)
-        raise UserError(
-            f"{where}{f', line {line}' if line else ''} is not a configuration of TensorFlow Serving: "
-            f"{reason.strip().rstrip('.')}; docs/serving.md has an example"
-        ) from error
+    what, advice = "a configuration of TensorFlow Serving", "docs/serving.md has an example"
+    read_text(text, message, where, what, advice)
     if not message.HasField("model_config_list"):
         raise UserError(
             f"{where} has no model_config_list; write model_config_list {{ config {{ ... }} }}, as in "

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfpipeline import paths
-from tfpipeline.errors import UserError
+from tfpipeline.errors import UserError, visible
 from tfpipeline.serving.server import model_config
 from tfpipeline.serving.server.model_config import PLATFORM, All, Latest, ModelConfig, Specific
 from tfpipeline.serving.server.model_dir import check_model_dir, models_in, version_directories
@@ -47,6 +47,11 @@ def find_models(options: ServerOptions) -> tuple[ModelConfig, ...]:
         )
     seen: dict[str, Path] = {}
     for model in models:
+        if not model.name.isprintable():
+            raise UserError(
+                f'the model\'s name "{visible(model.name)}" has a character that cannot be printed; give it '
+                "another name"
+            )
         if model.name in seen:
             raise UserError(
                 f"two models have the name {model.name}: {seen[model.name]} and {model.base_path}; give them "
@@ -75,7 +80,7 @@ def read_config(path: Path) -> tuple[ModelConfig, ...]:
         UserError: it cannot be read, or names a model that no server could serve.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"cannot read --config {path}: {os.strerror(error.errno or 0)}") from error
     except UnicodeDecodeError as error:

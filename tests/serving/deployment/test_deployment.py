@@ -329,7 +329,7 @@ def test_batching_is_what_suits_the_model(tmp_path):
         == "max_batch_size { value: 9 }\n"
     )
     (tmp_path / "b.pbtxt").write_text("max_batch_sise { value: 9 }\n")
-    with pytest.raises(UserError, match=r"b\.pbtxt is not a file of batching parameters"):
+    with pytest.raises(UserError, match=r"b\.pbtxt, line 1 is not a file of batching parameters"):
         made(exported, server={"batching_file": tmp_path / "b.pbtxt"})
     for text, flag in (("", False), (BATCHING, True)):
         arguments = kubernetes.resources(deploy(TOPICS, batching=text))["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]["args"]  # fmt: skip

@@ -53,11 +53,17 @@ def test_a_hand_written_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("max_batch_size { value: 8 }\nmax_bach_size: 8", r"2:1 .*max_bach_size"),
-        ("max_batch_size: 8", "not a file of batching parameters: 1:"),
+        ("max_batch_size { value: 8 }\nmax_bach_size: 8", r"line 2 is not .*max_bach_size"),
+        ("max_batch_size: 8", "line 1 is not a file of batching parameters: Expected"),
         ("max_batch_size { value: 0 }", "the largest batch is 0 rows"),
         ("max_batch_size { value: 8 } allowed_batch_sizes: [2, 4]", "the last of allowed_batch_sizes is 4"),
         ("max_batch_size { value: 8 } batch_timeout_micros { value: -1 }", "timeout"),
+        ("num_batch_threads { value: 0 }", "num_batch_threads is 0, with which nothing .* give 1 or more"),
+        ("max_enqueued_batches { value: 0 }", "max_enqueued_batches is 0, with which nothing"),
+        (
+            "max_batch_size { value: 8 } max_execution_batch_size { value: 9 }",
+            "max_execution_batch_size is 9 and max_batch_size is 8, .*; give no more than 8",
+        ),
     ],
 )
 def test_what_is_refused_says_where(tmp_path, text, words):
@@ -120,7 +126,7 @@ def test_a_models_own_file_is_used_and_a_given_one_before_it(model_dir, tmp_path
 def test_a_broken_file_is_refused_before_a_server_starts(model_dir):
     (model_dir / batching_parameters.FILE_NAME).write_text("max_batch_size { value: many }")
     options = make_options(model_dir)
-    with pytest.raises(UserError, match="is not a file of batching parameters: 1:"):
+    with pytest.raises(UserError, match=r"params\.pbtxt, line 1 is not a file of batching"):
         chosen(options)
-    with pytest.raises(UserError, match="is not a file of batching parameters: 1:"):
+    with pytest.raises(UserError, match=r"params\.pbtxt, line 1 is not a file of batching"):
         batching_parameters.for_embedded(options, find_models(options))

@@ -67,6 +67,15 @@ def test_what_the_official_message_writes_is_read():
         ),
         ("model_config_list {\n config { name: 3 } }", "f, line 2 is not .*Expected string but found: '3'"),
         ("model_config_list { config { name: 'a'", "f.* is not a configuration of TensorFlow Serving"),
+        (
+            "model_config_list { config { name: 'a' name2: 'b' } } # and more",
+            'g: Message type .*"name2"; docs',
+        ),
+        ("a\nb [", "f, line 1 is not a configuration of TensorFlow Serving: Message type"),
+        (
+            "model_config_list {\n config { version_labels { value: 9e99 } }\n}",
+            "Serving: Couldn't parse integer: 9e99;",
+        ),
         ("", r"f has no model_config_list; write model_config_list \{ config"),
         ("custom_model_config {}", 'no field named "custom_model_config"'),
     ],

@@ -51,6 +51,21 @@ def test_two_models_of_one_name(models):
     assert sentence.startswith(f"two models have the name a: {models / 'a'} and {models.parent}/more/a; give")
 
 
+def test_a_name_that_cannot_be_printed(models):
+    """The binary's log, which serve reads, has one line for each event."""
+    path = config(models, entry(models, name="a\\nb"))
+    assert refused(config=path).startswith('the model\'s name "a\\nb" has a character that cannot be printed')
+    (models / "a\u200b" / "1").mkdir(parents=True)
+    (models / "a\u200b" / "1" / "saved_model.pb").touch()
+    assert "\\u200b" in refused(models)
+
+
+def test_a_byte_order_mark_is_no_content(models):
+    path = config(models, entry(models))
+    path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+    assert names(config=path) == [("m", models / "a")]
+
+
 def test_one_name_for_several_models(models):
     assert refused(models, name="x").startswith(f"--name names one model, and {models} holds 2")
     assert refused([models / "a", models / "b"], name="x").startswith("--name names one model, and several")
