@@ -134,12 +134,24 @@ class AsyncDriver(BaseClient):
             if self._closed:
                 raise self._closed_error() from error
             connected = connection.channel.get_state() is grpc.ChannelConnectivity.READY
-            raise self._error(error, step, connected) from None
+            again = await self._ask_again(error)
+            raise self._error(error, step, connected, again) from None
         except asyncio.CancelledError as error:
             # gRPC raises this too when close() ends the call; the task itself goes on then.
             if not self._closed or _task_is_cancelled():
                 raise
             raise self._closed_error() from error
+
+    async def _ask_again(self, error: Any) -> Any:
+        address = self._other_address(error)
+        if address is None:
+            return None
+        async with self._open(grpc.aio, address) as channel:
+            try:
+                await self._asking(channel)
+            except grpc.RpcError as again:
+                return again
+        return None
 
     async def _begin(self, step: steps.Start, under_way: _UnderWay) -> bool:
         places = self._connection().places

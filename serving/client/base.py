@@ -15,6 +15,7 @@ from tfpipeline.serving.client.conversations import Sending
 from tfpipeline.serving.client.errors import CallError, ClosedError, InputError, from_status
 from tfpipeline.serving.client.steps import Call
 
+_ASK_SECONDS = 1.0  # for a second call, to an address of this machine
 _CLIENTS: weakref.WeakSet[BaseClient] = weakref.WeakSet()
 _INHERITED: list[Any] = []
 
@@ -128,11 +129,30 @@ class BaseClient:
     def _sending(self, batch_size: Optional[int], timeout: Optional[float]) -> Sending:
         return Sending(batch_size, timeout, self._max_concurrency or 1, self._hedging)
 
-    def _open(self, module: Any, **more: Any) -> Any:
-        """Open a channel; ``module`` is ``grpc`` or ``grpc.aio``."""
+    def _open(self, module: Any, uri: Optional[str] = None, **more: Any) -> Any:
+        """Open a channel; ``module`` is ``grpc`` or ``grpc.aio``, ``uri`` one address of the server."""
+        options = self._options
+        if uri is not None:  # the certificate is for the target's name
+            options = [*options, ("grpc.default_authority", self._uri.rpartition("/")[2])]
         if self._credentials is None:
-            return module.insecure_channel(self._uri, self._options, **more)
-        return module.secure_channel(self._uri, self._credentials, self._options, **more)
+            return module.insecure_channel(uri or self._uri, options, **more)
+        return module.secure_channel(uri or self._uri, self._credentials, options, **more)
+
+    def _other_address(self, error: Any) -> Optional[str]:
+        """Where the reason for a ``grpc.RpcError`` may be found, if the error has that of another address."""
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return None
+        return options.other_address(self.endpoint.target, error.details() or "")
+
+    @staticmethod
+    def _asking(channel: Any) -> Any:
+        """A call that fails as any call to this server would."""
+        ask = channel.unary_unary(
+            calls.HEALTH.path,
+            request_serializer=calls.HEALTH.request.SerializeToString,
+            response_deserializer=calls.HEALTH.response.FromString,
+        )
+        return ask(calls.HEALTH.request(), timeout=_ASK_SECONDS)
 
     @staticmethod
     def _stubs_of(channel: Any) -> dict[str, Any]:
@@ -162,9 +182,21 @@ class BaseClient:
     def _deadline(self, step: Call) -> float:
         return self._timeout if step.timeout is None else checks.seconds(step.timeout)
 
-    def _error(self, error: Any, step: Call, connected: Optional[bool] = None) -> CallError:
-        """The client's error for a ``grpc.RpcError``."""
-        return self._status_error(error.code().name, error.details() or "", step, connected)
+    def _error(
+        self, error: Any, step: Call, connected: Optional[bool] = None, again: Optional[Any] = None
+    ) -> CallError:
+        """The client's error for a ``grpc.RpcError``.
+
+        Args:
+            error: the error.
+            step: the call.
+            connected: whether there is a connection.
+            again: the error of a second call, to :meth:`_other_address`.
+        """
+        said = error
+        if again is not None and again.code() is error.code() and "refused" not in (again.details() or ""):
+            said = again
+        return self._status_error(said.code().name, said.details() or "", step, connected)
 
     def _status_error(
         self, code: str, details: str, step: Call, connected: Optional[bool] = None

@@ -134,8 +134,8 @@ def find(code: str, details: str, situation: Situation) -> Hint:
     if code == "UNAVAILABLE" and _HANGS_UP.search(details):
         if situation.tls:
             advice = (
-                "it ends the TLS connection; does it require a certificate of the client: "
-                "TLS(certificate=..., key=...)?"
+                "it ends the TLS connection; does it require a certificate of the client, signed by an "
+                "authority that it trusts: TLS(certificate=..., key=...)?"
             )
         else:
             advice = "it ends the connection at once; does it require TLS: credentials=TLS(...)?"

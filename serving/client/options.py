@@ -22,6 +22,7 @@ MAX_RETRIES = 4
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _LOOPBACK = re.compile(r"(dns:///)?(localhost|127\.\d+\.\d+\.\d+|\[::1\]):")
+_LOCALHOST = re.compile(r"(?:dns:///)?localhost:(\d+)")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,23 @@ def uri(target: str) -> str:
     raise InputError(
         f"target is {target!r}; give HOST:PORT, e.g. localhost:8500, or a gRPC URI such as dns:///..."
     )
+
+
+def other_address(target: str, details: str) -> Optional[str]:
+    """The other address of "localhost", if a call has failed because nobody listens on the first.
+
+    A server listens on 127.0.0.1 or on ::1. When it refuses the connection for a reason of its own, gRPC may
+    still report that nobody listens on the other one.
+
+    Args:
+        target: the server, as the user wrote it.
+        details: of the status UNAVAILABLE.
+    """
+    match = _LOCALHOST.fullmatch(target)
+    if match is None or "Connection refused" not in details:
+        return None
+    refused = "ipv6" if re.search(r"\[::1\]|%5B::1%5D", details) else "ipv4"
+    return f"ipv4:127.0.0.1:{match[1]}" if refused == "ipv6" else f"ipv6:[::1]:{match[1]}"
 
 
 def channel_options(

@@ -156,7 +156,15 @@ class SyncDriver(BaseClient):
         connected = None
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             connected = _is_connected(self._channel)
-        return self._error(error, step, connected)
+        again = None
+        address = self._other_address(error)
+        if address is not None:
+            with self._open(grpc, address) as channel:
+                try:
+                    self._asking(channel)
+                except grpc.RpcError as other:
+                    again = other
+        return self._error(error, step, connected, again)
 
     def _closed_or(self, error: Exception) -> Exception:
         """gRPC raises ValueError for a call on a closed channel."""

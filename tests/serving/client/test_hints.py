@@ -21,6 +21,7 @@ from tfpipeline.serving.client import (
     UnimplementedError,
     errors,
     hints,
+    options,
 )
 
 FIREWALL = "no connection was made in this time; is the address right"
@@ -72,9 +73,12 @@ def test_the_rest_port(connect):
         assert "it does not speak TLS on this port" in message(connect, target, credentials=TLS())
 
 
-def test_tls(connect, server, other):
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_tls(connect, server, other, host):
+    """Of the two addresses of localhost, nobody listens on ::1: that is not the reason."""
     certificate, key = other
-    plain, tls = server.target, server.tls_target.replace("localhost", "127.0.0.1")
+    plain, tls = (target.rpartition(":")[2] for target in (server.target, server.tls_target))
+    plain, tls = f"{host}:{plain}", f"{host}:{tls}"
     known = {"root": server.tls.root, "certificate": server.tls.certificate, "key": server.tls.key}
     named = {"server_name": "model.test"}
     for target, credentials, advice in (
@@ -83,7 +87,7 @@ def test_tls(connect, server, other):
         (
             tls,
             TLS(root=server.tls.root, **named),
-            "does it require a certificate of the client: TLS(certificate=...",
+            "does it require a certificate of the client, signed by an authority that it trusts: TLS(",
         ),
         (
             tls,
@@ -102,10 +106,27 @@ def test_tls(connect, server, other):
         assert said.startswith(f"{target} cannot be reached")
 
 
+@pytest.mark.parametrize(
+    ("target", "details", "address"),
+    [
+        ("localhost:1", "ipv6:%5B::1%5D:1: Failed to connect: Connection refused", "ipv4:127.0.0.1:1"),
+        ("dns:///localhost:1", "ipv6:[::1]:1: Connection refused", "ipv4:127.0.0.1:1"),
+        ("localhost:1", "ipv4:127.0.0.1:1: Connection refused", "ipv6:[::1]:1"),
+        ("localhost:1", "ipv4:127.0.0.1:1: Tls handshake failed", None),
+        ("127.0.0.1:1", "ipv4:127.0.0.1:1: Connection refused", None),
+        ("localhost.example.com:1", "ipv4:10.0.0.1:1: Connection refused", None),
+    ],
+)
+def test_the_other_address_of_this_machine(target, details, address):
+    assert options.other_address(target, details) == address
+
+
 def test_nobody_there(connect):
     with socket.create_server(("127.0.0.1", 0)) as held:
         target = f"127.0.0.1:{held.getsockname()[1]}"
-    assert "; is the server running, and is the address right?" in message(connect, target)
+    for host in ("127.0.0.1", "localhost"):
+        named = target.replace("127.0.0.1", host)
+        assert "; is the server running, and is the address right?" in message(connect, named)
     assert "its host name is unknown; is it spelt right?" in message(connect, "no-such-host.invalid:8500")
 
 
