@@ -19,6 +19,8 @@ from tfpipeline.serving.bench.loops import Call, Sample, closed_loop, open_loop,
 from tfpipeline.serving.client import AsyncPredictClient
 
 IN_FLIGHT = 1000
+_HIGHEST_RATE = 100_000
+_LONGEST_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ class Rate:
     per_second: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.per_second <= 100_000:
-            raise UserError(f"--rate {self.per_second:g}: give requests per second, above 0")
+        if not 0 < self.per_second <= _HIGHEST_RATE:
+            raise UserError(
+                f"--rate {self.per_second:g}: give requests per second, above 0 and up to {_HIGHEST_RATE}"
+            )
 
     def __str__(self) -> str:
         return f"{self.per_second:g} / s"
@@ -114,8 +118,11 @@ def measure(
     """
     if not requests:
         raise UserError("there are no texts to send; give some with --input FILE or as arguments")
-    if seconds <= 0 or warmup < 0:
-        raise UserError(f"--seconds {seconds:g} and --warmup {warmup:g}: give seconds above 0, and 0 or more")
+    if not (0 < seconds <= _LONGEST_SECONDS and 0 <= warmup <= _LONGEST_SECONDS):
+        raise UserError(
+            f"--seconds {seconds:g} and --warmup {warmup:g}: give seconds above 0, and 0 or more, at most "
+            f"{_LONGEST_SECONDS} each"
+        )
     return asyncio.run(_measure(target, requests, loads, seconds, warmup, options))
 
 

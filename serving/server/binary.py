@@ -178,8 +178,10 @@ class _Supervisor:
         while not (self._log.listening and all(map(self._loaded, configs))):
             unknown = self._log.unknown_flag
             if unknown in self._options.flags:
+                form = "" if "=" in unknown else f", or it needs a value ({unknown}=VALUE)"
                 raise UserError(
-                    f"{self._program} has no flag {unknown}; see its flags with {self._program.path} --help"
+                    f"{self._program} has no flag {unknown}{form}; see its flags with {self._program.path} "
+                    "--help"
                 )
             await asyncio.sleep(_TICK_SECONDS)
         (self._directory / MODELS_FILE).unlink()

@@ -16,6 +16,8 @@ MAX_PORT = 65535
 METRICS_PATH = "/monitoring/prometheus/metrics"
 #: How long calls in flight may take after Ctrl-C or SIGTERM. Kubernetes kills a container after 30 s.
 DRAIN_SECONDS = 20.0
+# gRPC counts milliseconds in 32 bits. A comparison with it is false for NaN.
+_LONGEST_SECONDS = 1e6
 
 
 def default_batch_threads() -> int:
@@ -54,7 +56,7 @@ class BatchingOptions:
             raise UserError(f"the largest batch is {self.max_rows} rows; give 1 (no batching) or more")
         if self.max_tokens < 1:
             raise UserError(f"the largest batch is {self.max_tokens} tokens; give 1 or more")
-        if self.timeout_seconds < 0:
+        if not 0 <= self.timeout_seconds <= _LONGEST_SECONDS:
             raise UserError(f"the batching timeout is {self.timeout_seconds} s; give 0 or more")
         if self.max_pending_rows < self.max_rows:
             raise UserError(
@@ -126,15 +128,16 @@ class ServerOptions:
             )
         if self.latest_versions < 1:
             raise UserError(f"{self.latest_versions} versions cannot be served; give 1 or more")
-        if self.poll_seconds < 0:
+        if not 0 <= self.poll_seconds <= _LONGEST_SECONDS:
             raise UserError(f"the directory cannot be checked every {self.poll_seconds} s; give 0 or more")
         if self.threads < 1:
             raise UserError(f"{self.threads} threads cannot answer requests; give 1 or more")
         if self.max_concurrency < 0:
             raise UserError(f"{self.max_concurrency} calls at once is not a limit; give 1 or more")
-        if self.max_connection_age < 0:
+        if not 0 <= self.max_connection_age <= _LONGEST_SECONDS:
             raise UserError(
-                f"a connection cannot be closed after {self.max_connection_age} s; give 0 (never) or more"
+                f"a connection cannot be closed after {self.max_connection_age:g} s; give 0 (never) to "
+                f"{_LONGEST_SECONDS:.0f}"
             )
         self._check_sources()
         self._check_tls()

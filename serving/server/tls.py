@@ -85,7 +85,8 @@ def _check_pair(key: Path, certificate: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=no_password)
     except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
+        # Another key of the certificate's algorithm; a key of another algorithm.
+        if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             raise UserError(
                 f"--tls-key {key} does not belong to --tls-certificate {certificate}; give the key that the "
                 "certificate was made for"

@@ -18,7 +18,7 @@ from tfpipeline.errors import UserError
 
 def command(
     texts: Optional[list[str]] = typer.Argument(
-        None, metavar="[TEXT]...", help="Texts to send; default: standard input, one text per line."
+        None, metavar="TEXT", help="Texts to send; default: standard input, one text per line."
     ),
     target: str = typer.Option(help="HOST:PORT of the server."),
     model: str = typer.Option(help="The model's name on the server."),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def command(
     texts: Optional[list[str]] = typer.Argument(
-        None, metavar="[TEXT]...", help="Texts; default: standard input, one text per line."
+        None, metavar="TEXT", help="Texts; default: standard input, one text per line."
     ),
     inputs: Optional[list[str]] = typer.Option(
         None,

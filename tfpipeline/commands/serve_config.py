@@ -15,7 +15,7 @@ from tfpipeline.errors import UserError
 
 def command(
     model_directories: list[str] = typer.Argument(
-        None, metavar="MODEL...", help="Models' directories, e.g. models/sentiment, or a directory of models."
+        None, metavar="MODEL", help="Models' directories, e.g. models/sentiment, or a directory of models."
     ),
     config: Optional[str] = typer.Option(
         None, help="A configuration file of TensorFlow Serving (models.config) instead of directories."

@@ -12,9 +12,11 @@ from tfpipeline.errors import explain_missing_extra
 
 
 def command(
-    model_directory: str = typer.Argument(help="The model's directory, e.g. models/sentiment."),
+    model_directory: str = typer.Argument(
+        metavar="MODEL", help="The model's directory, e.g. models/sentiment."
+    ),
     version: Optional[int] = typer.Option(None, help="The version to measure; default: the newest."),
-    seconds: float = typer.Option(60.0, min=0, help="How long to measure."),
+    seconds: float = typer.Option(60.0, min=0, max=86400, help="How long to measure."),
 ) -> None:
     """Measure how a model is best batched on this machine.
 

@@ -23,6 +23,7 @@ from tfpipeline.serving.server import docker, make_options, serve
 from tfpipeline.serving.server.binary_command import _messages, command_line, server_files
 from tfpipeline.serving.server.model_config import ModelConfig, Specific, parse
 from tfpipeline.serving.server.run import find_binary, print_command
+from tfpipeline.serving.server.sockets import free_port
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _READY = re.compile(r"serving m version 7 on (\S+) \(tensorflow_model_server\)")
@@ -240,8 +241,9 @@ def test_the_container(running, fake_binary, model_dir, monkeypatch, tmp_path):
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    rest_port = free_port("127.0.0.1", 0)
     process, address, child, said = running(
-        docker=True, image="some/image", server_binary=None, rest_port=8501, latest_versions=2
+        docker=True, image="some/image", server_binary=None, rest_port=rest_port, latest_versions=2
     )
     assert said[0] == f"using {program} run some/image"
     assert child["flags"]["rest_api_port"] == "8501"
@@ -259,7 +261,7 @@ def test_the_container(running, fake_binary, model_dir, monkeypatch, tmp_path):
         "--env=TF_CPP_MIN_LOG_LEVEL=0",
         f"--name={name}",
         f"--publish={address}:8500",
-        "--publish=127.0.0.1:8501:8501",
+        f"--publish=127.0.0.1:{rest_port}:8501",
         f"--volume={model_dir}:{model_dir}:ro",
         f"--volume={config}:{config}:ro",
         "--entrypoint=tensorflow_model_server",
@@ -413,12 +415,18 @@ def test_a_binary_that_does_not_start_is_told_in_one_sentence(model_dir, fake_bi
     )
 
 
-def test_flags_that_the_binary_refuses_are_told_in_one_sentence(model_dir, fake_binary, monkeypatch):
+def test_flags_that_the_binary_refuses_are_told_in_one_sentence(model_dir, fake_binary):
     with pytest.raises(UserError) as caught:
         serve(model_dir, port=0, server_binary=fake_binary, flags=("--threds=4",))
     assert str(caught.value) == (
         f"{fake_binary} has no flag --threds=4; see its flags with {fake_binary} --help"
     )
+    fake_binary.write_text("#!/bin/sh\necho 'unknown argument: --rest_api_num_threads'\nexec sleep 60\n")
+    with pytest.raises(UserError, match=r"or it needs a value \(--rest_api_num_threads=VALUE\); see its"):
+        serve(model_dir, port=0, server_binary=fake_binary, flags=("--rest_api_num_threads",))
+
+
+def test_values_that_the_binary_refuses_are_told_in_one_sentence(model_dir, fake_binary):
     with pytest.raises(UserError) as caught:
         serve(model_dir, port=0, server_binary=fake_binary, flags=("--tensorflow_session_parallelism=many",))
     assert str(caught.value) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -199,7 +200,18 @@ def test_a_binary_that_is_not_there(model_dir):
 
 
 @pytest.mark.parametrize(
-    "option", [{"host": ""}, {"latest_versions": 0}, {"poll_seconds": -1.0}, {"threads": 0}], ids=str
+    "option",
+    [
+        {"host": ""},
+        {"latest_versions": 0},
+        {"poll_seconds": -1.0},
+        {"threads": 0},
+        {"poll_seconds": math.nan},
+        {"max_connection_age": math.nan},
+        {"max_connection_age": math.inf},
+        {"max_connection_age": 3e6},  # more milliseconds than 32 bits hold
+    ],
+    ids=str,
 )
 def test_options_that_cannot_work(model_dir, option):
     assert "give" in refused(model_dir, **option)

@@ -83,6 +83,11 @@ def test_with_a_ca_callers_need_a_certificate(tmp_path, publish, certificates):
         ("key", "nonsense", r"--tls-key .* is not a PEM file \(no line with -----BEGIN\); give"),
         ("key", "certificate", "--tls-key .* has no private key that can be read; give an unencrypted PEM"),
         ("key", "stranger", "--tls-key .* does not belong to --tls-certificate .*; give the key that the"),
+        (
+            "key",
+            "another algorithm",
+            "--tls-key .* does not belong to --tls-certificate .*; give the key that",
+        ),
         ("key", "encrypted", "--tls-key .* is encrypted; give an unencrypted PEM file"),
         ("certificate", None, "cannot read --tls-certificate .*: No such file or directory; give a PEM file"),
         ("certificate", "key", "--tls-certificate .* has no certificate that can be read; give a PEM file"),
@@ -97,6 +102,8 @@ def test_a_wrong_file_is_one_sentence(tmp_path, certificates, broken, content, s
     if content == "encrypted":
         command = ["openssl", "ec", "-in", server.key_path, "-aes256", "-passout", "pass:x", "-out", path]
         subprocess.run(command, check=True, capture_output=True)
+    elif content == "another algorithm":
+        subprocess.run(["openssl", "genrsa", "-out", path, "1024"], check=True, capture_output=True)
     elif content is not None:
         others = {
             "nonsense": b"nonsense",
