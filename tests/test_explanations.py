@@ -113,7 +113,7 @@ def test_one_text_and_many(source):
     assert one.value == pytest.approx(many[1].value, abs=1e-5)
     assert tfpipeline.explain(source, ["x", "y"], labels=["neutral", ""])[0].label == "neutral"
     assert tfpipeline.explain(source, []) == []
-    with pytest.raises(InputError, match="2 texts but 1 labels"):
+    with pytest.raises(InputError, match="2 texts but 1 label;"):
         tfpipeline.explain(source, ["x", "y"], labels=["neutral"])
     wrong = r"label must be empty .* or one of positive, negative, neutral; found nice$"
     with pytest.raises(UserError, match=wrong):

@@ -73,6 +73,7 @@ def predict(
     Raises:
         AnswerError: the predictions are not of the kind ``expect``.
     """
+    check_kind(expect)
     columns = columns_of.text_inputs(texts, text_pair)
     answers = yield from _ask_in_batches(endpoint, columns, sending)
     return of_kind(answers, expect, endpoint)
@@ -100,6 +101,16 @@ def explain(
             "export the model again with --explain, or use predict_raw()"
         )
     return explanations
+
+
+def check_kind(kind: Any) -> None:
+    """Check an argument ``expect``.
+
+    Raises:
+        InputError: it is no kind of prediction.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, predictions.Prediction)):
+        raise InputError(f"expect is {kind!r}; give a class of predictions, such as Classification")
 
 
 def of_kind(

@@ -131,6 +131,8 @@ def find(code: str, details: str, situation: Situation) -> Hint:
             "has no health service",
             "start tensorflow_model_server with --enable_grpc_healthcheck_service, or ask model_status()",
         )
+    if code == "NOT_FOUND" and situation.method == "health":
+        return Hint("has no such service", 'ask for "", the server as a whole')
     if code == "UNAVAILABLE" and _HANGS_UP.search(details):
         if situation.tls:
             advice = (

@@ -109,6 +109,7 @@ def predict_stream(
         CallError: no row can be predicted any more, e.g. because there is no such model.
         AnswerError: the predictions are of another kind.
     """
+    conversations.check_kind(expect)
     stream = _Stream(endpoint, sending, read_ahead, expect)
     yield from stream.run()
 
@@ -233,7 +234,7 @@ def _zipped(columns: Sequence[Iterator[Any]]) -> Iterator[tuple[Any, ...]]:
 
 
 def _uneven(shorter: str, count: Optional[int]) -> str:
-    rows_read = "" if count is None else f" after {count} rows"
+    rows_read = "" if count is None else f" after {count} {'row' if count == 1 else 'rows'}"
     return f'input "{shorter}" ends{rows_read} before the other; give a second text for each text'
 
 

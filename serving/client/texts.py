@@ -27,8 +27,8 @@ def text_inputs(texts: Iterable[Any], text_pair: Optional[Iterable[Any]]) -> dic
     columns = {name: _column(list(rows_of(rows, name)), name) for name, rows in given.items()}
     if text_pair is not None and len(columns["text"]) != len(columns["text_pair"]):
         raise InputError(
-            f"{len(columns['text'])} texts but {len(columns['text_pair'])} in text_pair; give one for each "
-            f"text"
+            f"{_counted(len(columns['text']), 'text')} but {len(columns['text_pair'])} in text_pair; give "
+            "one for each text"
         )
     return columns
 
@@ -51,7 +51,10 @@ def explain_inputs(
     one_for_all = labels is None or isinstance(labels, (str, bytes))
     given = [labels or ""] * count if one_for_all else list(rows_of(labels, "labels"))
     if len(given) != count:
-        raise InputError(f"{count} texts but {len(given)} labels; give one for each text, or one for all")
+        raise InputError(
+            f"{_counted(count, 'text')} but {_counted(len(given), 'label')}; give one for each text, or one "
+            "for all"
+        )
     columns["label"] = _column(given, "label")
     return columns
 
@@ -75,7 +78,13 @@ def rows_of(rows: Any, name: str) -> Iterator[Any]:
         raise InputError(f"{what} {kind}, which promises no order; give a list of texts")
     if not isinstance(rows, Iterable) or getattr(rows, "ndim", 1) == 0:
         raise InputError(f"{what} {kind}; give a list of texts")
+    if hasattr(rows, "to_pylist"):  # a column of Arrow, whose rows are objects of its own
+        rows = rows.to_pylist()
     return iter(rows)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _column(rows: list[Any], name: str) -> np.ndarray:

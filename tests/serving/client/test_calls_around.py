@@ -155,7 +155,9 @@ def test_health(connect):
     client = connect("m")
     assert client.health() is Health.SERVING
     assert client.health("sick") is Health.NOT_SERVING
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError) as caught:
         client.health("unknown")
+    assert "has no such service (health, " in str(caught.value)
+    assert str(caught.value).endswith('; ask for "", the server as a whole')
     with pytest.raises(InputError, match='service is int; give a name, or "" for the whole server'):
         client.health(3)

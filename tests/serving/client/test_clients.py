@@ -76,7 +76,7 @@ def test_explain(connect, batch_size):
     assert [one.label for one in client.explain(texts, labels="yes")] == ["yes"] * 3
     assert [one.label for one in client.explain(texts)] == [""] * 3
     assert client.explain([]) == []
-    with pytest.raises(InputError, match="3 texts but 1 labels; give one for each text, or one for all"):
+    with pytest.raises(InputError, match="3 texts but 1 label; give one for each text, or one for all"):
         client.explain(texts, labels=["a"])
     with pytest.raises(InputError, match="batch_size is 0"):
         client.explain(texts, batch_size=0)
@@ -113,7 +113,7 @@ def test_pairs(connect):
         (b"bytes", {}, 'input "text" is one string'),
         (["a", "b\ud83d"], {}, 'row 1 of input "text" holds the lone surrogate U+D83D at character 1'),
         (["a", None], {}, 'row 1 of input "text" is NoneType'),
-        (["a"], {"text_pair": ["b", "c"]}, "1 texts but 2 in text_pair"),
+        (["a"], {"text_pair": ["b", "c"]}, "1 text but 2 in text_pair"),
         (["a"], {"text_pair": "b"}, 'input "text_pair" is one string'),
         (["a"], {"batch_size": 0}, "batch_size is 0"),
         (["a"], {"timeout": 0}, "timeout is 0"),

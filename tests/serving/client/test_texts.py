@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow
 import pytest
 
-from tfpipeline.serving.client import InputError, PredictClient, texts
+from tfpipeline.serving.client import Classification, InputError, PredictClient, texts
 
 
 class DataFrame:
@@ -100,6 +100,28 @@ def test_raw_inputs(inputs, options, says):
     with PredictClient("localhost:1", model="m") as client, pytest.raises(InputError) as caught:
         client.predict_raw(inputs, **options)
     assert says in str(caught.value)
+
+
+def test_a_column_of_arrow():
+    for column in (pyarrow.array(["a", "b"]), pyarrow.chunked_array([["a"], ["b"]])):
+        assert texts.text_inputs(column, None)["text"].tolist() == [b"a", b"b"]
+    with pytest.raises(InputError, match=r'row 1 of input "text" is NoneType'):
+        texts.text_inputs(pyarrow.array(["a", None]), None)
+
+
+@pytest.mark.parametrize("expect", ["Classification", int, None, Classification("a", 1.0, {"a": 1.0})])
+def test_what_cannot_be_expected(expect):
+    with PredictClient("localhost:1", model="m") as client:
+        for call in (client.predict, lambda *given, **named: list(client.predict_stream(*given, **named))):
+            with pytest.raises(InputError, match=r"^expect is .*; give a class of predictions, such as"):
+                call(["a"], expect=expect)
+
+
+def test_uneven_columns_are_counted():
+    with pytest.raises(InputError, match=r"^1 text but 2 in text_pair; give one for each text$"):
+        texts.text_inputs(["a"], ["b", "c"])
+    with pytest.raises(InputError, match=r"^2 texts but 1 label; give one for each text, or one for all$"):
+        texts.explain_inputs(["a", "b"], None, ["c"])
 
 
 def test_the_longest_come_first():
