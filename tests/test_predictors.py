@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ import tfpipeline
 from tests import tiny
 from tfpipeline import predictors
 from tfpipeline.errors import UserError
-from tfpipeline.serving.client import InputError, predictions
+from tfpipeline.serving.client import AnswerError, InputError, predictions
 from tfpipeline.training import open_run
 
 TEXTS = ["so good", "a table", "very bad !"]
@@ -53,6 +55,12 @@ def test_one_text_and_many(source):
     assert rounded([one]) == want[1:2]
     assert rounded(tfpipeline.predict(open_run(source), TEXTS, batch_size=2)) == want
     assert tfpipeline.predict(source, []) == []
+    assert tfpipeline.predict(source, TEXTS[1], expect=predictions.Classification) == one
+    sentence = f'{source}, signature "serving_default", answers with Classification, not with Regression; use'
+    with pytest.raises(AnswerError, match=re.escape(sentence)):
+        tfpipeline.predict(source, TEXTS, expect=predictions.Regression)
+    with pytest.raises(InputError, match="expect is 'Classification'; give a class of predictions"):
+        tfpipeline.predict("nowhere", TEXTS, expect="Classification")
 
 
 def test_whatever_holds_texts(source):

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Optional, Union, overload
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
 from tfpipeline.errors import UserError
 from tfpipeline.paths import AnyPath
 from tfpipeline.predictors import SIGNATURE, Texts, open_any, utf8_inputs
 from tfpipeline.serving.client import Prediction
+from tfpipeline.serving.client.conversations import check_kind, of_kind
 
 if TYPE_CHECKING:
     from tfpipeline.training.trained_model import TrainedModel
 
 _BATCH = 32
+_Kind = TypeVar("_Kind", bound=Prediction)
+
+
+@overload
+def predict(
+    model: Union[AnyPath, TrainedModel],
+    texts: Union[str, bytes],
+    text_pair: Union[str, bytes, None] = None,
+    *,
+    expect: type[_Kind],
+    target: Optional[str] = None,
+    signature: str = SIGNATURE,
+    batch_size: int = _BATCH,
+    **options: Any,
+) -> _Kind: ...
 
 
 @overload
@@ -35,6 +52,20 @@ def predict(
     texts: Texts,
     text_pair: Union[Texts, str, bytes, None] = None,
     *,
+    expect: type[_Kind],
+    target: Optional[str] = None,
+    signature: str = SIGNATURE,
+    batch_size: int = _BATCH,
+    **options: Any,
+) -> list[_Kind]: ...
+
+
+@overload
+def predict(
+    model: Union[AnyPath, TrainedModel],
+    texts: Texts,
+    text_pair: Union[Texts, str, bytes, None] = None,
+    *,
     target: Optional[str] = None,
     signature: str = SIGNATURE,
     batch_size: int = _BATCH,
@@ -47,14 +78,15 @@ def predict(
     texts: Union[Texts, str, bytes],
     text_pair: Union[Texts, str, bytes, None] = None,
     *,
+    expect: type[Any] = Prediction,
     target: Optional[str] = None,
     signature: str = SIGNATURE,
     batch_size: int = _BATCH,
     **options: Any,
-) -> Union[Prediction, list[Prediction]]:
+) -> Any:
     """Predict for one text or many.
 
-        tfpipeline.predict("runs/tweets", "what a day").label
+        tfpipeline.predict("runs/tweets", "what a day", expect=Classification).label
         tfpipeline.predict("tweets", ["what a day", "they lost my luggage"], target="localhost:8500")
 
     The model is loaded on each call. For many calls, open a predictor once (``with open_local(...) as
@@ -65,6 +97,8 @@ def predict(
             with ``target``, the model's name on that server.
         texts: one text, or a list, an array or a column of them; str, or bytes in UTF-8.
         text_pair: the second texts, for models of pairs; a single text is used for all ``texts``.
+        expect: the type of the predictions, such as :class:`Classification`, for type checkers and to be
+            sure; by default any.
         target: a server, ``HOST:PORT``.
         signature: the signature to call; it determines the unit of offsets.
         batch_size: number of texts per batch.
@@ -74,15 +108,19 @@ def predict(
         One prediction per text, in order; for a single text, its prediction.
     Raises:
         UserError: there is no such model, or it takes different inputs.
-        ClientError: the server does not respond, or the texts cannot be sent (``InputError``).
+        ClientError: the server does not respond, the texts cannot be sent (``InputError``), or the
+            predictions are of another type than ``expect`` (``AnswerError``).
     """
+    check_kind(expect)
     one, inputs = asked(texts, text_pair, batch_size)
     predictions: list[Prediction] = []
     with open_any(model, target, signature, options) as predictor:
         for start in range(0, len(inputs["text"]), batch_size):
             batch = {name: column[start : start + batch_size] for name, column in inputs.items()}
             predictions += predictor.predict(batch["text"], batch.get("text_pair"))
-    return predictions[0] if one else predictions
+    who = model if isinstance(model, (str, os.PathLike)) else "the model"
+    fitting = of_kind(predictions, expect, f'{who}, signature "{signature}",')
+    return fitting[0] if one else fitting
 
 
 def asked(

@@ -42,7 +42,8 @@ def seconds(timeout: Any, name: str = "timeout") -> float:
         return float(timeout)
     if not isinstance(timeout, (int, float)) and isinstance(timeout, numbers.Real):
         raise InputError(f"{name} is {_shown(timeout)}; give a plain number, such as float({name})")
-    raise InputError(f"{name} is {timeout!r}; give seconds, more than 0 (every call has a deadline)")
+    why = " (every call has a deadline)" if name == "timeout" else ""
+    raise InputError(f"{name} is {timeout!r}; give seconds, more than 0{why}")
 
 
 def text(name: str, value: Any, example: str) -> str:

@@ -76,7 +76,7 @@ def predict(
     check_kind(expect)
     columns = columns_of.text_inputs(texts, text_pair)
     answers = yield from _ask_in_batches(endpoint, columns, sending)
-    return of_kind(answers, expect, endpoint)
+    return of_kind(answers, expect, of_signature(endpoint))
 
 
 def explain(
@@ -103,6 +103,11 @@ def explain(
     return explanations
 
 
+def of_signature(endpoint: calls.Endpoint) -> str:
+    """The model and its signature, for errors of :func:`of_kind`."""
+    return f'{endpoint}, signature "{endpoint.signature}",'
+
+
 def check_kind(kind: Any) -> None:
     """Check an argument ``expect``.
 
@@ -113,11 +118,13 @@ def check_kind(kind: Any) -> None:
         raise InputError(f"expect is {kind!r}; give a class of predictions, such as Classification")
 
 
-def of_kind(
-    answers: Sequence[predictions.Prediction], kind: type[_Kind], endpoint: calls.Endpoint
-) -> list[_Kind]:
+def of_kind(answers: Sequence[predictions.Prediction], kind: type[_Kind], who: str) -> list[_Kind]:
     """Predictions of one kind.
 
+    Args:
+        answers: predictions of any kind.
+        kind: the kind.
+        who: the model, for errors.
     Raises:
         AnswerError: one of them is of another kind.
     """
@@ -125,8 +132,8 @@ def of_kind(
     if len(fitting) < len(answers):
         other = next(answer for answer in answers if not isinstance(answer, kind))
         raise AnswerError(
-            f'{endpoint}, signature "{endpoint.signature}", answers with {type(other).__name__}, not with '
-            f"{kind.__name__}; use predict(), or its argument expect={type(other).__name__}"
+            f"{who} answers with {type(other).__name__}, not with {kind.__name__}; use predict(), or its "
+            f"argument expect={type(other).__name__}"
         )
     return fitting
 

@@ -192,7 +192,7 @@ class _Stream(Generic[_Kind]):
             for row in batch:
                 self._finished[row.number] = RowResult(row.number, row.given, error=error)
             return
-        fitting = conversations.of_kind(answers, self._expect, self._endpoint)
+        fitting = conversations.of_kind(answers, self._expect, conversations.of_signature(self._endpoint))
         for row, answer in zip(batch, fitting):
             self._finished[row.number] = RowResult(row.number, row.given, answer)
 

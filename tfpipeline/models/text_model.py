@@ -61,7 +61,8 @@ class TextModel(keras.Model):
         self.encoder = encoder
         self.head: Any = None if head is None else as_head(head)
         self.windows = windows
-        self.tokenizer = tokenizer
+        # None is left out of the type: models that are loaded have one.
+        self.tokenizer: Tokenizer | Any = tokenizer
         self.truncation = truncation
         # Only for calls with training=True that bring no noise of their own (Keras's fit); a run's own loop
         # makes every mask a function of the step.

@@ -70,7 +70,7 @@ def test_bad_targets(target):
             "timeout is np.float32(3.0); give a plain number, such as float(timeout)",
         ),
         ({"max_concurrency": 0}, "max_concurrency is 0; give a whole number from 1 on, or None for no limit"),
-        ({"hedge_after": 0}, "hedge_after is 0; give seconds"),
+        ({"hedge_after": 0}, "hedge_after is 0; give seconds, more than 0"),
         ({"telemetry": 1}, "telemetry is 1; give True, False or None"),
         ({"headers": ["a"]}, "headers is list; give a dict"),
         ({"headers": {"a b": "x"}}, "headers has the name 'a b'"),
