@@ -15,6 +15,7 @@ from tfpipeline.serving.server.model_dir import has_saved_model, version_directo
 from tfpipeline.serving.server.options import make_options
 
 POLL_SECONDS = 10.0
+REST_PORT = 8501  # readiness is asked for there, so a deployment always has one
 
 
 def make_deployment(models: Iterable[str], server: dict[str, Any], **deployment: Any) -> Deployment:
@@ -25,12 +26,12 @@ def make_deployment(models: Iterable[str], server: dict[str, Any], **deployment:
 
     Args:
         models: directories `models/NAME`, or of such models.
-        server: fields of `ServerOptions`.
+        server: fields of `ServerOptions`; `rest_port` is 8501 by default.
         deployment: the other fields of :class:`Deployment`.
     Raises:
         UserError: an option is invalid, or a model cannot be served.
     """
-    options = make_options(models, poll_seconds=POLL_SECONDS, **server)
+    options = make_options(models, poll_seconds=POLL_SECONDS, **{"rest_port": REST_PORT, **server})
     check_flags(options.flags)
     found = tuple(_resolved(model) for model in sources.checked_models(options))
     size = sum(max(map(_size, _served(model)), default=0) for model in found)

@@ -18,7 +18,7 @@ _LABEL = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")  # DNS-1035, with room f
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 _CLAIM = re.compile(r"pvc://([a-z0-9]([-a-z0-9.]*[a-z0-9])?)(/[A-Za-z0-9._/-]*)?")
-_BUCKET = re.compile(r"[a-z][a-z0-9+]*://[^/\s]+(/\S*)?")
+_BUCKET = re.compile(r"(?!pvc:)[a-z][a-z0-9+]*://[^/\s]+(/\S*)?")
 
 _BASE_MIB = 512  # the server itself, its thread pools and the tensors of a batch
 _COPIES = 3  # a version's files in memory: prepared weights of one version, and of the next while it loads
@@ -65,14 +65,17 @@ class Deployment:
         for model in self.models:
             if not _MODEL.fullmatch(model.name):
                 raise UserError(
-                    f'the model\'s name "{visible(model.name)}" cannot be part of an address; letters, '
-                    'digits, ".", "_" and "-" are allowed'
+                    f'the model\'s name "{visible(model.name)}" cannot be part of an address; give a letter '
+                    'or digit, followed by up to 127 letters, digits, ".", "_" and "-"'
                 )
         names = [resource_name(model.name) for model in self.models]
-        if len(set(names)) < len(names):
-            raise UserError(
-                f"two models would have one name in Kubernetes: {', '.join(sorted(names))}; rename a model"
-            )
+        for model, name in zip(self.models, names):
+            first = self.models[names.index(name)]
+            if first is not model:
+                raise UserError(
+                    f"the models {first.name} and {model.name} would both be called {name} in Kubernetes; "
+                    "rename one of them"
+                )
         if not self.name:
             object.__setattr__(self, "name", names[0] if len(names) == 1 else "tensorflow-serving")
         for option, given in (("--name", self.name), ("--namespace", self.namespace)):
@@ -91,9 +94,13 @@ class Deployment:
             )
         if not (_CLAIM.fullmatch(self.storage) or _BUCKET.fullmatch(self.storage)):
             raise UserError(
-                f"--storage {visible(self.storage)} is no address; give pvc://CLAIM/FOLDER or "
-                "gs://BUCKET/FOLDER, the folder that holds the models' directories"
+                f"--storage {visible(self.storage)} is no address; give pvc://CLAIM/FOLDER (a claim's name "
+                'has small letters, digits, "-" and ".") or gs://BUCKET/FOLDER, the folder that holds '
+                "the models' directories"
             )
+        for option, port in (("--port", self.server.port), ("--rest-port", self.server.rest_port)):
+            if not port:
+                raise UserError(f"{option} {port}: clients and probes must know it; give 1 to 65535")
         if self.cpus < 1:
             raise UserError(f"--cpus {self.cpus}: a server needs 1 or more")
         if self.gpus < 0:

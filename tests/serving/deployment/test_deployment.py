@@ -249,6 +249,8 @@ def test_pods_are_replaced_if_a_file_changes_that_servers_read_once():
         ({"image": "a b:1"}, "is not an image"),
         ({"storage": "models"}, "--storage models is no address; give pvc://CLAIM/FOLDER"),
         ({"storage": "pvc://"}, "is no address"),
+        ({"storage": "pvc://Claim/models"}, "is no address; .* has small letters"),
+        ({"port": 0}, "--port 0: clients and probes must know it"),
         ({"cpus": 0}, "--cpus 0"),
         ({"gpus": -1}, "--gpus -1"),
         ({"memory_mib": 64}, "--memory 64 MiB is too little"),
@@ -357,7 +359,7 @@ def test_models_that_cannot_be_deployed(tmp_path):
         made(tmp_path / "nowhere")
     with pytest.raises(UserError, match="cannot be part of an address"):
         made(model(tmp_path / "so good", 1))
-    with pytest.raises(UserError, match="two models would have one name in Kubernetes: a-b, a-b"):
+    with pytest.raises(UserError, match=r"the models a_b and A\.B would both be called a-b in"):
         made(model(tmp_path / "a_b", 1), model(tmp_path / "A.B", 1))
     with pytest.raises(UserError, match='--port=1 cannot be given after "--"'):
         made(tmp_path / "x" / "a", server={"flags": ("--port=1",)})
