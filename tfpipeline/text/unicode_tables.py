@@ -130,14 +130,23 @@ def normalization_table(
         split: whether to set punctuation and markers apart; else the text becomes what the reference's
             normaliser makes of it, and :func:`splitting_table` does the rest.
     """
+    return _normalization_table(
+        options.lowercase, options.strips_accents, options.tokenize_chinese_chars, markers, split
+    )
+
+
+@functools.lru_cache(maxsize=8)  # a process builds tokenizers of several vocabularies, with few options
+def _normalization_table(
+    lowercase: bool, strips_accents: bool, tokenize_chinese_chars: bool, markers: range, split: bool
+) -> NormalizationTable:
     data = _packaged()
-    lower = _mapping("lower") if options.lowercase else {}
-    stripped = _mapping("stripped") if options.strips_accents else {}
+    lower = _mapping("lower") if lowercase else {}
+    stripped = _mapping("stripped") if strips_accents else {}
     isolated = set(_points("isolated")) if split else set()
 
     index = np.full(CODE_POINTS, _PLAIN, np.int32)
     for name in ("isolated", "chinese"):
-        if split if name == "isolated" else options.tokenize_chinese_chars:
+        if split if name == "isolated" else tokenize_chinese_chars:
             for first, end in data[name]:
                 index[first:end] = _ISOLATED
     chinese = {int(p) for p in stripped.keys() | lower.keys() if index[p] == _ISOLATED and p not in isolated}
@@ -222,5 +231,7 @@ def _pages(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn a row for each code point into a two-level table: the page of each block, and the rows of the
     pages.
     """
-    unique, inverse = np.unique(index.reshape(-1, PAGE), axis=0, return_inverse=True)
-    return inverse.reshape(-1).astype(np.int32), unique.reshape(-1).astype(np.int32)
+    blocks = [block.tobytes() for block in index.reshape(-1, PAGE)]  # np.unique would sort them all
+    numbers = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
+    pages = np.array([numbers[block] for block in blocks], np.int32)
+    return pages, np.frombuffer(b"".join(numbers), index.dtype).astype(np.int32)
