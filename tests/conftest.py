@@ -1,48 +1,92 @@
-"""Shared by all tests: quiet TensorFlow, reproducible hypothesis."""
+"""Shared by all tests: quiet TensorFlow, several devices, reproducible hypothesis, stable names."""
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import warnings
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, print_blob=True)
+from tests.shared import shared  # noqa: F401 - fixtures of all folders
+from tests.warm_process import cold_process, warm_process  # noqa: F401
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Compiling takes half as long without LLVM's optimizations, of which code that runs once has no use.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+gc.disable()  # until TensorFlow is imported
+
+hypothesis.settings.register_profile(
+    "tests", deadline=None, derandomize=True, print_blob=True, max_examples=50
+)
+# Others each time: `make soak`.
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True, max_examples=300)
 hypothesis.settings.load_profile("tests")
-
-with warnings.catch_warnings():  # what TensorFlow's own import warns of is not ours to mend
-    warnings.simplefilter("ignore")
-    from tfpipeline.runtime import import_tensorflow
-
-    tensorflow = import_tensorflow()
-
-# TensorFlow's own objects are no garbage. Tracing a graph makes many more: looking through all of them at
-# Python's own rate takes a fifth of a session's time.
-gc.collect()
-gc.freeze()
-gc.set_threshold(20_000, 10, 10)
-
-from tests.shared import shared  # noqa: E402, F401 - fixtures of all folders
-from tests.warm_process import cold_process, warm_process  # noqa: E402, F401
 
 # TensorFlow's graph optimizer takes a quarter of the time of these folders, and hardly speeds up models of
 # this size. The others run with it, as the product does: their subject is a graph that is served, or numbers
 # that two processes have to share.
-_WITHOUT_GRAPH_OPTIMIZER = {"checkpoints", "data", "evaluation", "metrics", "models", "tasks", "text"}
+_WITHOUT_GRAPH_OPTIMIZER = {
+    *("checkpoints", "data", "evaluation", "metrics", "models", "tasks", "text", "training")
+}
+
+
+def pytest_configure(config):
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        gc.enable()
+        return  # this process only hands out tests: its workers would wait for its TensorFlow
+    with warnings.catch_warnings():  # what TensorFlow's own import warns of is not ours to mend
+        warnings.simplefilter("ignore")
+        from tfpipeline.runtime import import_tensorflow
+
+        tensorflow = import_tensorflow()
+    # Replicas train on devices of their own, which can only be made before TensorFlow starts.
+    (cpu,) = tensorflow.config.list_physical_devices("CPU")
+    tensorflow.config.set_logical_device_configuration(
+        cpu, [tensorflow.config.LogicalDeviceConfiguration()] * 3
+    )
+    # Many tests load the same few vocabularies in turn. The product keeps the last four tokenizers.
+    from tfpipeline.text import sharing
+
+    sharing._build = functools.lru_cache(maxsize=None)(sharing._build.__wrapped__)
+    # TensorFlow's own objects are no garbage. Tracing a graph makes many more: looking through all of them at
+    # Python's own rate takes a fifth of a session's time.
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
+    import tensorflow
+
     folder = item.path.relative_to(item.config.rootpath / "tests").parts[0]
-    options = {"disable_meta_optimizer": folder in _WITHOUT_GRAPH_OPTIMIZER}
+    # Runs of other processes, which have the optimizer, are compared with it bit for bit.
+    spared = folder in _WITHOUT_GRAPH_OPTIMIZER and "undisturbed" not in item.fixturenames
+    options = {"disable_meta_optimizer": spared}
     tensorflow.config.optimizer.set_experimental_options(options)
 
 
 def pytest_collection_modifyitems(items):
     """First the tests that wait for minutes on processes of their own: other tests run meanwhile."""
     items.sort(key=lambda item: not item.path.match("training/test_exactness.py"))
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Name what is no plain text by its argument and number.
+
+    A compressed body holds the time, so that each worker would give the test another name.
+    """
+    if isinstance(val, (bytes, bytearray, memoryview)):
+        plain = bytes(val).isascii() and bytes(val).decode("ascii").isprintable()
+    elif isinstance(val, str):
+        plain = True
+    else:
+        return None
+    return None if plain and len(val) <= 200 else argname

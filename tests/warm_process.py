@@ -13,8 +13,11 @@ import pytest
 
 # It imports what fresh_process.py imports, so nothing of ours; the script itself checks that each time.
 _LOOP = """
-import json, runpy, sys, traceback
+import gc, json, runpy, sys, traceback
 answers, sys.stdout = sys.stdout, sys.stderr
+import tensorflow
+tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+gc.collect(), gc.freeze(), gc.set_threshold(20_000, 10, 10)  # see conftest.py
 for line in sys.stdin:
     sys.argv = json.loads(line)
     try:

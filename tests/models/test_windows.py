@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -17,10 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests import tiny
+from tests.training import test_step as steps
+from tests.training.replicas import mirrored
 from tfpipeline import checkpoints
 from tfpipeline.models import ClassificationHead, SpanHead, TextModel
 from tfpipeline.models.windows import WindowLayout, Windows
 from tfpipeline.text import Truncation
+from tfpipeline.training.step import TrainStep
 
 CLS, SEP = 2, 3
 
@@ -668,64 +667,30 @@ def test_spans_of_rows_that_no_tokenizer_of_ours_made_are_finite(checkpoint, pai
     np.testing.assert_allclose(found["span"][4, :7], alone["span"][0], atol=2e-6)
 
 
-# Two devices can only be made before TensorFlow starts.
-EXACT = """
-import json, sys
-from tfpipeline.runtime import import_tensorflow
-tf = import_tensorflow()
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import numpy as np
-from tests.training.test_step import batch, setup, values
-from tfpipeline import checkpoints
-from tfpipeline.models.windows import WindowLayout, Windows
-from tfpipeline.text import Truncation
-from tfpipeline.training.options import TrainingOptions
-from tfpipeline.training.step import TrainStep
-from tfpipeline.training.strategy import build_strategy
-
-checkpoint = checkpoints.load(sys.argv[1])
-one, two = (build_strategy(name, TrainingOptions()) for name in ("one_device", "mirrored"))
-assert two.num_replicas_in_sync == 2
-
-def train(strategy, parts, xla, pool):
-    def make(strategy, model, *rest):
-        model.windows = Windows(Truncation(8, "windows", overlap=1, max_windows=4, pool=pool))
-        return TrainStep(strategy, model, *rest, static=xla)
-    model, step = setup(checkpoint, strategy, make=make, accumulation=parts)
-    losses = [float(step(batch(rows=rows, width=19, seed=number), number)["loss"])
-              for number, rows in enumerate([8, 8, 5])]
-    return {"losses": np.array(losses), **values(model)}
-
-worst = {}
-for pool in ("mean", "max"):
-    want = train(one, 1, False, pool)
-    # How windows are pooled has nothing to do with replicas and parts: both at once is enough for the second one.
-    cases = [(one, 4, False), (one, 2, True), (two, 1, False)] if pool == "mean" else [(one, 1, True)]
-    for case in [*cases, (two, 2, False)]:
-        found = train(*case, pool)
-        worst[f"{pool} {case[0].num_replicas_in_sync} {case[1:]}"] = max(
-            float(np.abs(found[name] - want[name]).max()) for name in want)
-    worst[f"{pool} moved"] = float(np.ptp(want["losses"]))
-print(json.dumps(worst))
-"""
-
-
 def test_training_is_the_same_on_replicas_in_parts_and_with_xla(tmp_path):
     """In float64, dropout on: a window's masks depend on its place in the global batch, nothing else."""
-    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
-    done = subprocess.run(
-        [sys.executable, "-c", EXACT, checkpoint],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert len(found) == 8
-    for case, difference in found.items():
-        if case.endswith("moved"):
-            assert difference > 1e-3
-        else:
-            assert difference < 1e-9, found
+    checkpoint = checkpoints.load(tiny.write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1))
+    one, two = tf.distribute.OneDeviceStrategy("/cpu:0"), mirrored(2)
+
+    def trained(strategy, parts, xla, pool):
+        def make(strategy, model, *rest):
+            model.windows = Windows(Truncation(8, "windows", overlap=1, max_windows=4, pool=pool))
+            return TrainStep(strategy, model, *rest, static=xla)
+
+        model, step = steps.setup(checkpoint, strategy, make=make, accumulation=parts)
+        losses = [
+            float(step(steps.batch(rows=count, width=19, seed=number), number)["loss"])
+            for number, count in enumerate([8, 8, 5])
+        ]
+        return {"losses": np.array(losses), **steps.values(model)}
+
+    for pool in ("mean", "max"):
+        want = trained(one, 1, False, pool)
+        assert np.ptp(want["losses"]) > 1e-3
+        # How windows are pooled has nothing to do with replicas and parts: both at once is enough for the
+        # second one.
+        cases = [(one, 4, False), (one, 2, True), (two, 1, False)] if pool == "mean" else [(one, 1, True)]
+        for case in [*cases, (two, 2, False)]:
+            found = trained(*case, pool)
+            for name, array in want.items():
+                np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-9, err_msg=f"{case} {name}")

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tasks import kit
+from tests.training.replicas import devices
 from tfpipeline import config
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
@@ -154,12 +155,10 @@ def test_a_label_of_one_row_is_said(capfd):
 
 @pytest.fixture(scope="module", params=["one_device", "mirrored"])
 def run(request, tmp_path_factory):
-    import tensorflow as tf
-
     given = kit.sample(kit.SAMPLES / "multilabel.yaml")
     path = kit.write_run_file(tmp_path_factory.mktemp("run"), given, rows=80, epochs=3)
-    assert len(tf.config.list_logical_devices("CPU")) >= 1
-    return train(config.load(path, RunConfig, [f"training.strategy={request.param}"]))
+    with devices(2):
+        return train(config.load(path, RunConfig, [f"training.strategy={request.param}"]))
 
 
 def test_thresholds_belong_to_the_weights(run):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
+from tests.training.replicas import mirrored
 from tests.training.test_step import batch, setup, values
 from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
@@ -295,35 +294,16 @@ def test_an_overflow_leaves_the_weights_and_halves_the_scale(checkpoint):
     assert float(optimizer.dynamic_scale.value) == 2.0**59
 
 
-FLOAT16_REPLICAS = """
-import sys
-import numpy as np
-from tfpipeline.runtime import import_tensorflow
-tf = import_tensorflow()
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from pathlib import Path
-from tests.training.test_step import batch, setup
-from tfpipeline import checkpoints
-from tfpipeline.training.options import TrainingOptions
-from tfpipeline.training.strategy import build_strategy
-checkpoint = checkpoints.load(Path(sys.argv[1]))
-losses = []
-for name in ("mirrored", "one_device"):
-    strategy = build_strategy(name, TrainingOptions())
-    model, step = setup(checkpoint, strategy, precision="mixed_float16", dropout=0.0, clip_norm=0.5)
-    losses.append([float(step(batch(rows=8), number)["loss"]) for number in range(8)])
-    step._optimizer.learning_rate = 0.0  # on both devices
-    still = [float(step(batch(rows=8), 8)["loss"]) for _ in range(2)]
-    assert still[0] == still[1] < losses[-1][-1], still
-np.testing.assert_allclose(*losses, rtol=0.02)
-assert losses[0][-1] < 0.9 * losses[0][0], losses
-"""
-
-
-def test_float16_on_two_devices(checkpoint, tmp_path):
-    directory = tiny.write_checkpoint(tmp_path / "checkpoint")
-    subprocess.run([sys.executable, "-c", FLOAT16_REPLICAS, directory], check=True)
+def test_float16_on_two_devices(checkpoint):
+    losses = []
+    for strategy in (mirrored(2), None):
+        _, step = setup(checkpoint, strategy, precision="mixed_float16", dropout=0.0, clip_norm=0.5)
+        losses.append([float(step(batch(rows=8), number)["loss"]) for number in range(8)])
+        step._optimizer.learning_rate = 0.0  # on both devices
+        still = [float(step(batch(rows=8), 8)["loss"]) for _ in range(2)]
+        assert still[0] == still[1] < losses[-1][-1], still
+    np.testing.assert_allclose(*losses, rtol=0.02)
+    assert losses[0][-1] < 0.9 * losses[0][0], losses
 
 
 def test_a_batch_of_no_weight_only_decays(checkpoint):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
+from tests.training.replicas import mirrored
 from tfpipeline import checkpoints
 from tfpipeline.models import TextModel
 from tfpipeline.tasks.classification import Classification, ClassificationOptions
@@ -188,34 +187,16 @@ def test_dropout_depends_on_the_step_and_the_seed(checkpoint):
     assert float(step(batch(), 0)["loss"]) == losses[0, 0]
 
 
-REPLICAS = """
-import sys
-import numpy as np
-from tfpipeline.runtime import import_tensorflow
-tf = import_tensorflow()
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[2]))
-from pathlib import Path
-from tests.training.test_step import batch, setup, values
-from tfpipeline import checkpoints
-from tfpipeline.training.options import TrainingOptions
-from tfpipeline.training.strategy import build_strategy
-checkpoint = checkpoints.load(Path(sys.argv[1]))
-strategy = build_strategy(sys.argv[3], TrainingOptions())
-assert strategy.num_replicas_in_sync == int(sys.argv[2])
-model, step = setup(checkpoint, strategy, clip_norm=0.5)
-losses = [float(step(batch(rows=rows, seed=number), number)["loss"]) for number, rows in enumerate([6, 6, 5, 1])]
-np.savez(sys.argv[4], losses=losses, **{name.replace("/", "|"): value for name, value in values(model).items()})
-"""
-
-
 @pytest.mark.parametrize("replicas", [2, 3])
 def test_replicas_end_where_one_device_does(tmp_path, replicas):
     """Dropout and clipping on, last batches ragged down to a single row."""
-    directory = tiny.write_checkpoint(tmp_path / "checkpoint")
-    ends = {}
-    for name, count in (("one_device", 1), ("mirrored", replicas)):
-        path = tmp_path / f"{name}.npz"
-        subprocess.run([sys.executable, "-c", REPLICAS, directory, str(count), name, path], check=True)
-        ends[name] = dict(np.load(path))
-    assert_equal(ends["one_device"], ends["mirrored"])
+    checkpoint = checkpoints.load(tiny.write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1))
+    ends = []
+    for strategy in (None, mirrored(replicas)):
+        model, step = setup(checkpoint, strategy, clip_norm=0.5)
+        losses = [
+            float(step(batch(rows=rows, seed=number), number)["loss"])
+            for number, rows in enumerate([6, 6, 5, 1])
+        ]
+        ends.append({"losses": np.array(losses), **values(model)})
+    assert_equal(*ends)

@@ -4,27 +4,14 @@ everywhere.
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import tiny
-
-# Two logical devices have to be there before TensorFlow starts.
-PROGRAM = '''
-import dataclasses
-import sys
-
-from tfpipeline.runtime import import_tensorflow
-
-tf = import_tensorflow()
-(cpu,) = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-import numpy as np
-
+from tests.training.replicas import mirrored
 from tests.training.test_step import batch, values
 from tfpipeline import checkpoints
 from tfpipeline.models import TextModel
@@ -36,14 +23,12 @@ from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.options import TrainingOptions
 from tfpipeline.training.precision import policy
 from tfpipeline.training.step import TrainStep
-from tfpipeline.training.strategy import build_strategy
 
 WIDTH = 19
 TAGS = ["O", "B-A", "I-A", "B-B", "I-B"]
-kind, checkpoint = sys.argv[1], checkpoints.load(sys.argv[2])
 
 
-def rows(count, seed):
+def rows(kind, count, seed):
     """Random rows; of some nothing is learnt: no tag, no answer."""
     found, rng = batch(rows=count, width=WIDTH, seed=seed), np.random.default_rng(seed)
     del found["label"]
@@ -66,9 +51,8 @@ def rows(count, seed):
     return found
 
 
-def train(place, parts, compiled):
+def trained(kind, checkpoint, strategy, parts, compiled):
     options = TrainingOptions(precision="float64", learning_rate=0.01, warmup=0.0, accumulation=parts)
-    strategy = build_strategy(place, options)
     if kind == "tagging":
         task = Tagging(TaggingOptions(crf=True), {"tags": TAGS, "max_entities": 16})
     else:
@@ -81,24 +65,20 @@ def train(place, parts, compiled):
         model = TextModel(checkpoint.encoder(config), head, Windows(cut, pair))
         optimizer = build_optimizer(options, model, total_steps=100)
     step = TrainStep(strategy, model, task, optimizer, options, static=compiled)
-    losses = [float(step(rows(count, seed), seed)["loss"]) for seed, count in enumerate([8, 8, 5])]
+    losses = [float(step(rows(kind, count, seed), seed)["loss"]) for seed, count in enumerate([8, 8, 5])]
     return {"losses": np.array(losses), **values(model)}
-
-
-for name, case in {"want": ("one_device", 1, False), "xla": ("one_device", 2, True), "replicas": ("mirrored", 2, False)}.items():
-    np.savez(f"{sys.argv[3]}/{name}.npz", **train(*case))
-'''
 
 
 @pytest.mark.parametrize("kind", ["tagging", "question_answering"])
 def test_the_step_of_token_tasks(tmp_path, kind):
     """One device; parts of a batch, compiled; parts on two replicas."""
-    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
-    subprocess.run([sys.executable, "-c", PROGRAM, kind, str(checkpoint), str(tmp_path)], check=True)
-    want, *others = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("want", "xla", "replicas"))
+    checkpoint = checkpoints.load(tiny.write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1))
+    one = tf.distribute.OneDeviceStrategy("/cpu:0")
+    want = trained(kind, checkpoint, one, 1, False)
     assert len(set(want["losses"].tolist())) == 3
     assert np.isfinite(want["losses"]).all()
-    for found in others:
+    for place in ((one, 2, True), (mirrored(2), 2, False)):
+        found = trained(kind, checkpoint, *place)
         assert found.keys() == want.keys()
         for name, array in want.items():
             # The optimizer divides by roots of gradients, tiny ones among them.
