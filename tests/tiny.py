@@ -99,9 +99,13 @@ def write_csv(path: Path, rows: list[tuple[str, str]]) -> Path:
     return path
 
 
-def write_run_file(folder: Path, train: int = 120, test: int = 30, **changes) -> Path:
-    """A whole run, ready to train: checkpoint, data and run file under ``folder``."""
-    write_checkpoint(folder / "checkpoint")
+def write_run_file(folder: Path, train: int = 120, test: int = 30, layers: int = 1, **changes) -> Path:
+    """A whole run, ready to train: checkpoint, data and run file under ``folder``.
+
+    The encoder has a single layer unless layers are the test's subject: half of a short training is tracing
+    them.
+    """
+    write_checkpoint(folder / "checkpoint", num_hidden_layers=layers)
     write_csv(folder / "train.csv", texts(train, seed=1))
     write_csv(folder / "test.csv", texts(test, seed=2))
     settings = {

@@ -21,7 +21,9 @@ def cells():
 @pytest.fixture
 def settings(tmp_path):
     return {
-        "CHECKPOINT": str(tiny.write_checkpoint(tmp_path / "checkpoint", max_position_embeddings=64)),
+        "CHECKPOINT": str(
+            tiny.write_checkpoint(tmp_path / "checkpoint", max_position_embeddings=64, num_hidden_layers=1)
+        ),
         "TRAIN": str(tiny.write_csv(tmp_path / "train.csv", tiny.texts(300, seed=1))),
         "TEST": str(tiny.write_csv(tmp_path / "test.csv", tiny.texts(30, seed=2))),
         "OUTPUT": str(tmp_path / "run"),

@@ -102,7 +102,7 @@ def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **t
     """
     columns, cells = given["rows"]["columns"], given["rows"]["cells"]
     text = columns.index(text_column(given))
-    tiny.write_checkpoint(folder / "checkpoint")
+    tiny.write_checkpoint(folder / "checkpoint", num_hidden_layers=1)
     random = np.random.default_rng(0)
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -412,7 +412,7 @@ def check_explanations(trained: Trained) -> None:
     run = trained.run
     if not run.task.explains:
         return
-    explain = Explanations(run.graph(run.model()), 512)  # a small model bends more than a large one
+    explain = Explanations(run.graph(run.model()), 128)  # a small model bends more than a large one
     asked = {name: texts[len(ODD) - 4 : len(ODD) + 4] for name, texts in trained.asked.items()}
     rows = len(asked["text"])
 

@@ -127,7 +127,7 @@ def test_a_run_unfreezes_and_resumes_in_the_right_phase(tiny_run):
     from tests.training.test_train import same, weights
     from tfpipeline.training import Interrupted
 
-    options = {"epochs": 3, "gradual_unfreezing": True, "tensorboard": False}
+    options = {"epochs": 3, "gradual_unfreezing": True, "tensorboard": False, "layers": 2}
     undisturbed = train(tiny_run("a", **options))
     run_config = tiny_run("b", **options)
     with pytest.raises(Interrupted):

@@ -5,14 +5,15 @@ import pytest
 
 from tests import tiny
 from tests.training import faults
-from tfpipeline import config
+from tfpipeline import cli, config
 from tfpipeline.errors import UserError
 from tfpipeline.training import RunConfig, train
 from tfpipeline.training.planning import Plan, plan
 
 
 def test_it_says_what_the_training_then_does(tiny_run):
-    run_config = tiny_run(train=200, epochs=3, warmup=5, freeze="first:1", log_every=1, keep_optimizer=True)
+    options = {"epochs": 3, "warmup": 5, "freeze": "first:1", "log_every": 1, "keep_optimizer": True}
+    run_config = tiny_run(train=200, layers=2, **options)
     found = plan(run_config)
     run = train(run_config)
     state = run.store.state("last")
@@ -74,18 +75,12 @@ def test_numbers_and_their_words(number, s, on):
     assert f"(4 per epoch, {number} epoch{s})" in found
 
 
-def test_the_command_prints_and_writes_nothing(tmp_path):
-    import subprocess
-    import sys
-
+def test_the_command_prints_and_writes_nothing(tmp_path, capsys):
     run_file = tiny.write_run_file(tmp_path, strategy="one_device")
     before = sorted(path for path in tmp_path.rglob("*"))
-    done = subprocess.run(
-        [sys.executable, "-m", "tfpipeline.cli", "train", run_file, "--dry-run"],
-        capture_output=True, text=True, env=faults.ENVIRONMENT, check=True,
-    )  # fmt: skip
+    cli.app(["train", str(run_file), "--dry-run"], standalone_mode=False)
     assert sorted(path for path in tmp_path.rglob("*")) == before
-    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert list(lines) == ["rows", "parameters", "batch", "steps", "memory"]
     assert lines["batch"].startswith("16 on one device, float32; ")
     assert lines["rows"].startswith("train 108, validation 12, test 30; ")

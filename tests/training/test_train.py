@@ -72,7 +72,7 @@ def test_a_rerun_is_bit_equal_and_another_seed_is_not(tiny_run, undisturbed):
     assert not same(weights(first.path), weights(third.path))
 
 
-@pytest.mark.parametrize("batch", [3, 7, 8, 11])
+@pytest.mark.parametrize("batch", [3, 7, 11, pytest.param(8, marks=pytest.mark.soak)])
 def test_interrupted_and_resumed_is_uninterrupted(tiny_run, undisturbed, batch):
     """Seven batches an epoch: in the first epoch, at its end, in the second; dropout on."""
     want = undisturbed(epochs=2)
