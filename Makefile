@@ -32,9 +32,11 @@ coverage: $(VENV)/.installed
 constraints: $(VENV)/.installed
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -e ' @ ' -e '^bert4keras' > constraints.txt
 
-# Long fault-tolerance tests. `make test` has a short form of each.
+# Long fault-tolerance tests. `make test` has a short form of each. Then hypothesis' tests, with examples that
+# are different each time.
 soak: $(VENV)/.installed
 	$(BIN)/python -m pytest -m soak -o timeout=7200
+	$(BIN)/python -m pytest -m 'hypothesis and not soak' --hypothesis-profile=random -o timeout=7200
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

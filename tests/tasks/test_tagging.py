@@ -453,7 +453,7 @@ def random_logits(own, tokens, seed, size=3.0):
     return logits, random.normal(0, 1, (count + 2, count)).astype(np.float32)
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     st.lists(TEXTS, max_size=4),
     st.sampled_from([("bio", ("LOC", "PER")), ("bioes", ("LOC",)), ("plain", ("N", "O", "V", "-"))]),
@@ -746,7 +746,7 @@ def tagged(draw):
     return tokens, tags
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     st.lists(tagged(), min_size=1, max_size=4),
     st.sampled_from(["bio", "bioes", "plain"]),
@@ -769,7 +769,7 @@ def test_perfect_answers_score_1(rows, scheme, sub_words, words, crf, cased):
         assert scores["f1"] == scores["macro_f1"] == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.lists(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(["", "LOC", "PER"]), st.sampled_from([" ", "  ", "\u3000", "\u200b "])), max_size=6), min_size=1, max_size=3), st.booleans())  # fmt: skip
 def test_perfect_answers_to_rows_of_entities_score_1(rows, cased):
     examples = []

@@ -78,23 +78,36 @@ def assert_equal(tokenizer, reference, texts):
         assert not starts[row, len(want) :].any()
 
 
-def is_assigned(point):
-    """Whether a code point's plane has characters; the others are unassigned or for private use throughout."""
-    return point < 0x40000 or 0xE0000 <= point < 0xF0000
+# Ideographs, Hangul syllables, private use and unassigned planes: thousands of neighbours that are treated
+# alike. First and last + 1.
+ALIKE = [
+    (0x3400, 0x4DC0),
+    (0x4E00, 0xA000),
+    (0xAC00, 0xD7A4),
+    (0xE000, 0xF900),
+    (0x17000, 0x18D00),
+    (0x20000, 0x2F800),
+    (0x2FA20, 0xE0000),
+    (0xE0200, 0x110000),
+]
+
+
+def chosen(point, step):
+    """All of the others, and of those alike every so many and the first and last few of a range."""
+    for first, end in ALIKE:
+        if first <= point < end:
+            return point % step == 0 or point < first + 8 or point >= end - 8
+    return True
 
 
 @pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_every_code_point(characters, options, step):
-    """All of the planes that have characters; of the others every 61st, and in ``make soak`` all."""
+    """All that have neighbours of another kind, of the others every 61st; in ``make soak`` all."""
     tokenizer = WordPieceTokenizer(characters, options)
     reference = reference_tokenizer(characters, options)
-    points = [
-        point
-        for point in range(0x110000)
-        if not 0xD800 <= point < 0xE000 and (is_assigned(point) or point % step == 0)
-    ]
-    assert len(points) == {61: 338_525, 1: 1_112_064}[step]
+    points = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000 and chosen(point, step)]
+    assert len(points) == {61: 94_585, 1: 1_112_064}[step]
     # Many to a text, as a call costs more than a word; a letter stands on both sides of each.
     texts = [" ".join(f"a{chr(point)}b" for point in points[i : i + 256]) for i in range(0, len(points), 256)]
     for i in range(0, len(texts), 1024):
@@ -116,8 +129,8 @@ def pair(request, english):
 
 
 def test_adversarial_strings(pair):
-    texts = adversarial(3000, seed=3)
-    assert len(set(texts)) >= 2000
+    texts = adversarial(1200, seed=3)
+    assert len(set(texts)) >= 1000
     assert_equal(*pair, texts)
 
 
@@ -138,7 +151,7 @@ def test_combining_marks_in_every_order(pair):
         "\U0001d15e",
         "a",
     ]
-    assert_equal(*pair, ["".join(rng.choices(marks, k=rng.randint(2, 7))) for _ in range(2000)])
+    assert_equal(*pair, ["".join(rng.choices(marks, k=rng.randint(2, 7))) for _ in range(600)])
 
 
 def test_adversarial_strings_alone(pair):
@@ -148,7 +161,7 @@ def test_adversarial_strings_alone(pair):
         assert_equal(tokenizer, reference, [text])
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(
     texts=st.lists(
         st.lists(st.one_of(st.text(max_size=8), st.sampled_from(FRAGMENTS)), max_size=6).map("".join),
@@ -174,7 +187,7 @@ def test_invalid_utf8_becomes_replacement_characters(pair):
         b"[MA\xffSK]",
         b"\xf3\xb0\x80[SEP]",
     ]
-    for _ in range(2000):
+    for _ in range(600):
         whole = b"".join(rng.choices(fragments, k=5))
         cut = rng.randrange(len(whole) + 1)
         raw.append(whole[:cut] + rng.randbytes(rng.randint(0, 3)) + whole[cut + rng.randint(0, 2) :])
@@ -185,7 +198,7 @@ def test_invalid_utf8_becomes_replacement_characters(pair):
 
 def test_the_comparison_has_teeth(english):
     """The strings above tell the options apart, so a wrong one could not pass."""
-    texts = adversarial(3000, seed=3)
+    texts = adversarial(1500, seed=3)
     answers = [WordPieceTokenizer(english, options).tokenize(texts).to_list() for options in OPTIONS.values()]
     for i, answer in enumerate(answers):
         for other in answers[:i]:
