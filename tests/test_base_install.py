@@ -43,7 +43,7 @@ def installed(tmp_path_factory):
             shutil.copy(ROOT / part, folder / "copy")
     subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
     programs = folder / "venv" / "bin"
-    command = [programs / "python", "-m", "pip", "install", "--quiet", folder / "copy"]
+    command = [programs / "python", "-m", "pip", "install", "--quiet", "--no-compile", folder / "copy"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "No matching distribution found" in done.stderr and "ConnectionError" in done.stderr:
         pytest.skip("the package index cannot be reached")

@@ -37,7 +37,7 @@ def test_every_model_and_format_is_measured(capsys, monkeypatch):
         assert found["seconds_ratio"] == found["megabytes_ratio"] == 2.0
 
 
-@pytest.mark.parametrize("way", ["ours", "alone"])
+@pytest.mark.parametrize("way", ["ours", pytest.param("alone", marks=pytest.mark.soak)])
 def test_a_process_measures(tmp_path, way):
     found = load._load(way, tiny.write_checkpoint(tmp_path / "a"), tiny.write_checkpoint(tmp_path / "b"))
     assert sorted(found) == sorted(WHAT)

@@ -107,6 +107,7 @@ def test_core_operations_and_the_weights_once(exported):
     ]
 
 
+@pytest.mark.soak
 def test_saved_model_cli_reads_it(exported):
     command = [Path(sys.executable).with_name("saved_model_cli"), "show", "--dir", exported, "--all"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

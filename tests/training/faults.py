@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
+PROGRAM = Path(sys.executable).with_name("tfpipeline")
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
 
 
 def start(run_file, *arguments, **options):
-    """``tfpipeline train``, its standard error kept."""
-    command = [sys.executable, "-m", "tfpipeline.cli", "train", str(run_file), *map(str, arguments)]
+    """``tfpipeline train`` as it is installed, its standard error kept."""
+    command = [str(PROGRAM), "train", str(run_file), *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, **options)
 
 
