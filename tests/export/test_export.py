@@ -414,12 +414,16 @@ def tagger(folder):
     """A fine-tuned checkpoint of transformers: what needs no training here."""
     labels = {"0": "NOUN", "1": "VERB", "2": "ADJ"}  # every word is answered
     return tiny.write_checkpoint(
-        folder / "tagger", architectures=["BertForTokenClassification"], id2label=labels, seed=3
+        folder / "tagger",
+        architectures=["BertForTokenClassification"],
+        id2label=labels,
+        seed=3,
+        num_hidden_layers=1,
     )
 
 
 def reader(folder):
-    path = tiny.write_checkpoint(folder / "reader", seed=4)
+    path = tiny.write_checkpoint(folder / "reader", seed=4, num_hidden_layers=1)
     random, width = np.random.default_rng(0), tiny.SHAPE["hidden_size"]
     head = {"qa_outputs.weight": random.normal(size=(2, width)), "qa_outputs.bias": random.normal(size=2)}
     raw = {
@@ -478,7 +482,7 @@ def test_signatures_of_other_tasks_are_as_before(exported):
     assert found == {"serving_default": ["text"], "input_ids": ["input_ids", "lengths"]}
 
 
-@pytest.mark.parametrize("place", ["starts", "ends"])
+@pytest.mark.parametrize("place", ["starts", pytest.param("ends", marks=pytest.mark.soak)])
 def test_a_wrong_place_in_one_signature_is_not_published(tmp_path, monkeypatch, place):
     class Wrong(PredictionGraph):
         def in_unit(self, predictions, texts, unit):
@@ -550,10 +554,14 @@ def test_what_a_fresh_process_is_asked_and_answers(tmp_path, cold_process):
     assert echo["part/starts"].tolist() == [[length, -length] for length in lengths]
     assert found["numbers"]["ids"].tolist() == (ids + 1).tolist()
     assert found["numbers"]["text"].tolist() == [["2147483646", "-5"], ["0", "3"]]
-    wrong = [("numbers", {"ids": ids}), ("none", {"ids": ids})]
-    prediction_logs.write(str(requests), wrong)
+
+
+def test_a_wrong_warmup_request_is_named(exported, tmp_path):
+    ids = {"input_ids": np.array([[2, 5, 3]], np.int32), "lengths": np.array([3], np.int32)}
+    requests = tmp_path / "requests"
+    prediction_logs.write(str(requests), [("input_ids", ids), ("none", ids)])
     with pytest.raises(checks.ExportError, match="warm-up request 2 of signature none fails: "):
-        checks.answers_of_fresh_process(tmp_path / "m", {}, warmup_requests=requests)
+        checks.answers_of_fresh_process(exported, {}, warmup_requests=requests)
 
 
 def test_a_fresh_process_that_fails_says_why(tmp_path, cold_process):

@@ -47,7 +47,7 @@ from tfpipeline.training.validation import ValidationRows
 
 SAMPLES = Path(__file__).with_name("samples")
 ROWS = 60
-TEXTS = 1000
+TEXTS = 400
 # One text is longer than any model reads. A megabyte in a cell is read, tokenized and answered in tests of
 # those parts.
 ODD = ["", "  ", "good " * 4_000, "😀 ﬁ é 你好", "[MASK] [SEP] x", "\u0000\ufffd", 'a "b",\r\nc\u2028']
@@ -371,7 +371,7 @@ def check_confidence(trained: Trained) -> None:
 
 
 def check_every_way(trained: Trained) -> None:
-    """Eager = compiled = exported = served, over a thousand texts."""
+    """Eager = compiled = exported = served, over hundreds of texts."""
     run, model, inputs = trained.run, trained.run.model(), trained.inputs
     eager = trained.answers(model, inputs)
     for name, values in eager.items():
