@@ -104,7 +104,9 @@ def test_memory_is_bounded_by_tokens_not_by_the_batch(monkeypatch):
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
     """A fine-tuned checkpoint: what needs no training here."""
-    return open_run(tiny.write_checkpoint(tmp_path_factory.mktemp("c") / "m", **tiny.CLASSIFIER))
+    return open_run(
+        tiny.write_checkpoint(tmp_path_factory.mktemp("c") / "m", num_hidden_layers=1, **tiny.CLASSIFIER)
+    )
 
 
 TEXTS = ["the food was good", "", "a very bad 😀 film !", "你好 good", "x " * 60, "e\u0301 👨‍👩‍👧 [SEP] door"]
@@ -145,7 +147,7 @@ def test_the_predicted_label_is_explained_unless_another_one_is_named(tuned):
 
 def test_windows_share_their_tokens(tmp_path):
     """A text of three windows is explained whole."""
-    path = tiny.write_checkpoint(tmp_path / "m", **tiny.CLASSIFIER)
+    path = tiny.write_checkpoint(tmp_path / "m", num_hidden_layers=1, **tiny.CLASSIFIER)
     run = open_run(path, ["text.max_length=16", "text.long=windows", "text.overlap=4"])
     text = "the good film was a very bad door so the poor table and chair is great . the food was awful !"
     explain = Explanations(run.graph(run.model()))

@@ -12,7 +12,7 @@ from tfpipeline import tasks
 
 
 def test_every_task_is_measured(tmp_path, capsys):
-    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint")
+    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     decode.main(["--checkpoint", str(checkpoint), "--rounds", "1", "--tokens", "8"])
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert [line["task"] for line in found] == list(tasks.names())

@@ -1151,8 +1151,8 @@ def write_rows(path, rows):
     return path
 
 
-def run_file(folder, text, section=None, rows=600, **training):
-    tiny.write_checkpoint(folder / "checkpoint")
+def run_file(folder, text, section=None, rows=600, layers=1, **training):
+    tiny.write_checkpoint(folder / "checkpoint", num_hidden_layers=layers)
     settings = {
         "checkpoint": str(folder / "checkpoint"),
         "output": str(folder / "run"),
@@ -1171,7 +1171,7 @@ def run_file(folder, text, section=None, rows=600, **training):
 def readers(tmp_path_factory):
     """A run that has learnt the task, in windows, with a tuned threshold; and that when it was interrupted."""
     folder = tmp_path_factory.mktemp("reader")
-    options = run_file(folder, WINDOWS, {"no_answer_threshold": "tuned"}, epochs=12)
+    options = run_file(folder, WINDOWS, {"no_answer_threshold": "tuned"}, epochs=12, layers=2)
     with pytest.raises(Interrupted, match="stopped after step 50 of"):
         train(options, callbacks=[At(50, interrupt)])  # in the second epoch: there are 39 batches
     run = Run(folder / "run")

@@ -22,7 +22,9 @@ from tfpipeline.training.step import TrainStep
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return checkpoints.load(tiny.write_checkpoint(tmp_path_factory.mktemp("augment") / "checkpoint"))
+    return checkpoints.load(
+        tiny.write_checkpoint(tmp_path_factory.mktemp("augment") / "checkpoint", num_hidden_layers=1)
+    )
 
 
 @pytest.fixture(scope="module")

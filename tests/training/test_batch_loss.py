@@ -27,7 +27,9 @@ from tfpipeline.training.step import TrainStep
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return checkpoints.load(tiny.write_checkpoint(tmp_path_factory.mktemp("batch") / "checkpoint"))
+    return checkpoints.load(
+        tiny.write_checkpoint(tmp_path_factory.mktemp("batch") / "checkpoint", num_hidden_layers=1)
+    )
 
 
 def make(checkpoint, *, static=False, **options):

@@ -16,7 +16,7 @@ def measured(capsys):
 
 
 def test_training_is_measured(tmp_path, capsys):
-    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint")
+    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     options = ["--examples", "32", "--batch-size", "4", "--length", "16", "--rounds", "1", "--bfloat16"]
     train.main(["--checkpoint", str(checkpoint), *options])
     found = {(line["lengths"], line["way"]): line for line in measured(capsys)}
@@ -43,7 +43,7 @@ def test_a_way_that_is_not_a_number_stops():
 
 
 def test_the_data_pipeline_is_measured(tmp_path, capsys):
-    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint")
+    checkpoint = tiny.write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     data.main(["--checkpoint", str(checkpoint), "--rows", "600"])
     rows, share = measured(capsys)
     assert (rows["rows"], rows["batches"]) == (600, int(np.ceil(594 / 32)))

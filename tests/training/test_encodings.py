@@ -138,7 +138,7 @@ def test_what_is_read_of_a_text_is_what_its_special_tokens_leave(template, tmp_p
 @pytest.fixture(scope="module")
 def bi_encoder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bi")
-    checkpoint = checkpoints.load(tiny.write_checkpoint(folder / "checkpoint"))
+    checkpoint = checkpoints.load(tiny.write_checkpoint(folder / "checkpoint", num_hidden_layers=1))
     config = checkpoint.config.with_dropout(0.2)
     return TextModel(checkpoint.encoder(config), SeparateNegatives(SeparateOptions()).head(config, 0))
 

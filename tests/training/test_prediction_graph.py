@@ -44,9 +44,8 @@ def tokenizer():
 def test_every_way_gives_the_same_predictions(tmp_path, kind):
     """A run in this process, a served signature and a whole data set, of a task without and with offsets."""
     labels = {"id2label": {"0": "O", "1": "B-PER", "2": "I-PER"}} if "Token" in kind else {}
-    source = tiny.write_checkpoint(
-        tmp_path / "model", seed=7, std=0.5, **{**tiny.CLASSIFIER, "architectures": [kind], **labels}
-    )
+    changes = {**tiny.CLASSIFIER, "architectures": [kind], "num_hidden_layers": 1, **labels}
+    source = tiny.write_checkpoint(tmp_path / "model", seed=7, std=0.5, **changes)
     trained = open_run(source)
     model = trained.model()
     want = trained.predict(model, TEXTS)
@@ -211,7 +210,7 @@ def test_the_ids_of_a_request():
 
 
 def test_a_run_and_a_checkpoint_are_siblings(tmp_path):
-    source = tiny.write_checkpoint(tmp_path / "model", **tiny.CLASSIFIER)
+    source = tiny.write_checkpoint(tmp_path / "model", num_hidden_layers=1, **tiny.CLASSIFIER)
     trained = open_run(source)
     assert isinstance(trained, FineTunedCheckpoint)
     assert isinstance(trained, TrainedModel)

@@ -58,6 +58,25 @@ def test_only_what_the_index_names_is_kept(tmp_path):
     }
 
 
+def test_each_of_the_last_ones_can_be_resumed_from(tmp_path):
+    """By giving it the role "last" in the index."""
+    store = CheckpointStore(tmp_path)
+    states = []
+    for step in range(4):
+        model, optimizer = small_model(step)
+        optimizer.apply([v + float(step) for v in model.trainable_variables], model.trainable_variables)
+        store.save(["last"], step, model, optimizer, {"step": step}, keep=3)
+        states.append((values(model.variables), values(optimizer.variables)))
+    index = {"last": "step-00000003", "last-1": "step-00000002", "last-2": "step-00000001"}
+    assert store.index() == index
+    for step, kept in ((3, "last"), (2, "last-1"), (1, "last-2")):
+        (tmp_path / "index.json").write_text(json.dumps({"last": index[kept]}))
+        model, optimizer = small_model(9)
+        store.restore_model("last", model)
+        store.restore_optimizer(optimizer)
+        assert (values(model.variables), values(optimizer.variables)) == states[step]
+
+
 def test_once_it_has_ended_only_weights_are_kept(tmp_path):
     """Also where several of the last ones are kept; one checkpoint of two roles is stored once."""
     store = CheckpointStore(tmp_path)
