@@ -54,11 +54,14 @@ def test_one_killed_and_supervised_ends_as_undisturbed(undisturbed, tmp_path):
     os.kill(worker, signal.SIGKILL)
     chief_errors, other_errors = (faults.finish(process) for process in supervisors)
     assert "the training was killed by SIGKILL; restarting it" in other_errors
+    assert "error: a worker was lost" in chief_errors
+    assert "restart all workers to continue, or use --supervise" in chief_errors
     assert "the training has lost another worker; restarting it" in chief_errors
     assert "resuming at step" in chief_errors
     faults.assert_same(undisturbed, run)
 
 
+@pytest.mark.soak  # the supervised test has the same sentences
 def test_without_a_supervisor_the_other_says_what_to_do(tmp_path):
     processes = pair(tmp_path)
     faults.wait_for_step(tmp_path / "run", 6, *processes)
