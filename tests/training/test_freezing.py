@@ -53,6 +53,19 @@ def test_what_is_trained(model, freeze, trained):
     assert parts(found[0]) == trained
 
 
+def test_the_pooler_belongs_to_the_encoder_and_is_unfrozen_with_the_head(checkpoint):
+    model = TextModel(checkpoint.encoder(), ClassificationHead(3, pooling="pooler"))
+    for freeze, trained in (
+        ("none", {"embeddings", "layer_0", "layer_1", "pooler", "head"}),
+        ("first:2", {"pooler", "head"}),
+        ("all", {"head"}),
+    ):
+        (found,) = phases(model, TrainingOptions(freeze=freeze))
+        assert parts(found) == trained, freeze
+    first, second, *_ = phases(model, TrainingOptions(gradual_unfreezing=True))
+    assert (parts(first), parts(second)) == ({"pooler", "head"}, {"pooler", "head", "layer_1"})
+
+
 def test_a_pattern_picks_single_variables(model):
     (trained,) = phases(model, TrainingOptions(freeze="re:bias$"))
     everything = {variable.path for variable in model.trainable_variables}
