@@ -14,7 +14,8 @@ from tfpipeline.checkpoints.selection import select_files
 from tfpipeline.checkpoints.sentence_transformers import SentenceSettings
 from tfpipeline.errors import UserError
 from tfpipeline.export import ServingModule
-from tfpipeline.training import load, open_run
+from tfpipeline.tasks.similarity import SimilarityOptions
+from tfpipeline.training import load, open_run, plan
 
 TEXTS = ["good food", "", "a very bad film", "x " * 60]
 FLAGS = {
@@ -193,3 +194,26 @@ def test_conversion_keeps_the_files(tmp_path):
     write(folder, steps=("Transformer", "Pooling"), prompts={"query": "so ", "document": ""})
     with pytest.raises(UserError, match="does not hold this model"):
         checkpoints.convert(folder, tmp_path / "kept", to="huggingface")
+
+
+def test_a_training_with_other_settings_than_the_checkpoints_is_noted(tmp_path, capsys):
+    folder = write(tmp_path / "model", {"pooling_mode": "cls"}, prompts={"query": "so ", "document": ""})
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"text": f"a {n}", "text_pair": f"b {n}"}) + "\n" for n in range(9))
+    )
+    given = {
+        "checkpoint": str(folder),
+        "output": str(tmp_path / "run"),
+        "data": {"train": str(tmp_path / "rows.jsonl"), "text_pair": "text_pair"},
+        "text": {"max_length": 16},
+        "task": {"name": "similarity"},
+    }
+    plan(given)
+    found = capsys.readouterr().err
+    assert (
+        "model: it was trained with other settings of the section task (pooling: 'cls', here 'mean'; prompts.query: 'so ', here '')"
+        in found
+    )
+    options = SimilarityOptions(pooling="cls", prompts={"query": "so "})
+    assert options.note_on(checkpoints.load(folder)) is None
+    assert options.note_on(checkpoints.load(tiny.write_checkpoint(tmp_path / "plain"))) is None

@@ -102,6 +102,13 @@ class TaskOptions(Section):
         """
         return None
 
+    def note_on(self, checkpoint: Checkpoint) -> str | None:
+        """A note on options that differ from those that a checkpoint was trained with; None if there is none.
+
+        Called before a training from this checkpoint.
+        """
+        return None
+
     # Called for each row.
 
     def preprocess(self, example: Example) -> Example:

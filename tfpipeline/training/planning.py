@@ -37,6 +37,7 @@ from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.schedule import warmup_steps
 from tfpipeline.training.setup import set_up
+from tfpipeline.training.starting import say_note_on
 from tfpipeline.training.strategy import build_strategy, choose_strategy, devices
 
 _SAMPLED = 2000  # rows that are tokenized to estimate lengths
@@ -140,6 +141,7 @@ def plan(
     checkpoint = load_checkpoint(run_config.checkpoint, head=False)
     checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)
+    say_note_on(run_config, checkpoint)
     rows = rows or read_rows(run_config)
     splits, task = rows.splits, rows.task
     check_batch_size(task, batch_size)

@@ -85,5 +85,13 @@ def lay_out_run(
     checkpoint = load_checkpoint(run_config.checkpoint, head=False)
     checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)
+    say_note_on(run_config, checkpoint)
     rows = rows or read_rows(run_config, path)
     return create_run(run_config, checkpoint, rows.splits, path, check, rows.task)
+
+
+def say_note_on(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> None:
+    """Print the task's note on the checkpoint, if it has one."""
+    note = run_config.task.note_on(checkpoint)
+    if note is not None:
+        say(f"note: {run_config.checkpoint}: {note}")

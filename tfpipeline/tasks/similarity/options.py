@@ -152,6 +152,23 @@ class SimilarityOptions(TaskOptions):
                 "column"
             )
 
+    def note_on(self, checkpoint: Checkpoint) -> str | None:
+        if checkpoint.sentence is None:
+            return None
+        own = self.from_checkpoint(checkpoint).options
+        differ = [
+            f"{field}: {theirs!r}, here {ours!r}"
+            for field, theirs, ours in (
+                ("pooling", own.pooling, self.pooling),
+                ("prompts.query", own.prompts.query, self.prompts.query),
+                ("prompts.document", own.prompts.document, self.prompts.document),
+            )
+            if theirs != ours
+        ]
+        if not differ:
+            return None
+        return f"it was trained with other settings of the section task ({'; '.join(differ)})"
+
     def preprocess(self, example: Example) -> Example:
         """The same row with its negatives as further texts; see :func:`rows.prepare`."""
         if example.text_pair is None:
