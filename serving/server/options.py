@@ -34,8 +34,8 @@ class BatchingOptions:
         max_tokens: the maximum number of tokens given to TensorFlow at once, unless one row has more. For
             texts, it is estimated from their bytes.
         timeout_seconds: how long the first request of a batch waits for others, from its arrival on. It waits
-            only if there were more callers a moment ago, so a single caller never waits. After a batch it also
-            waits for that batch's callers, for at most half as long as the batch took (``callers.py``).
+            only if there were more callers a moment ago, so a single caller never waits. After a batch it
+            also waits for that batch's callers, for at most half as long as the batch took.
         max_pending_rows: the maximum number of rows waiting in a queue; above it, requests get UNAVAILABLE.
         parallel: the maximum number of concurrent batches per queue; 0 for one per two cores.
     """
