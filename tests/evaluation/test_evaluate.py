@@ -123,7 +123,11 @@ def test_mistakes_are_those_of_the_best_weights_the_worst_first(run):
     wrong = [row for row in np.argsort(own) if found[row].decode() != rows[row][1]]
     assert len(wrong) > 3
     report = evaluate(run, baseline=False)
-    want = [(rows[row][0], rows[row][1], found[row].decode()) for row in wrong[: compare.MISTAKES]]
+    file = run.examples("test")[0].file
+    want = [
+        (rows[row][0], rows[row][1], found[row].decode(), f"{file}:{row + 2}")
+        for row in wrong[: compare.MISTAKES]
+    ]
     assert report.mistakes == want
 
 

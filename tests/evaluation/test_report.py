@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from tfpipeline.evaluation import Report
 from tfpipeline.evaluation.escaping import fenced, markdown, one_line, visible
 from tfpipeline.evaluation.report import Entry
+from tfpipeline.tasks.scorer import Mistake
 
 
 def report(**changes):
@@ -41,17 +42,23 @@ def test_what_python_shows_of_it():
 
 
 def test_cells_of_the_page_are_escaped(tmp_path):
-    mistakes = [("a | text\nof two lines", "x|y", "z")]
-    mistakes.append(("long " * 100, "a", "b"))
+    mistakes = [Mistake("a | text\nof two lines", "x|y", "z", "a|b.csv:3")]
+    mistakes.append(Mistake("long " * 100, "a", "b"))
     report(mistakes=mistakes, notes=["2 of 4 rows are cut"]).save(tmp_path)
     page = (tmp_path / "report.md").read_text("utf-8")
-    assert "| expected | predicted | text |" in page
-    assert "| x\\|y | z | a \\| text of two lines |" in page
-    assert f"| a | b | {('long ' * 100)[:199]}… |" in page
+    assert "| expected | predicted | text | row |" in page
+    assert "| x\\|y | z | a \\| text of two lines | a\\|b.csv:3 |" in page
+    assert f"| a | b | {('long ' * 100)[:199]}… |  |" in page
     assert "\n2 of 4 rows are cut\n" in page
     document = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert document["notes"] == ["2 of 4 rows are cut"]
     assert document["scores"]["after fine-tuning"] == {"loss": 0.25, "accuracy": 0.75}
+    assert document["mistakes"][0] == {
+        "text": "a | text\nof two lines",
+        "expected": "x|y",
+        "predicted": "z",
+        "source": "a|b.csv:3",
+    }
 
 
 @pytest.mark.parametrize(
@@ -106,14 +113,16 @@ def test_a_notebook_shows_the_scores_and_runs_nothing():
     evil = '<script>alert("&amp;")</script>'
     scores = {"accuracy": 0.75, **{f"f1/{evil}{number}": 0.5 for number in range(50)}}
     entries = [Entry("TF-IDF", {"accuracy": 0.5}, ""), Entry("after", scores, "")]
-    shown = report(data=evil, entries=entries, notes=[evil], mistakes=[(evil, "a", "b")])._repr_html_()
+    shown = report(
+        data=evil, entries=entries, notes=[evil], mistakes=[Mistake(evil, "a", "b", "c.csv:1")]
+    )._repr_html_()
     page = Tags()
     page.feed(shown)
     assert page.tags == {"table", "tr", "th", "td", "p"}
     assert f"{evil}, 4 rows" in page.texts
     assert page.texts[page.texts.index("accuracy") :][:3] == ["accuracy", "0.5000", "0.7500"]
     assert "and 21 more metrics: report.entries[-1].scores" in page.texts
-    assert page.texts[-3:] == ["a", "b", evil]
+    assert page.texts[-4:] == ["a", "b", evil, "c.csv:1"]
 
 
 def test_scores_are_there_before_a_plot_is_drawn(tmp_path):

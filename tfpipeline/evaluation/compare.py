@@ -120,35 +120,24 @@ def compare(
             check_targets(task, [rows])
         examples, name = rows, str(data)
     targets, weights = read_targets(task, examples)
+    scorer.check(examples)
     seen = seen_note(run.examples("train"), examples) if run.has_split("train") else None
     if seen is not None and split is None:
         say(f"warning: {name}: {seen}")
 
-    entries = []
-    if baseline and run.has_split("train"):
-        cheap = scorer.baseline(run.examples("train"), examples)
-        if cheap is not None:
-            title, predictions = cheap
-            entries.append(
-                Entry(
-                    title,
-                    scorer.metrics(predictions, targets, weights),
-                    scorer.report(predictions, targets, weights),
-                )
-            )
-            del cheap, predictions
+    entries = _baselines(run, examples, targets, weights) if baseline else []
     model = run.model(run.stages[0][0])
     infer = Inference(run.graph(model))
     with _tokens(run, split, examples) as cache:
         for weights_name, title in run.stages:
             run.set_weights(weights_name, model)
-            result = infer(examples, cache, targets, title, weights)
+            result = infer(examples, cache, targets, title, weights).completed(task, targets)
             entries.append(_entry(title, result, task, targets, weights, trained=title == run.stages[-1][1]))
         if calibrate:
             fitted, *_ = fit(run.graph(model), ValidationRows(run))
             calibrated = Inference(run.graph(model).fitted(Confidence(fitted.temperatures)))
             title = calibrated_title(title)
-            result = calibrated(examples, cache, targets, title, weights)
+            result = calibrated(examples, cache, targets, title, weights).completed(task, targets)
             entries.append(_entry(title, result, task, targets, weights, trained=True))
         notes = run.notes_on(cache)
     return Report(
@@ -156,14 +145,27 @@ def compare(
         rows=len(examples),
         metric=run.config.training.best_metric or scorer.best_metric,
         entries=entries,
-        mistakes=[
-            (examples[row].joined_text, want, got)
-            for row, want, got in scorer.mistakes(result.predictions, targets)[:MISTAKES]
-        ],
+        mistakes=scorer.shown_mistakes(result.predictions, targets, examples, MISTAKES),
         draw=functools.partial(scorer.figures, result.predictions, targets),
         notes=[*notes, *([seen] if seen else [])],
         weights=run.weights_id(run.stages[-1][0]),
     )
+
+
+def _baselines(
+    run: TrainedModel, examples: Rows, targets: Mapping[str, np.ndarray], weights: np.ndarray
+) -> list[Entry]:
+    """The scores of the models to compare with."""
+    scorer = run.task.scorer
+    train = run.examples("train") if run.has_split("train") else None
+    return [
+        Entry(
+            title,
+            scorer.metrics(predictions, targets, weights),
+            scorer.report(predictions, targets, weights),
+        )
+        for title, predictions in scorer.baselines(train, examples)
+    ]
 
 
 def _entry(

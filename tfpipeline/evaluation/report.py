@@ -17,8 +17,9 @@ from typing import Any
 from tfpipeline.console import say
 from tfpipeline.evaluation.escaping import fenced, markdown, one_line, shortened, visible
 from tfpipeline.files import atomic_file, write_text
+from tfpipeline.tasks.scorer import Mistake
 
-_MISTAKES = ["expected", "predicted", "text"]
+_MISTAKES = ["expected", "predicted", "text", "row"]
 _SHOWN_METRICS = 30  # in a notebook; the scores of a thousand labels are in `entries`
 
 
@@ -48,7 +49,7 @@ class Report:
         rows: the number of rows.
         metric: the metric that picked the checkpoint, which is the headline.
         entries: one entry for each compared model, the trained model last.
-        mistakes: (text, expected, predicted) of the trained model, worst first.
+        mistakes: those of the trained model, worst first.
         draw: makes the plots: name -> matplotlib figure; see :attr:`figures`.
         notes: sentences about the rows, such as how many of them are truncated.
         weights: the weights of the run that were scored last, as :meth:`TrainedModel.weights_id` names them.
@@ -59,7 +60,7 @@ class Report:
     rows: int
     metric: str
     entries: list[Entry]
-    mistakes: list[tuple[str, str, str]] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
     draw: Callable[[], Mapping[str, Any]] = dict
     notes: list[str] = field(default_factory=list)
     weights: str | None = None
@@ -125,6 +126,9 @@ class Report:
                 if entry.intervals
             },
             "notes": [visible(note) for note in self.notes],
+            "mistakes": [
+                {name: visible(value) for name, value in each._asdict().items()} for each in self.mistakes
+            ],
         }
         page = directory / f"{stem}.md"
         write_text(directory / f"{stem}.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
@@ -178,7 +182,10 @@ class Report:
         return [(entry.name, value or "-") for entry, value in zip(self.entries, self._cells(self.metric))]
 
     def _wrong(self) -> list[list[str]]:
-        return [[shortened(want), shortened(got), shortened(text)] for text, want, got in self.mistakes]
+        return [
+            [shortened(each.expected), shortened(each.predicted), shortened(each.text), one_line(each.source)]
+            for each in self.mistakes
+        ]
 
     def _cells(self, metric: str) -> list[str]:
         """A metric of each model; empty for models without it."""

@@ -18,13 +18,14 @@ from tfpipeline.named_modules import import_named
 from tfpipeline.runtime import use_tensorflow_backend
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.options import Fitter, TaskOptions
-from tfpipeline.tasks.scorer import Arrays, Scorer
+from tfpipeline.tasks.scorer import Arrays, Mistake, Scorer
 
 use_tensorflow_backend()  # before anything here imports Keras
 
 __all__ = [
     "Arrays",
     "Fitter",
+    "Mistake",
     "Scorer",
     "Task",
     "TaskOptions",

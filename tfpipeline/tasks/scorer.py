@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,24 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
 
 Arrays = Mapping[str, np.ndarray]
+# M texts -> their vectors, float32 [M, D], from the model that is being scored.
+Embed = Callable[[Sequence[str]], np.ndarray]
+
+
+class Mistake(NamedTuple):
+    """A wrong prediction, as a report shows it.
+
+    Attributes:
+        text: the text of the row.
+        expected: what is right.
+        predicted: what the model predicted.
+        source: the row's file and line.
+    """
+
+    text: str
+    expected: str
+    predicted: str
+    source: str = ""
 
 
 class Scorer(abc.ABC):
@@ -33,6 +51,27 @@ class Scorer(abc.ABC):
 
     def __init__(self, task: Any) -> None:
         self.task = task
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Check rows that are about to be scored in an evaluation, before any model is run.
+
+        Raises:
+            UserError: they cannot be scored; names the first row's file and line.
+        """
+        return None
+
+    def complete(self, predictions: Arrays, targets: Arrays, embed: Embed | None = None) -> Arrays:
+        """Add what follows from the predictions of all rows together, such as ranks in a search.
+
+        It is called once; all methods below receive the result. By default nothing is added. Predictions that
+        are already complete are returned unchanged.
+
+        Args:
+            predictions, targets: see the class.
+            embed: embeds further texts, such as those of a corpus; None in validation, where only the rows
+                are scored.
+        """
+        return predictions
 
     @abc.abstractmethod
     def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
@@ -58,9 +97,40 @@ class Scorer(abc.ABC):
         """
         return None
 
+    def baselines(
+        self, train: Sequence[Example] | None, test: Sequence[Example]
+    ) -> Iterable[tuple[str, Arrays]]:
+        """The models to compare with: the name of each, and its complete predictions for ``test``.
+
+        By default this is the :meth:`baseline`, if there are training rows.
+
+        Args:
+            train: the training rows; None if they are not known, as those of a fine-tuned checkpoint.
+            test: the rows to predict.
+        """
+        found = None if train is None else self.baseline(train, test)
+        return () if found is None else (found,)
+
     def mistakes(self, predictions: Arrays, targets: Arrays) -> list[tuple[int, str, str]]:
         """Rows with a wrong prediction, the worst first: (row, expected, predicted); by default none."""
         return []
+
+    def shown_mistakes(
+        self, predictions: Arrays, targets: Arrays, examples: Sequence[Example], most: int
+    ) -> list[Mistake]:
+        """The first ``most`` of the :meth:`mistakes`, with the texts and the places of their rows.
+
+        A task overrides this if the texts of other rows belong to a mistake.
+
+        Args:
+            predictions, targets: see the class.
+            examples: the N rows.
+            most: the number of mistakes to show at most.
+        """
+        return [
+            Mistake(examples[row].joined_text, expected, predicted, examples[row].source)
+            for row, expected, predicted in self.mistakes(predictions, targets)[:most]
+        ]
 
     def near_ties(self, predictions: Arrays, tolerance: float) -> np.ndarray:
         """Rows, bool [N], in which rounding may change strings or integers, because two deciding numbers are

@@ -14,6 +14,7 @@ from tfpipeline.data import Example, TokenCache, batch_width, evaluation_batches
 from tfpipeline.errors import UserError
 from tfpipeline.metrics.intervals import means
 from tfpipeline.tasks import Task
+from tfpipeline.tasks.scorer import Embed
 from tfpipeline.training.augmentation import Augmentation
 from tfpipeline.training.global_batch import WEIGHTS, numeric_targets, pad_batch, replica_slice
 from tfpipeline.training.gradients import whole_batch_losses
@@ -37,13 +38,19 @@ class Predictions:
     predictions: Mapping[str, np.ndarray]
     losses: np.ndarray
 
+    def completed(
+        self, task: Task, targets: Mapping[str, np.ndarray], embed: Embed | None = None
+    ) -> Predictions:
+        """These with what follows from all rows together; see :meth:`Scorer.complete`."""
+        return Predictions(task.scorer.complete(self.predictions, targets, embed), self.losses)
+
     def scores(self, task: Task, targets: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, float]:
         """The weighted mean ``loss`` and the task's metrics."""
         if not (weights > 0).any():
             raise UserError("there is nothing to score: no row has a weight above 0; check the weight column")
         return {
             "loss": float(np.average(self.losses, weights=weights)),
-            **task.scorer.metrics(self.predictions, targets, weights),
+            **task.scorer.metrics(self.completed(task, targets).predictions, targets, weights),
         }
 
     def intervals(
@@ -53,7 +60,7 @@ class Predictions:
         counted = weights > 0
         return {
             **means({"loss": self.losses[counted]}, weights[counted]),
-            **task.scorer.intervals(self.predictions, targets, weights),
+            **task.scorer.intervals(self.completed(task, targets).predictions, targets, weights),
         }
 
 
