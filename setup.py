@@ -37,6 +37,7 @@ TRAIN = [
     "transformers>=5.23,<6",  # the reference that a checkpoint's tokenizer is compared with; works without it
 ]
 EXCEL = ["openpyxl>=3.1.5"]
+BM25 = ["bm25s>=0.3.16"]  # a search by words, to compare with
 # The TPU build of TensorFlow is a package of its own, one version behind.
 TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith("tensorflow~"))]
 SERVE = [
@@ -95,10 +96,11 @@ setup(
         "train": heavy(TRAIN),
         "tpu": heavy(TPU),
         "excel": EXCEL,  # reading .xlsx files
+        "bm25": BM25,  # a comparison in the report of the task similarity
         "telemetry": TELEMETRY,
         "serve": heavy(SERVE),
         "dev": heavy(DEV),
-        "all": heavy(TRAIN, EXCEL, SERVE, DEV),
+        "all": heavy(TRAIN, EXCEL, BM25, SERVE, DEV),
     },
     entry_points={"console_scripts": ["tfpipeline = tfpipeline.cli:main"]},
     classifiers=[

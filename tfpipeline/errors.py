@@ -29,6 +29,7 @@ _EXTRA_OF = {
     "pyarrow": "train",
     "transformers": "train",
     "openpyxl": "excel",
+    "bm25s": "bm25",
     "tensorflow_serving": "serve",
     "grpc_health": "serve",
     "grpc_reflection": "serve",

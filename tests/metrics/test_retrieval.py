@@ -170,6 +170,14 @@ def test_report_and_intervals():
 
 
 def test_numbers_equal_keys_alike():
-    numbers, first = retrieval.numbered([7, 1 << 63, 7, 3, 1 << 63])
+    numbers, first = retrieval.numbered(np.array([7, -5, 7, 3, -5]))
     assert (numbers.tolist(), first.tolist()) == ([0, 1, 0, 2, 1], [0, 1, 3])
-    assert [part.tolist() for part in retrieval.numbered([])] == [[], []]
+
+
+def test_values_by_key():
+    found = retrieval.by_key(np.array([2, -1, 2, 2, 2]), np.array([5, 4, 3, 5, 0]))
+    assert {key: values.tolist() for key, values in found.items()} == {-1: [4], 2: [0, 3, 5]}
+
+
+def test_places_of_keys():
+    assert retrieval.places_of(np.array([3, 9, -7, 4]), np.array([4, -7, 3])).tolist() == [2, -1, 1, 0]

@@ -29,12 +29,17 @@ def counted(
     positive = weights > 0
     if not positive.any():
         raise UserError("there is nothing to score: no row has a weight above 0; check the weight column")
+    require_finite(answers)
+    if positive.all():  # avoids copies of large arrays
+        return targets, answers, weights
+    return targets[positive], answers[positive], weights[positive]
+
+
+def require_finite(answers: np.ndarray) -> None:
+    """Raise the error for predictions, [N, ...], that contain NaN or an infinity."""
     broken = ~np.isfinite(answers).reshape(len(answers), -1).all(-1)
     if broken.any():
         raise UserError(
             f"{broken.sum()} of {len(answers)} predictions are NaN or infinite, so training has diverged; "
             "lower training.learning_rate"
         )
-    if positive.all():  # avoids copies of large arrays
-        return targets, answers, weights
-    return targets[positive], answers[positive], weights[positive]

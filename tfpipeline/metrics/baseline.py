@@ -25,7 +25,7 @@ from tfpipeline.console import progress
 from tfpipeline.metrics._naive_bayes import class_probabilities, label_odds
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = rf"[{_HAN}]|[^\W{_HAN}]{{2,}}"  # apart from Han, this is scikit-learn's own pattern
+WORD = rf"[{_HAN}]|[^\W{_HAN}]{{2,}}"  # a word; apart from Han, this is scikit-learn's own pattern
 _C = 10.0
 _MOST_LABELS = 100  # limit for logistic regression
 _MOST_COEFFICIENTS = 1 << 22  # limit of labels x words; fitting takes 25 copies of 8 bytes
@@ -187,7 +187,7 @@ def _words(texts: Sequence[str], most: Optional[int] = None) -> Optional[tuple[T
     """
     # In a handful of texts few words occur twice. Then every word is used.
     for least in (2, 1):
-        vectorizer = TfidfVectorizer(token_pattern=_WORD, ngram_range=(1, 2), min_df=least, max_features=most)
+        vectorizer = TfidfVectorizer(token_pattern=WORD, ngram_range=(1, 2), min_df=least, max_features=most)
         try:
             return vectorizer, vectorizer.fit_transform(texts)
         except ValueError:  # no terms

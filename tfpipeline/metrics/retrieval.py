@@ -10,7 +10,7 @@ follow each other.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
@@ -139,20 +139,47 @@ def report(values: Mapping[str, np.ndarray], weights: np.ndarray, documents: int
     )
 
 
-def numbered(keys: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+def numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number equal keys alike, in the order in which they first occur.
 
     Args:
-        keys: N keys.
+        keys: integers [N].
     Returns:
         The number of each key, int64 [N], and where each number first occurs, int64 [D].
     """
-    array = np.fromiter(keys, np.uint64)
-    _, first, places = np.unique(array, return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")
+    _, first, places = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
     renamed = np.empty(len(first), np.int64)
     renamed[order] = np.arange(len(first))
-    return renamed[places], first[order].astype(np.int64)
+    return renamed[places], first[order]
+
+
+def places_of(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Where each key is among the known ones, int64 [N]; -1 for keys that are not.
+
+    Args:
+        keys: integers [N].
+        known: different integers [M], M at least 1.
+    """
+    order = np.argsort(known)
+    found = order[np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)]
+    return np.where(known[found] == keys, found, -1)
+
+
+def by_key(keys: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
+    """Key -> its values, each once, ascending.
+
+    Args:
+        keys: integers [N].
+        values: integers [N].
+    """
+    order = np.lexsort((values, keys))
+    keys, values = keys[order], values[order]
+    new = np.ones(len(keys), bool)
+    new[1:] = (keys[1:] != keys[:-1]) | (values[1:] != values[:-1])
+    keys, values = keys[new], values[new]
+    distinct, starts = np.unique(keys, return_index=True)
+    return dict(zip(distinct.tolist(), np.split(values, starts[1:])))
 
 
 def _ranks(table: np.ndarray, reached: np.ndarray, counts: np.ndarray) -> np.ndarray:
