@@ -1,34 +1,41 @@
-"""Scores similarities of texts: their correlation with scores in the data, or the ranks of right texts.
+"""Scores similarities of texts: their correlation with scores in the data, or the ranks of the right texts.
 
-Letters in shapes: N rows, D vector size, M candidates.
+Letters in shapes: N rows, D vector size.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfpipeline.tasks.scorer import Arrays, Scorer
+from tfpipeline.tasks.scorer import Arrays, Embed, Mistake, Scorer
+
+if TYPE_CHECKING:
+    from tfpipeline.data import Example
 
 PAIR = "text_pair/"  # the prefix of the second text's predictions
-_AT_ONCE = 1 << 24  # similarities that are held in memory
 
 
 class SimilarityScorer(Scorer):
     """Scores the predictions of the task ``similarity``, as its data allows.
 
-    - Pairs with scores: Pearson's and Spearman's correlation of predictions and scores.
-    - Pairs and triples: each first text is a query, and the second texts of all rows are searched for it.
-    - Texts with a class: each text is a query, and the texts of the other rows are searched for one of the
-      same class.
+    - Pairs with scores: Spearman's and Pearson's correlation of predictions and scores.
+    - Pairs and triples: each first text is a query. The second texts of all rows are searched for it, or, in
+      an evaluation of a task with a corpus, the texts of the corpus. The second texts of all rows with this
+      first text are right. Left out of a search, as in training, are texts that are not right but equal the
+      query or are in its group.
+    - Texts with a class: each text is a query, and the other rows are searched for texts of the same class.
+
+    Texts that differ only in case or white space are one text. A query that occurs in several rows counts
+    once, with the weight of its first row. :mod:`tfpipeline.metrics.retrieval` says what the scores of a
+    search are, and how ties are resolved.
 
     ``predictions`` hold ``score`` [N] for pairs with scores, otherwise ``embedding`` [N, D] and, for pairs,
     ``text_pair/embedding`` [N, D]. ``targets`` hold ``score`` [N]; or ``text_key``, ``text_pair_key`` and
     ``group_key``, int64 [N]; or ``label_key``, int64 [N]. Equal keys mean equal texts, groups and classes. A
-    group of 0 is none.
+    group of 0 is none. :meth:`complete` replaces vectors by ranks (:meth:`Search.rank`).
     """
 
     @property
@@ -36,108 +43,126 @@ class SimilarityScorer(Scorer):
         """Spearman's correlation, or the mean reciprocal rank."""
         return "spearman" if self.task.has_scores else "mrr@10"
 
-    def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
-        if self.task.has_scores:
-            from tfpipeline.metrics import regression
+    def check(self, examples: Sequence[Example]) -> None:
+        if self.task.corpus is not None:
+            self.task.corpus.require(examples)
 
-            scores = regression.compute(targets["score"], predictions["score"], weights)
-            return {name: scores[name] for name in ("spearman", "pearson")}
-        values = rank_scores(ranks(predictions, targets))
-        asked = np.isfinite(values["recall@1"]) & (weights > 0)
-        if not asked.any():
-            return dict.fromkeys(values, 0.0)
-        return {name: float(np.average(each[asked], weights=weights[asked])) for name, each in values.items()}
+    def complete(self, predictions: Arrays, targets: Arrays, embed: Embed | None = None) -> Arrays:
+        from tfpipeline.tasks.similarity.search import RANK, Search
+
+        if self.task.has_scores or RANK in predictions:
+            return predictions
+        search = Search.of(targets, None if embed is None else self.task.corpus)
+        queries = unit(predictions["embedding"][search.queries])
+        if search.corpus is not None and embed is not None:
+            documents = unit(embed(search.corpus.texts))
+        else:
+            documents = predictions["embedding" if search.classes else PAIR + "embedding"]
+            documents = unit(documents[search.document_rows])
+        return search.rank(lambda rows: queries[rows] @ documents.T)
+
+    def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
+        from tfpipeline.metrics import retrieval, similarity
+
+        if self.task.has_scores:
+            return similarity.compute(targets["score"], predictions["score"], weights)
+        return retrieval.average(self._values(predictions, targets), weights)
 
     def intervals(
         self, predictions: Arrays, targets: Arrays, weights: np.ndarray
     ) -> dict[str, tuple[float, float]]:
+        from tfpipeline.metrics import retrieval, similarity
+
         if self.task.has_scores:
-            from tfpipeline.metrics import regression
+            return similarity.confidence_intervals(targets["score"], predictions["score"], weights)
+        return retrieval.confidence_intervals(self._values(predictions, targets), weights)
 
-            found = regression.confidence_intervals(targets["score"], predictions["score"], weights)
-            return {"pearson": found["pearson"]}
-        from tfpipeline.metrics.intervals import means
+    def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
+        if self.task.has_scores:
+            return super().report(predictions, targets, weights)
+        from tfpipeline.metrics import retrieval
+        from tfpipeline.tasks.similarity.search import DOCUMENTS
 
-        values, counted = rank_scores(ranks(predictions, targets)), weights > 0
-        return means({name: each[counted] for name, each in values.items()}, weights[counted])
+        complete = self.complete(predictions, targets)
+        return retrieval.report(self._values(complete, targets), weights, int(complete[DOCUMENTS][0]))
 
+    def baselines(
+        self, train: Sequence[Example] | None, test: Sequence[Example]
+    ) -> Iterator[tuple[str, Arrays]]:
+        """TF-IDF and BM25 on the same queries and documents. They need no training rows."""
+        from tfpipeline.metrics.lexical import Lexical, available
+        from tfpipeline.tasks.similarity.search import Search
 
-def rank_scores(found: np.ndarray) -> dict[str, np.ndarray]:
-    """``recall@1``, ``recall@10`` and ``mrr@10`` of each query, float64 [N]; NaN without a rank.
+        if self.task.has_scores:
+            texts = [example.text for example in test]
+            seconds = [example.text_pair or "" for example in test]
+            for name in available():
+                yield name, {"score": Lexical(name, seconds, texts).of_pairs(name)}
+            return
+        search = Search.of(self.task.targets(test), self.task.corpus)
+        queries = [test[row].text for row in search.queries.tolist()]
+        documents = search.texts(test)
+        for name in available():
+            yield name, search.rank(Lexical(name, documents, queries).scores, name)
 
-    Args:
-        found: float64 [N], the rank of each query's first right candidate, from 1; NaN if it has none.
-    """
-    known = np.isfinite(found)
-    with np.errstate(invalid="ignore"):
-        scores = {
-            "recall@1": found <= 1,
-            "recall@10": found <= 10,
-            "mrr@10": np.where(found <= 10, 1 / np.where(known, found, 1.0), 0.0),
-        }
-    return {name: np.where(known, each, np.nan) for name, each in scores.items()}
+    def shown_mistakes(
+        self, predictions: Arrays, targets: Arrays, examples: Sequence[Example], most: int
+    ) -> list[Mistake]:
+        """The queries whose right document ranks lowest, with this document and the first wrong one. Of pairs
+        with scores: those whose place by similarity is farthest from their place by score.
+        """
+        if self.task.has_scores:
+            return _farthest(predictions["score"], targets["score"], examples, most)
+        from tfpipeline.tasks.similarity.search import RANK, WRONG, Search
 
+        complete = self.complete(predictions, targets)
+        search = Search.of(targets, self.task.corpus)
+        ranks, wrong = complete[RANK], complete[WRONG]
+        rows = np.argsort(-ranks, kind="stable")[:most]
+        return [
+            Mistake(
+                examples[row].text,
+                f"{search.right(row, examples)} (rank {ranks[row]})",
+                search.shown(int(wrong[row]), examples),
+                examples[row].source,
+            )
+            for row in rows[ranks[rows] > 1].tolist()
+        ]
 
-def ranks(predictions: Arrays, targets: Arrays) -> np.ndarray:
-    """The rank of each query's first right candidate among all candidates, float64 [N], from 1.
+    def _values(self, predictions: Arrays, targets: Arrays) -> dict[str, np.ndarray]:
+        """The scores of each query, by name, float64 [N]."""
+        from tfpipeline.tasks.similarity.search import values_of
 
-    Of candidates that are equally similar, the right one counts as the last, so that equal vectors for all
-    texts score nothing. NaN if no candidate is right. The arguments are those of
-    :meth:`SimilarityScorer.metrics`.
-    """
-    queries = unit(predictions["embedding"])
-    if "label_key" in targets:
-        labels, own = targets["label_key"], np.arange(len(queries))
-        right = _rows_by(labels)
-        return _ranks(queries, queries, [right[label] for label in labels.tolist()], own)
-    _, first, documents = np.unique(targets["text_pair_key"], return_index=True, return_inverse=True)
-    candidates = unit(predictions[PAIR + "embedding"][first])
-    return _ranks(queries, candidates, list(_right_documents(targets, documents)), None)
+        return values_of(self.complete(predictions, targets))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1, float32; a vector of zeros stays as it is."""
+    """Vectors of length 1, float32 [N, D]; a vector of zeros stays as it is.
+
+    Raises:
+        UserError: a vector contains NaN or an infinity.
+    """
+    from tfpipeline.metrics._rows import require_finite
+
+    vectors = np.asarray(vectors, np.float32)
+    require_finite(vectors)
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
-def _right_documents(targets: Arrays, documents: np.ndarray) -> Iterator[np.ndarray]:
-    """For each row, the candidates that are right: its own, and those of rows with the same first text or in
-    the same group.
-    """
-    by_text, by_group = _rows_by(targets["text_key"]), _rows_by(targets["group_key"])
-    by_group.pop(0, None)
-    for text, group in zip(targets["text_key"].tolist(), targets["group_key"].tolist()):
-        yield documents[np.concatenate([by_text[text], by_group.get(group, by_text[text])])]
-
-
-def _rows_by(keys: np.ndarray) -> dict[int, np.ndarray]:
-    """Key -> the rows that have it."""
-    rows: defaultdict[int, list[int]] = defaultdict(list)
-    for row, key in enumerate(keys.tolist()):
-        rows[key].append(row)
-    return {key: np.array(some) for key, some in rows.items()}
-
-
-def _ranks(queries: np.ndarray, candidates: np.ndarray, right: list[np.ndarray], own: Any) -> np.ndarray:
-    """The rank of each query's best right candidate.
-
-    Args:
-        queries, candidates: float32 [N, D] and [M, D], of length 1.
-        right: the right candidates of each query.
-        own: int [N], the candidate that is the query itself, which is left out; None if there is none.
-    """
-    found = np.full(len(queries), np.nan)
-    step = max(1, _AT_ONCE // max(len(candidates), 1))
-    for start in range(0, len(queries), step):
-        scores = queries[start : start + step] @ candidates.T
-        for row, similar in enumerate(scores, start):
-            rows = right[row]
-            if own is not None:
-                similar[own[row]] = -np.inf
-                rows = rows[rows != own[row]]
-            if len(rows):
-                best = similar[rows].max()
-                similar[rows] = -np.inf
-                found[row] = 1 + np.count_nonzero(similar >= best)
-    return found
+def _farthest(
+    scores: np.ndarray, targets: np.ndarray, examples: Sequence[Example], most: int
+) -> list[Mistake]:
+    """The pairs with the greatest difference between their places by similarity and by score."""
+    places = [np.argsort(np.argsort(each, kind="stable")) for each in (targets, scores)]
+    worst_first = np.argsort(-np.abs(places[0] - places[1]), kind="stable")[:most]
+    return [
+        Mistake(
+            f"{examples[row].text} | {examples[row].text_pair}",
+            f"{targets[row]:g}",
+            f"{scores[row]:.3f}",
+            examples[row].source,
+        )
+        for row in worst_first.tolist()
+        if places[0][row] != places[1][row]
+    ]
