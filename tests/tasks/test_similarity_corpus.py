@@ -1,25 +1,22 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
-from tfpipeline.tasks.similarity.corpus import Corpus, CorpusOptions, key_of
+from tfpipeline.tasks.similarity.corpus import Corpus, CorpusOptions
+from tfpipeline.tasks.similarity.rows import text_keys
 
-DATA = DataOptions(train="train.csv")
 
-
-def read(folder, lines, data=DATA, **options):
+def read(folder, lines, **options):
     (folder / "corpus.csv").write_text("\n".join(lines) + "\n", "utf-8")
-    return CorpusOptions(path=str(folder / "corpus.csv"), **options).read(data)
+    return CorpusOptions(path=str(folder / "corpus.csv"), **options).content
 
 
 def test_texts_with_their_ids(tmp_path, capsys):
     found = read(
         tmp_path,
         ["verse;words;more", "g1;In the beginning;x", "g2;And the earth;", "g3;IN the  beginning;"],
-        DataOptions(train="a.csv", delimiter=";"),
+        delimiter=";",
         id="verse",
         text="words",
     )
@@ -28,7 +25,7 @@ def test_texts_with_their_ids(tmp_path, capsys):
         "corpus.csv: 1 row has the text of an earlier row; each text is searched once"
         in capsys.readouterr().err
     )
-    keys = np.array([key_of(text) for text in (" and THE earth", "nothing", "in the beginning")])
+    keys = text_keys([" and THE earth", "nothing", "in the beginning"])
     assert found.numbers(keys).tolist() == [1, -1, 0]
     found.save(tmp_path)
     again = Corpus.load(tmp_path)

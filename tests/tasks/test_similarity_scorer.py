@@ -8,7 +8,8 @@ import pytest
 
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
-from tfpipeline.tasks.similarity.corpus import Corpus, key_of
+from tfpipeline.tasks.similarity.corpus import Corpus
+from tfpipeline.tasks.similarity.rows import text_keys
 from tfpipeline.tasks.similarity.scorer import SimilarityScorer
 
 
@@ -31,8 +32,8 @@ def pairs(*texts, groups=None):
         Example(text, second, file="pairs.csv", line=line) for line, (text, second) in enumerate(texts, 2)
     ]
     targets = {
-        "text_key": np.array([key_of(row.text) for row in rows]),
-        "text_pair_key": np.array([key_of(row.text_pair) for row in rows]),
+        "text_key": text_keys(row.text for row in rows),
+        "text_pair_key": text_keys(row.text_pair for row in rows),
         "group_key": np.array(groups or [0] * len(rows), np.int64),
     }
     return rows, targets

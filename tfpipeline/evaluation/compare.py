@@ -19,6 +19,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.evaluation.report import Entry, Report
 from tfpipeline.evaluation.seen import seen_note
 from tfpipeline.files import require_writable
+from tfpipeline.models import TextModel
 from tfpipeline.paths import AnyPath
 from tfpipeline.tasks import Task
 from tfpipeline.training.calibration import calibrate as fit
@@ -27,6 +28,7 @@ from tfpipeline.training.confidence import Confidence
 from tfpipeline.training.inference import Inference, Predictions
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.rows import check_targets, read_targets
+from tfpipeline.training.text_embedding import TextEmbedder, embed_all
 from tfpipeline.training.trained_model import TrainedModel
 from tfpipeline.training.validation import ValidationRows, require_validation_rows
 
@@ -127,17 +129,17 @@ def compare(
 
     entries = _baselines(run, examples, targets, weights) if baseline else []
     model = run.model(run.stages[0][0])
-    infer = Inference(run.graph(model))
+    infer, embed = Inference(run.graph(model)), _Embedding(run, model)
     with _tokens(run, split, examples) as cache:
         for weights_name, title in run.stages:
             run.set_weights(weights_name, model)
-            result = infer(examples, cache, targets, title, weights).completed(task, targets)
+            result = infer(examples, cache, targets, title, weights).completed(task, targets, embed)
             entries.append(_entry(title, result, task, targets, weights, trained=title == run.stages[-1][1]))
         if calibrate:
             fitted, *_ = fit(run.graph(model), ValidationRows(run))
             calibrated = Inference(run.graph(model).fitted(Confidence(fitted.temperatures)))
             title = calibrated_title(title)
-            result = calibrated(examples, cache, targets, title, weights).completed(task, targets)
+            result = calibrated(examples, cache, targets, title, weights).completed(task, targets, embed)
             entries.append(_entry(title, result, task, targets, weights, trained=True))
         notes = run.notes_on(cache)
     return Report(
@@ -150,6 +152,25 @@ def compare(
         notes=[*notes, *([seen] if seen else [])],
         weights=run.weights_id(run.stages[-1][0]),
     )
+
+
+class _Embedding:
+    """Embeds further documents with a model; see :meth:`Scorer.complete`.
+
+    Args:
+        run: the run of the model.
+        model: the model, with any weights.
+    """
+
+    def __init__(self, run: TrainedModel, model: TextModel) -> None:
+        self._run, self._model = run, model
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        return embed_all(self._embedder, texts, "documents")
+
+    @functools.cached_property
+    def _embedder(self) -> TextEmbedder:
+        return TextEmbedder(self._run.graph(self._model), self._run.name, "document")
 
 
 def _baselines(

@@ -2,80 +2,71 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tfpipeline import paths
 from tfpipeline.config import PathText, Section
 from tfpipeline.console import plural, say
-from tfpipeline.data import Example, Record, read_records, text_key
-from tfpipeline.data.records import FileOptions, require_value, shortened
+from tfpipeline.data import Example, Record, read_records
+from tfpipeline.data.records import FileOptions, check_encoding, one_delimiter, require_value, shortened
 from tfpipeline.data.row_errors import RowErrors
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_file
 from tfpipeline.metrics.retrieval import places_of
-
-if TYPE_CHECKING:
-    from tfpipeline.data.options import DataOptions
+from tfpipeline.tasks.similarity.rows import text_keys
 
 CORPUS_FILE = "corpus.jsonl"  # in a run directory
 
 
-def key_of(text: str) -> int:
-    """A hash of a text that ignores case and white space, within the range of int64."""
-    return int(np.uint64(text_key(Example(text))).astype(np.int64))
-
-
 class CorpusOptions(Section):
-    """The file of a corpus. Its encoding and delimiter are those of the ``data`` section."""
+    """The file of a corpus."""
 
-    path: PathText = Field(description="File of the texts to search in an evaluation.")
+    path: PathText = Field(description="File of the texts to search.")
     id: str = Field("id", description="Column of the text's ID.")
     text: str = Field("text", description="Column of the text.")
+    encoding: str = Field("utf-8", description="Encoding of a text file.")
+    delimiter: Optional[str] = Field(
+        None, description="Character between the cells of a .csv or .tsv file; null: a comma, and a tab."
+    )
 
-    def read(self, data: DataOptions) -> Corpus:
-        """Read the file.
+    @field_validator("encoding")
+    @classmethod
+    def _is_encoding(cls, value: str) -> str:
+        return check_encoding(value)
 
-        Args:
-            data: the run file's ``data`` section.
+    @field_validator("delimiter")
+    @classmethod
+    def _is_delimiter(cls, value: Optional[str]) -> Optional[str]:
+        return None if value is None else one_delimiter(value)
+
+    @functools.cached_property
+    def content(self) -> Corpus:
+        """What the file contains, read on first use.
+
         Raises:
             UserError: it cannot be read, or rows lack an ID or a text, or share an ID; names the first ten.
         """
-        errors, lines = RowErrors(), dict[str, str]()
-        ids, texts, keys = list[str](), list[str](), dict[int, None]()
-        options = FileOptions(data.encoding, data.delimiter)
-        repeated = 0
+        errors, found, repeated = RowErrors(), _Found(), 0
+        options = FileOptions(self.encoding, self.delimiter)
         for record in read_records(self.path, [self.id, self.text], options, errors.add):
             try:
-                name, text = self._cells(record)
-                if name in lines:
-                    raise UserError(
-                        f'{record.source}: the ID "{shortened(name)}" is also that of {lines[name]}; '
-                        "each row of a corpus needs an ID of its own"
-                    )
+                repeated += not found.add(*self._cells(record), record.source)
             except UserError as error:
                 errors.add(error)
-                continue
-            lines[name] = record.source
-            key = key_of(text)
-            if key in keys:
-                repeated += 1
-                continue
-            keys[key] = None
-            ids.append(name)
-            texts.append(text)
         errors.check()
-        if not ids:
+        if not found.ids:
             raise UserError(f"{self.path}: the file has no rows; expected at least one")
         if repeated:
             rows = f"{repeated} {plural(repeated, 'row has', 'rows have')} the text of an earlier row"
             say(f"{self.path}: {rows}; each text is searched once")
-        return Corpus(self.path, ids, texts)
+        return Corpus(self.path, found.ids, found.texts)
 
     def _cells(self, record: Record) -> tuple[str, str]:
         for column in (self.id, self.text):
@@ -89,6 +80,36 @@ class CorpusOptions(Section):
         return record.columns[self.id].strip(), record.columns[self.text]
 
 
+class _Found:
+    """The texts found so far."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.texts: list[str] = []
+        self._sources: dict[str, str] = {}
+        self._keys: set[int] = set()
+
+    def add(self, name: str, text: str, source: str) -> bool:
+        """Add a text; whether it is a new one.
+
+        Raises:
+            UserError: another row has the ID.
+        """
+        if name in self._sources:
+            raise UserError(
+                f'{source}: the ID "{shortened(name)}" is also that of {self._sources[name]}; each row of a '
+                "corpus needs an ID of its own"
+            )
+        self._sources[name] = source
+        (key,) = text_keys([text]).tolist()
+        if key in self._keys:
+            return False
+        self._keys.add(key)
+        self.ids.append(name)
+        self.texts.append(text)
+        return True
+
+
 class Corpus:
     """M different texts with their IDs.
 
@@ -100,7 +121,7 @@ class Corpus:
 
     def __init__(self, name: str, ids: Sequence[str], texts: Sequence[str]) -> None:
         self.name, self.ids, self.texts = name, ids, texts
-        self.keys = np.fromiter(map(key_of, texts), np.int64, len(texts))
+        self.keys = text_keys(texts)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -115,7 +136,7 @@ class Corpus:
         Raises:
             UserError: some are not; names the first row.
         """
-        keys = np.fromiter((key_of(example.text_pair or "") for example in examples), np.int64)
+        keys = text_keys(example.text_pair or "" for example in examples)
         missing = np.flatnonzero(self.numbers(keys) < 0)
         if len(missing):
             first = examples[int(missing[0])].source
@@ -133,7 +154,7 @@ class Corpus:
             file.writelines(json.dumps(row) + "\n" for row in zip(self.ids, self.texts))
 
     @classmethod
-    def load(cls, directory: Path) -> Optional[Corpus]:
+    def load(cls, directory: Path) -> Corpus:
         """Read the corpus of a run directory.
 
         Raises:

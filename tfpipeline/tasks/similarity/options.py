@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union
 
 from pydantic import Field, field_validator, model_validator
@@ -14,12 +15,14 @@ from tfpipeline.errors import UserError
 from tfpipeline.models.pooling import Pooling
 from tfpipeline.tasks.options import Fitter, TaskOptions
 from tfpipeline.tasks.similarity import rows
+from tfpipeline.tasks.similarity.corpus import Corpus, CorpusOptions
 from tfpipeline.tasks.similarity.task import SCORED, Similarity
 
 if TYPE_CHECKING:
     from tfpipeline.checkpoints.checkpoint import Checkpoint
-    from tfpipeline.data import Example
+    from tfpipeline.data import Example, Rows
     from tfpipeline.data.options import DataOptions
+    from tfpipeline.tasks.base import Task
 
 _COSINES = (-1.0, 1.0)
 _WIDEST_MARGIN = 2.0  # of cosines
@@ -89,6 +92,12 @@ class SimilarityOptions(TaskOptions):
         "`negative`, `negative_1`, `negative_2` ...",
     )
 
+    corpus: Optional[CorpusOptions] = Field(
+        None,
+        description="Texts to search in an evaluation of pairs; null: the second texts of the rows that are "
+        "scored.",
+    )
+
     @field_validator("dimensions")
     @classmethod
     def _descend(cls, value: list[int]) -> list[int]:
@@ -146,6 +155,11 @@ class SimilarityOptions(TaskOptions):
                 "data.text_pair and data.label are null, but similarity needs one of them: the column of a "
                 "second text, or that of a class"
             )
+        if data.text_pair is None and self.corpus is not None:
+            raise ValueError(
+                "data.text_pair is null, but task.corpus is searched for second texts; name their column, or "
+                "remove task.corpus"
+            )
         if data.text_pair is None and self.loss not in (None, "infonce"):
             raise ValueError(
                 f"data.text_pair is null, but the loss {self.loss} compares two texts; name the second one's "
@@ -197,6 +211,12 @@ class SimilarityOptions(TaskOptions):
             return False
         return self.loss in SCORED or (example.label is not None and not example.further_texts)
 
+    def load_splits(self, data: DataOptions, folder: Path | None = None) -> dict[str, Rows]:
+        splits = super().load_splits(data, folder)
+        if self.corpus is not None:
+            self.corpus.content.require(splits["test"] or splits["validation"])
+        return splits
+
     def strata(self, example: Example) -> Collection[Hashable]:
         return super().strata(example) if example.text_pair is None else ()  # scores are not classes
 
@@ -215,6 +235,12 @@ class SimilarityOptions(TaskOptions):
 
     def fitter(self) -> Fitter:
         return _SimilarityFitter(self)
+
+    def load(self, directory: Path) -> Task:
+        task = super().load(directory)
+        if self.corpus is not None:
+            task.corpus = Corpus.load(directory)  # type: ignore[attr-defined]
+        return task
 
 
 class _SimilarityFitter(Fitter):

@@ -175,8 +175,8 @@ def pair_targets(examples: Sequence[Example], negatives: int) -> dict[str, np.nd
         if K is not 0, ``negative_keys`` int64 [N, K] and ``has_negative`` bool [N, K].
     """
     targets = {
-        "text_key": _keys(example.text for example in examples),
-        "text_pair_key": _keys(example.text_pair or "" for example in examples),
+        "text_key": text_keys(example.text for example in examples),
+        "text_pair_key": text_keys(example.text_pair or "" for example in examples),
         "group_key": group_keys(example.group for example in examples),
     }
     if negatives:
@@ -185,7 +185,7 @@ def pair_targets(examples: Sequence[Example], negatives: int) -> dict[str, np.nd
         targets["has_negative"] = np.array([[text is not None for text in row] for row in rows]).reshape(
             -1, negatives
         )
-        flat = _keys(text or "" for row in rows for text in row)
+        flat = text_keys(text or "" for row in rows for text in row)
         targets["negative_keys"] = flat.reshape(-1, negatives)
     return targets
 
@@ -204,7 +204,8 @@ def group_keys(groups: Iterable[str | None]) -> np.ndarray:
     return np.array([0 if group is None else _signed(folded_key(group)) or 1 for group in groups], np.int64)
 
 
-def _keys(texts: Iterable[str]) -> np.ndarray:
+def text_keys(texts: Iterable[str]) -> np.ndarray:
+    """A number for each text, int64 [N]; texts that differ at most in case and white space have the same."""
     return np.array([_signed(folded_key(text)) for text in texts], np.int64)
 
 

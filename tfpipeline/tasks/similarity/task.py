@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from tfpipeline.data import Example
     from tfpipeline.models import EncoderConfig
+    from tfpipeline.tasks.similarity.corpus import Corpus
     from tfpipeline.tasks.similarity.options import SimilarityOptions
 
 SCORED = ("cosent", "cosine")  # the losses on scores
@@ -51,6 +54,16 @@ class Similarity(Task):
         self.further_texts = tuple(rows.negative_name(number) for number in range(1, self.negatives + 1))
         documents = dict.fromkeys((TEXT_PAIR, *self.further_texts), options.prompts.document)
         self.prompts = {TEXT: options.prompts.query, **documents}
+
+    @functools.cached_property
+    def corpus(self) -> Corpus | None:
+        """The texts that an evaluation searches; None for the second texts of the rows."""
+        return None if self.options.corpus is None else self.options.corpus.content
+
+    def save(self, directory: Path) -> None:
+        super().save(directory)
+        if self.corpus is not None:
+            self.corpus.save(directory)
 
     @property
     def has_scores(self) -> bool:
