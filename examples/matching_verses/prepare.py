@@ -100,17 +100,25 @@ def _clean(text: str) -> str:
 
 
 def split(matching: Iterable[Verse]) -> tuple[list[Verse], list[Verse], list[Verse]]:
-    """(train, validation, test), from different books; in each, the first verses by hash of the text."""
+    """(train, validation, test), from different books; in each, the first verses by hash of the text.
+
+    Some verses occur in several books. They are left out of a part if an earlier one has them: test,
+    validation, train.
+    """
     parts: list[list[Verse]] = [[] for _ in range(PARTS)]
     for verse in matching:
         parts[int(digest(verse.book)[:8], 16) % PARTS].append(verse)
     test, validation, *train = parts
-    every = [verse for part in train for verse in part]
+    seen: set[str] = set()
 
-    def first(some: list[Verse], count: int) -> list[Verse]:
-        return sorted(some, key=lambda verse: digest(fold(verse.old)))[:count]
+    def first(some: Iterable[Verse], count: int) -> list[Verse]:
+        fresh = [verse for verse in some if not {fold(verse.old), fold(verse.basic)} & seen]
+        chosen = sorted(fresh, key=lambda verse: digest(fold(verse.old)))[:count]
+        seen.update(fold(text) for verse in chosen for text in (verse.old, verse.basic))
+        return chosen
 
-    return first(every, TRAINING_ROWS), first(validation, VALIDATION_ROWS), first(test, TEST_ROWS)
+    tested, validated = first(test, TEST_ROWS), first(validation, VALIDATION_ROWS)
+    return first((verse for part in train for verse in part), TRAINING_ROWS), validated, tested
 
 
 def prepare(folder: str | Path) -> tuple[Path, Path]:

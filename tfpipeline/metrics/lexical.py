@@ -33,8 +33,8 @@ def available() -> Iterator[str]:
 class Lexical:
     """The scores of TF-IDF or of BM25 for queries and documents.
 
-    TF-IDF is the cosine of the vectors that scikit-learn makes by default. BM25 is that of Lucene, with
-    k1 = 1.5 and b = 0.75 (Lù 2024, arXiv:2407.03618).
+    TF-IDF is the cosine of scikit-learn's vectors of single words, with 1 + log(count) for their counts. BM25
+    is that of Lucene, with k1 = 1.5 and b = 0.75 (Lù 2024, arXiv:2407.03618).
 
     Args:
         name: ``TFIDF`` or ``BM25``.
@@ -47,7 +47,7 @@ class Lexical:
         self._vectors: Optional[tuple[Any, Any]] = None
         self._index: Any = None
         self._queries: list[list[int]] = []
-        vectorizer = TfidfVectorizer(token_pattern=WORD, dtype=np.float32)
+        vectorizer = TfidfVectorizer(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
         if name == TFIDF:
             try:
                 found = vectorizer.fit_transform(documents)
