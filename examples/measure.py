@@ -31,6 +31,7 @@ OTHERS = 3  # metrics beside the headline
 INTERESTING = (
     *("accuracy", "exact_match", "f1", "precision", "recall", "macro_f1", "token_accuracy"),
     *("has_answer_f1", "no_answer_accuracy"),
+    *("recall@1", "recall@10", "ndcg@10"),
     *("roc_auc", "mcc", "pearson", "spearman", "mae", "rmse", "r2"),
 )
 

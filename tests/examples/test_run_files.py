@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from examples import packaged
 from examples.brown_pos import prepare as brown_pos
+from examples.matching_verses import prepare as verses
+from examples.matching_verses import scores
 from tfpipeline import config
 from tfpipeline.data.readers import read_records
 from tfpipeline.training import planning
@@ -27,6 +31,8 @@ ROWS = {
     "few_labels": (64, 500),
     "find_the_span": (12_000, 1_000),
     "headlines": (5_000, 5_762),
+    "matching_answers": (505, 143),
+    "matching_verses": (8_000, 2_000),
     "multitask": (3_299 + 8_008, 841 + 2_062),
     "peoples_daily": (8_000, 2_000),
     "quac": (270, 200),
@@ -84,6 +90,8 @@ def test_the_run_file_can_be_trained(prepared, tmp_path, run_file, monkeypatch):
     ]
     if written.data.validation is not None:
         overrides.append(f"data.validation={train}")
+    if getattr(written.task, "corpus", None) is not None:
+        overrides.append(f"task.corpus.path={train.parent / 'corpus.csv'}")
     planned = plan(config.load(run_file, RunConfig, overrides))
     rows = planned.rows
     assert rows["test"] == ROWS[name][1]
@@ -103,6 +111,75 @@ def test_the_run_file_can_be_trained(prepared, tmp_path, run_file, monkeypatch):
 def test_no_text_is_in_both_parts(prepared, name):
     train, test = ([folded(row, "text") for row in read(path)] for path in prepared(name))
     assert len({*train, *test}) == len(train) + len(test)
+
+
+def test_verses_are_split_by_book_and_found_in_the_corpus(prepared):
+    train, test = prepared("matching_verses")
+    parts = [read(path) for path in (train, train.parent / "validation.csv", test)]
+    assert [len(rows) for rows in parts] == [8_000, 500, 2_000]
+    books = [{row["id"][:-6] for row in rows} for rows in parts]
+    assert not books[0] & books[1] | books[0] & books[2] | books[1] & books[2]
+    for column in ("old", "basic"):
+        texts = [{folded(row, column) for row in rows} for rows in parts]
+        assert not texts[2] & (texts[0] | texts[1])
+    corpus = read(train.parent / "corpus.csv")
+    assert len(corpus) == 31_004
+    by_id = {row["id"]: row["text"] for row in corpus}
+    assert all(by_id[row["id"]] == row["basic"] for rows in parts for row in rows)
+    assert by_id["1001001"] == "At the first God made the heaven and the earth."
+    assert by_id["66022021"] == "The grace of the Lord Jesus be with the saints. So be it."
+
+
+def test_verses_that_are_numbered_otherwise_are_no_queries():
+    old = {1_001_001: "1. In the beginning", 1_001_002: " 2. And the earth", 1_001_003: "3. And God"}
+    basic = {
+        1_001_001: "1.\\\\1:2\\\\And the earth was waste. ",  # the text of another verse, as its number says
+        1_001_002: " 2. And God said",
+        1_001_003: "3. Let there be light",
+        1_001_004: "4. So it was",
+    }
+    matching, every = verses.pairs(old, basic)
+    assert [(verse.id, verse.basic) for verse in matching] == [("1001003", "Let there be light")]
+    assert [verse.basic for verse in every] == [
+        "And the earth was waste.",
+        "And God said",
+        "Let there be light",
+    ]
+
+
+def test_verses_with_scores_are_scored_by_correlation(prepared):
+    """No packaged set has similarities that people have judged, so these are made of verses."""
+    train, test = prepared("matching_verses")
+    paths = scores.prepare_scores(train.parent)
+    assert [path.name for path in paths] == ["scores_train.csv", "scores_test.csv"]
+    written = config.load(RUN_FILES[0].parent.parent / "matching_verses" / "scores.yaml", RunConfig)
+    rows = written.task.read(written.data, paths[1])
+    task = written.task.fit(rows)
+    assert (task.loss_name, task.has_scores) == ("cosent", True)
+    kinds = Counter(row.label for row in rows)
+    assert kinds[scores.SAME] == kinds[scores.NEAR] == kinds[scores.FAR] > 1_900
+    by_id = {row["old"]: row["id"] for row in read(test)}
+    by_text = {row["basic"]: row["id"] for row in read(test)}
+    for row in rows[:300]:
+        old, basic = by_id[row.text], by_text[row.text_pair]
+        kind = scores.SAME if old == basic else scores.NEAR if old[:-3] == basic[:-3] else scores.FAR
+        assert (row.label, old[:-6] == basic[:-6]) == (kind, kind != scores.FAR)
+    targets, weights = task.targets(rows), np.ones(len(rows))
+    found = {
+        name: task.scorer.metrics(predictions, targets, weights)["spearman"]
+        for name, predictions in task.scorer.baselines(None, rows)
+    }
+    assert list(found) == ["TF-IDF", "BM25"]
+    assert min(found.values()) > 0.6  # even words tell much
+
+
+def test_answers_are_all_in_the_corpus(prepared):
+    train, test = prepared("matching_answers")
+    answers = {row["text"] for row in read(train.parent / "corpus.csv")}
+    assert {
+        row["answer"] for path in (train, test, train.parent / "all.csv") for row in read(path)
+    } == answers
+    assert len(answers) == len(read(train.parent / "all.csv")) == 648
 
 
 def test_boolq_trains_on_nothing_of_its_test(prepared):
