@@ -83,7 +83,7 @@ def test_an_evaluation_searches_the_corpus_with_every_model(tmp_path, capsys):
     worst = int(ranks["best"].argmax())
     first = report.mistakes[0]
     assert first.text == PAIRS[worst][0]
-    assert first.expected == f"{PAIRS[worst][1]} (rank {ranks['best'][worst]})"
+    assert first.expected == f"rank {ranks['best'][worst]}: {PAIRS[worst][1]}"
     assert first.source.endswith(f"test.csv:{worst + 2}")
     number, _, text = first.predicted.partition(": ")
     assert documents[int(number)] == text

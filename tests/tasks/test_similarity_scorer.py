@@ -72,8 +72,8 @@ def test_pairs_by_hand():
 def test_mistakes_show_the_query_what_is_right_and_what_came_first():
     found = scorer().shown_mistakes(VECTORS, TARGETS, PAIRS, 2)
     assert [tuple(mistake) for mistake in found] == [
-        ("d", "D answer (rank 4)", "C answer", "pairs.csv:5"),
-        ("a", "A answer (rank 3)", "D answer", "pairs.csv:2"),
+        ("d", "rank 4: D answer", "C answer", "pairs.csv:5"),
+        ("a", "rank 3: A answer", "D answer", "pairs.csv:2"),
     ]
     assert len(scorer().shown_mistakes(VECTORS, TARGETS, PAIRS, 20)) == 3  # one is no mistake
 
@@ -138,7 +138,7 @@ def test_a_text_with_a_class_is_not_its_own_neighbour():
     assert np.isnan(complete["value/map"][[1, 3]]).all()
     assert scorer().metrics(predictions, targets, np.ones(4))["mrr@10"] == 0.5
     assert scorer().metrics(predictions, {"label_key": np.arange(4)}, np.ones(4))["mrr@10"] == 0
-    assert scorer().shown_mistakes(predictions, targets, rows, 1) == [("a", "x (rank 2)", "y: b", "f.csv:2")]
+    assert scorer().shown_mistakes(predictions, targets, rows, 1) == [("a", "rank 2: x", "y: b", "f.csv:2")]
 
 
 def corpus(*texts):
@@ -159,7 +159,7 @@ def test_an_evaluation_searches_the_corpus_and_validation_the_rows():
     assert complete["rank"].tolist() == [4, 2, 1, 5]  # another text is closer than those of a and d
     assert complete["documents"].tolist() == [5] * 4
     assert own.shown_mistakes(complete, TARGETS, PAIRS, 1) == [
-        ("d", "D answer (rank 5)", "id3: C answer", "pairs.csv:5")
+        ("d", "rank 5: D answer", "id3: C answer", "pairs.csv:5")
     ]
 
 

@@ -122,7 +122,7 @@ class SimilarityScorer(Scorer):
         return [
             Mistake(
                 examples[row].text,
-                f"{search.right(row, examples)} (rank {ranks[row]})",
+                f"rank {ranks[row]}: {search.right(row, examples)}",
                 search.shown(int(wrong[row]), examples),
                 examples[row].source,
             )
