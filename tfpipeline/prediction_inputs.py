@@ -217,11 +217,13 @@ def _text_of(record: Record, column: str, separator: str) -> str:
 
 
 def _value(cell: str) -> Any:
-    """A cell as JSON has it: what its file has as a number, a list or an object stays one."""
-    from tfpipeline.data.records import NoValue, Number, Structure
+    """A cell as JSON has it: what its file has as a number, null, true, a list or an object stays one."""
+    from tfpipeline.data.records import Constant, NoValue, Number, Structure
 
     if isinstance(cell, NoValue):
         return None
+    if isinstance(cell, Constant):
+        return cell.value
     if isinstance(cell, Structure):
         return json.loads(cell)
     if isinstance(cell, Number):

@@ -150,7 +150,7 @@ class _Names:
     def of(self, columns: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
         """The name under which each column is written."""
         fields, names = set(fields), {name: name for name in columns}
-        for name in names.keys() & fields:
+        for name in [name for name in names if name in fields]:
             new = _RENAMED + name
             while new in names or new in fields:
                 new = _RENAMED + new

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 
+import openpyxl
+import pyarrow.parquet
 import pytest
 
 from tfpipeline import config, predictors
@@ -93,13 +95,39 @@ def test_values_of_json_keep_their_types(tfpipeline, tmp_path, echo):
         "tags": ["a", 1],
         "text": ["so", "good"],
         "of": None,
+        "sold": True,
     }
     text = json.dumps(row)[:-1] + ', "version": 1.10}\n'
     (tmp_path / "a.jsonl").write_text(text)
     (found,) = json_lines(tfpipeline("predict", "--from", "x", "--input", tmp_path / "a.jsonl"))
     assert found["text"] == "so good"  # what was predicted for, and what offsets refer to
-    assert [found[name] for name in ("id", "price", "tags", "of")] == [row["id"], 1.5, ["a", 1], ""]
+    assert [found[name] for name in ("id", "price", "tags", "of", "sold")] == [
+        row["id"],
+        1.5,
+        ["a", 1],
+        None,
+        True,
+    ]
     assert found["version"] == "1.10"
+    done = tfpipeline("predict", "--from", "x", "--input", tmp_path / "a.jsonl", "--csv")
+    (found,) = csv.DictReader(io.StringIO(done.stdout))
+    assert (found["of"], found["sold"]) == ("", "true")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "xlsx"])
+def test_values_of_tables_keep_their_types(tfpipeline, tmp_path, echo, suffix):
+    echo()
+    columns = {"text": ["good", "fine"], "sold": [True, False], "of": [7, None]}
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    else:
+        book = openpyxl.Workbook()
+        for row in [tuple(columns), *zip(*columns.values())]:
+            book.active.append(row)
+        book.save(file)
+    rows = json_lines(tfpipeline("predict", "--from", "x", "--input", file))
+    assert [(row["sold"], row["of"]) for row in rows] == [(True, 7), (False, None)]
 
 
 def test_a_column_called_like_a_prediction(tfpipeline, tmp_path, echo):

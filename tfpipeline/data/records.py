@@ -58,6 +58,22 @@ class NoValue(Number):
     """A missing or invalid value in a file with types: NaN, an infinity, a spreadsheet's #N/A."""
 
 
+class Constant(str):
+    """The text of a value that is ``true``, ``false`` or ``null`` in its file.
+
+    Attributes:
+        value: the value.
+    """
+
+    value: Optional[bool]
+
+    @classmethod
+    def of(cls, text: str, value: Optional[bool]) -> Constant:
+        made = cls(text)
+        made.value = value
+        return made
+
+
 @dataclass(frozen=True)
 class FileOptions:
     """Properties of a data file that its suffix does not determine.

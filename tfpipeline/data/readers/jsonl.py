@@ -15,7 +15,7 @@ from typing import Any
 
 from tfpipeline.data.blank_rows import BlankRows
 from tfpipeline.data.lines import read_lines
-from tfpipeline.data.records import NoValue, Number, Reading, Record, Structure, require, shortened
+from tfpipeline.data.records import Constant, NoValue, Number, Reading, Record, Structure, require, shortened
 from tfpipeline.errors import UserError
 
 
@@ -69,9 +69,9 @@ def _parse(text: str, source: str) -> dict[str, Any]:
 def cell(value: Any) -> str:
     """A parsed value as text; see the module."""
     if value is None:
-        return ""
+        return Constant.of("", None)
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return Constant.of("true" if value else "false", value)
     if isinstance(value, NoValue):
         return value
     if isinstance(value, (Number, int, float)):

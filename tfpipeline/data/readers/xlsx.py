@@ -19,7 +19,7 @@ from typing import Any
 
 from tfpipeline.console import say
 from tfpipeline.data import tables
-from tfpipeline.data.records import NoValue, Number, Reading, Record, option, read_error, shortened
+from tfpipeline.data.records import Constant, NoValue, Number, Reading, Record, option, read_error, shortened
 from tfpipeline.errors import UserError, did_you_mean, explain_missing_extra
 
 _WHOLE = 1e15  # below it, every whole number is shown with all its digits
@@ -94,17 +94,17 @@ def _rows(sheet: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
             cells.pop()
         if width or cells:
             width = width or len(cells)
-            yield number, cells + [""] * (width - len(cells))
+            yield number, cells + [Constant.of("", None)] * (width - len(cells))
 
 
 def _text(cell: Any) -> str:
     value = cell.value
     if value is None:
-        return ""
+        return Constant.of("", None)
     if cell.data_type == "e":
         return NoValue(value)
     if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
+        return Constant.of("TRUE" if value else "FALSE", value)
     if isinstance(value, int):
         return Number(value)
     if isinstance(value, float):
