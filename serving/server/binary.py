@@ -116,7 +116,7 @@ class _Supervisor:
         write_files(files, self._directory)
         http = place.http()
         if http:
-            free_port(place.host, http)
+            free_port(place.host, http, "--metrics-port" if options.rest_port is None else "--rest-port")
         child = await _start(place.command(configs, files, relayed=relayed, http=http or 0))
         log = asyncio.create_task(self._read_log(child))
         ended = asyncio.create_task(child.wait())

@@ -113,6 +113,16 @@ def test_metrics_on_a_port_of_their_own(model_dir, fake_binary):
         serve(model_dir, server_binary=fake_binary, rest_port=8501, metrics_port=8502)
 
 
+@pytest.mark.parametrize("field", ["rest_port", "metrics_port"])
+def test_an_occupied_port_of_rest_or_metrics_names_its_option(model_dir, fake_binary, field):
+    option = "--" + field.replace("_", "-")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match=f"in use by another program; choose another with {option}, or"):
+            serve(model_dir, port=0, server_binary=fake_binary, **{field: taken.getsockname()[1]})
+
+
 @pytest.fixture
 def model_dir(tmp_path):
     version = tmp_path / "m" / "7"
