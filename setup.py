@@ -34,10 +34,12 @@ TRAIN = [
     "pydantic>=2.14,<3",
     "PyYAML>=6.0.3",
     "pyarrow>=26.0",
+    "ml_dtypes>=0.6.0",  # bfloat16 in NumPy
     "transformers>=5.23,<6",  # the reference that a checkpoint's tokenizer is compared with; works without it
 ]
 EXCEL = ["openpyxl>=3.1.5"]
 BM25 = ["bm25s>=0.3.16"]  # a search by words, to compare with
+INDEX = ["faiss-cpu>=1.15.1"]  # clusters the rows of indexes that are too large for exact search
 # The TPU build of TensorFlow is a package of its own, one version behind.
 TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith("tensorflow~"))]
 SERVE = [
@@ -97,10 +99,11 @@ setup(
         "tpu": heavy(TPU),
         "excel": EXCEL,  # reading .xlsx files
         "bm25": BM25,  # a comparison in the report of the task similarity
+        "index": heavy(INDEX),
         "telemetry": TELEMETRY,
         "serve": heavy(SERVE),
         "dev": heavy(DEV),
-        "all": heavy(TRAIN, EXCEL, BM25, SERVE, DEV),
+        "all": heavy(TRAIN, EXCEL, BM25, INDEX, SERVE, DEV),
     },
     entry_points={"console_scripts": ["tfpipeline = tfpipeline.cli:main"]},
     classifiers=[
