@@ -112,7 +112,7 @@ def answers_of_fresh_process(
             }
             for signature, inputs in asked.items()
         }
-        request.write_text(json.dumps(plain), "utf-8")
+        request.write_text(json.dumps(plain, default=bytes.decode), "utf-8")
         answer.mkdir()
         # -I: neither the current folder nor PYTHONPATH can make this package importable.
         command = [sys.executable, "-I", str(_FRESH_PROCESS), str(saved_model), str(request), str(answer)]

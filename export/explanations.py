@@ -29,13 +29,15 @@ from tfpipeline.export import words
 from tfpipeline.export.options import DEFAULT_EXPLAIN_STEPS
 from tfpipeline.models.inputs import WORD_WEIGHTS, encoder_inputs, sequences
 from tfpipeline.models.text_model import ServedModel
-from tfpipeline.tasks import Task
+from tfpipeline.tasks import TEXT, Signature, Task
 from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
 
 SIGNATURE = "explain"
 LABEL = "label"
 # Tokens to differentiate at once, including padding: about 1.1 GB for BERT-base, whatever the request.
 _TOKENS_AT_ONCE = 1024
+_COST = 100  # relative to a prediction: an explanation is an integral of gradients
+_TOLERANCE = 1e-4  # for sums of gradients
 
 
 def check(task: Task, model_config: Any) -> None:
@@ -104,6 +106,15 @@ class Explanations(tf.Module):
     def names(self) -> tuple[str, ...]:
         """The names of the inputs, string [B] each."""
         return (*self._text_inputs.names, LABEL)
+
+    def signature(self) -> Signature:
+        """The signature ``explain`` of an exported model, which explains what the served weights answer."""
+
+        def function(graph: PredictionGraph, inputs: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+            served = graph.model is self._served
+            return self(inputs) if served else Explanations(self._graph, self.steps)(inputs)
+
+        return Signature(dict.fromkeys(self.names, TEXT), function, cost=_COST, tolerance=_TOLERANCE)
 
     def __call__(self, asked: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Explain one prediction per text.

@@ -10,16 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.export import checks
-from tfpipeline.export.explanations import LABEL, SIGNATURE, Explanations
 from tfpipeline.export.signatures import TOKENS, ServingModule, text_signatures, token_inputs
 from tfpipeline.export.warmup import REQUESTS
+from tfpipeline.tasks import Signature
 from tfpipeline.training.prediction_graph import PredictionGraph
 from tfpipeline.training.trained_model import TrainedModel
 
 _PARITY_ROWS = 256
 _BATCH_ROWS = 4
-_EXPLAINED = 4
-_EXPLAINED_TOLERANCE = 1e-4  # for sums of gradients
+_FURTHER, _EXPENSIVE = 64, 4  # rows of a further signature, and of one that costs much
 # In addition to the run's own held-out rows: texts that real traffic also has.
 _HOSTILE = (
     "",
@@ -36,12 +35,7 @@ _HOSTILE = (
 
 
 def check_parity(
-    run: TrainedModel,
-    module: ServingModule,
-    graph: PredictionGraph,
-    explanations: Explanations | None,
-    precision: str,
-    saved_model: Path,
+    run: TrainedModel, module: ServingModule, graph: PredictionGraph, precision: str, saved_model: Path
 ) -> tuple[int, float]:
     """Compare all signatures' outputs in a fresh process with those of the training path.
 
@@ -52,7 +46,6 @@ def check_parity(
         run: the run.
         module: the module that was written.
         graph: the trained model.
-        explanations: those that were written, if the module has the signature ``explain``.
         precision: of the module.
         saved_model: the SavedModel that was written.
     Returns:
@@ -60,58 +53,88 @@ def check_parity(
     """
     held_out = _held_out(run, _PARITY_ROWS)
     texts = [*_HOSTILE, *held_out["text"]]
-    pairs: Sequence[str] | None = None
+    asked = {"text": texts}
     if run.has_pairs:
-        pairs = [*reversed(_HOSTILE), *held_out["text_pair"]]
-    asked = {"text": texts, **({"text_pair": pairs} if pairs is not None else {})}
+        asked["text_pair"] = [*reversed(_HOSTILE), *held_out["text_pair"]]
     inputs = graph.text_inputs(asked)
     predictions = _in_batches(graph, inputs)
     arrays = {name: tensor.numpy() for name, tensor in predictions.items()}
     near_ties = graph.near_ties(arrays, 2 * checks.TOLERANCE)
     units, differences = text_signatures(run.task), []
-    requests = _requests(module, asked, inputs)
-    if explanations is not None:
-        requests[SIGNATURE] = _explanation_request(run)
+    further = {name: _further_request(run, signature) for name, signature in module.further.items()}
+    requests = {**_requests(module, asked, inputs), **further}
     answered = checks.answers_of_fresh_process(
         saved_model, requests, warmup_requests=path if (path := saved_model / REQUESTS).exists() else None
     )
-    if explanations is not None:
-        if precision == "float32":
-            explanations = Explanations(graph, explanations.steps)
-        _check_explanations(explanations, requests[SIGNATURE], answered.pop(SIGNATURE))
-    for signature, got in answered.items():
-        if precision == "float32":
-            counted = graph.in_unit(predictions, inputs, units.get(signature, "code_points"))
-        else:
+    for name, got in answered.items():
+        if precision != "float32":
             # All rows at once, as in the fresh process: bfloat16 products depend on the batch.
-            counted = module.functions[signature](
-                **{name: tf.constant(value) for name, value in requests[signature].items()}
-            )
-        expected = {name: _plain(tensor.numpy()) for name, tensor in counted.items()}
-        differences.append(checks.largest_difference(expected, got, near_ties))
+            expected: Mapping[str, np.ndarray] = _called(module.functions[name], requests[name])
+        elif name in further:
+            expected = _expected(module.further[name], graph, further[name])
+        else:
+            counted = graph.in_unit(predictions, inputs, units.get(name, "code_points"))
+            expected = {key: tensor.numpy() for key, tensor in counted.items()}
+        ties, tolerance = near_ties, checks.TOLERANCE
+        if name in further:
+            signature = module.further[name]
+            tolerance = signature.tolerance or tolerance
+            ties = signature.near_ties(graph, further[name], expected, 2 * tolerance)
+        plain = {key: _plain(array) for key, array in expected.items()}
+        difference = checks.largest_difference(plain, got, ties, tolerance)
+        if tolerance == checks.TOLERANCE:
+            differences.append(difference)
     return len(texts), max(differences)
 
 
-def _explanation_request(run: TrainedModel) -> dict[str, list[str]]:
-    """Inputs of the signature ``explain``: few texts, because each costs about a hundred predictions."""
-    held_out = _held_out(run, _EXPLAINED)
-    texts = ["", _HOSTILE[-1], *held_out["text"]]
-    pairs = {"text_pair": ["", _HOSTILE[-1], *held_out["text_pair"]]} if run.has_pairs else {}
-    return {"text": texts, **pairs, LABEL: [""] * len(texts)}
+def _further_request(run: TrainedModel, signature: Signature) -> dict[str, np.ndarray]:
+    """The inputs of a further signature: few texts if it costs much."""
+    expensive = signature.cost > 1
+    held_out = _held_out(run, _EXPENSIVE if expensive else _FURTHER)
+    hostile = ("", _HOSTILE[-1]) if expensive else _HOSTILE
+    first = [*hostile, *held_out["text"]]
+    texts = {"text": first, "text_pair": [*hostile, *held_out["text_pair"]]}
+    if len(signature.inputs.keys() & texts.keys()) == 2:
+        # What has no second texts of its own is compared with other first ones.
+        others = [second or first[-1 - row] for row, second in enumerate(texts["text_pair"])]
+        texts["text_pair"] = [*reversed(hostile), *others[len(hostile) :]]
+    return {
+        name: np.array([text.encode() for text in texts[name]], object)
+        if name in texts
+        else spec.example(len(first))
+        for name, spec in signature.inputs.items()
+    }
 
 
-def _check_explanations(
-    explanations: Explanations, asked: Mapping[str, Sequence[str]], there: Mapping[str, np.ndarray]
-) -> None:
-    """Compare explanations of a fresh process with those of this process.
+def _expected(
+    signature: Signature, graph: PredictionGraph, asked: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """The outputs of a further signature, from the trained model."""
+    if signature.expected is not None:
+        return signature.expected(graph, asked)
+    specs = {
+        name: tf.TensorSpec([None] if spec.per_row else [], spec.dtype)
+        for name, spec in signature.inputs.items()
+    }
 
-    Raises:
-        checks.ExportError: they differ.
-    """
-    inputs = {name: tf.constant(values) for name, values in asked.items()}
-    here = tf.function(explanations, autograph=False)(inputs)
-    expected = {name: _plain(tensor.numpy()) for name, tensor in here.items()}
-    checks.largest_difference(expected, there, tolerance=_EXPLAINED_TOLERANCE)
+    def function(inputs: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        return signature.function(graph, inputs)
+
+    traced = tf.function(function, input_signature=[specs], autograph=False)
+    rows = max(len(value) for value in asked.values() if value.ndim)
+    parts = []
+    for start in range(0, rows, _BATCH_ROWS):
+        part = slice(start, start + _BATCH_ROWS)
+        batch = {name: value[part] if value.ndim else value for name, value in asked.items()}
+        parts.append(traced({name: tf.constant(value, specs[name].dtype) for name, value in batch.items()}))
+    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+
+
+def _called(function: Any, asked: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The outputs of a served function in this process."""
+    _, specs = function.structured_input_signature
+    inputs = {name: tf.constant(value, specs[name].dtype) for name, value in asked.items()}
+    return {name: tensor.numpy() for name, tensor in function(**inputs).items()}
 
 
 def _held_out(run: TrainedModel, count: int) -> dict[str, list[str]]:
@@ -142,7 +165,7 @@ def _requests(
     module: ServingModule, texts: Mapping[str, Sequence[str]], inputs: Mapping[str, tf.Tensor]
 ) -> dict[str, Any]:
     """The inputs of each signature: the texts, or their tokens."""
-    requests: dict[str, Any] = dict.fromkeys(module.functions, texts)
+    requests: dict[str, Any] = {name: texts for name in module.functions if name not in module.further}
     if TOKENS in requests:
         tokens = token_inputs(inputs)
         _, specs = module.functions[TOKENS].structured_input_signature

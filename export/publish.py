@@ -18,10 +18,11 @@ from tfpipeline.export.identity import identity as identity_of
 from tfpipeline.export.model_directory import ModelDirectory, open_directory
 from tfpipeline.export.options import ExportOptions
 from tfpipeline.export.parity import check_parity
-from tfpipeline.export.servable import check_options, prepare
+from tfpipeline.export.servable import ServableModel, check_options, prepare
 from tfpipeline.export.signatures import ServingModule
 from tfpipeline.files import write_failure
 from tfpipeline.paths import AnyPath
+from tfpipeline.tasks import Signature
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.trained_model import TrainedModel
 
@@ -64,7 +65,8 @@ def export_with(
     passed = requirements.check_known(run, options)
     ready = prepare(run, options)
     passed.update(requirements.check_measured(options, ready))
-    identity = identity_of(run, ready.trained, options)
+    further = _further_signatures(run, ready, options)
+    identity = identity_of(run, ready.trained, options, further)
     if (published := versions.published(directory, identity)) is not None:
         if isinstance(same := directory.path(published), Path):
             compatibility.check(same, options.target_serving)
@@ -72,12 +74,7 @@ def export_with(
         _prune(directory, options)
         return directory.path(published)
     number = versions.next_version(directory)
-    explained = (
-        explanations.Explanations(ready.trained, options.explain_steps, ready.served.model)
-        if options.explain
-        else None
-    )
-    module = ServingModule(ready.served, explained)
+    module = ServingModule(ready.served, further)
     with (
         progress(f"exporting {directory.path(number)}", 3, note="tracing and writing it") as bar,
         directory.staging(number) as folder,
@@ -93,7 +90,7 @@ def export_with(
         compatibility.check(temporary, options.target_serving)
         checks.check_size(temporary, _bytes(module.weights), _bytes(module.tokenizer.variables))
         bar.advance(1, "running in a fresh process")
-        rows, difference = check_parity(run, module, ready.trained, explained, options.precision, temporary)
+        rows, difference = check_parity(run, module, ready.trained, options.precision, temporary)
         bar.advance(1, "checked")
         number = versions.publish_version(temporary, directory, identity)
     version = directory.path(number)
@@ -121,6 +118,17 @@ def _check(run: TrainedModel, options: ExportOptions) -> None:
     if options.explain:
         explanations.check(run.task, run.model_config)
     check_options(run, options)
+
+
+def _further_signatures(
+    run: TrainedModel, ready: ServableModel, options: ExportOptions
+) -> dict[str, Signature]:
+    """The signatures beside those that every task has, by name."""
+    further = dict(run.task.signatures())
+    if options.explain:
+        explained = explanations.Explanations(ready.trained, options.explain_steps, ready.served.model)
+        further[explanations.SIGNATURE] = explained.signature()
+    return further
 
 
 def _facts(

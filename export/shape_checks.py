@@ -8,11 +8,13 @@ caller does not know.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfpipeline.models.inputs import InputLimits
+from tfpipeline.tasks.signature import Input, Number
 
 _IDS = "input_ids"
 _LENGTHS = "lengths"
@@ -26,23 +28,29 @@ class _Check(NamedTuple):
     sentence: Callable[[], list[tf.Tensor | str]]
 
 
-def checked(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> dict[str, tf.Tensor]:
+def checked(
+    inputs: Mapping[str, tf.Tensor], limits: InputLimits, declared: Mapping[str, Input] = MappingProxyType({})
+) -> dict[str, tf.Tensor]:
     """The inputs of a signature, which are read only after they were checked.
 
-    Every input must have its rank and the same number of rows. ``lengths`` must be between 1 and the width of
-    ``input_ids``, and ``token_type_ids`` must have the same width. Rows must have no more tokens than the
-    model can read; padding beyond them is cut off. Ids and types, of padding too, must be known to the model.
+    Every input must have its rank, and all inputs with rows the same number of them. ``lengths`` must be
+    between 1 and the width of ``input_ids``, and ``token_type_ids`` must have the same width. Rows must have
+    no more tokens than the model can read; padding beyond them is cut off. Ids and types, of padding too,
+    must be known to the model.
 
     Args:
         inputs: the arguments of the signature's function: name -> tensor [B, ...] of a static rank.
         limits: the model's.
+        declared: the inputs of a further signature, whose numbers may have limits.
     Returns:
         The tensors, with the checks as control dependencies.
     Raises:
         tf.errors.InvalidArgumentError: at run time, e.g. "text must be [B], got []: send a list of texts".
     """
     ranked = _after([_rank_check(name, tensor) for name, tensor in inputs.items()], inputs)
-    ready = _after([*_row_checks(ranked), *_token_checks(ranked, limits)], ranked)
+    ready = _after(
+        [*_row_checks(ranked), *_token_checks(ranked, limits), *_declared_checks(ranked, declared)], ranked
+    )
     for prefix, _ in _sequences(ready):
         for name in (prefix + _IDS, prefix + _TYPES):
             if name in ready:
@@ -56,13 +64,17 @@ def _rank_check(name: str, tensor: tf.Tensor) -> _Check:
     # is the only operation whose output has no static shape whatever its input has.
     arrived = tf.compat.v1.placeholder_with_default(tensor, shape=None)
     wanted = f"{name} must be [{', '.join('BTUV'[:rank])}], got "
-    what = "texts" if tensor.dtype == tf.string else "numbers"
-    advice = f"send a list of {what}" if rank == 1 else "send a list of rows of one length"
+    what = "text" if tensor.dtype == tf.string else "number"
+    advice = (f"send one {what}", f"send a list of {what}s", "send a list of rows of one length")[rank]
     return _Check(tf.equal(tf.rank(arrived), rank), lambda: [wanted, _shape(arrived), f": {advice}"])
 
 
 def _row_checks(inputs: Mapping[str, tf.Tensor]) -> list[_Check]:
-    (first, reference), *others = inputs.items()
+    with_rows = {name: tensor for name, tensor in inputs.items() if tensor.shape.rank}
+    if not with_rows:
+        return []
+    first = "text" if "text" in with_rows else next(iter(with_rows))
+    reference = with_rows.pop(first)
 
     def check(name: str, tensor: tf.Tensor) -> _Check:
         wanted = f"{name} must have as many rows as {first}, got "
@@ -71,7 +83,7 @@ def _row_checks(inputs: Mapping[str, tf.Tensor]) -> list[_Check]:
             lambda: [wanted, _shape(tensor), " and ", _shape(reference)],
         )
 
-    return [check(name, tensor) for name, tensor in others]
+    return [check(name, tensor) for name, tensor in with_rows.items()]
 
 
 def _token_checks(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> list[_Check]:
@@ -87,6 +99,30 @@ def _token_checks(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> list[
             advice = "0 is for the tokens of the first text and for padding, 1 for those of the second"
             checks.append(_range_check(prefix + _TYPES, types, limits.types, advice))
     return checks
+
+
+def _declared_checks(inputs: Mapping[str, tf.Tensor], declared: Mapping[str, Input]) -> list[_Check]:
+    """The checks of numbers that have limits."""
+    checks = []
+    for name, spec in declared.items():
+        for holds, limit, word in (
+            (tf.greater_equal, spec.least, "at least"),
+            (tf.less_equal, spec.most, "at most"),
+        ):
+            if limit is not None:
+                checks.append(_limit_check(name, inputs[name], holds, limit, word))
+    return checks
+
+
+def _limit_check(
+    name: str, numbers: tf.Tensor, holds: Callable[..., tf.Tensor], limit: Number, word: str
+) -> _Check:
+    reduce = tf.reduce_min if word == "at least" else tf.reduce_max
+
+    def sentence() -> list[tf.Tensor | str]:
+        return [f"{name} must be {word} {limit:g}, got ", tf.strings.as_string(reduce(numbers))]
+
+    return _Check(tf.reduce_all(holds(numbers, limit)), sentence)
 
 
 def _sequences(inputs: Mapping[str, tf.Tensor]) -> list[tuple[str, tf.Tensor]]:

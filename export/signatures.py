@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 
-from tfpipeline.export.explanations import SIGNATURE as EXPLAIN
-from tfpipeline.export.explanations import Explanations
 from tfpipeline.export.shape_checks import checked
 from tfpipeline.models.inputs import InputLimits, of_second_text
-from tfpipeline.tasks import Task
+from tfpipeline.tasks import Input, Signature, Task
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.prediction_graph import PredictionGraph
 
@@ -32,16 +31,26 @@ class ServingModule(tf.Module):
             positions in a text lack this signature, since positions are known only from the text.
         ``utf8``, ``utf16``: for such a task, like ``serving_default``, but positions are counted in bytes and
             in UTF-16 code units instead of code points.
-        ``explain``, if requested: like ``serving_default``, with ``label`` string [B]; see
-            :class:`tfpipeline.export.explanations.Explanations`.
+        Further ones that the task or the export declares, such as ``explain`` and ``search``.
 
     Args:
         graph: the model in its serving form (``PredictionGraph.for_serving``) with its task and tokenizer.
-        explanations: explains the model with the weights of ``graph``; None for a module without it.
+        further: the further signatures, by name.
+
+    Attributes:
+        functions: the traced function of each signature.
+        further: the argument.
+        resources: what further signatures read besides the model.
     """
 
-    def __init__(self, graph: PredictionGraph, explanations: Explanations | None = None) -> None:
+    def __init__(
+        self, graph: PredictionGraph, further: Mapping[str, Signature] = MappingProxyType({})
+    ) -> None:
         super().__init__(name="serving")
+        self.further = dict(further)
+        self.resources = [
+            made for signature in further.values() if (made := signature.resources()) is not None
+        ]
         text_inputs = graph.text_inputs
         self.tokenizer = text_inputs.tokenizer
         # Only the variables: tracking Keras's wrappers as well would write every weight twice.
@@ -68,9 +77,10 @@ class ServingModule(tf.Module):
         }
         if not graph.task.offsets:
             self.functions[TOKENS] = signature(from_ids, tokens)
-        if explanations is not None:
-            asked = {name: tf.TensorSpec([None], tf.string) for name in explanations.names}
-            self.functions[EXPLAIN] = signature(lambda **inputs: explanations(inputs), asked)
+        for name, declared in further.items():
+            self.functions[name] = signature(
+                functools.partial(_call, declared, graph), _specs(declared), declared.inputs
+            )
 
 
 def text_signatures(task: Task) -> dict[str, Unit]:
@@ -95,11 +105,27 @@ def _ids(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {"input_ids": inputs["input_ids"], "lengths": lengths}
 
 
-def _signature(limits: InputLimits, function: Any, inputs: dict[str, tf.TensorSpec]) -> Any:
+def _call(declared: Signature, graph: PredictionGraph, **inputs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    return declared.function(graph, inputs)
+
+
+def _specs(declared: Signature) -> dict[str, tf.TensorSpec]:
+    return {
+        name: tf.TensorSpec([None] if spec.per_row else [], spec.dtype)
+        for name, spec in declared.inputs.items()
+    }
+
+
+def _signature(
+    limits: InputLimits,
+    function: Any,
+    inputs: dict[str, tf.TensorSpec],
+    declared: Mapping[str, Input] = MappingProxyType({}),
+) -> Any:
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
 
     def serve(**arrived: tf.Tensor) -> dict[str, tf.Tensor]:
-        answers: dict[str, tf.Tensor] = function(**checked(arrived, limits))
+        answers: dict[str, tf.Tensor] = function(**checked(arrived, limits, declared))
         return answers
 
     # There is no Python control flow over tensors, so AutoGraph has nothing to rewrite.

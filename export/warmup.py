@@ -9,14 +9,13 @@ texts consist of words of the tokenizer's vocabulary: the file holds none of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from tfpipeline.export import explanations, prediction_logs
+from tfpipeline.export import prediction_logs
 from tfpipeline.export.signatures import ServingModule, token_inputs
 from tfpipeline.text import Tokenizer
 from tfpipeline.training.prediction_graph import TextInputs
@@ -27,8 +26,8 @@ _BATCHES = (1, 8, 32)
 _NARROWEST = 16  # tokens; each next width is twice as large, up to the longest text
 # Rows x width: replay takes time before a version is AVAILABLE, and larger requests warm up nothing more.
 _MOST_TOKENS = 4096
-_COST = {explanations.SIGNATURE: 100}  # relative to a prediction: an explanation is an integral of gradients
 _WORDS = 512
+_TEXTS = ("text", "text_pair")  # a signature may take two texts even if predictions take one
 _TYPICAL, _SPREAD = 0.3, 0.6  # text lengths, as shares of the longest, are log-normal
 
 
@@ -61,15 +60,24 @@ def requests(module: ServingModule, text_inputs: TextInputs) -> Iterator[tuple[s
     Returns:
         A signature, and its inputs: name -> array.
     """
-    texts = _Texts(text_inputs)
+    texts, further = _Texts(text_inputs), module.further
+    costs = {name: further[name].cost if name in further else 1 for name in module.functions}
     for rows, width in _sizes(text_inputs.truncation.max_length):
-        fitting = [name for name in module.functions if rows * width * _COST.get(name, 1) <= _MOST_TOKENS]
+        fitting = [name for name, cost in costs.items() if rows * width * cost <= _MOST_TOKENS]
         if fitting:
             given = texts.batch(rows, width)
-            tokens = {name: array.numpy() for name, array in token_inputs(text_inputs(given)).items()}
+            asked = {name: given[name] for name in text_inputs.names}
+            tokens = {name: array.numpy() for name, array in token_inputs(text_inputs(asked)).items()}
             for name in fitting:
-                _, specs = module.functions[name].structured_input_signature
-                yield name, {key: _value(key, spec, given, tokens, rows) for key, spec in specs.items()}
+                if name in further:
+                    values = {
+                        key: given[key] if key in given else spec.example(rows)
+                        for key, spec in further[name].inputs.items()
+                    }
+                else:
+                    _, specs = module.functions[name].structured_input_signature
+                    values = {key: {**tokens, **given}[key] for key in specs}
+                yield name, values
 
 
 def _sizes(longest: int) -> list[tuple[int, int]]:
@@ -82,29 +90,10 @@ def _sizes(longest: int) -> list[tuple[int, int]]:
     )
 
 
-def _value(
-    name: str,
-    spec: tf.TensorSpec,
-    texts: Mapping[str, np.ndarray],
-    tokens: Mapping[str, np.ndarray],
-    rows: int,
-) -> np.ndarray:
-    """An input of a request; inputs other than texts and tokens are empty strings or zeros."""
-    if name in texts:
-        return texts[name]
-    if name in tokens:
-        return tokens[name]
-    shape = [rows if size is None else size for size in spec.shape]
-    return (
-        np.full(shape, b"", object) if spec.dtype == tf.string else np.zeros(shape, spec.dtype.as_numpy_dtype)
-    )
-
-
 class _Texts:
     """Texts with a given number of tokens, made of words that are one token each."""
 
     def __init__(self, text_inputs: TextInputs) -> None:
-        self._names = text_inputs.names
         joint = text_inputs.pair and not text_inputs.separate
         self._joint = joint
         self._special = text_inputs.truncation.template.count(joint)
@@ -116,10 +105,10 @@ class _Texts:
         shares = np.clip(random.lognormal(np.log(_TYPICAL), _SPREAD, rows), 0, 1)
         shares[0] = 1
         counts = np.maximum(1, np.ceil(shares * (width - self._special)).astype(int))
-        parts = [counts - counts // 2, counts // 2] if self._joint else [counts] * len(self._names)
+        parts = [counts - counts // 2, counts // 2] if self._joint else [counts] * len(_TEXTS)
         return {
             name: np.array([" ".join(random.choice(self._words, count)).encode() for count in part], object)
-            for name, part in zip(self._names, parts)
+            for name, part in zip(_TEXTS, parts)
         }
 
 

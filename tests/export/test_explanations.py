@@ -248,7 +248,7 @@ def test_explanations_read_the_served_weights(tuned, precision):
     """A model that explains has no weight more; its scores add up, and say what the trained model's do."""
     graph = tuned.graph(tuned.model())
     served = graph.for_serving(precision)
-    module = ServingModule(served, Explanations(graph, 32, served.model))
+    module = ServingModule(served, {"explain": Explanations(graph, 32, served.model).signature()})
     captured = {id(variable) for variable in module.functions["explain"].variables}
     assert captured <= {
         id(variable) for variable in served.model.variables + list(module.tokenizer.variables)

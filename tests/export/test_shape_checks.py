@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import grpc
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from tfpipeline.export.shape_checks import checked
 from tfpipeline.models.inputs import InputLimits
 from tfpipeline.serving.server.saved_model import SavedModel
 from tfpipeline.serving.server.status import StatusError
+from tfpipeline.tasks import Input
 
 TEXT, ROW, IDS = (
     tf.TensorSpec([None], tf.string),
@@ -18,7 +21,17 @@ TEXT, ROW, IDS = (
     tf.TensorSpec([None, None], tf.int32),
 )
 LIMITS = InputLimits(vocabulary=30, types=2, width=6)
+DECLARED = {
+    "further": {
+        "text": Input(),
+        "k": Input("int32", least=1, most=100),
+        "steps": Input("int32", per_row=False, least=0),
+    },
+    "one": {"steps": Input("int32", per_row=False, most=5)},
+}
 SIGNATURES = {
+    "further": {"text": TEXT, "k": ROW, "steps": tf.TensorSpec([], tf.int32)},
+    "one": {"steps": tf.TensorSpec([], tf.int32)},
     "serving_default": {"text": TEXT},
     "pair": {"text": TEXT, "text_pair": TEXT},
     "input_ids": {"input_ids": IDS, "lengths": ROW, "token_type_ids": IDS},
@@ -29,12 +42,14 @@ SIGNATURES = {
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """Signatures that answer with what they were asked."""
-    functions = {
-        name: tf.function(lambda **inputs: checked(inputs, LIMITS), autograph=False).get_concrete_function(
+    functions = {}
+    for name, specs in SIGNATURES.items():
+        echo = functools.partial(checked, limits=LIMITS, declared=DECLARED.get(name, {}))
+        functions[name] = tf.function(
+            lambda echo=echo, **inputs: echo(inputs), autograph=False
+        ).get_concrete_function(
             **{key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in specs.items()}
         )
-        for name, specs in SIGNATURES.items()
-    }
     path = tmp_path_factory.mktemp("echo") / "1"
     tf.saved_model.save(tf.Module(), str(path), signatures=functions)
     model = SavedModel(path)
@@ -72,6 +87,9 @@ def test_padding_beyond_what_the_model_reads_is_cut_off(served):
     [
         ("serving_default", {"text": ["a", ""]}),
         ("serving_default", {"text": []}),
+        ("further", {"text": ["a", "b"], "k": [1, 100], "steps": 0}),
+        ("further", {"text": [], "k": [], "steps": 7}),
+        ("one", {"steps": 5}),
         ("pair", {"text": ["a"], "text_pair": ["b"]}),
         ("input_ids", IDS_12),
         (
@@ -99,6 +117,17 @@ def test_right_shapes_pass(served, signature, inputs):
     [
         ("serving_default", {"text": "a"}, "text must be [B], got []: send a list of texts"),
         ("serving_default", {"text": [["a"]]}, "text must be [B], got [1,1]: send a list of texts"),
+        ("further", {"text": ["a"], "k": [0], "steps": 1}, "k must be at least 1, got 0"),
+        ("further", {"text": ["a"] * 2, "k": [3, 101], "steps": 1}, "k must be at most 100, got 101"),
+        ("further", {"text": ["a"], "k": 3, "steps": 1}, "k must be [B], got []: send a list of numbers"),
+        (
+            "further",
+            {"text": ["a"], "k": [3, 3], "steps": 1},
+            "k must have as many rows as text, got [2] and [1]",
+        ),
+        ("further", {"text": ["a"], "k": [3], "steps": -1}, "steps must be at least 0, got -1"),
+        ("further", {"text": ["a"], "k": [3], "steps": [1]}, "steps must be [], got [1]: send one number"),
+        ("one", {"steps": 6}, "steps must be at most 5, got 6"),
         ("pair", {"text": ["a"], "text_pair": "b"}, "text_pair must be [B], got []: send a list of texts"),
         (
             "pair",

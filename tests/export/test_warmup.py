@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tests import tiny
+from tfpipeline import tasks
 from tfpipeline.commands import export as command
 from tfpipeline.errors import UserError
 from tfpipeline.export import options, prediction_logs, warmup
@@ -26,13 +27,14 @@ TEXTS = {"text": TEXT}
 TOKENS = {"input_ids": IDS, "lengths": ROW}
 
 
-def module(**signatures):
+def module(further=MappingProxyType({}), **signatures):
     """Stands for signatures: what is read of them is their specifications."""
     return SimpleNamespace(
         functions={
             name: SimpleNamespace(structured_input_signature=((), specs))
             for name, specs in signatures.items()
-        }
+        },
+        further=further,
     )
 
 
@@ -94,8 +96,10 @@ def test_a_limit_leaves_out_the_largest(text_inputs, tmp_path, most):
         assert {name for name, _ in read(path)} == {"serving_default", "input_ids"}
 
 
-def test_sizes_are_limited_in_tokens_and_explanations_cost_more(text_inputs):
-    made = module(serving_default=TEXTS, input_ids=TOKENS, explain={"text": TEXT, "label": TEXT, "top": ROW})
+def test_sizes_are_limited_in_tokens_and_further_signatures_cost_more(text_inputs):
+    inputs = {"text": tasks.TEXT, "label": tasks.TEXT, "top": tasks.Input("int32", examples=(3, 5))}
+    declared = tasks.Signature(inputs, lambda graph, given: given, cost=100)
+    made = module({"explain": declared}, serving_default=TEXTS, input_ids=TOKENS, explain={})
     asked = list(warmup.requests(made, text_inputs(300)))
     sizes = [inputs["input_ids"].shape for name, inputs in asked if name == "input_ids"]
     assert max(rows * width for rows, width in sizes) == 4096
@@ -103,7 +107,24 @@ def test_sizes_are_limited_in_tokens_and_explanations_cost_more(text_inputs):
     explained = [inputs for name, inputs in asked if name == "explain"]
     assert [len(inputs["text"]) for inputs in explained] == [1, 1]  # 16 and 32 tokens
     assert explained[0]["label"].tolist() == [b""]
-    assert (explained[0]["top"].dtype, explained[0]["top"].tolist()) == (np.int32, [0])
+    assert (explained[0]["top"].dtype, explained[0]["top"].tolist()) == (np.int32, [3])
+
+
+def test_further_signatures_are_asked_with_their_examples(text_inputs):
+    inputs = {
+        "text": tasks.TEXT,
+        "text_pair": tasks.TEXT,  # predictions take one text
+        "k": tasks.Input("int32", examples=(1, 9)),
+        "temperature": tasks.Input("float32", per_row=False, examples=(0.5,)),
+    }
+    declared = tasks.Signature(inputs, lambda graph, given: given)
+    asked = list(warmup.requests(module({"search": declared}, search={}), text_inputs(16)))
+    assert [len(given["text"]) for _, given in asked] == [1, 8, 32]
+    _, given = asked[1]
+    assert given["k"].tolist() == [1, 9] * 4
+    assert (given["k"].dtype, given["text_pair"].shape) == (np.int32, (8,))
+    assert all(given["text_pair"])
+    assert (given["temperature"].dtype, given["temperature"].tolist()) == (np.float32, 0.5)
 
 
 @pytest.mark.parametrize("separate", [False, True])

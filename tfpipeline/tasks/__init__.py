@@ -19,14 +19,18 @@ from tfpipeline.runtime import use_tensorflow_backend
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.options import Fitter, TaskOptions
 from tfpipeline.tasks.scorer import Arrays, Mistake, Scorer
+from tfpipeline.tasks.signature import TEXT, Input, Signature
 
 use_tensorflow_backend()  # before anything here imports Keras
 
 __all__ = [
+    "TEXT",
     "Arrays",
     "Fitter",
+    "Input",
     "Mistake",
     "Scorer",
+    "Signature",
     "Task",
     "TaskOptions",
     "find",
@@ -37,7 +41,7 @@ __all__ = [
 ]
 
 DEFAULT = "classification"  # the task of a section without a name
-_NOT_TASKS = {"base", "options", "scorer"}
+_NOT_TASKS = {"base", "options", "scorer", "signature"}
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
 from tfpipeline.tasks.scorer import Arrays, Scorer
+from tfpipeline.tasks.signature import Signature
 
 if TYPE_CHECKING:
     import keras
@@ -276,6 +277,15 @@ class Task(abc.ABC):
                 ``word_starts`` [B, T], and the texts themselves, ``text`` string [B] and perhaps
                 ``text_pair``.
         """
+
+    def signatures(self) -> Mapping[str, Signature]:
+        """Further signatures of the exported model, by name, beside ``serving_default``.
+
+        ``serving_default`` is the task's predictions for texts. A further signature takes other inputs, such
+        as a number of tokens to generate, or gives other outputs. See
+        :class:`~tfpipeline.tasks.signature.Signature`.
+        """
+        return {}
 
     # Confidence.
 
