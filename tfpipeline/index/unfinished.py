@@ -29,16 +29,17 @@ _STATE, _VECTORS = "state.json", "embedded.f32"
 
 
 class Embedder(Protocol):
-    """Embeds documents; see :class:`tfpipeline.index.embedder.ModelEmbedder`.
+    """Embeds documents; see :class:`tfpipeline.index.embedder.ModelEmbedder`."""
 
-    Attributes:
-        facts: what the index says of its model: ``identity``, a hash of everything that determines a vector,
-            and how the model is opened again.
-        dimension: D.
-    """
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the index says of its model: ``identity``, a hash of everything that determines a vector, and
+        how the model is opened again.
+        """
 
-    facts: Mapping[str, Any]
-    dimension: int
+    @property
+    def dimension(self) -> int:
+        """D, the numbers of a vector."""
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The vectors of documents, float32 [N, D]."""

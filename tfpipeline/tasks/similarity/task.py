@@ -17,8 +17,10 @@ from tfpipeline.errors import UserError
 from tfpipeline.models.pooling import check_pooling
 from tfpipeline.tasks.base import EXAMPLE_MASK, Task
 from tfpipeline.tasks.scorer import Arrays
+from tfpipeline.tasks.signature import Signature
 from tfpipeline.tasks.similarity import rows
 from tfpipeline.tasks.similarity.scorer import SimilarityScorer
+from tfpipeline.tasks.similarity.signatures import declared
 
 if TYPE_CHECKING:
     import keras
@@ -196,6 +198,9 @@ class Similarity(Task):
         if TEXT_PAIR in vectors:
             return {"score": tf.reduce_sum(unit(vectors[TEXT]) * unit(vectors[TEXT_PAIR]), axis=-1)}
         return {"embedding": vectors[TEXT]}
+
+    def signatures(self) -> Mapping[str, Signature]:
+        return declared(self.prompts)
 
     def scored_predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
