@@ -19,10 +19,12 @@ DEFAULT_WARMUP = 100
 _MOST_WARMUP = 1000  # kMaxNumRecords, tensorflow_serving/servables/tensorflow/saved_model_warmup_util.h
 DEFAULT_EXPLAIN_STEPS = 32
 _MOST_STEPS = 1024
+DEFAULT_MAX_K = 100
+_MOST_K = 1000
 
 # From Python, an option may be anything.
 _KINDS: tuple[tuple[tuple[str, ...], Any, str], ...] = (
-    (("warmup", "explain_steps"), int, "a whole number"),
+    (("warmup", "explain_steps", "max_k"), int, "a whole number"),
     (("keep",), (int, type(None)), "a whole number, or None"),
     (("max_accuracy_loss",), (int, float), "a number"),
     (("abstain",), (int, float, type(None)), "a number, or None"),
@@ -52,6 +54,8 @@ class ExportOptions:
         licence: the model's licence, for its card: an SPDX identifier such as "apache-2.0", or another name.
         explain: whether to add the signature ``explain``.
         explain_steps: number of nodes of its integral; more are more accurate but slower.
+        index: an index of this model (``tfpipeline index``), for the signature ``search``.
+        max_k: the largest number of rows that a search may ask for; ``search`` has so many places per query.
     Raises:
         UserError: an option has an invalid value.
     """
@@ -69,6 +73,8 @@ class ExportOptions:
     licence: str | None = None
     explain: bool = False
     explain_steps: int = DEFAULT_EXPLAIN_STEPS
+    index: AnyPath | None = None
+    max_k: int = DEFAULT_MAX_K
 
     def __post_init__(self) -> None:
         for names, kinds, what in _KINDS:
@@ -105,6 +111,10 @@ class ExportOptions:
             raise UserError("licence is empty; give an SPDX identifier such as apache-2.0, or leave it out")
         if not 1 <= self.explain_steps <= _MOST_STEPS:
             raise UserError(f"explain_steps is {self.explain_steps}; it must be from 1 to {_MOST_STEPS}")
+        if not 1 <= self.max_k <= _MOST_K:
+            raise UserError(f"max_k is {self.max_k}; it must be from 1 to {_MOST_K}")
+        if self.index is None and self.max_k != DEFAULT_MAX_K:
+            raise UserError(f"max_k is {self.max_k}, but no index is given, so nothing is searched")
         _ = self.gates
 
     @property

@@ -21,6 +21,9 @@ from tfpipeline.export.parity import check_parity
 from tfpipeline.export.servable import ServableModel, check_options, prepare
 from tfpipeline.export.signatures import ServingModule
 from tfpipeline.files import write_failure
+from tfpipeline.index import served
+from tfpipeline.index.embedder import require_same_model
+from tfpipeline.index.stored import Index, open_index
 from tfpipeline.paths import AnyPath
 from tfpipeline.tasks import Signature
 from tfpipeline.training.opening import open_run
@@ -63,9 +66,12 @@ def export_with(
     directory.require_writable()
     labels.read(directory)  # which --keep needs: a broken file is named before the work
     passed = requirements.check_known(run, options)
+    index = None if options.index is None else open_index(options.index)
     ready = prepare(run, options)
+    if index is not None:
+        require_same_model(index, run, ready.trained)
     passed.update(requirements.check_measured(options, ready))
-    further = _further_signatures(run, ready, options)
+    further = _further_signatures(run, ready, options, index)
     identity = identity_of(run, ready.trained, options, further)
     if (published := versions.published(directory, identity)) is not None:
         if isinstance(same := directory.path(published), Path):
@@ -84,11 +90,15 @@ def export_with(
         compatibility.make_portable(temporary)
         warm = warmup_requests.write(temporary, module, run.text_inputs, options.warmup)
         facts = {**_facts(run, directory, identity, options), **ready.facts}
+        if index is not None:
+            facts["index"] = served.facts(index, options.max_k)
         model_card.write(temporary, {**facts, "require": passed, "warmup_requests": warm})
         bar.advance(1, "checking its operations")
         checks.check_operations(temporary)
         compatibility.check(temporary, options.target_serving)
-        checks.check_size(temporary, _bytes(module.weights), _bytes(module.tokenizer.variables))
+        further_variables = [variable for made in module.resources for variable in made.variables]
+        tables = [*module.tokenizer.variables, *further_variables]
+        checks.check_size(temporary, _bytes(module.weights), _bytes(tables))
         bar.advance(1, "running in a fresh process")
         rows, difference = check_parity(run, module, ready.trained, options.precision, temporary)
         bar.advance(1, "checked")
@@ -121,13 +131,15 @@ def _check(run: TrainedModel, options: ExportOptions) -> None:
 
 
 def _further_signatures(
-    run: TrainedModel, ready: ServableModel, options: ExportOptions
+    run: TrainedModel, ready: ServableModel, options: ExportOptions, index: Index | None
 ) -> dict[str, Signature]:
     """The signatures beside those that every task has, by name."""
     further = dict(run.task.signatures())
     if options.explain:
         explained = explanations.Explanations(ready.trained, options.explain_steps, ready.served.model)
         further[explanations.SIGNATURE] = explained.signature()
+    if index is not None:
+        further[served.SIGNATURE] = served.search_signature(index, options.max_k)
     return further
 
 
@@ -167,4 +179,11 @@ def _save(module: ServingModule, path: Path) -> None:
 
 
 def _bytes(variables: Sequence[Any]) -> int:
-    return sum(int(np.prod(variable.shape)) * variable.dtype.size for variable in variables)
+    total = 0
+    for variable in variables:
+        count = int(np.prod(variable.shape))
+        if variable.dtype == tf.string:  # each text with its length
+            total += int(tf.reduce_sum(tf.strings.length(variable))) + count
+        else:
+            total += count * variable.dtype.size
+    return total

@@ -67,6 +67,12 @@ def command(
     explain_steps: int = typer.Option(
         32, help="Steps of the integral behind explanations; more steps are slower but more exact."
     ),
+    index: Optional[str] = typer.Option(
+        None, help="Add the signature search, over an index that tfpipeline index has made with this model."
+    ),
+    max_k: int = typer.Option(
+        100, help="With --index: the largest number of rows that a search may ask for, up to 1000."
+    ),
     overrides: Optional[list[str]] = _options.SETTINGS,
 ) -> None:
     """Publish a run as the next version of a served model, checked against the trained one."""
@@ -88,6 +94,8 @@ def command(
             abstain=abstain,
             require=tuple(map(terminal.typed, require or ())),
             report=report,
+            index=index,
+            max_k=max_k,
         )
     load_tensorflow()
     from tfpipeline.export.publish import export_with

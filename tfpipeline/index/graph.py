@@ -66,7 +66,7 @@ class SearchGraph(tf.Module):
         find = self._scan if self._lists is None else self._probe
         places, products = find(queries)  # [B, C]
         there = tf.greater(products, _NOTHING)
-        numbers = places if self._lists is None else tf.gather(self._order, places)
+        numbers = places if self._lists is None else _gather(self._order, places)
         # Places without a row go last: their numbers are the largest, and their scores -inf.
         by_number = tf.argsort(tf.where(there, numbers, self.rows), axis=1, stable=True)
         numbers, places, there = (
@@ -88,10 +88,10 @@ class SearchGraph(tf.Module):
 
     def _scores(self, queries: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
         """The exact scores, float32 [B, C], of the rows at some places, int32 [B, C]."""
-        rows = tf.cast(self._decoded(tf.gather(self._rows, places)), tf.float64)
+        rows = tf.cast(self._decoded(_gather(self._rows, places)), tf.float64)
         products = tf.linalg.matvec(rows, tf.cast(queries, tf.float64))
         if self._scales is not None:
-            products *= tf.cast(tf.gather(self._scales, places), tf.float64)
+            products *= tf.cast(_gather(self._scales, places), tf.float64)
         return tf.cast(products, tf.float32)
 
     def _rounding(self, queries: tf.Tensor) -> tf.Tensor:
@@ -152,15 +152,15 @@ class SearchGraph(tf.Module):
     def _probe(self, queries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The C best rows of the nearest lists, as :meth:`_scan` returns them."""
         nearest = tf.math.top_k(tf.matmul(queries, self._centroids, transpose_b=True), self._probes).indices
-        starts, stops = tf.gather(self._ends, nearest), tf.gather(self._ends, nearest + 1)
+        starts, stops = _gather(self._ends, nearest), _gather(self._ends, nearest + 1)
 
         def one(given: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
             query, rounding, start, stop = given
             places = tf.ragged.range(start, stop).flat_values
-            rows = self._decoded(tf.gather(self._rows, places))
+            rows = self._decoded(_gather(self._rows, places))
             products = tf.linalg.matvec(rows, query)
             if self._scales is not None:
-                products *= tf.gather(self._scales, places)
+                products *= _gather(self._scales, places)
             missing = [[0, tf.maximum(self.candidates - tf.shape(places)[0], 0)]]
             places = tf.pad(places, missing)
             products = tf.pad(products, missing, constant_values=_NOTHING)
@@ -170,7 +170,7 @@ class SearchGraph(tf.Module):
 
             def leveled() -> tuple[tf.Tensor, tf.Tensor]:
                 # A list's rows are ordered by number, but not those of several lists.
-                by_number = tf.argsort(tf.gather(self._order, places), stable=True)
+                by_number = tf.argsort(_gather(self._order, places), stable=True)
                 level = tf.gather(_level(products, kth, rounding), by_number)
                 best, chosen = tf.math.top_k(level, self.candidates)
                 return tf.gather(tf.gather(places, by_number), chosen), best
@@ -186,6 +186,15 @@ class SearchGraph(tf.Module):
             ),
             parallel_iterations=4,
         )
+
+
+def _gather(variable: tf.Variable, places: tf.Tensor) -> tf.Tensor:
+    """Some rows of a variable.
+
+    Not ``tf.gather`` of the variable itself: its operation, ResourceGather, makes every later read of the
+    variable copy all of it (``EnsureSparseVariableAccess`` in TensorFlow's training_op_helpers.h).
+    """
+    return tf.gather(variable.read_value(), places)
 
 
 def _level(products: tf.Tensor, kth: tf.Tensor, rounding: tf.Tensor) -> tf.Tensor:
