@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Optional, TypeVar, Union, overload
+from typing import Any, Literal, Optional, TypeVar, Union, overload
 
-from tfpipeline.serving.client import conversations, streaming
+import numpy as np
+
+from tfpipeline.serving.client import conversations, matching, streaming
 from tfpipeline.serving.client.async_driver import AsyncDriver
 from tfpipeline.serving.client.calls import Health, ModelMetadata, RawAnswer, VersionStatus
 from tfpipeline.serving.client.predictions import (
     Classification,
     Explanation,
+    Hit,
     Prediction,
     QuestionAnswering,
     Tagging,
@@ -98,6 +101,42 @@ class AsyncPredictClient(AsyncDriver):
         return await self.predict(
             questions, passages, expect=QuestionAnswering, batch_size=batch_size, timeout=timeout
         )
+
+    async def embed(
+        self,
+        texts: Texts,
+        *,
+        prompt: Literal["query", "document"] = "query",
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> np.ndarray:
+        """See :meth:`PredictClient.embed`."""
+        sending = self._sending(batch_size, timeout)
+        return await self._run(matching.embed(self.endpoint, texts, prompt, sending))
+
+    async def similarity(
+        self,
+        texts: Texts,
+        others: Texts,
+        *,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> np.ndarray:
+        """See :meth:`PredictClient.similarity`."""
+        sending = self._sending(batch_size, timeout)
+        return await self._run(matching.similarity(self.endpoint, texts, others, sending))
+
+    async def search(
+        self,
+        queries: Texts,
+        k: int = 10,
+        *,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[list[Hit]]:
+        """See :meth:`PredictClient.search`."""
+        sending = self._sending(batch_size, timeout)
+        return await self._run(matching.search(self.endpoint, queries, k, sending))
 
     @overload
     def predict_stream(

@@ -75,7 +75,7 @@ def predict(
     """
     check_kind(expect)
     columns = columns_of.text_inputs(texts, text_pair)
-    answers = yield from _ask_in_batches(endpoint, columns, sending)
+    answers = yield from ask_in_batches(endpoint, columns, sending)
     return of_kind(answers, expect, of_signature(endpoint))
 
 
@@ -93,7 +93,7 @@ def explain(
     """
     columns = columns_of.explain_inputs(texts, text_pair, labels)
     endpoint = replace(endpoint, signature=EXPLAIN)
-    answers = yield from _ask_in_batches(endpoint, columns, sending)
+    answers = yield from ask_in_batches(endpoint, columns, sending)
     explanations = [answer for answer in answers if isinstance(answer, predictions.Explanation)]
     if len(explanations) < len(answers):
         raise AnswerError(
@@ -151,20 +151,30 @@ def answers_of(response: Any, rows: int) -> list[predictions.Prediction]:
     return predictions.decode(calls.predict_answer(response).outputs, rows=rows)
 
 
-def _ask_in_batches(
-    endpoint: calls.Endpoint, columns: Mapping[str, np.ndarray], sending: Sending
-) -> Conversation[list[predictions.Prediction]]:
-    """Predictions in the order of the rows, from batches of similar lengths."""
+def ask_in_batches(
+    endpoint: calls.Endpoint,
+    columns: Mapping[str, np.ndarray],
+    sending: Sending,
+    read: Callable[[Any, int], Sequence[Any]] = answers_of,
+) -> Conversation[list[Any]]:
+    """Predictions in the order of the rows, from batches of similar lengths.
+
+    Args:
+        endpoint: the model.
+        columns: name -> array [B]; ``text`` among them.
+        sending: how rows become requests.
+        read: the rows' values in a response; by default their predictions.
+    """
     count = len(columns["text"])
     size = sending.batch_size or max(count, 1)
     order = columns_of.by_length(columns) if size < count else list(range(count))
     batches = [order[start : start + size] for start in range(0, count, size)]
-    found: dict[int, predictions.Prediction] = {}
+    found: dict[int, Any] = {}
 
     def keep(batch: Sequence[int], outcome: Any) -> None:
         if isinstance(outcome, CallError):
             raise outcome
-        found.update(zip(batch, answers_of(outcome, len(batch))))
+        found.update(zip(batch, read(outcome, len(batch))))
 
     if sending.concurrent == 1 or len(batches) < 2:
         for batch in batches:

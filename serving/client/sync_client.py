@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Optional, TypeVar, Union, overload
+from typing import Any, Literal, Optional, TypeVar, Union, overload
 
-from tfpipeline.serving.client import conversations, streaming
+import numpy as np
+
+from tfpipeline.serving.client import conversations, matching, streaming
 from tfpipeline.serving.client.base import BaseClient
 from tfpipeline.serving.client.calls import Health, ModelMetadata, RawAnswer, VersionStatus
 from tfpipeline.serving.client.predictions import (
     Classification,
     Explanation,
+    Hit,
     Prediction,
     QuestionAnswering,
     Tagging,
@@ -107,6 +110,75 @@ class PredictClient(SyncDriver):
         return self.predict(
             questions, passages, expect=QuestionAnswering, batch_size=batch_size, timeout=timeout
         )
+
+    def embed(
+        self,
+        texts: Texts,
+        *,
+        prompt: Literal["query", "document"] = "query",
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> np.ndarray:
+        """The vectors of texts, from a model of the task similarity.
+
+        Args:
+            texts: str, or bytes in UTF-8. Without texts, no call is made.
+            prompt: whose prompt the model puts before the texts, if it was trained with prompts: that of
+                queries, or that of the documents that are searched.
+            batch_size, timeout: as of :meth:`predict`.
+        Returns:
+            float32 [N, D], in order; [0, 0] without texts.
+        Raises:
+            AnswerError: the model predicts something else.
+            ClientError: see ``errors.py``.
+        """
+        sending = self._sending(batch_size, timeout)
+        return self._run(matching.embed(self.endpoint, texts, prompt, sending))
+
+    def similarity(
+        self,
+        texts: Texts,
+        others: Texts,
+        *,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> np.ndarray:
+        """How similar two texts are, from a model of the task similarity.
+
+        Args:
+            texts: N texts, str, or bytes in UTF-8; they get the prompt of queries.
+            others: N texts, each compared with the one in ``texts``; they get the prompt of documents.
+            batch_size, timeout: as of :meth:`predict`.
+        Returns:
+            The cosines of their vectors, float32 [N].
+        Raises:
+            ClientError: see ``errors.py``.
+        """
+        sending = self._sending(batch_size, timeout)
+        return self._run(matching.similarity(self.endpoint, texts, others, sending))
+
+    def search(
+        self,
+        queries: Texts,
+        k: int = 10,
+        *,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[list[Hit]]:
+        """Search in the index of a model (``tfpipeline export --index``).
+
+        Args:
+            queries: N texts, str, or bytes in UTF-8.
+            k: how many rows to find for each query, at most the ``--max-k`` of the export (100). An index
+                with fewer rows gives all of them.
+            batch_size, timeout: as of :meth:`predict`.
+        Returns:
+            For each query its hits, the best first; of equal scores the smaller id first.
+        Raises:
+            ClientError: see ``errors.py``.
+        """
+        sending = self._sending(batch_size, timeout)
+        return self._run(matching.search(self.endpoint, queries, k, sending))
 
     @overload
     def predict_stream(

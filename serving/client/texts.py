@@ -99,5 +99,6 @@ def by_length(columns: Mapping[str, np.ndarray]) -> list[int]:
     A batch is padded to its longest text, so texts of similar lengths cost least together. The longest come
     first, because the last of several concurrent batches should be the shortest.
     """
-    lengths = [sum(map(len, row)) for row in zip(*columns.values())]
+    texts = [column for column in columns.values() if column.dtype == object]
+    lengths = [sum(map(len, row)) for row in zip(*texts)]
     return sorted(range(len(lengths)), key=lambda row: -lengths[row])

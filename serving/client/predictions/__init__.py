@@ -15,18 +15,23 @@ import numpy as np
 from tfpipeline.serving.client.errors import AnswerError
 from tfpipeline.serving.client.predictions.base import Output, Prediction, Span, kinds
 from tfpipeline.serving.client.predictions.classification import Classification
+from tfpipeline.serving.client.predictions.embedding import Embedding
 from tfpipeline.serving.client.predictions.explanation import Explanation, WordScore
 from tfpipeline.serving.client.predictions.multilabel import MultiLabel
 from tfpipeline.serving.client.predictions.multitask import Multitask
 from tfpipeline.serving.client.predictions.named_outputs import NamedOutputs
 from tfpipeline.serving.client.predictions.question_answering import QuestionAnswering
 from tfpipeline.serving.client.predictions.regression import Regression
+from tfpipeline.serving.client.predictions.search import Hit, SearchResult
+from tfpipeline.serving.client.predictions.similarity import Similarity
 from tfpipeline.serving.client.predictions.tagging import Entity, Tagging
 
 __all__ = [
     "Classification",
+    "Embedding",
     "Entity",
     "Explanation",
+    "Hit",
     "MultiLabel",
     "Multitask",
     "NamedOutputs",
@@ -34,6 +39,8 @@ __all__ = [
     "Prediction",
     "QuestionAnswering",
     "Regression",
+    "SearchResult",
+    "Similarity",
     "Span",
     "Tagging",
     "WordScore",

@@ -85,6 +85,30 @@ def sentiment(texts: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def matched(request, context, prompts):
+    """Vectors [length, 0 or 1 for a document]; the similarity of two texts is that of their lengths; a search
+    finds the query k times, in an index of 3 rows.
+    """
+    signature = request.model_spec.signature_name
+    asked = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+    lengths = np.array([len(text) for text in asked["text"]], np.float32)
+    if signature == "similarity":
+        return {"score": lengths / [len(text) for text in asked["text_pair"]]}
+    if signature == "search":
+        assert asked["k"].dtype == np.int32
+        count = np.minimum(asked["k"], 3)
+        rows = [
+            [text if place < most else b"" for place in range(4)] for text, most in zip(asked["text"], count)
+        ]
+        texts = np.array(rows, object).reshape(len(rows), 4)
+        scores = np.where(texts != b"", lengths[:, None] - np.arange(4, dtype=np.float32), 0)
+        ids = np.where(texts != b"", np.array([b"1", b"2", b"3", b"4"], object), b"")
+        return {"ids": ids, "texts": texts, "scores": scores, "count": count, "web url": ids}
+    if signature == "document" and not prompts:
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, 'Serving signature key "document" not found.')
+    return {"embedding": np.stack([lengths, np.full_like(lengths, signature == "document")], axis=1)}
+
+
 def one_word_each(texts: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     ends = np.array([[len(text.decode("utf-8", "replace"))] for text in texts], np.int32)
     scores = np.array([[len(label)] for label in labels], np.float32)
@@ -166,6 +190,8 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
             asked = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
             assert request.model_spec.signature_name == "explain"
             arrays = one_word_each(asked["text"], asked["label"])
+        elif kind == "matching":  # matching:prompts: documents have a prompt of their own
+            arrays = matched(request, context, bool(arguments))
         elif kind == "pair":
             first, second = (tf.make_ndarray(request.inputs[name]) for name in ("text", "text_pair"))
             arrays = {"same": first == second, "both": first + b"|" + second}

@@ -417,7 +417,18 @@ def test_no_rows():
 def test_kinds_can_be_told_apart():
     """Every kind is found by its own names, and its rows are predictions that JSON can hold."""
     number = {"value": np.zeros(2, np.float32)}
-    all_samples = classification(), multi_label(), number, tagging(), reading(), explanation()
+    texts = np.full((2, 3), b"", object)
+    matching = (
+        {"embedding": np.zeros((2, 3), np.float32)},
+        {"score": np.zeros(2, np.float32)},
+        {
+            "ids": texts,
+            "texts": texts,
+            "scores": np.zeros((2, 3), np.float32),
+            "count": np.zeros(2, np.int32),
+        },
+    )
+    all_samples = classification(), multi_label(), number, tagging(), reading(), explanation(), *matching
     samples = {frozenset(sample): sample for sample in all_samples}
     ours = [kind for kind in kinds() if kind.__module__.startswith("tfpipeline.")]
     assert sorted(map(sorted, samples)) == sorted(sorted(kind.output_specs) for kind in ours)

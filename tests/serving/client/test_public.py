@@ -30,8 +30,8 @@ def fresh(code):
 
 def test_public_names():
     others = [
-        "AsyncPredictClient", "Classification", "Entity", "Explanation", "Health", "ModelMetadata", "MultiLabel", "Multitask", "NamedOutputs",
-        "Output", "PredictClient", "Prediction", "QuestionAnswering", "RawAnswer", "Regression", "RowResult", "Signature", "Span", "TLS", "Tagging",
+        "AsyncPredictClient", "Classification", "Embedding", "Entity", "Explanation", "Health", "Hit", "ModelMetadata", "MultiLabel", "Multitask", "NamedOutputs",
+        "Output", "PredictClient", "Prediction", "QuestionAnswering", "RawAnswer", "Regression", "RowResult", "SearchResult", "Signature", "Similarity", "Span", "TLS", "Tagging",
         "TensorSpec", "VersionState", "VersionStatus", "WordScore",
     ]  # fmt: skip
     raised = [

@@ -46,6 +46,9 @@ def test_what_is_no_list_of_texts(given, says):
             ("text", lambda: client.predict(given)),
             ("text", lambda: client.classify(given)),
             ("text", lambda: client.explain(given)),
+            ("text", lambda: client.embed(given)),
+            ("text", lambda: client.search(given)),
+            ("text", lambda: client.similarity(given, ["a"])),
             ("text", lambda: client.predict_stream(given)),
             ("text_pair", lambda: client.answer(["a"], given) if given is not None else client.predict(None)),
         ):
