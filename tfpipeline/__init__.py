@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what the table below loads on first use, for type checkers 
     from tfpipeline.explanations import explain as explain
     from tfpipeline.export.publish import export_run as export_run
     from tfpipeline.prediction import predict as predict
+    from tfpipeline.search import load_index as load_index
     from tfpipeline.serving.client.sync_client import PredictClient as PredictClient
     from tfpipeline.serving.server.run import serve as serve
     from tfpipeline.training.loop import train as train
@@ -36,6 +37,7 @@ __getattr__, __dir__, __all__ = attach(
         "explain": "tfpipeline.explanations",
         "export_run": "tfpipeline.export.publish",
         "load": "tfpipeline.training.opening",
+        "load_index": "tfpipeline.search",
         "predict": "tfpipeline.prediction",
         "serve": "tfpipeline.serving.server.run",
         "train": "tfpipeline.training.loop",

@@ -14,7 +14,15 @@ from tfpipeline.console import say
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.mistaken import check_run
 from tfpipeline.paths import AnyPath
-from tfpipeline.serving.client import Explanation, PredictClient, Prediction, hints, predictions
+from tfpipeline.serving.client import (
+    Explanation,
+    Hit,
+    PredictClient,
+    Prediction,
+    checks,
+    hints,
+    predictions,
+)
 from tfpipeline.serving.client import texts as columns
 
 if TYPE_CHECKING:
@@ -22,7 +30,8 @@ if TYPE_CHECKING:
 
 Texts = Iterable[Union[str, bytes]]
 Labels = Union[Texts, str, bytes, None]
-SIGNATURE, _EXPLAIN = "serving_default", "explain"
+SIGNATURE, _EXPLAIN, _SEARCH = "serving_default", "explain", "search"
+_SEARCHED = 32  # queries at a time
 
 
 def open_any(
@@ -72,6 +81,15 @@ class Predictor(abc.ABC):
         """
         raise UserError(f"{type(self).__name__} cannot explain predictions")
 
+    def search(self, queries: Texts, k: int = 10) -> list[list[Hit]]:
+        """Search for each query in the model's index; see :meth:`PredictClient.search`.
+
+        Raises:
+            InputError: as of :meth:`predict`.
+            UserError: the model has no index, or k is out of range.
+        """
+        raise UserError(f"{type(self).__name__} cannot search")
+
     def __enter__(self) -> Predictor:
         return self
 
@@ -95,6 +113,9 @@ class ServerPredictor(Predictor):
         self, texts: Texts, text_pair: Optional[Texts] = None, labels: Labels = None
     ) -> list[Explanation]:
         return self._client.explain(texts, text_pair, labels=labels)
+
+    def search(self, queries: Texts, k: int = 10) -> list[list[Hit]]:
+        return self._client.search(queries, k)
 
     def close(self) -> None:
         self._client.close()
@@ -142,6 +163,19 @@ class SavedModelPredictor(Predictor):
         _check_inputs("SavedModel", function.structured_input_signature[1], inputs)
         return _explanations(self._tensorflow, lambda asked: function(**asked), inputs)
 
+    def search(self, queries: Texts, k: int = 10) -> list[list[Hit]]:
+        if _SEARCH not in self._model.signatures:
+            raise UserError(f'{self._path} has no signature "{_SEARCH}"; export it again with --index')
+        checks.whole("k", k, 1)
+        texts = utf8_inputs(queries, None)["text"]
+        found: list[list[Hit]] = []
+        for start in range(0, len(texts), _SEARCHED):
+            part = texts[start : start + _SEARCHED]
+            inputs = {"text": part, "k": [k] * len(part)}
+            answers = _asked(self._tensorflow, self._model.signatures[_SEARCH], inputs, "search for this")
+            found += [one.hits for one in answers if isinstance(one, predictions.SearchResult)]
+        return found
+
 
 class RunPredictor(Predictor):
     """Runs a trained run's model, or a fine-tuned checkpoint, in this process.
@@ -163,8 +197,14 @@ class RunPredictor(Predictor):
             from tfpipeline.training import TrainedModel, open_run
         self._run = run if isinstance(run, TrainedModel) else open_run(run)
         units = signatures.text_signatures(self._run.task)
-        _check_signature(self._run.name, signature, units)
-        self._unit = units[signature]
+        further = {
+            name: declared
+            for name, declared in self._run.task.signatures().items()
+            if declared.inputs.keys() <= {"text", "text_pair"}
+        }
+        _check_signature(self._run.name, signature, {**units, **further})
+        self._unit = units.get(signature, "code_points")
+        self._declared = further.get(signature)
         self._weights = weights
         self._explanations: Optional[Callable[[dict[str, Any]], Any]] = None
         self._model = self._run.model(weights)
@@ -174,6 +214,10 @@ class RunPredictor(Predictor):
         inputs = utf8_inputs(texts, text_pair)
         _check_inputs("run", self._wanted(inputs), inputs)
         self._say_what_is_unknown(inputs["text"], inputs.get("text_pair"))
+        if self._declared is not None:
+            graph = self._run.graph(self._model)
+            answers = self._declared.function(graph, inputs)
+            return predictions.decode({name: tensor.numpy() for name, tensor in answers.items()})
         arrays = self._run.predict(self._model, inputs["text"], inputs.get("text_pair"), unit=self._unit)
         return predictions.decode(arrays)
 
@@ -198,8 +242,17 @@ class RunPredictor(Predictor):
         self._say_what_is_unknown(list(inputs["text"]), second)
         return _explanations(tf, self._explanations, inputs)
 
+    def search(self, queries: Texts, k: int = 10) -> list[list[Hit]]:
+        name = self._run.name
+        raise UserError(
+            f"{name} is a model without an index; make one (tfpipeline index {name} --data FILE --to INDEX) "
+            "and name it"
+        )
+
     def _wanted(self, given: Mapping[str, Any]) -> tuple[str, ...]:
         """The inputs of a prediction: a task that does not ask for pairs may be given one."""
+        if self._declared is not None:
+            return tuple(self._declared.inputs)
         names = self._run.text_inputs.names
         options = self._run.config.task
         may_have_pair = options.encoding == "separate" and not options.asks_for_pairs
@@ -226,16 +279,25 @@ def _explanations(tf: Any, function: Callable[[dict[str, Any]], Any], inputs: An
     Raises:
         UserError: the model refuses them, such as a label that it does not know.
     """
+    answers = _asked(tf, lambda **given: function(given), inputs, "explain this")
+    return [answer for answer in answers if isinstance(answer, Explanation)]
+
+
+def _asked(tf: Any, function: Callable[..., Any], inputs: Any, what: str) -> list[Prediction]:
+    """The predictions of a function of tensors, for columns of inputs.
+
+    Raises:
+        UserError: the model refuses them; says what it cannot do.
+    """
     count = len(inputs["text"])
     if not count:
         return []
     try:
-        answers = function({name: tf.constant(list(column)) for name, column in inputs.items()})
+        answers = function(**{name: tf.constant(list(column)) for name, column in inputs.items()})
     except tf.errors.InvalidArgumentError as error:
         reason = " ".join(hints.reason(str(error.message)).split())
-        raise UserError(f"the model cannot explain this: {reason}") from error
-    arrays = {name: tensor.numpy() for name, tensor in answers.items()}
-    return [answer for answer in predictions.decode(arrays, count) if isinstance(answer, Explanation)]
+        raise UserError(f"the model cannot {what}: {reason}") from error
+    return predictions.decode({name: tensor.numpy() for name, tensor in answers.items()}, count)
 
 
 def _check_signature(path: Union[str, Path], signature: str, known: Iterable[str]) -> None:
