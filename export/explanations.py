@@ -29,7 +29,8 @@ from tfpipeline.export import words
 from tfpipeline.export.options import DEFAULT_EXPLAIN_STEPS
 from tfpipeline.models.inputs import WORD_WEIGHTS, encoder_inputs, sequences
 from tfpipeline.models.text_model import ServedModel
-from tfpipeline.tasks import TEXT, Signature, Task
+from tfpipeline.tasks import Signature, Task
+from tfpipeline.tasks.signature import TEXT
 from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
 
 SIGNATURE = "explain"

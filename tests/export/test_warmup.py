@@ -97,7 +97,7 @@ def test_a_limit_leaves_out_the_largest(text_inputs, tmp_path, most):
 
 
 def test_sizes_are_limited_in_tokens_and_further_signatures_cost_more(text_inputs):
-    inputs = {"text": tasks.TEXT, "label": tasks.TEXT, "top": tasks.Input("int32", examples=(3, 5))}
+    inputs = {"text": tasks.Input(), "label": tasks.Input(), "top": tasks.Input("int32", examples=(3, 5))}
     declared = tasks.Signature(inputs, lambda graph, given: given, cost=100)
     made = module({"explain": declared}, serving_default=TEXTS, input_ids=TOKENS, explain={})
     asked = list(warmup.requests(made, text_inputs(300)))
@@ -112,8 +112,8 @@ def test_sizes_are_limited_in_tokens_and_further_signatures_cost_more(text_input
 
 def test_further_signatures_are_asked_with_their_examples(text_inputs):
     inputs = {
-        "text": tasks.TEXT,
-        "text_pair": tasks.TEXT,  # predictions take one text
+        "text": tasks.Input(),
+        "text_pair": tasks.Input(),  # predictions take one text
         "k": tasks.Input("int32", examples=(1, 9)),
         "temperature": tasks.Input("float32", per_row=False, examples=(0.5,)),
     }

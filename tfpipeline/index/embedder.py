@@ -64,8 +64,12 @@ class ModelEmbedder:
 
 
 def settings(pooling: str | None, overrides: Iterable[str] = ()) -> list[str]:
-    """Settings of a checkpoint in the form of ``--set``: ``overrides``, and a pooling if one is given."""
-    return [*overrides, *([] if pooling is None else [f"task.pooling={pooling}"])]
+    """Settings of a checkpoint in the form of ``--set``: ``overrides``, and a pooling if one is given.
+
+    Any encoder makes vectors with a pooling, so the task similarity is asked for as well.
+    """
+    own = [] if pooling is None else ["task.name=similarity", f"task.pooling={pooling}"]
+    return [*own, *overrides]
 
 
 def require_same_model(index: Index, run: TrainedModel, graph: PredictionGraph) -> None:

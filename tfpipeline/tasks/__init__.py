@@ -19,12 +19,11 @@ from tfpipeline.runtime import use_tensorflow_backend
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.options import Fitter, TaskOptions
 from tfpipeline.tasks.scorer import Arrays, Mistake, Scorer
-from tfpipeline.tasks.signature import TEXT, Input, Signature
+from tfpipeline.tasks.signature import Input, Signature
 
 use_tensorflow_backend()  # before anything here imports Keras
 
 __all__ = [
-    "TEXT",
     "Arrays",
     "Fitter",
     "Input",
