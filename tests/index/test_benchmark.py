@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +18,14 @@ def test_the_rows_are_unit_vectors_in_clusters():
     assert products[: 400 * 190].max() < 0.4 < 0.45 < np.median(products[-400 * 190 :]) < 0.55
 
 
-def test_each_measurement_is_printed(capsys):
+def test_each_measurement_is_printed(monkeypatch, capsys):
+    def loads(command, **options):
+        """Stands for a process that takes a minute to start."""
+        assert (Path(command[3]) / "saved_model.pb").exists()
+        told = json.dumps({"seconds": 1.5, "peak_mb": 900.0, "base_mb": 600.0})
+        return subprocess.CompletedProcess(command, 0, told)
+
+    monkeypatch.setattr(search.subprocess, "run", loads)
     arguments = [
         "--rows",
         "2000",
