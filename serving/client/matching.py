@@ -10,7 +10,7 @@ import numpy as np
 
 from tfpipeline.serving.client import calls, checks, predictions
 from tfpipeline.serving.client import texts as columns_of
-from tfpipeline.serving.client.conversations import Sending, ask_in_batches, of_kind
+from tfpipeline.serving.client.conversations import Sending, ask_in_batches, of_kind, of_signature
 from tfpipeline.serving.client.errors import AnswerError, FailedPreconditionError, InputError
 from tfpipeline.serving.client.steps import Conversation
 
@@ -66,7 +66,7 @@ def similarity(
     columns = columns_of.text_inputs(texts, others)
     asked = replace(endpoint, signature=SIMILARITY)
     answers = yield from ask_in_batches(asked, columns, sending)
-    found = of_kind(answers, predictions.Similarity, asked)
+    found = of_kind(answers, predictions.Similarity, of_signature(asked))
     return np.array([answer.score for answer in found], np.float32)
 
 
@@ -83,4 +83,4 @@ def search(
     columns["k"] = np.full(len(columns["text"]), k, np.int32)
     asked = replace(endpoint, signature=SEARCH)
     answers = yield from ask_in_batches(asked, columns, sending)
-    return [answer.hits for answer in of_kind(answers, predictions.SearchResult, asked)]
+    return [answer.hits for answer in of_kind(answers, predictions.SearchResult, of_signature(asked))]

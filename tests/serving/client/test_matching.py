@@ -89,7 +89,7 @@ def test_the_asyncio_client_answers_alike(connect):
         (lambda client: client.search(["a"], k=np.int32(3)), "k is np.int32(3); give a plain int"),
         (lambda client: client.embed(["a"], prompt="doc"), "prompt is 'doc'; give 'query' or 'document'"),
         (lambda client: client.similarity(["a"], None), "similarity compares two lists of texts"),
-        (lambda client: client.similarity(["a"], ["b", "c"]), "1 texts but 2 in text_pair"),
+        (lambda client: client.similarity(["a"], ["b", "c"]), "1 text but 2 in text_pair"),
     ],
     ids=["k", "numpy", "prompt", "one-list", "lengths"],
 )
