@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpipeline.data import read_records, readers
+from tfpipeline.data.records import FileOptions
 from tfpipeline.errors import UserError
 
 
@@ -114,6 +115,17 @@ def test_broken_files(tmp_path, name, data, start):
 )  # fmt: skip
 def test_missing_column(tmp_path, name, data, found):
     assert sentence(tmp_path, name, data, ["text"]) == found
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["unix", "windows", "mac"])
+def test_a_paragraph_of_a_txt_file_ends_at_a_blank_line(tmp_path, end):
+    path = tmp_path / "x.txt"
+    path.write_bytes(end.join(["", "a", " b", "", " \t", "c", "", "d"]).encode())
+    options = FileOptions(paragraphs=True)
+    found = [(record.columns["text"], record.line) for record in read_records(path, ["text"], options)]
+    assert found == [("a\n b", 2), ("c", 6), ("d", 8)]
+    path.write_bytes(b"")
+    assert not list(read_records(path, ["text"], options))
 
 
 def test_txt_has_one_column(tmp_path):

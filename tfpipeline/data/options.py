@@ -71,6 +71,10 @@ class DataOptions(Section):
         "tab (`\\t`).",
     )
     sheet: Optional[str] = Field(None, description="Sheet of .xlsx files; null: the first.")
+    paragraphs: bool = Field(
+        False,
+        description="Whether a row of a .txt file is a paragraph (lines up to an empty one), not a line.",
+    )
     split: SplitOptions = SplitOptions()
 
     @field_validator("encoding")
@@ -91,7 +95,7 @@ class DataOptions(Section):
     @property
     def file_options(self) -> FileOptions:
         """Properties of a data file that its suffix does not determine."""
-        return FileOptions(self.encoding, self.delimiter, self.sheet)
+        return FileOptions(self.encoding, self.delimiter, self.sheet, self.paragraphs)
 
     @field_validator("text", "text_pair", "label", "weight", "group", mode="before")
     @classmethod

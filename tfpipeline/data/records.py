@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from tfpipeline.errors import UserError, did_you_mean, nearest, visible
 
@@ -82,11 +82,13 @@ class FileOptions:
         encoding: of a text file, as Python calls it.
         delimiter: the character between the cells of a .csv or .tsv file; None for a comma and a tab.
         sheet: the sheet of a workbook; None for the first one.
+        paragraphs: whether a row of a .txt file is a paragraph, not a line.
     """
 
     encoding: str = "utf-8"
     delimiter: Optional[str] = None
     sheet: Optional[str] = None
+    paragraphs: bool = False
 
 
 def option(name: str) -> str:
@@ -122,7 +124,7 @@ def one_delimiter(text: str) -> str:
 
 def file_options(
     *, encoding: Optional[str] = None, delimiter: Optional[str] = None, sheet: Optional[str] = None
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """The given options of :class:`FileOptions`, checked.
 
     Raises:
