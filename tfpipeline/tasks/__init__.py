@@ -16,6 +16,7 @@ from tfpipeline.checkpoints.checkpoint import Checkpoint
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.named_modules import import_named
 from tfpipeline.runtime import use_tensorflow_backend
+from tfpipeline.tasks._dividing import RowTokens
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.options import Fitter, TaskOptions
 from tfpipeline.tasks.scorer import Arrays, Mistake, Scorer
@@ -28,6 +29,7 @@ __all__ = [
     "Fitter",
     "Input",
     "Mistake",
+    "RowTokens",
     "Scorer",
     "Signature",
     "Task",
@@ -89,13 +91,16 @@ def part_schema(raw: Any) -> type[TaskOptions] | None:
 def serving(checkpoint: Checkpoint, name: str | None = None) -> type[TaskOptions] | None:
     """The options of the task that can use a checkpoint's head; None if no task can.
 
+    A task of pre-training takes a head only if no other task does.
+
     Args:
         checkpoint: the checkpoint.
         name: the name of a task that is asked for. If it needs no head, it can use any checkpoint.
     """
     if name is not None and not find(name).needs_head:
         return find(name)
-    return next((options for options in map(find, names()) if options.serves(checkpoint)), None)
+    ranked = sorted(map(find, names()), key=lambda options: options.pretrains)
+    return next((options for options in ranked if options.serves(checkpoint)), None)
 
 
 def of_checkpoint(checkpoint: Checkpoint, name: str | None = None) -> Task:

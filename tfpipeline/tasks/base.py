@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from tfpipeline.models import EncoderConfig
     from tfpipeline.models.model_call import ModelCall
     from tfpipeline.models.row_noise import RowNoise
-    from tfpipeline.text import Tokenizer
+    from tfpipeline.tasks._dividing import RowTokens
+    from tfpipeline.text import Tokenizer, TokenizerOptions
 
 FITTED_FILE = "task.json"
 ABSTAINED = "abstained"  # the output that marks predictions with too low a confidence
@@ -66,6 +67,9 @@ class Task(abc.ABC):
         augments: whether :meth:`augment` changes the inputs, for example by masking tokens. Such a task
             cannot be part of another.
         explains: whether predictions can be explained: :meth:`explanation_target` and :meth:`explained`.
+        divides: whether :meth:`divide` makes the rows that the model reads from the rows of data files.
+        continues: the heads of a checkpoint (names in ``models.neutral.HEADS``) that training continues from,
+            if the checkpoint has them; by default every training starts with a new head.
     """
 
     scorer_class: ClassVar[type[Scorer]]
@@ -76,6 +80,8 @@ class Task(abc.ABC):
     batch_loss: bool = False
     augments: bool = False
     explains: bool = False
+    divides: bool = False
+    continues: tuple[str, ...] = ()
 
     def __init__(self, options: Any, fitted: Any = None) -> None:
         self.options, self.fitted = options, fitted
@@ -104,6 +110,18 @@ class Task(abc.ABC):
         """
         return None
 
+    def with_tokenizer(self, vocabulary: Sequence[str], options: TokenizerOptions) -> Task:
+        """The same task for a tokenizer. Called before :meth:`head`, and whenever a run or a checkpoint is
+        opened.
+
+        Args:
+            vocabulary: the tokens in the order of their ids.
+            options: the tokenizer's options, such as its ``mask_token``.
+        Raises:
+            UserError: the vocabulary lacks something that the task needs.
+        """
+        return self
+
     # Fine-tuned checkpoints of other programs, which the options ``serve``.
 
     def with_options(self, options: Any) -> Task:
@@ -127,6 +145,19 @@ class Task(abc.ABC):
         return {name: variable.numpy() for name, variable in self.head_variables(head).items()}
 
     # Input: these methods receive rows in chunks, because they may not all fit into memory.
+
+    def divide(self, examples: Iterable[Example], tokens: RowTokens) -> Iterator[Example]:
+        """Make the rows that the model reads from rows of a data file, whose texts may be of any length.
+
+        Called for each split and for each data file that is scored, if ``divides`` is set, after the rows
+        were split and before anything else is done with them. A row may become several or none, and several
+        may become one. The rows made must fit into the model: see :meth:`RowTokens.room`.
+
+        Args:
+            examples: the rows, in order; there may be more than fit into memory.
+            tokens: tokenizes texts, and counts what is left out.
+        """
+        return iter(examples)
 
     @abc.abstractmethod
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
@@ -243,6 +274,15 @@ class Task(abc.ABC):
         count as negatives of other rows, nor in a mean over the batch. Their loss is ignored, but must not
         make a gradient infinite.
         """
+
+    def loss_terms(self, targets: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
+        """The number of terms that each row's loss is the mean of, [B]; None if every row counts alike.
+
+        A row's loss is weighted by its weight times this number, in training and in scores. So the loss of a
+        batch is the mean over all its terms (such as masked tokens), however these are distributed among
+        rows, replicas and parts. The arguments are those of :meth:`loss`.
+        """
+        return None
 
     # Output: predictions.
 

@@ -60,6 +60,9 @@ class TaskOptions(Section):
             ``multitask``).
         fixed_by_head: the fields, besides ``name``, that a trained head determines. With a fine-tuned
             checkpoint, users cannot set them.
+        reads_windows: whether long texts may be read in windows (``text.long``).
+        pretrains: whether it is a task of pre-training: a checkpoint that has only the head of such a task
+            counts as pre-trained, not as fine-tuned.
         encoding: whether the two texts of a row are one sequence of tokens (``joint``: ``[CLS] A [SEP] B
             [SEP]``), or each text is a sequence of its own (``separate``). Batches then hold all of them, the
             second as ``text_pair/input_ids`` and so on. Such a task cannot be part of another.
@@ -79,8 +82,15 @@ class TaskOptions(Section):
     needs_head: ClassVar[bool] = True
     checkpoint_data: ClassVar[Mapping[str, str]] = {}
     asks_for_pairs: ClassVar[bool] = True
+    reads_windows: ClassVar[bool] = True
+    pretrains: ClassVar[bool] = False
 
     name: str
+
+    @property
+    def makes_pairs(self) -> bool:
+        """Whether the task divides single texts into rows with two texts each (see :meth:`Task.divide`)."""
+        return False
 
     @property
     def token_separator(self) -> str:

@@ -59,7 +59,8 @@ class FineTunedCheckpoint(TrainedModel):
             if getattr(options, field) != getattr(own, field):
                 raise UserError(f"task.{field} of {self.name} is fixed by its head; do not change it")
         read = self.truncation.text_tokens(self.has_joint_pairs)
-        self._task = self._task.with_options(options).limit_length(read)
+        task = self._task.with_options(options).limit_length(read)
+        self._task = task.with_tokenizer(self.vocabulary, self.tokenizer_options)
         self._task.check_encoder(self._checkpoint.config)
 
     @functools.cached_property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,14 @@ from tfpipeline.training.callback_checks import is_lower_better
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import RENDEZVOUS_SECONDS, Cluster, find_cluster, rendezvous
 from tfpipeline.training.description import ending
-from tfpipeline.training.inference import Inference, Predictions
+from tfpipeline.training.inference import Inference
+from tfpipeline.training.initial_model import initial_model
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
 from tfpipeline.training.lock import training_alone
 from tfpipeline.training.losses import Losses
 from tfpipeline.training.mirror import Mirror, is_remote
 from tfpipeline.training.rows import TrainingRows
 from tfpipeline.training.run import Run
-from tfpipeline.training.run_as_checkpoint import load_checkpoint
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.scoring import require_metric
 from tfpipeline.training.setup import set_up
@@ -165,7 +165,7 @@ class Trainer:
             strategy,
             batch_size,
             len(self.train_split.weights),
-            lambda: run.build_model(None if resumed else self._pretrained_encoder()),
+            run.build_model if resumed else functools.partial(initial_model, run),
         )
         self.model, self.optimizer = setup.model, setup.optimizer
         self.steps_per_epoch, self.total_steps = setup.steps_per_epoch, setup.total_steps
@@ -367,7 +367,8 @@ class Trainer:
         split = self.validation_split
         inferred = self.infer(split.examples, split.cache, split.targets, "validation", split.weights)
         tuned = self.run.task.scorer.tune(self.model.head, inferred.predictions, split.targets, split.weights)
-        return Predictions(tuned, inferred.losses).scores(self.run.task, split.targets, split.weights)
+        tuned_predictions = dataclasses.replace(inferred, predictions=tuned)
+        return tuned_predictions.scores(self.run.task, split.targets, split.weights)
 
     def _stops(self, asked: threading.Event) -> bool:
         if self.cluster is None:
@@ -386,7 +387,7 @@ class Trainer:
                 state.step,
                 self.model,
                 None if over else self.optimizer,
-                asdict(state),
+                dataclasses.asdict(state),
                 keep=self.options.keep,
                 callback_arrays=arrays,
             )
@@ -403,9 +404,6 @@ class Trainer:
             f"stopped after step {self.state.step} of {self.total_steps}, which is saved; run the same "
             f"command again to continue"
         )
-
-    def _pretrained_encoder(self) -> Any:
-        return load_checkpoint(self.run.config.checkpoint, head=False).encoder(self.run.model_config)
 
 
 def _is_multiple(step: int, every: int | None) -> bool:

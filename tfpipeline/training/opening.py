@@ -86,7 +86,8 @@ def load(path: AnyPath, weights: str = "best", *, precision: str | None = None) 
     elif _is_checkpoint(path):
         checkpoint = checkpoints.load(path)
         precision = precision or keras.config.dtype_policy().name
-        if tasks.serving(checkpoint) is None:
+        options = tasks.serving(checkpoint)
+        if options is None or options.pretrains:
             return _encoder(checkpoint, path, weights, precision)
         opened = FineTunedCheckpoint(path, checkpoint=checkpoint)
     else:

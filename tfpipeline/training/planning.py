@@ -23,6 +23,7 @@ from tfpipeline.text import Truncation, build_tokenizer, unknown_note
 from tfpipeline.training.batching import check_batch_size, global_batch_size, window_of
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
+from tfpipeline.training.division import TEXTS_OF, divide
 from tfpipeline.training.model_settings import (
     encoder_config,
     tokenizer_options,
@@ -151,7 +152,16 @@ def plan(
         with tempfile.TemporaryDirectory() as scratch:
             validation = {"validation": splits["validation"]}
             callbacks.check(lay_out(run_config, checkpoint, task, validation, Path(scratch)))
-    truncation = truncation_of(run_config, tokenizer_options(run_config, checkpoint))
+    own_options = tokenizer_options(run_config, checkpoint)
+    truncation = truncation_of(run_config, own_options)
+    task = task.with_tokenizer(checkpoint.vocabulary, own_options)
+    if task.divides:
+        own = build_tokenizer(checkpoint.vocabulary, own_options)
+        splits = {
+            name: divide(task, examples, own, truncation, f"{TEXTS_OF.get(name, name)} texts")
+            for name, examples in splits.items()
+            if examples
+        }
     lengths, notes = _lengths(splits["train"], task, checkpoint, run_config, truncation)
     pair = run_config.has_joint_pairs
     setup = set_up(

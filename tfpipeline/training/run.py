@@ -36,9 +36,10 @@ from tfpipeline.files import atomic_directory
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.architectures import read_config
 from tfpipeline.paths import AnyPath
-from tfpipeline.text import TokenizerOptions, load_vocabulary
+from tfpipeline.text import TokenizerOptions, build_tokenizer, load_vocabulary
 from tfpipeline.training import fingerprints, sources
 from tfpipeline.training.description import run_facts
+from tfpipeline.training.division import TEXTS_OF, divide
 from tfpipeline.training.lock import LOCK_FILE
 from tfpipeline.training.mirror import ID_FILE
 from tfpipeline.training.model_settings import encoder_config, tokenizer_options, truncation_of
@@ -100,7 +101,8 @@ class Run(TrainedModel):
     def task(self) -> tasks.Task:
         """The task, fitted to the training rows."""
         self._check_files()
-        return self.config.task.load(self.path)
+        task = self.config.task.load(self.path)
+        return task.with_tokenizer(self.vocabulary, self.tokenizer_options)
 
     @functools.cached_property
     def model_config(self) -> EncoderConfig:
@@ -213,7 +215,9 @@ def lay_out(
     model_config = encoder_config(run_config, checkpoint)
     task.check_encoder(model_config)
     tokenizer = tokenizer_options(run_config, checkpoint)
-    read = truncation_of(run_config, tokenizer).text_tokens(run_config.has_joint_pairs)
+    truncation = truncation_of(run_config, tokenizer)
+    task = task.limit_length(truncation.text_tokens(run_config.has_joint_pairs))
+    task = task.with_tokenizer(checkpoint.vocabulary, tokenizer)
     (path / MODEL_FILE).write_text(json.dumps(model_config.to_dict(), indent=1), "utf-8")
     (path / "tokenizer_config.json").write_text(
         json.dumps(tokenizer.to_dict(checkpoint.vocabulary), indent=1), "utf-8"
@@ -222,9 +226,12 @@ def lay_out(
     (path / ID_FILE).write_text(uuid.uuid4().hex, "utf-8")
     (path / "environment.json").write_text(json.dumps(environment(), indent=1), "utf-8")
     for split, examples in splits.items():
+        if examples and task.divides:
+            own = build_tokenizer(checkpoint.vocabulary, tokenizer)
+            examples = divide(task, examples, own, truncation, f"{TEXTS_OF.get(split, split)} texts", path)
         if examples:
             write_examples(path / "data" / f"{split}.jsonl", examples)
-    task.limit_length(read).save(path)
+    task.save(path)
     fingerprints.save(path)
     sources.save(path, run_config)
     (path / CONFIG_FILE).write_text(config.dump(run_config), "utf-8")

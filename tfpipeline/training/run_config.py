@@ -97,7 +97,8 @@ class RunConfig(Section):
         """Whether one token sequence contains both texts of a row: rows have pairs, and these are encoded
         jointly.
         """
-        return self.data.text_pair is not None and self.task.encoding == "joint"
+        has_pairs = self.data.text_pair is not None or self.task.makes_pairs
+        return has_pairs and self.task.encoding == "joint"
 
     @property
     def columns(self) -> dict[str, str]:
@@ -132,6 +133,10 @@ class RunConfig(Section):
         ``text``.
         """
         try:
+            if self.text.long == "windows" and not self.task.reads_windows:
+                raise ValueError(
+                    f"long is windows, which the task {self.task.name} cannot read; choose head or head_tail"
+                )
             self.text.truncation.check(self.has_joint_pairs)
         except ValueError as error:
             details = InitErrorDetails(type="value_error", loc=("text",), input=None, ctx={"error": error})

@@ -20,6 +20,7 @@ from tfpipeline.models.inputs import sequences
 from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_tokenizer, unknown_note
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.description import as_html
+from tfpipeline.training.division import divide
 from tfpipeline.training.model_settings import truncation_of, windows
 from tfpipeline.training.precision import policy
 from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
@@ -188,6 +189,19 @@ class TrainedModel(abc.ABC):
             further_texts=self.task.further_texts,
             see=see,
         )
+
+    def divided(self, examples: Rows, what: str) -> Rows:
+        """The rows that the model reads, of rows of a data file; see :meth:`Task.divide`.
+
+        Args:
+            examples: the rows.
+            what: what they are called in messages.
+        Raises:
+            UserError: the task divides rows, and none is left.
+        """
+        if not self.task.divides:
+            return examples
+        return divide(self.task, examples, self.tokenizer, self.truncation, what)
 
     @property
     def _targets_identity(self) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
     from tfpipeline.models import EncoderConfig
     from tfpipeline.tasks.multitask.options import MultitaskOptions
+    from tfpipeline.text import TokenizerOptions
 
 Answer = TypeVar("Answer")
 
@@ -88,6 +89,12 @@ class Multitask(Task):
     def limit_length(self, tokens: int) -> Multitask:
         return type(self)(
             self.options, {name: part.limit_length(tokens) for name, part in self.parts.items()}
+        )
+
+    def with_tokenizer(self, vocabulary: Sequence[str], options: TokenizerOptions) -> Multitask:
+        return type(self)(
+            self.options,
+            {name: part.with_tokenizer(vocabulary, options) for name, part in self.parts.items()},
         )
 
     def _split(self, examples: Sequence[Example]) -> Mapping[str, HeadRows]:
