@@ -33,23 +33,32 @@ class Predictions:
     Attributes:
         predictions: the task's ``scored_predictions``, each [N, ...].
         losses: float32 [N].
+        terms: float32 [N], the number of terms that each loss is the mean of (``Task.loss_terms``); None if
+            every row counts alike.
     """
 
     predictions: Mapping[str, np.ndarray]
     losses: np.ndarray
+    terms: np.ndarray | None = None
 
     def completed(
         self, task: Task, targets: Mapping[str, np.ndarray], embed: Embed | None = None
     ) -> Predictions:
         """These with what follows from all rows together; see :meth:`Scorer.complete`."""
-        return Predictions(task.scorer.complete(self.predictions, targets, embed), self.losses)
+        complete = task.scorer.complete(self.predictions, targets, embed)
+        return Predictions(complete, self.losses, self.terms)
 
     def scores(self, task: Task, targets: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, float]:
         """The weighted mean ``loss`` and the task's metrics."""
         if not (weights > 0).any():
             raise UserError("there is nothing to score: no row has a weight above 0; check the weight column")
+        of_losses = self._weights_of_losses(weights)
+        if not (of_losses > 0).any():
+            raise UserError(
+                "there is nothing to score: no row has anything that the model could predict; check the rows"
+            )
         return {
-            "loss": float(np.average(self.losses, weights=weights)),
+            "loss": float(np.average(self.losses, weights=of_losses)),
             **task.scorer.metrics(self.completed(task, targets).predictions, targets, weights),
         }
 
@@ -57,11 +66,15 @@ class Predictions:
         self, task: Task, targets: Mapping[str, np.ndarray], weights: np.ndarray
     ) -> dict[str, tuple[float, float]]:
         """95 % confidence intervals of the ``loss`` and of some of the task's metrics."""
-        counted = weights > 0
+        of_losses = self._weights_of_losses(weights)
+        counted = of_losses > 0
         return {
-            **means({"loss": self.losses[counted]}, weights[counted]),
+            **means({"loss": self.losses[counted]}, of_losses[counted]),
             **task.scorer.intervals(self.completed(task, targets).predictions, targets, weights),
         }
+
+    def _weights_of_losses(self, weights: np.ndarray) -> np.ndarray:
+        return weights if self.terms is None else weights * self.terms
 
 
 class Inference:
@@ -103,7 +116,7 @@ class Inference:
         @tf.function(reduce_retracing=True, autograph=False)
         def forward(
             batch: dict[str, tf.Tensor], rows: tf.Tensor
-        ) -> tuple[dict[str, tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
+        ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
             batch, inputs = augmentation.evaluate(batch, rows)
             outputs, for_loss = self._strategy.run(replica, args=(batch,))
             if replicas > 1:
@@ -112,7 +125,9 @@ class Inference:
                     for tensors in (outputs, for_loss)
                 )
             losses = whole_batch_losses(task, for_loss, batch) if task.batch_loss else for_loss["losses"]
-            return outputs, tf.cast(losses, tf.float32), inputs
+            terms = task.loss_terms(batch)
+            found = {"losses": losses} if terms is None else {"losses": losses, "terms": terms}
+            return outputs, {name: tf.cast(tensor, tf.float32) for name, tensor in found.items()}, inputs
 
         # Predictions may be strings, which accelerators do not support.
         @tf.function(reduce_retracing=True, autograph=False)
@@ -149,7 +164,7 @@ class Inference:
         # Each batch is written to its rows' positions in the result, so only one copy of the predictions,
         # which may be large, is held.
         joined: dict[str, np.ndarray] = {}
-        every_loss = np.empty(size, np.float32)
+        found: dict[str, np.ndarray] = {"losses": np.empty(size, np.float32)}
         note = "" if self._traced else "compiling the model"
         with progress(title, size, note=note) as bar:
             # Rows of a batch may be each other's negatives: of like lengths, they would be unlike others.
@@ -160,10 +175,11 @@ class Inference:
                     if name not in joined:
                         joined[name] = np.empty((size, *array.shape[1:]), array.dtype)
                     joined[name][rows] = array
-                every_loss[rows] = losses
+                for name, array in losses.items():
+                    found.setdefault(name, np.empty(size, np.float32))[rows] = array
                 self._traced = True
                 bar.advance(len(rows))
-        return Predictions(joined, every_loss)
+        return Predictions(joined, **found)
 
     def _batch(
         self,
@@ -173,7 +189,7 @@ class Inference:
         counted: np.ndarray,
         rows: np.ndarray,
         see: See | None,
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         width = None
         if self._widths:
             widths = self._widths
@@ -201,7 +217,7 @@ class Inference:
                 seen = {name: tf.constant(array[:real]) for name, array in batch.items()}
                 see(rows, _first(real, outputs), _first(real, asked), seen)
         arrays = {name: self._interned(tensor.numpy()[:real]) for name, tensor in predictions.items()}
-        return arrays, losses.numpy()[:real]
+        return arrays, {name: tensor.numpy()[:real] for name, tensor in losses.items()}
 
     def _interned(self, array: np.ndarray) -> np.ndarray:
         """Store equal strings once: TensorFlow returns a separate object for every cell."""

@@ -149,6 +149,9 @@ class TrainStep:
 
     def _one(self, batch: Tensors, step: tf.Tensor, stop: tf.Tensor) -> Tensors:
         batch = self._augmentation.train(batch, self._options.seed, step)
+        terms = self._task.loss_terms(batch)
+        if terms is not None:
+            batch = {**batch, WEIGHTS: batch[WEIGHTS] * tf.cast(terms, batch[WEIGHTS].dtype)}
         results = self._strategy.run(self._replica_step, args=(batch, step, stop))
         return {
             name: self._strategy.experimental_local_results(value)[0][None] for name, value in results.items()
