@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what the table below loads on first use, for type checkers 
     from tfpipeline.models.heads import HeadGroup as HeadGroup
     from tfpipeline.models.heads import MultiLabelHead as MultiLabelHead
     from tfpipeline.models.kernels import Noise as Noise
+    from tfpipeline.models.masked_lm_head import MaskedLMHead as MaskedLMHead
     from tfpipeline.models.text_model import TextModel as TextModel
     from tfpipeline.models.token_heads import SpanHead as SpanHead
     from tfpipeline.models.token_heads import TaggingHead as TaggingHead
@@ -36,6 +37,7 @@ __getattr__, __dir__, __all__ = attach(
         "EncoderConfig": "tfpipeline.models.config",
         "Head": "tfpipeline.models.head",
         "HeadGroup": "tfpipeline.models.heads",
+        "MaskedLMHead": "tfpipeline.models.masked_lm_head",
         "MultiLabelHead": "tfpipeline.models.heads",
         "Noise": "tfpipeline.models.kernels",
         "SpanHead": "tfpipeline.models.token_heads",

@@ -57,7 +57,12 @@ class Head(keras.layers.Layer):
     @property
     def takes_noise(self) -> bool:
         """Whether ``call`` has a parameter ``noise``, which a training step passes (see :class:`Noise`)."""
-        return _takes_noise(self)
+        return _takes(self, "noise")
+
+    @property
+    def takes_inputs(self) -> bool:
+        """Whether ``call`` has a parameter ``inputs``, for the model's inputs (such as the token ids)."""
+        return _takes(self, "inputs")
 
     @property
     def description(self) -> str:
@@ -160,7 +165,7 @@ def as_head(layer: Any) -> Any:
         for name in ("uses_pooler", "merges", "min_learning_rates", "binds_embeddings"):
             if not hasattr(layer, name):
                 setattr(layer, name, getattr(Head, name))
-        layer.takes_noise = _takes_noise(layer)
+        layer.takes_noise, layer.takes_inputs = _takes(layer, "noise"), _takes(layer, "inputs")
     if not layer.built:
         _number_by_order(layer)
     return layer
@@ -215,6 +220,11 @@ def noise_for(head: Any, noise: Optional[Noise]) -> dict[str, Any]:
     return {"noise": noise} if head.takes_noise else {}
 
 
+def inputs_for(head: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The argument ``inputs`` of a head's call; none for a head that reads only the encoder's outputs."""
+    return {"inputs": dict(inputs)} if head.takes_inputs else {}
+
+
 def describe_head(head: keras.layers.Layer) -> str:
     """A short description of a head, or of an ordinary layer in its place."""
     return head.description if isinstance(head, Head) else type(head).__name__
@@ -235,8 +245,9 @@ def _parts(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
         yield from _parts(part)
 
 
-def _takes_noise(layer: keras.layers.Layer) -> bool:
-    return "noise" in inspect.signature(layer.call).parameters
+def _takes(layer: keras.layers.Layer, parameter: str) -> bool:
+    names = list(inspect.signature(layer.call).parameters)
+    return parameter in names[2:]  # after the encoder's outputs and the mask, whatever a layer calls them
 
 
 def _number_by_order(layer: keras.layers.Layer) -> None:

@@ -23,6 +23,10 @@ WORD_WEIGHTS = "word_weights"
 position and a type but no word. Used to explain predictions. An encoder that accepts it says so in
 ``reads_word_weights`` of its configuration."""
 
+PREDICTED_POSITIONS = "predicted_positions"
+"""The positions that a head predicts, int32 [B, P], -1 for unused ones. Read by heads that predict some
+tokens only, if the batch has it (see :mod:`tfpipeline.models.masked_lm_head`); encoders ignore it."""
+
 T = TypeVar("T")
 
 
@@ -42,13 +46,14 @@ class InputLimits:
 
 
 def encoder_inputs(batch: Mapping[str, T]) -> dict[str, T]:
-    """Select the encoder's inputs from a batch, which may also hold targets, weights, offsets and texts.
+    """Select a model's inputs from a batch, which may also hold targets, weights, offsets and texts.
 
     This is the only place that decides a model's arguments. If the texts of a row are encoded separately, the
     inputs of every text but the first are called ``TEXT/NAME``, such as ``text_pair/input_ids``.
     """
     others = (key(text, name) for text in texts_of(batch)[1:] for name in INPUTS)
-    return {name: batch[name] for name in (*INPUTS, *(name for name in others if name in batch))}
+    names = (*INPUTS, *(name for name in (*others, PREDICTED_POSITIONS) if name in batch))
+    return {name: batch[name] for name in names}
 
 
 def by_text(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:

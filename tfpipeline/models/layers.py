@@ -16,7 +16,7 @@ from tfpipeline.models import kernels
 from tfpipeline.models.config import EncoderConfig
 from tfpipeline.models.serialization import EncoderPart, config_of, serializable
 
-_ACTIVATIONS: dict[str, Callable[[Any, bool], Any]] = {
+ACTIVATION_FUNCTIONS: dict[str, Callable[[Any, bool], Any]] = {
     "gelu_erf": kernels.gelu_erf,
     "gelu_tanh": kernels.gelu_tanh,
     "relu": lambda x, training: ops.relu(x),
@@ -300,7 +300,7 @@ class EncoderBlock(EncoderPart):
         self.outer = Dense(config.hidden_size, stddev, name="outer", dtype=policy)
         self.output_dropout = Dropout(rate, site + 2, source, name="output_dropout", dtype=policy)
         self.output_norm = LayerNorm(epsilon, name="output_norm", dtype=policy)
-        self.activation = _ACTIVATIONS[config.hidden_act]
+        self.activation = ACTIVATION_FUNCTIONS[config.hidden_act]
 
     def build(self, shape: Any) -> None:
         for layer in (self.attention, self.attention_norm, self.inner, self.output_norm):

@@ -14,12 +14,13 @@ from tfpipeline.data.text_names import joined
 from tfpipeline.models import (
     describe,
     embedding_head,  # noqa: F401 - whoever has this class can load a model with any head
-    token_heads,  # noqa: F401 - whoever has this class can load a model with any head
+    masked_lm_head,  # noqa: F401
+    token_heads,  # noqa: F401
 )
 from tfpipeline.models import encoder as _encoder  # noqa: F401 - and with any encoder of the package
 from tfpipeline.models.architectures import Encoder, serving_form
 from tfpipeline.models.embedding import embed
-from tfpipeline.models.head import as_head, build_head, head_config, noise_for, number_dropouts
+from tfpipeline.models.head import as_head, build_head, head_config, inputs_for, noise_for, number_dropouts
 from tfpipeline.models.heads import Pooling
 from tfpipeline.models.inputs import INPUTS, InputLimits, by_text
 from tfpipeline.models.kernels import Noise
@@ -177,7 +178,10 @@ class TextModel(keras.Model):
     ) -> dict[str, Any]:
         """Of rows that the encoder reads whole."""
         outputs: dict[str, Any] = encoder(inputs, noise=noise)
-        return outputs if head is None else head(outputs, mask, **noise_for(head, noise))
+        if head is None:
+            return outputs
+        answers: dict[str, Any] = head(outputs, mask, **inputs_for(head, inputs), **noise_for(head, noise))
+        return answers
 
     def embed(
         self,
