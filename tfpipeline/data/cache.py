@@ -170,6 +170,11 @@ class TokenCache:
         """The number of tokens of some rows in all sequences, special tokens included."""
         return int(sum(sequence.lengths[rows].sum() for sequence in self.sequences.values()))
 
+    def token_counts(self, vocabulary_size: int) -> np.ndarray:
+        """The number of times that each token id occurs, int64 [V]."""
+        counts = [sequence.token_counts(vocabulary_size) for sequence in self.sequences.values()]
+        return np.asarray(np.sum(counts, axis=0), np.int64)
+
     def widths(self, rows: np.ndarray, choose: Callable[[int], int]) -> dict[str, int]:
         """The padded width of each sequence of a batch.
 

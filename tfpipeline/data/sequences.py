@@ -23,6 +23,7 @@ from tfpipeline.mapped_files import open_mapped, release_pages
 
 _OWN = {"input_ids", "token_type_ids", "attention_mask", "cut", "unknown"}
 _TOKENS, _TYPES, _ROWS = "tokens.int32", "types.uint8", "rows.int64"
+_COUNTED_TOKENS = 1 << 20  # at a time
 _RELEASE_ROWS = 512  # after this many rows the mapped pages are released: 64 KiB per row and file
 
 
@@ -85,6 +86,15 @@ class TokenSequence:
             self._read = 0
             release_pages(*self._flat.values(), self._starts)
         return batch
+
+    def token_counts(self, vocabulary_size: int) -> np.ndarray:
+        """The number of times that each token id occurs, int64 [V]."""
+        counts = np.zeros(vocabulary_size, np.int64)
+        ids = self._flat["input_ids"]
+        for start in range(0, len(ids), _COUNTED_TOKENS):
+            counts += np.bincount(ids[start : start + _COUNTED_TOKENS], minlength=vocabulary_size)
+        _release(ids)
+        return counts
 
 
 class SequenceWriter:

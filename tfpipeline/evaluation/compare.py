@@ -120,7 +120,7 @@ def compare(
             columns = run.config.data.model_copy(update=dict(reading))
             rows = run.config.task.read(columns, paths.local(data))
             check_targets(task, [rows])
-        examples, name = rows, str(data)
+        examples, name = run.divided(rows, f"texts of {data}"), str(data)
     targets, weights = read_targets(task, examples)
     scorer.check(examples)
     seen = seen_note(run.examples("train"), examples) if run.has_split("train") else None
@@ -141,6 +141,10 @@ def compare(
             title = calibrated_title(title)
             result = calibrated(examples, cache, targets, title, weights).completed(task, targets, embed)
             entries.append(_entry(title, result, task, targets, weights, trained=True))
+        if baseline and run.has_split("train"):
+            counted = scorer.token_baseline(functools.partial(_token_counts, run), result.predictions)
+            if counted is not None:
+                entries.insert(0, _baseline_entry(task, *counted, targets, weights))
         notes = run.notes_on(cache)
     return Report(
         data=name,
@@ -177,16 +181,34 @@ def _baselines(
     run: TrainedModel, examples: Rows, targets: Mapping[str, np.ndarray], weights: np.ndarray
 ) -> list[Entry]:
     """The scores of the models to compare with."""
-    scorer = run.task.scorer
     train = run.examples("train") if run.has_split("train") else None
     return [
-        Entry(
-            title,
-            scorer.metrics(predictions, targets, weights),
-            scorer.report(predictions, targets, weights),
-        )
-        for title, predictions in scorer.baselines(train, examples)
+        _baseline_entry(run.task, title, predictions, targets, weights)
+        for title, predictions in run.task.scorer.baselines(train, examples)
     ]
+
+
+def _baseline_entry(
+    task: Task,
+    title: str,
+    predictions: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+) -> Entry:
+    """The scores of a cheap model."""
+    scorer = task.scorer
+    return Entry(
+        title,
+        scorer.metrics(predictions, targets, weights),
+        scorer.report(predictions, targets, weights),
+    )
+
+
+def _token_counts(run: TrainedModel) -> np.ndarray:
+    """The number of times that each token id occurs in a run's training rows, int64 [V]."""
+    examples = run.examples("train")
+    with _tokens(run, "train", examples) as cache:
+        return cache.token_counts(run.model_config.vocab_size)
 
 
 def _entry(

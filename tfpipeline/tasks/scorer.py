@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
 
 Arrays = Mapping[str, np.ndarray]
+# The number of times that each token id occurs in the training rows, int64 [V]; counted when it is called.
+Counts = Callable[[], np.ndarray]
 # M texts -> their vectors, float32 [M, D], from the model that is being scored.
 Embed = Callable[[Sequence[str]], np.ndarray]
 
@@ -94,6 +96,16 @@ class Scorer(abc.ABC):
     ) -> tuple[str, dict[str, np.ndarray]] | None:
         """The name of a cheap model and its predictions for ``test``, to compare with; None if there is
         none.
+        """
+        return None
+
+    def token_baseline(self, counts: Counts, predictions: Arrays) -> tuple[str, dict[str, np.ndarray]] | None:
+        """Like :meth:`baseline`, but of a model that only knows how often each token occurs; None if there is
+        none.
+
+        Args:
+            counts: counts the tokens of the training rows.
+            predictions: those of the trained model, which say what it was asked for.
         """
         return None
 
