@@ -40,6 +40,7 @@ TRAIN = [
 EXCEL = ["openpyxl>=3.1.5"]
 BM25 = ["bm25s>=0.3.16"]  # a search by words, to compare with
 INDEX = ["faiss-cpu>=1.15.1"]  # clusters the rows of indexes that are too large for exact search
+CHINESE = ["jieba>=0.42.1"]  # the words that masked_lm masks whole
 # The TPU build of TensorFlow is a package of its own, one version behind.
 TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith("tensorflow~"))]
 SERVE = [
@@ -53,6 +54,7 @@ SERVE = [
 TELEMETRY = ["opentelemetry-instrumentation-grpc>=0.66b2"]  # traces of the client's calls
 DEV = [
     *TELEMETRY,
+    *CHINESE,
     "opentelemetry-sdk>=1.45",
     "pytest>=9.1",
     "pytest-xdist>=3.8",  # tests run on two cores
@@ -100,10 +102,11 @@ setup(
         "excel": EXCEL,  # reading .xlsx files
         "bm25": BM25,  # a comparison in the report of the task similarity
         "index": heavy(INDEX),
+        "chinese": CHINESE,
         "telemetry": TELEMETRY,
         "serve": heavy(SERVE),
         "dev": heavy(DEV),
-        "all": heavy(TRAIN, EXCEL, BM25, INDEX, SERVE, DEV),
+        "all": heavy(TRAIN, EXCEL, BM25, INDEX, CHINESE, SERVE, DEV),
     },
     entry_points={"console_scripts": ["tfpipeline = tfpipeline.cli:main"]},
     classifiers=[

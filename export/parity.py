@@ -27,6 +27,7 @@ _HOSTILE = (
     "a long text, " * 500,
     "😀 e\u0301 ﬁ 你好",
     "[MASK] [SEP] x",
+    "The [MASK] met 北[MASK] in [MASK], and it was [MASK].",  # read by models that fill in masks
     "\u0000\u200b\ufffd",
     # Tasks that find something in texts find it here, after characters of several bytes and of two UTF-16
     # code units.

@@ -29,6 +29,12 @@ TASKS = {
         ["text", "label"],
         [["the food was good", '[{"start": 4, "end": 8, "type": "THING"}]'], ["so fine", "[]"]] * 6,
     ),
+    "masker": (
+        {"name": "masked_lm", "objective": "sentence_order"},
+        ["text"],
+        [[f"{word} food was good . a very bad film !"] for word in ("the", "a", "so", "and", "very", "is")]
+        * 2,
+    ),
     "answerer": (
         {"name": "question_answering", "no_answer_threshold": 0.25},
         ["question", "context", "answers"],
