@@ -852,8 +852,8 @@ def test_columns_of_a_reader(source, tmp_path, change, line):
     assert (named.text, named.text_pair, named.label) == ("q", "c", "answers")
 
 
-@pytest.mark.parametrize("heads", [("mlm",), ("nsp",), ("mlm", "nsp")])
-def test_heads_of_pre_training_serve_no_task(source, tmp_path, heads):
+def pretrained(source, folder, heads):
+    """A copy of a checkpoint with these heads of pre-training, in place of its classifier."""
     width, tokens = tiny.SHAPE["hidden_size"], len(tiny.VOCABULARY)
     shapes = {
         "mlm": {
@@ -865,14 +865,44 @@ def test_heads_of_pre_training_serve_no_task(source, tmp_path, heads):
         },
         "nsp": {"cls.seq_relationship.weight": (2, width), "cls.seq_relationship.bias": (2,)},
     }
-    more = {name: np.zeros(shape, np.float32) for head in heads for name, shape in shapes[head].items()}
+    random = np.random.default_rng(0)
+    more = {
+        name: random.normal(0, 0.3, shape).astype(np.float32)
+        for head in heads
+        for name, shape in shapes[head].items()
+    }
 
     def tensors(raw):
         return {**{name: array for name, array in raw.items() if not name.startswith("classifier")}, **more}
 
-    copy = changed_copy(source, tmp_path / "copy", {"architectures": ["BertForPreTraining"]}, tensors)
-    with pytest.raises(UserError) as caught:
-        open_run(copy)
-    assert f"has heads only for {' and '.join(heads)}, which no task supports; fine-tune it first" in str(
-        caught.value
-    )
+    return changed_copy(source, folder, {"architectures": ["BertForPreTraining"]}, tensors)
+
+
+def test_the_next_sentence_head_alone_serves_no_task(source, tmp_path):
+    with pytest.raises(UserError, match="has heads only for nsp, which no task supports; fine-tune it first"):
+        open_run(pretrained(source, tmp_path / "copy", ["nsp"]))
+
+
+@pytest.mark.parametrize("heads", [("mlm",), ("mlm", "nsp")], ids="+".join)
+def test_the_head_of_masked_tokens_fills_them_in(source, tmp_path, heads):
+    """If no other head is there; the checkpoint still counts as pre-trained for who loads it."""
+    copy = pretrained(source, tmp_path / "copy", heads)
+    opened = open_run(copy, ["task.best=2"])
+    assert (opened.config.task.name, opened.config.task.objective) == ("masked_lm", "none")
+    answers = opened.predict(opened.model(), ["a [MASK] film", "so"])
+    assert answers["tokens"].shape == (2, 8, 2)
+    assert answers["count"].tolist() == [1, 0]
+    assert (answers["starts"][0, 0], answers["ends"][0, 0]) == (2, 8)
+    assert 0 < answers["scores"][0, 0, 1] < answers["scores"][0, 0, 0] < 1
+    with pytest.raises(UserError, match=r"task\.objective of .* is fixed by its head"):
+        open_run(copy, ["task.objective=next_sentence"])
+    assert tfpipeline.load(copy).head is None
+
+
+def test_a_head_for_a_task_comes_before_that_of_masked_tokens(source, tmp_path):
+    """A classifier that was trained from a checkpoint may still hold the other heads."""
+    masked = load_file(pretrained(source, tmp_path / "masked", ["mlm"]) / "model.safetensors")
+    more = {name: array for name, array in masked.items() if name.startswith("cls.")}
+    both = changed_copy(source, tmp_path / "both", {}, lambda raw: {**raw, **more})
+    assert set(checkpoints.load(both).head_names) == {"mlm", "sequence_classifier"}
+    assert open_run(both).config.task.name == "classification"

@@ -22,8 +22,11 @@ from tfpipeline.training import load_checkpoint, open_run, sources
 from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import read_run_file
 
-TEXTS = ["the food was good", "a bad film , very bad", "x y", "the table is fine and so"]
-PAIRS = ["the film was bad , so", "good food is fine", "a door", "the chair is the table"]
+TEXTS = [
+    *("the food was good", "a bad film , very bad", "x y", "the table is fine and so"),
+    "the [MASK] was very [MASK]",
+]
+PAIRS = ["the film was bad , so", "good food is fine", "a door", "the chair is the table", "so"]
 NUMBERS = (["text", "label"], [[text, str(20 + row)] for row, (text, _) in enumerate(tiny.texts(12))])
 SETS = (["text", "label"], [["the good food", "a"], ["a bad film", "a,b"], ["x y", ""], ["so fine", "b"]] * 3)
 # With options that a checkpoint has no place for, each of which changes some answer.
