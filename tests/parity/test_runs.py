@@ -24,7 +24,7 @@ CLASSES = {
 }
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", CLASSES)
 def test_transformers_reads_a_run_and_answers_as_it(name, tmp_path):
     """From texts to logits, by transformers' tokenizer and class."""
     run = random_run(tmp_path, *TASKS[name])
@@ -52,3 +52,34 @@ def test_transformers_reads_a_run_and_answers_as_it(name, tmp_path):
     print(f"{name}: {difference:.1e}, logits up to {np.abs(want).max():.1f}")
     assert difference < 2e-5
     assert np.ptp(want, axis=0).min() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("objective", "kind"), [("none", "BertForMaskedLM"), ("sentence_order", "BertForPreTraining")]
+)
+def test_transformers_predicts_the_same_masked_tokens(tmp_path, objective, kind):
+    """The masked-LM head, and the head on the pooler; written, read and applied by transformers."""
+    task, columns, rows = TASKS["masker"]
+    run = random_run(tmp_path, {**task, "objective": objective}, columns, rows)
+    done = convert(run.path, tmp_path / "out", to="huggingface")
+    assert kind in (tmp_path / "out" / "config.json").read_text()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(done.dest)
+    model, info = getattr(transformers, kind).from_pretrained(done.dest, output_loading_info=True)
+    assert not info["missing_keys"]
+    texts = ["the [MASK] was [MASK]", "[MASK] good , so [MASK] x"]
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        theirs = model.eval()(**tokens)
+    ours = run.encode(texts)
+    for key in INPUTS:
+        np.testing.assert_array_equal(tokens[key].numpy(), ours[key])
+    outputs = run.model()({key: ours[key] for key in INPUTS}, training=False)
+    positions, got = outputs["positions"].numpy(), outputs["logits"].numpy()
+    assert [row[row >= 0].tolist() for row in positions] == [[2, 4], [1, 5]]
+    logits = (theirs.logits if objective == "none" else theirs.prediction_logits).numpy()
+    for row, slot in np.argwhere(positions >= 0):
+        difference = np.abs(logits[row, positions[row, slot]] - got[row, slot]).max()
+        assert difference < 2e-5
+        assert np.ptp(got[row, slot]) > 0.1
+    if objective != "none":
+        assert np.abs(theirs.seq_relationship_logits.numpy() - outputs["relation"].numpy()).max() < 2e-5
