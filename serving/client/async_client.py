@@ -14,6 +14,7 @@ from tfpipeline.serving.client.calls import Health, ModelMetadata, RawAnswer, Ve
 from tfpipeline.serving.client.predictions import (
     Classification,
     Explanation,
+    FillMask,
     Hit,
     Prediction,
     QuestionAnswering,
@@ -88,6 +89,12 @@ class AsyncPredictClient(AsyncDriver):
     ) -> list[Tagging]:
         """See :meth:`PredictClient.tag`."""
         return await self.predict(texts, expect=Tagging, batch_size=batch_size, timeout=timeout)
+
+    async def fill_mask(
+        self, texts: Texts, *, batch_size: Optional[int] = None, timeout: Optional[float] = None
+    ) -> list[FillMask]:
+        """See :meth:`PredictClient.fill_mask`."""
+        return await self.predict(texts, expect=FillMask, batch_size=batch_size, timeout=timeout)
 
     async def answer(
         self,

@@ -14,6 +14,7 @@ from tfpipeline.serving.client.calls import Health, ModelMetadata, RawAnswer, Ve
 from tfpipeline.serving.client.predictions import (
     Classification,
     Explanation,
+    FillMask,
     Hit,
     Prediction,
     QuestionAnswering,
@@ -97,6 +98,12 @@ class PredictClient(SyncDriver):
     ) -> list[Tagging]:
         """:meth:`predict` with ``expect=Tagging``."""
         return self.predict(texts, expect=Tagging, batch_size=batch_size, timeout=timeout)
+
+    def fill_mask(
+        self, texts: Texts, *, batch_size: Optional[int] = None, timeout: Optional[float] = None
+    ) -> list[FillMask]:
+        """:meth:`predict` with ``expect=FillMask``: the most likely tokens for each [MASK] of a text."""
+        return self.predict(texts, expect=FillMask, batch_size=batch_size, timeout=timeout)
 
     def answer(
         self,

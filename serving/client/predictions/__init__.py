@@ -17,6 +17,7 @@ from tfpipeline.serving.client.predictions.base import Output, Prediction, Span,
 from tfpipeline.serving.client.predictions.classification import Classification
 from tfpipeline.serving.client.predictions.embedding import Embedding
 from tfpipeline.serving.client.predictions.explanation import Explanation, WordScore
+from tfpipeline.serving.client.predictions.fill_mask import FillMask, Mask, TokenScore
 from tfpipeline.serving.client.predictions.multilabel import MultiLabel
 from tfpipeline.serving.client.predictions.multitask import Multitask
 from tfpipeline.serving.client.predictions.named_outputs import NamedOutputs
@@ -31,7 +32,9 @@ __all__ = [
     "Embedding",
     "Entity",
     "Explanation",
+    "FillMask",
     "Hit",
+    "Mask",
     "MultiLabel",
     "Multitask",
     "NamedOutputs",
@@ -43,6 +46,7 @@ __all__ = [
     "Similarity",
     "Span",
     "Tagging",
+    "TokenScore",
     "WordScore",
 ]
 

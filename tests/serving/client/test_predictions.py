@@ -13,6 +13,8 @@ from tfpipeline.serving.client import (
     Classification,
     Entity,
     Explanation,
+    FillMask,
+    Mask,
     MultiLabel,
     Multitask,
     NamedOutputs,
@@ -22,6 +24,7 @@ from tfpipeline.serving.client import (
     Regression,
     Span,
     Tagging,
+    TokenScore,
     WordScore,
     predictions,
 )
@@ -273,6 +276,63 @@ def test_answers_to_questions():
     assert [type(value) for value in rows[0].to_dict().values()] == [str, int, int, float, float, float, list]
 
 
+def filled(**changed):
+    """Three texts, two slots, two tokens a slot: with one mask, with three, with none."""
+    arrays = {
+        "tokens": strings(
+            [[[b"good", b"##ly"], [b"", b""]], [[b"a", b"b"], ["é".encode(), b"x"]], [[b""] * 2] * 2]
+        ),
+        "scores": np.array([[[0.5, 0.25], [0, 0]], [[0.5, 0.125], [0.75, 0]], [[0, 0], [0, 0]]], np.float32),
+        "starts": np.array([[4, -1], [0, 7], [-1, -1]], np.int32),
+        "ends": np.array([[10, -1], [6, 13], [-1, -1]], np.int32),
+        "count": np.array([1, 3, 0], np.int32),
+    }
+    return {**arrays, **changed}
+
+
+def test_filled_masks():
+    rows = predictions.decode(filled(), rows=3)
+    assert rows == [
+        FillMask([Mask(4, 10, [TokenScore("good", 0.5), TokenScore("##ly", 0.25)])], 1),
+        FillMask(
+            [
+                Mask(0, 6, [TokenScore("a", 0.5), TokenScore("b", 0.125)]),
+                Mask(7, 13, [TokenScore("é", 0.75), TokenScore("x", 0.0)]),
+            ],
+            3,
+        ),
+        FillMask([], 0),
+    ]
+    assert json.loads(json.dumps(rows[0].to_dict())) == {
+        "masks": [
+            {
+                "start": 4,
+                "end": 10,
+                "best": [{"token": "good", "score": 0.5}, {"token": "##ly", "score": 0.25}],
+            }
+        ],
+        "count": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"count": np.array([1, -1, 0], np.int32)}, "row 1 .*: count -1;"),
+        ({"count": np.array([2, 3, 0], np.int32)}, "row 0 .*: slot 1 starts at -1, ends at -1;"),
+        (
+            {"ends": np.array([[3, -1], [6, 13], [-1, -1]], np.int32)},
+            "row 0 .*: slot 0 starts at 4, ends at 3;",
+        ),
+        ({"starts": np.array([[4]] * 3, np.int32)}, r"row 0 .*: .*\[3, 1\] starts, \[3, 2\] ends"),
+    ],
+    ids=["negative count", "unused slot", "ends first", "other width"],
+)
+def test_filled_masks_that_contradict_themselves(changed, says):
+    with pytest.raises(AnswerError, match=says.replace(".*", "of the answer contradicts itself", 1)):
+        predictions.decode(filled(**changed))
+
+
 def test_empty_spans_are_left_out_wherever_they_are():
     starts, ends = np.array([[-1, 4, 43]] * 3, np.int32), np.array([[-1, 4, 47]] * 3, np.int32)
     answers = strings([[b"", b"", b"1894"]] * 3)
@@ -428,7 +488,7 @@ def test_kinds_can_be_told_apart():
             "count": np.zeros(2, np.int32),
         },
     )
-    all_samples = classification(), multi_label(), number, tagging(), reading(), explanation(), *matching
+    all_samples = classification(), multi_label(), number, tagging(), reading(), explanation(), filled(), *matching
     samples = {frozenset(sample): sample for sample in all_samples}
     ours = [kind for kind in kinds() if kind.__module__.startswith("tfpipeline.")]
     assert sorted(map(sorted, samples)) == sorted(sorted(kind.output_specs) for kind in ours)

@@ -30,9 +30,9 @@ def fresh(code):
 
 def test_public_names():
     others = [
-        "AsyncPredictClient", "Classification", "Embedding", "Entity", "Explanation", "Health", "Hit", "ModelMetadata", "MultiLabel", "Multitask", "NamedOutputs",
-        "Output", "PredictClient", "Prediction", "QuestionAnswering", "RawAnswer", "Regression", "RowResult", "SearchResult", "Signature", "Similarity", "Span", "TLS", "Tagging",
-        "TensorSpec", "VersionState", "VersionStatus", "WordScore",
+        "AsyncPredictClient", "Classification", "Embedding", "Entity", "Explanation", "FillMask", "Health", "Hit", "Mask", "ModelMetadata", "MultiLabel", "Multitask",
+        "NamedOutputs", "Output", "PredictClient", "Prediction", "QuestionAnswering", "RawAnswer", "Regression", "RowResult", "SearchResult", "Signature", "Similarity",
+        "Span", "TLS", "Tagging", "TensorSpec", "TokenScore", "VersionState", "VersionStatus", "WordScore",
     ]  # fmt: skip
     raised = [
         name
@@ -136,6 +136,14 @@ class Stretches:
         return {"answer": answer, "start": start, "end": end, "score": sure, "no_answer": 1 - sure, "threshold": 1 - sure,
                 "answers": answers, "starts": starts, "ends": ends, "scores": scores}  # fmt: skip
 
+    def filler(self, texts):
+        """Every [MASK] may be "good"."""
+        found, counts = zip(*(self._found(r"\[MASK\]", text) for text in texts))
+        _, starts, ends, scores = self._columns(found)
+        tokens = np.where(ends > starts, b"good", b"").astype(object)
+        return {"tokens": tokens[..., None], "scores": scores[..., None], "starts": starts, "ends": ends,
+                "count": np.array(counts, np.int32)}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def documented():
@@ -152,9 +160,9 @@ def documented():
     class Prediction(fake_server.Prediction):
         def Predict(self, request, context):  # noqa: N802
             model = request.model_spec.name
-            if model not in ("names", "reader"):
+            if model not in ("names", "reader", "filler"):
                 return super().Predict(request, context)
-            column = "text" if model == "names" else "text_pair"
+            column = "text_pair" if model == "reader" else "text"
             texts = [text.decode() for text in tf.make_ndarray(request.inputs[column])]
             response = predict_pb2.PredictResponse()
             response.model_spec.CopyFrom(request.model_spec)
