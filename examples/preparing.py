@@ -62,8 +62,8 @@ def write_parts(
     return paths
 
 
-def command(module: str, prepare: Callable[[str], tuple[Path, Path]]) -> None:
-    """``python -m MODULE FOLDER``: print the two paths."""
+def command(module: str, prepare: Callable[[str], tuple[Path, ...]]) -> None:
+    """``python -m MODULE FOLDER``: print the paths."""
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m {module} FOLDER")
     try:
