@@ -88,6 +88,17 @@ def test_counts_and_widths_by_hand(tmp_path):
         cache.batch(np.array([1, 3]), width={"text": 12, "text_pair": 2})
 
 
+def test_tokens_are_counted_over_both_sequences(tmp_path, monkeypatch):
+    monkeypatch.setattr("tfpipeline.data.sequences._COUNTED_TOKENS", 3)
+    cache = build(tmp_path / "cache", [Example("aab", "b"), Example("a", "")])
+    counts = cache.token_counts(200)
+    assert {chr(token): count for token, count in enumerate(counts) if count and token > 9} == {
+        "a": 3,
+        "b": 2,
+    }
+    assert counts[:3].tolist() == [0, 4, 4]  # one before and one after each text
+
+
 def test_any_number_of_texts_is_encoded(tmp_path):
     """A row without a further text has an empty one there; texts that are not asked for are left out."""
     examples = [

@@ -93,7 +93,7 @@ class TokenSequence:
         ids = self._flat["input_ids"]
         for start in range(0, len(ids), _COUNTED_TOKENS):
             counts += np.bincount(ids[start : start + _COUNTED_TOKENS], minlength=vocabulary_size)
-        _release(ids)
+        release_pages(ids)
         return counts
 
 
