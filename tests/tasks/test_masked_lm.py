@@ -250,6 +250,14 @@ def test_texts_without_a_token_are_counted():
     assert tokens.texts_left_out == {"without a token": 2}
 
 
+def test_texts_of_special_tokens_only_are_left_out():
+    """There is nothing to mask in them."""
+    tokens = row_tokens(8)
+    found = list(rows.cut([Example("a a"), Example("a b"), Example("a")], tokens, {"a"}))
+    assert [row.text for row in found] == ["a b"]
+    assert tokens.left_out == {"of special tokens only": 3}
+
+
 def test_rows_of_a_group_are_packed_together():
     found, _ = cut(["a b.", "c", "d d d d."], 8, group="g")
     assert [(row.text, row.line) for row in found] == [("a b.\nc", 1), ("d d d d.", 3)]
@@ -497,7 +505,7 @@ def test_settings_that_do_not_fit(tmp_path, changes, says):
 def test_no_text_at_all(tmp_path):
     for cells, says in (
         ([[" "], [""]], "no training row has any text"),
-        ([["\u0000 x"[:1]], ["\u0001"]], "no row is left"),
+        ([["\u0001"], ["[SEP] [CLS]"]], "texts of special tokens only"),
     ):
         with pytest.raises(UserError, match=says):
             random_run(tmp_path / says, {"name": "masked_lm"}, ["text"], cells * 4)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ ORDERED, SWAPPED = "ordered", "swapped"  # of sentence_order
 _SENTENCE_END = re.compile(r"""[.!?]['")\]’”]*(?=\s)|[。!?！？…]+[’”」』）]*|\n""")
 _REMEMBERED = 256  # documents from which the second text of a row may come
 _SEED = 0
-NO_TOKEN, TOO_SHORT = "without a token", "of a single sentence"
+NO_TOKEN, SPECIAL_ONLY, TOO_SHORT = "without a token", "of special tokens only", "of a single sentence"
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,16 @@ class Sentence:
     tokens: int
 
 
-def cut(examples: Iterable[Example], tokens: RowTokens) -> Iterator[Example]:
-    """Rows of one text each, as full as whole sentences fill them."""
+def cut(examples: Iterable[Example], tokens: RowTokens, special: Collection[str] = ()) -> Iterator[Example]:
+    """Rows of one text each, as full as whole sentences fill them.
+
+    Args:
+        examples: the rows of the data file.
+        tokens: their tokens.
+        special: special tokens; there is nothing to mask in a text that has no others.
+    """
     room = tokens.room()
-    for document in documents(examples, tokens, room):
+    for document in documents(examples, tokens, room, special):
         row: list[Sentence] = []
         for sentence in document:
             if row and _tokens(row) + sentence.tokens > room:
@@ -52,20 +58,21 @@ def cut(examples: Iterable[Example], tokens: RowTokens) -> Iterator[Example]:
         yield _row(row)
 
 
-def cut_pairs(examples: Iterable[Example], tokens: RowTokens, *, ordered: bool) -> Iterator[Example]:
+def cut_pairs(
+    examples: Iterable[Example], tokens: RowTokens, special: Collection[str] = (), *, ordered: bool
+) -> Iterator[Example]:
     """Rows of two texts each, with a label; no sentence is in two rows, but for second texts from elsewhere.
 
     Half of the rows are as in the document. The others have the second text of another document read before
     (``next_sentence``), or their texts swapped (``sentence_order``).
 
     Args:
-        examples: the rows of the data file.
-        tokens: their tokens.
+        examples, tokens, special: as for :func:`cut`.
         ordered: whether the order is to be found, not whether the second text is the next one.
     """
     room, random = tokens.room(pair=True), np.random.default_rng(_SEED)
     others: deque[list[Sentence]] = deque(maxlen=_REMEMBERED)
-    for document in documents(examples, tokens, room // 2):
+    for document in documents(examples, tokens, room // 2, special):
         rest = deque(document)
         while rest:
             row = _take(rest, room)
@@ -86,8 +93,10 @@ def cut_pairs(examples: Iterable[Example], tokens: RowTokens, *, ordered: bool) 
         others.append(document)
 
 
-def documents(examples: Iterable[Example], tokens: RowTokens, most: int) -> Iterator[list[Sentence]]:
-    """The sentences of each document, of at most ``most`` tokens each; documents without a token are left
+def documents(
+    examples: Iterable[Example], tokens: RowTokens, most: int, special: Collection[str] = ()
+) -> Iterator[list[Sentence]]:
+    """The sentences of each document, of at most ``most`` tokens each. Texts with nothing to mask are left
     out.
     """
     document: list[Sentence] = []
@@ -95,10 +104,12 @@ def documents(examples: Iterable[Example], tokens: RowTokens, most: int) -> Iter
         if document and not _belong_together(document[-1].example, example):
             yield document
             document = []
-        sentences = list(sentences_of(example, found, most))
-        if not sentences:
+        if not len(found):
             tokens.leave_out(NO_TOKEN)
-        document += sentences
+        elif all(example.text[start:end] in special for start, end in found[:, :2]):
+            tokens.leave_out(SPECIAL_ONLY, len(found))
+        else:
+            document += sentences_of(example, found, most)
     if document:
         yield document
 

@@ -145,9 +145,11 @@ class MaskedLM(Task):
 
     def divide(self, examples: Iterable[Example], tokens: RowTokens) -> Iterator[Example]:
         """Rows that fill the model; see :mod:`tfpipeline.tasks.masked_lm.rows`."""
+        special = set(self._tokens.special)
         if not self.options.makes_pairs:
-            return rows.cut(examples, tokens)
-        return rows.cut_pairs(examples, tokens, ordered=self.options.objective == "sentence_order")
+            return rows.cut(examples, tokens, special)
+        ordered = self.options.objective == "sentence_order"
+        return rows.cut_pairs(examples, tokens, special, ordered=ordered)
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         """``relation``, int32, with an objective: 0 if the second text follows the first, else 1.
