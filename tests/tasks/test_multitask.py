@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models.test_heads import CONFIG
 from tests.tasks import kit
 from tfpipeline import config, tasks
 from tfpipeline.data import Example
 from tfpipeline.errors import UserError
+from tfpipeline.models import BertEncoder, TextModel
 from tfpipeline.models.model_call import ModelCall
 from tfpipeline.tasks import Task
 from tfpipeline.tasks.multitask.rows import HeadColumn
@@ -85,6 +87,17 @@ def test_classes_are_balanced_within_their_head():
     targets, weights = read_targets(task, rows_)
     assert targets["mood/share"].tolist() == [1, 1, 0, 1]
     assert weights.tolist() == [2, 1, 1, 0]
+
+
+def test_heads_of_one_kind_begin_with_weights_of_their_own():
+    heads = {"one": {"name": "regression"}, "two": {"name": "regression"}}
+    task = options(heads).fit(rows(("1", "2"), ("3", "4"), names=("one", "two")))
+    model = TextModel(BertEncoder(CONFIG), task.head(CONFIG, seed=0))
+    one, two = (model.head.heads[name].dense.kernel.numpy() for name in ("one", "two"))
+    assert one.shape == two.shape
+    assert not np.array_equal(one, two)
+    again = TextModel(BertEncoder(CONFIG), task.head(CONFIG, seed=0)).head.heads
+    np.testing.assert_array_equal(again["two"].dense.kernel, two)
 
 
 def test_scores_are_the_heads_own():
