@@ -56,7 +56,7 @@ def random_run(folder: Path, task: dict, columns: list[str], rows: list[list[str
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "checkpoint").exists():
-        tiny.write_checkpoint(folder / "checkpoint", num_hidden_layers=1)
+        tiny.write_checkpoint(folder / "checkpoint")
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
     data = {"train": str(folder / "rows.csv"), "split": {"validation": 0.5}, **sections.pop("data", {})}
