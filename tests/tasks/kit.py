@@ -97,13 +97,15 @@ def text_column(given: Mapping[str, Any]) -> str:
     return str(given.get("data", {}).get("text", default))
 
 
-def write_run_file(folder: Path, given: Mapping[str, Any], rows: int = ROWS, **training: Any) -> Path:
+def write_run_file(
+    folder: Path, given: Mapping[str, Any], rows: int = ROWS, layers: int = 1, **training: Any
+) -> Path:
     """The sample's rows over and over, each time with other words beside, odd texts among them, and a run
     file.
     """
     columns, cells = given["rows"]["columns"], given["rows"]["cells"]
     text = columns.index(text_column(given))
-    tiny.write_checkpoint(folder / "checkpoint", num_hidden_layers=1)
+    tiny.write_checkpoint(folder / "checkpoint", num_hidden_layers=layers)
     random = np.random.default_rng(0)
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

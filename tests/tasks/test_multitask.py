@@ -239,7 +239,7 @@ def test_every_head_learns_from_its_own_rows(tmp_path):
         "task": {"name": "multitask", "heads": HEADS},
         "rows": {"columns": ["text", "mood", "stars"], "cells": cells},
     }
-    run = train(kit.write_run_file(tmp_path, given, rows=160, epochs=6))
+    run = train(kit.write_run_file(tmp_path, given, rows=160, layers=2, epochs=6))
     best = run.store.state("best")["history"][-1]
     assert best["mood/accuracy"] > 0.95
     assert best["stars/pearson"] > 0.9
