@@ -82,7 +82,7 @@ def test_both_texts_are_read(tmp_path):
         "data": {"text_pair": "second"},
         "rows": {"columns": ["text", "second", "label"], "cells": cells},
     }
-    run = train(kit.write_run_file(tmp_path, given, rows=160, epochs=10))
+    run = train(kit.write_run_file(tmp_path, given, rows=160, layers=2, epochs=10))
     assert run.store.state("best")["best"] > 0.95
     with predictors.open_local(run.path) as predictor:
         answers = predictor.predict(["the food", "the food"], ["bad film", "good film"])
