@@ -85,9 +85,7 @@ def test_a_page_shows_the_texts_and_nothing_else():
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A fine-tuned checkpoint."""
-    return tiny.write_checkpoint(
-        tmp_path_factory.mktemp("their") / "model", seed=7, num_hidden_layers=1, **tiny.CLASSIFIER
-    )
+    return tiny.write_checkpoint(tmp_path_factory.mktemp("their") / "model", seed=7, **tiny.CLASSIFIER)
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,7 @@ TEXTS = ["so good", "a table", "very bad !"]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A fine-tuned checkpoint."""
-    return tiny.write_checkpoint(
-        tmp_path_factory.mktemp("their") / "model", seed=7, num_hidden_layers=1, **tiny.CLASSIFIER
-    )
+    return tiny.write_checkpoint(tmp_path_factory.mktemp("their") / "model", seed=7, **tiny.CLASSIFIER)
 
 
 class Column:

@@ -13,9 +13,7 @@ from tfpipeline import predictors
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A fine-tuned checkpoint."""
-    return tiny.write_checkpoint(
-        tmp_path_factory.mktemp("their") / "model", seed=7, num_hidden_layers=1, **tiny.CLASSIFIER
-    )
+    return tiny.write_checkpoint(tmp_path_factory.mktemp("their") / "model", seed=7, **tiny.CLASSIFIER)
 
 
 @pytest.fixture(scope="module")

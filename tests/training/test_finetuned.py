@@ -28,7 +28,7 @@ TEXTS = ["the food was good", "a bad film , very bad", "x y", ""]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return tiny.write_checkpoint(
-        tmp_path_factory.mktemp("their") / "model", seed=7, std=0.3, num_hidden_layers=1, **tiny.CLASSIFIER
+        tmp_path_factory.mktemp("their") / "model", seed=7, std=0.3, **tiny.CLASSIFIER
     )
 
 
