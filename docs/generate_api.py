@@ -5,6 +5,7 @@ python -m docs.generate_api
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from collections.abc import Iterator
@@ -69,7 +70,12 @@ def _entry(definition: Any, name: str) -> Iterator[str]:
     yield from _docstring(definition)
     if not definition.is_class:
         return
-    for member_name, member in definition.members.items():
+    members = dict(definition.members)
+    for base in definition.resolved_bases:
+        # A public base has an entry of its own.
+        if base.package.name == "tfpipeline" and base.name not in _public_names():
+            members = {**members, **{key: one for key, one in base.members.items() if key not in members}}
+    for member_name, member in members.items():
         if member_name.startswith("_") or member.is_alias or member.docstring is None:
             continue
         if member.is_function:
@@ -78,6 +84,11 @@ def _entry(definition: Any, name: str) -> Iterator[str]:
         elif "property" in member.labels:
             yield from (f"#### `{name}.{member_name}: {member.annotation}`", "")
             yield from _docstring(member)
+
+
+@functools.cache
+def _public_names() -> frozenset[str]:
+    return frozenset(name for module in _MODULES for name in importlib.import_module(module).__all__)
 
 
 def _signature(definition: Any) -> str:

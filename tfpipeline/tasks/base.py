@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tfpipeline.checkpoints.heads import CheckpointHead
-from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
+from tfpipeline.tasks._abilities import Calibrated, Explained
 from tfpipeline.tasks.scorer import Arrays, Scorer
 from tfpipeline.tasks.signature import Signature
 
@@ -39,7 +39,7 @@ ABSTAINED = "abstained"  # the output that marks predictions with too low a conf
 EXAMPLE_MASK = "example_mask"  # the target that marks the rows that count, for tasks with a batch_loss
 
 
-class Task(abc.ABC):
+class Task(Calibrated, Explained):
     """A task, fitted to its training rows.
 
     Letters in shapes: B texts in a batch, T positions, C classes, N rows of a data set.
@@ -327,64 +327,6 @@ class Task(abc.ABC):
         """
         return {}
 
-    # Confidence.
-
-    def temperatures(self) -> Mapping[str, tuple[int, ...]]:
-        """The temperatures that calibrate this task's probabilities: name -> shape, () or [labels].
-
-        Logits are divided by them (Guo et al. 2017, arXiv:1706.04599). They are fitted on validation rows by
-        minimizing :meth:`likelihood_losses`. Each temperature must have its own minimum, independent of the
-        others. A task with temperatures implements :meth:`at_temperatures`.
-
-        Raises:
-            UserError: the task does not support calibration; says why. This is the default.
-        """
-        raise UserError(f"the task {self.options.name} does not support calibration")
-
-    def at_temperatures(
-        self, outputs: Mapping[str, tf.Tensor], temperatures: Mapping[str, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        """Apply temperatures to the result of :meth:`decode` or to a model's outputs, in the graph.
-
-        The resulting predictions differ only in their probabilities: no label, tag or answer changes.
-
-        Args:
-            outputs: the outputs for a batch.
-            temperatures: values for the names from :meth:`temperatures`, all above 0.
-        """
-        raise NotImplementedError
-
-    def likelihood_losses(
-        self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]
-    ) -> tf.Tensor:
-        """The negative log-likelihood of each example, [B]: the loss without parts that only training needs,
-        such as label smoothing. By default this is :meth:`loss`, which has the same arguments.
-        """
-        return self.loss(outputs, targets)
-
-    def abstains(self) -> Sequence[str]:
-        """The names of the outputs that mark abstentions: ``abstained``; for a task with parts, one name for
-        each part that can abstain.
-
-        A task with such outputs implements :meth:`confidences`, and its scorer :meth:`Scorer.right`.
-
-        Raises:
-            UserError: the task cannot abstain; says why. This is the default.
-        """
-        raise UserError(
-            f"the task {self.options.name} gives no confidence in its predictions, so it cannot abstain"
-        )
-
-    def confidences(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The probability that a prediction is entirely right, in the graph.
-
-        Args:
-            predictions: the result of :meth:`predictions` or of :meth:`scored_predictions`.
-        Returns:
-            For each name from ``abstains``, float32 [B], 0 to 1.
-        """
-        raise NotImplementedError
-
     def scored_predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
@@ -395,38 +337,3 @@ class Task(abc.ABC):
         :meth:`predictions`; this method also runs in the graph.
         """
         return self.predictions(outputs, inputs)
-
-    # Explanations; called only if ``explains`` is set.
-
-    def explanation_target(
-        self,
-        outputs: Mapping[str, tf.Tensor],
-        inputs: Mapping[str, tf.Tensor],
-        wanted: tf.Tensor,
-    ) -> dict[str, tf.Tensor]:
-        """Choose the prediction to explain for each text, in the graph.
-
-        It is chosen once, from the outputs for the whole text, and stays the same while words are removed.
-
-        Args:
-            outputs: the model's outputs.
-            inputs: the inputs of :meth:`predictions`, always with offsets and texts.
-            wanted: string [B], the label to explain (or another name of a prediction of this task); "" for
-                the predicted one. An unknown name must raise an ``InvalidArgumentError``; see
-                ``tasks._explained``.
-        Returns:
-            Named tensors, [B, ...]. ``label``, string [B], names what is explained; "" if there is nothing to
-            explain. The others are numbers for :meth:`explained`.
-        """
-        raise NotImplementedError
-
-    def explained(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The number that an explanation divides among the words: float [B], differentiable in the graph.
-
-        Use a logit rather than a probability, which hardly changes when the model is confident.
-
-        Args:
-            outputs: the model's outputs for some rows, possibly of texts with words removed.
-            target: the result of :meth:`explanation_target` for these rows.
-        """
-        raise NotImplementedError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,6 @@ import tensorflow as tf
 
 from tfpipeline import config
 from tfpipeline.console import Step, plural, progress, say
-from tfpipeline.files import write_text
 from tfpipeline.training import sources, workers
 from tfpipeline.training.batching import (
     Batching,
@@ -93,7 +91,8 @@ def train(
     stale = mirror is not None and mirror.is_stale()
     run, saved = (None, None) if stale else find_run(path, run_config)
     if cluster is None and run is not None and saved and saved["finished"]:  # nothing is written, so no lock
-        return _finished(run, saved)
+        say(f"{run.path} is finished ({saved['finished']}); nothing to do")
+        return run
     with training_alone(path):
         if mirror is not None and (cluster is None or cluster.is_chief):
             mirror.pull()
@@ -105,7 +104,8 @@ def train(
             )
             saved = rendezvous(cluster, same, lambda: saved, seconds=wait)
         if run is not None and saved and saved["finished"]:
-            return _finished(run, saved)
+            say(f"{run.path} is finished ({saved['finished']}); nothing to do")
+            return run
         # Before any tensor is made, because devices cannot be configured after they have started.
         strategy = build_strategy(kind, run_config.training, cluster)
         # Before the rows are read: a batch size that does not divide is an error in the run file.
@@ -120,11 +120,6 @@ def train(
         )
         state = State.from_saved(saved, path) if saved else State()
         Trainer(run, strategy, batch_size, state, wanted, cluster, mirror).fit()
-    return run
-
-
-def _finished(run: Run, saved: Mapping[str, Any]) -> Run:
-    say(f"{run.path} is finished ({saved['finished']}); nothing to do")
     return run
 
 
@@ -323,9 +318,8 @@ class Trainer:
         better = state.validated(entry, self.metric, lower=is_lower_better(self.run, self.metric))
         say(
             f"epoch {-(-state.step // self.steps_per_epoch)}, step {state.step}: train loss {loss:.4f}, "
-            f"validation "
-            f"loss {scores['loss']:.4f}, {self.metric} "
-            f"{scores[self.metric]:.4f}{' (best so far)' if better else ''}"
+            f"validation loss {scores['loss']:.4f}, {self.metric} {scores[self.metric]:.4f}"
+            f"{' (best so far)' if better else ''}"
         )
         self.callbacks.on_test_end({**scores, "step": state.step})
         if options.early_stopping and state.validations_since_best >= options.early_stopping:
@@ -335,7 +329,8 @@ class Trainer:
         at_end = state.position == 0 or state.step == self.total_steps
         if not at_end:
             self._save(["last", "best"] if better else ["last"])
-        self._write_history()
+        if self.writes:
+            state.write_history(self.run.path)
         return {**entry, "better": float(better)}
 
     def _end_epoch(self) -> None:
@@ -356,11 +351,8 @@ class Trainer:
         elif stopped:
             state.finished = "stopped by a callback"
         elif state.step >= self.total_steps:
-            state.finished = (
-                f"trained {state.step} {'step' if state.step == 1 else 'steps'}"
-                if options.steps
-                else f"trained {state.epoch} {'epoch' if state.epoch == 1 else 'epochs'}"
-            )
+            number, unit = (state.step, "step") if options.steps else (state.epoch, "epoch")
+            state.finished = f"trained {number} {plural(number, unit)}"
         self._save(["last", "best"] if better else ["last"])
 
     def _validate(self) -> dict[str, float]:
@@ -393,11 +385,6 @@ class Trainer:
             )
             if self.mirror is not None:
                 self.mirror.push()
-
-    def _write_history(self) -> None:
-        if self.writes:
-            lines = "".join(json.dumps(line) + "\n" for line in self.state.history)
-            write_text(self.run.path / "metrics.jsonl", lines)
 
     def _stop_here(self) -> None:
         raise Interrupted(

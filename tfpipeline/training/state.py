@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from tfpipeline.errors import UserError
+from tfpipeline.files import write_text
 from tfpipeline.paths import AnyPath
 
 NO_SCORES = ("epoch", "step", "train_loss")  # keys of a history entry that are not scores
@@ -51,6 +54,10 @@ class State:
     def train_loss(self) -> float | None:
         """The weighted mean loss of the current epoch so far; None before its first batch."""
         return self.loss_sum / self.weight_sum if self.weight_sum else None
+
+    def write_history(self, run: Path) -> None:
+        """Write the scores of all validations into a run directory, as JSON lines."""
+        write_text(run / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.history))
 
     def validated(self, entry: dict[str, float], metric: str, *, lower: bool) -> bool:
         """Record a validation. Returns whether the model is the best so far.

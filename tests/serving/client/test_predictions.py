@@ -488,7 +488,16 @@ def test_kinds_can_be_told_apart():
             "count": np.zeros(2, np.int32),
         },
     )
-    all_samples = classification(), multi_label(), number, tagging(), reading(), explanation(), filled(), *matching
+    all_samples = (
+        classification(),
+        multi_label(),
+        number,
+        tagging(),
+        reading(),
+        explanation(),
+        filled(),
+        *matching,
+    )
     samples = {frozenset(sample): sample for sample in all_samples}
     ours = [kind for kind in kinds() if kind.__module__.startswith("tfpipeline.")]
     assert sorted(map(sorted, samples)) == sorted(sorted(kind.output_specs) for kind in ours)
