@@ -51,6 +51,7 @@ def test_public_names_load():
         "explain",
         "export_run",
         "load",
+        "load_index",
         "predict",
         "serve",
         "train",
