@@ -92,6 +92,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in tasks.names():
             task, two = sample_task(name, Path(folder))
+            task = task.with_tokenizer(checkpoint.vocabulary, checkpoint.tokenizer)
             tokens = encoder_inputs(inputs[two])
             model = TextModel(checkpoint.encoder(), task.head(checkpoint.config, seed=0))
             encode = tf.function(functools.partial(model, training=False))

@@ -29,6 +29,7 @@ _EXTRA_OF = {
     "pyarrow": "train",
     "transformers": "train",
     "openpyxl": "excel",
+    "ml_dtypes": "train",
     "bm25s": "bm25",
     "tensorflow_serving": "serve",
     "grpc_health": "serve",

@@ -12,7 +12,7 @@ import pytest
 
 from tfpipeline.checkpoints.activations import activation_of
 from tfpipeline.errors import UserError
-from tfpipeline.models.layers import _ACTIVATIONS as FUNCTIONS
+from tfpipeline.models.layers import ACTIVATION_FUNCTIONS as FUNCTIONS
 
 PATH = Path("config.json")
 X = np.linspace(-12, 12, 961)

@@ -312,7 +312,7 @@ def test_a_full_disk_publishes_nothing(run, tmp_path, monkeypatch):
     assert list((tmp_path / "m").iterdir()) == []
 
 
-def test_calibrated_and_abstaining_in_bfloat16(run, tmp_path, capsys):
+def test_calibrated_and_abstaining_in_bfloat16(run, tmp_path, capsys, cold_process):
     """All of it in one version, which answers as it was fitted."""
     exported = export_run(
         run,

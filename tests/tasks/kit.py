@@ -395,7 +395,7 @@ def check_every_way(trained: Trained) -> None:
 
     signatures = tf.saved_model.load(str(trained.exported)).signatures
     for signature, function in signatures.items():
-        if signature == "input_ids":
+        if signature == "input_ids" or signature in run.task.signatures():
             continue
         shapes = [tensor.shape for tensor in function.structured_outputs.values()]
         assert all(shape[1:].is_fully_defined() for shape in shapes), (

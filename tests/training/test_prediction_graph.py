@@ -104,6 +104,9 @@ class Generates:
     offsets: ClassVar = {}
     batch_loss = augments = False
 
+    def loss_terms(self, targets):
+        return None
+
     def decode(self, call):
         outputs, state = call.start()
         chosen = tf.zeros([tf.shape(outputs["next"])[0], 0], tf.int32)
