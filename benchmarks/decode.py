@@ -100,14 +100,15 @@ def main(arguments: Optional[list[str]] = None) -> None:
             outputs = encode(tokens)
             ways = {"model": reading(encode, tokens), "decoding": reading(decode, outputs, inputs[two])}
             measured = side_by_side(ways, range(chosen.rounds + 1), baseline="model")
+            model_time, time = (measured[way]["milliseconds"] for way in ("model", "decoding"))
             report(
                 benchmark="decode",
                 task=name,
                 texts=BATCH,
                 tokens=chosen.tokens,
-                model_milliseconds=measured["model"]["milliseconds"],
-                milliseconds=measured["decoding"]["milliseconds"],
-                share=round(1 / measured["decoding"]["speed_ratio"], 5),
+                model_milliseconds=model_time,
+                milliseconds=time,
+                share=round(time / model_time, 5),  # not of speed_ratio, which is rounded
             )
 
 
