@@ -34,6 +34,8 @@ _PLAIN: dict[int, np.dtype] = {
     types.DT_INT32: np.dtype("<i4"),
     types.DT_INT64: np.dtype("<i8"),
 }
+# TensorFlow's conversion to NumPy ends the process with more of them.
+_MOST_DIMENSIONS = 32
 _HALVES = frozenset({types.DT_HALF, types.DT_BFLOAT16})
 _BYTE_FLOATS = frozenset(
     value
@@ -58,6 +60,10 @@ def decode(proto: TensorProto) -> np.ndarray:
     Raises:
         TensorParseError: TensorFlow's parser refuses it.
     """
+    if len(proto.tensor_shape.dim) > _MOST_DIMENSIONS:
+        raise TensorParseError(
+            f"{len(proto.tensor_shape.dim)} dimensions; at most {_MOST_DIMENSIONS} can be read"
+        )
     plain = _decode_plain(proto)
     if plain is not None:
         return plain
@@ -76,7 +82,7 @@ def _decode_plain(proto: TensorProto) -> Optional[np.ndarray]:
     It has one value for each element. A call of TensorFlow's parser costs as much as the rest of a request.
     """
     shape = [dim.size for dim in proto.tensor_shape.dim]
-    if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
+    if proto.tensor_shape.unknown_rank or min(shape, default=1) < 1:
         return None
     elements = math.prod(shape)
     if proto.dtype == types.DT_STRING:
@@ -86,7 +92,7 @@ def _decode_plain(proto: TensorProto) -> Optional[np.ndarray]:
         flat[:] = proto.string_val
         return flat.reshape(shape)
     dtype = _PLAIN.get(proto.dtype)
-    if dtype is None or not elements or len(proto.tensor_content) != elements * dtype.itemsize:
+    if dtype is None or len(proto.tensor_content) != elements * dtype.itemsize:
         return None
     return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
 

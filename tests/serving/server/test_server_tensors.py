@@ -12,6 +12,13 @@ from tfpipeline.serving.server.tensors import TensorParseError, decode
 FLOATS = np.arange(6, dtype="<f4").tobytes()
 
 
+@pytest.mark.parametrize("shape", [[1] * 33, [1] * 64, [1] * 70, [0, 2**62]], ids=["33", "64", "70", "huge"])
+def test_shapes_that_numpy_cannot_have_are_refused(shape):
+    values = [] if 0 in shape else [b"a"]
+    with pytest.raises(TensorParseError):
+        decode(proto(types_pb2.DT_STRING, shape, string_val=values))
+
+
 def proto(dtype, shape, **values):
     message = tensor_pb2.TensorProto(dtype=dtype, **values)
     message.tensor_shape.SetInParent()
@@ -27,6 +34,7 @@ def proto(dtype, shape, **values):
         proto(types_pb2.DT_STRING, [2, 1], string_val=[b"a", b"b"]),
         proto(types_pb2.DT_STRING, [], string_val=[b"a"]),
         proto(types_pb2.DT_STRING, [0]),
+        proto(types_pb2.DT_STRING, [1] * 32, string_val=[b"a"]),
         proto(types_pb2.DT_STRING, [3], string_val=[b"a", b"b"]),
         proto(types_pb2.DT_STRING, [1], string_val=[b"a", b"b"]),
         proto(types_pb2.DT_STRING, [2], string_val=[b"a", b"b"], tensor_content=b"\x01\x01cd"),
