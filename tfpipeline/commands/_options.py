@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import typer
+
+from tfpipeline.errors import UserError
 
 SETTINGS = typer.Option(
     None,
@@ -18,3 +22,26 @@ DELIMITER = typer.Option(
     None, "--delimiter", help='Character between the cells of a .csv or .tsv file, e.g. ";".'
 )
 SHEET = typer.Option(None, "--sheet", help="Sheet of an .xlsx file; by default the first.")
+
+
+def check_model(
+    target: Optional[str],
+    model: Optional[str],
+    source: Optional[str],
+    model_version: Optional[int],
+    choose: str,
+) -> None:
+    """Check the options that name a server (``--target``) or a path (``--from``).
+
+    Args:
+        target, model, source, model_version: the values of the options.
+        choose: the message if there is not exactly one of the two.
+    Raises:
+        UserError: the options contradict each other, or one is missing.
+    """
+    if (target is None) == (source is None):
+        raise UserError(choose)
+    if target is not None and model is None:
+        raise UserError("--target needs the model's name: --model NAME")
+    if source is not None and model_version is not None:
+        raise UserError("--model-version is for a server; give --from the folder of the version")

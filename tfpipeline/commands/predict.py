@@ -85,7 +85,14 @@ def command(
     One JSON line each, or CSV. All columns of the input file are kept.
     """
     _check_explanations(explain, labels, html, as_json, signature, as_csv, output)
-    _check_model(target, model, source, model_version)
+    options.check_model(
+        target,
+        model,
+        source,
+        model_version,
+        "choose a model: --target HOST:PORT --model NAME, or --from PATH (a run, a SavedModel or a "
+        "checkpoint)",
+    )
     _check_texts(texts, inputs, pair, pair_column)
     from tfpipeline import explanation_pages, prediction_inputs, prediction_outputs, predictors
     from tfpipeline.data.records import FileOptions, file_options
@@ -163,20 +170,6 @@ def _check_explanations(
         raise UserError("--html and --json were both given; choose one")
     if explain and signature != "serving_default":
         raise UserError("--signature has no meaning with --explain, which calls the signature explain")
-
-
-def _check_model(
-    target: Optional[str], model: Optional[str], source: Optional[str], model_version: Optional[int]
-) -> None:
-    if (target is None) == (source is None):
-        raise UserError(
-            "choose a model: --target HOST:PORT --model NAME, or --from PATH (a run, a SavedModel or a "
-            "checkpoint)"
-        )
-    if target is not None and model is None:
-        raise UserError("--target needs the model's name: --model NAME")
-    if source is not None and model_version is not None:
-        raise UserError("--model-version is for a server; give --from the folder of the version")
 
 
 def _check_texts(

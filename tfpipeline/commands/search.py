@@ -9,6 +9,7 @@ from typing import Optional
 import typer
 
 from tfpipeline import terminal
+from tfpipeline.commands import _options as options
 from tfpipeline.errors import UserError, visible
 
 
@@ -30,15 +31,14 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print the hits of each query as one line of JSON."),
 ) -> None:
     """Search for each query, on a server, in a SavedModel that was exported with --index, or in an index."""
-    if (target is None) == (source is None):
-        raise UserError(
-            "choose where to search: --target HOST:PORT --model NAME, or --from PATH (an index or a model "
-            "exported with --index)"
-        )
-    if target is not None and model is None:
-        raise UserError("--target needs the model's name: --model NAME")
-    if source is not None and model_version is not None:
-        raise UserError("--model-version is for a server; give --from the folder of the version")
+    options.check_model(
+        target,
+        model,
+        source,
+        model_version,
+        "choose where to search: --target HOST:PORT --model NAME, or --from PATH (an index or a model "
+        "exported with --index)",
+    )
     if k < 1:
         raise UserError(f"-k is {k}; ask for 1 row or more")
     if not queries and sys.stdin.isatty():

@@ -18,9 +18,9 @@ from tfpipeline.models.inputs import INPUTS
 from tfpipeline.tasks.classification import Classification
 from tfpipeline.tasks.multilabel import MultiLabel
 from tfpipeline.tasks.regression import Regression
+from tfpipeline.training.text_embedding import batches_by_length
 from tfpipeline.training.trained_model import TrainedModel
 
-_BATCH = 32
 _PIECE = 4096  # pairs that are tokenized and sorted by length together
 
 
@@ -64,13 +64,7 @@ class Teacher:
                 tokens = self._text_inputs.tokens(
                     {"text": list(texts[piece]), "text_pair": list(text_pair[piece])}
                 )
-                arrays = {name: tokens[name].numpy() for name in INPUTS}
-                lengths = arrays["attention_mask"].sum(axis=1)
-                order = np.argsort(-lengths, kind="stable")
-                for first in range(0, len(order), _BATCH):
-                    rows = order[first : first + _BATCH]
-                    width = int(lengths[rows].max())
-                    batch = {name: tf.constant(array[rows, :width]) for name, array in arrays.items()}
+                for rows, batch in batches_by_length(tokens):
                     scores[start + rows] = self._function(batch).numpy()
                     bar.advance(len(rows))
         if not np.isfinite(scores).all():

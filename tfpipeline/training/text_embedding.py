@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -59,16 +59,25 @@ class TextEmbedder:
         vectors = np.zeros((len(texts), self.dimension), np.float32)
         for start in range(0, len(texts), _PIECE):
             tokens = self._text_inputs({TEXT: list(texts[start : start + _PIECE])})
-            arrays = {name: tokens[name].numpy() for name in INPUTS}
-            lengths = arrays["attention_mask"].sum(axis=1)
-            # The longest first: memory runs out at once or never.
-            order = np.argsort(-lengths, kind="stable")
-            for first in range(0, len(order), _BATCH):
-                rows = order[first : first + _BATCH]
-                width = int(lengths[rows].max())
-                batch = {name: tf.constant(array[rows, :width]) for name, array in arrays.items()}
+            for rows, batch in batches_by_length(tokens):
                 vectors[start + rows] = self._embed(batch).numpy()
         return vectors
+
+
+def batches_by_length(tokens: Mapping[str, tf.Tensor]) -> Iterator[tuple[np.ndarray, dict[str, tf.Tensor]]]:
+    """Divide the tokens of many texts, [N, T] each, into batches of similar lengths.
+
+    Yields:
+        The numbers of a batch's rows, and their tokens, as wide as the longest of them.
+    """
+    arrays = {name: tokens[name].numpy() for name in INPUTS}
+    lengths = arrays["attention_mask"].sum(axis=1)
+    # The longest first: memory runs out at once or never.
+    order = np.argsort(-lengths, kind="stable")
+    for first in range(0, len(order), _BATCH):
+        rows = order[first : first + _BATCH]
+        width = int(lengths[rows].max())
+        yield rows, {name: tf.constant(array[rows, :width]) for name, array in arrays.items()}
 
 
 def _no_vectors(graph: PredictionGraph, name: str) -> UserError:
