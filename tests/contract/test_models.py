@@ -174,7 +174,7 @@ def test_reloading_changes_models_policies_and_labels(start, models):
         everything = model("m", models / "two", "model_version_policy { all {} } " + labels)
         reload(served, everything)  # "other" is gone
         eventually(lambda: available(served, "other") == [])
-        assert states(served, "other") == [(5, 50)]
+        eventually(lambda: states(served, "other") == [(5, 50)])  # UNLOADING first
         assert refused(served, "other") == (
             CODE.NOT_FOUND,
             "Servable not found for request: Latest(other)",

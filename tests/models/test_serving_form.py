@@ -215,18 +215,22 @@ def test_the_encoder_answers_with_weights_made_of_the_forms(config, precision):
     inputs = batch(MASKS["of every group"])
     want = own(inputs)
     read = {id(variable) for variable in form.variables}
+    trained = {id(variable): variable.numpy() for variable in own.weights}
     for variable in own.weights:
         if id(variable.value) not in read:
             variable.assign(np.zeros(variable.shape))
-    given = {id(variable) for variable, _ in form.trained_weights()}
-    assert given == {id(variable) for variable in own.weights if id(variable.value) not in read}
+    given = {id(variable): np.asarray(value) for variable, value in form.trained_weights()}
+    assert given.keys() == {id(variable) for variable in own.weights if id(variable.value) not in read}
+    kept = 1e-6 if precision == "float32" else 2.0**-8  # bfloat16 keeps eight bits, the last one rounded
+    for variable, value in given.items():
+        if value.ndim == 2:
+            np.testing.assert_allclose(value, trained[variable], rtol=kept)
+            assert (precision == "float32") == np.allclose(value, trained[variable], rtol=1e-4)
     with keras.StatelessScope(state_mapping=form.trained_weights()):
         got = own(inputs)
     gap = largest_difference(want, got, MASKS["of every group"])
-    assert gap < 1e-5 if precision == "float32" else 1e-4 < gap < 0.3
-    if precision == "bfloat16":  # nearer to what is served than the trained weights are
-        served = form(inputs)["pooled_output"]
-        assert np.abs(got["pooled_output"] - served).mean() < np.abs(want["pooled_output"] - served).mean()
+    # The rounded weights are all that differs: the computation is the encoder's own, in float32.
+    assert gap < 1e-5 if precision == "float32" else 1e-4 < gap < 0.06
 
 
 def test_operations_that_tensorflow_fuses():
