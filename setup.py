@@ -108,7 +108,7 @@ setup(
         "dev": heavy(DEV),
         "all": heavy(TRAIN, EXCEL, BM25, INDEX, CHINESE, SERVE, DEV),
     },
-    entry_points={"console_scripts": ["tfpipeline = tfpipeline.cli:main"]},
+    entry_points={"console_scripts": ["tfpipeline = tfpipeline.__main__:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Operating System :: POSIX",

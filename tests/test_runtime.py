@@ -75,6 +75,18 @@ def test_settings_of_keras_that_stop_tensorflow_are_named(monkeypatch, tmp_path)
         import_tensorflow()
 
 
+def test_ctrl_c_during_the_import_shows_no_start_up_lines(monkeypatch, tmp_path, capfd):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'oneDNN custom operations are on\\nreal\\n')\nraise KeyboardInterrupt"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    with pytest.raises(KeyboardInterrupt):
+        import_tensorflow()
+    assert capfd.readouterr().err == "real\n"
+
+
 def test_every_package_with_keras_in_it_sets_the_backend():
     """A package's own file runs before any module of it, and so before Keras is imported."""
     folders = {

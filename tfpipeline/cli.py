@@ -8,14 +8,40 @@ input cannot be used (one sentence says which), 130 interrupted, 75 another work
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import typer
+import typer.core
 
 from tfpipeline import __version__, commands, terminal
 from tfpipeline.errors import UserError, explain_missing_extra
 
+
+@contextlib.contextmanager
+def _interruption_named() -> Iterator[None]:
+    """Typer itself says nothing when Ctrl-C ends a command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+class _Group(typer.core.TyperGroup):
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _interruption_named():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _interruption_named():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Group,
     name="tfpipeline",
     help="A BERT checkpoint becomes a served endpoint: convert, train, evaluate, export, serve, predict.",
     no_args_is_help=True,
@@ -64,13 +90,6 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         sys.stderr.close()
         sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()

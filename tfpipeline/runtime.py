@@ -82,6 +82,9 @@ def import_tensorflow() -> Any:
             # the runtime, after which logical devices and collectives can no longer be configured.
             tensorflow.config.list_physical_devices()
             failed = False
+        except KeyboardInterrupt:
+            failed = False
+            raise
         except AssertionError as error:  # TensorFlow's own copy of Keras 2 asserts what it reads there
             settings = os.path.join(
                 os.environ.get("KERAS_HOME", os.path.expanduser("~/.keras")), "keras.json"

@@ -423,7 +423,7 @@ def test_exports_that_are_killed_and_a_full_disk(tmp_path):
     """The command itself, killed at twenty moments of its life; then on a disk that is too small."""
     source = tiny.write_checkpoint(tmp_path / "model", **tiny.CLASSIFIER)
     model, chance = tmp_path / "m", random.Random(seed := time.time_ns())
-    command = [sys.executable, "-m", "tfpipeline.cli", "export", str(source), "--to"]
+    command = [sys.executable, "-m", "tfpipeline", "export", str(source), "--to"]
     start = time.monotonic()
     subprocess.run([*command, str(tmp_path / "first")], check=True, capture_output=True)
     seconds = time.monotonic() - start

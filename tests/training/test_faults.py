@@ -82,9 +82,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(whole, tmp_pa
     run_file = tiny.write_run_file(tmp_path, **OPTIONS)
     disk = tmp_path / "disk"
     disk.mkdir()
-    again = (
-        f"{sys.executable} -m tfpipeline.cli train {run_file} --set output={disk}/run --set training.keep=100"
-    )
+    again = f"{sys.executable} -m tfpipeline train {run_file} --set output={disk}/run --set training.keep=100"
     script = f"""
         mount -t tmpfs -o size=1500k tmpfs {disk}
         {again}; echo "exit $?"

@@ -43,7 +43,7 @@ def supervise(
     Returns:
         The exit code of the last process.
     """
-    command = list(command or [sys.executable, "-P", "-m", "tfpipeline.cli"])
+    command = list(command or [sys.executable, "-P", "-m", "tfpipeline"])
     asked: list[int] = []
     child: Optional[subprocess.Popen[Any]] = None
 
