@@ -1,6 +1,7 @@
 """Stands in for tensorflow_model_server: its flags, its log, its two services, no TensorFlow.
 
-FAKE_MODE: "exit" fails as the real one does; "crash" ends after the first Predict; "slow" takes a second for it.
+FAKE_MODE: "exit" fails as the real one does; "crash" ends after the first Predict; "slow" answers it once
+the file FAKE_PID_FILE.go is there, and writes a byte to FAKE_PID_FILE.calls before it waits.
 FAKE_PID_FILE: where to write the process id and the flags.
 """
 
@@ -48,7 +49,10 @@ def predict(request, context):
         log("F", "Check failed: something fatal")
         os._exit(139)
     if mode == "slow":
-        time.sleep(1)
+        with open(os.environ["FAKE_PID_FILE"] + ".calls", "a", encoding="utf-8") as file:
+            file.write("1")
+        while not os.path.exists(os.environ["FAKE_PID_FILE"] + ".go"):
+            time.sleep(0.01)
     log("E", "an error the user should see")
     log("I", "Successfully loaded servable version {name: m version: 8}")
     log("I", "chatter the user should not see")

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import grpc
@@ -380,13 +379,13 @@ def test_a_server_that_is_stopped_while_it_loads_says_so(model_dir, fake_binary,
 
 
 @pytest.mark.parametrize("hurry", [False, True], ids=["one signal", "two signals"])
-def test_calls_in_flight_are_answered_before_the_binary_ends(running, hurry):
+def test_calls_in_flight_are_answered_before_the_binary_ends(running, hurry, tmp_path, eventually):
+    arrived, go = tmp_path / "pid.json.calls", tmp_path / "pid.json.go"
     process, address, child, _ = running(mode="slow")
     with grpc.insecure_channel(address) as busy, grpc.insecure_channel(address) as idle:
         grpc.channel_ready_future(idle).result(10)  # its connection holds nothing up
         calls = [busy.unary_unary(_PREDICT).future(b"abc", timeout=10) for _ in range(3)]
-        grpc.channel_ready_future(busy).result(10)
-        time.sleep(0.3)
+        eventually(lambda: arrived.exists() and len(arrived.read_text()) == 3)
         process.send_signal(signal.SIGTERM)
         line = process.stderr.readline()
         while "being answered" not in line:
@@ -394,6 +393,8 @@ def test_calls_in_flight_are_answered_before_the_binary_ends(running, hurry):
         assert line == "stopping: 3 calls are being answered\n"
         if hurry:
             process.send_signal(signal.SIGTERM)
+        else:
+            go.touch()
         outcomes = [call.code() for call in calls]
         want = grpc.StatusCode.UNAVAILABLE if hurry else grpc.StatusCode.OK
         assert outcomes == [want] * 3
