@@ -200,6 +200,19 @@ class TestKerasHub:
             checkpoints.load(directory)
         assert sentence in str(caught.value)
 
+    @pytest.mark.parametrize(("fields", "dropout"), [({"dropout": 0.25}, 0.25), ({}, 0.1)])
+    def test_dropout_and_the_unknown_token(self, tmp_path, fields, dropout):
+        """What the files say, or KerasHub's own defaults."""
+        config = self.backbone(**fields)
+        if not fields:
+            del config["config"]["dropout"]
+        weights = random_weights(CONFIG, 1)
+        found = checkpoints.load(
+            self.preset(tmp_path / "preset", self.keys(weights), config, oov_token="food")
+        )
+        assert (found.config.hidden_dropout_prob, found.config.attention_probs_dropout_prob) == (dropout,) * 2
+        assert found.tokenizer.unk_token == "food"
+
     def test_another_tokenizer_is_refused(self, tmp_path):
         directory = self.preset(tmp_path / "preset", self.keys(random_weights(CONFIG, 1)))
         (directory / "tokenizer.json").write_text('{"class_name": "AlbertTokenizer", "config": {}}')
@@ -301,6 +314,8 @@ class TestTensorFlowOfTransformers:
             f"mlm___cls/{at}/mlm___cls/predictions/transform/LayerNorm/beta:0": heads["mlm/norm/bias"],
             f"mlm___cls/{at}/mlm___cls/predictions/bias:0": heads["mlm/bias"],
             f"mlm___cls/{at}/bert/embeddings/word_embeddings/weight:0": weights["embeddings/word"],
+            # Comes first in the file, and is not the embeddings' own group either.
+            f"another/{at}/bert/embeddings/word_embeddings/weight:0": weights["embeddings/word"] + 1,
             f"nsp___cls/{at}/nsp___cls/seq_relationship/kernel:0": heads["nsp/kernel"],
             f"nsp___cls/{at}/nsp___cls/seq_relationship/bias:0": heads["nsp/bias"],
         }
@@ -311,9 +326,12 @@ class TestTensorFlowOfTransformers:
         assert found.heads.keys() == heads.keys()
         for name, array in heads.items():
             np.testing.assert_array_equal(found.heads[name], array, strict=True)
-        ((left_out, why),) = found.left_out.items()
-        assert left_out == f"mlm___cls/{at}/bert/embeddings/word_embeddings/weight:0"
-        assert why == "a copy of the embeddings in another layer's group"
+        assert found.left_out == {
+            f"{layer}/{at}/bert/embeddings/word_embeddings/weight:0": (
+                "a copy of the embeddings in another layer's group"
+            )
+            for layer in ("mlm___cls", "another")
+        }
 
     def test_classifier(self, tmp_path):
         kernel = np.random.default_rng(0).normal(size=(H, 3)).astype(np.float32)

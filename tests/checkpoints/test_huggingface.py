@@ -295,8 +295,8 @@ def test_a_classifier_whose_class_is_not_named(source, architectures, pooler, la
         assert not [note for note in found.notes if "architectures" in note]
 
 
-def test_other_heads_whose_class_is_not_named(source):
-    """Their names say what they are."""
+def test_other_heads_whose_class_is_not_named(source, tmp_path):
+    """Their names say what they are; no class has both, so the one of a task is written."""
     heads = {
         "qa_outputs.weight": (2, 16),
         "qa_outputs.bias": (2,),
@@ -310,6 +310,31 @@ def test_other_heads_whose_class_is_not_named(source):
     found = checkpoints.load(source)
     assert set(found.head_names) == {"nsp", "span"}
     assert not [note for note in found.notes if "architectures" in note]
+    report = checkpoints.convert(source, tmp_path / "dest", to="huggingface")
+    note = "transformers has no class with all heads; BertForQuestionAnswering leaves out nsp"
+    assert note in report.notes
+    assert checkpoints.load(tmp_path / "dest").head_names == ("span",)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_bias_of_masked_tokens_has_two_names(source, both):
+    """A file may hold either name, or both; the older one counts."""
+    size, bias = len(tiny.VOCABULARY), "cls.predictions.decoder.bias"
+    head = {
+        "cls.predictions.transform.dense.weight": np.ones((16, 16), np.float32),
+        "cls.predictions.transform.dense.bias": np.ones(16, np.float32),
+        "cls.predictions.transform.LayerNorm.weight": np.ones(16, np.float32),
+        "cls.predictions.transform.LayerNorm.bias": np.ones(16, np.float32),
+        bias: np.arange(size, dtype=np.float32),
+    }
+    if both:
+        head["cls.predictions.bias"] = -head[bias]
+    rewrite(source, lambda tensors: {**tensors, **head})
+    reconfigure(source, architectures=["BertForMaskedLM"])
+    found = checkpoints.load(source)
+    assert found.head_names == ("mlm",)
+    np.testing.assert_array_equal(found.heads["mlm/bias"], -head[bias] if both else head[bias])
+    assert (bias in found.left_out) == both
 
 
 def test_one_token_type(source, tmp_path):

@@ -180,6 +180,30 @@ def test_special_values_survive(tmp_path):
         assert found.tobytes() == raw["embeddings.LayerNorm.bias"].tobytes()
 
 
+@pytest.mark.parametrize("changes", [{}, tiny.CLASSIFIER], ids=["encoder", "classifier"])
+def test_names_are_those_of_transformers(changes, tmp_path):
+    """A bare encoder's have no prefix; beside a head, they have."""
+    source = tiny.write_checkpoint(tmp_path / "source", **changes)
+    for before, to in (("source", "google"), ("google", "huggingface")):
+        checkpoints.convert(tmp_path / before, tmp_path / to, to=to)
+    same_tensors(*(load_file(path / "model.safetensors") for path in (tmp_path / "huggingface", source)))
+
+
+@pytest.mark.parametrize("to", WRITTEN)
+def test_labels_their_meaning_and_the_padding_survive(to, tmp_path):
+    problem = "multi_label_classification"
+    source = tiny.write_checkpoint(tmp_path / "source", **tiny.CLASSIFIER, problem_type=problem)
+    tokens = tiny.VOCABULARY
+    (source / "vocab.txt").write_text("".join(f"{token}\n" for token in [*tokens[1:], tokens[0]]))
+    checkpoints.convert(source, tmp_path / "dest", to=to)
+    found = checkpoints.load(tmp_path / "dest")
+    assert (found.labels, found.problem_type) == (tuple(tiny.LABELS), problem)
+    assert found.equals(checkpoints.load(source))
+    if to == "huggingface":
+        written = json.loads((tmp_path / "dest" / "config.json").read_text())
+        assert written["pad_token_id"] == found.vocabulary.index("[PAD]") == len(tokens) - 1
+
+
 @pytest.mark.parametrize("to", WRITTEN)
 def test_the_encoder_computes_the_same(to, tmp_path):
     source = tiny.write_checkpoint(tmp_path / "source")
