@@ -1,5 +1,4 @@
-"""Trains a tiny model in float64 in every way that must give the same result;
-``python -m tests.training.exactness``.
+"""Trains a tiny model in float64 in every way that must give the same result.
 
 A case is a way of training (where, in how many parts, with XLA or not) and a setting (optimizer, clipping,
 dropout, a ragged last batch). Its reference is the same setting on one device, whole, without XLA. One
@@ -11,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,17 @@ import numpy as np
 WAYS = ("place", "accumulation", "xla", "steps_per_call")
 SETTINGS = ("optimizer", "clipping", "dropout", "ragged")
 # Every pair of values of two columns is in some row (checked by a test), with few settings: each needs a
-# reference.
+# reference. XLA compiles a step again for two steps a call, and for a ragged batch: no row has all three.
 CASES = [
     dict(zip((*WAYS, *SETTINGS), row))
     for row in [
         ("one_device", 1, False, 1, "adamw", True, False, False),
         ("one_device", 2, True, 1, "adamw", False, True, True),
         ("one_device", 4, False, 2, "sgd", True, True, False),
-        ("two_devices", 1, True, 2, "adamw", False, True, True),
+        ("two_devices", 1, True, 1, "adamw", False, True, True),
         ("two_devices", 2, False, 1, "sgd", True, True, False),
         ("two_devices", 4, True, 2, "sgd", False, False, False),
-        ("two_processes", 1, True, 2, "sgd", True, False, True),
+        ("two_processes", 1, False, 2, "sgd", True, False, True),
         ("two_processes", 2, True, 2, "adamw", True, False, False),
         ("two_processes", 4, False, 1, "adamw", False, True, True),
     ]
@@ -40,17 +38,17 @@ CASES = [
 TASK_CASES = [
     dict(zip((*WAYS, *SETTINGS, "task"), row))
     for row in [
-        ("two_devices", 1, False, 2, "adamw", True, True, True, "in_batch"),
+        ("two_devices", 1, False, 1, "adamw", True, True, True, "in_batch"),
         ("two_devices", 2, True, 1, "adamw", True, True, True, "in_batch"),
         ("two_processes", 2, False, 1, "adamw", True, True, True, "in_batch"),
-        ("two_devices", 2, False, 2, "adamw", True, True, True, "separate"),
+        ("two_devices", 2, False, 1, "adamw", True, True, False, "separate"),
         ("two_devices", 2, False, 1, "adamw", True, True, True, "similarity"),
-        ("two_devices", 2, False, 2, "adamw", True, True, True, "masked_lm"),
+        ("two_devices", 2, False, 2, "adamw", True, True, False, "masked_lm"),
         ("two_processes", 1, False, 1, "adamw", True, True, True, "masked_lm"),
     ]
 ]
-# Those that are tried in float32 too: parts of a batch, replicas, steps a call and XLA, of one setting.
-SINGLE = [{**CASES[index], "precision": "float32"} for index in (1, 3)]
+# What is tried in float32 too: replicas and XLA.
+SINGLE = [{**CASES[3], "precision": "float32"}]
 
 
 def name(case: dict[str, Any]) -> str:
@@ -155,7 +153,3 @@ def main(
         found = train(case, loaded, strategies[case["place"]], case.get("precision", "float64"))
         if index == "0":
             np.savez(Path(out) / f"{name(case)}.npz", **{key.replace("/", "|"): found[key] for key in found})
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

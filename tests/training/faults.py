@@ -13,14 +13,30 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
+from tests.forked import Forked, tfpipeline
+
+Process = Forked | subprocess.Popen
 PROGRAM = Path(sys.executable).with_name("tfpipeline")
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
 
 
-def start(run_file, *arguments, **options):
-    """``tfpipeline train`` as it is installed, its standard error kept."""
-    command = [str(PROGRAM), "train", str(run_file), *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, **options)
+def start(run_file, *arguments):
+    """``tfpipeline train`` in a process of its own, its standard error kept."""
+    return Forked(tfpipeline, "train", *map(str, (run_file, *arguments)))
+
+
+def supervise(run_file, *arguments):
+    """``tfpipeline train --supervise`` as it is installed: it imports no TensorFlow, but its children do."""
+    command = [str(PROGRAM), "train", str(run_file), "--supervise", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+
+def train_until_killed(run_file, batch):
+    """Train in this process, which is killed after so many batches."""
+    from tests.training.test_train import At
+    from tfpipeline.training import train
+
+    train(run_file, callbacks=[At(batch, lambda: os.kill(os.getpid(), signal.SIGKILL))])
 
 
 def finish(process, code=0, seconds=180):
@@ -44,7 +60,7 @@ def step(run: Path) -> int:
         return 0  # not there yet, or replaced between the two readings
 
 
-def wait_for_step(run: Path, wanted: int, *processes: subprocess.Popen, seconds: float = 120) -> None:
+def wait_for_step(run: Path, wanted: int, *processes: Process, seconds: float = 120) -> None:
     """Until the run has a checkpoint of that step, or later."""
     deadline = time.monotonic() + seconds
     while step(run) < wanted:
@@ -74,7 +90,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def kill(process: subprocess.Popen) -> None:
+def kill(process: Process) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tests import tiny
+from tests.forked import Forked
 from tests.training import exactness
 
 
@@ -28,11 +26,7 @@ def free_ports(count):
 
 
 def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.exactness", *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-    )
+    return Forked(exactness.main, *map(str, arguments))
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.soak)])
@@ -59,7 +53,7 @@ def results(request, tmp_path_factory):
     ]
     for process in processes:
         _, errors = process.communicate(timeout=600)
-        assert process.returncode == 0, errors.decode()
+        assert process.returncode == 0, errors
     return {path.stem: np.load(path) for path in folder.glob("*.npz")}
 
 

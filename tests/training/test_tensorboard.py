@@ -3,8 +3,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
@@ -16,6 +14,8 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
+from tests.forked import Forked
+from tests.training import faults
 from tests.training.test_train import At, interrupt
 from tfpipeline.training import Interrupted, train
 
@@ -97,13 +97,9 @@ def test_hparams_shows_settings_beside_scores(tiny_run, tmp_path):
 def test_a_resumed_run_has_each_step_once(tiny_run, tmp_path):
     """Killed after step 6, of which the checkpoint knows 4; then interrupted once more."""
     run_config = tiny_run("b", epochs=2, log_every=1, save_every=4)
-    code = (
-        "import os, signal, sys; from tfpipeline.training import train; "
-        "from tests.training.test_train import At; "
-        "train(sys.argv[1], callbacks=[At(7, lambda: os.kill(os.getpid(), signal.SIGKILL))])"
-    )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "b" / "run.yaml"], check=False)
-    assert done.returncode == -signal.SIGKILL
+    process = Forked(faults.train_until_killed, tmp_path / "b" / "run.yaml", 7)
+    process.communicate(120)
+    assert process.returncode == -signal.SIGKILL
     (events,) = (tmp_path / "b" / "run" / "tensorboard" / "train").glob("events*")
     with events.open("ab") as file:
         file.write(os.urandom(37))  # as of a record that was being written

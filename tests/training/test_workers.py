@@ -22,11 +22,14 @@ from tfpipeline.training.cluster import Cluster, find_cluster, rendezvous
 OPTIONS = {"train": 120, "epochs": 6, "save_every": 2, "strategy": "multi_worker"}
 
 
-def pair(folder, *arguments, **options):
+def pair(folder, start=faults.start):
     """Both workers of one run."""
-    run_file = tiny.write_run_file(folder, **{**OPTIONS, **options})
+    return both(tiny.write_run_file(folder, **OPTIONS), start)
+
+
+def both(run_file, start=faults.start):
     workers = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
-    return [faults.start(run_file, "--workers", workers, "--index", index, *arguments) for index in (0, 1)]
+    return [start(run_file, "--workers", workers, "--index", index) for index in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +49,26 @@ def test_only_the_chief_writes_the_run(undisturbed):
     assert not (other / "tensorboard").exists()
 
 
-def test_one_killed_and_supervised_ends_as_undisturbed(undisturbed, tmp_path):
+def test_killed_and_asked_to_stop_they_end_as_undisturbed(undisturbed, tmp_path):
+    """One worker is killed, and its supervisor restarts it; the other notices, and is restarted too. Then one
+    is asked to stop, and both stop after the same step. Then both go on to the end.
+    """
     run = tmp_path / "run"
-    supervisors = pair(tmp_path, "--supervise")
-    faults.wait_for_step(run, 8, *supervisors)
+    supervisors = pair(tmp_path, faults.supervise)
+    faults.wait_for_step(run, 4, *supervisors)
     (worker,) = faults.children(supervisors[1].pid)
     os.kill(worker, signal.SIGKILL)
-    chief_errors, other_errors = (faults.finish(process) for process in supervisors)
+    faults.wait_for_step(run, faults.step(run) + 6, *supervisors)  # no worker takes a step alone
+    supervisors[1].send_signal(signal.SIGTERM)
+    chief_errors, other_errors = said = [faults.finish(process, 130) for process in supervisors]
     assert "the training was killed by SIGKILL; restarting it" in other_errors
     assert "error: a worker was lost" in chief_errors
     assert "restart all workers to continue, or use --supervise" in chief_errors
     assert "the training has lost another worker; restarting it" in chief_errors
     assert "resuming at step" in chief_errors
+    assert all(f"stopped after step {faults.step(run)} of 42" in errors for errors in said)
+    for process in both(tmp_path / "run.yaml"):
+        faults.finish(process)
     faults.assert_same(undisturbed, run)
 
 
@@ -69,23 +80,6 @@ def test_without_a_supervisor_the_other_says_what_to_do(tmp_path):
     errors = faults.finish(processes[1], 75)
     assert "error: a worker was lost" in errors
     assert "restart all workers to continue, or use --supervise" in errors
-
-
-def test_one_asked_to_stop_stops_both_after_the_same_step(undisturbed, tmp_path):
-    processes = pair(tmp_path)
-    run = tmp_path / "run"
-    faults.wait_for_step(run, 6, *processes)
-    processes[1].send_signal(signal.SIGTERM)
-    said = [faults.finish(process, 130) for process in processes]
-    assert all(f"stopped after step {faults.step(run)} of 42" in errors for errors in said)
-    for process in restart(tmp_path):
-        faults.finish(process)
-    faults.assert_same(undisturbed, run)
-
-
-def restart(folder):
-    workers = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
-    return [faults.start(folder / "run.yaml", "--workers", workers, "--index", index) for index in (0, 1)]
 
 
 def test_a_worker_that_never_comes_is_named(tmp_path):
