@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -67,17 +69,25 @@ def in_a_process():
 
 
 @pytest.fixture(scope="session")
-def trained(in_a_process, tmp_path_factory):
-    """A folder in which the whole path up to an export was walked by the commands: convert, train, export."""
-    folder = tmp_path_factory.mktemp("path")
-    run_file = tiny.write_run_file(folder, train=300, epochs=10)
-    outputs = {}
-    for name, arguments in {
-        "convert": ["convert", folder / "checkpoint", folder / "google"],
-        "train": ["train", run_file, "--set", f"checkpoint={folder / 'google'}"],
-        "evaluate": ["evaluate", folder / "run"],
-        "export": ["export", folder / "run", "--to", folder / "models" / "tiny"],
-    }.items():
-        outputs[name] = in_a_process(*arguments)
-        assert outputs[name].returncode == 0, outputs[name].stderr
-    return folder, outputs
+def trained(tfpipeline, in_a_process, shared):
+    """A folder in which the whole path up to an export was walked by the commands, and what they said:
+    convert, train (as a user runs it), evaluate, export.
+    """
+
+    def walk(folder):
+        run_file = tiny.write_run_file(folder, train=300, epochs=10)
+        outputs = {}
+        for name, run, arguments in (
+            ("convert", tfpipeline, ["convert", folder / "checkpoint", folder / "google"]),
+            ("train", in_a_process, ["train", run_file, "--set", f"checkpoint={folder / 'google'}"]),
+            ("evaluate", tfpipeline, ["evaluate", folder / "run"]),
+            ("export", tfpipeline, ["export", folder / "run", "--to", folder / "models" / "tiny"]),
+        ):
+            done = run(*arguments)
+            assert done.returncode == 0, done.stderr
+            outputs[name] = {"stdout": done.stdout, "stderr": done.stderr}
+        (folder / "outputs.json").write_text(json.dumps(outputs))
+
+    folder = shared.folder("path", {}, walk)
+    outputs = json.loads((folder / "outputs.json").read_text())
+    return folder, {name: SimpleNamespace(**output) for name, output in outputs.items()}
