@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -14,10 +14,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests import tiny
+from tests.forked import Forked
+from tests.training import faults
 from tfpipeline import config
 from tfpipeline.errors import UserError
 from tfpipeline.evaluation import evaluate
-from tfpipeline.training import Interrupted, Run, RunConfig, load, plan, train
+from tfpipeline.training import Interrupted, Run, RunConfig, load, loop, plan, train
+from tfpipeline.training.loop import Trainer
 
 
 def weights(run, role="last"):
@@ -90,13 +93,9 @@ def test_interrupted_and_resumed_is_uninterrupted(tiny_run, undisturbed, batch):
 def test_killed_and_resumed_is_uninterrupted(tiny_run, undisturbed, tmp_path):
     """How often it is saved changes nothing either."""
     run_config = tiny_run("b", epochs=2, save_every=2)
-    code = (
-        "import os, signal, sys; from tfpipeline.training import train; "
-        "from tests.training.test_train import At; "
-        "train(sys.argv[1], callbacks=[At(5, lambda: os.kill(os.getpid(), signal.SIGKILL))])"
-    )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "b" / "run.yaml"], check=False)
-    assert done.returncode == -signal.SIGKILL
+    process = Forked(faults.train_until_killed, tmp_path / "b" / "run.yaml", 5)
+    process.communicate(120)
+    assert process.returncode == -signal.SIGKILL
     assert Run(run_config.output).store.state("last")["step"] == 4
     assert same(weights(undisturbed(epochs=2).path), weights(train(run_config).path))
 
@@ -171,6 +170,34 @@ def test_early_stopping_and_the_best_checkpoint(tiny_run):
     best = min(state["history"], key=lambda entry: entry["loss"])
     assert len({entry["accuracy"] for entry in state["history"]}) == 1
     assert run.store.state("best")["step"] == state["best_step"] == best["step"]
+
+
+def test_validations_within_an_epoch_choose_the_best_and_stop(tiny_run, monkeypatch):
+    """At steps 2, 4 and 6 of an epoch of 7. A second passes with each checkpoint, the initial one included."""
+    scores, clock = iter([0.5, 0.9, 0.8]), itertools.count()
+    monkeypatch.setattr(Trainer, "_validate", lambda self: {"loss": 1.0, "accuracy": next(scores)})
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    store = train(tiny_run(epochs=2, evaluate_every=2, early_stopping=1)).store
+    state = store.state("last")
+    assert state["finished"] == "stopped early: 1 validations without a better accuracy"
+    assert (state["step"], state["epoch"], state["seconds"]) == (6, 0, 4.0)
+    assert (store.state("best")["step"], state["best"]) == (4, 0.9)
+
+
+def test_steps_end_within_an_epoch_whose_loss_is_of_its_own_rows(tiny_run, monkeypatch):
+    """An epoch of 7 steps, and two steps of another."""
+    counted = []
+
+    def validate(trainer):
+        counted.append((trainer.state.weight_sum, len(trainer.train_split.weights)))
+        return {"loss": 1.0, "accuracy": 0.5}
+
+    monkeypatch.setattr(Trainer, "_validate", validate)
+    state = train(tiny_run(steps=9)).store.state("last")
+    assert (state["step"], state["epoch"], state["finished"]) == (9, 1, "trained 9 steps")
+    (whole, rows), (part, _) = counted
+    assert whole == rows
+    assert 16 < part <= 32
 
 
 def test_the_best_checkpoint_follows_the_metric_and_its_direction(tiny_run):
