@@ -15,9 +15,12 @@ from tests.warm_process import cold_process, warm_process  # noqa: F401
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# Compiling takes half as long without LLVM's optimizations, of which code that runs once has no use.
+# Compiling takes a third of the time without LLVM's optimizations, fusion emitters and parts that are compiled
+# in parallel: code that runs once has no use of them.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
 )
 gc.disable()  # until TensorFlow is imported
 
@@ -28,12 +31,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("random", deadline=None, print_blob=True, max_examples=300)
 hypothesis.settings.load_profile("tests")
 
-# TensorFlow's graph optimizer takes a quarter of the time of these folders, and hardly speeds up models of
-# this size. The others run with it, as the product does: their subject is a graph that is served, or numbers
-# that two processes have to share.
-_WITHOUT_GRAPH_OPTIMIZER = {
-    *("checkpoints", "data", "evaluation", "metrics", "models", "tasks", "text", "training")
-}
+# TensorFlow's graph optimizer takes a quarter of a short training's time, and hardly speeds up models of the
+# tests' size. These folders run with it, as the product does: their subject is a graph that is served.
+_WITH_GRAPH_OPTIMIZER = {"cli", "contract", "serving"}
 
 
 def pytest_configure(config):
@@ -67,8 +67,9 @@ def pytest_runtest_setup(item):
     import tensorflow
 
     folder = item.path.relative_to(item.config.rootpath / "tests").parts[0]
-    # Runs of other processes, which have the optimizer, are compared with it bit for bit.
-    spared = folder in _WITHOUT_GRAPH_OPTIMIZER and "undisturbed" not in item.fixturenames
+    # What other processes compute, which have the optimizer, is compared with it.
+    compared = {"undisturbed", "cold_process"} & set(item.fixturenames)
+    spared = folder not in _WITH_GRAPH_OPTIMIZER and not compared
     options = {"disable_meta_optimizer": spared}
     tensorflow.config.optimizer.set_experimental_options(options)
 
