@@ -125,6 +125,15 @@ def gather(table: Any, indices: tf.Tensor, batch_dims: int = 0) -> tf.Tensor:
     return tf.gather(tf.convert_to_tensor(table), indices, batch_dims=batch_dims)
 
 
+def inner_products(x: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+    """The product of each vector with each row of a table: [..., H] and [V, H] give [..., V].
+
+    The table is read as it is; ``keras.ops`` would transpose it first, a copy at each step of a loop.
+    """
+    flat = tf.matmul(tf.reshape(x, [-1, table.shape[1]]), table, transpose_b=True)
+    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [tf.shape(table)[0]]], 0))
+
+
 def largest(x: tf.Tensor, axis: int | None = None, keepdims: bool = False) -> tf.Tensor:
     """The maximum; of an empty tensor, the dtype's lowest number. ``keras.ops.max`` refuses empty tensors in
     eager mode.

@@ -10,19 +10,18 @@ from keras import ops
 
 from tfpipeline.errors import UserError
 from tfpipeline.models import kernels
-from tfpipeline.models.head import Head
 from tfpipeline.models.inputs import PREDICTED_POSITIONS
 from tfpipeline.models.kernels import Noise
-from tfpipeline.models.layers import ACTIVATION_FUNCTIONS, Dense, LayerNorm, at_least_float32
+from tfpipeline.models.layers import Dense, at_least_float32
 from tfpipeline.models.serialization import config_of, freeze, serializable
+from tfpipeline.models.vocabulary_head import VocabularyHead
 
 CLASSES = 2  # of the head on the pooler
 
 
 @serializable
-class MaskedLMHead(Head):
-    """Predicts tokens at some positions of a text: a dense layer, LayerNorm, and the product with the word
-    embeddings.
+class MaskedLMHead(VocabularyHead):
+    """Predicts tokens at some positions of a text; see :class:`VocabularyHead`.
 
     Only these positions reach the product with the vocabulary, so there is no tensor [B, T, V].
 
@@ -40,8 +39,6 @@ class MaskedLMHead(Head):
         seed: of the initial kernels.
     """
 
-    binds_embeddings = True
-
     def __init__(
         self,
         vocabulary_size: int,
@@ -56,12 +53,16 @@ class MaskedLMHead(Head):
         name: str = "head",
         **options: Any,
     ) -> None:
-        super().__init__(name=name, **options)
-        self.vocabulary_size, self.mask_id, self.masks = vocabulary_size, mask_id, masks
-        self.hidden_act, self.layer_norm_eps, self.stddev = hidden_act, layer_norm_eps, stddev
-        self.reads_pairs, self.seed = reads_pairs, seed
-        self.activation = ACTIVATION_FUNCTIONS[hidden_act]
-        self.norm = LayerNorm(layer_norm_eps, name="norm", dtype=self.dtype_policy)
+        super().__init__(
+            vocabulary_size,
+            hidden_act=hidden_act,
+            layer_norm_eps=layer_norm_eps,
+            stddev=stddev,
+            seed=seed,
+            name=name,
+            **options,
+        )
+        self.mask_id, self.masks, self.reads_pairs = mask_id, masks, reads_pairs
         self.relation: Optional[Dense] = None
         if reads_pairs:
             self.relation = Dense(CLASSES, stddev, seed=seed + 1, name="relation", dtype=self.dtype_policy)
@@ -71,26 +72,16 @@ class MaskedLMHead(Head):
         """Whether ``pooled_output`` is read."""
         return self.reads_pairs
 
-    @property
-    def description(self) -> str:
-        """A short description of the head, for the model's ``repr``."""
-        return f"{type(self).__name__} ({self.vocabulary_size} tokens)"
-
     def build(self, shapes: Mapping[str, Any]) -> None:
         if self.reads_pairs and "pooled_output" not in shapes:
             raise UserError(
                 "the checkpoint has no pooler, which task.objective needs; set task.objective to none, or "
                 "start from a checkpoint with a pooler"
             )
-        hidden = shapes["sequence_output"][-1]
-        self.dense = Dense(hidden, self.stddev, seed=self.seed, name="dense", dtype=self.dtype_policy)
-        self.dense.build((None, None, hidden))
-        self.norm.build((None, None, hidden))
-        self.bias = self.add_weight(name="bias", shape=(self.vocabulary_size,), initializer="zeros")
+        super().build(shapes)
         if self.relation is not None:
-            self.relation.build((None, hidden))
-        self.built = True
-        freeze(self)
+            self.relation.build((None, shapes["sequence_output"][-1]))
+            freeze(self)
 
     def call(
         self,
@@ -118,10 +109,7 @@ class MaskedLMHead(Head):
             positions = self._mask_positions(inputs["input_ids"], attention_mask)
         trains = noise is not None
         states = kernels.gather(encoded["sequence_output"], ops.maximum(positions, 0), batch_dims=1)
-        states = ops.cast(states, self.compute_dtype)
-        hidden = self.norm(self.activation(self.dense(states, training=trains), trains), training=trains)
-        logits = at_least_float32(ops.matmul(hidden, ops.transpose(self.embedding_matrix)))
-        outputs = {"logits": logits + ops.cast(self.bias, logits.dtype), "positions": positions}
+        outputs = {"logits": self.token_logits(states, trains), "positions": positions}
         if self.relation is not None:
             pooled = ops.cast(encoded["pooled_output"], self.compute_dtype)
             outputs["relation"] = at_least_float32(self.relation(pooled, training=trains))
@@ -160,5 +148,4 @@ class MaskedLMHead(Head):
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own serialisation."""
-        names = ("vocabulary_size", "mask_id", "masks", "hidden_act", "layer_norm_eps", "stddev")
-        return {**super().get_config(), **config_of(self, *names, "reads_pairs", "seed")}
+        return {**super().get_config(), **config_of(self, "mask_id", "masks", "reads_pairs")}
