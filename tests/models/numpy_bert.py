@@ -23,7 +23,7 @@ ACTIVATIONS = {
 }
 
 
-def encode(config, weights, input_ids, token_type_ids, attention_mask):
+def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_mask=None):
     """All hidden states and the pooled output.
 
     Returns:
@@ -45,6 +45,9 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask):
         seen = np.broadcast_to(np.asarray(attention_mask)[:, None, None, :] == 1, scores.shape)
         if config.causal:
             seen = seen & np.tril(np.ones(scores.shape[-2:], bool))
+        if causal_mask is not None:  # of a key: it is seen from itself and from what comes after it
+            for_all = np.asarray(causal_mask)[:, None, None, :] == 0
+            seen = seen & (for_all | np.tril(np.ones(scores.shape[-2:], bool)))
         scores = np.where(seen, scores, -np.inf)
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)

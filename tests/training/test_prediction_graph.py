@@ -87,7 +87,8 @@ class Counter:
         self.calls.append("whole")
         return {"total": tf.reduce_sum(inputs["input_ids"] * inputs["attention_mask"], axis=-1)}
 
-    def start(self, inputs):
+    def start(self, inputs, width):
+        assert width == 1
         assert tuple(inputs) == INPUTS
         self.calls.append("start")
         total = tf.reduce_sum(inputs["input_ids"] * inputs["attention_mask"], axis=-1)

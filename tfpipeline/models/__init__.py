@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # what the table below loads on first use, for type checkers 
     from tfpipeline.models.architectures.bert.encoder import BertEncoder as BertEncoder
     from tfpipeline.models.config import ACTIVATIONS as ACTIVATIONS
     from tfpipeline.models.config import EncoderConfig as EncoderConfig
+    from tfpipeline.models.generation_head import GenerationHead as GenerationHead
     from tfpipeline.models.head import Head as Head
     from tfpipeline.models.heads import ClassificationHead as ClassificationHead
     from tfpipeline.models.heads import HeadGroup as HeadGroup
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = attach(
         "ClassificationHead": "tfpipeline.models.heads",
         "Encoder": "tfpipeline.models.architectures",
         "EncoderConfig": "tfpipeline.models.config",
+        "GenerationHead": "tfpipeline.models.generation_head",
         "Head": "tfpipeline.models.head",
         "HeadGroup": "tfpipeline.models.heads",
         "MaskedLMHead": "tfpipeline.models.masked_lm_head",

@@ -31,6 +31,9 @@ class EncoderConfig:
         norm_first: whether blocks normalise their inputs instead of their outputs (pre-normalisation, Xiong
             et al. 2020, arXiv:2002.04745); the output of the last block is then normalised too.
         causal: whether a position attends only to itself and to earlier positions.
+        generates: whether the encoder takes the input ``causal_mask`` and has the methods
+            ``keys_and_values`` and ``extend``, without which it cannot write texts; see
+            :class:`tfpipeline.models.architectures.Encoder`.
         reads_word_weights: whether the encoder takes the input ``word_weights``, without which predictions
             cannot be explained; see :mod:`tfpipeline.models.inputs`.
         vocab_size: V, rows of the word embeddings.
@@ -51,6 +54,7 @@ class EncoderConfig:
     norm_first: ClassVar[bool] = False
     causal: ClassVar[bool] = False
     reads_word_weights: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
 
     vocab_size: int
     hidden_size: int

@@ -43,6 +43,8 @@ class Head(keras.layers.Layer):
         float32_outputs: names of outputs that are float32 under every policy.
         binds_embeddings: whether the head shares the encoder's word embeddings. :class:`TextModel` then calls
             :meth:`bind_embeddings` before it builds the head, and ``call`` may read :attr:`embedding_matrix`.
+        further_positions: how many positions the model may read behind those of its inputs, for heads of
+            models that generate.
     """
 
     uses_pooler: bool = True
@@ -50,6 +52,7 @@ class Head(keras.layers.Layer):
     min_learning_rates: Mapping[str, float] = {}
     float32_outputs: ClassVar[Collection[str]] = ()
     binds_embeddings: bool = False
+    further_positions: int = 0
 
     def __init__(self, *, name: str = "head", **options: Any) -> None:
         super().__init__(name=name, **options)
@@ -162,7 +165,7 @@ def as_head(layer: Any) -> Any:
     if not isinstance(layer, Head):
         if not layer.built:
             layer.name = "head"
-        for name in ("uses_pooler", "merges", "min_learning_rates", "binds_embeddings"):
+        for name in ("uses_pooler", "merges", "min_learning_rates", "binds_embeddings", "further_positions"):
             if not hasattr(layer, name):
                 setattr(layer, name, getattr(Head, name))
         layer.takes_noise, layer.takes_inputs = _takes(layer, "noise"), _takes(layer, "inputs")

@@ -23,9 +23,20 @@ WORD_WEIGHTS = "word_weights"
 position and a type but no word. Used to explain predictions. An encoder that accepts it says so in
 ``reads_word_weights`` of its configuration."""
 
+CAUSAL_MASK = "causal_mask"
+"""Which tokens are seen only from their own position and later ones, int32 [B, T]: 1 for those, 0 for tokens
+that are seen from everywhere. 0 for a source and 1 for the target behind it makes a prefix language model. An
+encoder that accepts it says so in ``generates`` of its configuration."""
+
 PREDICTED_POSITIONS = "predicted_positions"
 """The positions that a head predicts, int32 [B, P], -1 for unused ones. Read by heads that predict some
 tokens only, if the batch has it (see :mod:`tfpipeline.models.masked_lm_head`); encoders ignore it."""
+
+PREDICTED_IDS = "predicted_ids"
+"""The tokens at the predicted positions, int32 [B, P], of any value for unused ones. A head that reads them
+gives their log-probabilities (see :mod:`tfpipeline.models.generation_head`); encoders ignore them."""
+
+_OPTIONAL = (CAUSAL_MASK, PREDICTED_POSITIONS, PREDICTED_IDS)
 
 T = TypeVar("T")
 
@@ -52,7 +63,7 @@ def encoder_inputs(batch: Mapping[str, T]) -> dict[str, T]:
     inputs of every text but the first are called ``TEXT/NAME``, such as ``text_pair/input_ids``.
     """
     others = (key(text, name) for text in texts_of(batch)[1:] for name in INPUTS)
-    names = (*INPUTS, *(name for name in (*others, PREDICTED_POSITIONS) if name in batch))
+    names = (*INPUTS, *(name for name in (*others, *_OPTIONAL) if name in batch))
     return {name: batch[name] for name in names}
 
 

@@ -16,6 +16,9 @@ from tfpipeline.models import kernels
 from tfpipeline.models.config import EncoderConfig
 from tfpipeline.models.serialization import EncoderPart, config_of, serializable
 
+# Query (already divided by the square root of D), key and value, each [B, N, T, D] -> [B, N, T, D].
+Attend = Callable[[Any, Any, Any], Any]
+
 ACTIVATION_FUNCTIONS: dict[str, Callable[[Any, bool], Any]] = {
     "gelu_erf": kernels.gelu_erf,
     "gelu_tanh": kernels.gelu_tanh,
@@ -38,23 +41,28 @@ def kernel_initializer(stddev: Optional[float], seed: Optional[int] = None) -> A
 _MASKED = -1e9
 
 
-def attention_bias(mask: Any, dtype: str, *, causal: bool = False) -> Any:
+def attention_bias(mask: Any, dtype: str, *, causal: bool = False, causal_mask: Any = None) -> Any:
     """The bias to add to attention scores, so that nothing attends to masked positions.
 
     Args:
         mask: [B, T], 1 for real tokens.
         dtype: of the computation; the bias is float32 at least.
         causal: whether a position attends only to itself and to earlier positions.
+        causal_mask: [B, T], 1 for tokens that earlier positions do not attend to, 0 for tokens that every
+            position attends to; None for all 0. ``causal`` counts all as 1.
     Returns:
-        [B, 1, 1, T], or [B, 1, T, T] (from, to) with ``causal``: 0, or a large negative number if masked.
+        [B, 1, 1, T], or [B, 1, T, T] (from, to) if some tokens are causal: 0, or a large negative number if
+        masked.
     """
     wide = "float64" if dtype == "float64" else "float32"
     bias = (1.0 - ops.cast(mask, wide))[:, None, None, :] * _MASKED
-    if not causal:
+    if not causal and causal_mask is None:
         return bias
     position = ops.arange(ops.shape(mask)[1])
-    later = ops.cast(position[None, :] > position[:, None], wide)
-    return ops.minimum(bias, later[None, None] * _MASKED)
+    later = ops.cast(position[None, :] > position[:, None], wide)[None, None]
+    if not causal:
+        later = later * ops.cast(causal_mask, wide)[:, None, None, :]
+    return ops.minimum(bias, later * _MASKED)
 
 
 def at_least_float32(x: Any) -> Any:
@@ -232,7 +240,12 @@ class SelfAttention(EncoderPart):
         self.built = True
 
     def call(
-        self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None, training: Optional[bool] = None
+        self,
+        x: Any,
+        bias: Any,
+        noise: Optional[kernels.Noise] = None,
+        training: Optional[bool] = None,
+        attend: Optional[Attend] = None,
     ) -> Any:
         """Attend.
 
@@ -241,6 +254,8 @@ class SelfAttention(EncoderPart):
             bias: from :func:`attention_bias`, float32 at least.
             noise: if given, attention weights are dropped.
             training: the same, with the layer's own noise if none is given.
+            attend: takes the place of the attention among the T tokens, for tokens that attend to others (see
+                :mod:`tfpipeline.models.key_value_cache`); ``bias`` and ``noise`` are then not used.
         """
         noise = self._source.noise(training, noise)
         batch, length, hidden = ops.shape(x)
@@ -249,16 +264,19 @@ class SelfAttention(EncoderPart):
         # costs a tenth of a step.
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, N, T, D]
         query = query * self.head_size**-0.5
-        context = kernels.attention(
-            query,
-            key,
-            value,
-            bias,
-            rate=self.rate,
-            noise=noise,
-            site=self.site,
-            training=bool(training),
-        )
+        if attend is not None:
+            context = attend(query, key, value)
+        else:
+            context = kernels.attention(
+                query,
+                key,
+                value,
+                bias,
+                rate=self.rate,
+                noise=noise,
+                site=self.site,
+                training=bool(training),
+            )
         context = ops.transpose(context, (0, 2, 1, 3))  # [B, T, N, D]
         return self.output_dense(ops.reshape(context, (batch, length, hidden)))
 
@@ -309,11 +327,16 @@ class EncoderBlock(EncoderPart):
         self.built = True
 
     def call(
-        self, x: Any, bias: Any, noise: Optional[kernels.Noise] = None, training: Optional[bool] = None
+        self,
+        x: Any,
+        bias: Any,
+        noise: Optional[kernels.Noise] = None,
+        training: Optional[bool] = None,
+        attend: Optional[Attend] = None,
     ) -> Any:
         noise = self._source.noise(training, noise)
         first = self.config.norm_first
-        attended = self.attention(self.attention_norm(x) if first else x, bias, noise=noise)
+        attended = self.attention(self.attention_norm(x) if first else x, bias, noise=noise, attend=attend)
         x = x + self.attention_dropout(attended, noise=noise)
         x = x if first else self.attention_norm(x)
         inner = self.inner(self.output_norm(x) if first else x)

@@ -13,14 +13,13 @@ class ModelCall:
     Most tasks need one call: :attr:`outputs`. It is computed when it is first read, and kept, so that loss
     and predictions share it. A task that generates its answer token by token calls the model for each token::
 
-        outputs, state = call.start()
-        ...  # the body of a tf.while_loop: choose the next tokens from the outputs
-        outputs, state = call.step(state, tokens)
+        logits, state = call.start(width)
+        ...  # the body of a tf.while_loop: choose the next tokens from the logits
+        logits, state = call.step(state, tokens)
 
-    :meth:`start` and :meth:`step` call the model's methods of the same names. The model determines the state
-    (such as the keys and values of the tokens so far): any nest of tensors whose shapes and dtypes stay the
-    same from step to step, so that a ``tf.while_loop`` can carry it. Models of this package do not have these
-    methods yet.
+    These methods call the model's methods of the same names (:class:`tfpipeline.models.key_value_cache`). The
+    model determines the state, such as the keys and values of the tokens so far: a nest of tensors that a
+    ``tf.while_loop`` can carry. Their dtypes and ranks stay the same from step to step, their sizes do not.
 
     Attributes:
         model: takes the encoder's inputs, and gives the head's outputs.
@@ -35,17 +34,31 @@ class ModelCall:
         """The model's outputs for the whole batch: name -> [B, ...]."""
         return self.model(self.inputs, training=False)
 
-    def start(self) -> tuple[Any, Any]:
-        """Read the inputs; returns the outputs for the first token, [B, ...], and the state."""
-        return self.model.start(self.inputs)
+    def start(self, width: Any = 1) -> tuple[Any, Any]:
+        """Read the sources; returns the logits of the first token, [B, V], and the state.
+
+        Args:
+            width: W, the number of candidates of each source (beams, or drawn texts), an int or int32 [].
+        """
+        return self.model.start(self.inputs, width)
 
     def step(self, state: Any, tokens: Any) -> tuple[Any, Any]:
-        """Read one more token of each row.
+        """Read one more token of each candidate.
 
         Args:
             state: of :meth:`start` or the step before.
-            tokens: int32 [B], the token that was chosen for each row.
+            tokens: int32 [B, W], the tokens that were chosen.
         Returns:
-            The outputs for the token after it, [B, ...], and the new state.
+            The logits of the tokens after them, [B, W, V], and the new state.
         """
         return self.model.step(state, tokens)
+
+    def reorder(self, state: Any, beams: Any) -> Any:
+        """The state in which candidate w of each source goes on from its candidate ``beams[b, w]``, int32 [B,
+        W].
+        """
+        return self.model.reorder(state, beams)
+
+    def keep(self, state: Any, rows: Any) -> Any:
+        """The state of these sources only, int32 [B']."""
+        return self.model.keep(state, rows)

@@ -18,12 +18,15 @@ class PaddedTokens:
         mask: int32 [B, T], 1 for real tokens.
         heads: N.
         causal: whether a token attends only to itself and to earlier tokens.
+        causal_mask: int32 [B, T], 1 for tokens that earlier tokens do not attend to; None for all 0.
 
     Attributes:
         columns: int32 [R], the position of each token in its row.
     """
 
-    def __init__(self, mask: tf.Tensor, heads: int, *, causal: bool = False) -> None:
+    def __init__(
+        self, mask: tf.Tensor, heads: int, *, causal: bool = False, causal_mask: tf.Tensor | None = None
+    ) -> None:
         shape = tf.shape(mask)
         self._rows, self._width, self._heads = shape[0], shape[1], heads
         column = tf.range(self._width)
@@ -31,9 +34,12 @@ class PaddedTokens:
         # The first position counts as real, as in RealTokens.
         self._kept = tf.logical_or(mask > 0, column == 0)
         bias = tf.where(mask > 0, 0.0, tf.where(column == 0, MASKED, NO_TOKEN))[:, None, None, :]
-        if causal:
-            bias = tf.minimum(bias, tf.where(column[None, :] > column[:, None], MASKED, 0.0))
-        self._bias = bias  # float32 [B, 1, 1, T] or, causal, [B, 1, T, T]
+        if causal or causal_mask is not None:
+            hidden = column[None, :] > column[:, None]  # [T, T]: from, to
+            if not causal and causal_mask is not None:
+                hidden = tf.logical_and(hidden, causal_mask[:, None, None, :] > 0)
+            bias = tf.minimum(bias, tf.where(hidden, MASKED, 0.0))
+        self._bias = bias  # float32 [B, 1, 1, T] or, if some tokens are causal, [B, 1, T, T]
 
     def of(self, batch: tf.Tensor) -> tf.Tensor:
         """The values of a batch [B, T], [R]."""
@@ -63,12 +69,17 @@ class PaddedTokens:
         return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, size * self._heads])
 
     def layer_norm(self, x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
-        """:func:`tfpipeline.models.kernels.layer_norm` of [R, H], in a form that TensorFlow does not fuse.
+        """See :func:`layer_norm`."""
+        return layer_norm(x, scale, bias, epsilon)
 
-        TensorFlow looks for ``reduce_mean``. The fused form takes 0.15 ms to set up at each call, which costs
-        more than it saves on a few rows.
-        """
-        share = tf.constant(1 / x.shape[-1], x.dtype)
-        centred = x - tf.reduce_sum(x, -1, keepdims=True) * share
-        variance = tf.reduce_sum(centred * centred, -1, keepdims=True) * share
-        return centred * tf.math.rsqrt(variance + epsilon) * scale + bias
+
+def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """:func:`tfpipeline.models.kernels.layer_norm` of [R, H], in a form that TensorFlow does not fuse.
+
+    TensorFlow looks for ``reduce_mean``. The fused form takes 0.15 ms to set up at each call, which costs
+    more than it saves on a few rows.
+    """
+    share = tf.constant(1 / x.shape[-1], x.dtype)
+    centred = x - tf.reduce_sum(x, -1, keepdims=True) * share
+    variance = tf.reduce_sum(centred * centred, -1, keepdims=True) * share
+    return centred * tf.math.rsqrt(variance + epsilon) * scale + bias

@@ -28,7 +28,7 @@ class _Group:
     Attributes:
         heads: int32 [3, b, N, w], the indices into [R * 3 * N, D] of each slot's query, key and value per
             head.
-        bias: float32 [b, 1, 1, w] or, causal, [b, 1, w, w]: added to the scores.
+        bias: float32 [b, 1, 1, w] or, if some tokens are causal, [b, 1, w, w]: added to the scores.
     """
 
     heads: tf.Tensor
@@ -45,13 +45,16 @@ class RealTokens:
         mask: int32 [B, T], 1 for real tokens, which may be anywhere in a row.
         heads: N.
         causal: whether a token attends only to itself and to earlier tokens.
+        causal_mask: int32 [B, T], 1 for tokens that earlier tokens do not attend to; None for all 0.
 
     Attributes:
         places: int32 [R], the index of each token in the batch, flattened to [B * T].
         columns: int32 [R], the position of each token in its row.
     """
 
-    def __init__(self, mask: tf.Tensor, heads: int, *, causal: bool = False) -> None:
+    def __init__(
+        self, mask: tf.Tensor, heads: int, *, causal: bool = False, causal_mask: tf.Tensor | None = None
+    ) -> None:
         shape = tf.shape(mask)
         self._shape, self._heads = shape, heads
         rows, width = shape[0], shape[1]
@@ -67,6 +70,7 @@ class RealTokens:
         row, self.columns = positions[:, 0], positions[:, 1]
         self.places = tf.gather(order, row) * width + self.columns
         attended = tf.gather(tf.reshape(mask, [-1]), self.places)
+        forward = None if causal_mask is None else tf.gather(tf.reshape(causal_mask, [-1]), self.places) > 0
         starts = tf.cumsum(lengths, exclusive=True)  # [B]
         rank = tf.range(tf.shape(row)[0]) - tf.gather(starts, row)  # [R], a token's index in its row
 
@@ -83,8 +87,11 @@ class RealTokens:
             token = tf.minimum(starts[first_row : first_row + count, None] + slot, last)  # [b, w]
             bias = tf.where(tf.gather(attended, token) > 0, 0.0, MASKED)
             bias = tf.where(slot < size[:, None], bias, NO_TOKEN)[:, None, None, :]
-            if causal:
-                bias = tf.minimum(bias, tf.where(slot[None, :] > slot[:, None], MASKED, 0.0))
+            if causal or forward is not None:
+                hidden = slot[None, :] > slot[:, None]  # [w, w]: from, to
+                if not causal:
+                    hidden = tf.logical_and(hidden, tf.gather(forward, token)[:, None, None, :])
+                bias = tf.minimum(bias, tf.where(hidden, MASKED, 0.0))
             part = tf.range(3)[:, None, None, None] * heads + tf.range(heads)[None, None, :, None]
             self._groups.append(_Group(token[None, :, None, :] * (3 * heads) + part, bias))
             slot_of_row.append(first_slot + tf.range(count) * wide * heads)

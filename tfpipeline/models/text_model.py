@@ -14,6 +14,7 @@ from tfpipeline.data.text_names import joined
 from tfpipeline.models import (
     describe,
     embedding_head,  # noqa: F401 - whoever has this class can load a model with any head
+    generation_head,  # noqa: F401
     masked_lm_head,  # noqa: F401
     token_heads,  # noqa: F401
 )
@@ -24,6 +25,7 @@ from tfpipeline.models.head import as_head, build_head, head_config, inputs_for,
 from tfpipeline.models.heads import Pooling
 from tfpipeline.models.inputs import INPUTS, InputLimits, by_text
 from tfpipeline.models.kernels import Noise
+from tfpipeline.models.key_value_cache import CachedModel, generating
 from tfpipeline.models.layers import drawn_noise
 from tfpipeline.models.serialization import freeze, serializable
 from tfpipeline.models.windows import Merge, Windows
@@ -31,7 +33,7 @@ from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_token
 
 
 @serializable
-class TextModel(keras.Model):
+class TextModel(keras.Model, CachedModel):
     """An ordinary ``keras.Model`` from token ids to the head's outputs, or to the encoder's if it has no
     head.
 
@@ -89,6 +91,7 @@ class TextModel(keras.Model):
         # Windows and heads distinguish the texts of a pair even if the encoder has only one type.
         types = max(config.type_vocab_size, 2)
         width = config.max_position_embeddings if windows is None else windows.cut.longest(windows.pair)
+        width -= 0 if self.head is None else self.head.further_positions
         return InputLimits(config.vocab_size, types, width)
 
     if TYPE_CHECKING:  # Keras has no types of its own
@@ -131,6 +134,9 @@ class TextModel(keras.Model):
             drawn = None if noise is None else noise.for_text(number)
             outputs[text] = self._run(encoder, own, drawn, self.head)
         return joined(outputs)
+
+    def _parts(self) -> tuple[Any, Any]:
+        return generating(self, self.encoder)
 
     def for_serving(self, precision: str = "float32") -> ServedModel:
         """The model as it is served: the same outputs, from the encoder's serving form.
@@ -270,7 +276,7 @@ class TextModel(keras.Model):
         return describe.table(self)
 
 
-class ServedModel:
+class ServedModel(CachedModel):
     """A model whose encoder is in its serving form; head and windows are the model's own.
 
     Args:
@@ -297,6 +303,9 @@ class ServedModel:
         if training:
             raise ValueError("a model for serving cannot be trained")
         return self._model._answer(self._encoder, inputs, None)
+
+    def _parts(self) -> tuple[Any, Any]:
+        return generating(self._model, self._encoder)
 
     def trained_weights(self) -> Sequence[tuple[Any, Any]]:
         """The model's variables that this form does not read, with values made of those that it reads; see

@@ -13,8 +13,8 @@ from __future__ import annotations
 import dataclasses
 import pkgutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Optional, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Optional, Protocol
 
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.models.config import EncoderConfig
@@ -42,6 +42,18 @@ class Part:
     output: Optional[str] = None
 
 
+class KeysAndValues(NamedTuple):
+    """What tokens attend to in one block: N heads, D = H / N.
+
+    Attributes:
+        keys: [B, N, T, D].
+        values: [B, N, T, D].
+    """
+
+    keys: Any
+    values: Any
+
+
 class Encoder(Protocol):
     """A Keras layer from token ids to hidden states.
 
@@ -66,7 +78,7 @@ class Encoder(Protocol):
 
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, int32 [B, T]; the latter two may be
-                absent.
+                absent. An encoder that ``generates`` also takes ``causal_mask``, int32 [B, T].
             training: whether dropout is on.
             noise: a :class:`tfpipeline.models.kernels.Noise`. Dropout masks then depend only on it.
         Returns:
@@ -101,6 +113,28 @@ class Encoder(Protocol):
     def compute_output_shape(self, inputs_shape: Mapping[str, Any]) -> dict[str, Any]:
         """Shapes of a call's outputs."""
 
+    def keys_and_values(self, inputs: Mapping[str, Any]) -> tuple[Any, tuple[KeysAndValues, ...]]:
+        """Encode without dropout, and keep what later tokens attend to.
+
+        Optional: an encoder whose configuration says ``generates`` has this method and :meth:`extend`, and so
+        has its serving form.
+
+        Returns:
+            ``sequence_output`` [B, T, H], and the keys and values of each block.
+        """
+
+    def extend(self, inputs: Mapping[str, Any], attend: Callable[..., Any]) -> Any:
+        """Encode tokens that attend to others, whose keys and values are known.
+
+        Args:
+            inputs: ``input_ids``, ``token_type_ids``, ``positions``, int32 [B, Q] each.
+            attend: called in each block as ``attend(block, query, key, value)`` with the number of the block,
+                from 0, and [B, N, Q, D] each, the query already divided by the square root of D. Returns what
+                the tokens attend to, [B, N, Q, D].
+        Returns:
+            Hidden states of the last block, [B, Q, H].
+        """
+
     def serving_form(self, precision: str) -> ServingForm:
         """The encoder as it is served.
 
@@ -126,6 +160,12 @@ class ServingForm(Protocol):
 
         Outputs are float32. Those of positions that the mask leaves out are of no meaning.
         """
+
+    def keys_and_values(self, inputs: Mapping[str, Any]) -> tuple[Any, tuple[KeysAndValues, ...]]:
+        """As :meth:`Encoder.keys_and_values`; keys and values have this form's precision."""
+
+    def extend(self, inputs: Mapping[str, Any], attend: Callable[..., Any]) -> Any:
+        """As :meth:`Encoder.extend`."""
 
     def trained_weights(self) -> Sequence[tuple[Any, Any]]:
         """Values of the encoder's variables with which the encoder gives this form's answers.
@@ -216,6 +256,12 @@ class _AsItIs:
 
     def __call__(self, inputs: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         return self._encoder(inputs)
+
+    def keys_and_values(self, inputs: Mapping[str, Any]) -> tuple[Any, tuple[KeysAndValues, ...]]:
+        return self._encoder.keys_and_values(inputs)
+
+    def extend(self, inputs: Mapping[str, Any], attend: Callable[..., Any]) -> Any:
+        return self._encoder.extend(inputs, attend)
 
     def trained_weights(self) -> Sequence[tuple[Any, Any]]:
         """None: it reads the encoder's variables."""

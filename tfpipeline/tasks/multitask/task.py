@@ -46,16 +46,6 @@ class _HeadCall(ModelCall):
         """The head's outputs; the model is called once for all heads."""
         return of_head(self._head, self._call.outputs)
 
-    def start(self) -> tuple[dict[str, tf.Tensor], Any]:
-        """The head's outputs for the first token, and the state."""
-        outputs, state = self._call.start()
-        return of_head(self._head, outputs), state
-
-    def step(self, state: Any, tokens: Any) -> tuple[dict[str, tf.Tensor], Any]:
-        """The head's outputs for the next token, and the new state."""
-        outputs, state = self._call.step(state, tokens)
-        return of_head(self._head, outputs), state
-
 
 class Multitask(Task):
     """Several tasks on one text; see the package.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Optional
 
 import keras
@@ -10,10 +11,10 @@ import numpy as np
 from keras import ops
 
 from tfpipeline.models import kernels, neutral
-from tfpipeline.models.architectures import Part, config_of_layer
+from tfpipeline.models.architectures import KeysAndValues, Part, config_of_layer
 from tfpipeline.models.architectures.bert.config import BertConfig
 from tfpipeline.models.architectures.bert.serving_form import ServingForm
-from tfpipeline.models.inputs import WORD_WEIGHTS
+from tfpipeline.models.inputs import CAUSAL_MASK, WORD_WEIGHTS
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import (
     Dense,
@@ -73,11 +74,15 @@ class Embeddings(EncoderPart):
         noise: Optional[Noise] = None,
         training: Optional[bool] = None,
         word_weights: Any = None,
+        positions: Any = None,
     ) -> Any:
         x = kernels.gather(self.word, input_ids)
         if word_weights is not None:
             x = x * ops.cast(word_weights, x.dtype)[:, :, None]
-        x = x + self.position[None, : ops.shape(input_ids)[1]]
+        if positions is None:
+            x = x + self.position[None, : ops.shape(input_ids)[1]]
+        else:
+            x = x + kernels.gather(self.position, positions)
         x = x + kernels.gather(self.token_type, token_type_ids)
         return self.dropout(self.norm(x), noise=noise)
 
@@ -204,7 +209,8 @@ class BertEncoder(keras.layers.Layer):
             inputs: ``input_ids``, int32 [B, T]; ``attention_mask``, int32 [B, T], 1 for real tokens (default:
                 all); ``token_type_ids``, int32 [B, T] (default: all 0; a model with a single type treats all
                 as 0); ``word_weights``, float32 [B, T], by which the word embeddings are multiplied (default:
-                no multiplication).
+                no multiplication); ``causal_mask``, int32 [B, T], 1 for tokens that earlier positions do not
+                attend to (default: all 0).
             training: whether dropout is enabled.
             noise: determines the masks; given in a training step. Without it, they depend on the layer's seed
                 and on the number of calls so far.
@@ -237,7 +243,28 @@ class BertEncoder(keras.layers.Layer):
             self._states({name: ops.convert_to_tensor(value) for name, value in inputs.items()}, None)
         )
 
-    def _states(self, inputs: Mapping[str, Any], noise: Optional[Noise]) -> Iterator[Any]:
+    def keys_and_values(self, inputs: Mapping[str, Any]) -> tuple[Any, tuple[KeysAndValues, ...]]:
+        """See :meth:`tfpipeline.models.architectures.Encoder.keys_and_values`."""
+        found: list[KeysAndValues] = []
+        *_, last = self._states(inputs, None, found)
+        return last, tuple(found)
+
+    def extend(self, inputs: Mapping[str, Any], attend: Callable[..., Any]) -> Any:
+        """See :meth:`tfpipeline.models.architectures.Encoder.extend`."""
+        ids, types = inputs["input_ids"], inputs["token_type_ids"]
+        types = ops.zeros_like(ids) if self.config.type_vocab_size == 1 else types
+        x = self.embeddings(ids, types, positions=inputs["positions"])
+        for index, block in enumerate(self.blocks):
+            x = block(x, None, attend=functools.partial(attend, index))
+        return x if self.final_norm is None else self.final_norm(x)
+
+    def _states(
+        self,
+        inputs: Mapping[str, Any],
+        noise: Optional[Noise],
+        found: Optional[list[KeysAndValues]] = None,
+    ) -> Iterator[Any]:
+        """The embeddings and each block's output; with ``found``, the keys and values are appended to it."""
         input_ids = inputs["input_ids"]
         length, most = input_ids.shape[1], self.config.max_position_embeddings
         if length is None:  # not known before the graph runs
@@ -250,11 +277,18 @@ class BertEncoder(keras.layers.Layer):
         # them by the ids.
         types = ops.zeros_like(input_ids) if types is None or self.config.type_vocab_size == 1 else types
         mask = ops.ones_like(input_ids) if mask is None else mask
-        bias = attention_bias(mask, self.compute_dtype, causal=self.config.causal)
+        bias = attention_bias(
+            mask, self.compute_dtype, causal=self.config.causal, causal_mask=inputs.get(CAUSAL_MASK)
+        )
+
+        def attend_and_keep(query: Any, key: Any, value: Any) -> Any:
+            found.append(KeysAndValues(key, value))  # type: ignore[union-attr]
+            return kernels.attention(query, key, value, bias)
+
         x = self.embeddings(input_ids, types, noise=noise, word_weights=inputs.get(WORD_WEIGHTS))
         yield x
         for index, block in enumerate(self.blocks, 1):
-            x = block(x, bias, noise=noise)
+            x = block(x, bias, noise=noise, attend=None if found is None else attend_and_keep)
             if self.final_norm is not None and index == len(self.blocks):
                 x = self.final_norm(x)
             yield x

@@ -18,6 +18,7 @@ encoder's graph, and the weights of a model are stored once.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline.models import kernels
+from tfpipeline.models.architectures import KeysAndValues
+from tfpipeline.models.cached_tokens import KeptTokens, NewTokens
+from tfpipeline.models.inputs import CAUSAL_MASK
 from tfpipeline.models.padded_tokens import PaddedTokens
 from tfpipeline.models.real_tokens import RealTokens
 
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 Function = Callable[..., tf.Tensor]
 Tokens = PaddedTokens | RealTokens
+BlockTokens = Tokens | KeptTokens | NewTokens  # what a block reads
 
 # A batch of at most so many positions, padding included, is computed with its padding. Measured with MiniLM.
 _FEW_TOKENS = 128
@@ -65,35 +70,85 @@ class ServingForm:
 
     def __call__(self, inputs: Mapping[str, Any], **_: Any) -> dict[str, tf.Tensor]:
         """Encode; inputs and outputs are those of the encoder, without dropout."""
+        outputs: dict[str, tf.Tensor] = self._in_layout(inputs, self._encode)
+        return outputs
+
+    def keys_and_values(self, inputs: Mapping[str, Any]) -> tuple[tf.Tensor, tuple[KeysAndValues, ...]]:
+        """See :meth:`tfpipeline.models.architectures.Encoder.keys_and_values`."""
+
+        def encode(ids: Any, types: Any, tokens: Any) -> tuple[tf.Tensor, tuple[KeysAndValues, ...]]:
+            found: list[KeysAndValues] = []
+            return self._encode(ids, types, tokens, found)["sequence_output"], tuple(found)
+
+        states, found = self._in_layout(inputs, encode)
+        return states, found
+
+    def extend(self, inputs: Mapping[str, Any], attend: Callable[..., Any]) -> tf.Tensor:
+        """See :meth:`tfpipeline.models.architectures.Encoder.extend`."""
+        ids = inputs["input_ids"]
+        flat = {name: tf.reshape(inputs[name], [-1]) for name in ("input_ids", "token_type_ids", "positions")}
+        x = self._embed(flat["input_ids"], flat["positions"], flat["token_type_ids"])
+        layouts = [
+            NewTokens(ids, self.config.num_attention_heads, functools.partial(attend, index))
+            for index in range(len(self._blocks))
+        ]
+        x = self._embeddings_norm(x, layouts[0])
+        for block, tokens in zip(self._blocks, layouts):
+            x = block(x, tokens)
+        x = x if self._final_norm is None else self._final_norm(x, layouts[0])
+        return tf.reshape(x, [*tf.unstack(tf.shape(ids)), self.config.hidden_size])
+
+    def _in_layout(self, inputs: Mapping[str, Any], encode: Function) -> Any:
+        """Encode a batch in the layout that is faster for it; the arguments of ``encode`` are those of
+        :meth:`_encode`.
+        """
         ids = kernels.check_length(inputs["input_ids"], self.config.max_position_embeddings)
         mask, types = inputs.get("attention_mask"), inputs.get("token_type_ids")
         mask = tf.ones_like(ids) if mask is None else mask
 
-        def encode(layout: type[Tokens]) -> dict[str, tf.Tensor]:
-            tokens = layout(mask, self.config.num_attention_heads, causal=self.config.causal)
-            return self._encode(ids, types, tokens)
+        def in_layout(layout: type[Tokens]) -> Any:
+            tokens = layout(
+                mask,
+                self.config.num_attention_heads,
+                causal=self.config.causal,
+                causal_mask=inputs.get(CAUSAL_MASK),
+            )
+            return encode(ids, types, tokens)
 
-        outputs: dict[str, tf.Tensor] = tf.cond(
-            tf.size(ids) <= _FEW_TOKENS, lambda: encode(PaddedTokens), lambda: encode(RealTokens)
+        return tf.cond(
+            tf.size(ids) <= _FEW_TOKENS, lambda: in_layout(PaddedTokens), lambda: in_layout(RealTokens)
         )
-        return outputs
 
-    def _encode(self, ids: tf.Tensor, types: tf.Tensor | None, tokens: Tokens) -> dict[str, tf.Tensor]:
-        """The outputs of a batch, computed in one of the layouts."""
-        if types is None or self.config.type_vocab_size == 1:
-            of_type = tf.cast(self._type[0], tf.float32)
-        else:
-            of_type = _rows(self._type, tokens.of(types))
-        x = _rows(self._word, tokens.of(ids)) + _rows(self._position, tokens.columns) + of_type
+    def _encode(
+        self,
+        ids: tf.Tensor,
+        types: tf.Tensor | None,
+        tokens: Tokens,
+        found: list[KeysAndValues] | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """The outputs of a batch, computed in one of the layouts.
+
+        Each block's keys and values are appended to ``found``, if there is a list.
+        """
+        x = self._embed(tokens.of(ids), tokens.columns, None if types is None else tokens.of(types))
         x = self._embeddings_norm(x, tokens)
+        heads = self.config.num_attention_heads
         for block in self._blocks:
-            x = block(x, tokens)
+            x = block(x, tokens if found is None else KeptTokens(tokens, heads, found))
         x = x if self._final_norm is None else self._final_norm(x, tokens)
         outputs = {"sequence_output": tokens.padded(x)}
         if self._pooler is not None:
             first = tf.cast(tokens.first(x), self.precision)
             outputs["pooled_output"] = tf.tanh(tf.cast(self._pooler(first), tf.float32))
         return outputs
+
+    def _embed(self, ids: tf.Tensor, positions: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
+        """The sum of the embeddings of tokens, float32 [R, H]; all arguments are int32 [R]."""
+        if types is None or self.config.type_vocab_size == 1:
+            of_type = tf.cast(self._type[0], tf.float32)
+        else:
+            of_type = _rows(self._type, types)
+        return _rows(self._word, ids) + _rows(self._position, positions) + of_type
 
     def trained_weights(self) -> list[tuple[Any, tf.Tensor]]:
         """The encoder's variables and the values that give this form's answers in the encoder's own graph.
@@ -158,7 +213,7 @@ class ServingForm:
         """Layer normalisation of float32 [R, H]."""
         scale, bias, epsilon = self._wide(layer.scale), self._wide(layer.bias), layer.epsilon
 
-        def call(x: tf.Tensor, tokens: Tokens) -> tf.Tensor:
+        def call(x: tf.Tensor, tokens: BlockTokens) -> tf.Tensor:
             return tokens.layer_norm(x, tf.convert_to_tensor(scale), tf.convert_to_tensor(bias), epsilon)
 
         return call
@@ -204,7 +259,7 @@ class ServingForm:
         def feed_forward(x: tf.Tensor, residual: tf.Tensor) -> tf.Tensor:
             return outer(activation(inner(tf.cast(x, self.precision))), residual)
 
-        def call(x: tf.Tensor, tokens: Tokens) -> tf.Tensor:
+        def call(x: tf.Tensor, tokens: BlockTokens) -> tf.Tensor:
             if first:
                 x = attention(attention_norm(x, tokens), x, tokens)
                 return feed_forward(output_norm(x, tokens), x)
