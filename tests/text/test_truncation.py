@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -55,6 +56,48 @@ def test_head_and_tail_by_hand(tokenizer):
             "[CLS] the a and good [SEP] bad [SEP]",
         ],
         [15, 6, 6],
+    )
+
+
+@pytest.mark.parametrize(
+    ("long", "kept"),
+    [
+        (Truncation(12, text_limits=(4, 3)), "[CLS] the a is was [SEP]"),
+        (Truncation(12, "head_tail", tail=0.5, text_limits=(4, 3)), "[CLS] the a and good [SEP]"),
+        (Truncation(12, "head_tail", tail=1.0, text_limits=(4, 3)), "[CLS] very so and good [SEP]"),
+    ],
+    ids=["head", "head_tail", "tail"],
+)
+def test_a_source_and_a_target_have_limits_of_their_own(tokenizer, long, kept):
+    """A source loses what ``long`` says and a target its end; what one leaves, the other does not get."""
+    encoded = tokenizer([LONG, "bad", LONG, "bad"], ["x", LONG, LONG, ""], truncation=long, count=True)
+    assert rows(encoded) == (
+        [
+            f"{kept} x [SEP]",
+            "[CLS] bad [SEP] the a is [SEP]",
+            f"{kept} the a is [SEP]",
+            "[CLS] bad [SEP] [SEP]",
+        ],
+        [6, 7, 13, 0],
+    )
+    assert encoded["cut_pair"].numpy().tolist() == [0, 7, 7, 0]
+    assert rows(tokenizer([LONG, "bad"], truncation=long, count=True))[0] == [kept, "[CLS] bad [SEP]"]
+    assert (long.longest(pair=True), long.longest(pair=False), long.text_tokens(pair=True)) == (10, 6, 7)
+    assert Truncation.from_config(json.loads(json.dumps(long.get_config()))) == long
+
+
+def test_many_truncated_targets_are_a_warning():
+    cut = Truncation(12, text_limits=(4, 3))
+    assert cut.note(0, 100, "training rows", cut_texts=(0, 0)) is None
+    assert cut.note(3, 100, "training rows", cut_texts=(3, 1)) == (
+        "of 100 training rows, 3 sources have more than 4 tokens (max_source_length) and lost their end and "
+        "1 target has more than 3 tokens (max_target_length) and lost its end"
+    )
+    dialogues = Truncation(12, "head_tail", tail=1.0, text_limits=(4, 3))
+    assert dialogues.note(2, 100, cut_texts=(1, 2)) == (
+        "warning: of 100 rows, 1 source has more than 4 tokens (max_source_length) and lost its start and "
+        "2 targets have more than 3 tokens (max_target_length) and lost their end; raise "
+        "task.max_target_length, or the model learns to break off"
     )
 
 
@@ -256,6 +299,9 @@ def test_options_that_are_not_used_change_no_identity():
         Truncation(64, "windows", overlap=8, pool="max"),
         Truncation(64, "windows", overlap=8, max_first_text=9),
         Truncation(64, "windows", overlap=8, max_first_text=10),
+        Truncation(64, text_limits=(50, 11)),
+        Truncation(64, text_limits=(51, 10)),
+        Truncation(64, "head_tail", text_limits=(51, 10)),
     ]
     assert len({str(policy.identity()) for policy in different}) == len(different)
 

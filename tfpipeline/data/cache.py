@@ -48,8 +48,9 @@ class Encode(Protocol):
     It returns ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, T], right-padded. If it
     encodes the texts separately, those of every text but the first are called ``TEXT/NAME``; the names of the
     texts are the same in every call. It may also return ``cut`` and ``unknown``, integer [B]: the number of
-    tokens left out of each row, and how many of the others are not in the vocabulary. Anything else that it
-    returns is a further integer column, [B, T, ...].
+    tokens left out of each row, and how many of the others are not in the vocabulary; and ``cut_pair``, how
+    many were left out of the second text. Anything else that it returns is a further integer column, [B, T,
+    ...].
     """
 
     def __call__(self, texts: Mapping[str, Sequence[str]], max_length: int) -> Mapping[str, np.ndarray]: ...
@@ -81,6 +82,8 @@ class TokenCache:
             batch; their sum would not.
         max_length: maximum number of tokens of a sequence.
         cut: number of truncated rows, if the tokenizer counts them.
+        cut_texts: the number of rows with a truncated first text, and with a truncated second one, if the
+            tokenizer counts those.
         unknown: number of tokens that are not in the vocabulary, if the tokenizer counts them.
         text_tokens: number of all tokens, without the special tokens around the texts.
     """
@@ -96,6 +99,7 @@ class TokenCache:
         self.lengths = np.max([sequence.lengths for sequence in self.sequences.values()], axis=0)
         self.max_length: int = card["max_length"]
         self.cut: int = card["cut"]
+        self.cut_texts: tuple[int, int] = tuple(card.get("cut_texts", (self.cut, 0)))
         self.unknown = sum(sequence.unknown for sequence in self.sequences.values())
         self.text_tokens = sum(sequence.text_tokens for sequence in self.sequences.values())
 
@@ -239,6 +243,7 @@ def _write(
 ) -> dict[str, Any]:
     """Write all sequences, and return their entry for the card."""
     cut = first = 0
+    cut_texts = np.zeros(2, np.int64)
     writers: dict[str, SequenceWriter] = {}
     with (
         contextlib.ExitStack() as files,
@@ -265,11 +270,25 @@ def _write(
                 for name, writer in writers.items():
                     writer.write(first + batch, own[name], shares[name])
                 cut += int(np.count_nonzero(sum(np.asarray(some.get("cut", 0)) for some in own.values())))
+                cut_texts += count_cut_texts(encoded) or (0, 0)
                 step.advance(len(batch))
             first += len(piece)
         if not writers:  # no rows
             begin([TEXT])
-        return {"cut": cut, "sequences": {name: writer.card(special) for name, writer in writers.items()}}
+        counted = {"cut_texts": cut_texts.tolist()} if cut_texts.any() else {}
+        sequences = {name: writer.card(special) for name, writer in writers.items()}
+        return {"cut": cut, **counted, "sequences": sequences}
+
+
+def count_cut_texts(encoded: Mapping[str, Any]) -> Optional[tuple[int, int]]:
+    """The number of rows with a truncated first text, and with a truncated second one; None if the tokenizer
+    does not count them.
+    """
+    if "cut_pair" not in encoded:
+        return None
+    of_pair = np.asarray(encoded["cut_pair"])
+    of_first = np.asarray(encoded["cut"]) - of_pair
+    return int(np.count_nonzero(of_first)), int(np.count_nonzero(of_pair))
 
 
 def texts_of_rows(rows: Sequence[Example], further_texts: Sequence[str]) -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from tfpipeline.mapped_files import open_mapped, release_pages
 
-_OWN = {"input_ids", "token_type_ids", "attention_mask", "cut", "unknown"}
+_OWN = {"input_ids", "token_type_ids", "attention_mask", "cut", "cut_pair", "unknown"}
 _TOKENS, _TYPES, _ROWS = "tokens.int32", "types.uint8", "rows.int64"
 _COUNTED_TOKENS = 1 << 20  # at a time
 _RELEASE_ROWS = 512  # after this many rows the mapped pages are released: 64 KiB per row and file

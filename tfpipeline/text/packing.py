@@ -46,15 +46,16 @@ class SpecialIds:
     pad: int
     unknown: int
 
-    def pack(self, parts: list[tuple[Tokens, Any]], tail: Any = None) -> dict[str, Any]:
+    def pack(self, parts: list[tuple[Tokens, Any]], *tails: Any) -> dict[str, Any]:
         """Surround texts with special tokens and pad rows to the longest.
 
         Args:
             parts: each text of an example, and the number of its tokens that are kept, int32 [B].
-            tail: float64 [], share of a text's kept tokens that is taken from its end.
+            tails: for each text the share of its kept tokens that is taken from its end, float64 [], or None
+                for none; texts without one keep their beginning.
         Returns:
             ``input_ids``, ``token_type_ids``, ``attention_mask`` and the further columns, int32 [B, T, ...];
-            ``cut`` and ``unknown``, int32 [B].
+            ``cut``, ``cut_pair`` (of the second text, 0 without one) and ``unknown``, int32 [B].
         """
         before, *behind = self.pair if len(parts) == 2 else self.single
         special = len(before) + sum(map(len, behind))
@@ -67,13 +68,14 @@ class SpecialIds:
         for position, token in enumerate(before):
             ids = tf.where(tf.equal(columns, position), token, ids)
         types = tf.zeros_like(ids)
-        cut = tf.zeros_like(totals)
+        cut = cut_pair = tf.zeros_like(totals)
         further = {
             name: tf.zeros(tf.concat([tf.shape(ids), column.shape[1:]], axis=0), tf.int32)
             for name, column in parts[0][0].columns.items()
         }
         start: Any = len(before)  # of the text, an int or int32 [B, 1]
-        for text, ((tokens, kept), separators) in enumerate(zip(parts, behind)):
+        tails = (*tails, *[None] * (len(parts) - len(tails)))
+        for text, ((tokens, kept), separators, tail) in enumerate(zip(parts, behind, tails)):
             within = columns - start  # [B, T], the first one [1, T]
             size = kept[:, tf.newaxis]
             source = tf.cast(tokens.splits[:-1], tf.int32)[:, tf.newaxis] + within
@@ -99,11 +101,12 @@ class SpecialIds:
             if text:
                 types = tf.where(begun & real, text, types)
             cut += left_out
+            cut_pair = left_out if text else cut_pair
             start = size + (start + len(separators))
         mask = tf.cast(real, tf.int32)
         unknown = tf.reduce_sum(mask * tf.cast(tf.equal(ids, self.unknown), tf.int32), axis=-1)
         encoded = {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
-        return {**encoded, "cut": cut, "unknown": unknown, **further}
+        return {**encoded, "cut": cut, "cut_pair": cut_pair, "unknown": unknown, **further}
 
 
 def longest_first(first: Any, second: Any, room: Any) -> tuple[Any, Any]:

@@ -30,7 +30,7 @@ from tfpipeline.text.wordpiece import LongestMatch, PrefixTable
 _TEXTS = tf.TensorSpec([None], tf.string)
 _LENGTH = tf.TensorSpec([], tf.int32)
 _SHARE = tf.TensorSpec([], tf.float64)
-_COUNTS = ("cut", "unknown")
+_COUNTS = ("cut", "cut_pair", "unknown")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,8 +165,9 @@ class WordPieceTokenizer(tf.Module):
             ``input_ids``, ``token_type_ids``, ``attention_mask``: int32 [B, T], T the longest example's
             tokens. ``token_type_ids`` number the texts, see :class:`~tfpipeline.text.template.Template`. With
             ``count`` also ``cut`` and ``unknown``, int32 [B]: the number of tokens left out of each example,
-            and how many of the others are the unknown token. With ``offsets`` also ``offsets``, int32 [B, T,
-            2], the first code point of its text that a token represents and one past the last (0, 0 for
+            and how many of the others are the unknown token; with ``truncation.text_limits`` also
+            ``cut_pair``, how many were left out of the second text. With ``offsets`` also ``offsets``, int32
+            [B, T, 2], the first code point of its text that a token represents and one past the last (0, 0 for
             special tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word or
             the rest of one. Both equal those of transformers' fast tokenizer; bytes that are not UTF-8 count
             as in Python's ``decode(errors="replace")``.
@@ -186,13 +187,17 @@ class WordPieceTokenizer(tf.Module):
             names = " and ".join(getattr(self.options, role) for role in roles)
             raise ValueError(f"max_length is {max_length}; {names} alone take {special}")
         share = 0.0 if truncation is None else truncation.tail_share
-        if truncation is not None and truncation.windows:
+        if truncation is not None and truncation.text_limits is not None:
+            encoded = self._encode_limited(texts, text_pair, truncation, offsets=offsets)
+        elif truncation is not None and truncation.windows:
             encoded = self._encode_windows(texts, text_pair, truncation, offsets=offsets)
         elif text_pair is None:
             encoded = self._encode(texts, max_length, share, offsets=offsets)
         else:
             encoded = self._encode_pair(texts, text_pair, max_length, share, offsets=offsets)
-        return {name: tensor for name, tensor in encoded.items() if count or name not in _COUNTS}
+        limited = truncation is not None and truncation.text_limits is not None
+        counts = {"cut", "unknown", *(["cut_pair"] if limited else [])} if count else set()
+        return {name: tensor for name, tensor in encoded.items() if name in counts or name not in _COUNTS}
 
     def _encode_windows(
         self, texts: Any, text_pair: Any, truncation: Truncation, *, offsets: bool
@@ -210,6 +215,16 @@ class WordPieceTokenizer(tf.Module):
             truncation.first_text,
             offsets=offsets,
         )
+
+    def _encode_limited(
+        self, texts: Any, text_pair: Any, truncation: Truncation, *, offsets: bool
+    ) -> dict[str, Any]:
+        limits, share = truncation.text_limits, truncation.tail_share
+        assert limits is not None
+        if text_pair is None:
+            most = min(limits[0] + self.template.count(pair=False), truncation.max_length)
+            return self._encode(texts, most, share, offsets=offsets)
+        return self._encode_source_and_target(texts, text_pair, *limits, share, offsets=offsets)
 
     @graph(_TEXTS)
     def _tokenize(self, texts: Any, *, offsets: bool) -> tuple[Any, Any]:
@@ -281,7 +296,15 @@ class WordPieceTokenizer(tf.Module):
         first, second = self._tokens(texts, offsets), self._tokens(text_pair, offsets)
         room = max_length - self.template.count(pair=True)
         first_kept, second_kept = longest_first(first.lengths, second.lengths, room)
-        return self._special.pack([(first, first_kept), (second, second_kept)], tail)
+        return self._special.pack([(first, first_kept), (second, second_kept)], tail, tail)
+
+    @graph(_TEXTS, _TEXTS, _LENGTH, _LENGTH, _SHARE)
+    def _encode_source_and_target(
+        self, texts: Any, text_pair: Any, most: Any, most_of_pair: Any, tail: Any, *, offsets: bool
+    ) -> dict[str, Any]:
+        first, second = self._tokens(texts, offsets), self._tokens(text_pair, offsets)
+        kept = tf.minimum(first.lengths, most), tf.minimum(second.lengths, most_of_pair)
+        return self._special.pack(list(zip((first, second), kept)), tail)
 
     @graph(_TEXTS, _TEXTS, _LENGTH, _LENGTH, _LENGTH, _LENGTH)
     def _encode_long_pair(

@@ -13,6 +13,8 @@ from typing import Any, Literal, Optional
 from tfpipeline.console import plural
 from tfpipeline.text.template import BERT, Template
 
+_FEW_TARGETS = 0.01  # share of rows whose targets may be truncated without a warning
+
 Long = Literal["head", "head_tail", "windows"]
 Pool = Literal["mean", "max"]
 
@@ -35,6 +37,9 @@ class Truncation:
         pool: windows: how their outputs are combined.
         max_first_text: windows: maximum number of tokens of a pair's first text if the row takes more than
             one window; None: half of what fits.
+        text_limits: for rows of a source and a target: the most tokens of each, special ones not counted. A
+            single text is a source. Sources are truncated as ``long`` says, targets keep their beginning.
+            None: texts have no limits of their own.
         template: the special tokens of a row.
     """
 
@@ -45,6 +50,7 @@ class Truncation:
     max_windows: int = 8
     pool: Pool = "mean"
     max_first_text: Optional[int] = None
+    text_limits: Optional[tuple[int, int]] = None
     template: Template = BERT
 
     def check(self, pair: bool) -> None:
@@ -115,6 +121,9 @@ class Truncation:
 
     def longest(self, pair: bool) -> int:
         """The maximum number of tokens of a row, special tokens included."""
+        if self.text_limits is not None:
+            limits = self.text_limits if pair else self.text_limits[:1]
+            return min(self.max_length, sum(limits) + self.template.count(pair))
         return self.holds(self.prefix(pair)[0], self.max_windows) if self.windows else self.max_length
 
     def widths(self, pair: bool) -> list[int]:
@@ -141,6 +150,8 @@ class Truncation:
         values = dict(config)
         if "template" in values:
             values["template"] = Template.from_dict(values["template"])
+        if values.get("text_limits") is not None:
+            values["text_limits"] = tuple(values["text_limits"])
         return cls(**values)
 
     def identity(self) -> Any:
@@ -148,15 +159,25 @@ class Truncation:
 
         The template is left out too: it belongs to the tokenizer, which has an identity of its own.
         """
-        if self.long == "head":
+        if self.long == "head" and self.text_limits is None:
             # The default keeps the identity of older exports.
             return self.max_length
-        used = {"head_tail": ["tail"], "windows": ["overlap", "max_windows", "pool"]}[self.long]
+        used = {"head": [], "head_tail": ["tail"], "windows": ["overlap", "max_windows", "pool"]}[self.long]
         if self.windows and self.max_first_text is not None:
             used.append("max_first_text")  # left out if not set, so that older caches stay usable
+        if self.text_limits is not None:
+            used.append("text_limits")
         return {name: getattr(self, name) for name in ("max_length", "long", *used)}
 
-    def note(self, cut: int, rows: int, what: str = "rows", *, pair: bool = False) -> Optional[str]:
+    def note(
+        self,
+        cut: int,
+        rows: int,
+        what: str = "rows",
+        *,
+        pair: bool = False,
+        cut_texts: Optional[tuple[int, int]] = None,
+    ) -> Optional[str]:
         """A sentence about rows that are too long; None if all rows fit.
 
         Args:
@@ -164,9 +185,13 @@ class Truncation:
             rows: the number of all rows.
             what: what the rows are called.
             pair: whether they have two texts.
+            cut_texts: with ``text_limits``, the number of rows whose source is too long, and of those whose
+                target is.
         """
         if not cut:
             return None
+        if self.text_limits is not None and cut_texts is not None:
+            return self._note_on_texts(cut_texts, rows, what)
         size = f"text.max_length ({self.max_length})"
         first = f"; first texts keep at most {self.first_text} tokens" if pair else ""
         limit, how = {
@@ -179,6 +204,23 @@ class Truncation:
         }[self.long]
         exceed, were = plural(cut, "exceeds", "exceed"), plural(cut, "was", "were")
         return f"{cut} of {rows} {what} {exceed} {limit} and {were} truncated ({how})"
+
+    def _note_on_texts(self, cut: tuple[int, int], rows: int, what: str) -> str:
+        """The sentence about sources and targets that are too long, a warning if it is many targets."""
+        side = "start" if self.tail_share == 1 else "middle" if self.tail_share else "end"
+        limits: Any = self.text_limits
+        parts = [
+            f"{count} {text} more than {limit} tokens ({option}) and lost "
+            f"{plural(count, 'its', 'their')} {end}"
+            for count, limit, text, option, end in (
+                (cut[0], limits[0], plural(cut[0], "source has", "sources have"), "max_source_length", side),
+                (cut[1], limits[1], plural(cut[1], "target has", "targets have"), "max_target_length", "end"),
+            )
+            if count
+        ]
+        many = cut[1] > rows * _FEW_TARGETS
+        advice = "; raise task.max_target_length, or the model learns to break off" if many else ""
+        return f"{'warning: ' if many else ''}of {rows} {what}, {' and '.join(parts)}{advice}"
 
 
 def step(prefix: Any, max_length: Any, overlap: Any, after: int) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from tfpipeline import checkpoints
 from tfpipeline.console import plural
 from tfpipeline.data import batch_width, epoch_batches
-from tfpipeline.data.cache import texts_of_rows
+from tfpipeline.data.cache import count_cut_texts, texts_of_rows
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.inputs import sequences
 from tfpipeline.models.windows import Windows
@@ -245,7 +245,7 @@ def _lengths(
     unknown = sum(int(np.sum(part["unknown"])) for part in parts)
     tokens = int(lengths.sum()) - lengths.size * options.template.count(pair)
     notes = (
-        truncation.note(cut, len(rows), what, pair=pair),
+        truncation.note(cut, len(rows), what, pair=pair, cut_texts=count_cut_texts(encoded)),
         unknown_note(unknown, tokens, checkpoint.vocabulary, options, what),
     )
     return lengths, [note for note in notes if note is not None]

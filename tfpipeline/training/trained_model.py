@@ -214,7 +214,9 @@ class TrainedModel(abc.ABC):
         """Notes about truncated rows and unknown tokens."""
         vocabulary, options = self.vocabulary, self.tokenizer_options
         notes = (
-            self.truncation.note(cache.cut, len(cache), what, pair=self.has_joint_pairs),
+            self.truncation.note(
+                cache.cut, len(cache), what, pair=self.has_joint_pairs, cut_texts=cache.cut_texts
+            ),
             unknown_note(cache.unknown, cache.text_tokens, vocabulary, options, what),
         )
         return [note for note in notes if note is not None]
