@@ -202,11 +202,14 @@ def _row(text: str, pair: Optional[str]) -> Row:
 def _text_of(record: Record, column: str, separator: str) -> str:
     """The text of a cell; tokens are joined as in training."""
     from tfpipeline.data.records import Structure, require_value, shortened
+    from tfpipeline.data.turns import is_list_of_turns, read_turns
 
     cell = record.columns[column]
     require_value(record, column)
     if not isinstance(cell, Structure):
         return str(cell)
+    if is_list_of_turns(cell):
+        return separator.join(turn.text for turn in read_turns(cell, record.source, column))
     tokens = json.loads(cell)
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise UserError(

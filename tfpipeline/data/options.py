@@ -56,6 +56,11 @@ class DataOptions(Section):
     label: Optional[str] = Field(
         "label", description="Column of the label; null: the task needs no label or names its columns itself."
     )
+    turns: Optional[str] = Field(
+        None,
+        description="Column of dialogues, for tasks that read them: a list of turns, each of which is a text "
+        "or an object with `speaker` and `text`. It replaces text and label.",
+    )
     weight: Optional[str] = Field(
         None, description="Column of the rows' weights in loss and metrics; null: all 1."
     )
@@ -97,7 +102,7 @@ class DataOptions(Section):
         """Properties of a data file that its suffix does not determine."""
         return FileOptions(self.encoding, self.delimiter, self.sheet, self.paragraphs)
 
-    @field_validator("text", "text_pair", "label", "weight", "group", mode="before")
+    @field_validator("text", "text_pair", "label", "turns", "weight", "group", mode="before")
     @classmethod
     def _name_of_column(cls, value: Any) -> Any:
         # Columns of CoNLL files are called by their numbers, which YAML does not take for texts.
@@ -106,7 +111,7 @@ class DataOptions(Section):
     @property
     def inputs(self) -> dict[str, str]:
         """Column -> the option that names it, the label's left out: none of these can hold a target."""
-        named = {role: getattr(self, role) for role in ("text", "text_pair", "weight", "group")}
+        named = {role: getattr(self, role) for role in ("text", "text_pair", "turns", "weight", "group")}
         return {column: role for role, column in named.items() if column is not None}
 
     @model_validator(mode="after")

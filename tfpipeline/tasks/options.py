@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfpipeline.data import Example
     from tfpipeline.data.options import DataOptions
     from tfpipeline.tasks.base import Task
+    from tfpipeline.text.truncation import Truncation
 
 
 class Fitter(abc.ABC):
@@ -61,6 +62,7 @@ class TaskOptions(Section):
         fixed_by_head: the fields, besides ``name``, that a trained head determines. With a fine-tuned
             checkpoint, users cannot set them.
         reads_windows: whether long texts may be read in windows (``text.long``).
+        reads_turns: whether it reads dialogues (``data.turns``).
         pretrains: whether it is a task of pre-training: a checkpoint that has only the head of such a task
             counts as pre-trained, not as fine-tuned.
         encoding: whether the two texts of a row are one sequence of tokens (``joint``: ``[CLS] A [SEP] B
@@ -83,6 +85,7 @@ class TaskOptions(Section):
     checkpoint_data: ClassVar[Mapping[str, str]] = {}
     asks_for_pairs: ClassVar[bool] = True
     reads_windows: ClassVar[bool] = True
+    reads_turns: ClassVar[bool] = False
     pretrains: ClassVar[bool] = False
 
     name: str
@@ -105,6 +108,17 @@ class TaskOptions(Section):
         Raises:
             ValueError: they do not fit together; reported with the run file's other errors.
         """
+
+    def truncation(self, truncation: Truncation, data: DataOptions) -> Truncation:
+        """How long texts are handled, for a task whose texts have limits of their own.
+
+        Args:
+            truncation: as the run file's ``text`` section says, with the special tokens of the tokenizer.
+            data: the ``data`` section.
+        Raises:
+            ValueError: the limits do not fit together; reported for the section ``text``.
+        """
+        return truncation
 
     def target_columns(self) -> Sequence[str] | None:
         """The columns of the targets, read from ``Example.columns``; None: the column that ``data.label``

@@ -48,6 +48,7 @@ def truncation_of(run_config: RunConfig, options: TokenizerOptions) -> Truncatio
     """
     truncation = dataclasses.replace(run_config.text.truncation, template=options.template)
     try:
+        truncation = run_config.task.truncation(truncation, run_config.data)
         truncation.check(run_config.has_joint_pairs)
     except ValueError as error:
         raise UserError(f"text: {error}") from error

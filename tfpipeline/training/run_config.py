@@ -103,7 +103,7 @@ class RunConfig(Section):
     @property
     def columns(self) -> dict[str, str]:
         """What later data files are expected to have: the columns of the texts, and what joins tokens."""
-        columns = {"text": self.data.text, "separator": self.task.token_separator}
+        columns = {"text": self.data.turns or self.data.text, "separator": self.task.token_separator}
         if self.has_pairs and self.data.text_pair is not None:
             columns["text_pair"] = self.data.text_pair
         return columns
@@ -137,7 +137,7 @@ class RunConfig(Section):
                 raise ValueError(
                     f"long is windows, which the task {self.task.name} cannot read; choose head or head_tail"
                 )
-            self.text.truncation.check(self.has_joint_pairs)
+            self.task.truncation(self.text.truncation, self.data).check(self.has_joint_pairs)
         except ValueError as error:
             details = InitErrorDetails(type="value_error", loc=("text",), input=None, ctx={"error": error})
             raise ValidationError.from_exception_data(type(self).__name__, [details]) from error
@@ -145,5 +145,10 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _task_fits_data(self) -> RunConfig:
+        if self.data.turns is not None and not self.task.reads_turns:
+            raise ValueError(
+                f"data.turns is {self.data.turns}, but the task {self.task.name} reads no dialogues; "
+                "remove it"
+            )
         self.task.check(self.data)
         return self
