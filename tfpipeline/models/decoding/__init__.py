@@ -1,0 +1,1 @@
+"""Writing texts token by token, in the graph."""
