@@ -175,6 +175,41 @@ def test_a_task_may_call_the_model_more_than_once(tokenizer):
     assert model.calls.count("whole") == 1  # once in the graph
 
 
+class GeneratesSome(Generates):
+    """The same task; what is scored says which rows were decoded."""
+
+    def __init__(self):
+        self.decoded = 0
+
+    def decode(self, call):
+        outputs = super().decode(call)
+        self.decoded += 1
+        return {**outputs, "total": call.outputs["total"]}
+
+    def scored_predictions(self, outputs, inputs):
+        total = outputs["total"]
+        text = self.predictions(outputs, inputs)["text"] if "chosen" in outputs else tf.fill(tf.shape(total), "")
+        return {"text": text, "total": total}
+
+
+@pytest.mark.parametrize(("decode", "rows"), [(None, {*range(7)}), (9, {*range(7)}), (3, {0, 2, 4}), (0, {})])
+def test_only_a_sample_is_decoded(tokenizer, decode, rows):
+    """The sample is spread over the rows, and losses are those of all of them."""
+    ids = np.arange(7)[:, None] + np.ones([7, 3], np.int32)
+    tokens = {name: np.ones([7, 3], np.int32) for name in INPUTS} | {"input_ids": ids.astype(np.int32)}
+    totals = tokens["input_ids"].sum(-1)
+    text_inputs = TextInputs(tokenizer, Truncation(max_length=8), pair=False, offsets=False)
+    task = GeneratesSome()
+    infer = Inference(PredictionGraph(Counter(), task, text_inputs), batch_size=2)
+    wanted = np.arange(7, dtype=np.int32)
+    done = infer([None] * 7, Tokens(tokens), {"wanted": wanted}, "rows", decode=decode)
+    want = [by_hand(int(total)) if row in rows else b"" for row, total in enumerate(totals)]
+    assert done.predictions["text"].tolist() == want
+    assert done.predictions["total"].tolist() == totals.tolist()
+    assert done.losses.tolist() == (totals - wanted).tolist()
+    assert (task.decoded > 0) == bool(rows)  # what is not asked for is not even traced
+
+
 def test_one_call_serves_loss_and_predictions():
     model = Counter()
     ids = {name: tf.ones([2, 3], tf.int32) for name in INPUTS}

@@ -42,6 +42,21 @@ def test_a_loss_that_picks_the_best_breaks_no_ties():
     assert state.validations_since_best == 1
 
 
+def test_a_validation_that_decoded_nothing_decides_nothing():
+    """Neither the best weights nor when to stop early."""
+    state, best, decoded = State(), [], []
+    for step, chrf in enumerate([10.0, None, 30.0, 20.0, None, None], 1):
+        state.step = step
+        decoded.append(state.decodes(2, 6))
+        scores = {"epoch": step, "step": step, "loss": -step, **({} if chrf is None else {"chrf": chrf})}
+        best.append(state.validated(scores, "chrf", lower=False))
+    assert best == [True, False, True, False, False, False]
+    assert decoded == [True, False, True, False, True, True]  # the first, every other one, the last
+    assert (state.best, state.best_step, state.validations_since_best) == (30.0, 3, 1)
+    assert len(state.history) == 6
+    assert all(State(history=[{}] * done).decodes(1, 99) for done in range(4))
+
+
 def test_the_state_of_another_version_is_refused():
     saved = asdict(State(step=3))
     assert State.from_saved(saved, "runs/x") == State(step=3)

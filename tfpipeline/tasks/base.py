@@ -68,6 +68,11 @@ class Task(Calibrated, Explained):
             cannot be part of another.
         explains: whether predictions can be explained: :meth:`explanation_target` and :meth:`explained`.
         divides: whether :meth:`divide` makes the rows that the model reads from the rows of data files.
+        decoded_in_validation: the most rows that a validation during training calls :meth:`decode` for, if
+            that is expensive; None: all. The input of :meth:`scored_predictions` is then, for the other rows,
+            the outputs of one call of the model; it returns the same names for both.
+        decoding_interval: the n of the validations during training that call :meth:`decode` at all: the
+            first, every n-th after it, and the last.
         continues: the heads of a checkpoint (names in ``models.neutral.HEADS``) that training continues from,
             if the checkpoint has them; by default every training starts with a new head.
     """
@@ -81,6 +86,8 @@ class Task(Calibrated, Explained):
     augments: bool = False
     explains: bool = False
     divides: bool = False
+    decoded_in_validation: int | None = None
+    decoding_interval: int = 1
     continues: tuple[str, ...] = ()
 
     def __init__(self, options: Any, fitted: Any = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,21 +104,24 @@ class Inference:
         self._text_inputs, self._widths = graph.text_inputs, widths
         augmentation = Augmentation(task, graph.text_inputs.tokenizer)
 
-        def replica(batch: dict[str, tf.Tensor]) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
+        def replica(
+            batch: dict[str, tf.Tensor], decoding: bool
+        ) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
             own, _ = replica_slice(batch, replicas)
             call = graph.call(own)
+            decoded = task.decode(call) if decoding else call.outputs
             if task.batch_loss:
-                return task.decode(call), call.outputs
-            outputs = graph.confidence.calibrated(task, task.decode(call))
+                return decoded, call.outputs
+            outputs = graph.confidence.calibrated(task, decoded)
             for_loss = outputs if graph.confidence.temperatures else call.outputs
             return outputs, {"losses": task.loss(for_loss, own)}
 
         @tf.function(reduce_retracing=True, autograph=False)
         def forward(
-            batch: dict[str, tf.Tensor], rows: tf.Tensor
+            batch: dict[str, tf.Tensor], rows: tf.Tensor, decoding: bool
         ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
             batch, inputs = augmentation.evaluate(batch, rows)
-            outputs, for_loss = self._strategy.run(replica, args=(batch,))
+            outputs, for_loss = self._strategy.run(replica, args=(batch, decoding))
             if replicas > 1:
                 outputs, for_loss = (
                     {name: self._strategy.gather(value, axis=0) for name, value in tensors.items()}
@@ -146,6 +149,7 @@ class Inference:
         title: str,
         weights: np.ndarray | None = None,
         see: See | None = None,
+        decode: int | None = None,
     ) -> Predictions:
         """Predict every row, showing progress under ``title``.
 
@@ -157,6 +161,9 @@ class Inference:
             weights: the weights of the rows, [N]; a loss of whole batches excludes rows of weight 0. By
                 default all rows count.
             see: called with each batch.
+            decode: call :meth:`Task.decode` for this many rows at most, spread evenly over the data set and
+                always the same ones. The predictions of the others are made from one call of the model. By
+                default all rows are decoded.
         """
         counted = np.ones(len(cache.lengths), bool) if weights is None else weights > 0
         self._strings.clear()
@@ -169,8 +176,8 @@ class Inference:
         with progress(title, size, note=note) as bar:
             # Rows of a batch may be each other's negatives: of like lengths, they would be unlike others.
             by_length = not self._task.batch_loss
-            for rows in evaluation_batches(cache.lengths, self.batch_size, by_length=by_length):
-                predictions, losses = self._batch(examples, cache, targets, counted, rows, see)
+            for rows, decoding in self._batches(cache.lengths, decode, by_length=by_length):
+                predictions, losses = self._batch(examples, cache, targets, counted, rows, see, decoding)
                 for name, array in predictions.items():
                     if name not in joined:
                         joined[name] = np.empty((size, *array.shape[1:]), array.dtype)
@@ -181,6 +188,20 @@ class Inference:
                 bar.advance(len(rows))
         return Predictions(joined, **found)
 
+    def _batches(
+        self, lengths: np.ndarray, decode: int | None, *, by_length: bool
+    ) -> Iterator[tuple[np.ndarray, bool]]:
+        """The batches, and whether they are decoded."""
+        size = len(lengths)
+        if decode is None or decode >= size:
+            parts = [(np.arange(size), True)]
+        else:
+            sample = np.arange(decode) * size // max(decode, 1)
+            parts = [(sample, True), (np.setdiff1d(np.arange(size), sample), False)]
+        for part, decoding in parts:
+            for rows in evaluation_batches(lengths[part], self.batch_size, by_length=by_length):
+                yield part[rows], decoding
+
     def _batch(
         self,
         examples: Sequence[Example],
@@ -189,6 +210,7 @@ class Inference:
         counted: np.ndarray,
         rows: np.ndarray,
         see: See | None,
+        decoding: bool,
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         width = None
         if self._widths:
@@ -204,6 +226,7 @@ class Inference:
         outputs, losses, augmented = self._forward(
             {name: tf.constant(array) for name, array in batch.items()},
             tf.constant(np.pad(rows, (0, padding)), tf.int64),
+            decoding,
         )
         texts: dict[str, Any] = {}
         if self._text_inputs.offsets:

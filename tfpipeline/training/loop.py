@@ -310,16 +310,14 @@ class Trainer:
         self.losses.read()
         state, options = self.state, self.options
         self.callbacks.on_test_begin()
-        scores = self._validate()
-        require_metric(self.metric, scores)  # a label's score may exist only if the label is predicted
-        loss = state.train_loss
+        scores, loss = self._validate(), state.train_loss
         assert loss is not None
         entry = {"epoch": state.epoch, "step": state.step, "train_loss": loss, **scores}
         better = state.validated(entry, self.metric, lower=is_lower_better(self.run, self.metric))
+        judged = f", {self.metric} {scores[self.metric]:.4f}" if self.metric in scores else ""
         say(
             f"epoch {-(-state.step // self.steps_per_epoch)}, step {state.step}: train loss {loss:.4f}, "
-            f"validation loss {scores['loss']:.4f}, {self.metric} {scores[self.metric]:.4f}"
-            f"{' (best so far)' if better else ''}"
+            f"validation loss {scores['loss']:.4f}{judged}{' (best so far)' if better else ''}"
         )
         self.callbacks.on_test_end({**scores, "step": state.step})
         if options.early_stopping and state.validations_since_best >= options.early_stopping:
@@ -356,11 +354,15 @@ class Trainer:
         self._save(["last", "best"] if better else ["last"])
 
     def _validate(self) -> dict[str, float]:
-        split = self.validation_split
-        inferred = self.infer(split.examples, split.cache, split.targets, "validation", split.weights)
-        tuned = self.run.task.scorer.tune(self.model.head, inferred.predictions, split.targets, split.weights)
-        tuned_predictions = dataclasses.replace(inferred, predictions=tuned)
-        return tuned_predictions.scores(self.run.task, split.targets, split.weights)
+        split, task = self.validation_split, self.run.task
+        decodes = self.state.decodes(task.decoding_interval, self.total_steps)
+        rows = (split.examples, split.cache, split.targets, "validation", split.weights)
+        inferred = self.infer(*rows, decode=task.decoded_in_validation if decodes else 0)
+        tuned = task.scorer.tune(self.model.head, inferred.predictions, split.targets, split.weights)
+        scores = dataclasses.replace(inferred, predictions=tuned).scores(task, split.targets, split.weights)
+        if decodes:
+            require_metric(self.metric, scores)  # a label's score may exist only if the label is predicted
+        return scores
 
     def _stops(self, asked: threading.Event) -> bool:
         if self.cluster is None:

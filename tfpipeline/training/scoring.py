@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from tfpipeline.errors import UserError, did_you_mean
@@ -65,7 +66,8 @@ def score_names(run: Run) -> list[str]:
     examples = run.examples("validation")
     targets, weights = read_targets(run.task, examples)
     cache = run.token_cache("validation", examples)
-    predictions = Inference(run.graph(smallest_model(run)))(examples, cache, targets, "names of the scores")
+    infer, decode = Inference(run.graph(smallest_model(run))), run.task.decoded_in_validation
+    predictions = infer(examples, cache, targets, "names of the scores", decode=decode)
     return list(predictions.scores(run.task, targets, weights))
 
 
@@ -89,4 +91,5 @@ def _validated(run: Run) -> list[str]:
     if "last" not in run.store.index():
         return []
     history = run.store.state("last")["history"]
-    return [name for name in history[-1] if name not in NO_SCORES] if history else []
+    # The last validation may have decoded no answers (``Task.decoding_interval``).
+    return [name for name in dict.fromkeys(itertools.chain(*history)) if name not in NO_SCORES]

@@ -59,17 +59,25 @@ class State:
         """Write the scores of all validations into a run directory, as JSON lines."""
         write_text(run / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.history))
 
+    def decodes(self, interval: int, total_steps: int) -> bool:
+        """Whether the next validation decodes: the first, every ``interval``-th after it, and the last."""
+        return len(self.history) % interval == 0 or self.step >= total_steps
+
     def validated(self, entry: dict[str, float], metric: str, *, lower: bool) -> bool:
         """Record a validation. Returns whether the model is the best so far.
 
         The model is the best if its metric is better, or equal with a lower loss. Early stopping uses the
-        metric alone, so an equal metric does not restart its count.
+        metric alone, so an equal metric does not restart its count. A validation without the metric, which
+        decoded no answers, decides nothing.
 
         Args:
             entry: the history entry: ``epoch``, ``step`` and the scores by name.
             metric: the metric that selects the best model.
             lower: whether a lower value of the metric is better.
         """
+        if metric not in entry:
+            self.history.append(entry)
+            return False
         value, loss = entry[metric], entry["loss"]
         better = self.best is None or (value < self.best if lower else value > self.best)
         ahead = better or (value == self.best and loss < self._best_loss())
