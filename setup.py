@@ -41,6 +41,7 @@ EXCEL = ["openpyxl>=3.1.5"]
 BM25 = ["bm25s>=0.3.16"]  # a search by words, to compare with
 INDEX = ["faiss-cpu>=1.15.1"]  # clusters the rows of indexes that are too large for exact search
 CHINESE = ["jieba>=0.42.1"]  # the words that masked_lm masks whole
+GENERATION = ["rouge-score>=0.1.2", "sacrebleu>=2.6,<3"]  # scores of written texts
 # The TPU build of TensorFlow is a package of its own, one version behind.
 TPU = ["tensorflow-tpu~=2.20.0", *(name for name in TRAIN if not name.startswith("tensorflow~"))]
 SERVE = [
@@ -103,10 +104,11 @@ setup(
         "bm25": BM25,  # a comparison in the report of the task similarity
         "index": heavy(INDEX),
         "chinese": CHINESE,
+        "generation": GENERATION,  # scores of the task generation
         "telemetry": TELEMETRY,
         "serve": heavy(SERVE),
         "dev": heavy(DEV),
-        "all": heavy(TRAIN, EXCEL, BM25, INDEX, CHINESE, SERVE, DEV),
+        "all": heavy(TRAIN, EXCEL, BM25, INDEX, CHINESE, GENERATION, SERVE, DEV),
     },
     entry_points={"console_scripts": ["tfpipeline = tfpipeline.__main__:main"]},
     classifiers=[

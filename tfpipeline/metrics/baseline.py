@@ -23,9 +23,8 @@ from sklearn.model_selection import KFold
 
 from tfpipeline.console import progress
 from tfpipeline.metrics._naive_bayes import class_probabilities, label_odds
+from tfpipeline.metrics._words import WORD
 
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-WORD = rf"[{_HAN}]|[^\W{_HAN}]{{2,}}"  # a word; apart from Han, this is scikit-learn's own pattern
 _C = 10.0
 _MOST_LABELS = 100  # limit for logistic regression
 _MOST_COEFFICIENTS = 1 << 22  # limit of labels x words; fitting takes 25 copies of 8 bytes

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from tfpipeline.console import progress, say
-from tfpipeline.metrics.baseline import WORD
+from tfpipeline.metrics._words import WORD
 
 TFIDF, BM25 = "TF-IDF", "BM25"
 _K1, _B = 1.5, 0.75  # the defaults of bm25s
