@@ -188,7 +188,9 @@ class GeneratesSome(Generates):
 
     def scored_predictions(self, outputs, inputs):
         total = outputs["total"]
-        text = self.predictions(outputs, inputs)["text"] if "chosen" in outputs else tf.fill(tf.shape(total), "")
+        text = (
+            self.predictions(outputs, inputs)["text"] if "chosen" in outputs else tf.fill(tf.shape(total), "")
+        )
         return {"text": text, "total": total}
 
 

@@ -28,6 +28,7 @@ EXACT, BLEU, CHRF, PERPLEXITY = "exact_match", "bleu", "chrf", "perplexity"
 ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}  # ours -> rouge-score's name
 MEANS = (EXACT, *ROUGE)
 BLEU_COUNTS, CHRF_COUNTS = "bleu_counts", "chrf_counts"
+COLUMNS = (*MEANS, BLEU_COUNTS, CHRF_COUNTS)  # what :func:`score` returns
 
 _LIBRARIES = {"rouge-score": "rouge_score", "sacrebleu": "sacrebleu"}
 _HAN_CHARACTER = re.compile(rf"[{HAN}]")
@@ -103,9 +104,9 @@ def confidence_intervals(rows: Arrays, weights: np.ndarray) -> dict[str, Interva
     return {**found, EXACT: wilson(share, int(counted.sum()))}
 
 
-def row_scores(rows: Arrays) -> np.ndarray:
-    """The chrF of each row by itself, 0 to 100, float64 [N]."""
-    return _chrf(rows[CHRF_COUNTS])
+def row_scores(chrf_counts: np.ndarray) -> np.ndarray:
+    """The chrF of each row by itself, 0 to 100, float64 [N]; ``chrf_counts`` are those of :func:`score`."""
+    return _chrf(chrf_counts)
 
 
 def perplexity(losses: np.ndarray, tokens: np.ndarray, weights: np.ndarray) -> float:
