@@ -167,10 +167,10 @@ class WordPieceTokenizer(tf.Module):
             ``count`` also ``cut`` and ``unknown``, int32 [B]: the number of tokens left out of each example,
             and how many of the others are the unknown token; with ``truncation.text_limits`` also
             ``cut_pair``, how many were left out of the second text. With ``offsets`` also ``offsets``, int32
-            [B, T, 2], the first code point of its text that a token represents and one past the last (0, 0 for
-            special tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word or
-            the rest of one. Both equal those of transformers' fast tokenizer; bytes that are not UTF-8 count
-            as in Python's ``decode(errors="replace")``.
+            [B, T, 2], the first code point of its text that a token represents and one past the last (0, 0
+            for special tokens and padding), and ``word_starts``, int32 [B, T], 1 where a token begins a word
+            or the rest of one. Both equal those of transformers' fast tokenizer; bytes that are not UTF-8
+            count as in Python's ``decode(errors="replace")``.
         Raises:
             ValueError: max_length leaves no room for the special tokens (not checked if it is a tensor), or
                 windows could not advance.

@@ -1,4 +1,4 @@
-"""Chooses the tokens to mask and replaces them, in the graph.
+"""Chooses the tokens to mask, in the graph.
 
 B rows, T positions, P the most masked tokens of a row. A row's masks depend only on its tokens and its own
 random numbers, not on its batch or its padding.
@@ -6,17 +6,17 @@ random numbers, not on its batch or its padding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfpipeline.models.row_noise import RowNoise
+from tfpipeline.tasks._masking import first_positions
+from tfpipeline.tasks._masking import replace as replace  # draws 2 and 3
 
-MASKED, RANDOM = 0.8, 0.1  # of the chosen tokens: replaced by [MASK], by a random token; the rest is kept
 # A word may exceed the share of its row by this number of tokens; a longer one is then not masked.
 SLACK = 3
-_ORDER, _EDGE, _KIND, _TOKEN = range(4)  # draws
+_ORDER, _EDGE = range(2)  # draws
 _LAST = 2.0  # sorts behind all draws
 _PARTS = 4096
 
@@ -80,26 +80,4 @@ def positions_of(chosen: tf.Tensor, share: float) -> tf.Tensor:
     known = chosen.shape[1]
     width: Any = tf.shape(chosen)[1] if known is None else known
     smaller: Any = min if known is not None else tf.minimum
-    most = smaller(width, most_masked(width, share))
-    from_end = tf.where(chosen, width - tf.range(width), 0)
-    largest = tf.math.top_k(from_end, most).values
-    return tf.where(largest > 0, width - largest, -1)
-
-
-def replace(
-    ids: tf.Tensor, chosen: tf.Tensor, mask_id: int, candidates: Sequence[int], noise: RowNoise
-) -> tf.Tensor:
-    """Replace chosen tokens: 80 % by [MASK], 10 % by a random token; 10 % stay (arXiv:1810.04805, A.1).
-
-    Args:
-        ids: int32 [B, T].
-        chosen: bool [B, T].
-        mask_id: the id of [MASK].
-        candidates: the ids that random tokens are drawn from.
-        noise: the random numbers.
-    """
-    width = tf.shape(ids)[1]
-    kind = noise.uniform(width, _KIND)
-    drawn = tf.gather(tf.constant(list(candidates), tf.int32), noise.integers(width, len(candidates), _TOKEN))
-    replaced = tf.where(kind < MASKED, mask_id, tf.where(kind < MASKED + RANDOM, drawn, ids))
-    return tf.where(chosen, replaced, ids)
+    return first_positions(chosen, smaller(width, most_masked(width, share)))
