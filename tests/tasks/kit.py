@@ -4,6 +4,7 @@ task: the run file's section
 data: the run file's section, what it has besides the files (optional)
 rows: {columns: [...], cells: [[...], ...]}: rows that it can be trained on, all kinds of them
 odd: {column: cell}: what is written into other columns of rows whose text is an odd one instead (optional)
+refuses_blank_texts: true: rows without a text are refused, so there are none among them (optional)
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
 from tfpipeline.export.explanations import Explanations
 from tfpipeline.models.inputs import encoder_inputs
+from tfpipeline.models.model_call import ModelCall
 from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
 from tfpipeline.tasks.base import EXAMPLE_MASK
@@ -84,7 +86,9 @@ class Trained:
 
 def graph(run: Run, model: Any) -> Any:
     """What is asked -> the finished answers."""
-    return lambda inputs: run.task.predictions(model(encoder_inputs(inputs)), inputs)
+    return lambda inputs: run.task.predictions(
+        run.task.decode(ModelCall(model, encoder_inputs(inputs))), inputs
+    )
 
 
 def sample(path: Path) -> dict[str, Any]:
@@ -107,14 +111,15 @@ def write_run_file(
     text = columns.index(text_column(given))
     tiny.write_checkpoint(folder / "checkpoint", num_hidden_layers=layers)
     random = np.random.default_rng(0)
+    odd = [text for text in ODD if text.strip() or not given.get("refuses_blank_texts")]
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         for number, row in enumerate(itertools.islice(itertools.cycle(cells), rows)):
             more = " ".join(random.choice(tiny.FILLER[:7], random.integers(0, 8)))
             written = dict(zip(columns, row))
-            if number < len(ODD):
-                written.update({columns[text]: ODD[number], **given.get("odd", {})})
+            if number < len(odd):
+                written.update({columns[text]: odd[number], **given.get("odd", {})})
             else:
                 written[columns[text]] = f"{row[text]} {more}"
             writer.writerow(written.values())

@@ -45,6 +45,7 @@ TASK_CASES = [
         ("two_devices", 2, False, 1, "adamw", True, True, True, "similarity"),
         ("two_devices", 2, False, 2, "adamw", True, True, False, "masked_lm"),
         ("two_processes", 1, False, 1, "adamw", True, True, True, "masked_lm"),
+        ("two_devices", 2, True, 2, "adamw", True, True, True, "generation"),
     ]
 ]
 # What is tried in float32 too: replicas and XLA.
@@ -68,6 +69,7 @@ def train(
     from tests.training.separate_task import SeparateNegatives, SeparateOptions
     from tests.training.test_step import batch, setup, values
     from tfpipeline.models.inputs import as_second_text, encoder_inputs
+    from tfpipeline.tasks.generation import Generation, GenerationOptions
     from tfpipeline.tasks.masked_lm import MaskedLM, MaskedLMOptions
     from tfpipeline.text import WordPieceTokenizer
     from tfpipeline.training.step import TrainStep
@@ -77,6 +79,9 @@ def train(
         "separate": SeparateNegatives(SeparateOptions()),
         "similarity": triples.task(),
         "masked_lm": MaskedLM(MaskedLMOptions(mask_share=0.3)).with_tokenizer(
+            checkpoint.vocabulary, checkpoint.tokenizer
+        ),
+        "generation": Generation(GenerationOptions(max_target_length=6)).with_tokenizer(
             checkpoint.vocabulary, checkpoint.tokenizer
         ),
     }
@@ -108,6 +113,11 @@ def train(
     if case.get("task") == "masked_lm":  # words of two tokens
         for one in batches:
             one["word"] = (np.cumsum(one["attention_mask"], 1, np.int32) + 1) // 2 * one["attention_mask"]
+    if case.get("task") == "generation":  # targets of different lengths behind sources of two tokens
+        for one in batches:
+            one["token_type_ids"] = (np.cumsum(one["attention_mask"], 1, np.int32) > 2) * one[
+                "attention_mask"
+            ]
     losses: list[float] = []
     at = 0
     while at < len(batches):
