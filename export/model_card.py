@@ -33,6 +33,7 @@ _PIPELINE_TAGS = {
     "multitask": "text-classification",
     "tagging": "token-classification",
     "question_answering": "question-answering",
+    "generation": "text-generation",
 }
 _SHARES_OF_ROWS = frozenset({"accuracy", "exact_match", "subset_accuracy"})
 _SHOWN_LABELS = 100
@@ -71,6 +72,7 @@ def describe(
         "task": settings.task.name,
         "checkpoint": settings.checkpoint,
         "labels": run.task.fitted,
+        **run.task.card(),
         "metrics": {} if report is None else _metrics(run, weights, calibrated, report),
         "data": _data(run),
         "text": {

@@ -7,6 +7,7 @@ caller does not know.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -110,19 +111,31 @@ def _declared_checks(inputs: Mapping[str, tf.Tensor], declared: Mapping[str, Inp
             (tf.less_equal, spec.most, "at most"),
         ):
             if limit is not None:
-                checks.append(_limit_check(name, inputs[name], holds, limit, word))
+                checks.append(_limit_check(name, inputs[name], holds, limit, word, spec.unset))
     return checks
 
 
 def _limit_check(
-    name: str, numbers: tf.Tensor, holds: Callable[..., tf.Tensor], limit: Number, word: str
+    name: str,
+    numbers: tf.Tensor,
+    holds: Callable[..., tf.Tensor],
+    limit: Number,
+    word: str,
+    unset: Number | None,
 ) -> _Check:
     reduce = tf.reduce_min if word == "at least" else tf.reduce_max
+    given = (
+        numbers
+        if unset is None
+        else tf.where(tf.equal(numbers, unset), tf.cast(limit, numbers.dtype), numbers)
+    )
+    otherwise = "" if unset is None else f" (or {unset:g} for the default)"
 
     def sentence() -> list[tf.Tensor | str]:
-        return [f"{name} must be {word} {limit:g}, got ", tf.strings.as_string(reduce(numbers))]
+        found = tf.strings.as_string(reduce(given), shortest=numbers.dtype.is_floating)
+        return [f"{name} must be {word} {limit:.10g}{otherwise}, got ", found]
 
-    return _Check(tf.reduce_all(holds(numbers, limit)), sentence)
+    return _Check(tf.reduce_all(holds(given, limit)), sentence)
 
 
 def _sequences(inputs: Mapping[str, tf.Tensor]) -> list[tuple[str, tf.Tensor]]:
@@ -182,16 +195,17 @@ def _after(checks: Sequence[_Check], inputs: Mapping[str, tf.Tensor]) -> dict[st
 
 def _fail(checks: Sequence[_Check]) -> tf.Tensor:
     """Fail with the message of the first check that does not hold."""
-    check, *others = checks
 
-    def fail() -> tf.Tensor:
+    def fail(check: _Check) -> tf.Tensor:
         # TensorFlow puts "assertion failed: " before the message.
         with tf.control_dependencies(
             [tf.raw_ops.Assert(condition=False, data=[tf.strings.join(check.sentence())])]
         ):
             return tf.constant(False)
 
-    return tf.cond(check.holds, lambda: _fail(others), fail) if others else fail()
+    # Not a chain of conditions, each of which would pass on all tensors of those behind it.
+    first = tf.argmin(tf.cast(tf.stack([check.holds for check in checks]), tf.int32), output_type=tf.int32)
+    return tf.switch_case(first, [functools.partial(fail, check) for check in checks])
 
 
 def _shape(tensor: tf.Tensor) -> tf.Tensor:

@@ -40,6 +40,7 @@ class ServingModule(tf.Module):
     Attributes:
         functions: the traced function of each signature.
         further: the argument.
+        cost: of a prediction; see :class:`tfpipeline.tasks.Task`.
         resources: what further signatures read besides the model.
     """
 
@@ -47,7 +48,7 @@ class ServingModule(tf.Module):
         self, graph: PredictionGraph, further: Mapping[str, Signature] = MappingProxyType({})
     ) -> None:
         super().__init__(name="serving")
-        self.further = dict(further)
+        self.further, self.cost = dict(further), graph.task.cost
         self.resources = [
             made for signature in further.values() if (made := signature.resources()) is not None
         ]

@@ -61,7 +61,7 @@ def requests(module: ServingModule, text_inputs: TextInputs) -> Iterator[tuple[s
         A signature, and its inputs: name -> array.
     """
     texts, further = _Texts(text_inputs), module.further
-    costs = {name: further[name].cost if name in further else 1 for name in module.functions}
+    costs = {name: further[name].cost if name in further else module.cost for name in module.functions}
     for rows, width in _sizes(text_inputs.truncation.max_length):
         fitting = [name for name, cost in costs.items() if rows * width * cost <= _MOST_TOKENS]
         if fitting:

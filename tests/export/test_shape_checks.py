@@ -28,10 +28,15 @@ DECLARED = {
         "steps": Input("int32", per_row=False, least=0),
     },
     "one": {"steps": Input("int32", per_row=False, most=5)},
+    "chosen": {
+        "beams": Input("int32", least=1, most=4, unset=-1),
+        "share": Input("float32", least=0.5, most=1, unset=-1),
+    },
 }
 SIGNATURES = {
     "further": {"text": TEXT, "k": ROW, "steps": tf.TensorSpec([], tf.int32)},
     "one": {"steps": tf.TensorSpec([], tf.int32)},
+    "chosen": {"beams": ROW, "share": tf.TensorSpec([None], tf.float32)},
     "serving_default": {"text": TEXT},
     "pair": {"text": TEXT, "text_pair": TEXT},
     "input_ids": {"input_ids": IDS, "lengths": ROW, "token_type_ids": IDS},
@@ -60,7 +65,8 @@ def served(tmp_path_factory):
 def ask(model, signature, inputs):
     found = model.signatures[signature]
     dtypes = {
-        name: object if spec.dtype == tf.string else np.int32 for name, spec in SIGNATURES[signature].items()
+        name: object if spec.dtype == tf.string else spec.dtype.as_numpy_dtype
+        for name, spec in SIGNATURES[signature].items()
     }
     feeds = {found.inputs[name].name: np.array(value, dtypes[name]) for name, value in inputs.items()}
     fetches = [found.outputs[name].name for name in sorted(found.outputs)]
@@ -90,6 +96,7 @@ def test_padding_beyond_what_the_model_reads_is_cut_off(served):
         ("further", {"text": ["a", "b"], "k": [1, 100], "steps": 0}),
         ("further", {"text": [], "k": [], "steps": 7}),
         ("one", {"steps": 5}),
+        ("chosen", {"beams": [-1, 1, 4], "share": [0.5, -1.0, 1.0]}),
         ("pair", {"text": ["a"], "text_pair": ["b"]}),
         ("input_ids", IDS_12),
         (
@@ -128,6 +135,21 @@ def test_right_shapes_pass(served, signature, inputs):
         ("further", {"text": ["a"], "k": [3], "steps": -1}, "steps must be at least 0, got -1"),
         ("further", {"text": ["a"], "k": [3], "steps": [1]}, "steps must be [], got [1]: send one number"),
         ("one", {"steps": 6}, "steps must be at most 5, got 6"),
+        (
+            "chosen",
+            {"beams": [-1, 0], "share": [-1] * 2},
+            "beams must be at least 1 (or -1 for the default), got 0",
+        ),
+        (
+            "chosen",
+            {"beams": [5], "share": [1]},
+            "beams must be at most 4 (or -1 for the default), got 5",
+        ),
+        (
+            "chosen",
+            {"beams": [1] * 2, "share": [-1, 0]},
+            "share must be at least 0.5 (or -1 for the default), got 0",
+        ),
         ("pair", {"text": ["a"], "text_pair": "b"}, "text_pair must be [B], got []: send a list of texts"),
         (
             "pair",

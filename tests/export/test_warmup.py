@@ -35,6 +35,7 @@ def module(further=MappingProxyType({}), **signatures):
             for name, specs in signatures.items()
         },
         further=further,
+        cost=1,
     )
 
 
@@ -108,6 +109,17 @@ def test_sizes_are_limited_in_tokens_and_further_signatures_cost_more(text_input
     assert [len(inputs["text"]) for inputs in explained] == [1, 1]  # 16 and 32 tokens
     assert explained[0]["label"].tolist() == [b""]
     assert (explained[0]["top"].dtype, explained[0]["top"].tolist()) == (np.int32, [3])
+
+
+def test_expensive_predictions_get_small_requests(text_inputs):
+    made = module(serving_default=TEXTS, input_ids=TOKENS)
+    made.cost = 64
+    asked = [
+        inputs["input_ids"].shape
+        for name, inputs in warmup.requests(made, text_inputs())
+        if name == "input_ids"
+    ]
+    assert asked == [(1, 16), (1, 32), (1, 64)]
 
 
 def test_further_signatures_are_asked_with_their_examples(text_inputs):

@@ -73,6 +73,8 @@ class Task(Calibrated, Explained):
             the outputs of one call of the model; it returns the same names for both.
         decoding_interval: the n of the validations during training that call :meth:`decode` at all: the
             first, every n-th after it, and the last.
+        cost: of a prediction, relative to a call of the model. Expensive predictions get few and small
+            requests when an export is compared with its run, and when a server is warmed up.
         continues: the heads of a checkpoint (names in ``models.neutral.HEADS``) that training continues from,
             if the checkpoint has them; by default every training starts with a new head.
     """
@@ -88,6 +90,7 @@ class Task(Calibrated, Explained):
     divides: bool = False
     decoded_in_validation: int | None = None
     decoding_interval: int = 1
+    cost: int = 1
     continues: tuple[str, ...] = ()
 
     def __init__(self, options: Any, fitted: Any = None) -> None:
@@ -332,6 +335,21 @@ class Task(Calibrated, Explained):
         as a number of tokens to generate, or gives other outputs. See
         :class:`~tfpipeline.tasks.signature.Signature`.
         """
+        return {}
+
+    def undecided(self, call: ModelCall, tolerance: float) -> tf.Tensor | None:
+        """The rows, bool [B], whose strings and integers rounding may change for a reason that their
+        predictions do not show, such as the choice of a token; None if there are none. The export asks; see
+        also :meth:`Scorer.near_ties`.
+
+        Args:
+            call: the model and the batch.
+            tolerance: the largest difference that counts as rounding.
+        """
+        return None
+
+    def card(self) -> Mapping[str, Any]:
+        """What a model's card says about its predictions beside the labels: titles -> values in JSON form."""
         return {}
 
     def scored_predictions(

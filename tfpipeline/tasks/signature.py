@@ -29,6 +29,7 @@ class Input:
         per_row: whether each row has a value, [B]; if not, the request has one, []. TensorFlow Serving does
             not batch, and with ``--enable_batching`` refuses, requests with an input of the shape [].
         least, most: the range of a number; None for no limit.
+        unset: a number outside of the range that is taken as well, for the model's own value.
         examples: values for warm-up requests and for the comparison; they are used in turn. An input called
             ``text`` or ``text_pair`` needs none: it is given texts.
     """
@@ -37,6 +38,7 @@ class Input:
     per_row: bool = True
     least: Optional[Number] = None
     most: Optional[Number] = None
+    unset: Optional[Number] = None
     examples: tuple[Any, ...] = ("",)
 
     def example(self, rows: int) -> np.ndarray:
