@@ -164,7 +164,8 @@ def test_a_request_may_leave_everything_to_the_run():
     ):
         made = decoder(**options)
         outputs = made.generate(ToyCall(TABLE, [0, 1]))
-        answer = asker(made)()
+        answer = made.signatures()["generate"].function(Graph(TABLE), asked())
+        answer = {name: tensor.numpy().tolist() for name, tensor in answer.items()}
         assert answer["texts"] == made.texts(outputs).numpy().tolist()
         np.testing.assert_allclose(answer["scores"], outputs["scores"], atol=1e-6)
         assert answer["count"] == [made.options.num_return_sequences] * 2
@@ -225,6 +226,12 @@ def test_choices_out_of_range_are_refused(choices, says):
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         check()(asked(**choices))
     assert says in str(caught.value)
+
+
+def test_the_card_has_what_is_decoded_by_default():
+    card = decoder(num_beams=2, banned_words=["the"]).card()["decoding"]
+    assert (card["num_beams"], card["banned_words"], card["max_new_tokens"]) == (2, ["the"], MOST)
+    assert card.keys() == DecodingOptions.model_fields.keys()
 
 
 def test_examples_of_requests_are_in_range():

@@ -27,7 +27,8 @@ SIGNATURE = "generate"
 UNSET = -1  # in a request: as the run says
 _UNUSED = re.compile(r"\[unused\d+\]")  # places that BERT's vocabularies keep free
 _MOST_NUMBERS = 1 << 22  # random numbers of a step and a source (models.row_noise)
-_COST = 4  # of a source, relative to a prediction: a request may choose the most beams
+_STEPS_OF_A_CALL = 8  # a step of the loop costs about as much as an eighth of a whole row
+_COST = 4  # of a request, relative to a prediction: it may choose the most beams
 _ROWS_AT_ONCE = 4
 
 
@@ -130,6 +131,15 @@ class Decoder:
         own = {name: getattr(self.options, name) for name in CHOICES if name != "max_new_tokens"}
         return {name: own.get(name, self.most_tokens) for name in CHOICES}
 
+    @property
+    def cost(self) -> int:
+        """See :class:`tfpipeline.tasks.Task`."""
+        return 1 + self.most_tokens // _STEPS_OF_A_CALL
+
+    def card(self) -> dict[str, Any]:
+        """The entry of a model card: the run's own choices and rules."""
+        return {"decoding": {**self.options.model_dump(mode="json"), "max_new_tokens": self.most_tokens}}
+
     def generate(
         self,
         call: Any,
@@ -186,7 +196,11 @@ class Decoder:
         Each row has choices of its own, because servers join the rows of several callers; -1 means the run's
         own choice.
         """
-        return {SIGNATURE: Signature(self._inputs(), self._answer, cost=_COST, near_ties=self._near_ties)}
+        return {
+            SIGNATURE: Signature(
+                self._inputs(), self._answer, cost=_COST * self.cost, near_ties=self._near_ties
+            )
+        }
 
     def _inputs(self) -> dict[str, Input]:
         most, width = self.most_tokens, self.options.width
