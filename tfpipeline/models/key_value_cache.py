@@ -9,6 +9,10 @@ only a table changes that says which of the M * W tokens each candidate sees. So
 and values, and a step reads each of them once for all candidates of its row. All in all they take
 ``2 * L * B * (S + M * W) * H`` numbers.
 
+The cache grows at each step. With one that is allocated at its final size, a step attends to empty places
+too, and takes 1.15 to 1.3 times as long on a CPU (six blocks of MiniLM's size, 16 and 64 tokens, 1 and 4
+beams).
+
 In ``causal`` models the state of a token gives the next token. In ``masked`` models (UniLM, Dong et al. 2019,
 arXiv:1905.03197, section 2.6) a step reads the token chosen before, which is kept, and a [MASK] behind it,
 which gives the next token and is not kept.
