@@ -94,7 +94,9 @@ class Generation(Task):
                 "to causal, or name the token as mask_token in tokenizer_config.json"
             )
         decoder = Decoder(self.options.decoding, self.options.max_target_length, vocabulary, options)
-        return type(self)(self.options, self.fitted, _Tokens(tuple(vocabulary), options, decoder))
+        made = type(self)(self.options, self.fitted, _Tokens(tuple(vocabulary), options, decoder))
+        made.cost = decoder.cost
+        return made
 
     def with_options(self, options: GenerationOptions) -> Generation:
         made = type(self)(options, self.fitted)
@@ -245,8 +247,11 @@ class Generation(Task):
         scored = call.outputs if PREDICTED_IDS in call.inputs else {}
         return {**scored, **self._tokens.decoder.generate(call)}
 
-    def near_ties(self, call: ModelCall, tolerance: float) -> tf.Tensor:
+    def undecided(self, call: ModelCall, tolerance: float) -> tf.Tensor:
         return self._tokens.decoder.near_ties(call, tolerance)
+
+    def card(self) -> Mapping[str, Any]:
+        return self._tokens.decoder.card()
 
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
