@@ -104,6 +104,7 @@ class Generates:
 
     offsets: ClassVar = {}
     batch_loss = augments = False
+    cost = 1
 
     def loss_terms(self, targets):
         return None
