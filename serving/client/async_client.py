@@ -8,13 +8,15 @@ from typing import Any, Literal, Optional, TypeVar, Union, overload
 
 import numpy as np
 
-from tfpipeline.serving.client import conversations, matching, streaming
+from tfpipeline.serving.client import conversations, generation, matching, streaming
 from tfpipeline.serving.client.async_driver import AsyncDriver
 from tfpipeline.serving.client.calls import Health, ModelMetadata, RawAnswer, VersionStatus
+from tfpipeline.serving.client.generation import Flag, Real, Sources, Whole
 from tfpipeline.serving.client.predictions import (
     Classification,
     Explanation,
     FillMask,
+    Generation,
     Hit,
     Prediction,
     QuestionAnswering,
@@ -144,6 +146,33 @@ class AsyncPredictClient(AsyncDriver):
         """See :meth:`PredictClient.search`."""
         sending = self._sending(batch_size, timeout)
         return await self._run(matching.search(self.endpoint, queries, k, sending))
+
+    async def generate(
+        self,
+        texts: Sources,
+        *,
+        seed: Whole = None,
+        do_sample: Flag = None,
+        temperature: Real = None,
+        top_k: Whole = None,
+        top_p: Real = None,
+        num_beams: Whole = None,
+        min_new_tokens: Whole = None,
+        max_new_tokens: Whole = None,
+        length_penalty: Real = None,
+        no_repeat_ngram_size: Whole = None,
+        repetition_penalty: Real = None,
+        turn_separator: str = generation.SEPARATOR,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[Generation]:
+        """See :meth:`PredictClient.generate`."""
+        sending = self._sending(batch_size, timeout)
+        choices = generation.chosen(
+            *(seed, do_sample, temperature, top_k, top_p, num_beams, min_new_tokens, max_new_tokens),
+            *(length_penalty, no_repeat_ngram_size, repetition_penalty),
+        )
+        return await self._run(generation.generate(self.endpoint, texts, choices, turn_separator, sending))
 
     @overload
     def predict_stream(

@@ -8,13 +8,15 @@ from typing import Any, Literal, Optional, TypeVar, Union, overload
 
 import numpy as np
 
-from tfpipeline.serving.client import conversations, matching, streaming
+from tfpipeline.serving.client import conversations, generation, matching, streaming
 from tfpipeline.serving.client.base import BaseClient
 from tfpipeline.serving.client.calls import Health, ModelMetadata, RawAnswer, VersionStatus
+from tfpipeline.serving.client.generation import Flag, Real, Sources, Whole
 from tfpipeline.serving.client.predictions import (
     Classification,
     Explanation,
     FillMask,
+    Generation,
     Hit,
     Prediction,
     QuestionAnswering,
@@ -186,6 +188,47 @@ class PredictClient(SyncDriver):
         """
         sending = self._sending(batch_size, timeout)
         return self._run(matching.search(self.endpoint, queries, k, sending))
+
+    def generate(
+        self,
+        texts: Sources,
+        *,
+        seed: Whole = None,
+        do_sample: Flag = None,
+        temperature: Real = None,
+        top_k: Whole = None,
+        top_p: Real = None,
+        num_beams: Whole = None,
+        min_new_tokens: Whole = None,
+        max_new_tokens: Whole = None,
+        length_penalty: Real = None,
+        no_repeat_ngram_size: Whole = None,
+        repetition_penalty: Real = None,
+        turn_separator: str = generation.SEPARATOR,
+        batch_size: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> list[Generation]:
+        """Write texts with a model of the task generation. A choice is one value for all texts, or a list
+        with one for each; None for the model's own (``decoding`` in its card).
+
+        Args:
+            texts: N texts, str, or bytes in UTF-8; or dialogues, lists of turns: texts, or dicts with a
+                ``text``.
+            seed: 0 or more; the same seed and source give the same texts.
+            do_sample, temperature, top_k, top_p: whether tokens are drawn at random, and from what.
+            num_beams: of the search, if they are not; at most those of the model.
+            min_new_tokens, max_new_tokens: the fewest and the most tokens. Fewer take less time.
+            length_penalty, no_repeat_ngram_size, repetition_penalty, turn_separator: see docs/generation.md.
+            batch_size, timeout: as of :meth:`predict`.
+        Returns:
+            For each text what was written, with all candidates.
+        """
+        sending = self._sending(batch_size, timeout)
+        choices = generation.chosen(
+            *(seed, do_sample, temperature, top_k, top_p, num_beams, min_new_tokens, max_new_tokens),
+            *(length_penalty, no_repeat_ngram_size, repetition_penalty),
+        )
+        return self._run(generation.generate(self.endpoint, texts, choices, turn_separator, sending))
 
     @overload
     def predict_stream(

@@ -18,6 +18,7 @@ from tfpipeline.serving.client.predictions.classification import Classification
 from tfpipeline.serving.client.predictions.embedding import Embedding
 from tfpipeline.serving.client.predictions.explanation import Explanation, WordScore
 from tfpipeline.serving.client.predictions.fill_mask import FillMask, Mask, TokenScore
+from tfpipeline.serving.client.predictions.generation import Candidate, Generation
 from tfpipeline.serving.client.predictions.multilabel import MultiLabel
 from tfpipeline.serving.client.predictions.multitask import Multitask
 from tfpipeline.serving.client.predictions.named_outputs import NamedOutputs
@@ -28,11 +29,13 @@ from tfpipeline.serving.client.predictions.similarity import Similarity
 from tfpipeline.serving.client.predictions.tagging import Entity, Tagging
 
 __all__ = [
+    "Candidate",
     "Classification",
     "Embedding",
     "Entity",
     "Explanation",
     "FillMask",
+    "Generation",
     "Hit",
     "Mask",
     "MultiLabel",

@@ -109,6 +109,36 @@ def matched(request, context, prompts):
     return {"embedding": np.stack([lengths, np.full_like(lengths, signature == "document")], axis=1)}
 
 
+def written(request):
+    """Repeats the source, as often as ``num_beams`` says, at most three times; the scores are what was chosen."""
+    asked = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+    if request.model_spec.signature_name != "generate":
+        return {"text": asked["text"], "score": np.full(len(asked["text"]), -0.5, np.float32)}
+    wholes = (
+        "seed",
+        "do_sample",
+        "top_k",
+        "num_beams",
+        "min_new_tokens",
+        "max_new_tokens",
+        "no_repeat_ngram_size",
+    )
+    reals = ("temperature", "top_p", "length_penalty", "repetition_penalty")
+    assert asked.keys() == {"text", *wholes, *reals}
+    assert {asked[name].dtype for name in wholes} == {np.dtype(np.int32)}
+    assert {asked[name].dtype for name in reals} == {np.dtype(np.float32)}
+    count = np.clip(asked["num_beams"], 1, 3)
+    texts = [
+        [text if place < most else b"" for place in range(3)] for text, most in zip(asked["text"], count)
+    ]
+    chosen = [asked[name].astype(np.float32) for name in ("seed", "do_sample", "temperature")]
+    return {
+        "texts": np.array(texts, object).reshape(-1, 3),
+        "scores": np.stack(chosen, axis=1),
+        "count": count,
+    }
+
+
 def one_word_each(texts: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     ends = np.array([[len(text.decode("utf-8", "replace"))] for text in texts], np.int32)
     scores = np.array([[len(label)] for label in labels], np.float32)
@@ -192,6 +222,8 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
             arrays = one_word_each(asked["text"], asked["label"])
         elif kind == "matching":  # matching:prompts: documents have a prompt of their own
             arrays = matched(request, context, bool(arguments))
+        elif kind == "generation":
+            arrays = written(request)
         elif kind == "pair":
             first, second = (tf.make_ndarray(request.inputs[name]) for name in ("text", "text_pair"))
             arrays = {"same": first == second, "both": first + b"|" + second}

@@ -487,6 +487,7 @@ def test_kinds_can_be_told_apart():
             "scores": np.zeros((2, 3), np.float32),
             "count": np.zeros(2, np.int32),
         },
+        {"text": texts[:, 0], "score": np.zeros(2, np.float32)},
     )
     all_samples = (
         classification(),

@@ -30,7 +30,7 @@ def fresh(code):
 
 def test_public_names():
     others = [
-        "AsyncPredictClient", "Classification", "Embedding", "Entity", "Explanation", "FillMask", "Health", "Hit", "Mask", "ModelMetadata", "MultiLabel", "Multitask",
+        "AsyncPredictClient", "Candidate", "Classification", "Embedding", "Entity", "Explanation", "FillMask", "Generation", "Health", "Hit", "Mask", "ModelMetadata", "MultiLabel", "Multitask",
         "NamedOutputs", "Output", "PredictClient", "Prediction", "QuestionAnswering", "RawAnswer", "Regression", "RowResult", "SearchResult", "Signature", "Similarity",
         "Span", "TLS", "Tagging", "TensorSpec", "TokenScore", "VersionState", "VersionStatus", "WordScore",
     ]  # fmt: skip
