@@ -206,15 +206,20 @@ class _Loop:
         if not tf.is_tensor(self._choices.do_sample):
             return drawn() if self._choices.do_sample else searched()
         draws = self._drawn(work.rows)
+        # Each only if a source asks for it; traced once each.
+        by_search = tf.cond(tf.reduce_all(draws), lambda: self._nothing(work), searched)
+        by_draw = tf.cond(tf.reduce_any(draws), drawn, lambda: by_search)
 
-        def both() -> _Step:
-            def choose(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-                rank = len(one.shape)
-                return tf.where(tf.reshape(draws, [-1, *[1] * (rank - 1)]), one, other)
+        def choose(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.reshape(draws, [-1, *[1] * (len(one.shape) - 1)]), one, other)
 
-            return tf.nest.map_structure(choose, drawn(), searched())
+        return tf.nest.map_structure(choose, by_draw, by_search)
 
-        return tf.cond(tf.reduce_any(draws), lambda: tf.cond(tf.reduce_all(draws), drawn, both), searched)
+    def _nothing(self, work: _Work) -> _Step:
+        """A step that chooses nothing."""
+        tokens = tf.zeros(tf.shape(work.scores), tf.int32)
+        no = tf.zeros_like(work.near)
+        return _Step(work.scores, tokens, tokens, work.texts, no, no)
 
     def _search(
         self, step: tf.Tensor, allowed: tf.Tensor, raw: tf.Tensor, total: tf.Tensor, work: _Work
