@@ -79,9 +79,7 @@ class ServingModule(tf.Module):
         if not graph.task.offsets:
             self.functions[TOKENS] = signature(from_ids, tokens)
         for name, declared in further.items():
-            self.functions[name] = signature(
-                functools.partial(_call, declared, graph), _specs(declared), declared.inputs
-            )
+            self.functions[name] = traced(declared, graph)
 
 
 def text_signatures(task: Task) -> dict[str, Unit]:
@@ -104,6 +102,12 @@ def token_inputs(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def _ids(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     lengths = tf.reduce_sum(inputs["attention_mask"], axis=-1)
     return {"input_ids": inputs["input_ids"], "lengths": lengths}
+
+
+def traced(declared: Signature, graph: PredictionGraph) -> Any:
+    """The function of a further signature, with checks of its inputs."""
+    function = functools.partial(_call, declared, graph)
+    return _signature(graph.model.limits, function, _specs(declared), declared.inputs)
 
 
 def _call(declared: Signature, graph: PredictionGraph, **inputs: tf.Tensor) -> Mapping[str, tf.Tensor]:

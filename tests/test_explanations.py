@@ -97,7 +97,7 @@ def opened(source):
 @pytest.fixture
 def cheap(monkeypatch, opened):
     """Whoever opens the model is given the one that is open."""
-    monkeypatch.setattr(predictors, "open_local", lambda *_: opened)
+    monkeypatch.setattr(predictors.opening, "open_local", lambda *_: opened)
 
 
 @pytest.mark.usefixtures("cheap")

@@ -110,7 +110,7 @@ def test_pairs_share_a_second_text(monkeypatch):
             asked.append((texts, text_pair))
             return [predictions.Regression(float(len(text))) for text in texts]
 
-    monkeypatch.setattr(predictors, "open_local", lambda *_: Echo())
+    monkeypatch.setattr(predictors.opening, "open_local", lambda *_: Echo())
     found = tfpipeline.predict("m", ["a", "bb", "ccc"], "context", batch_size=2)
     assert [answer.value for answer in found] == [1.0, 2.0, 3.0]
     assert asked == [([b"a", b"bb"], [b"context"] * 2), ([b"ccc"], [b"context"])]
@@ -133,7 +133,7 @@ def test_a_server_is_asked_with_its_options(monkeypatch):
         def close(self):
             made.append("closed")
 
-    monkeypatch.setattr(predictors, "PredictClient", Client)
+    monkeypatch.setattr(predictors.server, "PredictClient", Client)
     answer = tfpipeline.predict("tweets", "a", target="host:8500", version=3, signature="utf8")
     assert answer.value == 0.5
     assert made == [("host:8500", {"model": "tweets", "signature": "utf8", "version": 3}), "closed"]
@@ -209,7 +209,7 @@ def test_versions_on_a_far_file_system():
 
 
 def test_the_newest_version_of_a_folder_is_that_of_the_largest_number(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictors, "SavedModelPredictor", lambda path, signature: path)
+    monkeypatch.setattr(predictors.opening, "SavedModelPredictor", lambda path, signature: path)
     for name in ("2", "010", "11x", ".tmp-12"):
         (tmp_path / "m" / name).mkdir(parents=True)
     assert predictors.open_local(tmp_path / "m") == str(tmp_path / "m" / "010")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
 from tfpipeline.errors import UserError
 from tfpipeline.paths import AnyPath
-from tfpipeline.predictors import SIGNATURE, Texts, open_any, utf8_inputs
+from tfpipeline.predictors import GENERATE, SIGNATURE, Texts, open_any, utf8_inputs
 from tfpipeline.serving.client import Prediction
 from tfpipeline.serving.client.conversations import check_kind, of_kind
 
@@ -28,6 +28,7 @@ def predict(
     expect: type[_Kind],
     target: Optional[str] = None,
     signature: str = SIGNATURE,
+    choices: Optional[Mapping[str, Any]] = None,
     batch_size: int = _BATCH,
     **options: Any,
 ) -> _Kind: ...
@@ -41,6 +42,7 @@ def predict(
     *,
     target: Optional[str] = None,
     signature: str = SIGNATURE,
+    choices: Optional[Mapping[str, Any]] = None,
     batch_size: int = _BATCH,
     **options: Any,
 ) -> Prediction: ...
@@ -55,6 +57,7 @@ def predict(
     expect: type[_Kind],
     target: Optional[str] = None,
     signature: str = SIGNATURE,
+    choices: Optional[Mapping[str, Any]] = None,
     batch_size: int = _BATCH,
     **options: Any,
 ) -> list[_Kind]: ...
@@ -68,6 +71,7 @@ def predict(
     *,
     target: Optional[str] = None,
     signature: str = SIGNATURE,
+    choices: Optional[Mapping[str, Any]] = None,
     batch_size: int = _BATCH,
     **options: Any,
 ) -> list[Prediction]: ...
@@ -81,6 +85,7 @@ def predict(
     expect: type[Any] = Prediction,
     target: Optional[str] = None,
     signature: str = SIGNATURE,
+    choices: Optional[Mapping[str, Any]] = None,
     batch_size: int = _BATCH,
     **options: Any,
 ) -> Any:
@@ -101,6 +106,8 @@ def predict(
             sure; by default any.
         target: a server, ``HOST:PORT``.
         signature: the signature to call; it determines the unit of offsets.
+        choices: how texts are written, such as ``{"num_beams": 4}``; see :meth:`PredictClient.generate`. They
+            call the signature ``generate``.
         batch_size: number of texts per batch.
         options: with ``target``, those of :class:`PredictClient`: ``version``, ``timeout``, ``credentials``,
             ...
@@ -114,13 +121,32 @@ def predict(
     check_kind(expect)
     one, inputs = asked(texts, text_pair, batch_size)
     predictions: list[Prediction] = []
+    signature = signature_of(signature, choices)
     with open_any(model, target, signature, options) as predictor:
         for start in range(0, len(inputs["text"]), batch_size):
             batch = {name: column[start : start + batch_size] for name, column in inputs.items()}
-            predictions += predictor.predict(batch["text"], batch.get("text_pair"))
+            if choices:
+                predictions += predictor.generate(batch["text"], **choices)
+            else:
+                predictions += predictor.predict(batch["text"], batch.get("text_pair"))
     who = model if isinstance(model, (str, os.PathLike)) else "the model"
     fitting = of_kind(predictions, expect, f'{who}, signature "{signature}",')
     return fitting[0] if one else fitting
+
+
+def signature_of(signature: str, choices: Optional[Mapping[str, Any]]) -> str:
+    """The signature to call: ``generate`` if there are choices.
+
+    Raises:
+        UserError: another one was named.
+    """
+    if not choices:
+        return signature
+    if signature not in (SIGNATURE, GENERATE):
+        raise UserError(
+            f'{next(iter(choices))} is a choice of the signature "{GENERATE}", not of "{signature}"'
+        )
+    return GENERATE
 
 
 def asked(

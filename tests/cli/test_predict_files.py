@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from tfpipeline import config, predictors
+from tfpipeline.errors import UserError
 from tfpipeline.serving.client import predictions
 from tfpipeline.training.run_config import RunConfig
 
@@ -202,7 +203,7 @@ def test_a_row_that_cannot_be_used_is_reported_before_the_model_is_loaded(tfpipe
 def test_an_output_file_appears_once_it_is_complete(tfpipeline, tmp_path, echo):
     def fail(text):
         if text == "bad":
-            raise predictors.UserError("the model cannot read bad")
+            raise UserError("the model cannot read bad")
         return predictions.Regression(1.0)
 
     echo(fail)

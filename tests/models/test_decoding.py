@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.toy_decoding import SPREAD, ToyCall, hashed, reference
+from tests.models.toy_decoding import SPREAD, ToyCall, hashed, reference, toy_logits
 from tfpipeline.models.decoding import CHOICES, Choices, Rules, generate
 from tfpipeline.models.decoding.sampling import noise
 
@@ -99,7 +99,10 @@ def wanted_of(table, rules, asked):
     """What the reference finds for each [(source, choices)]."""
     return [
         reference(
-            table, source, dataclasses.asdict(rules), dataclasses.asdict(choices), noise_of(choices.seed)
+            toy_logits(table, source),
+            dataclasses.asdict(rules),
+            dataclasses.asdict(choices),
+            noise_of(choices.seed),
         )
         for source, choices in asked
     ]
@@ -312,8 +315,7 @@ def test_a_long_tail_is_searched_for_top_p():
     for name, further in {"p": {}, "both": {"top_k": 700}, "k": {"top_k": 20, "top_p": 1.0}}.items():
         own = dataclasses.asdict(Choices(**{**asked, **further}))
         wanted = reference(
-            table,
-            0,
+            toy_logits(table, 0),
             dataclasses.asdict(rules),
             own,
             lambda step: noise(seeds, tf.constant(step), 1, size)[0].numpy(),

@@ -57,24 +57,28 @@ class ToyCall:
         return tf.gather_nd(self.table, places)
 
 
-def reference(table, source, rules, choices, noise=None):
+def toy_logits(table, source):
+    """Prefix -> the logits of the next token."""
+    return lambda prefix: table[source, hashed(prefix)]
+
+
+def reference(logits, rules, choices, noise=None):
     """The texts of one source: [(score, tokens)], without [SEP].
 
     Args:
-        table, source: of the model.
+        logits: prefix, a tuple of tokens -> the logits of the next token, [V].
         rules, choices: dicts with the fields of ``Rules`` and ``Choices``.
         noise: step -> uniform numbers [W, V], for texts that are drawn.
     """
     if choices["do_sample"]:
-        return [_drawn(table, source, rules, choices, noise, slot) for slot in range(rules["returned"])]
-    texts = _searched(table, source, rules, choices)
+        return [_drawn(logits, rules, choices, noise, slot) for slot in range(rules["returned"])]
+    texts = _searched(logits, rules, choices)
     return texts[: rules["returned"]]
 
 
-def _log_probabilities(table, source, rules, choices, prefix):
-    logits = table[source, hashed(prefix)].astype(np.float64)
-    highest = logits.max()
-    own = logits - (highest + np.log(np.exp(logits - highest).sum()))
+def _log_probabilities(logits, rules, choices, prefix):
+    found = np.asarray(logits(prefix), np.float64)
+    own = found - (found.max() + np.log(np.exp(found - found.max()).sum()))
     result = own.copy()
     for token in set(prefix):
         result[token] = own[token] * choices["repetition_penalty"]
@@ -104,14 +108,14 @@ def _repeats(tokens, size, exempt):
     return grams[-1] in grams[:-1] and not set(grams[-1]) & set(exempt)
 
 
-def _searched(table, source, rules, choices):
+def _searched(logits, rules, choices):
     width, penalty = choices["num_beams"], choices["length_penalty"]
     early = rules["early_stopping"] or width == 1
     beams, texts = [(0.0, ())], []
     for length in range(1, choices["max_new_tokens"] + 1):
         candidates = []
         for number, (score, prefix) in enumerate(beams):
-            scores = _log_probabilities(table, source, rules, choices, prefix)
+            scores = _log_probabilities(logits, rules, choices, prefix)
             candidates += [
                 (score + more, number, token) for token, more in enumerate(scores) if more > -np.inf
             ]
@@ -134,10 +138,10 @@ def _searched(table, source, rules, choices):
     return texts
 
 
-def _drawn(table, source, rules, choices, noise, slot):
+def _drawn(logits, rules, choices, noise, slot):
     prefix, score = (), 0.0
     for length in range(1, choices["max_new_tokens"] + 1):
-        scores = _log_probabilities(table, source, rules, choices, prefix)
+        scores = _log_probabilities(logits, rules, choices, prefix)
         likely = sorted(range(len(scores)), key=lambda token: (-scores[token], token))
         scaled = {token: scores[token] / choices["temperature"] for token in likely}
         if choices["top_k"]:

@@ -51,7 +51,7 @@ def test_every_place_says_it(settings, run, monkeypatch):
 
 def test_predictions_of_the_first_texts_say_it_once(run, monkeypatch):
     said = []
-    monkeypatch.setattr("tfpipeline.predictors.say", said.append)
+    monkeypatch.setattr("tfpipeline.predictors.run.say", said.append)
     predictor = RunPredictor.__new__(RunPredictor)
     predictor._run, predictor._asked = run, False
     for texts in ([b"THE FILM"], [b"THE FILM"]):

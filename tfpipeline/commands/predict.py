@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tfpipeline.serving.client import Explanation
 
 
+_FLAGS = {"true": True, "false": False}
+
+
 def command(
     texts: Optional[list[str]] = typer.Argument(
         None, metavar="TEXT", help="Texts; default: standard input, one text per line."
@@ -54,6 +57,13 @@ def command(
         help="Instead of a server: a run, a SavedModel, a directory of versions, or a fine-tuned checkpoint.",
     ),
     signature: str = typer.Option("serving_default", help="The signature to call."),
+    choose: Optional[list[str]] = typer.Option(
+        None,
+        "--choose",
+        metavar="NAME=VALUE",
+        help="How texts are written, such as num_beams=4 or seed=7 (see docs/generation.md); may be "
+        "repeated. Prints all candidates, as --signature generate does.",
+    ),
     model_version: Optional[int] = typer.Option(None, help="The model version; default: the newest."),
     timeout: float = typer.Option(10.0, help="Seconds to wait for the server's response to a batch."),
     batch_size: Optional[int] = typer.Option(
@@ -85,6 +95,8 @@ def command(
     One JSON line each, or CSV. All columns of the input file are kept.
     """
     _check_explanations(explain, labels, html, as_json, signature, as_csv, output)
+    if choose and explain:
+        raise UserError("--choose is for texts that a model writes; leave out --explain")
     options.check_model(
         target,
         model,
@@ -97,7 +109,10 @@ def command(
     from tfpipeline import explanation_pages, prediction_inputs, prediction_outputs, predictors
     from tfpipeline.data.records import FileOptions, file_options
     from tfpipeline.files import write_text
+    from tfpipeline.prediction import signature_of
 
+    choices = _choices(choose or [])
+    signature = signature_of(signature, choices)
     destination = None if output is None else paths.local(output)
     if destination is not None:
         prediction_outputs.check_output(destination, as_csv)
@@ -128,7 +143,8 @@ def command(
             asked = [row.texts["text"] for row in batch]
             pairs = [row.texts["text_pair"] for row in batch] if "text_pair" in batch[0].texts else None
             if not explain:
-                for row, answer in zip(batch, predictor.predict(asked, pairs)):
+                answers = predictor.generate(asked, **choices) if choices else predictor.predict(asked, pairs)
+                for row, answer in zip(batch, answers):
                     write(row.columns, answer.to_dict())
                 continue
             wanted = [terminal.typed(label) for label in labels or [""]]
@@ -147,6 +163,33 @@ def command(
         print(html)
     if destination is not None:
         print(destination)
+
+
+def _choices(given: list[str]) -> dict[str, object]:
+    """The values of ``--choose``, by name.
+
+    Raises:
+        UserError: a value is not written as NAME=VALUE, has an unknown name, or is no number.
+    """
+    from tfpipeline.serving.client.generation import CHOICES
+
+    choices: dict[str, object] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in CHOICES:
+            raise UserError(f"--choose {text}: give NAME=VALUE; the names are {', '.join(CHOICES)}")
+        try:
+            choices[name] = (
+                _FLAGS[value]
+                if name == "do_sample"
+                else int(value)
+                if value.lstrip("-").isdigit()
+                else float(value)
+            )
+        except (KeyError, ValueError) as error:
+            kind = "true or false" if name == "do_sample" else "a number"
+            raise UserError(f"--choose {text}: the value must be {kind}") from error
+    return choices
 
 
 def _check_explanations(
