@@ -102,7 +102,9 @@ def _joined(source: Any, row: int, separator: str) -> Any:
         return source
     if not source:
         raise InputError(f"row {row} is a dialogue without turns; give at least one")
-    turns: list[Any] = [turn.get("text") if isinstance(turn, Mapping) else turn for turn in source]
+    turns: list[Any] = [
+        turn.get("text", turn.get("content")) if isinstance(turn, Mapping) else turn for turn in source
+    ]
     for number, turn in enumerate(turns):
         if not isinstance(turn, (str, bytes)):
             raise InputError(

@@ -53,7 +53,7 @@ def test_what_is_not_chosen_is_left_to_the_model(connect):
 
 def test_dialogues_are_joined(connect):
     client = connect("generation")
-    turns = [["hi", {"speaker": "b", "text": "hello ✓"}, b"how \xc3\xa9?"], ("one",), "as it is"]
+    turns = [["hi", {"speaker": "b", "text": "hello ✓"}, b"how \xc3\xa9?"], ({"content": "one"},), "as it is"]
     answers = client.generate(turns)
     assert [answer.text for answer in answers] == ["hi [SEP] hello ✓ [SEP] how é?", "one", "as it is"]
     assert client.generate([["a", "b"]], turn_separator=" | ")[0].text == "a | b"
