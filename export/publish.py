@@ -43,7 +43,8 @@ def export_run(
         run: a run directory, or a checkpoint that was fine-tuned elsewhere.
         to: the model's directory, e.g. ``models/sentiment``, or ``gs://bucket/models/sentiment``; versions
             are the integers inside it.
-        overrides: for a checkpoint, settings that its files do not hold, such as ``text.max_length=128``.
+        overrides: for a checkpoint, settings that its files do not hold, such as ``text.max_length=128``; for
+            a run, those that training does not depend on.
         options: the fields of :class:`tfpipeline.export.options.ExportOptions`, such as ``weights="last"``.
     Returns:
         The version's directory; a str if it is remote. If the newest version already holds the same model,

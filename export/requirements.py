@@ -80,7 +80,7 @@ def _of_validation(asked: Sequence[gates.Gate], scores: Mapping[str, float], sou
 
 def _evaluate(run: TrainedModel, options: ExportOptions) -> str:
     """The command that writes the report."""
-    if run.reports is None:  # a checkpoint of another program: it has no rows, and nothing is written into it
+    if run.reports is None:  # a checkpoint of another program, or a run with other settings than its own
         return f"tfpipeline evaluate {run.path} --data FILE --to FOLDER, and name its report with --report"
     to = "" if options.report is None else f" --to {Path(paths.local(options.report)).parent}"
     return f"tfpipeline evaluate {run.path}{to}"

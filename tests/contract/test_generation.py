@@ -25,7 +25,7 @@ CHOICES = [
     {"num_beams": 1},
     {"do_sample": True, "seed": 3, "temperature": 2.0},
     {"do_sample": True, "seed": 4, "top_k": 3, "max_new_tokens": 2},
-    {"length_penalty": 0.0, "min_new_tokens": 4, "no_repeat_ngram_size": 1},
+    {"length_penalty": 0.0, "min_new_tokens": 3, "no_repeat_ngram_size": 1},
 ]
 
 

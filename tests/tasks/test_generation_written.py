@@ -16,8 +16,9 @@ from tfpipeline.errors import UserError
 from tfpipeline.export import card
 from tfpipeline.models.decoding import Choices
 from tfpipeline.models.decoding.sampling import noise
-from tfpipeline.predictors import open_local
+from tfpipeline.predictors import RunPredictor, open_local
 from tfpipeline.serving.client import Generation, predictions
+from tfpipeline.training import open_run
 
 SOURCES = [
     "the food was good",
@@ -29,8 +30,8 @@ SOURCES = [
 CHOSEN = {
     "default": {},
     "greedy": {"num_beams": 1},
-    "long": {"num_beams": 2, "length_penalty": 2.0, "min_new_tokens": 4},
-    "new": {"no_repeat_ngram_size": 1, "min_new_tokens": 6},
+    "long": {"num_beams": 2, "length_penalty": 2.0, "min_new_tokens": 3},
+    "new": {"no_repeat_ngram_size": 1, "min_new_tokens": 4},
     "drawn": {"do_sample": True, "seed": 5},
     "likely": {"do_sample": True, "seed": 6, "top_k": 5, "top_p": 0.9, "temperature": 1.5, "repetition_penalty": 2.0},
 }  # fmt: skip
@@ -149,10 +150,25 @@ def test_a_dialogue_is_one_text(exported):
     same(exported.generate(turns), exported.generate(["the food was good [SEP] a very bad film"]))
 
 
+def test_a_run_can_be_used_with_other_options_of_decoding(trained):
+    path, one = trained.run.path, "task.decoding.num_beams=3"
+    other = open_run(path, [one, "task.decoding.num_return_sequences=3", "task.decoding.banned_words=[food]"])
+    assert other.reports is None  # its scores are not the run's
+    assert trained.run.config.task.decoding.num_beams == 2
+    with RunPredictor(other, signature="generate") as predictor:
+        texts = [text.text for answer in predictor.generate(SOURCES[:2]) for text in answer.candidates]
+    assert len(texts) == 6
+    assert not any("food" in text for text in texts)
+    with pytest.raises(UserError, match=r"is for checkpoints; of a run, it can change task\.decoding"):
+        open_run(path, [one, "task.max_target_length=9"])
+    with pytest.raises(UserError, match="max_new_tokens is 9, but max_target_length is 4"):
+        open_run(path, ["task.decoding.max_new_tokens=9"]).task  # noqa: B018
+
+
 def test_the_card_has_the_defaults(trained):
     facts = card.read(trained.exported)
     assert facts["decoding"]["num_beams"] == 2
-    assert facts["decoding"]["max_new_tokens"] == 6
+    assert facts["decoding"]["max_new_tokens"] == 4
     assert "| num&#95;beams | 2 |" in (trained.exported / "assets.extra" / "model_card.md").read_text()
 
 
@@ -165,7 +181,7 @@ def test_the_card_has_the_defaults(trained):
             "the model cannot write this: num_beams must be at most 2 (or -1 for the default), got 3",
         ),
         ({"temperature": 0.0}, "temperature must be at least 0.001 (or -1 for the default), got 0"),
-        ({"max_new_tokens": 7}, "max_new_tokens must be at most 6 (or -1 for the default), got 7"),
+        ({"max_new_tokens": 5}, "max_new_tokens must be at most 4 (or -1 for the default), got 5"),
     ],
 )
 def test_choices_out_of_range_are_one_sentence(request, which, choices, says):

@@ -13,7 +13,7 @@ SETTINGS = typer.Option(
     "--set",
     metavar="KEY=VALUE",
     help="For a checkpoint: settings that its files do not contain, e.g. data.text=review, "
-    "text.max_length=128.",
+    "text.max_length=128. For a run that writes texts: how, e.g. task.decoding.num_beams=4.",
 )
 ENCODING = typer.Option(
     None, "--encoding", help="Encoding of a text file: utf-8, utf-16, cp1252, gb18030 ..."

@@ -60,7 +60,8 @@ def evaluate(
         baseline: whether to train the task's baseline on the run's training rows too.
         calibrate: whether to score the trained model once more with temperatures that are fitted on the run's
             validation rows, as ``export`` does with ``calibrate=True``.
-        overrides: for a checkpoint, settings that its files do not have, such as ``data.text=review``.
+        overrides: for a checkpoint, settings that its files do not have, such as ``data.text=review``; for a
+            run, those that training does not depend on.
         to: the folder for the report, created if it does not exist; by default the run's own directory.
             Nothing is written to a checkpoint's directory, so without ``to`` the report of a checkpoint is
             not written.

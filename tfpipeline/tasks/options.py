@@ -59,6 +59,8 @@ class TaskOptions(Section):
             The run file's ``split.by`` overrides it.
         top_level_only: whether it must be the whole task of a run, not a part of another task (``pair``,
             ``multitask``).
+        changeable: the fields of a trained run that --set may change for an evaluation or an export, because
+            training does not depend on them.
         fixed_by_head: the fields, besides ``name``, that a trained head determines. With a fine-tuned
             checkpoint, users cannot set them.
         reads_windows: whether long texts may be read in windows (``text.long``).
@@ -79,6 +81,7 @@ class TaskOptions(Section):
     data_defaults: ClassVar[Mapping[str, str | None]] = {}
     together: ClassVar[str | None] = None
     top_level_only: ClassVar[bool] = False
+    changeable: ClassVar[tuple[str, ...]] = ()
     fixed_by_head: ClassVar[tuple[str, ...]] = ()
     encoding: ClassVar[Encoding] = "joint"
     needs_head: ClassVar[bool] = True

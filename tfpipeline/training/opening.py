@@ -28,15 +28,13 @@ def open_run(path: AnyPath, overrides: Sequence[str] = ()) -> TrainedModel:
     Args:
         path: a run (also ``gs://``, which is copied to this machine), or a checkpoint in any form that
             :func:`tfpipeline.checkpoints.load` takes.
-        overrides: for a checkpoint only; see :class:`FineTunedCheckpoint`.
+        overrides: settings; see :class:`FineTunedCheckpoint` and, for a run, :class:`Run`.
     Raises:
         UserError: it is neither, or it cannot be used.
     """
     path = local_copy(path)
     if is_run(path):
-        if overrides:
-            raise UserError(f"{path} is a run, whose settings are its own; --set is for checkpoints")
-        return Run(path)
+        return Run(path, overrides)
     if _is_checkpoint(path):
         return FineTunedCheckpoint(path, overrides)
     return Run(path)  # which says what is wrong

@@ -61,16 +61,22 @@ def is_run(path: AnyPath) -> bool:
 class Run(TrainedModel):
     """A run directory, opened.
 
+    Args:
+        path: the directory.
+        overrides: settings for this use of the run, such as ``task.decoding.num_beams=4``: those that
+            training does not depend on (``TaskOptions.changeable``). Reports about it are then not the run's
+            own, so it has no folder for them.
+
     Attributes:
         path: the directory.
         store: its checkpoints.
     Raises:
-        UserError: ``path`` is not a run directory.
+        UserError: ``path`` is not a run directory, or a setting cannot be changed.
     """
 
     stages = (("initial", "before fine-tuning"), ("best", "after fine-tuning"))
 
-    def __init__(self, path: AnyPath) -> None:
+    def __init__(self, path: AnyPath, overrides: Sequence[str] = ()) -> None:
         self.path = paths.local(path)
         if not self.path.is_dir():
             raise UserError(f"{path}: no such run directory; make one with: tfpipeline train RUN_FILE")
@@ -88,14 +94,28 @@ class Run(TrainedModel):
                 f"in place of {MODEL_FILE}); train it again in another folder, or use version 0.1.0"
             )
         self.name = self.path.name
-        self.reports = self.path
+        self._overrides = tuple(overrides)
+        self.reports = None if overrides else self.path
         self.store = CheckpointStore(self.path / "checkpoints")
         self._checked = False
+        if overrides:
+            self._check_overrides()
+
+    def _check_overrides(self) -> None:
+        task = config.load(self.path / CONFIG_FILE, RunConfig).task
+        fields = [f"task.{field}" for field in task.changeable]
+        for override in self._overrides:
+            name = override.partition("=")[0].strip()
+            if not any(name == field or name.startswith(f"{field}.") for field in fields):
+                others = f"; of a run, it can change {', '.join(fields)}" if fields else ""
+                raise UserError(
+                    f"{self.path} is a run, whose settings are its own; --set is for checkpoints{others}"
+                )
 
     @functools.cached_property
     def config(self) -> RunConfig:
         """The run file as resolved."""
-        return config.load(self.path / CONFIG_FILE, RunConfig)
+        return config.load(self.path / CONFIG_FILE, RunConfig, self._overrides)
 
     @functools.cached_property
     def task(self) -> tasks.Task:

@@ -31,6 +31,7 @@ class GenerationOptions(TaskOptions):
     asks_for_pairs: ClassVar[bool] = False
     reads_windows: ClassVar[bool] = False
     reads_turns: ClassVar[bool] = True
+    changeable: ClassVar[tuple[str, ...]] = ("decoding",)
     data_defaults: ClassVar[Mapping[str, str | None]] = {"text": "source", "label": "target"}
 
     name: Literal["generation"] = "generation"
