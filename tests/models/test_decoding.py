@@ -29,9 +29,10 @@ def random_table(seed=0, spread=2.0):
 
 def table_of_ties(seed=0):
     """Log-probabilities that are whole numbers, computed without rounding: one token, which is never chosen,
-    has all the probability, and the others have -40, -41 or -42.
+    has all the probability, and the others have -40, -41 or -42; [SEP] is likely.
     """
     table = -40.0 - np.random.default_rng(seed).integers(0, 3, (SOURCES, SPREAD, SIZE))
+    table[:, :, SEP] = np.maximum(table[:, :, SEP], -41)
     table[:, :, PAD] = 0
     return table
 
@@ -120,6 +121,8 @@ def check(result, wanted, names=None):
 SETTINGS = {
     "greedy": {},
     "beams": {"num_beams": 4},
+    "pairs": {"num_beams": 2},
+    "halves": {"num_beams": 3, "length_penalty": 0.5},
     "two": {"num_beams": 2, "length_penalty": 0.0},
     "long": {"num_beams": 3, "length_penalty": 2.0, "max_new_tokens": 6},
     "least": {"num_beams": 3, "min_new_tokens": 4},
