@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -10,6 +11,7 @@ from tfpipeline.data import lines, read_data_file, read_records
 from tfpipeline.data.options import DataOptions
 from tfpipeline.data.records import FileOptions, file_options
 from tfpipeline.errors import UserError
+from tfpipeline.tasks.similarity.corpus import CorpusOptions
 
 TEXTS = {
     "utf-8-sig": ["naïve — 猫", "b"],
@@ -82,8 +84,9 @@ def test_options_that_cannot_be(given, found):
     with pytest.raises(UserError) as caught:
         file_options(**given)
     assert str(caught.value).startswith(found)
-    with pytest.raises(ValueError, match=r"no such encoding|one character"):
-        DataOptions(train="x.csv", **given)
+    for section in (partial(DataOptions, train="x.csv"), partial(CorpusOptions, path="x.csv")):
+        with pytest.raises(ValueError, match=r"no such encoding|one character"):
+            section(**given)
 
 
 def sentence(tmp_path, data, encoding="utf-8", name="x.txt"):

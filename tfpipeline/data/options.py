@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tfpipeline.config import PathText, Section
 from tfpipeline.data.records import FileOptions, check_encoding, one_delimiter
+
+# The encoding of a text file, and the character between its cells; for any section that names a data file.
+EncodingText = Annotated[str, AfterValidator(check_encoding)]
+DelimiterText = Annotated[str, AfterValidator(one_delimiter)]
 
 
 class SplitOptions(Section):
@@ -67,10 +71,10 @@ class DataOptions(Section):
     group: Optional[str] = Field(
         None, description="Column with a group ID (an author, a document); a group stays in one split."
     )
-    encoding: str = Field(
+    encoding: EncodingText = Field(
         "utf-8", description="Encoding of text files, as Python names it: utf-8, utf-16, cp1252, gb18030 ..."
     )
-    delimiter: Optional[str] = Field(
+    delimiter: Optional[DelimiterText] = Field(
         None,
         description='Character between the cells of .csv and .tsv files, such as ";"; null: a comma, and a '
         "tab (`\\t`).",
@@ -81,16 +85,6 @@ class DataOptions(Section):
         description="Whether a row of a .txt file is a paragraph (lines up to an empty one), not a line.",
     )
     split: SplitOptions = SplitOptions()
-
-    @field_validator("encoding")
-    @classmethod
-    def _is_encoding(cls, value: str) -> str:
-        return check_encoding(value)
-
-    @field_validator("delimiter")
-    @classmethod
-    def _is_delimiter(cls, value: Optional[str]) -> Optional[str]:
-        return None if value is None else one_delimiter(value)
 
     @field_validator("sheet", mode="before")
     @classmethod

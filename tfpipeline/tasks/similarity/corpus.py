@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Optional
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from tfpipeline import paths
 from tfpipeline.config import PathText, Section
 from tfpipeline.console import plural, say
 from tfpipeline.data import Example, Record, read_records
-from tfpipeline.data.records import FileOptions, check_encoding, one_delimiter, require_value, shortened
+from tfpipeline.data.options import DelimiterText, EncodingText
+from tfpipeline.data.records import FileOptions, require_value, shortened
 from tfpipeline.data.row_errors import RowErrors
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_file
@@ -31,20 +32,10 @@ class CorpusOptions(Section):
     path: PathText = Field(description="File of the texts to search.")
     id: str = Field("id", description="Column of the text's ID.")
     text: str = Field("text", description="Column of the text.")
-    encoding: str = Field("utf-8", description="Encoding of a text file.")
-    delimiter: Optional[str] = Field(
+    encoding: EncodingText = Field("utf-8", description="Encoding of a text file.")
+    delimiter: Optional[DelimiterText] = Field(
         None, description="Character between the cells of a .csv or .tsv file; null: a comma, and a tab."
     )
-
-    @field_validator("encoding")
-    @classmethod
-    def _is_encoding(cls, value: str) -> str:
-        return check_encoding(value)
-
-    @field_validator("delimiter")
-    @classmethod
-    def _is_delimiter(cls, value: Optional[str]) -> Optional[str]:
-        return None if value is None else one_delimiter(value)
 
     @functools.cached_property
     def content(self) -> Corpus:
