@@ -37,7 +37,7 @@ from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.models.model_call import ModelCall
 from tfpipeline.serving.client import PredictClient, predictions
 from tfpipeline.serving.server import EmbeddedServer, make_options
-from tfpipeline.tasks.base import EXAMPLE_MASK
+from tfpipeline.tasks.base import EXAMPLE_MASK, EXAMPLE_WEIGHTS
 from tfpipeline.training import Run, train
 from tfpipeline.training.augmentation import Augmentation
 from tfpipeline.training.batching import Batching
@@ -247,6 +247,7 @@ def check_losses(trained: Trained) -> None:
     found = {**numeric_targets(run.task.targets(examples)), **batch}
     if run.task.batch_loss:
         found[EXAMPLE_MASK] = np.ones(len(examples), bool)
+        found[EXAMPLE_WEIGHTS] = np.ones(len(examples), np.float32)
     targets = {name: tf.constant(array) for name, array in found.items()}
     if run.task.augments:
         batch = {**targets, WEIGHTS: tf.ones(len(examples))}
@@ -265,7 +266,8 @@ def check_losses(trained: Trained) -> None:
     assert best["history"][0]["loss"] > 0
     if run.task.batch_loss:  # rows that do not count change no other row's loss
         half = np.arange(len(examples)) % 2 == 0
-        some = run.task.loss(outputs, {**targets, EXAMPLE_MASK: tf.constant(half)})
+        marks = {EXAMPLE_MASK: tf.constant(half), EXAMPLE_WEIGHTS: tf.constant(half, tf.float32)}
+        some = run.task.loss(outputs, {**targets, **marks})
         alone = run.task.loss(
             {name: value[::2] for name, value in outputs.items()}, {n: t[::2] for n, t in targets.items()}
         )

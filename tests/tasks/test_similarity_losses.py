@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfpipeline.data import Example
-from tfpipeline.tasks.base import EXAMPLE_MASK
+from tfpipeline.tasks.base import EXAMPLE_MASK, EXAMPLE_WEIGHTS, relative_weights
 from tfpipeline.tasks.similarity import SimilarityOptions
 
 ROWS, SIZE = 7, 6
@@ -41,13 +41,17 @@ def pairs(count=ROWS, **cells):
     ]
 
 
-def loss(rows, given, counted=None, **options):
+def loss(rows, given, counted=None, weights=None, **options):
     """The task's losses, of rows whose options' ``preprocess`` has seen them."""
     options = SimilarityOptions(**options)
     rows = [options.preprocess(row) for row in rows]
     task = options.fit(rows)
     targets = {name: tf.constant(array) for name, array in task.targets(rows, training=True).items()}
-    targets[EXAMPLE_MASK] = tf.constant(np.ones(len(rows), bool) if counted is None else counted)
+    counted = np.ones(len(rows), bool) if counted is None else counted
+    targets[EXAMPLE_MASK] = tf.constant(counted)
+    targets[EXAMPLE_WEIGHTS] = relative_weights(
+        tf.constant(counted.astype(float) if weights is None else weights)
+    )
     return task.loss({name: tf.constant(array) for name, array in given.items()}, targets).numpy()
 
 
@@ -200,6 +204,24 @@ def test_cosent_orders_cosines_as_the_scores_are():
     # Only the order of scores counts.
     doubled = pairs(label=[str(score**2) for score in SCORES])
     np.testing.assert_allclose(loss(doubled, given, temperature=0.5), everything, rtol=1e-12)
+
+
+def test_cosent_weights_a_pair_by_both_of_its_rows():
+    """Only the proportions of the weights count."""
+    given, weights = outputs(seed=2), np.array([2, 1, 0.5, 3, 0, 1, 1])
+    cosines = np.sum(unit(given["embedding"]) * unit(given["text_pair/embedding"]), -1)
+    relative = weights * 6 / weights.sum()
+    terms = [
+        relative[i] * relative[j] * np.exp((cosines[j] - cosines[i]) / 0.5)
+        for i in range(ROWS)
+        for j in range(ROWS)
+        if SCORES[i] > SCORES[j]
+    ]
+    rows = pairs(label=[str(score) for score in SCORES])
+    for factor in (1, 100):
+        got = loss(rows, given, weights > 0, weights * factor, temperature=0.5)
+        np.testing.assert_allclose(got, np.full(ROWS, np.log1p(np.sum(terms))), rtol=1e-12)
+    assert abs(loss(rows, given, weights > 0, temperature=0.5)[0] - got[0]) > 0.1
 
 
 def test_cosine_regression():

@@ -145,3 +145,32 @@ def test_validation_takes_the_loss_of_each_evaluation_batch(checkpoint):
         expected[rows] = in_batch_losses(query[rows], key[rows], given[WEIGHTS][rows] > 0)
     assert losses[3] == 0
     np.testing.assert_allclose(np.delete(losses, 3), np.delete(expected, 3), rtol=1e-5)
+
+
+class Weights(InBatchNegatives):
+    """Its loss is the weight of each row."""
+
+    def loss(self, outputs, targets):
+        return tf.cast(targets["example_weights"], tf.float64)
+
+
+def test_a_loss_gets_the_weights_relative_to_their_mean():
+    weights = np.array([0.5, 0, 1.5, 2])
+    for given in (weights, weights / weights.sum()):
+        losses = whole_batch_losses(Weights(Options()), {}, {WEIGHTS: tf.constant(given)})
+        np.testing.assert_allclose(losses, weights * 3 / 4, rtol=1e-12)
+    assert not whole_batch_losses(Weights(Options()), {}, {WEIGHTS: tf.zeros(4)}).numpy().any()
+    task = Multitask(SimpleNamespace(weights={}), {"a": Weights(Options())})
+    targets = {"a/share": tf.constant([1.0, 1, 0, 3]), WEIGHTS: tf.constant(weights)}
+    found = whole_batch_losses(task, {}, targets)
+    np.testing.assert_allclose(found, np.array([0.5, 0, 0, 6]) * 2 / 6.5 * [1, 1, 0, 3], rtol=1e-6)
+
+
+def test_validation_has_the_weights_of_the_rows(checkpoint):
+    given = batch(rows=4)
+    given[WEIGHTS] = np.array([0.5, 0, 1.5, 2])
+    model, _ = make(checkpoint)
+    inputs = TextInputs(None, Truncation(), pair=False, offsets=False)
+    infer = Inference(PredictionGraph(model, Weights(Options()), inputs), batch_size=4)
+    found = infer([None] * 4, Tokens(given), {"label": given["label"]}, "rows", given[WEIGHTS])
+    np.testing.assert_allclose(found.losses, given[WEIGHTS] * 3 / 4, rtol=1e-6)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 FITTED_FILE = "task.json"
 ABSTAINED = "abstained"  # the output that marks predictions with too low a confidence
-EXAMPLE_MASK = "example_mask"  # the target that marks the rows that count, for tasks with a batch_loss
+# Targets of tasks with a batch_loss: whether each row counts, and its weight.
+EXAMPLE_MASK, EXAMPLE_WEIGHTS = "example_mask", "example_weights"
 
 
 class Task(Calibrated, Explained):
@@ -282,7 +283,9 @@ class Task(Calibrated, Explained):
         With ``batch_loss`` B is the whole global batch, and ``targets`` also holds ``example_mask``, bool
         [B]: False for rows of weight 0, including the copies of the first row that pad a batch. They must not
         count as negatives of other rows, nor in a mean over the batch. Their loss is ignored, but must not
-        make a gradient infinite.
+        make a gradient infinite. ``example_weights``, [B], are the weights of the rows, divided by their mean
+        over the rows that count. The training loop weights each row's loss by them, so only a loss that is
+        not a mean over rows needs to read them.
         """
 
     def loss_terms(self, targets: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
@@ -362,3 +365,11 @@ class Task(Calibrated, Explained):
         :meth:`predictions`; this method also runs in the graph.
         """
         return self.predictions(outputs, inputs)
+
+
+def relative_weights(weights: tf.Tensor) -> tf.Tensor:
+    """The weights of a batch's rows, [B], divided by the mean of those above 0; 0 if there is none."""
+    import tensorflow as tf
+
+    rows = tf.reduce_sum(tf.cast(weights > 0, weights.dtype))
+    return tf.math.divide_no_nan(weights * rows, tf.reduce_sum(weights))

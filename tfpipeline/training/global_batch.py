@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-WEIGHTS = "example_weights"
+from tfpipeline.tasks.base import EXAMPLE_WEIGHTS
+
+WEIGHTS = EXAMPLE_WEIGHTS
 
 Batch = Mapping[str, np.ndarray]
 Tensors = dict[str, tf.Tensor]

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.models.kernels import Noise
 from tfpipeline.tasks import Task
-from tfpipeline.tasks.base import EXAMPLE_MASK
+from tfpipeline.tasks.base import EXAMPLE_MASK, EXAMPLE_WEIGHTS, relative_weights
 from tfpipeline.training.global_batch import (
     WEIGHTS,
     Tensors,
@@ -241,7 +241,8 @@ def whole_batch_losses(
         batch: inputs, targets and ``example_weights``, [B, ...] each.
     """
     counted = batch[WEIGHTS] > 0
-    losses = task.loss(outputs, {**batch, EXAMPLE_MASK: counted})
+    relative = relative_weights(batch[WEIGHTS])
+    losses = task.loss(outputs, {**batch, EXAMPLE_MASK: counted, EXAMPLE_WEIGHTS: relative})
     return tf.where(counted, losses, tf.zeros([], losses.dtype))
 
 

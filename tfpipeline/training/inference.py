@@ -158,14 +158,14 @@ class Inference:
             cache: their tokens.
             targets: the targets of the rows, as the task defines them.
             title: the title of the progress display.
-            weights: the weights of the rows, [N]; a loss of whole batches excludes rows of weight 0. By
-                default all rows count.
+            weights: the weights of the rows, [N]; only a loss of whole batches reads them. By default all
+                are 1.
             see: called with each batch.
             decode: call :meth:`Task.decode` for this many rows at most, spread evenly over the data set and
                 always the same ones. The predictions of the others are made from one call of the model. By
                 default all rows are decoded.
         """
-        counted = np.ones(len(cache.lengths), bool) if weights is None else weights > 0
+        weights = np.ones(len(cache.lengths)) if weights is None else weights
         self._strings.clear()
         size = len(cache.lengths)
         # Each batch is written to its rows' positions in the result, so only one copy of the predictions,
@@ -177,7 +177,7 @@ class Inference:
             # Rows of a batch may be each other's negatives: of like lengths, they would be unlike others.
             by_length = not self._task.batch_loss
             for rows, decoding in self._batches(cache.lengths, decode, by_length=by_length):
-                predictions, losses = self._batch(examples, cache, targets, counted, rows, see, decoding)
+                predictions, losses = self._batch(examples, cache, targets, weights, rows, see, decoding)
                 for name, array in predictions.items():
                     if name not in joined:
                         joined[name] = np.empty((size, *array.shape[1:]), array.dtype)
@@ -207,7 +207,7 @@ class Inference:
         examples: Sequence[Example],
         cache: TokenCache,
         targets: Mapping[str, np.ndarray],
-        counted: np.ndarray,
+        weights: np.ndarray,
         rows: np.ndarray,
         see: See | None,
         decoding: bool,
@@ -219,7 +219,7 @@ class Inference:
         batch = {
             **cache.batch(rows, width=width),
             **{name: array[rows] for name, array in numeric_targets(targets).items()},
-            WEIGHTS: counted[rows].astype(np.float32),
+            WEIGHTS: weights[rows].astype(np.float32),
         }
         batch = pad_batch(batch, self._replicas, self.batch_size if self._widths else 0)
         padding = len(batch[WEIGHTS]) - len(rows)

@@ -12,7 +12,7 @@ from tfpipeline.errors import UserError
 from tfpipeline.models.model_call import ModelCall
 from tfpipeline.tasks import _explained
 from tfpipeline.tasks._parts import errors_of_part
-from tfpipeline.tasks.base import EXAMPLE_MASK, Task
+from tfpipeline.tasks.base import EXAMPLE_MASK, EXAMPLE_WEIGHTS, Task, relative_weights
 from tfpipeline.tasks.multitask.rows import HeadRows, split_rows
 from tfpipeline.tasks.multitask.scorer import SHARE, MultitaskScorer, labelled_rows, of_head, take
 from tfpipeline.tasks.scorer import Arrays
@@ -153,7 +153,11 @@ class Multitask(Task):
             filled = targets[f"{name}/{SHARE}"] > 0
             own = {**tokens, **of_head(name, targets)}
             if part.batch_loss:  # rows without a label for this head are not negatives of other rows
+                weights = targets[EXAMPLE_WEIGHTS]
                 own[EXAMPLE_MASK] = targets[EXAMPLE_MASK] & filled
+                own[EXAMPLE_WEIGHTS] = relative_weights(
+                    weights * tf.cast(targets[f"{name}/{SHARE}"], weights.dtype)
+                )
             losses = part.loss(of_head(name, outputs), own)
             share = tf.cast(targets[f"{name}/{SHARE}"], losses.dtype)
             # The target of a missing label is a filler. tf.where is needed, because 0 times a non-finite loss

@@ -77,18 +77,22 @@ def class_infonce(vectors: tf.Tensor, labels: tf.Tensor, *, counted: tf.Tensor, 
     return tf.math.divide_no_nan(tf.reduce_sum(losses, axis=1), tf.reduce_sum(pairs, axis=1))
 
 
-def cosent(cosines: tf.Tensor, scores: tf.Tensor, *, counted: tf.Tensor, scale: Any) -> tf.Tensor:
+def cosent(cosines: tf.Tensor, scores: tf.Tensor, *, weights: tf.Tensor, scale: Any) -> tf.Tensor:
     """The logarithm of 1 + the sum of ``exp(scale * (cosine j - cosine i))`` over all rows i and j of which i
     has the higher score. It is a loss of the whole batch, which is returned for each of its rows.
+
+    A term of the sum is multiplied by the weights of both of its rows.
 
     Args:
         cosines: [B].
         scores: [B], only their order counts.
-        counted: bool [B]; other rows are left out.
+        weights: [B], 1 on average; rows of weight 0 are left out.
         scale: 1 / temperature.
-    Source: Su 2022, https://kexue.fm/archives/8847 (CoSENT).
+    Source: Su 2022, https://kexue.fm/archives/8847 (CoSENT), which has no weights.
     """
-    wrong = _like(scale, cosines) * (cosines[None] - cosines[:, None])  # [i, j]
+    counted = weights > 0
+    logs = tf.math.log(tf.where(counted, tf.cast(weights, cosines.dtype), 1.0))
+    wrong = _like(scale, cosines) * (cosines[None] - cosines[:, None]) + logs[:, None] + logs[None]  # [i, j]
     ordered = (scores[:, None] > scores[None]) & counted[:, None] & counted[None]
     terms = tf.reshape(_without(wrong, ordered), [-1])
     loss = tf.reduce_logsumexp(tf.concat([tf.zeros([1], cosines.dtype), terms], axis=0))

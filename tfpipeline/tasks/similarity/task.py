@@ -15,7 +15,7 @@ from tfpipeline.checkpoints.sentence_transformers import SentenceSettings
 from tfpipeline.data.text_names import TEXT, TEXT_PAIR, key
 from tfpipeline.errors import UserError
 from tfpipeline.models.pooling import check_pooling
-from tfpipeline.tasks.base import EXAMPLE_MASK, Task
+from tfpipeline.tasks.base import EXAMPLE_MASK, EXAMPLE_WEIGHTS, Task
 from tfpipeline.tasks.scorer import Arrays
 from tfpipeline.tasks.signature import Signature
 from tfpipeline.tasks.similarity import rows
@@ -161,7 +161,8 @@ class Similarity(Task):
             cosines = tf.reduce_sum(first * second, axis=-1)
             if self.loss_name == "cosine":
                 return losses.cosine_regression(cosines, targets["score"])
-            return losses.cosent(cosines, targets["score"], counted=targets[EXAMPLE_MASK], scale=scale)
+            weights = targets[EXAMPLE_WEIGHTS]
+            return losses.cosent(cosines, targets["score"], weights=weights, scale=scale)
         negatives = None
         if self.negatives:
             negatives = tf.stack([vectors[name] for name in self.further_texts], axis=1)  # [B, K, D]
