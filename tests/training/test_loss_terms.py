@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,8 +16,11 @@ from tfpipeline.models.inputs import encoder_inputs
 from tfpipeline.tasks.masked_lm import MaskedLM, MaskedLMOptions
 from tfpipeline.text import WordPieceTokenizer
 from tfpipeline.training.augmentation import Augmentation
+from tfpipeline.training.batching import Group
 from tfpipeline.training.global_batch import WEIGHTS
 from tfpipeline.training.inference import Predictions
+from tfpipeline.training.losses import Losses
+from tfpipeline.training.state import State
 from tfpipeline.training.step import TrainStep
 
 
@@ -39,9 +44,22 @@ def test_the_loss_of_a_step_is_the_mean_over_all_masked_tokens(tmp_path):
     losses = task.loss(model(encoder_inputs(masked)), masked).numpy()
     terms = (masked["masked_ids"].numpy() >= 0).sum(1)
     assert len(set(terms)) > 1
-    loss = float(step(given, 0)["loss"])
+    result = step(given, 0)
+    assert float(result["weight"]) == pytest.approx((given[WEIGHTS] * terms).sum())
+    loss = float(result["loss"])
     assert loss == pytest.approx(np.average(losses, weights=given[WEIGHTS] * terms), rel=1e-6)
     assert loss != pytest.approx(np.average(losses, weights=given[WEIGHTS]), rel=1e-3)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_the_terms_of_all_steps():
+    run = SimpleNamespace(config=SimpleNamespace(training=SimpleNamespace(precision="float32")))
+    state = State()
+    losses = Losses(run, state, None, writes=True)
+    group = Group([{}, {}], [np.arange(4), np.arange(4)], 0)
+    result = {"loss": [1.0, 3.0], "weight": [2.0, 6.0], "gradient_norm": [1.0, 1.0]}
+    losses.add(group, {name: np.array(values) for name, values in result.items()}, 0)
+    losses.read()
+    assert state.train_loss == pytest.approx((2 * 1 + 6 * 3) / 8)
 
 
 class _Scorer:

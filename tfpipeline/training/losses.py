@@ -11,7 +11,7 @@ import numpy as np
 
 from tfpipeline.errors import UserError
 from tfpipeline.training.batching import Group
-from tfpipeline.training.global_batch import WEIGHTS, Tensors
+from tfpipeline.training.global_batch import Tensors
 from tfpipeline.training.optimizer import learning_rate_at
 from tfpipeline.training.run import Run
 from tfpipeline.training.state import State
@@ -33,7 +33,7 @@ class Losses:
         self, run: Run, state: State, optimizer: keras.optimizers.Optimizer, *, writes: bool
     ) -> None:
         self._run, self._state, self._optimizer, self._writes = run, state, optimizer, writes
-        self._pending: list[tuple[int, np.ndarray, float, Any, Any]] = []
+        self._pending: list[tuple[int, np.ndarray, Mapping[str, Any]]] = []
         self._began, self._examples, self._tokens = time.monotonic(), 0, 0
         self._rates = ""  # as last shown
 
@@ -45,11 +45,9 @@ class Losses:
             result: the result of :meth:`tfpipeline.training.step.TrainStep.many`.
             first: number of steps done before the group.
         """
-        for index, (rows, batch) in enumerate(zip(group.rows, group.batches)):
-            weight = float(batch[WEIGHTS].sum())
-            self._pending.append(
-                (first + index, rows, weight, result["loss"][index], result["gradient_norm"][index])
-            )
+        for index, rows in enumerate(group.rows):
+            own = {name: result[name][index] for name in ("loss", "weight", "gradient_norm")}
+            self._pending.append((first + index, rows, own))
         self._examples += sum(map(len, group.rows))
         self._tokens += group.tokens
 
@@ -64,8 +62,8 @@ class Losses:
         loss = norm = float("nan")
         scaled = self._run.config.training.precision == "mixed_float16"  # there, an overflow is skipped
         pending, self._pending = self._pending, []
-        for step, rows, weight, loss_tensor, norm_tensor in pending:
-            loss, norm = float(loss_tensor), float(norm_tensor)
+        for step, rows, result in pending:
+            loss, weight, norm = (float(result[name]) for name in ("loss", "weight", "gradient_norm"))
             if not np.isfinite(loss) or not (np.isfinite(norm) or scaled):
                 raise self._not_finite(step, rows, loss, norm)
             self._state.loss_sum += loss * weight

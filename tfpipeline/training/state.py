@@ -22,7 +22,7 @@ class State:
     step: int = 0  # steps done over the whole run
     epoch: int = 0  # epochs done
     position: int = 0  # batches done in the current epoch
-    loss_sum: float = 0.0  # over the current epoch: batch loss times batch weight
+    loss_sum: float = 0.0  # over the current epoch: batch loss times the weight of the batch's terms
     weight_sum: float = 0.0
     best: float | None = None
     best_epoch: int | None = None  # epochs done at the time of the best validation

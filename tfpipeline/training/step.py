@@ -86,8 +86,8 @@ class TrainStep:
                 (floats [B]).
             step: number of steps done before, in the whole run.
         Returns:
-            Scalars, not yet read from the device: ``loss`` (the weighted mean over the global batch) and
-            ``gradient_norm`` (before clipping).
+            Scalars, not yet read from the device: ``loss`` (the weighted mean over the global batch),
+            ``weight`` (the sum of the weights of its terms) and ``gradient_norm`` (before clipping).
         """
         return {name: tensor[0] for name, tensor in self.many([batch], step).items()}
 
@@ -97,7 +97,8 @@ class TrainStep:
         Args:
             stop: whether this process asks to stop.
         Returns:
-            ``loss`` and ``gradient_norm``, [K], and ``stop``, [K]: the number of processes that ask to stop.
+            ``loss``, ``weight`` and ``gradient_norm``, [K], and ``stop``, [K]: the number of processes that
+            ask to stop.
         """
         filled = [pad_batch(batch, self._replicas * self._parts) for batch in batches]
         stacked = {name: self._as_loss(np.stack([batch[name] for batch in filled])) for name in filled[0]}
@@ -133,7 +134,7 @@ class TrainStep:
                 for index in range(count)
             ]
             return {name: tf.concat([result[name] for result in results], 0) for name in results[0]}
-        dtypes = {"loss": self._loss_dtype(), "gradient_norm": self._loss_dtype(), "stop": tf.int32}
+        dtypes = {**dict.fromkeys(("loss", "weight", "gradient_norm"), self._loss_dtype()), "stop": tf.int32}
 
         def body(index: tf.Tensor, latest: Tensors) -> Any:
             batch = {name: tensor[index] for name, tensor in batches.items()}
@@ -153,9 +154,10 @@ class TrainStep:
         if terms is not None:
             batch = {**batch, WEIGHTS: batch[WEIGHTS] * tf.cast(terms, batch[WEIGHTS].dtype)}
         results = self._strategy.run(self._replica_step, args=(batch, step, stop))
-        return {
+        found = {
             name: self._strategy.experimental_local_results(value)[0][None] for name, value in results.items()
         }
+        return {**found, "weight": tf.reduce_sum(batch[WEIGHTS])[None]}
 
     def _replica_step(self, batch: Tensors, step: tf.Tensor, stop: tf.Tensor) -> Tensors:
         """The work of one replica on a global batch."""
