@@ -134,7 +134,7 @@ def test_an_interrupted_build_continues_with_the_same_bits(tmp_path, monkeypatch
     embedder = Hashes()
     index = open_index(build(embedder, [data], tmp_path / "i", _COLUMNS))
     assert embedder.embedded == [row[1] for row in rows[21:]]
-    assert "continuing an unfinished build: 21 of 40 texts are embedded" in capsys.readouterr().err
+    assert "continuing unfinished work: 21 of 40 texts are embedded" in capsys.readouterr().err
     whole = open_index(build(Hashes(), [data], tmp_path / "j", _COLUMNS))
     assert index.facts["content"] == whole.facts["content"]
 

@@ -1,8 +1,7 @@
-"""A build that is not finished: the vectors of the texts that are embedded so far.
+"""Work that is not finished: the rows of arrays that are computed so far.
 
-They are kept in ``NAME.partial`` beside the destination. A build that was interrupted or killed continues
-there, and ends with the same bits: texts are embedded in fixed groups, and a group counts once its vectors
-are on the disk.
+They are kept in ``NAME.partial`` beside the destination. Work that was interrupted or killed continues there,
+and ends with the same bits: rows are computed in fixed groups, and a group counts once it is on the disk.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +23,8 @@ from tfpipeline.files import write_error, write_text
 from tfpipeline.index.corpus import Corpus
 from tfpipeline.index.vectors import STORED
 
-GROUP = 1024  # texts that are embedded together; a build that is killed loses at most so many
-_STATE, _VECTORS = "state.json", "embedded.f32"
+GROUP = 1024  # rows that are computed together; work that is killed loses at most so many
+_STATE = ".state.json"
 
 
 class Embedder(Protocol):
@@ -46,16 +45,16 @@ class Embedder(Protocol):
 
 
 @contextlib.contextmanager
-def partial_folder(folder: Path) -> Iterator[Path]:
-    """The folder of an unfinished build, held by this process; removed when the build is complete."""
-    partial = folder.with_name(f"{folder.name}.partial")
+def partial_folder(destination: Path) -> Iterator[Path]:
+    """The folder of unfinished work, held by this process; removed when the work is complete."""
+    partial = destination.with_name(f"{destination.name}.partial")
     lock = locks.Lock(partial / "lock")
     try:
         partial.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except locks.Locked as locked:
         raise UserError(
-            f"{folder} is being built by another process ({locked}); wait until it has ended, or stop it"
+            f"{destination} is being made by another process ({locked}); wait until it has ended, or stop it"
         ) from None
     except OSError as error:
         raise write_error(partial, error) from error
@@ -63,11 +62,11 @@ def partial_folder(folder: Path) -> Iterator[Path]:
         yield partial
         shutil.rmtree(partial)
     except OSError as error:
-        raise write_error(folder, error) from error
+        raise write_error(destination, error) from error
     finally:
         lock.release()
-        # What was embedded stays; a build that was refused before has left nothing.
-        if partial.exists() and not (partial / _STATE).exists():
+        # What was computed stays; work that was refused before has left nothing.
+        if partial.exists() and not any(partial.glob(f"*{_STATE}")):
             shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -77,43 +76,86 @@ def emptied(folder: Path) -> Path:
     return folder
 
 
-def embedded(embedder: Embedder, corpus: Corpus, partial: Path) -> np.ndarray:
-    """The vectors of all different texts, float32 [U, D], memory-mapped; continues an unfinished build."""
-    size, dimension = len(corpus.unique), embedder.dimension
-    decisive = [embedder.facts["identity"], corpus.digest(), size, dimension, GROUP]
-    state: dict[str, Any] = {"of": hashlib.sha256(json.dumps(decisive).encode()).hexdigest(), "done": 0}
-    before = _state(partial)
-    if before.get("of") == state["of"] and (partial / _VECTORS).exists():
+def computed(
+    path: Path,
+    of: Sequence[Any],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    compute: Callable[[slice], np.ndarray],
+    *,
+    title: str,
+    what: str,
+    note: str = "",
+) -> np.ndarray:
+    """An array [N, D] whose rows take long to compute, memory-mapped; continues unfinished work.
+
+    Args:
+        path: the file of the array, in a partial folder.
+        of: all that determines the rows, as JSON can write it; unfinished work of anything else begins anew.
+        shape: N and D.
+        dtype: of the array.
+        compute: called with some rows, at most ``GROUP``: computes them.
+        title: of the progress.
+        what: what is done, for messages: "texts are embedded".
+        note: what the progress shows until the first rows are computed.
+    """
+    size = shape[0]
+    file = path.with_name(f"{path.name}{_STATE}")
+    state: dict[str, Any] = {"of": hashlib.sha256(json.dumps([*of, *shape, GROUP]).encode()).hexdigest()}
+    state["done"] = 0
+    before = _state(file)
+    if before.get("of") == state["of"] and path.exists():
         state["done"] = before["done"]
-        say(f"continuing an unfinished build: {state['done']} of {size} texts are embedded")
+        say(f"continuing unfinished work: {state['done']} of {size} {what}")
     elif before:
-        say("an unfinished build was of other texts or of another model; beginning anew")
+        say("unfinished work was of other texts or of another model; beginning anew")
     if not size:
-        return np.zeros((0, dimension), np.float32)
+        return np.zeros(shape, dtype)
     if not state["done"]:
-        np.memmap(partial / _VECTORS, STORED["float32"], "w+", shape=(size, dimension)).flush()
-    vectors = np.memmap(partial / _VECTORS, STORED["float32"], "r+", shape=(size, dimension))
-    with progress("embedding", size, done=state["done"], note="compiling the model") as bar:
+        file.unlink(missing_ok=True)  # it describes the array that is replaced here
+        np.memmap(path, dtype, "w+", shape=shape).flush()
+    array = np.memmap(path, dtype, "r+", shape=shape)
+    with progress(title, size, done=state["done"], note=note) as bar:
         for start in range(state["done"], size, GROUP):
-            chosen = corpus.unique[start : start + GROUP]
-            group = embedder.embed([corpus.texts[int(row)] for row in chosen])
-            if group.shape != (len(chosen), dimension) or not np.isfinite(group).all():
-                raise UserError(
-                    f"the model gave vectors that are not finite or not of {dimension} dimensions; check the "
-                    "run: tfpipeline evaluate"
-                )
-            vectors[start : start + len(chosen)] = group
-            vectors.flush()
-            state["done"] = start + len(chosen)
-            write_text(partial / _STATE, json.dumps(state) + "\n")
-            bar.advance(len(chosen))
-    return vectors
+            rows = slice(start, min(start + GROUP, size))
+            array[rows] = compute(rows)
+            array.flush()
+            state["done"] = rows.stop
+            write_text(file, json.dumps(state) + "\n")
+            bar.advance(rows.stop - start)
+    return array
 
 
-def _state(partial: Path) -> dict[str, Any]:
-    """What an unfinished build has done; empty if there is none or its file is damaged."""
+def embedded(embedder: Embedder, corpus: Corpus, partial: Path) -> np.ndarray:
+    """The vectors of all different texts, float32 [U, D], memory-mapped; continues unfinished work."""
+    dimension = embedder.dimension
+
+    def embed(rows: slice) -> np.ndarray:
+        texts = [corpus.texts[int(row)] for row in corpus.unique[rows]]
+        group = embedder.embed(texts)
+        if group.shape != (len(texts), dimension) or not np.isfinite(group).all():
+            raise UserError(
+                f"the model gave vectors that are not finite or not of {dimension} dimensions; check the "
+                "run: tfpipeline evaluate"
+            )
+        return group
+
+    return computed(
+        partial / "embedded.f32",
+        [embedder.facts["identity"], corpus.digest()],
+        (len(corpus.unique), dimension),
+        STORED["float32"],
+        embed,
+        title="embedding",
+        what="texts are embedded",
+        note="compiling the model",
+    )
+
+
+def _state(file: Path) -> dict[str, Any]:
+    """What unfinished work has done; empty if there is none or its file is damaged."""
     try:
-        state = json.loads((partial / _STATE).read_text("utf-8"))
+        state = json.loads(file.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
     return state if isinstance(state, dict) and isinstance(state.get("done"), int) else {}
