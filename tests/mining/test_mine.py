@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,11 +15,13 @@ from scipy.special import logsumexp
 from tests import tiny
 from tfpipeline import checkpoints, config
 from tfpipeline.errors import UserError
+from tfpipeline.index import unfinished
 from tfpipeline.mining import Choice, Teacher, mine
-from tfpipeline.tasks.similarity.corpus import CorpusOptions
+from tfpipeline.tasks import CorpusFile
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.run import create_run
 from tfpipeline.training.run_config import RunConfig
+from tfpipeline.training.text_embedding import TextEmbedder
 
 WORDS = [*tiny.GOOD, *tiny.BAD, *tiny.PLAIN]
 QUESTIONS = [f"is the {word}" for word in WORDS]
@@ -132,7 +137,7 @@ def test_negatives_are_the_most_similar_texts_that_may_be_wrong(student, alone):
 
 def test_a_corpus_is_searched_too(student, alone, tmp_path):
     rows = [[number, text] for number, text in enumerate([ANSWERS[6], ANSWERS[0], QUESTIONS[4], ANSWERS[7]])]
-    texts = CorpusOptions(path=str(write(tmp_path / "corpus.csv", rows, ["id", "text"])))
+    texts = CorpusFile(write(tmp_path / "corpus.csv", rows, ["id", "text"]))
     _, lines = mined(student, tmp_path, choice=EASY, corpus=texts)
     added = {text for line in lines.values() for text in line["negative"]} - {row[1] for row in ROWS}
     assert added  # of the corpus
@@ -177,6 +182,61 @@ def test_a_teacher_of_labels_gives_log_odds(folder):
             Teacher(teacher, label)
 
 
+def test_an_interrupted_search_continues_with_the_same_file(folder, student, tmp_path, monkeypatch, capsys):
+    """Interrupted once in each kind of work; no row is computed twice."""
+    monkeypatch.setattr(unfinished, "GROUP", 2)
+    teacher = pair_run(folder, "slow", "regression", map(str, range(9)))
+    data = student.path.parent / "student.csv"
+    whole = mine(student, data, tmp_path / "whole.jsonl", choice=EASY, teacher=teacher).path.read_bytes()
+    counted = Counter()
+
+    def interrupting(kind, function):
+        def counting(self, *arguments):
+            counted[kind] += 1
+            if counted[kind] == 2:
+                raise KeyboardInterrupt
+            return function(self, *arguments)
+
+        return counting
+
+    kinds = [(TextEmbedder, "__call__"), (Choice, "choose"), (Teacher, "__call__")]
+    for own, name in kinds:
+        monkeypatch.setattr(own, name, interrupting(own.__name__, getattr(own, name)))
+    for _ in kinds:
+        with pytest.raises(KeyboardInterrupt):
+            mine(student, data, tmp_path / "mined.jsonl", choice=EASY, teacher=teacher)
+        assert not (tmp_path / "mined.jsonl").exists()
+    found = mine(student, data, tmp_path / "mined.jsonl", choice=EASY, teacher=teacher)
+    assert found.path.read_bytes() == whole
+    assert not (tmp_path / "mined.jsonl.partial").exists()
+    # 5 queries and 6 documents; 6 rows; a pair and its negatives for each row: in twos, one of them twice.
+    pairs = sum(1 + len(json.loads(line)["negative"]) for line in whole.splitlines())
+    assert counted == {"TextEmbedder": 3 + 3 + 1, "Choice": 3 + 1, "Teacher": -(-pairs // 2) + 1}
+    assert "continuing unfinished work: 2 of 5 queries are embedded" in capsys.readouterr().err
+    monkeypatch.undo()
+    other = mine(student, data, tmp_path / "mined.jsonl", choice=Choice(count=1, relative_margin=0.0))
+    assert other.path.read_bytes() != whole
+
+
+def test_rows_are_read_before_tensorflow_is(student, tmp_path):
+    bad = write(tmp_path / "bad.csv", [["a", " ", "b", ""]], ["question", "answer", "topic", "note"])
+    code = f"""
+import sys
+from tfpipeline.errors import UserError
+from tfpipeline.mining.reading import read_early
+rows = read_early({str(student.path)!r}, {str(student.path.parent / "student.csv")!r})
+assert len(rows) == 6 and len(rows.queries) == 5 and len(rows.documents) == 6
+try:
+    read_early({str(student.path)!r}, {str(bad)!r})
+except UserError as error:
+    print(error)
+assert "tensorflow" not in sys.modules
+assert read_early({str(student.path.parent / "checkpoint")!r}, "x.csv") is None
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{bad}:2: the row has no second text; complete it or remove it\n"
+
+
 def test_what_cannot_be_mined(folder, student, tmp_path):
     data = student.path.parent / "student.csv"
     with pytest.raises(
@@ -186,14 +246,13 @@ def test_what_cannot_be_mined(folder, student, tmp_path):
         mine(student, data, tmp_path / "mined.csv")
     with pytest.raises(UserError, match="no row has a negative among 6 texts; lower --margin"):
         mine(student, data, tmp_path / "mined.jsonl", choice=Choice(margin=2.0))
-    assert not list(tmp_path.iterdir())
+    # The vectors are kept for the next attempt, which does not embed the texts again.
+    assert [path.name for path in tmp_path.iterdir()] == ["mined.jsonl.partial"]
     classes = made(folder, "classes", {"name": "similarity"}, [[text, "xy"[row % 2]] for row, text in enumerate(ANSWERS)], ["text", "label"], label="label")  # fmt: skip
     with pytest.raises(UserError, match="trained on texts with a class, but negatives are for pairs"):
         mine(classes, data, tmp_path / "mined.jsonl")
     with pytest.raises(UserError, match="is of the task similarity, so it cannot score pairs"):
         Teacher(open_run(student.path))
     labels = pair_run(folder, "unfit", "classification", ["a", "b", "c"] * 3)
-    with pytest.raises(
-        UserError, match="is of the task pair; negatives are found with a run of the task similarity"
-    ):
+    with pytest.raises(UserError, match="unfit does not compare vectors of texts; negatives are found with"):
         mine(labels, data, tmp_path / "mined.jsonl")

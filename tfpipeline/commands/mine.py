@@ -40,7 +40,10 @@ def command(
     delimiter: Optional[str] = options.DELIMITER,
     sheet: Optional[str] = options.SHEET,
 ) -> None:
-    """Find hard negatives for pairs of texts: similar texts that are not right."""
+    """Find hard negatives for pairs of texts: similar texts that are not right.
+
+    Work that was interrupted continues when the command is run again.
+    """
     for path in filter(None, (data, to, corpus)):
         paths.local(path)  # remote paths are rejected before anything is loaded
     if teacher_label is not None and teacher is None:
@@ -48,14 +51,15 @@ def command(
     with explain_missing_extra():
         from tfpipeline.data.records import file_options
         from tfpipeline.mining.choosing import Choice
-        from tfpipeline.tasks.similarity.corpus import CorpusOptions
+        from tfpipeline.mining.reading import read_early
+        from tfpipeline.tasks import CorpusFile
 
         reading = file_options(encoding=encoding, delimiter=delimiter, sheet=sheet)
-    choice = Choice(count, skip, depth, margin, relative_margin)
-    texts = None
-    if corpus is not None:
-        texts = CorpusOptions(path=corpus, id=corpus_id, text=corpus_text)
-        texts.content  # noqa: B018 - read and checked before TensorFlow is loaded
+        choice = Choice(count, skip, depth, margin, relative_margin)
+        texts = None
+        if corpus is not None:
+            texts = CorpusFile(corpus, terminal.typed(corpus_id), terminal.typed(corpus_text))
+        rows = None if overrides else read_early(run_directory, data, texts, reading)
     load_tensorflow()
     from tfpipeline.mining import mine
 
@@ -69,5 +73,6 @@ def command(
         teacher_label=None if teacher_label is None else terminal.typed(teacher_label),
         overrides=[*map(terminal.typed, overrides or [])],
         reading=reading,
+        rows=rows,
     )
     print(mined.path)

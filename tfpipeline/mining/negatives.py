@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfpipeline import paths
-from tfpipeline.console import plural, progress, say
-from tfpipeline.data import Example, Rows
-from tfpipeline.data.options import DataOptions
+from tfpipeline.console import plural, say
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_file, require_writable
-from tfpipeline.metrics.retrieval import CELLS, numbered
+from tfpipeline.index.unfinished import computed, partial_folder
+from tfpipeline.metrics.retrieval import CELLS
 from tfpipeline.mining.choosing import Choice
+from tfpipeline.mining.reading import columns_of
 from tfpipeline.mining.teacher import Teacher
 from tfpipeline.paths import AnyPath
-from tfpipeline.tasks.similarity import Similarity
-from tfpipeline.tasks.similarity.corpus import Corpus, CorpusOptions
-from tfpipeline.tasks.similarity.rows import NEGATIVE, NEGATIVE_SCORES, SCORE, text_keys
-from tfpipeline.tasks.similarity.scorer import unit
-from tfpipeline.tasks.similarity.search import Search
+from tfpipeline.tasks import CorpusFile, MiningRows
+from tfpipeline.training.model_identity import model_identity
 from tfpipeline.training.opening import open_run
-from tfpipeline.training.text_embedding import TextEmbedder, embed_all
+from tfpipeline.training.text_embedding import Prompt, TextEmbedder
 from tfpipeline.training.trained_model import TrainedModel
 
 SUFFIX = ".jsonl"
-_NEGATIVE_SCORE = f"{NEGATIVE}_score"
-_DECIMALS = 6  # of the teacher's scores
+_FLOATS, _NUMBERS = np.dtype("<f4"), np.dtype("<i4")
+_NONE = -1  # in place of a negative
 
 
 @dataclass(frozen=True)
@@ -57,18 +55,19 @@ def mine(
     to: AnyPath,
     *,
     choice: Choice = Choice(),  # noqa: B008 - it is frozen
-    corpus: CorpusOptions | None = None,
+    corpus: CorpusFile | None = None,
     teacher: AnyPath | TrainedModel | None = None,
     teacher_label: str | None = None,
     overrides: Sequence[str] = (),
     reading: Mapping[str, str] = {},
+    rows: MiningRows | None = None,
 ) -> Mined:
     """Write a file of pairs with hard negatives, to train the task ``similarity`` on.
 
     Each row's first text is compared with the second texts of all rows, and with the texts of a corpus, if
     one is given. Never a negative are a right text of the same query, a text of the row's group, and the
     query itself; texts that differ only in case or white space are equal. The file depends on nothing but the
-    arguments.
+    arguments. After an interruption, the same call continues: what was computed is in ``TO.partial``.
 
     Args:
         run: a run of the task ``similarity``, or a checkpoint that such a task can use.
@@ -82,42 +81,49 @@ def mine(
         teacher_label: the label that means that two texts belong together, if the teacher predicts labels.
         overrides: for a checkpoint, settings that its files do not have, such as ``data.text_pair=answer``.
         reading: ``encoding``, ``delimiter`` or ``sheet`` of the data file, if they differ from the run's.
+        rows: the rows of ``data`` and ``corpus``, if the caller has read them already.
     Returns:
         What was written.
     Raises:
         UserError: there is no such run, a row cannot be used, no row has a negative, or ``to`` is not
             writable.
     """
-    path = _checked_destination(to)
+    path = checked_destination(to)
     run = run if isinstance(run, TrainedModel) else open_run(run, overrides)
-    columns = run.config.data.model_copy(update=dict(reading))
-    rows = _pairs(run, columns, paths.local(data))
+    if rows is None:
+        rows = run.task.mining_rows(run.name, columns_of(run.config, reading), data, corpus)
+    if not run.has_weights("best"):
+        raise UserError(
+            f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
+        )
     judge = None
     if teacher is not None:
         judge = Teacher(teacher if isinstance(teacher, TrainedModel) else open_run(teacher), teacher_label)
-    documents = _documents(rows, () if corpus is None else corpus.content.texts)
-    negatives = _negatives(run, rows, documents, choice)
-    kept = [
-        (rows[number], [documents.texts[each] for each in own.tolist()])
-        for number, own in enumerate(negatives)
-        if len(own)
-    ]
+    with partial_folder(path) as partial:
+        found = _negatives(run, rows, choice, partial)
+        there = found != _NONE
+        kept = np.flatnonzero(there.any(axis=1))
+        if not len(kept):
+            raise UserError(
+                f"{data}: no row has a negative among {len(rows.documents)} texts; lower --margin or "
+                "--relative-margin, raise --depth, or search more texts with --corpus"
+            )
+        scores = None if judge is None else _scores(judge, rows, found, kept, partial)
+        with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for line in _lines(rows, found, kept, scores):
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
     left_out = len(rows) - len(kept)
-    if not kept:
-        raise UserError(
-            f"{data}: no row has a negative among {len(documents)} texts; lower --margin or "
-            "--relative-margin, raise --depth, or search more texts with --corpus"
-        )
-    scores = None if judge is None else _scores(judge, kept)
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for line in _lines(kept, columns, scores):
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
     if left_out:
         say(f"{data}: left out {left_out} {plural(left_out, 'row')} without a negative within the margins")
-    return Mined(path, len(kept), left_out, sum(len(own) for _, own in kept))
+    return Mined(path, len(kept), left_out, int(there.sum()))
 
 
-def _checked_destination(to: AnyPath) -> Path:
+def checked_destination(to: AnyPath) -> Path:
+    """The file to write.
+
+    Raises:
+        UserError: it is no file of JSON lines, or it cannot be written.
+    """
     path = paths.local(to)
     if path.suffix.lower() != SUFFIX or path.is_dir():
         raise UserError(
@@ -127,91 +133,121 @@ def _checked_destination(to: AnyPath) -> Path:
     return path
 
 
-def _pairs(run: TrainedModel, columns: DataOptions, data: Path) -> Rows:
-    """The pairs of the data file."""
-    task = run.config.task
-    if not isinstance(run.task, Similarity):
-        raise UserError(
-            f"{run.name} is of the task {task.name}; negatives are found with a run of the task similarity"
-        )
-    if run.task.has_classes or run.task.has_scores:
-        why = "texts with a class" if run.task.has_classes else "pairs with scores"
-        raise UserError(
-            f"{run.name} was trained on {why}, but negatives are for pairs whose second text is right; use "
-            "a run that was trained on such pairs"
-        )
-    if columns.text_pair is None:
-        raise UserError(f"{run.name} names no column of second texts; name it: --set data.text_pair=COLUMN")
-    if not run.has_weights("best"):
-        raise UserError(
-            f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
-        )
-    # Negatives in the file are not needed, and are replaced.
-    return task.model_copy(update={"negatives": None, "loss": "infonce"}).read(columns, data)
-
-
-def _documents(rows: Rows, further: Sequence[str]) -> Corpus:
-    """The different texts to search: the second texts of the rows, then the further ones."""
-    texts = [*(example.text_pair or "" for example in rows), *further]
-    _, first = numbered(text_keys(texts))
-    return Corpus(
-        "", [str(number) for number in range(len(first))], [texts[place] for place in first.tolist()]
-    )
-
-
-def _negatives(run: TrainedModel, rows: Rows, documents: Corpus, choice: Choice) -> list[np.ndarray]:
-    """The numbers of each row's negatives, N, as :meth:`Choice.choose` gives them."""
-    targets = run.task.targets(rows)
-    search = Search.of(targets, documents)
-    query_of, first = numbered(targets["text_key"])
-    right_of = documents.numbers(targets["text_pair_key"])
+def _negatives(run: TrainedModel, rows: MiningRows, choice: Choice, partial: Path) -> np.ndarray:
+    """The documents that become each row's negatives, int32 [N, count], as :meth:`Choice.choose` gives them;
+    -1 in place of missing ones.
+    """
     graph = run.graph(run.model())
-    queries = unit(
-        embed_all(
-            TextEmbedder(graph, run.name, "query"), [rows[row].text for row in first.tolist()], "queries"
+    identity = model_identity(run, graph)
+
+    def embedded(prompt: Prompt, texts: Sequence[str], title: str) -> np.ndarray:
+        embedder = TextEmbedder(graph, run.name, prompt)
+        return computed(
+            partial / f"{title}.f32",
+            [identity, prompt, _digest(texts)],
+            (len(texts), embedder.dimension),
+            _FLOATS,
+            lambda part: _unit(embedder(texts[part])),
+            title=title,
+            what=f"{title} are embedded",
         )
-    )
-    vectors = unit(embed_all(TextEmbedder(graph, run.name, "document"), documents.texts, "documents"))
-    found: list[np.ndarray] = []
-    size = max(1, CELLS // len(documents))
-    with progress("search", len(rows)) as bar:
-        for start in range(0, len(rows), size):
-            asked = query_of[start : start + size]
-            table = queries[asked] @ vectors.T
-            right = table[np.arange(len(asked)), right_of[start : start + size]]
+
+    queries = embedded("query", rows.queries, "queries")
+    documents = embedded("document", rows.documents, "documents")
+    block = max(1, CELLS // len(documents))
+
+    def chosen(part: slice) -> np.ndarray:
+        found = np.full((part.stop - part.start, choice.count), _NONE, _NUMBERS)
+        for start in range(part.start, part.stop, block):
+            asked = rows.query_of[start : min(start + block, part.stop)]
+            table = queries[asked] @ documents.T
+            right = table[np.arange(len(asked)), rows.right_of[start : start + len(asked)]]
             for scores, query in zip(table, asked.tolist()):
-                scores[search.relevant(query)] = -np.inf
-                scores[search.excluded(query)] = -np.inf
-            found += choice.choose(table, right)
-            bar.advance(len(asked))
-    return found
+                scores[rows.barred(query)] = -np.inf
+            for row, own in enumerate(choice.choose(table, right), start - part.start):
+                found[row, : len(own)] = own
+        return found
+
+    pairs = [_digest(rows.queries), _digest(rows.documents), *map(_of_array, (rows.query_of, rows.right_of))]
+    barred = _of_array(np.concatenate([rows.barred(query) for query in range(len(rows.queries))]))
+    return computed(
+        partial / "negatives.i32",
+        [identity, *pairs, barred, asdict(choice)],
+        (len(rows), choice.count),
+        _NUMBERS,
+        chosen,
+        title="search",
+        what="rows are searched for",
+    )
 
 
-def _scores(teacher: Teacher, kept: Sequence[tuple[Example, list[str]]]) -> Iterator[list[float]]:
-    """The teacher's scores of each row: of the right text, then of the negatives."""
-    pairs = [(example.text, text) for example, own in kept for text in (example.text_pair or "", *own)]
-    scores = iter(np.round(teacher(*map(list, zip(*pairs))).astype(float), _DECIMALS).tolist())
-    for _, own in kept:
-        yield [next(scores) for _ in range(1 + len(own))]
+def _scores(
+    teacher: Teacher, rows: MiningRows, found: np.ndarray, kept: np.ndarray, partial: Path
+) -> np.ndarray:
+    """The teacher's scores, float32 [P, 1]: of each row that is kept its pair, then its negatives."""
+    row_of, document = _pairs(found, kept)
+
+    def scored(part: slice) -> np.ndarray:
+        pairs = [rows.pair(row) for row in row_of[part].tolist()]
+        seconds = [
+            right if number == _NONE else rows.documents[number]
+            for (_, right), number in zip(pairs, document[part].tolist())
+        ]
+        return teacher([first for first, _ in pairs], seconds)[:, None]
+
+    texts = _digest(text for row in kept.tolist() for text in rows.pair(row))
+    return computed(
+        partial / "scores.f32",
+        [teacher.identity, texts, _digest(rows.documents), _of_array(row_of), _of_array(document)],
+        (len(row_of), 1),
+        _FLOATS,
+        scored,
+        title="scores of the teacher",
+        what="pairs are scored by the teacher",
+    )
+
+
+def _pairs(found: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The row of each pair that a teacher scores, and its document, int64 [P]; -1 for the right text."""
+    table = np.concatenate([np.full((len(kept), 1), _NONE, np.int64), found[kept]], axis=1)
+    there = table != _NONE
+    there[:, 0] = True
+    return np.repeat(kept, there.sum(axis=1)), table[there]
 
 
 def _lines(
-    kept: Sequence[tuple[Example, list[str]]], columns: DataOptions, scores: Iterator[list[float]] | None
+    rows: MiningRows, found: np.ndarray, kept: np.ndarray, scores: np.ndarray | None
 ) -> Iterator[dict[str, Any]]:
     """The rows of the file."""
-    for example, negatives in kept:
-        roles = {
-            columns.text: example.text,
-            columns.text_pair: example.text_pair,
-            columns.label: example.label,
-            columns.weight: example.weight,
-            columns.group: example.group,
-        }
-        line: dict[str, Any] = {str(name): value for name, value in roles.items() if name is not None}
-        line.update((name, cell) for name, cell in example.columns.items() if name != NEGATIVE_SCORES)
-        line[NEGATIVE] = negatives
+    start = 0
+    for row in kept.tolist():
+        negatives = [rows.documents[number] for number in found[row].tolist() if number != _NONE]
+        own = None
         if scores is not None:
-            right, *rest = next(scores)
-            line[columns.label or SCORE] = right
-            line[_NEGATIVE_SCORE] = rest
-        yield line
+            own = scores[start : start + 1 + len(negatives), 0].astype(float).tolist()
+            start += len(own)
+        yield rows.line(row, negatives, own)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1, float32 [N, D]; a vector of zeros stays as it is.
+
+    Raises:
+        UserError: a vector contains NaN or an infinity.
+    """
+    if not np.isfinite(vectors).all():
+        raise UserError("the run's vectors are NaN or infinite, so its training has diverged")
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
+
+
+def _digest(texts: Iterator[str] | Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        content = text.encode("utf-8", "surrogatepass")
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
+
+
+def _of_array(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array, np.int64).tobytes()).hexdigest()

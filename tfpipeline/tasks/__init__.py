@@ -17,6 +17,7 @@ from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.named_modules import import_named
 from tfpipeline.runtime import use_tensorflow_backend
 from tfpipeline.tasks._dividing import RowTokens
+from tfpipeline.tasks._mining import CorpusFile, MiningRows
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.options import Fitter, TaskOptions
 from tfpipeline.tasks.scorer import Arrays, Mistake, Scorer
@@ -26,8 +27,10 @@ use_tensorflow_backend()  # before anything here imports Keras
 
 __all__ = [
     "Arrays",
+    "CorpusFile",
     "Fitter",
     "Input",
+    "MiningRows",
     "Mistake",
     "RowTokens",
     "Scorer",

@@ -1,4 +1,5 @@
-"""Abilities that not every task has: calibrated probabilities, abstentions and explanations.
+"""Abilities that not every task has: calibrated probabilities, abstentions, explanations, and what the
+mining of hard negatives needs.
 
 :class:`~tfpipeline.tasks.base.Task` inherits them; a task overrides those that it has.
 """
@@ -13,6 +14,10 @@ from tfpipeline.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+    from tfpipeline.data.options import DataOptions
+    from tfpipeline.paths import AnyPath
+    from tfpipeline.tasks._mining import CorpusFile, MiningRows
 
 
 class Calibrated(abc.ABC):
@@ -114,5 +119,45 @@ class Explained:
         Args:
             outputs: the model's outputs for some rows, possibly of texts with words removed.
             target: the result of :meth:`explanation_target` for these rows.
+        """
+        raise NotImplementedError
+
+
+class Mined(abc.ABC):
+    """A task that is trained with hard negatives, or that scores pairs of texts as a teacher."""
+
+    options: Any
+
+    def mining_rows(
+        self, name: str, columns: DataOptions, path: AnyPath, corpus: CorpusFile | None = None
+    ) -> MiningRows:
+        """Read the rows that hard negatives are found for.
+
+        Args:
+            name: the run's name, for messages.
+            columns: the columns of the file, and how it is read.
+            path: a data file.
+            corpus: a file of further texts that may become negatives.
+        Raises:
+            UserError: a row cannot be used, or the task has no negatives. The latter is the default.
+        """
+        raise UserError(
+            f"{name} does not compare vectors of texts; negatives are found with a run of the task similarity"
+        )
+
+    def pair_score_labels(self) -> Sequence[str]:
+        """The labels whose log-odds :meth:`pair_score` can be; empty for a task that predicts a number.
+
+        Raises:
+            UserError: the task cannot score pairs. This is the default.
+        """
+        raise UserError(f"the task {self.options.name} does not score pairs of texts")
+
+    def pair_score(self, outputs: Mapping[str, tf.Tensor], label: str | None) -> tf.Tensor:
+        """How well the two texts of each row fit together, float32 [B], in the graph.
+
+        Args:
+            outputs: the result of :meth:`decode` for pairs.
+            label: one of :meth:`pair_score_labels`; None for a task that predicts a number.
         """
         raise NotImplementedError

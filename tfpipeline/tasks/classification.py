@@ -177,6 +177,17 @@ class Classification(PooledTask):
 
         return {ABSTAINED: tf.reduce_max(predictions["probabilities"], axis=-1)}
 
+    def pair_score_labels(self) -> Sequence[str]:
+        return self.labels
+
+    def pair_score(self, outputs: Mapping[str, tf.Tensor], label: str | None) -> tf.Tensor:
+        """The log-odds of the label against all others together."""
+        import tensorflow as tf
+
+        logits, own = tf.cast(outputs["logits"], tf.float32), self.labels.index(str(label))
+        others = tf.concat([logits[:, :own], logits[:, own + 1 :]], axis=1)
+        return logits[:, own] - tf.reduce_logsumexp(others, axis=1)
+
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:

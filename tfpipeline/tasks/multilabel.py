@@ -210,6 +210,15 @@ class MultiLabel(PooledTask):
         right = tf.where(scores >= predictions["thresholds"], scores, 1 - scores)
         return {ABSTAINED: tf.reduce_prod(right, axis=-1)}
 
+    def pair_score_labels(self) -> Sequence[str]:
+        return self.labels
+
+    def pair_score(self, outputs: Mapping[str, tf.Tensor], label: str | None) -> tf.Tensor:
+        """The log-odds of the label."""
+        import tensorflow as tf
+
+        return tf.cast(outputs["logits"], tf.float32)[:, self.labels.index(str(label))]
+
     def predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:

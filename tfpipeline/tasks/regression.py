@@ -136,6 +136,13 @@ class Regression(PooledTask):
 
         return {"value": tf.cast(outputs["logits"][:, 0], tf.float32) * self.scale + self.mean}
 
+    def pair_score_labels(self) -> Sequence[str]:
+        return ()
+
+    def pair_score(self, outputs: Mapping[str, tf.Tensor], label: str | None) -> tf.Tensor:
+        """The predicted number."""
+        return self.predictions(outputs, {})["value"]
+
     def explanation_target(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor], wanted: tf.Tensor
     ) -> dict[str, tf.Tensor]:

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfpipeline import paths
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.checkpoints.sentence_transformers import SentenceSettings
 from tfpipeline.data.text_names import TEXT, TEXT_PAIR, key
 from tfpipeline.errors import UserError
 from tfpipeline.models.pooling import check_pooling
+from tfpipeline.paths import AnyPath
+from tfpipeline.tasks._mining import CorpusFile
 from tfpipeline.tasks.base import EXAMPLE_MASK, EXAMPLE_WEIGHTS, Task
 from tfpipeline.tasks.scorer import Arrays
 from tfpipeline.tasks.signature import Signature
 from tfpipeline.tasks.similarity import rows
+from tfpipeline.tasks.similarity.corpus import Corpus, CorpusOptions
+from tfpipeline.tasks.similarity.mining import PairsToMine
 from tfpipeline.tasks.similarity.scorer import SimilarityScorer
 from tfpipeline.tasks.similarity.signatures import declared
 
@@ -27,8 +32,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfpipeline.data import Example
+    from tfpipeline.data.options import DataOptions
     from tfpipeline.models import EncoderConfig
-    from tfpipeline.tasks.similarity.corpus import Corpus
     from tfpipeline.tasks.similarity.options import SimilarityOptions
 
 SCORED = ("cosent", "cosine")  # the losses on scores
@@ -83,6 +88,25 @@ class Similarity(Task):
         if self.loss_name == "margin_mse":
             targets["margins"] = rows.margin_targets(examples, self.negatives)
         return targets
+
+    def mining_rows(
+        self, name: str, columns: DataOptions, path: AnyPath, corpus: CorpusFile | None = None
+    ) -> PairsToMine:
+        """Read pairs. Negatives in the file are not needed, and are replaced."""
+        if self.has_classes or self.has_scores:
+            why = "texts with a class" if self.has_classes else "pairs with scores"
+            raise UserError(
+                f"{name} was trained on {why}, but negatives are for pairs whose second text is right; use a "
+                "run that was trained on such pairs"
+            )
+        if columns.text_pair is None:
+            raise UserError(f"{name} names no column of second texts; name it: --set data.text_pair=COLUMN")
+        options = self.options.model_copy(update={"negatives": None, "loss": "infonce"})
+        further: Sequence[str] = ()
+        if corpus is not None:
+            named = {"path": str(corpus.path), "id": corpus.id, "text": corpus.text}
+            further = CorpusOptions.model_validate(named).content.texts
+        return PairsToMine(options.read(columns, paths.local(path)), columns, further)
 
     def partners(self, targets: Arrays) -> np.ndarray | None:
         """Rows of one class: without another in its batch, a row would have nothing to find."""
