@@ -53,6 +53,24 @@ def check_run(source: Union[str, os.PathLike[str]], *, unread: bool = False) -> 
         raise UserError(f"{source} {mistake.what}; {mistake.rather}")
 
 
+def require_run(source: Union[str, os.PathLike[str]]) -> None:
+    """Refuse a path of this machine that is known to be neither a run nor a checkpoint, or does not exist.
+
+    For commands that need such a path: it takes no time, while opening one loads TensorFlow.
+
+    Raises:
+        UserError: the message says what the path is, and how to use it.
+    """
+    check_run(source)
+    if not paths.is_far(source) and not os.path.exists(paths.local(source)):
+        raise no_such_run(source)
+
+
+def no_such_run(path: Union[str, os.PathLike[str]]) -> UserError:
+    """The error for a path that does not exist."""
+    return UserError(f"{path}: no such run directory; make one with: tfpipeline train RUN_FILE")
+
+
 class _Found:
     """A known kind of path that is not a checkpoint.
 

@@ -139,8 +139,18 @@ def test_an_output_that_is_something_else(tfpipeline, folder):
     assert [path.name for path in (folder / "run").iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("command", [["evaluate"], ["export", "--to", "m"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate"],
+        ["export", "--to", "m"],
+        ["index", "--data", "rows.csv", "--to", "m"],
+        ["mine", "--data", "rows.csv", "--to", "m.jsonl"],
+    ],
+    ids=lambda command: command[0],
+)
 def test_no_run(tfpipeline, tmp_path, command):
+    (tmp_path / "rows.csv").write_text("id,text\n1,one\n")
     refused(
         tfpipeline(*command, "nowhere", cwd=tmp_path),
         "nowhere: no such run directory; make one with: tfpipeline train",

@@ -6,7 +6,7 @@ from typing import Optional
 
 import typer
 
-from tfpipeline import paths, terminal
+from tfpipeline import mistaken, paths, terminal
 from tfpipeline.commands import _options as options
 from tfpipeline.commands._tensorflow import load_tensorflow
 from tfpipeline.errors import explain_missing_extra
@@ -35,6 +35,7 @@ def command(
     """Score a run before and after fine-tuning, next to a baseline."""
     for path in filter(None, (data, to)):
         paths.local(path)  # remote paths are rejected before anything is loaded
+    mistaken.require_run(run_directory)
     with explain_missing_extra():
         from tfpipeline.data.records import file_options
         from tfpipeline.training.rows import read_more_rows

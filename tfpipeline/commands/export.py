@@ -6,7 +6,7 @@ from typing import Optional
 
 import typer
 
-from tfpipeline import paths, terminal
+from tfpipeline import mistaken, paths, terminal
 from tfpipeline.commands import _options
 from tfpipeline.commands._tensorflow import load_tensorflow
 from tfpipeline.errors import explain_missing_extra
@@ -80,6 +80,7 @@ def command(
         from tfpipeline.export.options import ExportOptions
 
         paths.expand(to)  # an address that lacks a slash is rejected before TensorFlow is loaded
+        mistaken.require_run(run_directory)
         options = ExportOptions(
             weights=weights,
             warmup=warmup,

@@ -33,6 +33,7 @@ from tfpipeline.data import Example, Rows, TokenCache, read_examples, write_exam
 from tfpipeline.data.cache import See
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_directory
+from tfpipeline.mistaken import no_such_run
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.models.architectures import read_config
 from tfpipeline.paths import AnyPath
@@ -79,7 +80,7 @@ class Run(TrainedModel):
     def __init__(self, path: AnyPath, overrides: Sequence[str] = ()) -> None:
         self.path = paths.local(path)
         if not self.path.is_dir():
-            raise UserError(f"{path}: no such run directory; make one with: tfpipeline train RUN_FILE")
+            raise no_such_run(path)
         if not is_run(self.path) and (self.path / LOCK_FILE).exists():
             raise UserError(f"{path} is being laid out by another process; wait until its training has begun")
         if not is_run(self.path):
