@@ -77,6 +77,15 @@ def unusable(address: AnyPath, *supported: str) -> UserError:
     return UserError(f"{text}: {scheme(text)}:// cannot be used here; give a path on this machine{instead}")
 
 
+def absolute(path: AnyPath) -> str:
+    """A path that means the same in every working directory; an address stays as it is.
+
+    Raises:
+        UserError: as :func:`expand`.
+    """
+    return expand(path) if is_far(path) else str(local(path).absolute())
+
+
 def local(path: AnyPath) -> Path:
     """A path on this machine, with ``~`` expanded.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from tfpipeline import terminal
+from tfpipeline import mistaken, terminal
 from tfpipeline.commands import _options
 from tfpipeline.commands._tensorflow import load_tensorflow
 from tfpipeline.errors import explain_missing_extra
+
+if TYPE_CHECKING:
+    from tfpipeline.index.unfinished import Embedder
 
 
 def command(
@@ -50,7 +53,7 @@ def command(
     """
     with explain_missing_extra():  # what can be checked is checked before TensorFlow is loaded
         from tfpipeline.data.records import FileOptions, file_options
-        from tfpipeline.index.building import IndexOptions, checked_destination
+        from tfpipeline.index.building import IndexOptions, build, checked_destination
         from tfpipeline.index.corpus import Columns
 
         names = [name.strip() for name in terminal.typed(keep).split(",")] if keep else []
@@ -58,9 +61,12 @@ def command(
         options = IndexOptions(precision, lists, probes)
         reading = FileOptions(**file_options(encoding=encoding, delimiter=delimiter, sheet=sheet))
         checked_destination(to)
-    load_tensorflow()
-    from tfpipeline.index.building import build
-    from tfpipeline.index.embedder import ModelEmbedder, settings
+        mistaken.require_run(model)
 
-    embedder = ModelEmbedder(model, settings(pooling, map(terminal.typed, overrides or [])), weights)
-    print(build(embedder, data, to, columns, options, reading))
+        def embedder() -> Embedder:
+            load_tensorflow()
+            from tfpipeline.index.embedder import ModelEmbedder, settings
+
+            return ModelEmbedder(model, settings(pooling, map(terminal.typed, overrides or [])), weights)
+
+        print(build(embedder, data, to, columns, options, reading))

@@ -6,7 +6,7 @@ from typing import Optional
 
 import typer
 
-from tfpipeline import paths, terminal
+from tfpipeline import mistaken, paths, terminal
 from tfpipeline.commands import _options as options
 from tfpipeline.commands._tensorflow import load_tensorflow
 from tfpipeline.errors import UserError, explain_missing_extra
@@ -46,16 +46,18 @@ def command(
     """
     for path in filter(None, (data, to, corpus)):
         paths.local(path)  # remote paths are rejected before anything is loaded
+    mistaken.require_run(run_directory)
     if teacher_label is not None and teacher is None:
         raise UserError("--teacher-label is for a teacher; name one with --teacher RUN")
     with explain_missing_extra():
         from tfpipeline.data.records import file_options
         from tfpipeline.mining.choosing import Choice
-        from tfpipeline.mining.reading import read_early
+        from tfpipeline.mining.reading import checked_destination, read_early
         from tfpipeline.tasks import CorpusFile
 
         reading = file_options(encoding=encoding, delimiter=delimiter, sheet=sheet)
         choice = Choice(count, skip, depth, margin, relative_margin)
+        checked_destination(to)
         texts = None
         if corpus is not None:
             texts = CorpusFile(corpus, terminal.typed(corpus_id), terminal.typed(corpus_text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Optional
 import numpy as np
 
 from tfpipeline import paths
-from tfpipeline.console import plural, progress
+from tfpipeline.console import plural, progress, say
 from tfpipeline.data.records import FileOptions
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_directory, require_writable
@@ -89,7 +89,7 @@ class IndexOptions:
 
 
 def build(
-    embedder: Embedder,
+    embedder: Embedder | Callable[[], Embedder],
     files: Sequence[AnyPath],
     to: AnyPath,
     columns: Columns,
@@ -99,7 +99,7 @@ def build(
     """Build an index, or replace one.
 
     Args:
-        embedder: embeds the texts.
+        embedder: embeds the texts; or a function that makes it, called when the rows have been read.
         files: data files; see :func:`tfpipeline.index.corpus.read`.
         to: the folder of the index; an index that is there is replaced when the new one is complete.
         columns: the columns of the rows.
@@ -119,6 +119,7 @@ def build(
         count = options.lists_for(len(corpus))
         if count:
             inverted_lists.import_faiss()  # before the hours of embedding
+        embedder = embedder() if callable(embedder) else embedder
         unique = embedded(embedder, corpus, partial)
         ordered = _ordered(unique, corpus, partial / _ROWS)
         lists = None if not count else _clustered(ordered, count)
@@ -130,6 +131,7 @@ def build(
                 sample = recall.sample(ordered)
                 if lists is None:
                     reached = recall.recall(vectors, None, sample)
+                    say(f"recall@{recall.AT} of {options.precision} against float32 vectors: {reached:.3f}")
                 else:
                     lists, reached = recall.choose_probes(vectors, lists, sample, options.probes)
                     _write_lists(temporary, lists)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfpipeline import paths
 from tfpipeline.errors import UserError
 from tfpipeline.index.stored import Index
 from tfpipeline.paths import AnyPath
@@ -52,7 +53,7 @@ class ModelEmbedder:
         self.dimension = self._embed.dimension
         self.facts: dict[str, Any] = {
             "identity": model_identity(opened, graph),
-            "path": str(run),
+            "path": paths.absolute(run),
             "settings": list(overrides),
             "weights": weights,
             "task": opened.config.task.model_dump(mode="json"),

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tfpipeline import paths
 from tfpipeline.console import plural, say
 from tfpipeline.errors import UserError
-from tfpipeline.files import atomic_file, require_writable
+from tfpipeline.files import atomic_file
 from tfpipeline.index.unfinished import computed, partial_folder
 from tfpipeline.metrics.retrieval import CELLS
 from tfpipeline.mining.choosing import Choice
-from tfpipeline.mining.reading import columns_of
+from tfpipeline.mining.reading import checked_destination, columns_of
 from tfpipeline.mining.teacher import Teacher
 from tfpipeline.paths import AnyPath
 from tfpipeline.tasks import CorpusFile, MiningRows
@@ -27,7 +26,6 @@ from tfpipeline.training.opening import open_run
 from tfpipeline.training.text_embedding import Prompt, TextEmbedder
 from tfpipeline.training.trained_model import TrainedModel
 
-SUFFIX = ".jsonl"
 _FLOATS, _NUMBERS = np.dtype("<f4"), np.dtype("<i4")
 _NONE = -1  # in place of a negative
 
@@ -116,21 +114,6 @@ def mine(
     if left_out:
         say(f"{data}: left out {left_out} {plural(left_out, 'row')} without a negative within the margins")
     return Mined(path, len(kept), left_out, int(there.sum()))
-
-
-def checked_destination(to: AnyPath) -> Path:
-    """The file to write.
-
-    Raises:
-        UserError: it is no file of JSON lines, or it cannot be written.
-    """
-    path = paths.local(to)
-    if path.suffix.lower() != SUFFIX or path.is_dir():
-        raise UserError(
-            f"--to {path}: negatives are written as JSON lines; name a file that ends in {SUFFIX}"
-        )
-    require_writable(path.parent)
-    return path
 
 
 def _negatives(run: TrainedModel, rows: MiningRows, choice: Choice, partial: Path) -> np.ndarray:

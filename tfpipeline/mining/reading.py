@@ -1,16 +1,21 @@
-"""Reads the rows that negatives are found for, if possible before TensorFlow is loaded. Imports none."""
+"""What can be checked and read before TensorFlow is loaded; imports none of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Optional
 
 from tfpipeline import config, paths
 from tfpipeline.data.options import DataOptions
+from tfpipeline.errors import UserError
+from tfpipeline.files import require_writable
 from tfpipeline.paths import AnyPath
 from tfpipeline.tasks import CorpusFile, MiningRows
 from tfpipeline.training.rows import CONFIG_FILE
 from tfpipeline.training.run_config import RunConfig
+
+SUFFIX = ".jsonl"
 
 
 def read_early(
@@ -32,6 +37,21 @@ def read_early(
     run_config = config.load(folder / CONFIG_FILE, RunConfig)
     task = run_config.task.load(folder)
     return task.mining_rows(str(run), columns_of(run_config, reading), data, corpus)
+
+
+def checked_destination(to: AnyPath) -> Path:
+    """The file to write.
+
+    Raises:
+        UserError: it is no file of JSON lines, or it cannot be written.
+    """
+    path = paths.local(to)
+    if path.suffix.lower() != SUFFIX or path.is_dir():
+        raise UserError(
+            f"--to {path}: negatives are written as JSON lines; name a file that ends in {SUFFIX}"
+        )
+    require_writable(path.parent)
+    return path
 
 
 def columns_of(run_config: RunConfig, reading: Mapping[str, str]) -> DataOptions:
