@@ -297,3 +297,13 @@ def test_dimensions_train_the_mean_of_the_losses_of_all_prefixes(options):
     ]
     np.testing.assert_allclose(got, np.mean(parts, 0), rtol=1e-10)
     assert np.abs(got - parts[0]).max() > 1e-3
+
+
+def test_scored_pairs_are_scored_with_vectors_of_each_size():
+    given = outputs()
+    task = SimilarityOptions(dimensions=[6, 4, 1]).fit(pairs(label=[str(score) for score in SCORES]))
+    found = task.scored_predictions({name: tf.constant(array) for name, array in given.items()}, {})
+    assert list(found) == ["score", "dim_4/score", "dim_1/score"]
+    for array, size in zip(found.values(), (6, 4, 1)):
+        one, other = (unit(vector[:, :size]) for vector in given.values())
+        np.testing.assert_allclose(array, np.sum(one * other, -1), atol=1e-6)

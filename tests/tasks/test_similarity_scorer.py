@@ -13,10 +13,12 @@ from tfpipeline.tasks.similarity.rows import text_keys
 from tfpipeline.tasks.similarity.scorer import SimilarityScorer
 
 
-def scorer(has_scores=False, corpus=None, targets=None):
+def scorer(has_scores=False, corpus=None, targets=None, sizes=()):
     """The scorer of a task that gives these targets."""
     return SimilarityScorer(
-        SimpleNamespace(has_scores=has_scores, corpus=corpus, targets=lambda examples: targets)
+        SimpleNamespace(
+            has_scores=has_scores, corpus=corpus, targets=lambda examples: targets, shorter_sizes=sizes
+        )
     )
 
 
@@ -67,6 +69,22 @@ def test_pairs_by_hand():
     assert low < (1 / 3 + 1 / 2 + 1 + 1 / 4) / 4 < high
     assert scorer().report(complete, TARGETS, weights).splitlines()[-1].split() == ["documents", "4"]
     assert scorer().best_metric == "mrr@10"
+
+
+def test_each_size_of_vectors_has_scores_of_its_own():
+    """By hand: cut to one number, all vectors are equal up to their sign."""
+    own = scorer(sizes=(1,))
+    predictions = {"embedding": angles(0, 30, 120, 100), "text_pair/embedding": angles(20, 10, 80, 100)}
+    complete = own.complete(predictions, TARGETS)
+    assert complete["rank"].tolist() == scorer().complete(predictions, TARGETS)["rank"].tolist()
+    # The signs are + + - - and + + + -: three documents are tied for a and b, all four for c, d's is alone.
+    assert complete["value/dim_1/map"].tolist() == [1 / 3, 1 / 3, 1 / 4, 1]
+    scores = own.metrics(predictions, TARGETS, np.ones(4))
+    assert scores["dim_1/mrr@10"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 4 + 1) / 4)
+    assert list(scores)[:6] == list(scorer().metrics(predictions, TARGETS, np.ones(4)))
+    assert len(scores) == 12
+    assert "dim_1/map" in own.intervals(complete, TARGETS, np.ones(4))
+    assert "dim_1/recall@1" in own.report(complete, TARGETS, np.ones(4))
 
 
 def test_mistakes_show_the_query_what_is_right_and_what_came_first():
@@ -197,6 +215,13 @@ def test_scored_pairs_are_scored_by_correlation():
     assert scores["pearson"] == pytest.approx(np.corrcoef([0.35, 0.1, 0.3], targets["score"])[0, 1])
     assert list(scores) == ["spearman", "pearson"]
     assert own.best_metric == "spearman"
+    shorter = {**predictions, "dim_1/score": np.array([0.5, 0.2, 0.1], np.float32)}
+    assert own.metrics(shorter, targets, np.ones(3)) == {
+        **scores,
+        "dim_1/spearman": pytest.approx(1),
+        "dim_1/pearson": pytest.approx(np.corrcoef([0.5, 0.2, 0.1], targets["score"])[0, 1]),
+    }
+    assert "dim_1/pearson" in own.intervals(shorter, targets, np.ones(3))
     for _, baseline in own.baselines(None, rows):
         assert own.metrics(baseline, targets, np.ones(3))["spearman"] == pytest.approx(1)
     found = own.shown_mistakes(predictions, targets, rows, 20)

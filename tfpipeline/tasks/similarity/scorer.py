@@ -5,7 +5,7 @@ Letters in shapes: N rows, D vector size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,9 @@ class SimilarityScorer(Scorer):
     ``text_pair/embedding`` [N, D]. ``targets`` hold ``score`` [N]; or ``text_key``, ``text_pair_key`` and
     ``group_key``, int64 [N]; or ``label_key``, int64 [N]. Equal keys mean equal texts, groups and classes. A
     group of 0 is none. :meth:`complete` replaces vectors by ranks (:meth:`Search.rank`).
+
+    A model with several sizes of vectors has all scores of each. Those of shorter vectors are called
+    ``dim_SIZE/NAME``; for pairs with scores, ``predictions`` hold ``dim_SIZE/score`` for them.
     """
 
     @property
@@ -48,7 +51,7 @@ class SimilarityScorer(Scorer):
             self.task.corpus.require(examples)
 
     def complete(self, predictions: Arrays, targets: Arrays, embed: Embed | None = None) -> Arrays:
-        from tfpipeline.tasks.similarity.search import RANK, Search
+        from tfpipeline.tasks.similarity.search import RANK, VALUE, Search, values_of
 
         if self.task.has_scores or RANK in predictions:
             return predictions
@@ -59,13 +62,21 @@ class SimilarityScorer(Scorer):
         else:
             documents = predictions["embedding" if search.classes else PAIR + "embedding"]
             documents = unit(documents[search.document_rows])
-        return search.rank(lambda rows: queries[rows] @ documents.T)
+        complete = search.rank(lambda rows: queries[rows] @ documents.T)
+        for size in self.task.shorter_sizes:
+            ranked = search.rank(_cosines_of(queries, documents, size))
+            complete.update({VALUE + of_size(size, name): each for name, each in values_of(ranked).items()})
+        return complete
 
     def metrics(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> dict[str, float]:
         from tfpipeline.metrics import retrieval, similarity
 
         if self.task.has_scores:
-            return similarity.compute(targets["score"], predictions["score"], weights)
+            return {
+                prefix + name: value
+                for prefix, scores in _scores_by_size(predictions)
+                for name, value in similarity.compute(targets["score"], scores, weights).items()
+            }
         return retrieval.average(self._values(predictions, targets), weights)
 
     def intervals(
@@ -74,7 +85,11 @@ class SimilarityScorer(Scorer):
         from tfpipeline.metrics import retrieval, similarity
 
         if self.task.has_scores:
-            return similarity.confidence_intervals(targets["score"], predictions["score"], weights)
+            return {
+                prefix + name: ends
+                for prefix, scores in _scores_by_size(predictions)
+                for name, ends in similarity.confidence_intervals(targets["score"], scores, weights).items()
+            }
         return retrieval.confidence_intervals(self._values(predictions, targets), weights)
 
     def report(self, predictions: Arrays, targets: Arrays, weights: np.ndarray) -> str:
@@ -134,6 +149,26 @@ class SimilarityScorer(Scorer):
         from tfpipeline.tasks.similarity.search import values_of
 
         return values_of(self.complete(predictions, targets))
+
+
+def of_size(size: int, name: str) -> str:
+    """The name of a prediction or of a score of vectors that are cut to a size."""
+    return f"dim_{size}/{name}"
+
+
+def _scores_by_size(predictions: Arrays) -> Iterator[tuple[str, np.ndarray]]:
+    """The prefix of the names, and the scores of pairs, of each size of the vectors."""
+    return (
+        (name.removesuffix("score"), array)
+        for name, array in predictions.items()
+        if name.rpartition("/")[2] == "score"
+    )
+
+
+def _cosines_of(queries: np.ndarray, documents: np.ndarray, size: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Scores the documents for some queries, with vectors that are cut to a size."""
+    queries, documents = unit(queries[:, :size]), unit(documents[:, :size])
+    return lambda rows: queries[rows] @ documents.T
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

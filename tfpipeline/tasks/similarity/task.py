@@ -24,7 +24,7 @@ from tfpipeline.tasks.signature import Signature
 from tfpipeline.tasks.similarity import rows
 from tfpipeline.tasks.similarity.corpus import Corpus, CorpusOptions
 from tfpipeline.tasks.similarity.mining import PairsToMine
-from tfpipeline.tasks.similarity.scorer import SimilarityScorer
+from tfpipeline.tasks.similarity.scorer import SimilarityScorer, of_size
 from tfpipeline.tasks.similarity.signatures import declared
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ class Similarity(Task):
     def has_scores(self) -> bool:
         """Whether rows are pairs with scores, which predictions are compared with."""
         return self.loss_name in SCORED
+
+    @property
+    def shorter_sizes(self) -> Sequence[int]:
+        """The sizes that vectors may be cut to, besides their own."""
+        return self.options.dimensions[1:]
 
     def targets(self, examples: Sequence[Example], *, training: bool = False) -> dict[str, np.ndarray]:
         if self.has_scores:
@@ -217,11 +222,9 @@ class Similarity(Task):
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """``embedding`` float32 [B, D] of one text; ``score`` float32 [B], the cosine, of two."""
-        import tensorflow as tf
-
         vectors = self._predicted(outputs)
         if TEXT_PAIR in vectors:
-            return {"score": tf.reduce_sum(unit(vectors[TEXT]) * unit(vectors[TEXT_PAIR]), axis=-1)}
+            return {"score": _cosines(vectors[TEXT], vectors[TEXT_PAIR])}
         return {"embedding": vectors[TEXT]}
 
     def signatures(self) -> Mapping[str, Signature]:
@@ -230,10 +233,17 @@ class Similarity(Task):
     def scored_predictions(
         self, outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """``score`` of pairs with scores; otherwise ``embedding`` and, of pairs, ``text_pair/embedding``."""
-        if self.has_scores:
-            return self.predictions(outputs, inputs)
-        return {key(text, "embedding"): vector for text, vector in self._predicted(outputs).items()}
+        """``score`` of pairs with scores, also of shorter vectors (``dim_SIZE/score``); otherwise
+        ``embedding`` and, of pairs, ``text_pair/embedding``.
+        """
+        vectors = self._predicted(outputs)
+        if not self.has_scores:
+            return {key(text, "embedding"): vector for text, vector in vectors.items()}
+        cut = {
+            of_size(size, "score"): _cosines(vectors[TEXT][:, :size], vectors[TEXT_PAIR][:, :size])
+            for size in self.shorter_sizes
+        }
+        return {**self.predictions(outputs, inputs), **cut}
 
     def _predicted(self, outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         import tensorflow as tf
@@ -241,6 +251,13 @@ class Similarity(Task):
         given = {text: outputs.get(key(text, "embedding")) for text in (TEXT, TEXT_PAIR)}
         wide = {text: tf.cast(one, tf.float32) for text, one in given.items() if one is not None}
         return {text: unit(one) if self.options.normalize else one for text, one in wide.items()}
+
+
+def _cosines(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """The cosines of vectors [B, D], float [B]."""
+    import tensorflow as tf
+
+    return tf.reduce_sum(unit(one) * unit(other), axis=-1)
 
 
 def unit(vectors: tf.Tensor) -> tf.Tensor:
