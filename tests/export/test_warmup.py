@@ -139,6 +139,19 @@ def test_further_signatures_are_asked_with_their_examples(text_inputs):
     assert (given["temperature"].dtype, given["temperature"].tolist()) == (np.float32, 0.5)
 
 
+def test_further_signatures_get_few_requests(text_inputs):
+    """The model that they run is warm already; each number of rows is asked once, and the longest text."""
+    declared = tasks.Signature({"text": tasks.Input()}, lambda graph, given: given)
+    made = module({"search": declared}, serving_default=TEXTS, search={})
+    asked = list(warmup.requests(made, text_inputs()))
+    sizes = {name: [] for name in ("serving_default", "search")}
+    for name, inputs in asked:
+        tokens = text_inputs()({"text": inputs["text"].tolist()})
+        sizes[name].append(tuple(tokens["input_ids"].shape))
+    assert sizes["search"] == [(1, 16), (1, 128), (8, 16), (32, 16)]
+    assert len(sizes["serving_default"]) == 12
+
+
 @pytest.mark.parametrize("separate", [False, True])
 def test_pairs(text_inputs, separate):
     second = {"text_pair_input_ids": IDS, "text_pair_lengths": ROW} if separate else {"token_type_ids": IDS}
