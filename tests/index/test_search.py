@@ -72,6 +72,30 @@ def test_ties_are_in_the_order_of_numbers(monkeypatch, kind):
     assert _in_graph(vectors, query, 10)[0].tolist() == [want]
 
 
+@pytest.mark.parametrize("kind", TYPES)
+def test_scores_that_only_rounding_tells_apart_are_ties(monkeypatch, kind):
+    """The same numbers in another order, for a query of ones: the sums are equal, but not those of float32
+    products. There are more of them than candidates, beside rows that are better.
+    """
+    monkeypatch.setattr(exact, "CHUNK", 128)
+    monkeypatch.setattr("tfpipeline.index.graph._CHUNK", 128)
+    random, query = np.random.default_rng(0), np.ones((1, _D), np.float32)
+    base = np.abs(_unit(1)[0])
+    rows = np.stack([random.permutation(base) for _ in range(600)])
+    assert len(set((rows @ query[0]).tolist())) > 1
+    rows[[77, 410]] *= np.array([[1.5], [2]], np.float32)
+    want = [[410, 77, *range(8)]]
+    vectors = of_rows(rows, kind)
+    assert exact.search(vectors, query, 10)[0].tolist() == want
+    assert _in_graph(vectors, query, 10)[0].tolist() == want
+    member = random.integers(0, 5, 600)
+    order = np.argsort(member, kind="stable")
+    ends = np.searchsorted(member[order], np.arange(6))
+    lists, stored = Lists(_unit(5), ends, order, 5), of_rows(rows[order], kind)
+    assert inverted_lists.search(stored, lists, query, 10)[0].tolist() == want
+    assert _in_graph(stored, query, 10, lists=lists)[0].tolist() == want
+
+
 def test_more_than_there_are_gives_all():
     vectors, queries = of_rows(_unit(7)), _unit(3, seed=1)
     want, _ = _sorted(vectors.stored, queries, 7)
