@@ -184,7 +184,7 @@ def _bytes(variables: Sequence[Any]) -> int:
     for variable in variables:
         count = int(np.prod(variable.shape))
         if variable.dtype == tf.string:  # each text with its length
-            total += int(tf.reduce_sum(tf.strings.length(variable))) + count
+            total += int(tf.reduce_sum(tf.cast(tf.strings.length(variable), tf.int64))) + count
         else:
             total += count * variable.dtype.size
     return total

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfpipeline.data import Example
 from tfpipeline.tasks.base import EXAMPLE_MASK, EXAMPLE_WEIGHTS, relative_weights
-from tfpipeline.tasks.similarity import SimilarityOptions
+from tfpipeline.tasks.similarity import SimilarityOptions, losses
 
 ROWS, SIZE = 7, 6
 
@@ -109,6 +109,22 @@ def test_infonce_has_no_accidental_negatives():
     np.testing.assert_allclose(both[counted], ((want + other_way) / 2)[counted], rtol=1e-12)
 
 
+def test_infonce_may_have_negatives_in_one_direction_only():
+    """Document j may be a negative of query i, and document i none of query j."""
+    queries, documents = unit(vectors(ROWS, SIZE)), unit(vectors(ROWS, SIZE, seed=1))
+    allowed = np.random.default_rng(4).random((ROWS, ROWS)) < 0.5
+    got = losses.infonce(
+        tf.constant(queries),
+        tf.constant(documents),
+        is_negative=tf.constant(allowed),
+        scale=3.0,
+        symmetric=True,
+    )
+    one = infonce(queries, documents, 3, lambda i, j: allowed[i, j])
+    other = infonce(documents, queries, 3, lambda j, i: allowed[i, j])
+    np.testing.assert_allclose(got, (one + other) / 2, rtol=1e-12)
+
+
 def test_infonce_with_given_negatives_of_all_rows():
     """One is the second text of another row, for which it is none; some rows have fewer."""
     cells = [
@@ -188,7 +204,8 @@ SCORES = [0.5, 3, 3, 0, 5, 2.5, 1]
 
 
 def test_cosent_orders_cosines_as_the_scores_are():
-    given, counted = outputs(seed=2), np.arange(ROWS) != 4
+    given = outputs(seed=2)
+    counted = ~np.isin(np.arange(ROWS), [np.argmin(SCORES), np.argmax(SCORES)])  # neither as i nor as j
     cosines = np.sum(unit(given["embedding"]) * unit(given["text_pair/embedding"]), -1)
     terms = [
         np.exp((cosines[j] - cosines[i]) / 0.5)

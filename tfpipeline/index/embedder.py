@@ -91,5 +91,5 @@ def check_identity(index: Index, identity: str, name: str) -> None:
         raise UserError(
             f"the index {index.path} was embedded by another model than {name} (that of "
             f"{index.model.get('path', 'unknown')}; its weights, tokenizer or settings differ); build it "
-            f"again: tfpipeline index {name} --data FILE --to {index.path}"
+            f"again with this model: tfpipeline index RUN --data FILE --to {index.path}"
         )

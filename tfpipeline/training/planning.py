@@ -179,7 +179,7 @@ def plan(
     return Plan(
         rows={name: len(examples) for name, examples in splits.items()},
         mean_tokens=float(lengths.sum(1).mean()),
-        longest=int(lengths.max()),
+        longest=int(lengths.sum(1).max()),
         notes=notes,
         fed=_fed(lengths, batch_size, window_of(task, options), batches),
         parameters=setup.model.count_params(),
