@@ -114,9 +114,9 @@ def test_masks_hang_on_the_row_and_the_step_alone():
     ],
 )
 def test_rows_of_a_few_tokens(sizes, most):
-    """A row has at least one masked word, unless it has none that fits."""
-    (chosen,) = choose(words_of(sizes, 12)[None], share=0.15)
-    assert chosen.sum() == most
+    """A row has at least one masked word, unless it has none that fits; whichever word is drawn first."""
+    (chosen, *others) = choose(np.tile(words_of(sizes, 12), (9, 1)), share=0.15)
+    assert {int(one.sum()) for one in (chosen, *others)} == {most}
     positions = masking.positions_of(tf.constant(chosen[None]), 0.15).numpy()
     assert positions.shape == (1, masking.most_masked(12, 0.15))
     assert [p for p in positions[0] if p >= 0] == np.flatnonzero(chosen).tolist()
@@ -135,6 +135,28 @@ def test_every_chosen_token_has_a_position(share):
         assert positions.shape[1] <= 130
         for row, own in zip(chosen, positions):
             assert own[own >= 0].tolist() == np.flatnonzero(row).tolist()
+
+
+def test_no_row_has_more_masked_tokens_than_the_bound():
+    """Long words would pass it."""
+    words = np.tile(words_of([1, 9] * 9, 100), (200, 1))
+    counts = choose(words).sum(1)
+    bound = masking.most_masked(100, 0.15)
+    assert bound == 15 + masking.SLACK
+    assert masking.most_masked(101, 0.15) == 16 + masking.SLACK  # 15.15, rounded up
+    assert int(masking.most_masked(tf.constant(101), 0.15)) == 16 + masking.SLACK
+    assert bound - 2 < counts.max() <= bound
+
+
+def test_what_replaces_a_token_does_not_hang_on_its_being_chosen():
+    def both(words, lengths, share, noise):
+        return tf.where(_choose(words, lengths, share, noise), _replace(words, lengths, share, noise), 0)
+
+    words = np.tile(words_of(np.ones(98, int), 100), (200, 1))
+    replaced = compiled(both, 0.15)(words, np.full(200, 100), 0).numpy()
+    chosen = replaced[replaced > 0]
+    assert (chosen == 4).mean() == pytest.approx(0.8, abs=0.03)  # [MASK], and 1 % for word 4 itself
+    assert (chosen >= 100).mean() == pytest.approx(0.1, abs=0.03)
 
 
 def test_eighty_ten_ten():
