@@ -134,6 +134,7 @@ def _interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path,
 
 def test_an_interrupted_build_continues_with_the_same_bits(tmp_path, monkeypatch, capsys):
     data, rows = _interrupted(tmp_path, monkeypatch)
+    assert "interrupted; what was done is kept: run the same command again" in capsys.readouterr().err
     embedder = Hashes()
     index = open_index(build(embedder, [data], tmp_path / "i", _COLUMNS))
     assert embedder.embedded == [row[1] for row in rows[21:]]

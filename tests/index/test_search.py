@@ -88,6 +88,8 @@ def test_scores_that_only_rounding_tells_apart_are_ties(monkeypatch, kind):
     vectors = of_rows(rows, kind)
     assert exact.search(vectors, query, 10)[0].tolist() == want
     assert _in_graph(vectors, query, 10)[0].tolist() == want
+    few = of_rows(rows[100:130], kind)  # all of them are candidates
+    assert _in_graph(few, query, 10)[0].tolist() == [[*range(10)]]
     member = random.integers(0, 5, 600)
     order = np.argsort(member, kind="stable")
     ends = np.searchsorted(member[order], np.arange(6))

@@ -61,6 +61,10 @@ def partial_folder(destination: Path) -> Iterator[Path]:
     try:
         yield partial
         shutil.rmtree(partial)
+    except KeyboardInterrupt:
+        if any(partial.glob(f"*{_STATE}")):
+            say("interrupted; what was done is kept: run the same command again to continue")
+        raise
     except OSError as error:
         raise write_error(destination, error) from error
     finally:
