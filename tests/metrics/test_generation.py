@@ -31,9 +31,8 @@ def random_rows(seed=0, size=60):
         return " ".join(kept[: random.integers(3, 12)])
 
     wanted = [random.choice(vocabulary, random.integers(0, 12)) for _ in range(size)]
-    return [" ".join(words) for words in wanted], [
-        tuple(changed(words) for _ in range(random.integers(1, 4))) for words in wanted
-    ]
+    texts = [" ".join(words[: random.integers(1, 12)]) for words in wanted]
+    return texts, [tuple(changed(words) for _ in range(random.integers(1, 4))) for words in wanted]
 
 
 def aligned(references):
@@ -100,6 +99,8 @@ def test_chinese_is_scored_by_characters():
     assert rows["bleu_counts"][0, :2].tolist() == [6, 6]
     found = generation.compute(rows, np.ones(1))
     assert found["bleu"] == pytest.approx(BLEU(tokenize="zh").corpus_score([text], [[gold]]).score)
+    spaced = generation.score(["打开file 吧", "打 开"], [("打开 file吧",), ("打开吧",)])
+    assert spaced["exact_match"].tolist() == [1, 0]
     assert generation.is_chinese(["打开 File", "关闭"]) is False
     assert generation.is_chinese(["打开文件 File", "关闭"]) is True
 

@@ -4,8 +4,8 @@ Exact match and ROUGE (F1) are means over rows, 0 to 1. BLEU and chrF count over
 as sacreBLEU gives them. A row of weight 2 counts like two rows, and rows of weight 0 are excluded. Letters in
 shapes: N rows, R resamples.
 
-Chinese is scored by characters: ROUGE takes each Han character for a word, and BLEU uses sacreBLEU's
-tokenizer ``zh`` if most letters of the references are Han.
+Chinese is scored by characters: ROUGE takes each Han character for a word. If most letters of the references
+are Han, BLEU uses sacreBLEU's tokenizer ``zh``, and exact match ignores white space.
 
 Sources: Lin 2004, ROUGE (ACL W04-1013); Post 2018, sacreBLEU (arXiv:1804.08771); Popović 2015, chrF (ACL
 W15-3049).
@@ -77,8 +77,9 @@ def score(
         the matched and all n-grams of the orders 1 to 4. ``chrf_counts``, float64 [N, 18]: the character
         n-grams of the text, of the best reference and of both, for each of the orders 1 to 6.
     """
-    found = {EXACT: _exact(texts, references, ignore_case), **_rouge(texts, references)}
-    return {**found, **_counts(texts, references, ignore_case)}
+    chinese = is_chinese([text for gold in references for text in gold])
+    found = {EXACT: _exact(texts, references, ignore_case, chinese), **_rouge(texts, references)}
+    return {**found, **_counts(texts, references, ignore_case, chinese)}
 
 
 def compute(rows: Arrays, weights: np.ndarray) -> dict[str, float]:
@@ -143,11 +144,14 @@ class _Words:
         return words(text)
 
 
-def _exact(texts: Sequence[str], references: Sequence[Sequence[str]], ignore_case: bool) -> np.ndarray:
+def _exact(
+    texts: Sequence[str], references: Sequence[Sequence[str]], ignore_case: bool, chinese: bool
+) -> np.ndarray:
     """Whether a text equals a reference up to white space, float64 [N]."""
+    blank = "" if chinese else " "
 
     def folded(text: str) -> str:
-        return " ".join(_cased(text, ignore_case).split())
+        return blank.join(_cased(text, ignore_case).split())
 
     return np.array(
         [float(folded(text) in map(folded, gold)) for text, gold in zip(texts, references)], np.float64
@@ -177,12 +181,12 @@ def _rouge(texts: Sequence[str], references: Sequence[Sequence[str]]) -> dict[st
 
 
 def _counts(
-    texts: Sequence[str], references: Sequence[Sequence[str]], ignore_case: bool
+    texts: Sequence[str], references: Sequence[Sequence[str]], ignore_case: bool, chinese: bool
 ) -> dict[str, np.ndarray]:
     """The counts that BLEU and chrF are made of, by sacreBLEU."""
     from sacrebleu import metrics
 
-    tokenize = "zh" if is_chinese([text for gold in references for text in gold]) else "13a"
+    tokenize = "zh" if chinese else "13a"
     most = max(map(len, references), default=0)
     texts = [_cased(text, ignore_case) for text in texts]
     # One list for the first references of all rows, one for the second ones, and so on.
