@@ -29,6 +29,7 @@ MARKERS = "<!-- measured -->", "<!-- /measured -->"
 OTHERS = 3  # metrics beside the headline
 # The first of these that a task has; a task of several heads has each under the head's name.
 INTERESTING = (
+    *("bleu", "rouge_1", "rouge_2", "rouge_l", "chrf"),
     *("accuracy", "exact_match", "f1", "precision", "recall", "macro_f1", "token_accuracy"),
     *("has_answer_f1", "no_answer_accuracy"),
     *("recall@1", "recall@10", "ndcg@10"),

@@ -99,7 +99,9 @@ def _clean(text: str) -> str:
     return " ".join(_OTHER_NUMBER.sub(" ", _NUMBER.sub("", text, count=1)).replace("\\", " ").split())
 
 
-def split(matching: Iterable[Verse]) -> tuple[list[Verse], list[Verse], list[Verse]]:
+def split(
+    matching: Iterable[Verse], training_rows: int = TRAINING_ROWS
+) -> tuple[list[Verse], list[Verse], list[Verse]]:
     """(train, validation, test), from different books; in each, the first verses by hash of the text.
 
     Some verses occur in several books. They are left out of a part if an earlier one has them: test,
@@ -118,7 +120,7 @@ def split(matching: Iterable[Verse]) -> tuple[list[Verse], list[Verse], list[Ver
         return chosen
 
     tested, validated = first(test, TEST_ROWS), first(validation, VALIDATION_ROWS)
-    return first((verse for part in train for verse in part), TRAINING_ROWS), validated, tested
+    return first((verse for part in train for verse in part), training_rows), validated, tested
 
 
 def prepare(folder: str | Path) -> tuple[Path, Path]:

@@ -1,0 +1,1 @@
+"""The texts of an interface, translated from English into Chinese."""
