@@ -31,7 +31,7 @@ TRAINING_ROWS, TEST_ROWS = 20_000, 1_000
 SEED = 0
 SYMBOLS = 3, 10  # the least and the most letters of a source of copy and reverse
 FIRST_DAY, LAST_DAY = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
-DIGITS = 3  # the most digits of a number to add
+DIGITS = 2, 3  # of the largest numbers to add; the pairs of one digit are so few that all would be test rows
 
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
@@ -83,8 +83,8 @@ def date(chance: random.Random) -> Row:
 
 
 def sum_(chance: random.Random) -> Row:
-    """Two numbers of one to three digits, to be added."""
-    one, two = (chance.randrange(10 ** chance.randint(1, DIGITS)) for _ in range(2))
+    """Two numbers below 100 or below 1,000, to be added."""
+    one, two = (chance.randrange(10 ** chance.randint(*DIGITS)) for _ in range(2))
     return Row(f"{one} + {two}", str(one + two), frozenset((one, two)))
 
 
