@@ -13,6 +13,7 @@ from tfpipeline import cli, predictors
 # Ctrl-C at the import of this module, which the program makes before it knows the command.
 DURING_IMPORT = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what runs in the background
 class CtrlC:
     def find_spec(self, name, *_):
         if name == {module!r}:
