@@ -97,7 +97,7 @@ def test_the_run_file_can_be_trained(prepared, tmp_path, run_file, monkeypatch):
         f"data.test={test}",
     ]
     if written.data.validation is not None:
-        overrides.append(f"data.validation={train}")
+        overrides.append(f"data.validation={train.with_name(Path(written.data.validation).name)}")
     if getattr(written.task, "corpus", None) is not None:
         overrides.append(f"task.corpus.path={train.parent / 'corpus.csv'}")
     planned = plan(config.load(run_file, RunConfig, overrides))

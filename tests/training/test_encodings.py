@@ -193,7 +193,7 @@ def test_texts_are_encoded_separately_from_the_run_file_to_the_signatures(settin
         }
     )
     planned = plan(own)
-    assert planned.longest == 14
+    assert planned.longest == 3 + 14  # both texts with their special tokens
     run = train(own)
     texts, pairs = ["good", "bad food"], ["bad film", "good good good"]
     model = run.model()
