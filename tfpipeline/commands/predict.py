@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Optional
 
 import typer
@@ -178,16 +178,14 @@ def _choices(given: list[str]) -> dict[str, object]:
         name, equals, value = text.partition("=")
         if not equals or name not in CHOICES:
             raise UserError(f"--choose {text}: give NAME=VALUE; the names are {', '.join(CHOICES)}")
+        read: Callable[[str], object]
+        if name == "do_sample":
+            read, kind = _FLAGS.__getitem__, "true or false"
+        else:
+            read, kind = int if value.lstrip("-").isdigit() else float, "a number"
         try:
-            choices[name] = (
-                _FLAGS[value]
-                if name == "do_sample"
-                else int(value)
-                if value.lstrip("-").isdigit()
-                else float(value)
-            )
+            choices[name] = read(value)
         except (KeyError, ValueError) as error:
-            kind = "true or false" if name == "do_sample" else "a number"
             raise UserError(f"--choose {text}: the value must be {kind}") from error
     return choices
 
