@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import gc
 import os
@@ -53,7 +55,7 @@ def pytest_configure(config):
     # Many tests load the same few vocabularies in turn. The product keeps the last four tokenizers.
     from tfpipeline.text import sharing
 
-    sharing._build = functools.lru_cache(maxsize=None)(sharing._build.__wrapped__)
+    sharing._build = functools.lru_cache(maxsize=16)(sharing._build.__wrapped__)
     # TensorFlow's own objects are no garbage. Tracing a graph makes many more: looking through all of them at
     # Python's own rate takes a fifth of a session's time.
     gc.collect()
@@ -72,6 +74,22 @@ def pytest_runtest_setup(item):
     spared = folder not in _WITH_GRAPH_OPTIMIZER and not compared
     options = {"disable_meta_optimizer": spared}
     tensorflow.config.optimizer.set_experimental_options(options)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Free what a module leaves: workers that keep it leave no memory for the processes that tests start."""
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        _return_free_memory()
+    return result
+
+
+def _return_free_memory():
+    """Tensors of many threads leave holes all over the heap; only Linux's C library can give them back."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def pytest_collection_modifyitems(items):

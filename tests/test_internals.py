@@ -136,6 +136,28 @@ def test_how_long_workers_are_waited_for(monkeypatch):
     assert given["heartbeat_timeout_in_ms"] == given["shutdown_barrier_timeout_in_ms"] == 30_000
 
 
+def test_custom_gradients_are_forgotten():
+    @tf.custom_gradient
+    def doubled(x):
+        return 2 * x, lambda dy: 3 * dy
+
+    @tf.function
+    def graph(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = doubled(x)
+        return tape.gradient(y, x)
+
+    with relied_on(tf, "ops.gradient_registry"):
+        kept = set(_tensorflow_internals.ops.gradient_registry._registry)
+        with _tensorflow_internals.forget_custom_gradients():
+            assert graph(tf.constant(1.0)) == 3
+            assert len(set(_tensorflow_internals.ops.gradient_registry._registry) - kept) == 1
+        assert set(_tensorflow_internals.ops.gradient_registry._registry) == kept
+        assert graph(tf.constant(2.0)) == 3
+        assert graph(tf.constant([1.0, 2.0])).numpy().tolist() == [3, 3]  # traced again
+
+
 def test_a_session_without_pythons_checks():
     with relied_on(tf, "Session._call_tf_sessionrun or Tensor._as_tf_output"):
         graph = tf.Graph()

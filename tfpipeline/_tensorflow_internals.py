@@ -6,7 +6,8 @@ relies on, and reports the installed version if a name is gone. Importing this m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.core.framework import op_def_pb2, tensor_pb2, types_pb2
 from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
 from tensorflow.python.eager import context
+from tensorflow.python.framework import ops
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
 OpList: Any = op_def_pb2.OpList
@@ -43,6 +45,23 @@ def configure_coordination(workers: int, *, connect_seconds: float, lost_seconds
         shutdown_barrier_timeout_in_ms=int(lost_seconds * 1000),
         coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=workers)],
     )
+
+
+@contextlib.contextmanager
+def forget_custom_gradients() -> Iterator[None]:
+    """Forget, at the end, the gradients that ``tf.custom_gradient`` registered inside the block.
+
+    A graph in which it is used would never be freed: a global table keeps each call's gradient function, and
+    with it the graph. MirroredStrategy's and Keras's own code uses it as well. The gradients of a graph that
+    was traced in the block must have been taken in the block.
+    """
+    gradients = ops.gradient_registry._registry
+    before = set(gradients)
+    try:
+        yield
+    finally:
+        for name in set(gradients) - before:
+            del gradients[name]
 
 
 def session_handle(tensor: tf.Tensor) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 
 import keras
 import numpy as np
@@ -99,6 +101,18 @@ def test_a_training_step_has_no_more_operations_than_it_needs(checkpoint):
     step(batch(), 0)
     assert len(model.trainable_variables) == 31
     assert 2000 < operations(step) < 1.015 * 2492
+
+
+@pytest.mark.parametrize("strategy", [None, 2], ids=["one device", "2 replicas"])
+def test_a_graph_is_freed_with_its_step(checkpoint, strategy):
+    """A process that trains many runs needs no more memory for it."""
+    _, step = setup(checkpoint, strategy=strategy and mirrored(strategy))
+    step(batch(), 0)
+    (compiled,) = step._compiled.values()
+    graph = weakref.ref(compiled.get_concrete_function().graph)
+    del step, _, compiled
+    gc.collect()
+    assert graph() is None
 
 
 def test_an_example_of_weight_two_is_two_examples(checkpoint):

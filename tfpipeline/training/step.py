@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfpipeline._tensorflow_internals import forget_custom_gradients
 from tfpipeline.tasks import Task
 from tfpipeline.text import Tokenizer
 from tfpipeline.training.augmentation import Augmentation
@@ -108,6 +109,11 @@ class TrainStep:
             for name, array in stacked.items()
         }
         key = tuple(shapes.values())
+        arguments = (
+            {name: tf.constant(array) for name, array in stacked.items()},
+            tf.constant(step, tf.int64),
+            tf.constant(int(stop), tf.int32),
+        )
         if key not in self._compiled:
             signature = {name: tf.TensorSpec(shapes[name], array.dtype) for name, array in stacked.items()}
             self._compiled[key] = tf.function(
@@ -115,11 +121,9 @@ class TrainStep:
                 input_signature=[signature, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int32)],
                 autograph=False,
             )
-        return self._compiled[key](
-            {name: tf.constant(array) for name, array in stacked.items()},
-            tf.constant(step, tf.int64),
-            tf.constant(int(stop), tf.int32),
-        )
+            with forget_custom_gradients():
+                return self._compiled[key](*arguments)
+        return self._compiled[key](*arguments)
 
     def _steps(self, batches: Tensors, step: tf.Tensor, stop: tf.Tensor) -> Tensors:
         """The graph: one ``strategy.run`` per batch."""
