@@ -159,19 +159,16 @@ def _in_batches(
     """
     tolerance = 2 * checks.TOLERANCE
 
-    def predict(batch: Mapping[str, tf.Tensor]) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
-        undecided = graph.task.undecided(graph.call(batch), tolerance)
-        rows = tf.shape(batch["input_ids"])[:1]
-        return graph(batch), tf.zeros(rows, tf.bool) if undecided is None else undecided
-
     specs = {name: tf.TensorSpec([None] * len(tensor.shape), tensor.dtype) for name, tensor in inputs.items()}
-    traced = tf.function(predict, input_signature=[specs], autograph=False)
+    traced = tf.function(
+        lambda batch: graph.with_near_ties(batch, tolerance), input_signature=[specs], autograph=False
+    )
     parts = []
     for start in range(0, len(inputs["input_ids"]), _BATCH_ROWS):
         parts.append(traced({name: tensor[start : start + _BATCH_ROWS] for name, tensor in inputs.items()}))
     names = parts[0][0]
     predictions = {name: tf.concat([part[name] for part, _ in parts], axis=0) for name in names}
-    ties = np.concatenate([undecided.numpy() for _, undecided in parts])
+    ties = np.concatenate([of_part.numpy() for _, of_part in parts])
     arrays = {name: tensor.numpy() for name, tensor in predictions.items()}
     return predictions, ties | graph.near_ties(arrays, tolerance)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
+
+NEAR_TIES = "near_ties"  # the output of a task's ``decode`` that a tolerance asks for
 
 
 class ModelCall:
@@ -24,10 +26,13 @@ class ModelCall:
     Attributes:
         model: takes the encoder's inputs, and gives the head's outputs.
         inputs: the encoder's inputs of the batch, int32 [B, T].
+        tolerance: the largest difference of outputs that counts as rounding. If it is given, a task whose
+            ``decode`` chooses, such as tokens, adds ``near_ties``, bool [B]: the rows in which rounding may
+            change a choice.
     """
 
-    def __init__(self, model: Any, inputs: Mapping[str, Any]) -> None:
-        self.model, self.inputs = model, inputs
+    def __init__(self, model: Any, inputs: Mapping[str, Any], tolerance: Optional[float] = None) -> None:
+        self.model, self.inputs, self.tolerance = model, inputs, tolerance
 
     @functools.cached_property
     def outputs(self) -> Any:

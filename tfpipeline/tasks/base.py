@@ -305,7 +305,8 @@ class Task(Calibrated, Explained, Mined):
 
         A task that generates token by token calls the model more than once here; see :class:`ModelCall`. The
         method runs on the model's device, on each replica for its own rows, so it handles numbers only, no
-        strings. Within ``multitask``, the call gives the outputs of the task's own head.
+        strings. Within ``multitask``, the call gives the outputs of the task's own head. If the call has a
+        ``tolerance``, the export asks in which rows rounding may change what is chosen here.
 
         Args:
             call: the model and the batch.
@@ -339,17 +340,6 @@ class Task(Calibrated, Explained, Mined):
         :class:`~tfpipeline.tasks.signature.Signature`.
         """
         return {}
-
-    def undecided(self, call: ModelCall, tolerance: float) -> tf.Tensor | None:
-        """The rows, bool [B], whose strings and integers rounding may change for a reason that their
-        predictions do not show, such as the choice of a token; None if there are none. The export asks; see
-        also :meth:`Scorer.near_ties`.
-
-        Args:
-            call: the model and the batch.
-            tolerance: the largest difference that counts as rounding.
-        """
-        return None
 
     def card(self) -> Mapping[str, Any]:
         """What a model's card says about its predictions beside the labels: titles -> values in JSON form."""

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from tfpipeline.data.text_names import TEXT, TEXT_PAIR, joined, key, texts_of
 from tfpipeline.models.inputs import OFFSETS, as_second_text, encoder_inputs
-from tfpipeline.models.model_call import ModelCall
+from tfpipeline.models.model_call import NEAR_TIES, ModelCall
 from tfpipeline.tasks import Task
 from tfpipeline.text import Tokenizer, Truncation
 from tfpipeline.text.code_points import CodePoints, Unit
@@ -199,10 +199,25 @@ class PredictionGraph:
         Returns:
             The task's predictions: name -> [B, ...], string or 32-bit.
         """
-        outputs = self.confidence.calibrated(self.task, self.task.decode(self.call(inputs)))
+        return self.in_unit(self._finished(self.task.decode(self.call(inputs)), inputs), inputs, unit)
+
+    def with_near_ties(self, inputs: Mapping[str, Any], tolerance: float) -> tuple[Tensors, tf.Tensor]:
+        """The final predictions, and the rows, bool [B], in which rounding may change what ``decode`` chose;
+        :meth:`near_ties` has those in which it may change what is made of it.
+
+        Args:
+            inputs: as of :meth:`__call__`.
+            tolerance: the largest difference that counts as rounding.
+        """
+        decoded = self.task.decode(ModelCall(self.model, encoder_inputs(inputs), tolerance))
+        none = tf.zeros(tf.shape(inputs["input_ids"])[:1], tf.bool)
+        return self._finished(decoded, inputs), decoded.get(NEAR_TIES, none)
+
+    def _finished(self, decoded: Mapping[str, tf.Tensor], inputs: Mapping[str, Any]) -> Tensors:
+        """The predictions, with offsets in code points, from what ``decode`` gave."""
+        outputs = self.confidence.calibrated(self.task, decoded)
         predictions = self.task.predictions(outputs, inputs)
-        predictions = {**predictions, **self.confidence.abstentions(self.task, predictions)}
-        return self.in_unit(predictions, inputs, unit)
+        return {**predictions, **self.confidence.abstentions(self.task, predictions)}
 
     def near_ties(self, predictions: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
         """The rows in which rounding may change strings or integers, bool [N].

@@ -10,6 +10,7 @@ from tfpipeline.models.decoding import sampling, search
 from tfpipeline.models.decoding.constraints import Constraints
 from tfpipeline.models.decoding.rules import Choices, Rules
 from tfpipeline.models.decoding.search import Texts
+from tfpipeline.models.model_call import NEAR_TIES
 
 
 class _Work(NamedTuple):
@@ -323,4 +324,4 @@ class _Loop:
             "scores": tf.ensure_shape(tf.cast(tf.where(there, scores, 0.0), tf.float32), [None, returned]),
             "count": tf.reduce_sum(tf.cast(there, tf.int32), axis=1),
         }
-        return result if self._tolerance is None else {**result, "near_ties": done.near}
+        return result if self._tolerance is None else {**result, NEAR_TIES: done.near}

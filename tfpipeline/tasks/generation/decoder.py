@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import numpy as np
 
 from tfpipeline.errors import UserError
+from tfpipeline.models.model_call import NEAR_TIES
 from tfpipeline.tasks.generation.decoding_options import MOST_SEED, DecodingOptions
 from tfpipeline.tasks.signature import TEXT, Input, Signature
 from tfpipeline.text import TokenizerOptions, build_tokenizer
@@ -187,7 +188,7 @@ class Decoder:
         self, call: Any, tolerance: float, choices: Optional[Mapping[str, tf.Tensor]] = None
     ) -> tf.Tensor:
         """The sources, bool [B], whose texts rounding may change; arguments as of :meth:`generate`."""
-        return self.generate(call, choices, tolerance)["near_ties"]
+        return self.generate(call, choices, tolerance)[NEAR_TIES]
 
     def signatures(self) -> dict[str, Signature]:
         """``generate``: ``text`` string [B] and the choices, [B] each -> ``texts`` string [B, N], ``scores``
