@@ -14,7 +14,8 @@ from tfpipeline import checkpoints
 from tfpipeline.models.inputs import INPUTS, as_second_text, encoder_inputs
 from tfpipeline.models.row_noise import RowNoise
 from tfpipeline.text import Truncation, WordPieceTokenizer
-from tfpipeline.training.augmentation import SPECIAL, Augmentation, special_token_ids
+from tfpipeline.text.vocabulary import special_token_ids
+from tfpipeline.training.augmentation import SPECIAL, Augmentation
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
 from tfpipeline.training.step import TrainStep

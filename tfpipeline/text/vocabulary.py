@@ -111,6 +111,18 @@ def special_ids(ids: Mapping[str, int], options: TokenizerOptions) -> dict[str, 
     return {token: ids[token] for token in tokens}
 
 
+def special_token_ids(vocabulary: Sequence[str], options: TokenizerOptions) -> list[int]:
+    """The ids of the special tokens, as in transformers' ``all_special_ids``; these include [UNK]."""
+    special = set(options.all_special_tokens)
+    return [number for number, token in enumerate(vocabulary) if token in special]
+
+
+def ordinary_token_ids(vocabulary: Sequence[str], options: TokenizerOptions) -> list[int]:
+    """The ids of all other tokens."""
+    special = set(options.all_special_tokens)
+    return [number for number, token in enumerate(vocabulary) if token not in special]
+
+
 def prefix_tables(
     ids: Mapping[str, int], reachable: Callable[[str], bool]
 ) -> tuple[dict[bytes, int], dict[bytes, int]]:

@@ -11,7 +11,8 @@ from tfpipeline.data.text_names import joined
 from tfpipeline.models.inputs import by_text, encoder_inputs
 from tfpipeline.models.row_noise import RowNoise
 from tfpipeline.tasks import Task
-from tfpipeline.text import Tokenizer, TokenizerOptions
+from tfpipeline.text import Tokenizer
+from tfpipeline.text.vocabulary import special_token_ids
 from tfpipeline.training.global_batch import WEIGHTS, Tensors, row_count
 
 SPECIAL = "special_tokens_mask"
@@ -76,16 +77,3 @@ def _is_special(sequence: Mapping[str, tf.Tensor], ids: tf.Tensor) -> tf.Tensor:
     """Whether each token is a special token, including padding: bool [B, T]."""
     special = tf.reduce_any(sequence["input_ids"][..., None] == ids, axis=-1)
     return special | (sequence["attention_mask"] == 0)
-
-
-def special_token_ids(vocabulary: tuple[str, ...], options: TokenizerOptions) -> list[int]:
-    """The IDs of the special tokens, as in transformers' ``all_special_ids``; these include [UNK]."""
-    named = {
-        options.unk_token,
-        options.sep_token,
-        options.pad_token,
-        options.cls_token,
-        options.mask_token,
-        *options.special_tokens,
-    }
-    return [number for number, token in enumerate(vocabulary) if token in named]

@@ -11,10 +11,11 @@ import numpy as np
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
 from tfpipeline.models.inputs import CAUSAL_MASK, INPUTS, PREDICTED_IDS, PREDICTED_POSITIONS
+from tfpipeline.tasks._token_head import HEAD, head_variables
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.generation import rows
 from tfpipeline.tasks.generation.scorer import GenerationScorer
-from tfpipeline.text.vocabulary import token_ids
+from tfpipeline.text.vocabulary import ordinary_token_ids, token_ids
 
 if TYPE_CHECKING:
     import keras
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from tfpipeline.tasks.generation.options import GenerationOptions
     from tfpipeline.tasks.signature import Signature
     from tfpipeline.text import Tokenizer, TokenizerOptions
-
-HEAD = "mlm"  # the name of the head in checkpoints
 
 
 @dataclass(frozen=True)
@@ -124,13 +123,7 @@ class Generation(Task):
     # Checkpoints.
 
     def head_variables(self, head: Any) -> dict[str, Any]:
-        return {
-            f"{HEAD}/dense/kernel": head.dense.kernel,
-            f"{HEAD}/dense/bias": head.dense.bias,
-            f"{HEAD}/norm/scale": head.norm.scale,
-            f"{HEAD}/norm/bias": head.norm.bias,
-            f"{HEAD}/bias": head.bias,
-        }
+        return head_variables(head)
 
     def checkpoint_head(self, head: Any) -> CheckpointHead:
         note = "the head is written as that for masked tokens; the run's task and its options are omitted"
@@ -179,14 +172,13 @@ class Generation(Task):
             positions, wanted = prediction.following(ids, target, most)
         else:
             mask: Any = self.mask_id
-            ordinary = np.delete(np.arange(len(self._tokens.vocabulary)), self._special_ids).tolist()
             ids, positions, wanted = prediction.masked(
                 ids,
                 target,
                 most,
                 share=self.options.mask_share,
                 mask_id=mask,
-                candidates=ordinary,
+                candidates=ordinary_token_ids(self._tokens.vocabulary, self._tokens.options),
                 noise=noise,
             )
         return {
@@ -196,11 +188,6 @@ class Generation(Task):
             PREDICTED_POSITIONS: positions,
             PREDICTED_IDS: wanted,
         }, targets
-
-    @property
-    def _special_ids(self) -> list[int]:
-        special = set(self._tokens.options.all_special_tokens)
-        return [number for number, token in enumerate(self._tokens.vocabulary) if token in special]
 
     # The model.
 
@@ -219,19 +206,20 @@ class Generation(Task):
         )
 
     def loss(self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        import tensorflow as tf
-
         smoothing = self.options.label_smoothing
         wanted, all_tokens = outputs["log_probabilities"], outputs["mean_log_probabilities"]
-        total = tf.reduce_sum((1 - smoothing) * wanted + smoothing * all_tokens, axis=1)
-        return -total / tf.maximum(tf.cast(self.loss_terms(targets), total.dtype), 1)
+        return self._mean_loss((1 - smoothing) * wanted + smoothing * all_tokens, targets)
 
     def likelihood_losses(
         self, outputs: Mapping[str, tf.Tensor], targets: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
+        return self._mean_loss(outputs["log_probabilities"], targets)
+
+    def _mean_loss(self, log_probabilities: tf.Tensor, targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The mean over each row's predicted tokens, [B], of [B, P]; 0 without any."""
         import tensorflow as tf
 
-        total = tf.reduce_sum(outputs["log_probabilities"], axis=1)
+        total = tf.reduce_sum(log_probabilities, axis=1)
         return -total / tf.maximum(tf.cast(self.loss_terms(targets), total.dtype), 1)
 
     def loss_terms(self, targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -245,10 +233,7 @@ class Generation(Task):
     def decode(self, call: ModelCall) -> Mapping[str, tf.Tensor]:
         """The written tokens, and what the loss is made of if the targets are known."""
         scored = call.outputs if PREDICTED_IDS in call.inputs else {}
-        return {**scored, **self._tokens.decoder.generate(call)}
-
-    def undecided(self, call: ModelCall, tolerance: float) -> tf.Tensor:
-        return self._tokens.decoder.near_ties(call, tolerance)
+        return {**scored, **self._tokens.decoder.generate(call, tolerance=call.tolerance)}
 
     def card(self) -> Mapping[str, Any]:
         return self._tokens.decoder.card()

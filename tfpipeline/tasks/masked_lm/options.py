@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tfpipeline.errors import UserError
-from tfpipeline.tasks.masked_lm.task import HEAD, RELATION, MaskedLM
+from tfpipeline.tasks._token_head import HEAD
+from tfpipeline.tasks.masked_lm.task import RELATION, MaskedLM
 from tfpipeline.tasks.masked_lm.words import jieba_segmenter
 from tfpipeline.tasks.options import Fitter, TaskOptions
 

@@ -12,12 +12,13 @@ from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.errors import UserError
 from tfpipeline.models.inputs import INPUTS, PREDICTED_POSITIONS
 from tfpipeline.tasks._dividing import RowTokens
+from tfpipeline.tasks._token_head import HEAD, head_variables
 from tfpipeline.tasks.base import Task
 from tfpipeline.tasks.masked_lm import rows
 from tfpipeline.tasks.masked_lm.scorer import MaskedLMScorer
 from tfpipeline.tasks.masked_lm.words import jieba_segmenter, word_numbers
 from tfpipeline.tasks.scorer import Arrays
-from tfpipeline.text.vocabulary import token_ids
+from tfpipeline.text.vocabulary import ordinary_token_ids, special_token_ids, token_ids
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tfpipeline.tasks.masked_lm.options import MaskedLMOptions
     from tfpipeline.text import Tokenizer, TokenizerOptions
 
-HEAD, RELATION = "mlm", "nsp"  # the names of the heads in checkpoints
+RELATION = "nsp"  # the name of the head on the pooler in checkpoints
 MASKED_IDS = "masked_ids"  # the original ids at the predicted positions, -1 for unused ones
 _RELATIONS = {rows.NEXT: 0, rows.OTHER: 1, rows.ORDERED: 0, rows.SWAPPED: 1}
 
@@ -40,14 +41,12 @@ class _Tokens:
 
     Attributes:
         vocabulary: the tokens in the order of their ids.
-        mask: [MASK].
-        special: all special tokens.
+        options: the tokenizer's.
         around: the number of special tokens of a row.
     """
 
     vocabulary: tuple[str, ...]
-    mask: str
-    special: tuple[str, ...]
+    options: TokenizerOptions
     around: int
 
 
@@ -86,7 +85,7 @@ class MaskedLM(Task):
                 "checkpoint that has one, or name it as mask_token in tokenizer_config.json"
             )
         around = options.template.count(self.options.makes_pairs)
-        known = _Tokens(tuple(vocabulary), options.mask_token, options.all_special_tokens, around)
+        known = _Tokens(tuple(vocabulary), options, around)
         return type(self)(self.options, self.fitted, known)
 
     def with_options(self, options: MaskedLMOptions) -> MaskedLM:
@@ -106,24 +105,17 @@ class MaskedLM(Task):
     @property
     def special_ids(self) -> list[int]:
         """The ids of special tokens, which are never masked."""
-        special = set(self._tokens.special)
-        return [number for number, token in enumerate(self._tokens.vocabulary) if token in special]
+        return special_token_ids(self._tokens.vocabulary, self._tokens.options)
 
     @property
     def mask_id(self) -> int:
         """The id of [MASK]."""
-        return token_ids(self._tokens.vocabulary)[self._tokens.mask]
+        return token_ids(self._tokens.vocabulary)[str(self._tokens.options.mask_token)]
 
     # Checkpoints.
 
     def head_variables(self, head: Any) -> dict[str, Any]:
-        variables = {
-            f"{HEAD}/dense/kernel": head.dense.kernel,
-            f"{HEAD}/dense/bias": head.dense.bias,
-            f"{HEAD}/norm/scale": head.norm.scale,
-            f"{HEAD}/norm/bias": head.norm.bias,
-            f"{HEAD}/bias": head.bias,
-        }
+        variables = head_variables(head)
         if head.relation is None:
             return variables
         return {
@@ -145,7 +137,7 @@ class MaskedLM(Task):
 
     def divide(self, examples: Iterable[Example], tokens: RowTokens) -> Iterator[Example]:
         """Rows that fill the model; see :mod:`tfpipeline.tasks.masked_lm.rows`."""
-        special = set(self._tokens.special)
+        special = set(self._tokens.options.all_special_tokens)
         if not self.options.makes_pairs:
             return rows.cut(examples, tokens, special)
         ordered = self.options.objective == "sentence_order"
@@ -197,7 +189,7 @@ class MaskedLM(Task):
         )
         positions = masking.positions_of(chosen, share)
         originals = tf.gather(ids, tf.maximum(positions, 0), batch_dims=1)
-        ordinary = np.delete(np.arange(self.vocabulary_size), self.special_ids).tolist()
+        ordinary = ordinary_token_ids(self._tokens.vocabulary, self._tokens.options)
         return {
             **{name: inputs[name] for name in INPUTS},
             "input_ids": masking.replace(ids, chosen, self.mask_id, ordinary, noise),
