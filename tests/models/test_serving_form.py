@@ -278,3 +278,16 @@ def test_a_served_model_has_each_weight_once_and_cannot_be_trained():
     assert len({id(variable) for variable in served.variables}) == len(served.variables) == len(model.weights)
     with pytest.raises(ValueError, match="cannot be trained"):
         served(batch(MASKS["one text"]), training=True)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_variable_is_gathered_from(precision):
+    """ResourceGather makes every later read of a variable copy all of it, as a tied head's."""
+    form = serving_form(encoder(), precision)
+    specs = {name: tf.TensorSpec([None, None], tf.int32) for name in batch(ragged([3], 3))}
+    graph = tf.function(form, input_signature=[specs], autograph=False).get_concrete_function().graph
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for part in definition.library.function for node in part.node_def)]
+    operations = Counter(node.op for node in nodes)
+    assert operations["GatherV2"] >= 3
+    assert not operations["ResourceGather"]

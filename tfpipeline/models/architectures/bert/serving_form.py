@@ -270,8 +270,12 @@ class ServingForm:
 
 
 def _rows(table: Any, indices: tf.Tensor) -> tf.Tensor:
-    """Rows of a table, float32 [R, H]."""
-    return tf.cast(tf.gather(table, indices), tf.float32)
+    """Rows of a table, float32 [R, H].
+
+    Of its value, not of the variable: an operation that gathers from a variable makes TensorFlow copy all of
+    it at each later read, and heads that predict tokens read all word embeddings.
+    """
+    return tf.cast(tf.gather(tf.convert_to_tensor(table), indices), tf.float32)
 
 
 def _gelu_erf(x: tf.Tensor) -> tf.Tensor:
