@@ -13,6 +13,7 @@ import tensorflow as tf
 from tests.models.toy_decoding import SPREAD, ToyCall, hashed, reference, toy_logits
 from tfpipeline.models.decoding import CHOICES, Choices, Rules, generate
 from tfpipeline.models.decoding.sampling import noise
+from tfpipeline.models.decoding.search import largest
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 SIZE = 13  # logits; the last two stand for no token
@@ -21,6 +22,22 @@ RULES = Rules(
     end=SEP, vocabulary=11, most_tokens=MOST, width=WIDTH, returned=RETURNED, never=(PAD, UNK, CLS, MASK)
 )  # fmt: skip
 PLAIN = Choices(max_new_tokens=MOST)
+
+
+@pytest.mark.parametrize("size", [3, 127, 1536, 1537, 5000])
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_the_largest_of_many_are_those_of_a_stable_sort(size, count):
+    """Among equal numbers, those of lower places come first; minus infinity is a number."""
+    random = np.random.default_rng(size)
+    x = random.integers(0, 40, [3, 2, size]).astype(np.float32)  # many are equal
+    x[0, 0] = -np.inf
+    x[1, 0, :-2] = -np.inf
+    x[2, 1] = random.normal(size=size)
+    count = min(count, size)
+    values, places = largest(tf.constant(x), tf.constant(count))
+    expected = np.argsort(-x, axis=2, kind="stable")[:, :, :count]
+    np.testing.assert_array_equal(places, expected)
+    np.testing.assert_array_equal(values, np.take_along_axis(x, expected, axis=2))
 
 
 def random_table(seed=0, spread=2.0):

@@ -50,6 +50,7 @@ class NewTokens:
 
     def __init__(self, ids: tf.Tensor, heads: int, attend: Callable[..., tf.Tensor]) -> None:
         self._shape, self._heads, self._attend = tf.shape(ids), heads, attend
+        self._single = ids.shape[1] == 1
 
     def attend(self, qkv: tf.Tensor, query_bias: tf.Tensor | None = None) -> tf.Tensor:
         """Multi-head attention of the new tokens.
@@ -61,11 +62,17 @@ class NewTokens:
             [B * Q, H].
         """
         size = qkv.shape[-1] // (3 * self._heads)
-        each = tf.reshape(qkv, [*tf.unstack(self._shape), 3, self._heads, size])
-        query, key, value = tf.unstack(tf.transpose(each, [2, 0, 3, 1, 4]), 3)
+        if self._single:  # nothing to transpose
+            each = tf.reshape(qkv, [-1, 3, self._heads, 1, size])
+            query, key, value = tf.unstack(each, 3, axis=1)
+        else:
+            each = tf.reshape(qkv, [*tf.unstack(self._shape), 3, self._heads, size])
+            query, key, value = tf.unstack(tf.transpose(each, [2, 0, 3, 1, 4]), 3)
         query = query if query_bias is None else query + query_bias
         attended = self._attend(query, key, value)  # [B, N, Q, D]
-        return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, size * self._heads])
+        if not self._single:
+            attended = tf.transpose(attended, [0, 2, 1, 3])
+        return tf.reshape(attended, [-1, size * self._heads])
 
     def layer_norm(self, x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
         """See :func:`tfpipeline.models.padded_tokens.layer_norm`: there are few new tokens."""

@@ -32,7 +32,6 @@ class Constraints:
         infinite = tf.constant(float("-inf"), dtype)
         self._infinite = infinite
         self._allowed = tf.where(allowed, tf.zeros([], dtype), infinite)  # [V], to be added
-        self._is_end = tf.equal(ids, rules.end)
         if rules.exempt:
             places = tf.constant([[token] for token in rules.exempt], tf.int32)
             self._exempt = tf.scatter_nd(places, tf.ones([len(rules.exempt)], tf.int32), [size]) > 0
@@ -52,7 +51,7 @@ class Constraints:
             rows: int32 [B'], the sources.
         """
         logits = self._penalized(logits, total, tokens, step, rows)
-        logits += self._mask(step, rows)
+        logits = self._allowed_only(logits, step, rows)
         logits = self._without_repeated(logits, tokens, step, rows)
         logits = self._without_banned(logits, tokens, step)
         return self._forced(logits, total, step)
@@ -76,15 +75,17 @@ class Constraints:
 
         return tf.cond(tf.reduce_any(tf.not_equal(penalty, 1)), penalized, lambda: logits)
 
-    def _mask(self, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """What is added to logits: 0, or minus infinity for tokens that may never follow; [V] or [B', 1, V].
-
-        A text does not end before its fewest tokens.
-        """
+    def _allowed_only(self, logits: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Forbid tokens that may never follow, and the end of a text that is too short."""
+        allowed = logits + self._allowed
         if self._choices.always("min_new_tokens", 0):
-            return self._allowed
+            return allowed
         early = step < self._choices.per_row("min_new_tokens", rows)
-        return tf.where(early[:, None, None] & self._is_end, self._infinite, self._allowed)
+        # One column is written where it is: a mask for all tokens would be read and written as a whole.
+        of_end = tf.where(early[:, None], self._infinite, logits[:, :, self._rules.end])
+        places = tf.cast(tf.where(tf.ones_like(of_end, tf.bool)), tf.int32)
+        ends = tf.fill([tf.shape(places)[0], 1], self._rules.end)
+        return tf.tensor_scatter_nd_update(allowed, tf.concat([places, ends], 1), tf.reshape(of_end, [-1]))
 
     def _without_repeated(
         self, logits: tf.Tensor, tokens: tf.Tensor, step: tf.Tensor, rows: tf.Tensor

@@ -187,7 +187,8 @@ class _Loop:
         work = work._replace(tokens=tf.where(here, tokens[:, :, None], before))
         logits, state = tf.cond(
             tf.size(work.rows) > 0,
-            lambda: self._call.step(state, tokens),
+            # A width that is known saves the transposes of a single token's query, key and value.
+            lambda: self._call.step(state, tf.ensure_shape(tokens, [None, tf.get_static_value(self._width)])),
             lambda: (logits, state),
         )
         return step + 1, logits, state, work, done

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+_BLOCK = 128  # numbers in a block of `largest`
+_BLOCKS_PER_NUMBER = 4  # with fewer blocks for each number that is looked for, blocks save nothing
+
 
 class Candidates(NamedTuple):
     """The best continuations of a source's beams, the best first.
@@ -57,7 +60,7 @@ def candidates(
     shape = tf.shape(logits)
     width = shape[1]
     count = tf.minimum(2 * width + 1, shape[2])
-    values, ids = tf.math.top_k(logits, count)
+    values, ids = largest(logits, count)
     stuck = tf.math.is_inf(values[:, :, :1]) & tf.equal(tf.range(count), 0)
     values = tf.where(stuck, raw[:, :, None], values)
     ids = tf.where(stuck, end, ids)
@@ -65,6 +68,41 @@ def candidates(
     best, places = tf.math.top_k(tf.reshape(sums, [-1, width * count]), tf.minimum(count, width * count))
     tokens = tf.gather(tf.reshape(ids, [-1, width * count]), places, batch_dims=1)
     return Candidates(best, places // count, tokens)
+
+
+def largest(x: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """``tf.math.top_k`` of a few numbers among very many, several times as fast on a CPU.
+
+    The largest numbers are in the blocks with the largest maxima, and a maximum is computed with vector
+    instructions.
+
+    Args:
+        x: [B', W, V].
+        count: how many, int32 [], at most V.
+    Returns:
+        The numbers and their places (int32), [B', W, count]; of equal numbers the first ones, in order.
+    """
+    rows, width, size = tf.unstack(tf.shape(x))
+    number = size // _BLOCK
+
+    def in_blocks() -> tuple[tf.Tensor, tf.Tensor]:
+        blocks = tf.reshape(x[:, :, : number * _BLOCK], [rows, width, number, _BLOCK])
+        chosen = tf.math.top_k(tf.reduce_max(blocks, axis=3), count).indices
+        chosen = tf.sort(chosen, axis=2)  # in the order of their numbers, so that equal ones stay in order
+        flat = [rows, width, count * _BLOCK]
+        places = tf.reshape(chosen[:, :, :, None] * _BLOCK + tf.range(_BLOCK), flat)
+        rest = tf.broadcast_to(tf.range(number * _BLOCK, size), [rows, width, size - number * _BLOCK])
+        places = tf.concat([places, rest], 2)
+        numbers = tf.reshape(tf.gather(blocks, chosen, batch_dims=2), flat)
+        values, found = tf.math.top_k(tf.concat([numbers, x[:, :, number * _BLOCK :]], 2), count)
+        return values, tf.gather(places, found, batch_dims=2)
+
+    def at_once() -> tuple[tf.Tensor, tf.Tensor]:
+        values, found = tf.math.top_k(x, count)
+        return values, found
+
+    values, places = tf.cond(number >= _BLOCKS_PER_NUMBER * count, in_blocks, at_once)
+    return values, places
 
 
 def divided(scores: tf.Tensor, length: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
