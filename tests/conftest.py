@@ -55,7 +55,7 @@ def pytest_configure(config):
     # Many tests load the same few vocabularies in turn. The product keeps the last four tokenizers.
     from tfpipeline.text import sharing
 
-    sharing._build = functools.lru_cache(maxsize=16)(sharing._build.__wrapped__)
+    sharing._build = functools.lru_cache(maxsize=8)(sharing._build.__wrapped__)
     # TensorFlow's own objects are no garbage. Tracing a graph makes many more: looking through all of them at
     # Python's own rate takes a fifth of a session's time.
     gc.collect()
