@@ -1,10 +1,10 @@
 """``generate`` of transformers, of a BERT in PyTorch that writes, in a process of its own.
 
-    python -m benchmarks._torch_generate CONFIG
+    python -m benchmarks._torch_generate CONFIG PRECISION
 
-CONFIG is a ``config.json`` of transformers; the weights are random. Reads lines of JSON from standard input:
-the arguments of ``generate`` and ``input_ids`` [B, S]. Answers each with a line: the number of tokens that
-were written.
+CONFIG is a ``config.json`` of transformers, PRECISION a dtype of PyTorch; the weights are random. Reads lines
+of JSON from standard input: the arguments of ``generate`` and ``input_ids`` [B, S]. Answers each with a line:
+the number of tokens that were written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
     torch.manual_seed(0)
     config = BertConfig.from_json_file(sys.argv[1])
     config.is_decoder = True
-    model = BertLMHeadModel(config).eval()
+    model = BertLMHeadModel(config).to(getattr(torch, sys.argv[2])).eval()
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

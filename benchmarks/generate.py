@@ -10,6 +10,8 @@ time over ours.
 - 4 beams, peer ``greedy``. Goal: at least a third.
 - greedy and 4 beams, peer ``transformers``: its ``generate`` of a BERT of the same size that is a decoder,
   with its cache, in the environment of ``make parity``. Goal of greedy: at least 1.5.
+- greedy in bfloat16, peers ``greedy`` and ``transformers in bfloat16``: the encoder's weights and products in
+  bfloat16; the peer's whole model.
 - memory: the keys and values of the tokens, in MB, and what arithmetic says: 2 L H numbers of 4 bytes for
   each token of a source and for each token of a beam.
 """
@@ -33,6 +35,7 @@ from tfpipeline.runtime import import_tensorflow
 
 BATCH, SOURCE, TOKENS, BEAMS = 8, 64, 64, 4
 CACHE, NO_CACHE, BEAM, TORCH = "greedy", "no cache", f"{BEAMS} beams", "transformers"
+SHORT, TORCH_SHORT = "greedy in bfloat16", "transformers in bfloat16"
 
 Way = Callable[[np.ndarray], object]
 
@@ -43,9 +46,10 @@ class Writer:
     Args:
         checkpoint: a checkpoint's folder; the weights of the head are random.
         tokens: L, the number of tokens of every text.
+        precision: "float32" or "bfloat16", of the encoder.
     """
 
-    def __init__(self, checkpoint: Path, tokens: int) -> None:
+    def __init__(self, checkpoint: Path, tokens: int, precision: str = "float32") -> None:
         from tfpipeline import checkpoints
         from tfpipeline.models import TextModel
         from tfpipeline.models.generation_head import GenerationHead
@@ -62,7 +66,7 @@ class Writer:
             layer_norm_eps=config.layer_norm_eps,
             stddev=0.3,  # else every token is the same
         )
-        self.model = TextModel(loaded.encoder(), head).for_serving()
+        self.model = TextModel(loaded.encoder(), head).for_serving(precision)
 
     def inputs(self, ids: Any) -> dict[str, Any]:
         """The model's inputs for sources without padding, int32 [B, S]."""
@@ -129,10 +133,12 @@ class Writer:
 
 
 @contextlib.contextmanager
-def torch_ways(python: Path, folder: Path, tokens: int) -> Iterator[Mapping[int, Way]]:
+def torch_ways(
+    python: Path, folder: Path, tokens: int, precision: str = "float32"
+) -> Iterator[Mapping[int, Way]]:
     """Number of beams -> transformers' ``generate`` in another process."""
     process = subprocess.Popen(
-        [str(python), "-m", "benchmarks._torch_generate", str(folder / "config.json")],
+        [str(python), "-m", "benchmarks._torch_generate", str(folder / "config.json"), precision],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -187,8 +193,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     sources = random.integers(1000 % size, size, (chosen.rounds + 1, BATCH, source), np.int32)
     with contextlib.ExitStack() as stack:
         peers: Mapping[int, Way] = {}
+        short_peers: Mapping[int, Way] = {}
         if chosen.torch.exists():
             peers = stack.enter_context(torch_ways(chosen.torch, checkpoint, tokens))
+            short_peers = stack.enter_context(torch_ways(chosen.torch, checkpoint, tokens, "bfloat16"))
         else:
             print(f"without transformers: there is no {chosen.torch}; make parity makes it", flush=True)
         _compare(ways, CACHE, NO_CACHE, sources, tokens)
@@ -196,6 +204,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         for beams, own in ((1, CACHE), (BEAMS, BEAM)):
             if peers:
                 _compare({own: ways[own], TORCH: peers[beams]}, own, TORCH, sources, tokens)
+        short = Writer(checkpoint, tokens, "bfloat16").way(1)
+        _compare({SHORT: short, CACHE: ways[CACHE]}, SHORT, CACHE, sources, tokens)
+        if short_peers:
+            _compare({SHORT: short, TORCH_SHORT: short_peers[1]}, SHORT, TORCH_SHORT, sources, tokens)
     for beams, case in ((1, CACHE), (BEAMS, BEAM)):
         kept = writer.cache_bytes(sources[0], beams)
         expected = arithmetic_bytes(writer.config, BATCH, source, tokens, beams)

@@ -22,11 +22,12 @@ def test_all_comparisons_are_made(tmp_path, capsys):
     assert [(line["case"], line.get("peer")) for line in found] == [
         ("greedy", "no cache"),
         ("4 beams", "greedy"),
+        ("greedy in bfloat16", "greedy"),
         ("memory of greedy", None),
         ("memory of 4 beams", None),
     ]
     # All keys and values, and nothing else of their size.
-    assert [line["megabytes_ratio"] for line in found[2:]] == [1, 1]
+    assert [line["megabytes_ratio"] for line in found[3:]] == [1, 1]
 
 
 def test_with_and_without_the_cache_the_same_is_written(tmp_path):
