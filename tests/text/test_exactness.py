@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import pytest
@@ -100,13 +101,19 @@ def chosen(point, step):
     return True
 
 
+@functools.cache
+def all_chosen(step):
+    """The code points to compare."""
+    return [point for point in range(0x110000) if not 0xD800 <= point < 0xE000 and chosen(point, step)]
+
+
 @pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_every_code_point(characters, options, step):
     """All that have neighbours of another kind, of the others every 61st; in ``make soak`` all."""
     tokenizer = WordPieceTokenizer(characters, options)
     reference = reference_tokenizer(characters, options)
-    points = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000 and chosen(point, step)]
+    points = all_chosen(step)
     assert len(points) == {61: 94_585, 1: 1_112_064}[step]
     # Many to a text, as a call costs more than a word; a letter stands on both sides of each.
     texts = [" ".join(f"a{chr(point)}b" for point in points[i : i + 256]) for i in range(0, len(points), 256)]
