@@ -114,3 +114,13 @@ def test_eager_loops_do_not_warn_of_retracing(caplog):
     finally:
         tf.get_logger().propagate = before
     assert "retracing" not in caplog.text
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("shape", [(7,), (2, 3), (2, 0), (2, 1, 3)])
+def test_inner_products_with_all_rows_of_a_table(shape, training):
+    random = np.random.default_rng(0)
+    x, table = random.normal(size=(*shape, 5)), random.normal(size=(11, 5))
+    products = kernels.inner_products(tf.constant(x), tf.Variable(table), training)
+    assert products.shape == (*shape, 11)
+    np.testing.assert_allclose(products, np.einsum("...h,vh->...v", x, table), rtol=1e-12)

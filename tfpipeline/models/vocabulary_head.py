@@ -83,7 +83,7 @@ class VocabularyHead(Head):
         table, bias = self.embedding_matrix, self.bias
         if tokens is not None and tokens < self.vocabulary_size:
             table, bias = table[:tokens], bias[:tokens]
-        logits = at_least_float32(kernels.inner_products(hidden, table))
+        logits = at_least_float32(kernels.inner_products(hidden, table, training))
         return logits + ops.cast(bias, logits.dtype)
 
     def get_config(self) -> dict[str, Any]:
