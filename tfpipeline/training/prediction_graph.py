@@ -181,14 +181,15 @@ class PredictionGraph:
         mask = tf.sequence_mask(lengths, tf.shape(input_ids)[1], tf.int32)
         return {"input_ids": input_ids, "token_type_ids": types, "attention_mask": mask}
 
-    def call(self, inputs: Mapping[str, Any]) -> ModelCall:
+    def call(self, inputs: Mapping[str, Any], tolerance: float | None = None) -> ModelCall:
         """The model, to be called on a batch, for callers that need more than the predictions, such as the
         loss.
 
         Args:
             inputs: the encoder's inputs, possibly with others.
+            tolerance: see :class:`tfpipeline.models.model_call.ModelCall`.
         """
-        return ModelCall(self.model, encoder_inputs(inputs))
+        return ModelCall(self.model, encoder_inputs(inputs), tolerance)
 
     def __call__(self, inputs: Mapping[str, Any], unit: Unit = "code_points") -> Tensors:
         """The final predictions.
@@ -209,7 +210,7 @@ class PredictionGraph:
             inputs: as of :meth:`__call__`.
             tolerance: the largest difference that counts as rounding.
         """
-        decoded = self.task.decode(ModelCall(self.model, encoder_inputs(inputs), tolerance))
+        decoded = self.task.decode(self.call(inputs, tolerance))
         none = tf.zeros(tf.shape(inputs["input_ids"])[:1], tf.bool)
         return self._finished(decoded, inputs), decoded.get(NEAR_TIES, none)
 
