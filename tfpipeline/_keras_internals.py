@@ -18,6 +18,27 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layers._flatten_layers(include_self=False, recursive=False))
 
 
+def add_sublayer(layer: keras.layers.Layer, attribute: str, sublayer: keras.layers.Layer) -> None:
+    """Assign a layer to an attribute of a layer that is built; Keras allows this only before."""
+    tracker: Any = layer._tracker
+    tracker.unlock()
+    try:
+        setattr(layer, attribute, sublayer)
+    finally:
+        tracker.lock()
+
+
+def remove_sublayer(layer: keras.layers.Layer, attribute: str) -> None:
+    """Set an attribute of a built layer, which holds a layer, to None; its variables are then gone too."""
+    tracker: Any = layer._tracker
+    tracker.unlock()
+    try:
+        tracker.untrack(getattr(layer, attribute))
+        setattr(layer, attribute, None)
+    finally:
+        tracker.lock()
+
+
 class OptimizerHooks:
     """A mixin for Keras optimizers that decay weights themselves."""
 

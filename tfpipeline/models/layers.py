@@ -171,9 +171,43 @@ class LayerNorm(keras.layers.Layer):
         return {**super().get_config(), **config_of(self, "epsilon")}
 
 
+class DenseAdapter(keras.layers.Layer):
+    """What a method of parameter-efficient fine-tuning adds to a :class:`Dense`.
+
+    A new one changes nothing: :meth:`adapt_input` and :meth:`adapt_output` return their arguments' values.
+    """
+
+    def adapt_input(self, x: Any) -> Any:
+        """The input that the layer multiplies: [B, ..., in] to [B, ..., in]."""
+        return x
+
+    def adapt_output(self, x: Any, y: Any, noise: Optional[kernels.Noise]) -> Any:
+        """The layer's output.
+
+        Args:
+            x: the layer's input, [B, ..., in].
+            y: ``x @ kernel + bias``, [B, ..., out].
+            noise: for dropout; None without dropout.
+        Returns:
+            [B, ..., out].
+        """
+        return y
+
+    def merge(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
+        """The kernel [in, out] and the bias [out] of a :class:`Dense` that computes the same alone.
+
+        Args:
+            kernel, bias: NumPy arrays, float64.
+        """
+        raise NotImplementedError
+
+
 @serializable
 class Dense(keras.layers.Layer):
     """``x @ kernel + bias`` over the last axis, as one matrix product of [B * T, in] with [in, out].
+
+    Attributes:
+        adapter: what a method of parameter-efficient fine-tuning added; None without.
 
     Args:
         units: size of the last axis of the result.
@@ -187,6 +221,7 @@ class Dense(keras.layers.Layer):
         super().__init__(**options)
         self.units, self.stddev, self.seed = units, stddev, seed
         self.initializer = kernel_initializer(stddev, seed)
+        self.adapter: Optional[DenseAdapter] = None
 
     def build(self, shape: Any) -> None:
         self.kernel = self.add_weight(
@@ -195,11 +230,15 @@ class Dense(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.built = True
 
-    def call(self, x: Any, training: Optional[bool] = None) -> Any:
+    def call(self, x: Any, noise: Optional[kernels.Noise] = None, training: Optional[bool] = None) -> Any:
+        """Multiply; ``noise`` is for the dropout of an adapter."""
+        adapter = self.adapter
+        x = x if adapter is None else adapter.adapt_input(x)
         shape = ops.shape(x)
         flat = ops.matmul(ops.reshape(x, (-1, self.kernel.shape[0])), self.kernel)
         bias = ops.convert_to_tensor(self.bias)
-        return ops.reshape(kernels.add_bias(flat, bias, bool(training)), (*shape[:-1], self.units))
+        y = ops.reshape(kernels.add_bias(flat, bias, bool(training)), (*shape[:-1], self.units))
+        return y if adapter is None else adapter.adapt_output(x, y, noise)
 
     def compute_output_shape(self, shape: Any) -> Any:
         """The shape of the input, with ``units`` as its last axis."""
@@ -215,6 +254,10 @@ class SelfAttention(EncoderPart):
     """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
 
     Query, key and value come from one matrix product with a kernel of [H, 3 * H], read as [H, (3 N D)].
+
+    Attributes:
+        prefix: a layer from the queries [B, N, T, D] to what is added to their context [B, N, T, D]; None
+            without.
     """
 
     def __init__(
@@ -233,6 +276,7 @@ class SelfAttention(EncoderPart):
         self.qkv = Dense(3 * hidden, stddev, name="qkv", dtype=self.dtype_policy)
         self.output_dense = Dense(hidden, stddev, name="output", dtype=self.dtype_policy)
         self.rate, self.site = config.attention_probs_dropout_prob, site
+        self.prefix: Optional[keras.layers.Layer] = None
 
     def build(self, shape: Any) -> None:
         self.qkv.build(shape)
@@ -259,7 +303,7 @@ class SelfAttention(EncoderPart):
         """
         noise = self._source.noise(training, noise)
         batch, length, hidden = ops.shape(x)
-        qkv = ops.reshape(self.qkv(x), (batch, length, 3, self.heads, self.head_size))
+        qkv = ops.reshape(self.qkv(x, noise=noise), (batch, length, 3, self.heads, self.head_size))
         # Unstacked, not sliced: the gradient of three slices is a sum of three mostly zero tensors, which
         # costs a tenth of a step.
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, N, T, D]
@@ -277,8 +321,9 @@ class SelfAttention(EncoderPart):
                 site=self.site,
                 training=bool(training),
             )
+        context = context if self.prefix is None else context + self.prefix(query)
         context = ops.transpose(context, (0, 2, 1, 3))  # [B, T, N, D]
-        return self.output_dense(ops.reshape(context, (batch, length, hidden)))
+        return self.output_dense(ops.reshape(context, (batch, length, hidden)), noise=noise)
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
@@ -297,6 +342,12 @@ class EncoderBlock(EncoderPart):
     It normalises after each residual sum, as BERT does. With ``norm_first`` in the configuration it
     normalises the inputs of attention and of the feed-forward part instead (Xiong et al. 2020,
     arXiv:2002.04745, figure 1).
+
+    Attributes:
+        after_attention, after_feed_forward: layers [B, T, H] -> [B, T, H] between the dropout of a part and
+            its residual sum; None without.
+        beside_feed_forward: a layer [B, T, H] -> [B, T, H] that reads what the feed-forward part reads. Its
+            output is added to that of the part.
     """
 
     def __init__(
@@ -319,6 +370,9 @@ class EncoderBlock(EncoderPart):
         self.output_dropout = Dropout(rate, site + 2, source, name="output_dropout", dtype=policy)
         self.output_norm = LayerNorm(epsilon, name="output_norm", dtype=policy)
         self.activation = ACTIVATION_FUNCTIONS[config.hidden_act]
+        self.after_attention: Optional[keras.layers.Layer] = None
+        self.after_feed_forward: Optional[keras.layers.Layer] = None
+        self.beside_feed_forward: Optional[keras.layers.Layer] = None
 
     def build(self, shape: Any) -> None:
         for layer in (self.attention, self.attention_norm, self.inner, self.output_norm):
@@ -337,12 +391,16 @@ class EncoderBlock(EncoderPart):
         noise = self._source.noise(training, noise)
         first = self.config.norm_first
         attended = self.attention(self.attention_norm(x) if first else x, bias, noise=noise, attend=attend)
-        x = x + self.attention_dropout(attended, noise=noise)
+        attended = self.attention_dropout(attended, noise=noise)
+        x = x + (attended if self.after_attention is None else self.after_attention(attended, noise=noise))
         x = x if first else self.attention_norm(x)
-        inner = self.inner(self.output_norm(x) if first else x)
-        fed = self.outer(self.activation(inner, bool(training)))
-        x = x + self.output_dropout(fed, noise=noise)
-        return x if first else self.output_norm(x)
+        read = self.output_norm(x) if first else x
+        inner = self.activation(self.inner(read, noise=noise), bool(training))
+        fed = self.output_dropout(self.outer(inner, noise=noise), noise=noise)
+        fed = fed if self.after_feed_forward is None else self.after_feed_forward(fed, noise=noise)
+        if self.beside_feed_forward is not None:
+            fed = fed + self.beside_feed_forward(read, noise=noise)
+        return x + fed if first else self.output_norm(x + fed)
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
