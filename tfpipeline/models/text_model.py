@@ -85,6 +85,30 @@ class TextModel(keras.Model, CachedModel):
         freeze(self)
 
     @property
+    def adaptation(self) -> Any:
+        """The :class:`tfpipeline.models.peft.Adaptation` of its encoder; None without."""
+        return getattr(self.encoder, "adaptation", None)
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether :meth:`merge` works."""
+        return self.adaptation is None or self.adaptation.options.mergeable
+
+    def merge(self) -> TextModel:
+        """Write the changes of parameter-efficient fine-tuning into the encoder's weights, in place.
+
+        A model without them stays as it is.
+
+        Returns:
+            The model itself.
+        Raises:
+            UserError: the method's layers cannot be merged.
+        """
+        if self.adaptation is not None:
+            self.adaptation.merge()
+        return self
+
+    @property
     def limits(self) -> InputLimits:
         """The ids, token types and widths that it can read."""
         config, windows = self.encoder.config, self.windows

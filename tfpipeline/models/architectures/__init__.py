@@ -42,6 +42,18 @@ class Part:
     output: Optional[str] = None
 
 
+class Projection(NamedTuple):
+    """A matrix of a block, the unit of methods that adapt single matrices.
+
+    Attributes:
+        dense: the :class:`tfpipeline.models.layers.Dense` that has it.
+        columns: the matrix's columns in the kernel, which several matrices may share.
+    """
+
+    dense: Any
+    columns: slice
+
+
 class KeysAndValues(NamedTuple):
     """What tokens attend to in one block: N heads, D = H / N.
 
@@ -63,6 +75,7 @@ class Encoder(Protocol):
         weights: all variables.
         trainable_variables: the variables that are not frozen.
         dtype_policy: the Keras dtype policy.
+        adaptation: the :class:`tfpipeline.models.peft.Adaptation` that was attached to it; None without.
     """
 
     config: Any
@@ -70,6 +83,7 @@ class Encoder(Protocol):
     weights: Any
     trainable_variables: Any
     dtype_policy: Any
+    adaptation: Any
 
     def __call__(
         self, inputs: Mapping[str, Any], *, training: Any = None, noise: Any = None
@@ -100,8 +114,17 @@ class Encoder(Protocol):
     def parts(self) -> Sequence[Part]:
         """Its parts from bottom to top; each weight belongs to exactly one."""
 
+    def projections(self) -> Mapping[str, Projection]:
+        """The matrices of its blocks by neutral name, without ``/kernel``: ``layer_0/attention/query``.
+
+        Optional: methods of :mod:`tfpipeline.models.peft` that adapt single matrices need it. The blocks must
+        be :class:`tfpipeline.models.layers.EncoderBlock`.
+        """
+
     def tensors(self) -> dict[str, np.ndarray]:
-        """All weights by their neutral names; the inverse of :meth:`assign`."""
+        """All weights by their neutral names, without those of an adaptation; the inverse of
+        :meth:`assign`.
+        """
 
     def assign(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Set all weights.
@@ -236,9 +259,15 @@ def serving_form(encoder: Encoder, precision: str = "float32") -> ServingForm:
         UserError: the encoder has no such form in bfloat16.
     """
     make = getattr(encoder, "serving_form", None)
-    if make is not None:
+    adapted = getattr(encoder, "adaptation", None)
+    if make is not None and adapted is None:
         form: ServingForm = make(precision)
         return form
+    if precision != "float32" and adapted is not None:
+        raise UserError(
+            f"a model with peft.method {adapted.options.method} can be served in float32 only, because its "
+            "layers cannot be merged into the encoder's weights"
+        )
     if precision != "float32":
         raise UserError(
             f"the architecture {encoder.config.architecture} can be served in float32 only; its encoder "

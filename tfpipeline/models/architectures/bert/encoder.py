@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfpipeline.models import kernels, neutral
-from tfpipeline.models.architectures import KeysAndValues, Part, config_of_layer
+from tfpipeline.models import kernels, neutral, peft
+from tfpipeline.models.architectures import KeysAndValues, Part, Projection, config_of_layer
 from tfpipeline.models.architectures.bert.config import BertConfig
 from tfpipeline.models.architectures.bert.serving_form import ServingForm
 from tfpipeline.models.inputs import CAUSAL_MASK, WORD_WEIGHTS
@@ -126,6 +126,7 @@ class BertEncoder(keras.layers.Layer):
     ) -> None:
         super().__init__(name=name, **options)
         self.config = config
+        self.adaptation: Any = None
         self._source = source = NoiseSource(seed)
         policy = self.dtype_policy
         stddev = None if uninitialized else config.initializer_range
@@ -171,6 +172,20 @@ class BertEncoder(keras.layers.Layer):
         if self.pooler is not None:
             parts.append(Part(self.pooler, "top", output="pooled_output"))
         return parts
+
+    def projections(self) -> dict[str, Projection]:
+        """See :meth:`tfpipeline.models.architectures.Encoder.projections`."""
+        hidden, whole = self.config.hidden_size, slice(None)
+        found: dict[str, Projection] = {}
+        for index, block in enumerate(self.blocks):
+            at, attention = f"layer_{index}", block.attention
+            for place, role in enumerate(("query", "key", "value")):
+                columns = slice(place * hidden, (place + 1) * hidden)
+                found[f"{at}/attention/{role}"] = Projection(attention.qkv, columns)
+            found[f"{at}/attention/output"] = Projection(attention.output_dense, whole)
+            found[f"{at}/feed_forward/inner"] = Projection(block.inner, whole)
+            found[f"{at}/feed_forward/outer"] = Projection(block.outer, whole)
+        return found
 
     def get_layer(self, name: Optional[str] = None, index: Optional[int] = None) -> keras.layers.Layer:
         """The part with this name or index, like :meth:`keras.Model.get_layer`.
@@ -349,15 +364,19 @@ class BertEncoder(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Keras's serialisation: the architecture, and which parts are frozen."""
         frozen = [layer.name for layer in self.layers if not layer.trainable]
-        own = {**config_of(self, "config"), "seed": self._source.seed}
-        return {**super().get_config(), **own, "frozen": frozen}
+        own = {**config_of(self, "config"), "seed": self._source.seed, "frozen": frozen}
+        if self.adaptation is not None:
+            own["peft"] = self.adaptation.get_config()
+        return {**super().get_config(), **own}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> BertEncoder:
         """The inverse of :meth:`get_config`."""
         options = {**config, "config": config_of_layer(config["config"])}
-        frozen = options.pop("frozen", ())
+        frozen, adapted = options.pop("frozen", ()), options.pop("peft", None)
         encoder = cls(**options)
+        if adapted is not None:
+            peft.restore(encoder, adapted)
         for name in frozen:
             encoder.get_layer(name).trainable = False
         return encoder

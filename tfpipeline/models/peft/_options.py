@@ -1,0 +1,134 @@
+"""The interface of methods of parameter-efficient fine-tuning. Imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Optional
+
+from pydantic import Field
+
+from tfpipeline.config import Section, settings
+from tfpipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+PEFT_SITE = 30_000  # dropout sites of attached layers start here, between those of encoders and heads
+
+
+class PeftOptions(Section):
+    """The ``peft`` section of a run file: a method and its options.
+
+    Attributes:
+        mergeable: whether the trained encoder can be written as an encoder without the method's layers.
+        version: of what the method computes; stored in adapter files, and raised when it changes.
+    """
+
+    mergeable: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+
+    method: str = Field(description="The method: the other fields are its options.")
+
+    def attach(self, encoder: Any, seed: int) -> Adaptation:
+        """Add the method's layers to an encoder; see :func:`tfpipeline.models.peft.attach`.
+
+        Raises:
+            UserError: the options do not fit the encoder.
+        """
+        raise NotImplementedError
+
+
+class Adaptation:
+    """A method, attached to an encoder.
+
+    Methods with rules of their own for training (AdaLoRA) derive from this class.
+
+    Args:
+        options: the method's options.
+        encoder: the encoder.
+        seed: the seed of the initial weights.
+        trained: the variables of the encoder that the method trains.
+        layers: the layers that were added, by name of the place.
+
+    Attributes:
+        options, encoder, seed, layers: the arguments.
+        trained: the same.
+    """
+
+    def __init__(
+        self,
+        options: PeftOptions,
+        encoder: Any,
+        seed: int,
+        trained: Sequence[keras.Variable],
+        layers: Mapping[str, keras.layers.Layer],
+    ) -> None:
+        self.options, self.encoder, self.seed = options, encoder, seed
+        self.trained, self.layers = list(trained), dict(layers)
+
+    @property
+    def added(self) -> list[keras.Variable]:
+        """The variables of the layers that were added."""
+        return [variable for layer in self.layers.values() for variable in layer.weights]
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All variables that the method trains or keeps: what a file of the adaptation stores."""
+        return list({variable.path: variable for variable in [*self.trained, *self.added]}.values())
+
+    def merge(self) -> None:
+        """Write the changes into the encoder's own weights, and remove the layers.
+
+        Products are computed in float64, so the encoder's answers change by rounding only.
+
+        Raises:
+            UserError: the method has layers that no weight of the encoder can replace.
+        """
+        from tfpipeline import _keras_internals
+
+        if not self.options.mergeable:
+            raise UserError(
+                f"a model with peft.method {self.options.method} cannot be merged into the encoder, "
+                "because it adds layers of its own; methods that can are lora, adalora, ia3 and bitfit"
+            )
+        for projection in self.encoder.projections().values() if self.layers else ():
+            dense = projection.dense
+            if dense.adapter is not None:
+                kernel, bias = dense.adapter.merge(
+                    dense.kernel.numpy().astype("float64"), dense.bias.numpy().astype("float64")
+                )
+                dense.kernel.assign(kernel)
+                dense.bias.assign(bias)
+                _keras_internals.remove_sublayer(dense, "adapter")
+        self.encoder.adaptation = None
+
+    def get_config(self) -> dict[str, Any]:
+        """The options and the seed, as JSON; see :func:`tfpipeline.models.peft.restore`."""
+        return {"options": settings(self.options), "seed": self.seed}
+
+    # Training. A step calls these once each, after the gradients of the global batch are known on every
+    # replica.
+
+    def prepare(self, total_steps: int) -> None:
+        """Receive the number of steps of the whole training, before the first.
+
+        Raises:
+            UserError: the options do not fit it.
+        """
+
+    def penalty(self) -> Optional[tf.Tensor]:
+        """A scalar to be added to the loss of each step; None without. It depends on weights only."""
+        return None
+
+    def after_step(self, gradients: Mapping[str, tf.Tensor], step: tf.Tensor) -> None:
+        """Act after the optimizer has updated the weights.
+
+        Args:
+            gradients: of the step's loss, by the path of the variable; unscaled and not clipped.
+            step: number of steps done before this one, int64.
+        """
+
+    def report(self) -> dict[str, Any]:
+        """What the report of a run says of the method after training, as JSON; by default nothing."""
+        return {}
