@@ -57,7 +57,8 @@ def prepare(run: TrainedModel, options: ExportOptions) -> ServableModel:
     Raises:
         UserError: a requested accuracy or share cannot be reached.
     """
-    trained = run.graph(run.model(options.weights, precision="float32"))
+    model = run.model(options.weights, precision="float32")
+    trained = run.graph(model.merge() if model.mergeable else model)
     served = trained.for_serving(options.precision)
     if not options.uses_validation_rows:
         return ServableModel(trained, served)

@@ -46,7 +46,12 @@ def select(model: TextModel, freeze: Sequence[str]) -> Variables:
     """
     frozen: set[str] = set()
     for word in freeze:
-        frozen.update(variable.path for variable in _named(model, word))
+        named = {variable.path for variable in _named(model, word)}
+        _check_adaptation(model, word, named)
+        frozen.update(named)
+    if model.adaptation is not None:
+        kept = {variable.path for variable in [*model.adaptation.trained, *model.head.weights]}
+        frozen.update(variable.path for variable in model.encoder.weights if variable.path not in kept)
     chosen = [variable for variable in model.trainable_variables if variable.path not in frozen]
     if not chosen:
         advice = "take out what freezes the head"
@@ -74,6 +79,11 @@ def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None
     chosen = select(model, options.freeze)
     if not options.gradual_unfreezing:
         return [chosen]
+    if model.adaptation is not None:
+        raise UserError(
+            f"training.gradual_unfreezing unfreezes the encoder, which peft.method "
+            f"{model.adaptation.options.method} keeps frozen; give up one of the two"
+        )
     variables_by_epoch: list[Variables] = []
     thawed: set[str] = set()
     for group in layer_groups(model)[:epochs]:
@@ -109,7 +119,8 @@ def _named(model: TextModel, word: str) -> Variables:
     encoder = model.encoder
     variables: Variables
     if word == "all":
-        variables = encoder.weights
+        added = set() if model.adaptation is None else {variable.path for variable in model.adaptation.added}
+        variables = [variable for variable in encoder.weights if variable.path not in added]
     elif word == "embeddings":
         variables = _weights(_parts(model, "embeddings"))
     elif word.startswith("first:"):
@@ -130,6 +141,18 @@ def _named(model: TextModel, word: str) -> Variables:
                 f"{known[0].path}, {_weights(_parts(model, 'block'))[0].path} and {known[-1].path}"
             )
     return variables
+
+
+def _check_adaptation(model: TextModel, word: str, named: set[str]) -> None:
+    """Refuse to freeze what a method of parameter-efficient fine-tuning trains."""
+    if model.adaptation is None:
+        return
+    both = [variable.path for variable in model.adaptation.trained if variable.path in named]
+    if both:
+        raise UserError(
+            f"training.freeze: {word} freezes {both[0]}, which peft.method {model.adaptation.options.method} "
+            "trains; give up one of the two"
+        )
 
 
 def _parts(model: TextModel, role: str) -> list[Part]:

@@ -11,7 +11,8 @@ section 3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -74,6 +75,13 @@ class Gradients:
         """
         raise NotImplementedError
 
+    @contextlib.contextmanager
+    def _tape(self) -> Iterator[tf.GradientTape]:
+        """A tape that watches the trained variables only: no gradient is computed below the lowest one."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in self._variables])
+            yield tape
+
     def _outputs(self, part: Mapping[str, tf.Tensor], step: tf.Tensor, first: tf.Tensor) -> Tensors:
         noise = Noise(seed=self._seed, step=step, first_example=first)
         outputs: Tensors = self._model(encoder_inputs(part), training=True, noise=noise)
@@ -133,7 +141,7 @@ class RowGradients(Gradients):
         return self._sum_over_parts(own, lambda part, start: self._part(part, step, first + start))
 
     def _part(self, part: Tensors, step: tf.Tensor, first: tf.Tensor) -> LossAndGradients:
-        with tf.GradientTape() as tape:
+        with self._tape() as tape:
             outputs = self._outputs(part, step, first)
             loss, scaled = self._loss_of(self._task.loss(outputs, part), part[WEIGHTS])
         return loss, self._dense_gradients(tape, scaled)
@@ -153,7 +161,7 @@ class BatchGradients(Gradients):
         own, first = replica_slice(batch, self._replicas)
         local = row_count(own[WEIGHTS])
         whole = self._parts == 1
-        with tf.GradientTape() as tape:  # for outputs of a replica's rows in a single part
+        with self._tape() as tape:  # for outputs of a replica's rows in a single part
             outputs = self._outputs_of(own, step, first) if whole else {}
         if not whole:
             outputs = self._outputs_of_parts(own, step, first)
@@ -220,7 +228,7 @@ class BatchGradients(Gradients):
         prefixed = {f"/gradient/{name}": by_outputs[name] for name in names}
 
         def of_part(part: Tensors, start: tf.Tensor) -> LossAndGradients:
-            with tf.GradientTape() as tape:
+            with self._tape() as tape:
                 outputs = self._outputs(part, step, first + start)
                 targets = [outputs[name] for name in names]
             given = [part[f"/gradient/{name}"] for name in names]

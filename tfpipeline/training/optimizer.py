@@ -30,10 +30,10 @@ from tfpipeline.training.freezing import layer_groups, phases, union
 from tfpipeline.training.options import OptimizerOptions, TrainingOptions
 from tfpipeline.training.schedule import build_schedule
 
-# Last part of a variable's path that weight decay leaves alone, as in google-research/bert's
+# Ends of the paths of variables that weight decay leaves alone, as in google-research/bert's
 # optimization.py ("LayerNorm", "layer_norm", "bias"); a CRF's transitions are biases too, and a learnt
 # temperature has no reason to go to 1.
-UNDECAYED = ("bias", "scale", "transitions", "log_scale")
+UNDECAYED = ("bias", "scale", "transitions")
 
 _INITIAL_LOSS_SCALE = 2.0**15
 
@@ -223,7 +223,7 @@ def build_optimizer(
     if options.precision == "float64":
         _widen(optimizer)
     optimizer.exclude_from_weight_decay(
-        var_list=[variable for variable in variables if variable.path.rpartition("/")[2] in UNDECAYED]
+        var_list=[variable for variable in variables if variable.path.endswith(UNDECAYED)]
     )
     if options.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(

@@ -15,7 +15,7 @@ from tfpipeline import checkpoints
 from tfpipeline.console import plural
 from tfpipeline.data import batch_width, epoch_batches
 from tfpipeline.data.cache import count_cut_texts, texts_of_rows
-from tfpipeline.models import EncoderConfig, TextModel
+from tfpipeline.models import EncoderConfig, TextModel, peft
 from tfpipeline.models.inputs import sequences
 from tfpipeline.models.windows import Windows
 from tfpipeline.tasks import Task
@@ -170,7 +170,7 @@ def plan(
         strategy,
         batch_size,
         len(splits["train"]),
-        lambda: TextModel(config.encoder(uninitialized=True), task.head(config, seed=options.seed)),
+        lambda: _model(run_config, config, task),
         on_devices=False,
     )
     batches = _Widths(setup.widths, truncation.longest(pair), windows(truncation, pair))
@@ -202,6 +202,15 @@ def plan(
             activation_bytes(config, here * count, width, options.precision) for count, width in shapes
         ),
     )
+
+
+def _model(run_config: RunConfig, config: EncoderConfig, task: Task) -> TextModel:
+    """The model that is trained, without weights."""
+    seed = run_config.training.seed
+    model = TextModel(config.encoder(uninitialized=True), task.head(config, seed=seed))
+    if run_config.peft is not None:
+        peft.attach(model.encoder, run_config.peft, seed)
+    return model
 
 
 def activation_bytes(config: EncoderConfig, examples: int, width: int, precision: str) -> int:

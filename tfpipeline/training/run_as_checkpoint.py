@@ -85,7 +85,7 @@ def convert(
 
 def _read(run: Run, weights: str, name: str, *, with_head: bool) -> checkpoints.Checkpoint:
     check_weights(weights, run.store.index(), name)
-    model = run.model(weights, precision="float32")
+    model = run.model(weights, precision="float32").merge()
     head = run.task.checkpoint_head(model.head) if with_head else CheckpointHead()
     return checkpoints.Checkpoint(
         source=run.path,

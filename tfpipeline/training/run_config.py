@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from tfpipeline import tasks
 from tfpipeline.config import PathText, Section
 from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
+from tfpipeline.models.peft import PeftOptions
+from tfpipeline.models.peft import find as find_peft_method
 from tfpipeline.text.truncation import Long, Pool, Truncation
 from tfpipeline.training.options import TrainingOptions
 
@@ -86,6 +88,11 @@ class RunConfig(Section):
         description="`name` selects the task; the other fields are its options."
     )
     training: TrainingOptions = TrainingOptions()
+    peft: Optional[SerializeAsAny[PeftOptions]] = Field(
+        None,
+        description="Parameter-efficient fine-tuning: `method` selects the method; the other fields are its "
+        "options. null: the encoder itself is trained.",
+    )
 
     @property
     def has_pairs(self) -> bool:
@@ -113,7 +120,15 @@ class RunConfig(Section):
         """The schema of a section that its own ``name`` key picks; None for all others."""
         if field == "task" and isinstance(raw, dict):
             return tasks.find(str(raw.get("name", tasks.DEFAULT)))
+        if field == "peft" and isinstance(raw, dict) and "method" in raw:
+            return find_peft_method(str(raw["method"]))
         return None
+
+    @field_validator("peft", mode="before")
+    @classmethod
+    def _method_alone(cls, value: Any) -> Any:
+        """The name of a method stands for the method with its defaults."""
+        return find_peft_method(value)() if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod

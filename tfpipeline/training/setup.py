@@ -81,6 +81,8 @@ def set_up(
     scope: Any = strategy.scope() if on_devices else contextlib.nullcontext()
     with scope, policy(options.precision):
         model = build_model()
+        if model.adaptation is not None:
+            model.adaptation.prepare(total_steps)
         phases = freezing.phases(model, options)
         optimizer = build_optimizer(options, model, total_steps, freezing.union(phases))
     return Setup(batch_size, static, widths, steps_per_epoch, total_steps, model, phases, optimizer)

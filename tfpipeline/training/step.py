@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipeline._tensorflow_internals import forget_custom_gradients
+from tfpipeline.models.peft import Adaptation
 from tfpipeline.tasks import Task
 from tfpipeline.text import Tokenizer
 from tfpipeline.training.augmentation import Augmentation
@@ -51,6 +52,7 @@ class TrainStep:
         self._strategy, self._model, self._task = strategy, model, task
         self._optimizer, self._options = optimizer, options
         self._variables = list(model.trainable_variables if variables is None else variables)
+        self._adaptation: Adaptation | None = getattr(model, "adaptation", None)
         self._replicas = strategy.num_replicas_in_sync
         self._parts = options.accumulation
         self._static = static
@@ -175,6 +177,8 @@ class TrainStep:
             loss = context.all_reduce(tf.distribute.ReduceOp.SUM, loss)
             stop = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(stop))
         scale = loss_scale(optimizer)
+        gradients = self._with_penalty(gradients, scale)
+        whole = gradients
         norm = tf.linalg.global_norm(gradients) / tf.cast(scale, gradients[0].dtype)
         if self._options.clip_norm is not None:
             factor = self._options.clip_norm / tf.maximum(norm, self._options.clip_norm)
@@ -183,7 +187,29 @@ class TrainStep:
         if replicas > 1:
             gradients = [gradient / replicas for gradient in gradients]
         optimizer.apply(gradients, self._variables)
+        if self._adaptation is not None:
+            unscaled = [gradient / tf.cast(scale, gradient.dtype) for gradient in whole]
+            paths = [variable.path for variable in self._variables]
+            self._adaptation.after_step(dict(zip(paths, unscaled)), step)
         return {"loss": loss, "gradient_norm": norm, "stop": stop}
+
+    def _with_penalty(self, gradients: list[tf.Tensor], scale: Any) -> list[tf.Tensor]:
+        """The gradients with those of the adaptation's penalty, which depends on no rows: every replica adds
+        it to the sum over replicas.
+        """
+        if self._adaptation is None:
+            return gradients
+        values = [variable.value for variable in self._variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            penalty = self._adaptation.penalty()
+        if penalty is None:
+            return gradients
+        added = tape.gradient(penalty, values)
+        return [
+            gradient if more is None else gradient + more * tf.cast(scale, more.dtype)
+            for gradient, more in zip(gradients, added)
+        ]
 
     def _loss_dtype(self) -> tf.DType:
         return tf.float64 if self._options.precision == "float64" else tf.float32

@@ -15,7 +15,7 @@ import numpy as np
 from tfpipeline import tasks
 from tfpipeline.data import Example, Rows, TokenCache
 from tfpipeline.data.cache import See
-from tfpipeline.models import Encoder, EncoderConfig, TextModel
+from tfpipeline.models import Encoder, EncoderConfig, TextModel, peft
 from tfpipeline.models.inputs import sequences
 from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_tokenizer, unknown_note
 from tfpipeline.text.code_points import Unit
@@ -236,7 +236,10 @@ class TrainedModel(abc.ABC):
         """Make an untrained model on top of ``encoder``, with initial weights for the head."""
         encoder = encoder or self.model_config.encoder()
         head = self.task.head(self.model_config, seed=self.config.training.seed)
-        return TextModel(encoder, head, windows(self.truncation, self.has_joint_pairs))
+        model = TextModel(encoder, head, windows(self.truncation, self.has_joint_pairs))
+        if self.config.peft is not None:
+            peft.attach(model.encoder, self.config.peft, self.config.training.seed)
+        return model
 
     def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
         """The trained model ("best" or "last"), or the one that training started from ("initial").
