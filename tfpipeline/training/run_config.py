@@ -128,7 +128,7 @@ class RunConfig(Section):
     @classmethod
     def _method_alone(cls, value: Any) -> Any:
         """The name of a method stands for the method with its defaults."""
-        return find_peft_method(value)() if isinstance(value, str) else value
+        return {"method": value} if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod
