@@ -113,10 +113,7 @@ class LowRank(DenseAdapter):
 
     def change(self, name: str) -> Any:
         """The change of a projection's kernel, a NumPy array [in, out], float64."""
-        down, up = (
-            ops.convert_to_numpy(ops.convert_to_tensor(value)).astype("float64")
-            for value in (self.down(name), self.up(name))
-        )
+        down, up = (value.numpy().astype("float64") for value in (self.down(name), self.up(name)))
         return self.parts[name].scale * (down @ up)
 
     def merge(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
