@@ -58,7 +58,7 @@ def attach(encoder: Any, options: PeftOptions | Mapping[str, Any] | str, seed: i
         encoder: a :class:`tfpipeline.models.Encoder`, built.
         options: the method's options, the same as a mapping like the run file's ``peft`` section, or the name
             of the method.
-        seed: for the initial weights, and for dropout in calls that bring no noise.
+        seed: for the initial weights, at least 0.
     Returns:
         What was attached; it is also ``encoder.adaptation``.
     Raises:

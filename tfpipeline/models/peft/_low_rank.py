@@ -15,6 +15,7 @@ from keras import ops
 
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import DenseAdapter, Dropout, NoiseSource
+from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.serialization import serializable
 
 
@@ -65,7 +66,7 @@ class LowRank(DenseAdapter):
         self.units = units
         for number, (name, part) in enumerate(self.parts.items()):
             width = len(range(units)[part.columns])
-            self.add_part(name, part, size, width, self.seed + number)
+            self.add_part(name, part, size, width, seed_of(self.seed, number))
         self.built = True
 
     def add_part(self, name: str, part: LowRankPart, size: int, width: int, seed: int) -> None:

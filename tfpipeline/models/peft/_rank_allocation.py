@@ -14,6 +14,7 @@ from keras import ops
 from tfpipeline.errors import UserError
 from tfpipeline.models.peft._low_rank import LowRank, LowRankPart
 from tfpipeline.models.peft._options import Adaptation
+from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.serialization import serializable
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ class SingularValues(LowRank):
             weight = self.add_weight(name=f"{name}_{role}", shape=shape, initializer=first, **options)
             setattr(self, f"{name}_{role}", weight)
 
-        # Seeds of parts are neighbours.
-        down, up = (keras.initializers.RandomNormal(0.0, _STDDEV, seed=seed + 500 * n) for n in (0, 1))
+        down, up = (keras.initializers.RandomNormal(0.0, _STDDEV, seed=seed_of(seed, n)) for n in (0, 1))
         # What every replica assigns to itself is the same on all of them.
         same: dict[str, Any] = {"aggregation": "only_first_replica"}
         add("a", size, part.rank, first=down)

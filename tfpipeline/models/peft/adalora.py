@@ -12,6 +12,7 @@ from typing import Any, Literal, Union
 from pydantic import Field, field_validator, model_validator
 
 from tfpipeline.models.peft._options import PEFT_SITE, Adaptation
+from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.peft.lora import LowRankOptions, require_rank
 
 
@@ -77,7 +78,7 @@ class AdaloraOptions(LowRankOptions):
                 parts,
                 dropout=self.dropout,
                 site=PEFT_SITE + number,
-                seed=seed + 1000 * number,
+                seed=seed_of(seed, number),
                 name=self.method,
                 dtype=dense.dtype_policy,
             )

@@ -18,6 +18,7 @@ from typing import Any, Literal, Optional
 from pydantic import Field, field_validator, model_validator
 
 from tfpipeline.models.peft._options import PEFT_SITE, Adaptation, PeftOptions
+from tfpipeline.models.peft._seeds import seed_of
 
 _PLACES = {
     "houlsby": ("after_attention", "after_feed_forward"),
@@ -82,7 +83,7 @@ class AdaptersOptions(PeftOptions):
                     stddev=config.initializer_range,
                     dropout=self.dropout,
                     site=PEFT_SITE + number,
-                    seed=seed + 1000 * number,
+                    seed=seed_of(seed, number),
                     name=place,
                     dtype=block.dtype_policy,
                 )

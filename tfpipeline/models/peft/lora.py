@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from tfpipeline.errors import UserError
 from tfpipeline.models.peft._names import by_pattern, require_regular_expressions
 from tfpipeline.models.peft._options import PEFT_SITE, Adaptation, PeftOptions
+from tfpipeline.models.peft._seeds import seed_of
 
 
 class ProjectionOptions(PeftOptions):
@@ -97,7 +98,7 @@ class LoraOptions(LowRankOptions):
                 parts,
                 dropout=self.dropout,
                 site=PEFT_SITE + number,
-                seed=seed + 1000 * number,
+                seed=seed_of(seed, number),
                 name=self.method,
                 dtype=dense.dtype_policy,
             )
