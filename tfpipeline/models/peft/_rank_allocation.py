@@ -80,10 +80,12 @@ class Budget:
         Args:
             done: number of steps done, int64.
         """
-        # Of whole numbers, so that nothing is rounded before the division.
-        left = tf.cast(tf.clip_by_value(self.end - done, 0, self.end - self.start), tf.float64)
-        share = (self.initial - self.target) * left * left * left / (self.end - self.start) ** 3
-        return self.target + tf.cast(tf.floor(share), tf.int64)
+        left = tf.clip_by_value(self.end - done, 0, self.end - self.start) / (
+            self.end - self.start
+        )  # float64
+        share = (self.initial - self.target) * left * left * left
+        # A whole number may be computed as a little less.
+        return self.target + tf.cast(tf.floor(share + 1e-9), tf.int64)
 
     def chooses(self, done: tf.Tensor) -> tf.Tensor:
         """Whether values are chosen after this many steps, a bool scalar."""
