@@ -156,6 +156,7 @@ def compare(
         draw=functools.partial(scorer.figures, result.predictions, targets),
         notes=[*notes, *([seen] if seen else [])],
         weights=run.weights_id(run.stages[-1][0]),
+        adaptation={} if model.adaptation is None else model.adaptation.report(),
     )
 
 

@@ -53,6 +53,8 @@ class Report:
         draw: makes the plots: name -> matplotlib figure; see :attr:`figures`.
         notes: sentences about the rows, such as how many of them are truncated.
         weights: the weights of the run that were scored last, as :meth:`TrainedModel.weights_id` names them.
+        adaptation: what parameter-efficient fine-tuning chose in training, as columns of a table: column ->
+            row -> number.
         path: the page that :func:`~tfpipeline.evaluation.evaluate` saved; None if none was written.
     """
 
@@ -64,6 +66,7 @@ class Report:
     draw: Callable[[], Mapping[str, Any]] = dict
     notes: list[str] = field(default_factory=list)
     weights: str | None = None
+    adaptation: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     path: Path | None = None
 
     @functools.cached_property
@@ -125,6 +128,7 @@ class Report:
                 for entry in self.entries
                 if entry.intervals
             },
+            "adaptation": {name: dict(column) for name, column in self.adaptation.items()},
             "notes": [visible(note) for note in self.notes],
             "mistakes": [
                 {name: visible(value) for name, value in each._asdict().items()} for each in self.mistakes
@@ -173,6 +177,10 @@ class Report:
         for file, below in plots.items():
             lines.append(f"\n![{markdown(Path(file).stem)}]({urllib.parse.quote(file)})")
             lines += [f"\n{markdown(below)}"] if below else []
+        if self.adaptation:
+            rows = dict.fromkeys(row for column in self.adaptation.values() for row in column)
+            cells = [[row, *(str(c.get(row, "")) for c in self.adaptation.values())] for row in rows]
+            lines += ["", "## Parameter-efficient fine-tuning", "", *_table(["", *self.adaptation], cells)]
         if self.mistakes:
             lines += ["", "## Mistakes, the worst first", "", *_table(_MISTAKES, self._wrong())]
         return "\n".join(lines) + "\n"

@@ -23,10 +23,12 @@ class PeftOptions(Section):
     Attributes:
         mergeable: whether the trained encoder can be written as an encoder without the method's layers.
         version: of what the method computes; stored in adapter files, and raised when it changes.
+        depends_on_length: whether training depends on its number of steps, so that a run cannot be extended.
     """
 
     mergeable: ClassVar[bool] = True
     version: ClassVar[int] = 1
+    depends_on_length: ClassVar[bool] = False
 
     method: str = Field(description="The method: the other fields are its options.")
 
@@ -129,6 +131,10 @@ class Adaptation:
             step: number of steps done before this one, int64.
         """
 
-    def report(self) -> dict[str, Any]:
-        """What the report of a run says of the method after training, as JSON; by default nothing."""
+    def report(self) -> dict[str, dict[str, int]]:
+        """What the report of a run says of the method after training; by default nothing.
+
+        Returns:
+            The columns of a table: name of the column -> name of the row -> number.
+        """
         return {}
