@@ -29,7 +29,6 @@ from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.description import trained_share
 from tfpipeline.training.division import TEXTS_OF, divide
 from tfpipeline.training.model_settings import (
-    encoder_config,
     tokenizer_options,
     truncation_of,
     windows,
@@ -42,7 +41,7 @@ from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.schedule import warmup_steps
 from tfpipeline.training.setup import set_up
-from tfpipeline.training.starting import say_note_on
+from tfpipeline.training.starting import check_encoder_settings, say_note_on
 from tfpipeline.training.strategy import build_strategy, choose_strategy, devices
 
 _SAMPLED = 2000  # rows that are tokenized to estimate lengths
@@ -146,10 +145,10 @@ def plan(
     checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)
     say_note_on(run_config, checkpoint)
+    config = check_encoder_settings(run_config, checkpoint)
     rows = rows or read_rows(run_config)
     splits, task = rows.splits, rows.task
     check_batch_size(task, batch_size)
-    config = encoder_config(run_config, checkpoint)
     task.check_encoder(config)
     if options.best_metric is not None or len(callbacks):
         with tempfile.TemporaryDirectory() as scratch:
