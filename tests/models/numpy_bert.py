@@ -23,13 +23,26 @@ ACTIVATIONS = {
 }
 
 
-def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_mask=None):
+def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_mask=None, added=None):
     """All hidden states and the pooled output.
 
+    Args:
+        added: what is added to the blocks: functions of the number of the block and an array.
+            ``after_attention`` and ``after_feed_forward`` take the output of the part, [B, T, H], and return
+            what replaces it; ``beside_feed_forward`` takes the input of the part and returns what is added to
+            its output; ``prefix`` takes the queries, [B, N, T, D], not yet divided, and returns what is added
+            to their context.
     Returns:
         L + 1 arrays [B, T, H], and [B, H] or None without a pooler.
     """
     w = {name: np.asarray(array, np.float64) for name, array in weights.items()}
+    added = {
+        "after_attention": lambda i, x: x,
+        "after_feed_forward": lambda i, x: x,
+        "beside_feed_forward": lambda i, x: 0.0,
+        "prefix": lambda i, query: 0.0,
+        **(added or {}),
+    }
 
     def norm(x, name):
         mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
@@ -39,7 +52,8 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_ma
     def project(x, name):  # [B, T, H] -> [B, N, T, D]
         return np.einsum("bth,hnd->bntd", x, w[f"{name}/kernel"]) + w[f"{name}/bias"][:, None, :]
 
-    def attend(x, at):
+    def attend(x, i):
+        at = f"layer_{i}/attention"
         query, key, value = (project(x, f"{at}/{role}") for role in ("query", "key", "value"))
         scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])
         seen = np.broadcast_to(np.asarray(attention_mask)[:, None, None, :] == 1, scores.shape)
@@ -51,9 +65,9 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_ma
         scores = np.where(seen, scores, -np.inf)
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
-        return (
-            np.einsum("bnts,bnsd,ndh->bth", shares, value, w[f"{at}/output/kernel"]) + w[f"{at}/output/bias"]
-        )
+        context = shares @ value + added["prefix"](i, query)
+        output = np.einsum("bntd,ndh->bth", context, w[f"{at}/output/kernel"]) + w[f"{at}/output/bias"]
+        return added["after_attention"](i, output)
 
     length = np.shape(input_ids)[1]
     x = w["embeddings/word"][input_ids] + w["embeddings/position"][:length]
@@ -62,13 +76,14 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_ma
     for i in range(config.num_hidden_layers):
         at = f"layer_{i}"
         if config.norm_first:
-            x = x + attend(norm(x, f"{at}/attention/norm"), f"{at}/attention")
+            x = x + attend(norm(x, f"{at}/attention/norm"), i)
             y = norm(x, f"{at}/feed_forward/norm")
         else:
-            x = y = norm(x + attend(x, f"{at}/attention"), f"{at}/attention/norm")
+            x = y = norm(x + attend(x, i), f"{at}/attention/norm")
         inner = y @ w[f"{at}/feed_forward/inner/kernel"] + w[f"{at}/feed_forward/inner/bias"]
         outer = ACTIVATIONS[config.hidden_act](inner) @ w[f"{at}/feed_forward/outer/kernel"]
-        x = x + outer + w[f"{at}/feed_forward/outer/bias"]
+        outer = added["after_feed_forward"](i, outer + w[f"{at}/feed_forward/outer/bias"])
+        x = x + outer + added["beside_feed_forward"](i, y)
         if not config.norm_first:
             x = norm(x, f"{at}/feed_forward/norm")
         elif i == config.num_hidden_layers - 1:

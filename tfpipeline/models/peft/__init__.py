@@ -58,7 +58,7 @@ def attach(encoder: Any, options: PeftOptions | Mapping[str, Any] | str, seed: i
         encoder: a :class:`tfpipeline.models.Encoder`, built.
         options: the method's options, the same as a mapping like the run file's ``peft`` section, or the name
             of the method.
-        seed: for the initial weights, and for dropout in calls that bring no noise.
+        seed: for the initial weights, at least 0.
     Returns:
         What was attached; it is also ``encoder.adaptation``.
     Raises:
@@ -66,8 +66,9 @@ def attach(encoder: Any, options: PeftOptions | Mapping[str, Any] | str, seed: i
     """
     if not isinstance(options, PeftOptions):
         raw = {"method": options} if isinstance(options, str) else dict(options)
-        schema = find(str(raw.get("method")))
-        options = config.resolve(raw, schema, source="the options of peft")
+        if "method" not in raw:
+            raise UserError(f"peft: method is missing; choose one of {', '.join(names())}")
+        options = config.resolve(raw, find(str(raw["method"])), source="peft")
     if getattr(encoder, "adaptation", None) is not None:
         raise UserError(
             f"the encoder already has the method {encoder.adaptation.options.method}; load it "

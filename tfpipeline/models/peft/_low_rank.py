@@ -15,6 +15,7 @@ from keras import ops
 
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import DenseAdapter, Dropout, NoiseSource
+from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.serialization import serializable
 
 
@@ -65,7 +66,7 @@ class LowRank(DenseAdapter):
         self.units = units
         for number, (name, part) in enumerate(self.parts.items()):
             width = len(range(units)[part.columns])
-            self.add_part(name, part, size, width, self.seed + number)
+            self.add_part(name, part, size, width, seed_of(self.seed, number))
         self.built = True
 
     def add_part(self, name: str, part: LowRankPart, size: int, width: int, seed: int) -> None:
@@ -113,10 +114,7 @@ class LowRank(DenseAdapter):
 
     def change(self, name: str) -> Any:
         """The change of a projection's kernel, a NumPy array [in, out], float64."""
-        down, up = (
-            ops.convert_to_numpy(ops.convert_to_tensor(value)).astype("float64")
-            for value in (self.down(name), self.up(name))
-        )
+        down, up = (value.numpy().astype("float64") for value in (self.down(name), self.up(name)))
         return self.parts[name].scale * (down @ up)
 
     def merge(self, kernel: Any, bias: Any) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.errors import UserError, did_you_mean, nearest
 
 Value = TypeVar("Value")
 
@@ -38,11 +38,11 @@ def matches(known: Iterable[str], field: str, word: str, what: str = "projection
             f'peft.{field}: "{word}" matches no {what} of the encoder; the first is called {known[0]}'
         )
     if not found:
-        ends = [name.rpartition("/")[2] for name in known] + [name.partition("/")[2] for name in known]
-        raise UserError(
-            f'peft.{field}: "{word}" matches no {what} of the encoder'
-            f"{did_you_mean(word, [*dict.fromkeys(ends), 'all'])}"
-        )
+        ends = list(dict.fromkeys(name.rpartition("/")[2] for name in known))
+        longer = [*ends, *dict.fromkeys(name.partition("/")[2] for name in known)]
+        # Where no name is close, all short ones are listed.
+        hint = did_you_mean(word, longer if nearest(word, longer) else [*ends, "all"])
+        raise UserError(f'peft.{field}: "{word}" matches no {what} of the encoder{hint}')
     return found
 
 

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tfpipeline.models.layers import at_least_float32
+from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.serialization import serializable
 
 
@@ -31,7 +32,7 @@ class PrefixAttention(keras.layers.Layer):
     def build(self, shape: Any) -> None:
         _, heads, _, size = shape
         for number, name in enumerate(("key", "value")):
-            first = keras.initializers.RandomNormal(0.0, self.stddev, seed=self.seed + number)
+            first = keras.initializers.RandomNormal(0.0, self.stddev, seed=seed_of(self.seed, number))
             setattr(
                 self, name, self.add_weight(name=name, shape=(heads, self.length, size), initializer=first)
             )

@@ -57,9 +57,19 @@ def by_dense(chosen: Mapping[str, Projection]) -> list[tuple[Any, dict[str, slic
     return list(grouped.values())
 
 
-def add_adapter(dense: Any, adapter: DenseAdapter) -> None:
-    """Build an adapter below the name of its layer, and add it."""
-    add_layer(dense, "adapter", adapter, dense.kernel.shape)
+def add_adapters(planned: Iterable[tuple[Any, DenseAdapter]]) -> dict[str, DenseAdapter]:
+    """Build adapters below the names of their layers, and add them.
+
+    Args:
+        planned: layers and their adapters, all of them, so that an error in one leaves the encoder as it is.
+    Returns:
+        The adapters by the path of the layer.
+    """
+    added = {}
+    for dense, adapter in list(planned):
+        add_layer(dense, "adapter", adapter, dense.kernel.shape)
+        added[dense.path] = adapter
+    return added
 
 
 def add_layer(parent: Any, attribute: str, layer: keras.layers.Layer, shape: Any) -> None:

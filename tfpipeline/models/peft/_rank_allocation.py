@@ -14,6 +14,7 @@ from keras import ops
 from tfpipeline.errors import UserError
 from tfpipeline.models.peft._low_rank import LowRank, LowRankPart
 from tfpipeline.models.peft._options import Adaptation
+from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.serialization import serializable
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ class SingularValues(LowRank):
             weight = self.add_weight(name=f"{name}_{role}", shape=shape, initializer=first, **options)
             setattr(self, f"{name}_{role}", weight)
 
-        # Seeds of parts are neighbours.
-        down, up = (keras.initializers.RandomNormal(0.0, _STDDEV, seed=seed + 500 * n) for n in (0, 1))
+        down, up = (keras.initializers.RandomNormal(0.0, _STDDEV, seed=seed_of(seed, n)) for n in (0, 1))
         # What every replica assigns to itself is the same on all of them.
         same: dict[str, Any] = {"aggregation": "only_first_replica"}
         add("a", size, part.rank, first=down)
@@ -80,10 +80,12 @@ class Budget:
         Args:
             done: number of steps done, int64.
         """
-        # Of whole numbers, so that nothing is rounded before the division.
-        left = tf.cast(tf.clip_by_value(self.end - done, 0, self.end - self.start), tf.float64)
-        share = (self.initial - self.target) * left * left * left / (self.end - self.start) ** 3
-        return self.target + tf.cast(tf.floor(share), tf.int64)
+        left = tf.clip_by_value(self.end - done, 0, self.end - self.start) / (
+            self.end - self.start
+        )  # float64
+        share = (self.initial - self.target) * left * left * left
+        # A whole number may be computed as a little less.
+        return self.target + tf.cast(tf.floor(share + 1e-9), tf.int64)
 
     def chooses(self, done: tf.Tensor) -> tf.Tensor:
         """Whether values are chosen after this many steps, a bool scalar."""

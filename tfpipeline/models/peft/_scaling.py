@@ -59,9 +59,9 @@ class Scaling(DenseAdapter):
         """See :meth:`DenseAdapter.merge`."""
         kernel, bias = kernel.copy(), bias.copy()
         if self.input_scale is not None:
-            kernel *= ops.convert_to_numpy(self.input_scale).astype("float64")[:, None]
+            kernel *= self.input_scale.numpy().astype("float64")[:, None]
         for name, columns in self.outputs.items():
-            factor = ops.convert_to_numpy(self.factors[name]).astype("float64")
+            factor = self.factors[name].numpy().astype("float64")
             kernel[:, columns] *= factor
             bias[columns] *= factor
         return kernel, bias

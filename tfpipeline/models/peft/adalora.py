@@ -12,6 +12,7 @@ from typing import Any, Literal, Union
 from pydantic import Field, field_validator, model_validator
 
 from tfpipeline.models.peft._options import PEFT_SITE, Adaptation
+from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.peft.lora import LowRankOptions, require_rank
 
 
@@ -62,10 +63,10 @@ class AdaloraOptions(LowRankOptions):
     def attach(self, encoder: Any, seed: int) -> Adaptation:
         """See :func:`tfpipeline.models.peft.attach`."""
         from tfpipeline.models.peft._low_rank import LowRankPart
-        from tfpipeline.models.peft._projections import add_adapter, by_dense, choose, trainable
+        from tfpipeline.models.peft._projections import add_adapters, by_dense, choose, trainable
         from tfpipeline.models.peft._rank_allocation import RankAllocation, SingularValues
 
-        rank, layers = self.initial_rank, {}
+        rank, planned = self.initial_rank, []
         for number, (dense, columns) in enumerate(
             by_dense(choose(encoder, self.method, "projections", self.projections))
         ):
@@ -77,12 +78,12 @@ class AdaloraOptions(LowRankOptions):
                 parts,
                 dropout=self.dropout,
                 site=PEFT_SITE + number,
-                seed=seed + 1000 * number,
+                seed=seed_of(seed, number),
                 name=self.method,
                 dtype=dense.dtype_policy,
             )
-            add_adapter(dense, layer)
-            layers[dense.path] = layer
+            planned.append((dense, layer))
+        layers = add_adapters(planned)
         return RankAllocation(self, encoder, seed, trainable(layers.values()), layers)
 
 

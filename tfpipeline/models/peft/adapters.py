@@ -15,9 +15,10 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, Optional
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from tfpipeline.models.peft._options import PEFT_SITE, Adaptation, PeftOptions
+from tfpipeline.models.peft._seeds import seed_of
 
 _PLACES = {
     "houlsby": ("after_attention", "after_feed_forward"),
@@ -49,18 +50,13 @@ class AdaptersOptions(PeftOptions):
 
     @field_validator("scale")
     @classmethod
-    def _not_zero(cls, value: Optional[float]) -> Optional[float]:
+    def _of_parallel(cls, value: Optional[float], info: ValidationInfo) -> Optional[float]:
+        placement = info.data.get("placement", "parallel")  # none if it is wrong itself
+        if value is not None and placement != "parallel":
+            raise ValueError(f"is for the placement parallel, but placement is {placement}; remove it")
         if value is not None and not (0 < abs(value) < math.inf):
             raise ValueError("must be a number other than 0: with 0 the method changes nothing")
         return value
-
-    @model_validator(mode="after")
-    def _scale_of_parallel(self) -> AdaptersOptions:
-        if self.scale is not None and self.placement != "parallel":
-            raise ValueError(
-                f"scale is for the placement parallel, but placement is {self.placement}; remove it"
-            )
-        return self
 
     def attach(self, encoder: Any, seed: int) -> Adaptation:
         """See :func:`tfpipeline.models.peft.attach`."""
@@ -82,7 +78,7 @@ class AdaptersOptions(PeftOptions):
                     stddev=config.initializer_range,
                     dropout=self.dropout,
                     site=PEFT_SITE + number,
-                    seed=seed + 1000 * number,
+                    seed=seed_of(seed, number),
                     name=place,
                     dtype=block.dtype_policy,
                 )

@@ -35,7 +35,7 @@ class Ia3Options(PeftOptions):
     def attach(self, encoder: Any, seed: int) -> Adaptation:
         """See :func:`tfpipeline.models.peft.attach`."""
         from tfpipeline.errors import UserError
-        from tfpipeline.models.peft._projections import add_adapter, by_dense, choose, trainable
+        from tfpipeline.models.peft._projections import add_adapters, by_dense, choose, trainable
         from tfpipeline.models.peft._scaling import Scaling
 
         outputs = choose(encoder, self.method, "projections", self.projections)
@@ -43,12 +43,12 @@ class Ia3Options(PeftOptions):
         if not outputs and not inputs:
             raise UserError("peft: projections and inputs are both empty, so nothing is trained; name one")
         read = {id(projection.dense) for projection in inputs.values()}
-        layers = {}
+        planned = []
         for dense, columns in by_dense({**outputs, **inputs}):
             written = {name.rpartition("/")[2]: where for name, where in columns.items() if name in outputs}
             layer = Scaling(written, inputs=id(dense) in read, name=self.method, dtype=dense.dtype_policy)
-            add_adapter(dense, layer)
-            layers[dense.path] = layer
+            planned.append((dense, layer))
+        layers = add_adapters(planned)
         return Adaptation(self, encoder, seed, trainable(layers.values()), layers)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from tfpipeline.errors import UserError
 from tfpipeline.models.peft._names import by_pattern, require_regular_expressions
 from tfpipeline.models.peft._options import PEFT_SITE, Adaptation, PeftOptions
+from tfpipeline.models.peft._seeds import seed_of
 
 
 class ProjectionOptions(PeftOptions):
@@ -66,26 +67,33 @@ class LoraOptions(LowRankOptions):
         False, description="Divide alpha by the root of the rank, not by the rank (arXiv:2312.03732)."
     )
 
-    @model_validator(mode="after")
-    def _values_of_patterns(self) -> LoraOptions:
-        require_regular_expressions([*self.ranks, *self.alphas])
-        for name, rank in self.ranks.items():
+    @field_validator("ranks")
+    @classmethod
+    def _ranks_of_patterns(cls, value: dict[str, int]) -> dict[str, int]:
+        require_regular_expressions(value)
+        for name, rank in value.items():
             if rank < 1:
-                raise ValueError(f"ranks: {name} is {rank}; a rank is at least 1")
-        for name, alpha in self.alphas.items():
+                raise ValueError(f"the rank of {name} is {rank}, but a rank is at least 1")
+        return value
+
+    @field_validator("alphas")
+    @classmethod
+    def _alphas_of_patterns(cls, value: dict[str, float]) -> dict[str, float]:
+        require_regular_expressions(value)
+        for name, alpha in value.items():
             if not (0 < abs(alpha) < math.inf):
-                raise ValueError(f"alphas: {name} is {alpha}; it must be a number other than 0")
-        return self
+                raise ValueError(f"the alpha of {name} is {alpha:g}, but it must be a number other than 0")
+        return value
 
     def attach(self, encoder: Any, seed: int) -> Adaptation:
         """See :func:`tfpipeline.models.peft.attach`."""
         from tfpipeline.models.peft._low_rank import LowRank, LowRankPart
-        from tfpipeline.models.peft._projections import add_adapter, by_dense, choose, trainable
+        from tfpipeline.models.peft._projections import add_adapters, by_dense, choose, trainable
 
         chosen = choose(encoder, self.method, "projections", self.projections)
         ranks = by_pattern(list(chosen), "ranks", self.ranks, self.rank)
         alphas = by_pattern(list(chosen), "alphas", self.alphas, self.alpha)
-        layers = {}
+        planned = []
         for number, (dense, columns) in enumerate(by_dense(chosen)):
             parts = {}
             for name, where in columns.items():
@@ -97,12 +105,12 @@ class LoraOptions(LowRankOptions):
                 parts,
                 dropout=self.dropout,
                 site=PEFT_SITE + number,
-                seed=seed + 1000 * number,
+                seed=seed_of(seed, number),
                 name=self.method,
                 dtype=dense.dtype_policy,
             )
-            add_adapter(dense, layer)
-            layers[dense.path] = layer
+            planned.append((dense, layer))
+        layers = add_adapters(planned)
         return Adaptation(self, encoder, seed, trainable(layers.values()), layers)
 
 

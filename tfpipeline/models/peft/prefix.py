@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tfpipeline.models.peft._options import Adaptation, PeftOptions
+from tfpipeline.models.peft._seeds import seed_of
 
 
 class PrefixOptions(PeftOptions):
@@ -35,7 +36,7 @@ class PrefixOptions(PeftOptions):
             layer = PrefixAttention(
                 self.length,
                 stddev=config.initializer_range,
-                seed=seed + 1000 * number,
+                seed=seed_of(seed, number),
                 name=self.method,
                 dtype=block.dtype_policy,
             )
