@@ -89,8 +89,9 @@ def _worker(settings: Mapping[str, Any]) -> Iterator[subprocess.Popen[str]]:
             _ask(process, "start")
             yield process
         finally:
-            process.stdin.close()  # type: ignore[union-attr] - a pipe
-            process.stdout.close()  # type: ignore[union-attr]
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 def _ask(process: subprocess.Popen[str], what: str) -> dict[str, float]:
