@@ -61,12 +61,12 @@ def test_replicas_parts_and_xla_change_nothing(checkpoint, task):
     """
     make = {"classification": lambda: None, "similarity": triples.task}[task]
     batches = [batch(rows=rows, seed=number) for number, rows in enumerate((8, 8, 5))]
-    way = {"strategy": mirrored(2), "accumulation": 2, "xla": True}
+    divided = {"strategy": mirrored(2), "accumulation": 2, "xla": True}
     if task == "similarity":
         batches = [triples.batch(one, number) for number, one in enumerate(batches[1:])]
-        way = {"accumulation": 2}
+        divided = {"accumulation": 2}
     ended, losses = [], []
-    for way in ({}, way):
+    for way in ({}, divided):
         model, step = adapted(checkpoint, task=make(), clip_norm=0.05, **way)
         first = values(model)
         losses.append([float(step(one, number)["loss"]) for number, one in enumerate(batches)])
@@ -119,7 +119,7 @@ def test_no_gradient_of_a_frozen_weight_is_computed(checkpoint, way):
     for build in (setup, adapted):
         if build is setup and "xla" in way:
             continue
-        model, step = build(checkpoint, **way)
+        _, step = build(checkpoint, **way)
         step(batch(rows=4), 0)
         nodes = live_nodes(step)
         assert len(nodes) > 200
@@ -169,7 +169,9 @@ def test_the_start_says_how_many_are_trained(tiny_run, capsys):
     trained = freezing.count(freezing.select(model, []))
     # Low-rank matrices [16, 2] and [2, 16] of two projections, [32, 2] and [2, 16] of one; the head.
     assert trained == 2 * (32 + 32) + (64 + 32) + 16 * 3 + 3
-    assert f"{model.count_params():,} parameters, of which {trained:,} are trained (" in capsys.readouterr().err
+    assert (
+        f"{model.count_params():,} parameters, of which {trained:,} are trained (" in capsys.readouterr().err
+    )
     found = plan(settings, overrides=[SETTING])
     assert (found.parameters, found.trained) == (model.count_params(), trained)
 

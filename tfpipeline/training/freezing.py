@@ -26,9 +26,7 @@ def layer_groups(model: TextModel) -> list[Variables]:
     First the head with the encoder's top (such as a pooler that the head uses), then the blocks from the last
     to the first, then the embeddings.
     """
-    top, blocks, embeddings = (
-        _parts(model.encoder, role) for role in ("top", "block", "embeddings")
-    )
+    top, blocks, embeddings = (_parts(model.encoder, role) for role in ("top", "block", "embeddings"))
     return [
         [*_trainable(top), *model.head.trainable_variables],
         *(_trainable([block]) for block in reversed(blocks)),
