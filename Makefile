@@ -60,7 +60,7 @@ lint: $(VENV)/.installed
 	.venv-parity/bin/python -m pip install --quiet --editable '.[train]' \
 		'torch==2.13.*' 'pytest>=9.1' 'pytest-xdist>=3.8' 'pytest-timeout>=2.4' 'hypothesis>=6.170' 'captum==0.9.*'
 	.venv-parity/bin/python -m pip install --quiet --no-deps \
-		'transformers==4.57.*' 'tokenizers==0.22.*' 'huggingface_hub==0.36.*'
+		'transformers==4.57.*' 'tokenizers==0.22.*' 'huggingface_hub==0.36.*' 'peft==0.21.*' 'accelerate==1.*'
 	touch $@
 
 parity: .venv-parity/.installed
