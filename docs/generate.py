@@ -12,8 +12,10 @@ from typing import Any, Union
 
 from tfpipeline import tasks
 from tfpipeline.config import Section
+from tfpipeline.models import peft
 from tfpipeline.training.run_config import RunConfig
 
+_NAMED = (Section, tasks.TaskOptions, peft.PeftOptions)  # sections whose fields depend on a name
 PAGE = Path(__file__).with_name("run-file.md")
 
 _INTRODUCTION = """\
@@ -34,6 +36,8 @@ def page() -> str:
     parts = [_INTRODUCTION, *_section(RunConfig, "")]
     for name in tasks.names():
         parts += _section(tasks.find(name), "task", f"`task` with `name: {name}`")
+    for name in peft.names():
+        parts += _section(peft.find(name), "peft", f"`peft` with `method: {name}`")
     return "\n".join(parts) + "\n"
 
 
@@ -44,7 +48,7 @@ def _section(schema: type[Section], path: str, title: str = "") -> list[str]:
     for name, field in schema.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Section):
-            if inner not in (Section, tasks.TaskOptions):  # whose fields depend on a name
+            if inner not in _NAMED:
                 below += _section(inner, f"{path}.{name}" if path else name)
                 continue
             kind = "section"
@@ -52,7 +56,7 @@ def _section(schema: type[Section], path: str, title: str = "") -> list[str]:
         else:
             kind = _kind(inner)
             for part in typing.get_args(inner):
-                if isinstance(part, type) and issubclass(part, Section):
+                if isinstance(part, type) and issubclass(part, Section) and part not in _NAMED:
                     below += _section(part, f"{path}.{name}[]" if path else f"{name}[]")
             default = "required" if field.is_required() else _value(_default(field))
         rows.append(f"| `{name}` | {kind} | {default} | {field.description or ''} |")
@@ -86,7 +90,7 @@ def _kind(annotation: Any) -> str:
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return "sections"
+        return "section"
     return {str: "string", int: "integer", float: "number", bool: "true or false"}[annotation]
 
 

@@ -32,6 +32,7 @@ _MODULES = {
     "tfpipeline.serving.client": "The thin client. It needs numpy, grpcio and protobuf, and never imports "
     "TensorFlow.",
     "tfpipeline.models": "The encoder, the heads and the model, as Keras layers and a Keras model.",
+    "tfpipeline.models.peft": "Parameter-efficient fine-tuning of an encoder. See [peft.md](peft.md).",
     "tfpipeline.text": "The tokenizer of training, export and serving.",
     "tfpipeline.checkpoints": "Checkpoints of other programs.",
     "tfpipeline.training": "Runs, and the models in them.",

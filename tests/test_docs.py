@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from docs import generate, generate_api
@@ -56,6 +57,34 @@ def test_the_run_file_of_the_tutorial_can_be_read(tmp_path):
     (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text("utf-8"), re.DOTALL)
     (tmp_path / "run.yaml").write_text(shown)
     assert config.load(tmp_path / "run.yaml", RunConfig).output == "tutorial/run"
+
+
+def test_the_page_of_methods_says_what_they_do(tmp_path):
+    """Its run file is that of the example, and the numbers of trained weights are those of the defaults."""
+    from tfpipeline.models import BertConfig, peft
+
+    page = (ROOT / "docs" / "peft.md").read_text("utf-8")
+    whole, part = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "run.yaml").write_text(whole)
+    example = config.load(ROOT / "examples" / "peft" / "run.yaml", RunConfig)
+    assert config.load(tmp_path / "run.yaml", RunConfig) == example
+    assert config.resolve(yaml.safe_load(part)["peft"], peft.find("lora"), source="the page").ranks
+    base = BertConfig(
+        vocab_size=30522, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
+        max_position_embeddings=512, type_vocab_size=2, hidden_act="gelu_erf", layer_norm_eps=1e-12,
+    )  # fmt: skip
+    told = {
+        name: int(number.replace(",", ""))
+        for name, number in re.findall(r"^\| `(\w+)` .* ([\d,]+) \| (?:yes|no) \|$", page, re.MULTILINE)
+    }
+    assert sorted(told) == peft.names()
+    for name, number in told.items():
+        trained = peft.attach(base.encoder(uninitialized=True), name).trained
+        assert sum(variable.value.shape.num_elements() for variable in trained) == pytest.approx(
+            number, rel=0.01
+        ), name
+    merged = set(re.findall(r"^\| `(\w+)` .* yes \|$", page, re.MULTILINE))
+    assert merged == {name for name in peft.names() if peft.find(name).mergeable}
 
 
 def test_every_run_file_shipped_can_be_read():

@@ -132,7 +132,6 @@ def test_what_every_architecture_keeps_to(name):
         assert tuple(tensor.shape) == shape
     weights = [weight.path for part in encoder.parts() for weight in part.layer.weights]
     assert sorted(weights) == sorted(weight.path for weight in encoder.weights)
-    assert config.values_kept(2, 8) < config.values_kept(4, 8) < config.values_kept(4, 16)
     assert {part.role for part in encoder.parts()} >= {"embeddings", "block"}
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(TextModel(encoder)))
     assert type(copy.encoder.config) is kind

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import data, train
+from benchmarks import data, peft_train, train
 from tests import tiny
 
 
@@ -25,6 +25,29 @@ def test_training_is_measured(tmp_path, capsys):
         assert "ratio" not in ours
         assert half["ratio"] == pytest.approx(
             ours["examples_per_second"] / half["examples_per_second"], rel=0.01
+        )
+
+
+def test_lora_is_measured_beside_full_fine_tuning(capsys):
+    shape = ["--layers", "1", "--hidden", "16", "--vocabulary", "50", "--batch-size", "2", "--length", "8"]
+    peft_train.main([*shape, "--rounds", "1"])
+    full, lora = measured(capsys)
+    assert (full["way"], lora["way"]) == (peft_train.FULL, "lora")
+    assert "time_ratio" not in full
+    assert lora["time_ratio"] == pytest.approx(lora["milliseconds"] / full["milliseconds"], rel=0.1)
+    added = [way["peak_mb"] - way["base_mb"] for way in (full, lora)]
+    assert min(added) > 0
+    assert lora["memory_ratio"] == pytest.approx(added[1] / added[0], abs=0.002)
+
+
+def test_a_broken_way_ends_the_comparison():
+    with pytest.raises(RuntimeError, match="a process of the benchmark ended with exit code 1"):
+        peft_train.measure(
+            {"odd": {"freeze": ["first:9"]}},
+            shape={"layers": 1, "hidden": 16},
+            examples=2,
+            length=8,
+            rounds=1,
         )
 
 

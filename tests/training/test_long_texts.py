@@ -16,11 +16,12 @@ from tfpipeline.evaluation import evaluate
 from tfpipeline.export import export_run
 from tfpipeline.models import TextModel
 from tfpipeline.predictors import RunPredictor
-from tfpipeline.training import RunConfig, train
+from tfpipeline.training import RunConfig, freezing, train
+from tfpipeline.training.activations import activation_bytes
 from tfpipeline.training.batching import choose_widths
 from tfpipeline.training.finetuned import FineTunedCheckpoint
 from tfpipeline.training.options import TrainingOptions
-from tfpipeline.training.planning import activation_bytes, plan
+from tfpipeline.training.planning import plan
 
 POLICIES = {
     "head": {},
@@ -178,7 +179,9 @@ def test_a_plan_counts_windows(runs, tmp_path):
     assert cache.cut == 0
     # Up to 28 tokens: 4 windows of 12, each 7 on.
     assert lengths.max() == 28
-    assert found.activations == activation_bytes(run.model_config, 16 * 4, 12, "float32")
+    model = run.model("initial")
+    trained = freezing.select(model, [])
+    assert found.activations == activation_bytes(model.encoder, trained, 16 * 4, 12)
     (tmp_path / "whole").mkdir()
     whole = run_file(tmp_path / "whole", "head")
     text = whole.text.model_copy(update={"max_length": 32})

@@ -50,8 +50,11 @@ def command(
     with explain_missing_extra():
         from tfpipeline.training.rows import read_new_rows, read_rows
 
-        # Workers connect before they read rows: otherwise the first would wait for the slowest disk.
-        rows = read_rows(run_config) if dry_run else read_new_rows(run_config) if cluster is None else None
+        # Workers connect before they read rows: otherwise the first would wait for the slowest disk. A peft
+        # section is checked against the checkpoint before rows are read, which takes TensorFlow.
+        rows = None
+        if run_config.peft is None and (dry_run or cluster is None):
+            rows = read_rows(run_config) if dry_run else read_new_rows(run_config)
     load_tensorflow()
     if dry_run:
         from tfpipeline.training.planning import plan

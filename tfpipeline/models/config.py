@@ -95,15 +95,6 @@ class EncoderConfig:
         """The size of each axis of :meth:`tensors`, by its letter."""
         raise NotImplementedError
 
-    def values_kept(self, examples: int, width: int) -> int:
-        """The number of values that a training step keeps for backpropagation.
-
-        Args:
-            examples: the number of examples that are computed at once.
-            width: the number of tokens of each example.
-        """
-        raise NotImplementedError
-
     def encoder(
         self, *, uninitialized: bool = False, seed: int = 0, name: str = "encoder", **options: Any
     ) -> Encoder:

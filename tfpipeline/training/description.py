@@ -40,6 +40,11 @@ def ending(state: State, metric: str, where: str) -> str:
     )
 
 
+def trained_share(trained: int, parameters: int) -> str:
+    """How many of a model's parameters are trained, as the end of a sentence."""
+    return f"of which {trained:,} are trained ({100 * trained / parameters:.3g} %)"
+
+
 def run_facts(run: Run) -> dict[str, str]:
     """A run's settings, progress, best score and paths. If the run cannot be read, the state says so."""
     facts = {"path": str(run.path)}

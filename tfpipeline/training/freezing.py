@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 import keras
 
 from tfpipeline.errors import UserError
-from tfpipeline.models import TextModel
+from tfpipeline.models import Encoder, EncoderConfig, TextModel, peft
 from tfpipeline.models.architectures import Part
+from tfpipeline.models.peft import PeftOptions
 from tfpipeline.training.options import TrainingOptions
 
 Variables = list[keras.Variable]
@@ -25,7 +26,7 @@ def layer_groups(model: TextModel) -> list[Variables]:
     First the head with the encoder's top (such as a pooler that the head uses), then the blocks from the last
     to the first, then the embeddings.
     """
-    top, blocks, embeddings = (_parts(model, role) for role in ("top", "block", "embeddings"))
+    top, blocks, embeddings = (_parts(model.encoder, role) for role in ("top", "block", "embeddings"))
     return [
         [*_trainable(top), *model.head.trainable_variables],
         *(_trainable([block]) for block in reversed(blocks)),
@@ -46,9 +47,9 @@ def select(model: TextModel, freeze: Sequence[str]) -> Variables:
     """
     frozen: set[str] = set()
     for word in freeze:
-        named = {variable.path for variable in _named(model, word)}
-        _check_adaptation(model, word, named)
-        frozen.update(named)
+        named = _named(model.encoder, model.head.weights, word)
+        _check_adaptation(model.encoder, word, named)
+        frozen.update(variable.path for variable in named)
     if model.adaptation is not None:
         kept = {variable.path for variable in [*model.adaptation.trained, *model.head.weights]}
         frozen.update(variable.path for variable in model.encoder.weights if variable.path not in kept)
@@ -79,11 +80,6 @@ def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None
     chosen = select(model, options.freeze)
     if not options.gradual_unfreezing:
         return [chosen]
-    if model.adaptation is not None:
-        raise UserError(
-            f"training.gradual_unfreezing unfreezes the encoder, which peft.method "
-            f"{model.adaptation.options.method} keeps frozen; give up one of the two"
-        )
     variables_by_epoch: list[Variables] = []
     thawed: set[str] = set()
     for group in layer_groups(model)[:epochs]:
@@ -102,6 +98,30 @@ def phases(model: TextModel, options: TrainingOptions, epochs: int | None = None
         # Kept where freezing leaves nothing new: epochs are counted.
         variables_by_epoch.append(phase)
     return variables_by_epoch
+
+
+def check_peft(config: EncoderConfig, options: PeftOptions, freeze: Sequence[str]) -> None:
+    """Check a method of parameter-efficient fine-tuning and ``training.freeze`` against an encoder, before
+    there are weights or a head.
+
+    Patterns that only a head could match are not checked.
+
+    Args:
+        config: the encoder's.
+        options: ``peft``.
+        freeze: ``training.freeze``.
+    Raises:
+        UserError: as :func:`tfpipeline.models.peft.attach` and :func:`select`.
+    """
+    encoder = config.encoder(uninitialized=True)
+    peft.attach(encoder, options)
+    for word in freeze:
+        if word.startswith("re:"):
+            pattern = re.compile(word.removeprefix("re:"))
+            named = [variable for variable in encoder.weights if pattern.search(variable.path)]
+        else:
+            named = _named(encoder, [], word)
+        _check_adaptation(encoder, word, named)
 
 
 def union(phases: Iterable[Variables]) -> Variables:
@@ -127,49 +147,57 @@ def count(variables: Iterable[keras.Variable]) -> int:
     return sum(variable.value.shape.num_elements() for variable in variables)
 
 
-def _named(model: TextModel, word: str) -> Variables:
-    """The variables that one word of ``training.freeze`` means."""
-    encoder = model.encoder
+def _named(encoder: Encoder, head: Sequence[keras.Variable], word: str) -> Variables:
+    """The variables that one word of ``training.freeze`` means.
+
+    Args:
+        encoder: the encoder.
+        head: the weights of the head.
+        word: the word.
+    """
     variables: Variables
     if word == "all":
-        added = set() if model.adaptation is None else {variable.path for variable in model.adaptation.added}
+        adaptation = getattr(encoder, "adaptation", None)
+        added = set() if adaptation is None else {variable.path for variable in adaptation.added}
         variables = [variable for variable in encoder.weights if variable.path not in added]
     elif word == "embeddings":
-        variables = _weights(_parts(model, "embeddings"))
+        variables = _weights(_parts(encoder, "embeddings"))
     elif word.startswith("first:"):
         layers = int(word.removeprefix("first:"))
-        blocks = _parts(model, "block")
+        blocks = _parts(encoder, "block")
         if layers > len(blocks):
             raise UserError(
                 f"training.freeze: {word} asks for more layers than the encoder has, which is {len(blocks)}"
             )
-        variables = _weights([*_parts(model, "embeddings"), *blocks[:layers]])
+        variables = _weights([*_parts(encoder, "embeddings"), *blocks[:layers]])
     else:
         pattern = re.compile(word.removeprefix("re:"))
-        known = [*encoder.weights, *model.head.weights]
+        known = [*encoder.weights, *head]
         variables = [variable for variable in known if pattern.search(variable.path)]
         if not variables:
             raise UserError(
                 f"training.freeze: {word} finds no variable; they are called, for example, "
-                f"{known[0].path}, {_weights(_parts(model, 'block'))[0].path} and {known[-1].path}"
+                f"{known[0].path}, {_weights(_parts(encoder, 'block'))[0].path} and {known[-1].path}"
             )
     return variables
 
 
-def _check_adaptation(model: TextModel, word: str, named: set[str]) -> None:
+def _check_adaptation(encoder: Encoder, word: str, named: Variables) -> None:
     """Refuse to freeze what a method of parameter-efficient fine-tuning trains."""
-    if model.adaptation is None:
+    adaptation = getattr(encoder, "adaptation", None)
+    if adaptation is None:
         return
-    both = [variable.path for variable in model.adaptation.trained if variable.path in named]
+    frozen = {variable.path for variable in named}
+    both = [variable.path for variable in adaptation.trained if variable.path in frozen]
     if both:
         raise UserError(
-            f"training.freeze: {word} freezes {both[0]}, which peft.method {model.adaptation.options.method} "
+            f"training.freeze: {word} freezes {both[0]}, which peft.method {adaptation.options.method} "
             "trains; give up one of the two"
         )
 
 
-def _parts(model: TextModel, role: str) -> list[Part]:
-    return [part for part in model.encoder.parts() if part.role == role]
+def _parts(encoder: Encoder, role: str) -> list[Part]:
+    return [part for part in encoder.parts() if part.role == role]
 
 
 def _weights(parts: Iterable[Part]) -> Variables:

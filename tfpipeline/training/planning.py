@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from tfpipeline.models.inputs import sequences
 from tfpipeline.models.windows import Windows
 from tfpipeline.tasks import Task
 from tfpipeline.text import Truncation, build_tokenizer, unknown_note
+from tfpipeline.training import freezing
+from tfpipeline.training.activations import activation_bytes
 from tfpipeline.training.batching import check_batch_size, global_batch_size, window_of
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import Cluster
+from tfpipeline.training.description import trained_share
 from tfpipeline.training.division import TEXTS_OF, divide
 from tfpipeline.training.model_settings import (
-    encoder_config,
     tokenizer_options,
     truncation_of,
     windows,
@@ -38,11 +41,10 @@ from tfpipeline.training.run_config import RunConfig
 from tfpipeline.training.run_file import RunFile, read_run_file
 from tfpipeline.training.schedule import warmup_steps
 from tfpipeline.training.setup import set_up
-from tfpipeline.training.starting import say_note_on
+from tfpipeline.training.starting import check_encoder_settings, say_note_on
 from tfpipeline.training.strategy import build_strategy, choose_strategy, devices
 
 _SAMPLED = 2000  # rows that are tokenized to estimate lengths
-_SIXTEEN_BITS = ("mixed_bfloat16", "mixed_float16")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Plan:
         total = self.weights + self.gradients + self.slots + self.activations
         lines = {
             "rows": f"{splits}; {self.mean_tokens:.1f} tokens per row, at most {self.longest}",
-            "parameters": f"{self.parameters:,}, of which {self.trained:,} are trained",
+            "parameters": f"{self.parameters:,}, {trained_share(self.trained, self.parameters)}",
             "batch": f"{self.batch_size} on {devices(self.replicas, self.strategy)}{parts}, "
             f"{self.precision}; {self.fed:.2f} tokens processed per real token",
             "steps": f"{self.total_steps:,} ({self.steps_per_epoch:,} per epoch, {epochs:.4g} "
@@ -143,10 +145,10 @@ def plan(
     checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)
     say_note_on(run_config, checkpoint)
+    config = check_encoder_settings(run_config, checkpoint)
     rows = rows or read_rows(run_config)
     splits, task = rows.splits, rows.task
     check_batch_size(task, batch_size)
-    config = encoder_config(run_config, checkpoint)
     task.check_encoder(config)
     if options.best_metric is not None or len(callbacks):
         with tempfile.TemporaryDirectory() as scratch:
@@ -183,7 +185,7 @@ def plan(
         notes=notes,
         fed=_fed(lengths, batch_size, window_of(task, options), batches),
         parameters=setup.model.count_params(),
-        trained=_count(setup.trained),
+        trained=freezing.count(setup.trained),
         steps_per_epoch=setup.steps_per_epoch,
         total_steps=setup.total_steps,
         warmup=warmup_steps(options, setup.total_steps),
@@ -199,7 +201,8 @@ def plan(
         gradients=_bytes(setup.trained),
         slots=_bytes(setup.optimizer.variables),
         activations=sum(
-            activation_bytes(config, here * count, width, options.precision) for count, width in shapes
+            times * activation_bytes(setup.model.encoder, setup.trained, here * count, width)
+            for (count, width), times in Counter(shapes).items()
         ),
     )
 
@@ -211,12 +214,6 @@ def _model(run_config: RunConfig, config: EncoderConfig, task: Task) -> TextMode
     if run_config.peft is not None:
         peft.attach(model.encoder, run_config.peft, seed)
     return model
-
-
-def activation_bytes(config: EncoderConfig, examples: int, width: int, precision: str) -> int:
-    """Estimate the bytes that a step keeps for backpropagation; see :meth:`EncoderConfig.values_kept`."""
-    size = {"float64": 8}.get(precision, 2 if precision in _SIXTEEN_BITS else 4)
-    return size * config.values_kept(examples, width)
 
 
 def _lengths(
@@ -288,10 +285,6 @@ def _fed(lengths: np.ndarray, batch_size: int, bucket_window: int, widths: _Widt
         for longest in lengths[batch].max(0)
     )
     return float(fed / lengths.sum())
-
-
-def _count(variables: Any) -> int:
-    return int(sum(np.prod(variable.shape, dtype=np.int64) for variable in variables))
 
 
 def _bytes(variables: Any) -> int:

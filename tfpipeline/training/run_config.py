@@ -159,6 +159,15 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _peft_fits_training(self) -> RunConfig:
+        if self.peft is not None and self.training.gradual_unfreezing:
+            raise ValueError(
+                "training.gradual_unfreezing unfreezes the encoder, which peft.method "
+                f"{self.peft.method} keeps frozen; remove one of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _task_fits_data(self) -> RunConfig:
         if self.data.turns is not None and not self.task.reads_turns:
             raise ValueError(

@@ -12,11 +12,13 @@ from tfpipeline import checkpoints, config
 from tfpipeline.console import say
 from tfpipeline.errors import UserError
 from tfpipeline.files import write_text
-from tfpipeline.training import sources
+from tfpipeline.models import EncoderConfig
+from tfpipeline.training import freezing, sources
 from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.datasets import SPLITS, write_datasets
 from tfpipeline.training.lock import holds_nothing_else
 from tfpipeline.training.mirror import Mirror
+from tfpipeline.training.model_settings import encoder_config
 from tfpipeline.training.resuming import changes, check_settings, goes_on
 from tfpipeline.training.rows import CONFIG_FILE, TrainingRows, read_rows
 from tfpipeline.training.run import Run, create_run, is_run
@@ -86,8 +88,21 @@ def lay_out_run(
     checkpoints.say_notes(checkpoint)
     checkpoints.check_tokenizer(checkpoint)
     say_note_on(run_config, checkpoint)
+    check_encoder_settings(run_config, checkpoint)
     rows = rows or read_rows(run_config, path)
     return create_run(run_config, checkpoint, rows.splits, path, check, rows.task)
+
+
+def check_encoder_settings(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> EncoderConfig:
+    """The configuration of the encoder that is trained, checked before rows are read.
+
+    Raises:
+        UserError: texts may be longer than the encoder reads, or ``peft`` does not fit it.
+    """
+    encoder = encoder_config(run_config, checkpoint)
+    if run_config.peft is not None:
+        freezing.check_peft(encoder, run_config.peft, run_config.training.freeze)
+    return encoder
 
 
 def say_note_on(run_config: RunConfig, checkpoint: checkpoints.Checkpoint) -> None:

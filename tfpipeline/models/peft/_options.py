@@ -65,9 +65,7 @@ class Adaptation:
         trained: the variables of the encoder that the method trains.
         layers: the layers that were added, by name of the place.
 
-    Attributes:
-        options, encoder, seed, layers: the arguments.
-        trained: the same.
+    The arguments are also attributes.
     """
 
     def __init__(
