@@ -7,8 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfpipeline.errors import UserError
-from tfpipeline.export import adapters, model_card, versions
+from tfpipeline.export import adapter_names, adapters, model_card, versions
 from tfpipeline.export.adapters import NamedRun
 from tfpipeline.export.model_directory import ModelDirectory
 from tfpipeline.export.options import ExportOptions
@@ -28,7 +27,7 @@ class AdapterSource(Source):
     """The adapters of several runs.
 
     Args:
-        runs: see :func:`tfpipeline.export.adapters.named`.
+        runs: see :func:`tfpipeline.export.adapter_names.named`.
         directory: of the model; its newest version tells which adapters were compared before.
         options: of the export.
     Raises:
@@ -41,20 +40,10 @@ class AdapterSource(Source):
         directory: ModelDirectory,
         options: ExportOptions,
     ) -> None:
-        self._names, self._directory, self._options = adapters.named(runs), directory, options
+        self._names, self._directory, self._options = adapter_names.named(runs), directory, options
         self._runs: list[NamedRun] = []
         self._identities: Mapping[str, str] = {}
-        unfit = {
-            "--precision": options.precision != "float32",
-            "--calibrate": options.calibrate,
-            "--abstain": options.abstain is not None,
-            "--require": bool(options.require),
-            "--explain": options.explain,
-            "--index": options.index is not None,
-        }
-        for option, given in unfit.items():
-            if given:
-                raise UserError(f"{option} cannot be used with --adapters yet; leave it out")
+        adapter_names.require_fitting(options)
 
     def check(self) -> None:
         self._runs = adapters.open_runs(self._names, self._options.weights)

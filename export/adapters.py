@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,38 +41,6 @@ class Adapters(NamedTuple):
     base: TextModel
     adapters: Mapping[str, Adapter]
     identities: Mapping[str, str]
-
-
-def named(runs: Sequence[AnyPath] | Mapping[str, AnyPath]) -> dict[str, AnyPath]:
-    """The runs by the names of their adapters.
-
-    Args:
-        runs: directories, each perhaps as ``NAME=RUN``; an adapter without a name has that of its directory.
-            Or name -> directory.
-    Raises:
-        UserError: there is none, two have one name, or a name is empty.
-    """
-    pairs = list(runs.items()) if isinstance(runs, Mapping) else [_pair(run) for run in runs]
-    if not pairs:
-        raise UserError("no runs are given; name the runs whose adapters are exported")
-    found: dict[str, AnyPath] = {}
-    for name, run in pairs:
-        if not name:
-            raise UserError(f"the adapter of {run} has no name; write NAME=RUN")
-        if name in found:
-            raise UserError(
-                f'two adapters are called "{name}" ({found[name]} and {run}); give one of them another name: '
-                "NAME=RUN"
-            )
-        found[name] = run
-    return found
-
-
-def _pair(run: AnyPath) -> tuple[str, AnyPath]:
-    name, equals, path = str(run).partition("=")
-    if equals and "/" not in name:
-        return name, path
-    return Path(str(run).rstrip("/")).name, run
 
 
 def open_runs(runs: Mapping[str, AnyPath], weights: str) -> list[NamedRun]:
