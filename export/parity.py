@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,7 @@ from tfpipeline.tasks import Signature
 from tfpipeline.training.prediction_graph import PredictionGraph
 from tfpipeline.training.trained_model import TrainedModel
 
-_PARITY_ROWS = 256
+PARITY_ROWS = 256
 _BATCH_ROWS = 4
 _FURTHER, _EXPENSIVE = 64, 4  # rows of a further signature, and of one that costs much
 # In addition to the run's own held-out rows: texts that real traffic also has.
@@ -35,55 +36,119 @@ _HOSTILE = (
 )
 
 
+class Reference(NamedTuple):
+    """A trained model that some rows of a request are compared with.
+
+    Attributes:
+        run: it, with its rows.
+        graph: makes the graph of the model, in float32; called once.
+        row_inputs: the values of ``PredictionGraph.row_inputs`` with which the served model answers as this
+            one does.
+        rows: the number of its held-out rows that are compared.
+    """
+
+    run: TrainedModel
+    graph: Callable[[], PredictionGraph]
+    row_inputs: Mapping[str, str] = MappingProxyType({})
+    rows: int = PARITY_ROWS
+
+
 def check_parity(
-    run: TrainedModel, module: ServingModule, graph: PredictionGraph, precision: str, saved_model: Path
+    references: Sequence[Reference], module: ServingModule, precision: str, saved_model: Path
 ) -> tuple[int, float]:
     """Compare all signatures' outputs in a fresh process with those of the training path.
 
-    In a precision other than float32 they are compared with those of the same functions in this process;
-    their difference from the training path is measured on the validation rows.
+    The rows of all references are sent together. In a precision other than float32 they are compared with
+    those of the same functions in this process; their difference from the training path is measured on the
+    validation rows.
 
     Args:
-        run: the run.
+        references: the trained models; further signatures are compared with the first.
         module: the module that was written.
-        graph: the trained model.
         precision: of the module.
         saved_model: the SavedModel that was written.
     Returns:
         The number of texts compared, and the largest difference.
     """
-    held_out = _held_out(run, max(_PARITY_ROWS // run.task.cost, _EXPENSIVE))
-    texts = [*_HOSTILE, *held_out["text"]]
-    asked = {"text": texts}
-    if run.has_pairs:
-        asked["text_pair"] = [*reversed(_HOSTILE), *held_out["text_pair"]]
-    inputs = graph.text_inputs(asked)
-    predictions, near_ties = _in_batches(graph, inputs)
+    run, first = references[0].run, references[0].graph()
     units, differences = text_signatures(run.task), []
     further = {name: _further_request(run, signature) for name, signature in module.further.items()}
-    requests = {**_requests(module, asked, inputs), **further}
+    requests, predictions, near_ties = _asked(references, first, module)
+    asked = {**requests, **further}
     answered = checks.answers_of_fresh_process(
-        saved_model, requests, warmup_requests=path if (path := saved_model / REQUESTS).exists() else None
+        saved_model, asked, warmup_requests=path if (path := saved_model / REQUESTS).exists() else None
     )
     for name, got in answered.items():
         if precision != "float32":
             # All rows at once, as in the fresh process: bfloat16 products depend on the batch.
-            expected: Mapping[str, np.ndarray] = _called(module.functions[name], requests[name])
+            expected: Mapping[str, np.ndarray] = _called(module.functions[name], asked[name])
         elif name in further:
-            expected = _expected(module.further[name], graph, further[name])
+            expected = _expected(module.further[name], first, further[name])
         else:
-            counted = graph.in_unit(predictions, inputs, units.get(name, "code_points"))
-            expected = {key: tensor.numpy() for key, tensor in counted.items()}
+            expected = predictions[units.get(name, "code_points")]
         ties, tolerance = near_ties, checks.TOLERANCE
         if name in further:
             signature = module.further[name]
             tolerance = signature.tolerance or tolerance
-            ties = signature.near_ties(graph, further[name], expected, 2 * tolerance)
+            ties = signature.near_ties(first, further[name], expected, 2 * tolerance)
         plain = {key: _plain(array) for key, array in expected.items()}
         difference = checks.largest_difference(plain, got, ties, tolerance)
         if tolerance == checks.TOLERANCE:
             differences.append(difference)
-    return len(texts), max(differences)
+    return len(near_ties), max(differences)
+
+
+def _asked(
+    references: Sequence[Reference], first: PredictionGraph, module: ServingModule
+) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]], np.ndarray]:
+    """What the references are asked, together.
+
+    Returns:
+        The inputs of each signature that is none of the further ones; the references' predictions in each
+        unit, padded to common widths; and the rows in which rounding may change strings and integers.
+    """
+    names = [name for name in module.functions if name not in module.further]
+    parts: dict[str, list[Mapping[str, np.ndarray]]] = {name: [] for name in names}
+    answers: dict[str, list[Mapping[str, np.ndarray]]] = {}
+    ties = []
+    for number, reference in enumerate(references):
+        run, graph = reference.run, reference.graph() if number else first
+        held_out = _held_out(run, max(reference.rows // run.task.cost, _EXPENSIVE))
+        asked = {"text": [*_HOSTILE, *held_out["text"]]}
+        if run.has_pairs:
+            asked["text_pair"] = [*reversed(_HOSTILE), *held_out["text_pair"]]
+        inputs = graph.text_inputs(asked)
+        predictions, near_ties = _in_batches(graph, inputs)
+        ties.append(near_ties)
+        for unit in text_signatures(run.task).values():
+            counted = graph.in_unit(predictions, inputs, unit)
+            answers.setdefault(unit, []).append({key: tensor.numpy() for key, tensor in counted.items()})
+        rows = len(asked["text"])
+        more = {
+            name: np.array([value.encode()] * rows, object) for name, value in reference.row_inputs.items()
+        }
+        texts = {name: np.array([text.encode() for text in column], object) for name, column in asked.items()}
+        for name, given in _requests(module, names, texts, inputs).items():
+            parts[name].append({**given, **more})
+    requests = {name: _together(given) for name, given in parts.items()}
+    return requests, {unit: _together(each) for unit, each in answers.items()}, np.concatenate(ties)
+
+
+def _together(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays [N, ...] one after the other, padded to common widths: with "" or 0."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    joined = {}
+    for name in parts[0]:
+        arrays = [part[name] for part in parts]
+        widths = [max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays))]
+        value: Any = b"" if arrays[0].dtype == object else 0
+        padded = []
+        for array in arrays:
+            room = [(0, 0), *((0, width - size) for width, size in zip(widths, array.shape[1:]))]
+            padded.append(np.pad(array, room, constant_values=value))
+        joined[name] = np.concatenate(padded)
+    return joined
 
 
 def _further_request(run: TrainedModel, signature: Signature) -> dict[str, np.ndarray]:
@@ -174,14 +239,17 @@ def _in_batches(
 
 
 def _requests(
-    module: ServingModule, texts: Mapping[str, Sequence[str]], inputs: Mapping[str, tf.Tensor]
-) -> dict[str, Any]:
+    module: ServingModule,
+    names: Sequence[str],
+    texts: Mapping[str, np.ndarray],
+    inputs: Mapping[str, tf.Tensor],
+) -> dict[str, dict[str, np.ndarray]]:
     """The inputs of each signature: the texts, or their tokens."""
-    requests: dict[str, Any] = {name: texts for name in module.functions if name not in module.further}
+    requests = {name: dict(texts) for name in names}
     if TOKENS in requests:
         tokens = token_inputs(inputs)
         _, specs = module.functions[TOKENS].structured_input_signature
-        requests[TOKENS] = {name: tokens[name].numpy() for name in specs}
+        requests[TOKENS] = {name: tokens[name].numpy() for name in specs if name in tokens}
     return requests
 
 

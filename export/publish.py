@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfpipeline import paths
 from tfpipeline.console import progress, say
-from tfpipeline.errors import UserError
-from tfpipeline.export import checks, compatibility, explanations, labels, model_card, requirements, versions
+from tfpipeline.export import checks, compatibility, labels, model_card, versions
 from tfpipeline.export import warmup as warmup_requests
-from tfpipeline.export.identity import identity as identity_of
+from tfpipeline.export.adapter_source import AdapterSource
 from tfpipeline.export.model_directory import ModelDirectory, open_directory
 from tfpipeline.export.options import ExportOptions
 from tfpipeline.export.parity import check_parity
-from tfpipeline.export.servable import ServableModel, check_options, prepare
 from tfpipeline.export.signatures import ServingModule
+from tfpipeline.export.source import RunSource, Source
 from tfpipeline.files import write_failure
-from tfpipeline.index import served
-from tfpipeline.index.embedder import require_same_model
-from tfpipeline.index.stored import Index, open_index
 from tfpipeline.paths import AnyPath
-from tfpipeline.tasks import Signature
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.trained_model import TrainedModel
 
@@ -62,18 +56,52 @@ def export_with(
 ) -> Path | str:
     """:func:`export_run` with its options as one object, which was checked at its creation."""
     directory = open_directory(to)
-    run = run if isinstance(run, TrainedModel) else open_run(run, overrides)
-    _check(run, options)
+    opened = run if isinstance(run, TrainedModel) else open_run(run, overrides)
+    return _publish(RunSource(opened, options), directory, options)
+
+
+def export_adapters(
+    runs: Sequence[AnyPath] | Mapping[str, AnyPath], to: AnyPath, **options: Any
+) -> Path | str:
+    """Write one model of the adapters of several runs as the next version under ``to``; see
+    docs/many-adapters.md.
+
+        tfpipeline.export_adapters(["runs/tweets", "runs/movie"], "models/desk")
+
+    The adapters share the base, which is stored and computed once. A request names the adapter of each row
+    in the input ``adapter``. The version is checked as :func:`export_run` checks it, with rows of each run.
+
+    Args:
+        runs: run directories that were trained with a ``peft`` section from one checkpoint; an adapter has
+            the name of its directory. Or name -> run directory.
+        to: as of :func:`export_run`.
+        options: the fields of :class:`tfpipeline.export.options.ExportOptions` that concern the files, such
+            as ``warmup`` and ``keep``.
+    Returns:
+        As :func:`export_run`.
+    Raises:
+        UserError: two adapters have one name, a run has no adapter or does not fit the first one, or an
+            option cannot be used with adapters.
+        checks.ExportError: the exported model differs from a trained one.
+    """
+    return export_adapters_with(runs, to, ExportOptions(**options))
+
+
+def export_adapters_with(
+    runs: Sequence[AnyPath] | Mapping[str, AnyPath], to: AnyPath, options: ExportOptions
+) -> Path | str:
+    """:func:`export_adapters` with its options as one object."""
+    directory = open_directory(to)
+    return _publish(AdapterSource(runs, directory, options), directory, options)
+
+
+def _publish(source: Source, directory: ModelDirectory, options: ExportOptions) -> Path | str:
+    """Publish what a source prepares as the next version."""
+    source.check()
     directory.require_writable()
     labels.read(directory)  # which --keep needs: a broken file is named before the work
-    passed = requirements.check_known(run, options)
-    index = None if options.index is None else open_index(options.index)
-    ready = prepare(run, options)
-    if index is not None:
-        require_same_model(index, run, ready.trained)
-    passed.update(requirements.check_measured(options, ready))
-    further = _further_signatures(run, ready, options, index)
-    identity = identity_of(run, ready.trained, options, further)
+    ready = source.prepare()
+    identity = source.identity
     if (published := versions.published(directory, identity)) is not None:
         if isinstance(same := directory.path(published), Path):
             compatibility.check(same, options.target_serving)
@@ -81,7 +109,7 @@ def export_with(
         _prune(directory, options)
         return directory.path(published)
     number = versions.next_version(directory)
-    module = ServingModule(ready.served, further)
+    module = ServingModule(ready.served, source.further)
     with (
         progress(f"exporting {directory.path(number)}", 3, note="tracing and writing it") as bar,
         directory.staging(number) as folder,
@@ -89,11 +117,10 @@ def export_with(
         temporary = folder / "model"
         _save(module, temporary)
         compatibility.make_portable(temporary)
-        warm = warmup_requests.write(temporary, module, run.text_inputs, options.warmup)
-        facts = {**_facts(run, directory, identity, options), **ready.facts}
-        if index is not None:
-            facts["index"] = served.facts(index, options.max_k)
-        model_card.write(temporary, {**facts, "require": passed, "warmup_requests": warm})
+        warm = warmup_requests.write(temporary, module, ready.served.text_inputs, options.warmup)
+        name = directory.address.rpartition("/")[2]
+        facts = {"identity": identity, **source.facts(name), "warmup_requests": warm}
+        model_card.write(temporary, facts)
         bar.advance(1, "checking its operations")
         checks.check_operations(temporary)
         compatibility.check(temporary, options.target_serving)
@@ -101,11 +128,11 @@ def export_with(
         tables = [*module.tokenizer.variables, *further_variables]
         checks.check_size(temporary, _bytes(module.weights), _bytes(tables))
         bar.advance(1, "running in a fresh process")
-        rows, difference = check_parity(run, module, ready.trained, options.precision, temporary)
+        rows, difference = check_parity(ready.references, module, options.precision, temporary)
         bar.advance(1, "checked")
         number = versions.publish_version(temporary, directory, identity)
     version = directory.path(number)
-    what = "held-out rows" if run.has_split("validation") else "texts"
+    what = "held-out rows" if ready.references[0].run.has_split("validation") else "texts"
     answers = (
         "matches the trained model"
         if options.precision == "float32"
@@ -117,50 +144,6 @@ def export_with(
     )
     _prune(directory, options)
     return version
-
-
-def _check(run: TrainedModel, options: ExportOptions) -> None:
-    """Refuse a run that cannot be exported, before the expensive work."""
-    if not run.has_weights(options.weights):
-        raise UserError(
-            f"{run.path} has not finished an epoch yet; train it first: tfpipeline train RUN_FILE"
-        )
-    run.vocabulary  # noqa: B018 - the first access refuses files that were edited
-    if options.explain:
-        explanations.check(run.task, run.model_config)
-    check_options(run, options)
-
-
-def _further_signatures(
-    run: TrainedModel, ready: ServableModel, options: ExportOptions, index: Index | None
-) -> dict[str, Signature]:
-    """The signatures beside those that every task has, by name."""
-    further = dict(run.task.signatures())
-    if options.explain:
-        explained = explanations.Explanations(ready.trained, options.explain_steps, ready.served.model)
-        further[explanations.SIGNATURE] = explained.signature()
-    if index is not None:
-        further[served.SIGNATURE] = served.search_signature(index, options.max_k)
-    return further
-
-
-def _facts(
-    run: TrainedModel, directory: ModelDirectory, identity: str, options: ExportOptions
-) -> dict[str, Any]:
-    """The facts for the card."""
-    name = directory.address.rpartition("/")[2]
-    described = model_card.describe(
-        run,
-        name,
-        options.weights,
-        options.licence,
-        calibrated=options.calibrate,
-        report=None if options.report is None else paths.local(options.report),
-    )
-    facts = {"identity": identity, **described}
-    if options.explain:
-        facts["explanations"] = explanations.describe(options.explain_steps)
-    return facts
 
 
 def _prune(directory: ModelDirectory, options: ExportOptions) -> None:

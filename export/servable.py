@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfpipeline.export import calibration, precision
 from tfpipeline.export.options import ExportOptions
+from tfpipeline.export.parity import Reference
 from tfpipeline.training.prediction_graph import PredictionGraph
 from tfpipeline.training.trained_model import TrainedModel
 from tfpipeline.training.validation import ValidationRows, require_validation_rows
@@ -18,14 +19,17 @@ class ServableModel:
     """A model that is ready to be written.
 
     Attributes:
-        trained: the trained model, in float32, with the fitted temperatures and thresholds.
+        trained: the trained model, in float32, with the fitted temperatures and thresholds; of many adapters
+            the base without them.
         served: the same model in its serving form, in the requested precision.
+        references: the trained models that the served one must answer like.
         scores: the served model's scores on the validation rows; empty if they were not needed.
         facts: entries for the card.
     """
 
     trained: PredictionGraph
     served: PredictionGraph
+    references: Sequence[Reference]
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -61,11 +65,15 @@ def prepare(run: TrainedModel, options: ExportOptions) -> ServableModel:
     trained = run.graph(model.merge() if model.mergeable else model)
     served = trained.for_serving(options.precision)
     if not options.uses_validation_rows:
-        return ServableModel(trained, served)
+        return ServableModel(trained, served, _reference(run, trained))
     rows = ValidationRows(run)
     confidence, predictions, scores, facts = calibration.fit(served, rows, options)
     trained, served = trained.fitted(confidence), served.fitted(confidence)
     if options.measures_precision:
         metric = run.config.training.best_metric or run.task.scorer.best_metric
         facts["precision"] = precision.measure(trained, served, rows, predictions, scores, metric, options)
-    return ServableModel(trained, served, scores, facts)
+    return ServableModel(trained, served, _reference(run, trained), scores, facts)
+
+
+def _reference(run: TrainedModel, trained: PredictionGraph) -> list[Reference]:
+    return [Reference(run, lambda: trained)]

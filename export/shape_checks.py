@@ -15,11 +15,13 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfpipeline.models.inputs import InputLimits
+from tfpipeline.models.name_table import NameTable
 from tfpipeline.tasks.signature import Input, Number
 
 _IDS = "input_ids"
 _LENGTHS = "lengths"
 _TYPES = "token_type_ids"
+_SHOWN, _LONGEST = 20, 100  # choices in a message, and bytes of what was given instead
 
 
 class _Check(NamedTuple):
@@ -42,7 +44,7 @@ def checked(
     Args:
         inputs: the arguments of the signature's function: name -> tensor [B, ...] of a static rank.
         limits: the model's.
-        declared: the inputs of a further signature, whose numbers may have limits.
+        declared: inputs whose numbers have limits, or whose strings are chosen from some.
     Returns:
         The tensors, with the checks as control dependencies.
     Raises:
@@ -103,9 +105,11 @@ def _token_checks(inputs: Mapping[str, tf.Tensor], limits: InputLimits) -> list[
 
 
 def _declared_checks(inputs: Mapping[str, tf.Tensor], declared: Mapping[str, Input]) -> list[_Check]:
-    """The checks of numbers that have limits."""
+    """The checks of numbers that have limits, and of strings that must be known."""
     checks = []
     for name, spec in declared.items():
+        if spec.choices:
+            checks.append(_choice_check(name, inputs[name], spec.choices))
         for holds, limit, word in (
             (tf.greater_equal, spec.least, "at least"),
             (tf.less_equal, spec.most, "at most"),
@@ -113,6 +117,23 @@ def _declared_checks(inputs: Mapping[str, tf.Tensor], declared: Mapping[str, Inp
             if limit is not None:
                 checks.append(_limit_check(name, inputs[name], holds, limit, word, spec.unset))
     return checks
+
+
+def _choice_check(name: str, given: tf.Tensor, choices: Sequence[str]) -> _Check:
+    _, known = NameTable(choices)(given)
+
+    def sentence() -> list[tf.Tensor | str]:
+        row = tf.argmin(tf.cast(known, tf.int32))
+        more = f" and {len(choices) - _SHOWN} others" if len(choices) > _SHOWN else ""
+        return [
+            f"{name} of row ",
+            tf.strings.as_string(row),
+            ' is "',
+            tf.strings.substr(given[row], 0, _LONGEST),
+            f'", which this model does not have; it has {", ".join(choices[:_SHOWN])}{more}',
+        ]
+
+    return _Check(tf.reduce_all(known), sentence)
 
 
 def _limit_check(

@@ -31,6 +31,7 @@ class ServingModule(tf.Module):
             positions in a text lack this signature, since positions are known only from the text.
         ``utf8``, ``utf16``: for such a task, like ``serving_default``, but positions are counted in bytes and
             in UTF-16 code units instead of code points.
+        A graph with ``row_inputs`` adds them to all of these, such as ``adapter`` string [B].
         Further ones that the task or the export declares, such as ``explain`` and ``search``.
 
     Args:
@@ -40,6 +41,7 @@ class ServingModule(tf.Module):
     Attributes:
         functions: the traced function of each signature.
         further: the argument.
+        row_inputs: those of the graph.
         cost: of a prediction; see :class:`tfpipeline.tasks.Task`.
         resources: what further signatures read besides the model.
     """
@@ -48,7 +50,7 @@ class ServingModule(tf.Module):
         self, graph: PredictionGraph, further: Mapping[str, Signature] = MappingProxyType({})
     ) -> None:
         super().__init__(name="serving")
-        self.further, self.cost = dict(further), graph.task.cost
+        self.further, self.cost, self.row_inputs = dict(further), graph.task.cost, dict(graph.row_inputs)
         self.resources = [
             made for signature in further.values() if (made := signature.resources()) is not None
         ]
@@ -65,19 +67,21 @@ class ServingModule(tf.Module):
         elif text_inputs.pair:
             tokens["token_type_ids"] = ids
 
+        rows = {name: tf.TensorSpec([None], spec.dtype) for name, spec in graph.row_inputs.items()}
+
         def from_text(unit: Unit, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            return graph(text_inputs(inputs), unit)
+            return graph(graph.from_texts(inputs), unit)
 
         def from_ids(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             return graph(graph.from_ids(**inputs))
 
         signature = functools.partial(_signature, graph.model.limits)
         self.functions = {
-            name: signature(functools.partial(from_text, unit), texts)
+            name: signature(functools.partial(from_text, unit), {**texts, **rows}, graph.row_inputs)
             for name, unit in text_signatures(graph.task).items()
         }
         if not graph.task.offsets:
-            self.functions[TOKENS] = signature(from_ids, tokens)
+            self.functions[TOKENS] = signature(from_ids, {**tokens, **rows}, graph.row_inputs)
         for name, declared in further.items():
             self.functions[name] = traced(declared, graph)
 

@@ -74,6 +74,7 @@ def requests(module: ServingModule, text_inputs: TextInputs) -> Iterator[tuple[s
         if fitting:
             given = texts.batch(rows, width)
             asked = {name: given[name] for name in text_inputs.names}
+            given.update({name: spec.example(rows) for name, spec in module.row_inputs.items()})
             tokens = {name: array.numpy() for name, array in token_inputs(text_inputs(asked)).items()}
             for name in fitting:
                 if name in further:

@@ -106,7 +106,7 @@ def test_pairs_share_a_second_text(monkeypatch):
     asked = []
 
     class Echo(predictors.Predictor):
-        def predict(self, texts, text_pair=None):
+        def predict(self, texts, text_pair=None, adapter=None):
             asked.append((texts, text_pair))
             return [predictions.Regression(float(len(text))) for text in texts]
 
@@ -127,7 +127,7 @@ def test_a_server_is_asked_with_its_options(monkeypatch):
         def __init__(self, target, **options):
             made.append((target, options))
 
-        def predict(self, texts, text_pair):
+        def predict(self, texts, text_pair, adapter):
             return [predictions.Regression(0.5)] * len(texts)
 
         def close(self):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what the table below loads on first use, for type checkers 
     from tfpipeline.errors import UserError as UserError
     from tfpipeline.evaluation.compare import evaluate as evaluate
     from tfpipeline.explanations import explain as explain
+    from tfpipeline.export.publish import export_adapters as export_adapters
     from tfpipeline.export.publish import export_run as export_run
     from tfpipeline.prediction import predict as predict
     from tfpipeline.search import load_index as load_index
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = attach(
         "convert": "tfpipeline.training.run_as_checkpoint",
         "evaluate": "tfpipeline.evaluation.compare",
         "explain": "tfpipeline.explanations",
+        "export_adapters": "tfpipeline.export.publish",
         "export_run": "tfpipeline.export.publish",
         "load": "tfpipeline.training.opening",
         "load_index": "tfpipeline.search",

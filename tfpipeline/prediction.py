@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
 from tfpipeline.errors import UserError
 from tfpipeline.paths import AnyPath
-from tfpipeline.predictors import GENERATE, SIGNATURE, Texts, open_any, utf8_inputs
+from tfpipeline.predictors import GENERATE, SIGNATURE, Labels, Texts, open_any, utf8_inputs
 from tfpipeline.serving.client import Prediction
 from tfpipeline.serving.client.conversations import check_kind, of_kind
 
@@ -55,6 +55,7 @@ def predict(
     text_pair: Union[Texts, str, bytes, None] = None,
     *,
     expect: type[_Kind],
+    adapter: Labels = None,
     target: Optional[str] = None,
     signature: str = SIGNATURE,
     choices: Optional[Mapping[str, Any]] = None,
@@ -69,6 +70,7 @@ def predict(
     texts: Texts,
     text_pair: Union[Texts, str, bytes, None] = None,
     *,
+    adapter: Labels = None,
     target: Optional[str] = None,
     signature: str = SIGNATURE,
     choices: Optional[Mapping[str, Any]] = None,
@@ -83,6 +85,7 @@ def predict(
     text_pair: Union[Texts, str, bytes, None] = None,
     *,
     expect: type[Any] = Prediction,
+    adapter: Labels = None,
     target: Optional[str] = None,
     signature: str = SIGNATURE,
     choices: Optional[Mapping[str, Any]] = None,
@@ -104,6 +107,7 @@ def predict(
         text_pair: the second texts, for models of pairs; a single text is used for all ``texts``.
         expect: the type of the predictions, such as :class:`Classification`, for type checkers and to be
             sure; by default any.
+        adapter: the adapter of each text or one for all, for models of several (``export_adapters``).
         target: a server, ``HOST:PORT``.
         signature: the signature to call; it determines the unit of offsets.
         choices: how texts are written, such as ``{"num_beams": 4}``; see :meth:`PredictClient.generate`. They
@@ -119,7 +123,7 @@ def predict(
             predictions are of another type than ``expect`` (``AnswerError``).
     """
     check_kind(expect)
-    one, inputs = asked(texts, text_pair, batch_size)
+    one, inputs = asked(texts, text_pair, batch_size, adapter)
     predictions: list[Prediction] = []
     signature = signature_of(signature, choices)
     with open_any(model, target, signature, options) as predictor:
@@ -128,7 +132,7 @@ def predict(
             if choices:
                 predictions += predictor.generate(batch["text"], **choices)
             else:
-                predictions += predictor.predict(batch["text"], batch.get("text_pair"))
+                predictions += predictor.predict(batch["text"], batch.get("text_pair"), batch.get("adapter"))
     who = model if isinstance(model, (str, os.PathLike)) else "the model"
     fitting = of_kind(predictions, expect, f'{who}, signature "{signature}",')
     return fitting[0] if one else fitting
@@ -150,7 +154,10 @@ def signature_of(signature: str, choices: Optional[Mapping[str, Any]]) -> str:
 
 
 def asked(
-    texts: Union[Texts, str, bytes], text_pair: Union[Texts, str, bytes, None], batch_size: int
+    texts: Union[Texts, str, bytes],
+    text_pair: Union[Texts, str, bytes, None],
+    batch_size: int,
+    adapter: Labels = None,
 ) -> tuple[bool, dict[str, list[bytes]]]:
     """Whether one text is asked for, and what is asked, checked; arguments as of :func:`predict`."""
     one = isinstance(texts, (str, bytes))
@@ -158,7 +165,7 @@ def asked(
     if isinstance(text_pair, (str, bytes)):
         rows = list(rows) if isinstance(rows, Iterable) else rows
         text_pair = [text_pair] * len(rows)
-    inputs = utf8_inputs(rows, text_pair)
+    inputs = utf8_inputs(rows, text_pair, adapter)
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; give 1 or more")
     return one, inputs

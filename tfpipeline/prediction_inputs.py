@@ -31,11 +31,13 @@ class Columns:
         text: the column of the text.
         text_pair: the column of the second text; None if there is none.
         separator: joins the tokens of cells that are lists of them.
+        adapter: the column of the adapter's name; None if there is none.
     """
 
     text: str = "text"
     text_pair: Optional[str] = None
     separator: str = " "
+    adapter: Optional[str] = None
 
     @property
     def names(self) -> list[str]:
@@ -43,13 +45,18 @@ class Columns:
         return [self.text, *([] if self.text_pair is None else [self.text_pair])]
 
     def given(
-        self, text: Optional[str] = None, text_pair: Optional[str] = None, separator: Optional[str] = None
+        self,
+        text: Optional[str] = None,
+        text_pair: Optional[str] = None,
+        separator: Optional[str] = None,
+        adapter: Optional[str] = None,
     ) -> Columns:
         """The same with what a user has given instead; None for what was not given."""
         return Columns(
             self.text if text is None else text,
             text_pair or self.text_pair,
             self.separator if separator is None else separator,
+            adapter,
         )
 
 
@@ -58,7 +65,7 @@ class Row:
     """A text to predict for.
 
     Attributes:
-        texts: ``text`` and, of a pair, ``text_pair``, as they are sent.
+        texts: ``text``, of a pair ``text_pair``, and perhaps ``adapter``, as they are sent.
         columns: what is written beside the prediction: the cells of a file's row by column name, or
             ``texts``. Values are plain Python, ready for JSON.
     """
@@ -132,14 +139,18 @@ def of_file(file: AnyPath, columns: Columns, reading: FileOptions) -> Iterator[R
     from tfpipeline.data import read_records
 
     blank = _blank_rows(str(file))
-    for record in read_records(file, columns.names, reading):
+    needed = [*columns.names, *([] if columns.adapter is None else [columns.adapter])]
+    for record in read_records(file, needed, reading):
         texts = [_text_of(record, column, columns.separator) for column in columns.names]
         if blank.count_if_blank(texts, record.place or f"line {record.line}"):
             continue
         # Offsets in predictions are those of the joined text, so this is the one to show.
         cells = {name: _value(cell) for name, cell in record.columns.items()}
         cells.update(zip(columns.names, texts))
-        yield Row(dict(zip(("text", "text_pair"), texts)), cells)
+        named = dict(zip(("text", "text_pair"), texts))
+        if columns.adapter is not None:
+            named["adapter"] = _text_of(record, columns.adapter, columns.separator)
+        yield Row(named, cells)
     blank.tell()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tfpipeline import paths
 from tfpipeline.errors import UserError, explain_missing_extra
 from tfpipeline.paths import AnyPath
-from tfpipeline.predictors import Predictor, ServerPredictor, Texts, open_local, utf8_inputs
+from tfpipeline.predictors import Labels, Predictor, ServerPredictor, Texts, open_local, utf8_inputs
 from tfpipeline.serving.client import Hit, Prediction
 
 if TYPE_CHECKING:
@@ -131,7 +131,9 @@ class IndexPredictor(Predictor):
     def __init__(self, index: SearchIndex) -> None:
         self._index = index
 
-    def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
+    def predict(
+        self, texts: Texts, text_pair: Optional[Texts] = None, adapter: Labels = None
+    ) -> list[Prediction]:
         raise UserError("an index only searches; name a run or a model to predict with")
 
     def search(self, queries: Texts, k: int = 10) -> list[list[Hit]]:

@@ -29,6 +29,7 @@ __all__ = ["AsyncPredictClient"]
 _Kind = TypeVar("_Kind", bound=Prediction)
 Text = Union[str, bytes]
 Texts = Iterable[Text]
+Adapter = Union[Texts, Text, None]
 StreamedTexts = Union[Texts, AsyncIterable[Text]]
 
 
@@ -45,6 +46,7 @@ class AsyncPredictClient(AsyncDriver):
         texts: Texts,
         text_pair: Optional[Texts] = None,
         *,
+        adapter: Adapter = None,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> list[Prediction]: ...
@@ -56,6 +58,7 @@ class AsyncPredictClient(AsyncDriver):
         text_pair: Optional[Texts] = None,
         *,
         expect: type[_Kind],
+        adapter: Adapter = None,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> list[_Kind]: ...
@@ -66,24 +69,28 @@ class AsyncPredictClient(AsyncDriver):
         text_pair: Optional[Texts] = None,
         *,
         expect: type[Any] = Prediction,
+        adapter: Adapter = None,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> Any:
         """See :meth:`PredictClient.predict`."""
         sending = self._sending(batch_size, timeout)
-        return await self._run(conversations.predict(self.endpoint, texts, text_pair, sending, expect))
+        return await self._run(
+            conversations.predict(self.endpoint, texts, text_pair, sending, expect, adapter)
+        )
 
     async def classify(
         self,
         texts: Texts,
         text_pair: Optional[Texts] = None,
         *,
+        adapter: Adapter = None,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> list[Classification]:
         """See :meth:`PredictClient.classify`."""
         return await self.predict(
-            texts, text_pair, expect=Classification, batch_size=batch_size, timeout=timeout
+            texts, text_pair, expect=Classification, adapter=adapter, batch_size=batch_size, timeout=timeout
         )
 
     async def tag(
@@ -180,6 +187,7 @@ class AsyncPredictClient(AsyncDriver):
         texts: StreamedTexts,
         text_pair: Optional[StreamedTexts] = None,
         *,
+        adapter: Optional[Text] = None,
         batch_size: int = streaming.BATCH_SIZE,
         read_ahead: Optional[int] = None,
         timeout: Optional[float] = None,
@@ -192,6 +200,7 @@ class AsyncPredictClient(AsyncDriver):
         text_pair: Optional[StreamedTexts] = None,
         *,
         expect: type[_Kind],
+        adapter: Optional[Text] = None,
         batch_size: int = streaming.BATCH_SIZE,
         read_ahead: Optional[int] = None,
         timeout: Optional[float] = None,
@@ -203,6 +212,7 @@ class AsyncPredictClient(AsyncDriver):
         text_pair: Optional[StreamedTexts] = None,
         *,
         expect: type[Any] = Prediction,
+        adapter: Optional[Text] = None,
         batch_size: int = streaming.BATCH_SIZE,
         read_ahead: Optional[int] = None,
         timeout: Optional[float] = None,
@@ -212,7 +222,7 @@ class AsyncPredictClient(AsyncDriver):
         ahead = streaming.read_ahead_of(read_ahead, sending)
         rows = streaming.awaited_rows(texts, text_pair)
         self._check_open()
-        return self._stream(streaming.predict_stream(self.endpoint, sending, ahead, expect), rows)
+        return self._stream(streaming.predict_stream(self.endpoint, sending, ahead, expect, adapter), rows)
 
     async def explain(
         self,

@@ -31,7 +31,7 @@ if hasattr(os, "register_at_fork"):
 
 class BaseClient:
     """Queries one model on one server. A client is thread-safe and cheap to keep: it connects at its first
-    call, and has one connection per address.
+    call, and has one connection per address. Calls raise errors of :class:`ClientError`; see ``errors.py``.
 
     Args:
         target: the server, ``HOST:PORT``; all addresses of the name are used in turn. Or a gRPC URI.

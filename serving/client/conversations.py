@@ -67,6 +67,7 @@ def predict(
     text_pair: Optional[Iterable[Any]],
     sending: Sending,
     expect: type[_Kind],
+    adapter: Any = None,
 ) -> Conversation[list[_Kind]]:
     """Predict for texts.
 
@@ -74,7 +75,7 @@ def predict(
         AnswerError: the predictions are not of the kind ``expect``.
     """
     check_kind(expect)
-    columns = columns_of.text_inputs(texts, text_pair)
+    columns = columns_of.text_inputs(texts, text_pair, adapter)
     answers = yield from ask_in_batches(endpoint, columns, sending)
     return of_kind(answers, expect, of_signature(endpoint))
 

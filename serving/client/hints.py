@@ -89,6 +89,16 @@ _HINTS: dict[str, list[tuple[str, Hint]]] = {
         (r"Connection refused|No such file or directory", Hint(_UNREACHED, _RUNNING)),
         (r"[Ff]ailed to connect|all backends|Connect Failed|connect failed", Hint(_UNREACHED, _RUNNING)),
     ],
+    "INVALID_ARGUMENT": [
+        (
+            r"Missing but required: \{([^}]*,)?adapter[,}]",
+            Hint("has a model of several adapters", "name the adapter of each text: adapter=..."),
+        ),
+        (
+            r"Sent extra: \{([^}]*,)?adapter[,}]",
+            Hint("has a model without adapters", "leave out adapter"),
+        ),
+    ],
     "UNIMPLEMENTED": [
         (
             r"http2 header",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Optional, TypeVar
 
@@ -98,26 +98,38 @@ def read_ahead_of(read_ahead: Optional[int], sending: Sending) -> int:
 
 
 def predict_stream(
-    endpoint: calls.Endpoint, sending: Sending, read_ahead: int, expect: type[_Kind]
+    endpoint: calls.Endpoint,
+    sending: Sending,
+    read_ahead: int,
+    expect: type[_Kind],
+    adapter: Optional[Any] = None,
 ) -> Conversation[None]:
     """Give a :class:`RowResult` for each row read, in order; rows are tuples of one text or two.
 
     Args:
         read_ahead: maximum number of rows that were read and not given.
         expect: the kind of the predictions.
+        adapter: the name of the adapter of all rows; None for a model without.
     Raises:
         CallError: no row can be predicted any more, e.g. because there is no such model.
         AnswerError: the predictions are of another kind.
     """
     conversations.check_kind(expect)
-    stream = _Stream(endpoint, sending, read_ahead, expect)
+    further = {} if adapter is None else {texts.ADAPTER: tensors.utf8([adapter], texts.ADAPTER)[0]}
+    stream = _Stream(endpoint, sending, read_ahead, expect, further)
     yield from stream.run()
 
 
 class _Stream(Generic[_Kind]):
     def __init__(
-        self, endpoint: calls.Endpoint, sending: Sending, read_ahead: int, expect: type[_Kind]
+        self,
+        endpoint: calls.Endpoint,
+        sending: Sending,
+        read_ahead: int,
+        expect: type[_Kind],
+        further: Mapping[str, bytes],
     ) -> None:
+        self._further = further
         self._endpoint = endpoint
         self._sending = sending
         self._size = sending.batch_size or BATCH_SIZE
@@ -174,6 +186,7 @@ class _Stream(Generic[_Kind]):
         for name, texts_of_rows in zip(("text", "text_pair"), zip(*(row.sent for row in batch))):
             columns[name] = np.empty(len(batch), dtype=object)
             columns[name][:] = texts_of_rows
+        columns.update({name: np.full(len(batch), value, object) for name, value in self._further.items()})
         return conversations.request_of(self._endpoint, columns, range(len(batch)), self._sending)
 
     def _keep(self, batch: list[_Row], outcome: Any) -> None:

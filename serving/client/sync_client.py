@@ -30,6 +30,7 @@ __all__ = ["PredictClient"]
 _Kind = TypeVar("_Kind", bound=Prediction)
 Text = Union[str, bytes]
 Texts = Iterable[Text]
+Adapter = Union[Texts, Text, None]
 
 
 class PredictClient(SyncDriver):
@@ -41,6 +42,7 @@ class PredictClient(SyncDriver):
         texts: Texts,
         text_pair: Optional[Texts] = None,
         *,
+        adapter: Adapter = None,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> list[Prediction]: ...
@@ -52,6 +54,7 @@ class PredictClient(SyncDriver):
         text_pair: Optional[Texts] = None,
         *,
         expect: type[_Kind],
+        adapter: Adapter = None,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> list[_Kind]: ...
@@ -62,6 +65,7 @@ class PredictClient(SyncDriver):
         text_pair: Optional[Texts] = None,
         *,
         expect: type[Any] = Prediction,
+        adapter: Adapter = None,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> Any:
@@ -72,6 +76,7 @@ class PredictClient(SyncDriver):
             text_pair: the second text of each pair, for models of pairs.
             expect: the type of the predictions, such as :class:`Regression`, for type checkers and to be
                 sure; by default any.
+            adapter: the adapter of each text, or one for all, for models of several (``export --adapters``).
             batch_size: number of texts per request, those of similar lengths together; by default all in one.
                 ``max_concurrency`` requests are sent at a time.
             timeout: maximum seconds per request; by default the client's timeout.
@@ -82,18 +87,21 @@ class PredictClient(SyncDriver):
             ClientError: see ``errors.py``; no other errors are raised intentionally.
         """
         sending = self._sending(batch_size, timeout)
-        return self._run(conversations.predict(self.endpoint, texts, text_pair, sending, expect))
+        return self._run(conversations.predict(self.endpoint, texts, text_pair, sending, expect, adapter))
 
     def classify(
         self,
         texts: Texts,
         text_pair: Optional[Texts] = None,
         *,
+        adapter: Adapter = None,
         batch_size: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> list[Classification]:
         """:meth:`predict` with ``expect=Classification``."""
-        return self.predict(texts, text_pair, expect=Classification, batch_size=batch_size, timeout=timeout)
+        return self.predict(
+            texts, text_pair, expect=Classification, adapter=adapter, batch_size=batch_size, timeout=timeout
+        )
 
     def tag(
         self, texts: Texts, *, batch_size: Optional[int] = None, timeout: Optional[float] = None
@@ -160,8 +168,6 @@ class PredictClient(SyncDriver):
             batch_size, timeout: as of :meth:`predict`.
         Returns:
             The cosines of their vectors, float32 [N].
-        Raises:
-            ClientError: see ``errors.py``.
         """
         sending = self._sending(batch_size, timeout)
         return self._run(matching.similarity(self.endpoint, texts, others, sending))
@@ -183,8 +189,6 @@ class PredictClient(SyncDriver):
             batch_size, timeout: as of :meth:`predict`.
         Returns:
             For each query its hits, the best first; of equal scores the smaller id first.
-        Raises:
-            ClientError: see ``errors.py``.
         """
         sending = self._sending(batch_size, timeout)
         return self._run(matching.search(self.endpoint, queries, k, sending))
@@ -236,6 +240,7 @@ class PredictClient(SyncDriver):
         texts: Texts,
         text_pair: Optional[Texts] = None,
         *,
+        adapter: Optional[Text] = None,
         batch_size: int = streaming.BATCH_SIZE,
         read_ahead: Optional[int] = None,
         timeout: Optional[float] = None,
@@ -248,6 +253,7 @@ class PredictClient(SyncDriver):
         text_pair: Optional[Texts] = None,
         *,
         expect: type[_Kind],
+        adapter: Optional[Text] = None,
         batch_size: int = streaming.BATCH_SIZE,
         read_ahead: Optional[int] = None,
         timeout: Optional[float] = None,
@@ -259,6 +265,7 @@ class PredictClient(SyncDriver):
         text_pair: Optional[Texts] = None,
         *,
         expect: type[Any] = Prediction,
+        adapter: Optional[Text] = None,
         batch_size: int = streaming.BATCH_SIZE,
         read_ahead: Optional[int] = None,
         timeout: Optional[float] = None,
@@ -272,6 +279,7 @@ class PredictClient(SyncDriver):
             texts: any iterable; it is read as the results are taken.
             text_pair: the second text of each pair, for models of pairs.
             expect: as of :meth:`predict`.
+            adapter: the adapter of all texts, for models of several.
             batch_size: number of texts per request, those of similar lengths together. ``max_concurrency``
                 requests are sent at a time.
             read_ahead: maximum number of texts that were read and whose results were not returned; by default
@@ -288,7 +296,7 @@ class PredictClient(SyncDriver):
         ahead = streaming.read_ahead_of(read_ahead, sending)
         rows = streaming.rows(texts, text_pair)
         self._check_open()
-        return self._drive(streaming.predict_stream(self.endpoint, sending, ahead, expect), rows)
+        return self._drive(streaming.predict_stream(self.endpoint, sending, ahead, expect, adapter), rows)
 
     def explain(
         self,
@@ -313,8 +321,6 @@ class PredictClient(SyncDriver):
             timeout: seconds a request may take; by default the client's.
         Returns:
             One explanation a text, in their order.
-        Raises:
-            ClientError: see ``errors.py``.
         """
         sending = self._sending(batch_size, timeout)
         return self._run(conversations.explain(self.endpoint, texts, text_pair, labels, sending))
@@ -334,26 +340,16 @@ class PredictClient(SyncDriver):
             timeout: maximum seconds; by default the client's timeout.
         Returns:
             Named arrays, and the version that computed them.
-        Raises:
-            ClientError: see ``errors.py``.
         """
         sending = self._sending(None, timeout)
         return self._run(conversations.predict_raw(self.endpoint, inputs, outputs, sending))
 
     def model_status(self, *, timeout: Optional[float] = None) -> list[VersionStatus]:
-        """The states of the model's versions, the newest first; only the client's own version if it has one.
-
-        Raises:
-            ClientError: see ``errors.py``.
-        """
+        """The states of the model's versions, the newest first; of the client's own only if it has one."""
         return self._run(conversations.model_status(self.endpoint, timeout))
 
     def metadata(self, *, timeout: Optional[float] = None) -> ModelMetadata:
-        """The model's signatures: inputs and outputs by name, with dtype and shape.
-
-        Raises:
-            ClientError: see ``errors.py``.
-        """
+        """The model's signatures: inputs and outputs by name, with dtype and shape."""
         return self._run(conversations.metadata(self.endpoint, timeout))
 
     def health(self, service: str = "", *, timeout: Optional[float] = None) -> Health:

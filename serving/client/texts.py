@@ -10,13 +10,19 @@ import numpy as np
 from tfpipeline.serving.client import tensors
 from tfpipeline.serving.client.errors import InputError
 
+ADAPTER = "adapter"  # the input of models of several adapters
 
-def text_inputs(texts: Iterable[Any], text_pair: Optional[Iterable[Any]]) -> dict[str, np.ndarray]:
-    """The inputs of a text signature: ``text``, and ``text_pair`` for models of pairs.
+
+def text_inputs(
+    texts: Iterable[Any], text_pair: Optional[Iterable[Any]], adapter: Any = None
+) -> dict[str, np.ndarray]:
+    """The inputs of a text signature: ``text``, ``text_pair`` for models of pairs, and ``adapter`` for models
+    of several adapters.
 
     Args:
         texts: B texts, str or bytes.
         text_pair: the second text of each pair, B of them; None for models of single texts.
+        adapter: the name of each text's adapter, str or bytes, or one for all; None for other models.
     Returns:
         name -> object array [B] of bytes.
     Raises:
@@ -30,6 +36,8 @@ def text_inputs(texts: Iterable[Any], text_pair: Optional[Iterable[Any]]) -> dic
             f"{_counted(len(columns['text']), 'text')} but {len(columns['text_pair'])} in text_pair; give "
             "one for each text"
         )
+    if adapter is not None:
+        columns[ADAPTER] = _for_each(adapter, ADAPTER, len(columns["text"]))
     return columns
 
 
@@ -47,16 +55,19 @@ def explain_inputs(
         InputError: see :func:`text_inputs`; or there are more or fewer labels than texts.
     """
     columns = text_inputs(texts, text_pair)
-    count = len(columns["text"])
-    one_for_all = labels is None or isinstance(labels, (str, bytes))
-    given = [labels or ""] * count if one_for_all else list(rows_of(labels, "labels"))
-    if len(given) != count:
+    columns["label"] = _for_each("" if labels is None else labels, "label", len(columns["text"]))
+    return columns
+
+
+def _for_each(given: Any, name: str, count: int) -> np.ndarray:
+    """A column of so many values, from a value for each text or one for all."""
+    rows = [given] * count if isinstance(given, (str, bytes)) else list(rows_of(given, f"{name}s"))
+    if len(rows) != count:
         raise InputError(
-            f"{_counted(count, 'text')} but {_counted(len(given), 'label')}; give one for each text, or one "
+            f"{_counted(count, 'text')} but {_counted(len(rows), name)}; give one for each text, or one "
             "for all"
         )
-    columns["label"] = _column(given, "label")
-    return columns
+    return _column(rows, name)
 
 
 def rows_of(rows: Any, name: str) -> Iterator[Any]:

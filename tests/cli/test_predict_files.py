@@ -23,7 +23,7 @@ class Echo(predictors.Predictor):
         self._make = make
         self.asked = []
 
-    def predict(self, texts, text_pair=None):
+    def predict(self, texts, text_pair=None, adapter=None):
         self.asked += [texts] if text_pair is None else [texts, text_pair]
         return [self._make(text) for text in texts]
 

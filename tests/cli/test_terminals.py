@@ -21,7 +21,7 @@ C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 class Echo(predictors.Predictor):
     """Answers each text with itself."""
 
-    def predict(self, texts, text_pair=None):
+    def predict(self, texts, text_pair=None, adapter=None):
         return [predictions.Regression(float(len(text))) for text in texts]
 
 

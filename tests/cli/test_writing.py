@@ -20,7 +20,7 @@ class Writer(predictors.Predictor):
     def __init__(self, signature):
         self.signature = signature
 
-    def predict(self, texts, text_pair=None):
+    def predict(self, texts, text_pair=None, adapter=None):
         if self.signature == "generate":
             return self.generate(texts)
         return [Generation(text.upper(), -0.5) for text in texts]

@@ -9,13 +9,23 @@ import typer
 from tfpipeline import mistaken, paths, terminal
 from tfpipeline.commands import _options
 from tfpipeline.commands._tensorflow import load_tensorflow
-from tfpipeline.errors import explain_missing_extra
+from tfpipeline.errors import UserError, explain_missing_extra
 
 
 def command(
-    run_directory: str = typer.Argument(metavar="RUN", help="A run directory, or a fine-tuned checkpoint."),
+    runs: list[str] = typer.Argument(
+        metavar="RUN...",
+        help="A run directory, or a fine-tuned checkpoint; with --adapters several run directories, each "
+        "perhaps as NAME=RUN.",
+    ),
     to: str = typer.Option(
         ..., help="The model's directory, e.g. models/sentiment or gs://bucket/models/sentiment."
+    ),
+    adapters: bool = typer.Option(
+        False,
+        "--adapters",
+        help="Export the adapters of all runs (trained with peft from one checkpoint) as one model, whose "
+        "requests name the adapter of each text.",
     ),
     weights: str = typer.Option("best", help="best or last."),
     precision: str = typer.Option(
@@ -77,10 +87,18 @@ def command(
 ) -> None:
     """Publish a run as the next version of a served model, checked against the trained one."""
     with explain_missing_extra():  # the options are checked before TensorFlow is loaded
+        from tfpipeline.export import adapter_names
         from tfpipeline.export.options import ExportOptions
 
         paths.expand(to)  # an address that lacks a slash is rejected before TensorFlow is loaded
-        mistaken.require_run(run_directory)
+        if len(runs) > 1 and not adapters:
+            raise UserError(
+                f"{len(runs)} runs are given; export one at a time, or with --adapters the adapters of all "
+                "as one model"
+            )
+        named = adapter_names.named(runs) if adapters else {"": runs[0]}
+        for run in named.values():
+            mistaken.require_run(run)
         options = ExportOptions(
             weights=weights,
             warmup=warmup,
@@ -98,7 +116,14 @@ def command(
             index=index,
             max_k=max_k,
         )
+        if adapters:
+            adapter_names.require_fitting(options)
+    if adapters and overrides:
+        raise UserError("--set cannot be used with --adapters; runs have settings of their own")
     load_tensorflow()
-    from tfpipeline.export.publish import export_with
+    from tfpipeline.export.publish import export_adapters_with, export_with
 
-    print(export_with(run_directory, to, options, [*map(terminal.typed, overrides or [])]))
+    if adapters:
+        print(export_adapters_with(named, to, options))
+    else:
+        print(export_with(runs[0], to, options, [*map(terminal.typed, overrides or [])]))

@@ -49,6 +49,12 @@ def command(
         None,
         help="The second text for all texts that are not read from a file, e.g. the context of questions.",
     ),
+    adapter: Optional[str] = typer.Option(
+        None, help="The adapter of all texts, for a model that was exported with --adapters."
+    ),
+    adapter_column: Optional[str] = typer.Option(
+        None, help="The column of the file that names the adapter of each text."
+    ),
     target: Optional[str] = typer.Option(None, help="HOST:PORT of a server."),
     model: Optional[str] = typer.Option(None, help="The model's name on the server."),
     source: Optional[str] = typer.Option(
@@ -106,6 +112,7 @@ def command(
         "checkpoint)",
     )
     _check_texts(texts, inputs, pair, pair_column)
+    _check_adapters(adapter, adapter_column, inputs, explain or bool(choose))
     from tfpipeline import explanation_pages, prediction_inputs, prediction_outputs, predictors
     from tfpipeline.data.records import FileOptions, file_options
     from tfpipeline.files import write_text
@@ -124,7 +131,7 @@ def command(
         names: Optional[list[str]] = None
         if inputs:  # a file that cannot be used is reported before a model is loaded
             own = prediction_inputs.Columns() if source is None else prediction_inputs.own_columns(source)
-            columns = own.given(column, pair_column, separator)
+            columns = own.given(column, pair_column, separator, adapter_column)
             stored = stack.enter_context(prediction_inputs.stored(inputs, columns, reading))
             rows, names = stored, stored.columns
         elif texts:
@@ -143,7 +150,12 @@ def command(
             asked = [row.texts["text"] for row in batch]
             pairs = [row.texts["text_pair"] for row in batch] if "text_pair" in batch[0].texts else None
             if not explain:
-                answers = predictor.generate(asked, **choices) if choices else predictor.predict(asked, pairs)
+                named = [row.texts["adapter"] for row in batch] if adapter_column else adapter
+                answers = (
+                    predictor.generate(asked, **choices)
+                    if choices
+                    else predictor.predict(asked, pairs, named)
+                )
                 for row, answer in zip(batch, answers):
                     write(row.columns, answer.to_dict())
                 continue
@@ -230,3 +242,17 @@ def _check_texts(
             "--pair-column is for the rows of files; give the second text of texts that come from no file "
             "with --pair alone"
         )
+
+
+def _check_adapters(
+    adapter: Optional[str], adapter_column: Optional[str], inputs: Optional[list[str]], other: bool
+) -> None:
+    given = "--adapter" if adapter is not None else "--adapter-column"
+    if adapter is not None and adapter_column is not None:
+        raise UserError("--adapter and --adapter-column were both given; choose one")
+    if adapter_column is not None and not inputs:
+        raise UserError(
+            "--adapter-column is for the rows of files; name the adapter of other texts with --adapter"
+        )
+    if other and (adapter is not None or adapter_column is not None):
+        raise UserError(f"{given} is for predictions; leave out --explain and --choose, or the adapter")

@@ -55,6 +55,7 @@ class EncoderConfig:
     causal: ClassVar[bool] = False
     reads_word_weights: ClassVar[bool] = False
     generates: ClassVar[bool] = False
+    changes_rows: ClassVar[bool] = False
 
     vocab_size: int
     hidden_size: int

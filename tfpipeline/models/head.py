@@ -45,6 +45,8 @@ class Head(keras.layers.Layer):
             :meth:`bind_embeddings` before it builds the head, and ``call`` may read :attr:`embedding_matrix`.
         further_positions: how many positions the model may read behind those of its inputs, for heads of
             models that generate.
+        row_padding: values that pad variables, by name, where the heads of rows differ in their last axis; 0
+            for the others.
     """
 
     uses_pooler: bool = True
@@ -53,6 +55,7 @@ class Head(keras.layers.Layer):
     float32_outputs: ClassVar[Collection[str]] = ()
     binds_embeddings: bool = False
     further_positions: int = 0
+    row_padding: Mapping[str, float] = {}
 
     def __init__(self, *, name: str = "head", **options: Any) -> None:
         super().__init__(name=name, **options)
@@ -71,6 +74,19 @@ class Head(keras.layers.Layer):
     def description(self) -> str:
         """A short description of the head, for the model's ``repr``."""
         return type(self).__name__
+
+    def call_by_row(
+        self, encoded: Mapping[str, Any], attention_mask: Any, weights: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The outputs with weights that differ from row to row, without dropout, in float32.
+
+        Optional: heads of tasks that can be served with many adapters have this method.
+
+        Args:
+            encoded, attention_mask: of a call.
+            weights: path of a variable -> its value in the head of each row, [B, ...].
+        """
+        raise NotImplementedError
 
     def bind_embeddings(self, word: keras.Variable) -> None:
         """Share the encoder's word embeddings.

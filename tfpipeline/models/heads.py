@@ -85,6 +85,8 @@ class ClassificationHead(DropoutHead):
         seed: of the first weights, and of the dropout masks of calls that bring no ``noise``.
     """
 
+    row_padding: Mapping[str, float] = {"bias": -1e9}  # of outputs that a row's head lacks: probability 0
+
     def __init__(
         self,
         num_labels: int,
@@ -136,6 +138,14 @@ class ClassificationHead(DropoutHead):
         pooled = self.dropout(ops.cast(pooled, self.compute_dtype), noise=noise)
         return {"logits": at_least_float32(self.dense(pooled))}
 
+    def call_by_row(
+        self, encoded: Mapping[str, Any], attention_mask: Any, weights: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """See :meth:`tfpipeline.models.head.Head.call_by_row`."""
+        pooled = at_least_float32(pool(encoded, attention_mask, self.pooling))
+        product = ops.matmul(pooled[:, None], weights[self.dense.kernel.path])[:, 0]
+        return {"logits": product + weights[self.dense.bias.path]}
+
     def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
         """Shapes of the outputs, given those of the encoder's."""
         return {"logits": (shapes["sequence_output"][0], self.num_labels)}
@@ -158,6 +168,7 @@ class MultiLabelHead(ClassificationHead):
     """
 
     float32_outputs = ("thresholds",)
+    row_padding: Mapping[str, float] = {**ClassificationHead.row_padding, "thresholds": 1.0}
 
     def __init__(self, num_labels: int, *, threshold: float = 0.5, **options: Any) -> None:
         super().__init__(num_labels, **options)
@@ -186,6 +197,13 @@ class MultiLabelHead(ClassificationHead):
         thresholds = ops.convert_to_tensor(self.thresholds, dtype="float32")
         outputs["thresholds"] = ops.broadcast_to(thresholds, ops.shape(outputs["logits"]))
         return outputs
+
+    def call_by_row(
+        self, encoded: Mapping[str, Any], attention_mask: Any, weights: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """See :meth:`tfpipeline.models.head.Head.call_by_row`."""
+        outputs = super().call_by_row(encoded, attention_mask, weights)
+        return {**outputs, "thresholds": weights[self.thresholds.path]}
 
     def compute_output_shape(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
         """Shapes of the outputs, given those of the encoder's."""

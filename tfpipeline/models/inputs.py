@@ -36,7 +36,11 @@ PREDICTED_IDS = "predicted_ids"
 """The tokens at the predicted positions, int32 [B, P], of any value for unused ones. A head that reads them
 gives their log-probabilities (see :mod:`tfpipeline.models.generation_head`); encoders ignore them."""
 
-_OPTIONAL = (CAUSAL_MASK, PREDICTED_POSITIONS, PREDICTED_IDS)
+ADAPTERS = "adapters"
+"""The number of each row's adapter, int32 [B], in a model of many adapters (see
+:mod:`tfpipeline.models.row_changes`)."""
+
+_OPTIONAL = (CAUSAL_MASK, PREDICTED_POSITIONS, PREDICTED_IDS, ADAPTERS)
 
 T = TypeVar("T")
 

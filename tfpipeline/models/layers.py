@@ -14,6 +14,7 @@ from keras import ops
 
 from tfpipeline.models import kernels
 from tfpipeline.models.config import EncoderConfig
+from tfpipeline.models.layer_changes import LayerChange
 from tfpipeline.models.serialization import EncoderPart, config_of, serializable
 
 # Query (already divided by the square root of D), key and value, each [B, N, T, D] -> [B, N, T, D].
@@ -199,6 +200,10 @@ class DenseAdapter(keras.layers.Layer):
         Args:
             kernel, bias: NumPy arrays, float64.
         """
+        raise NotImplementedError
+
+    def change(self) -> LayerChange:
+        """What :meth:`merge` would change, for layers that apply it row by row."""
         raise NotImplementedError
 
 

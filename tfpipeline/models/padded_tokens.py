@@ -6,6 +6,8 @@ B rows, T positions, R = B * T tokens, H hidden size, N heads, D = H / N. The in
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfpipeline.models.real_tokens import MASKED, NO_TOKEN, attention
@@ -19,18 +21,29 @@ class PaddedTokens:
         heads: N.
         causal: whether a token attends only to itself and to earlier tokens.
         causal_mask: int32 [B, T], 1 for tokens that earlier tokens do not attend to; None for all 0.
+        adapters: int32 [B], the adapter of each row; None for a model without.
 
     Attributes:
         columns: int32 [R], the position of each token in its row.
+        rows: int32 [R], the number of each token's row.
+        adapters: the argument.
     """
 
     def __init__(
-        self, mask: tf.Tensor, heads: int, *, causal: bool = False, causal_mask: tf.Tensor | None = None
+        self,
+        mask: tf.Tensor,
+        heads: int,
+        *,
+        causal: bool = False,
+        causal_mask: tf.Tensor | None = None,
+        adapters: tf.Tensor | None = None,
     ) -> None:
+        self.adapters = adapters
         shape = tf.shape(mask)
         self._rows, self._width, self._heads = shape[0], shape[1], heads
         column = tf.range(self._width)
         self.columns = tf.tile(column, [self._rows])
+        self.rows = tf.repeat(tf.range(self._rows), self._width)
         # The first position counts as real, as in RealTokens.
         self._kept = tf.logical_or(mask > 0, column == 0)
         bias = tf.where(mask > 0, 0.0, tf.where(column == 0, MASKED, NO_TOKEN))[:, None, None, :]
@@ -67,6 +80,13 @@ class PaddedTokens:
         each = tf.reshape(qkv, tf.stack([self._rows, self._width, 3, self._heads, size]))
         attended = attention(tf.transpose(each, [2, 0, 3, 1, 4]), self._bias, query_bias)  # [B, N, T, D]
         return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, size * self._heads])
+
+    def by_rows(
+        self, x: tf.Tensor, function: Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]
+    ) -> list[tf.Tensor]:
+        """See :meth:`tfpipeline.models.real_tokens.RealTokens.by_rows`."""
+        made = function(tf.reshape(x, tf.stack([self._rows, self._width, x.shape[-1]])), self.adapters)
+        return [tf.reshape(each, [-1, each.shape[-1]]) for each in made]
 
     def layer_norm(self, x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
         """See :func:`layer_norm`."""

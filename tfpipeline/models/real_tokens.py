@@ -9,6 +9,7 @@ own longest row. (Padding-free BERT: Zeng et al. 2022, arXiv:2208.08124.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -29,10 +30,14 @@ class _Group:
         heads: int32 [3, b, N, w], the indices into [R * 3 * N, D] of each slot's query, key and value per
             head.
         bias: float32 [b, 1, 1, w] or, if some tokens are causal, [b, 1, w, w]: added to the scores.
+        rows: int32 [b], the rows' numbers in the batch.
+        tokens: int32 [b, w], the index of each slot's token.
     """
 
     heads: tf.Tensor
     bias: tf.Tensor
+    rows: tf.Tensor
+    tokens: tf.Tensor
 
 
 class RealTokens:
@@ -46,15 +51,25 @@ class RealTokens:
         heads: N.
         causal: whether a token attends only to itself and to earlier tokens.
         causal_mask: int32 [B, T], 1 for tokens that earlier tokens do not attend to; None for all 0.
+        adapters: int32 [B], the adapter of each row; None for a model without.
 
     Attributes:
         places: int32 [R], the index of each token in the batch, flattened to [B * T].
         columns: int32 [R], the position of each token in its row.
+        rows: int32 [R], the number of each token's row in the batch.
+        adapters: the argument.
     """
 
     def __init__(
-        self, mask: tf.Tensor, heads: int, *, causal: bool = False, causal_mask: tf.Tensor | None = None
+        self,
+        mask: tf.Tensor,
+        heads: int,
+        *,
+        causal: bool = False,
+        causal_mask: tf.Tensor | None = None,
+        adapters: tf.Tensor | None = None,
     ) -> None:
+        self.adapters = adapters
         shape = tf.shape(mask)
         self._shape, self._heads = shape, heads
         rows, width = shape[0], shape[1]
@@ -68,7 +83,8 @@ class RealTokens:
         lengths = tf.gather(lengths, order)
         positions = tf.cast(tf.where(tf.gather(kept, order) > 0), tf.int32)  # [R, 2]: row as ordered, column
         row, self.columns = positions[:, 0], positions[:, 1]
-        self.places = tf.gather(order, row) * width + self.columns
+        self.rows = tf.gather(order, row)
+        self.places = self.rows * width + self.columns
         attended = tf.gather(tf.reshape(mask, [-1]), self.places)
         forward = None if causal_mask is None else tf.gather(tf.reshape(causal_mask, [-1]), self.places) > 0
         starts = tf.cumsum(lengths, exclusive=True)  # [B]
@@ -93,12 +109,14 @@ class RealTokens:
                     hidden = tf.logical_and(hidden, tf.gather(forward, token)[:, None, None, :])
                 bias = tf.minimum(bias, tf.where(hidden, MASKED, 0.0))
             part = tf.range(3)[:, None, None, None] * heads + tf.range(heads)[None, None, :, None]
-            self._groups.append(_Group(token[None, :, None, :] * (3 * heads) + part, bias))
+            numbers = order[first_row : first_row + count]
+            self._groups.append(_Group(token[None, :, None, :] * (3 * heads) + part, bias, numbers, token))
             slot_of_row.append(first_slot + tf.range(count) * wide * heads)
             slots_of_row.append(tf.fill([count], wide))
             first_row, first_slot = first_row + count, first_slot + count * wide * heads
         # The slots of a row's head n begin n * w after its first slot.
         begin, step = tf.concat(slot_of_row, 0), tf.concat(slots_of_row, 0)
+        self._slot = tf.gather(begin, row) // heads + rank  # [R], among the slots of all groups
         self._back = (
             tf.gather(begin, row)[:, None]
             + tf.gather(step, row)[:, None] * tf.range(heads)[None, :]
@@ -140,6 +158,25 @@ class RealTokens:
         ]
         back = tf.gather(tf.concat(attended, 0), self._back)  # [R, N, D]
         return tf.reshape(back, [-1, size * self._heads])
+
+    def by_rows(
+        self, x: tf.Tensor, function: Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]
+    ) -> list[tf.Tensor]:
+        """Apply a function that handles the rows of different adapters differently.
+
+        Args:
+            x: [R, n].
+            function: called with tokens [b, w, n] and the adapters of their rows, int32 [b]; returns tensors
+                [b, w, m].
+        Returns:
+            For each of these tensors [R, m].
+        """
+        made = [
+            function(tf.gather(x, group.tokens), tf.gather(self.adapters, group.rows))
+            for group in self._groups
+        ]
+        flat = [tf.concat([tf.reshape(one, [-1, one.shape[-1]]) for one in each], 0) for each in zip(*made)]
+        return [tf.gather(each, self._slot) for each in flat]
 
     def layer_norm(self, x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, epsilon: float) -> tf.Tensor:
         """:func:`tfpipeline.models.kernels.layer_norm` of [R, H], in the form that TensorFlow fuses.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from keras import ops
 
 from tfpipeline.models import kernels
-from tfpipeline.models.inputs import INPUTS, WORD_WEIGHTS
+from tfpipeline.models.inputs import ADAPTERS, INPUTS, WORD_WEIGHTS
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layers import at_least_float32
 from tfpipeline.text.truncation import Truncation
@@ -97,7 +97,7 @@ class Windows:
 
         Args:
             inputs: ``input_ids``, ``token_type_ids``, ``attention_mask``, integer [B, L], padded on the
-                right; perhaps ``word_weights``, float [B, L].
+                right; perhaps ``word_weights``, float [B, L], and ``adapters``, int32 [B].
             noise: of a training step.
         Returns:
             The inputs as [B * W, T], where window w of row b is b * W + w; the layout of the windows; the
@@ -142,6 +142,9 @@ class Windows:
         }
         if WORD_WEIGHTS in inputs:
             windows[WORD_WEIGHTS] = pick(inputs[WORD_WEIGHTS])
+        if ADAPTERS in inputs:
+            of_windows = ops.broadcast_to(inputs[ADAPTERS][:, None], (rows, count))
+            windows[ADAPTERS] = ops.reshape(of_windows, (-1,))
         if noise is not None:
             first_window = ops.cast(noise.first_example, "int64") * ops.cast(count, "int64")
             noise = dataclasses.replace(noise, first_example=first_window)

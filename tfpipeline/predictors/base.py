@@ -20,12 +20,15 @@ class Predictor(abc.ABC):
     """Predicts for batches of texts; a context manager."""
 
     @abc.abstractmethod
-    def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
+    def predict(
+        self, texts: Texts, text_pair: Optional[Texts] = None, adapter: Labels = None
+    ) -> list[Prediction]:
         """One prediction per text, in their order.
 
         Args:
             texts: a list, an array or a column of str, or of bytes in UTF-8.
             text_pair: the second texts, for models of pairs.
+            adapter: the adapter of each text or one for all, for models of several.
         Raises:
             InputError: a single string instead of a list, a row that is not a text, or lists of different
                 lengths.
@@ -74,9 +77,9 @@ class Predictor(abc.ABC):
         """Release all resources."""
 
 
-def utf8_inputs(texts: Texts, text_pair: Optional[Texts]) -> dict[str, list[bytes]]:
+def utf8_inputs(texts: Texts, text_pair: Optional[Texts], adapter: Labels = None) -> dict[str, list[bytes]]:
     """The inputs as they would be sent to a server, with the same checks as in the client."""
-    return {name: list(column) for name, column in columns.text_inputs(texts, text_pair).items()}
+    return {name: list(column) for name, column in columns.text_inputs(texts, text_pair, adapter).items()}
 
 
 def explanations_of(tf: Any, function: Callable[[dict[str, Any]], Any], inputs: Any) -> list[Explanation]:
@@ -124,8 +127,12 @@ def check_inputs(what: str, wanted: Iterable[str], given: Iterable[str]) -> None
     if sorted(wanted) == sorted(given):
         return
     others = {*wanted} ^ {*given}
-    if others != {"text_pair"}:
+    if others - {"text_pair", columns.ADAPTER}:
         advice = "choose a signature that takes texts alone"
+    elif columns.ADAPTER in others:
+        advice = "leave out the adapter (adapter; --adapter or --adapter-column)"
+        if columns.ADAPTER in wanted:
+            advice = "name the adapter of the texts with --adapter, or its column with --adapter-column"
     elif "text_pair" in wanted:
         advice = "give the second text with --pair, or name its column with --pair-column"
     else:

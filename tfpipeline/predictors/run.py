@@ -63,10 +63,12 @@ class RunPredictor(Predictor):
         self._model = self._run.model(weights)
         self._asked = False
 
-    def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
+    def predict(
+        self, texts: Texts, text_pair: Optional[Texts] = None, adapter: Labels = None
+    ) -> list[Prediction]:
         if self._signature == GENERATE and text_pair is None:
             return list(self.generate(texts))
-        inputs = utf8_inputs(texts, text_pair)
+        inputs = utf8_inputs(texts, text_pair, adapter)
         check_inputs("run", self._wanted(inputs), inputs)
         self._say_what_is_unknown(inputs["text"], inputs.get("text_pair"))
         if self._declared is not None:

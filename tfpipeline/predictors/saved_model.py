@@ -61,14 +61,14 @@ class SavedModelPredictor(Predictor):
         self._function = self._model.signatures[signature]
         self._inputs = list(self._function.structured_input_signature[1])
 
-    def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
+    def predict(
+        self, texts: Texts, text_pair: Optional[Texts] = None, adapter: Labels = None
+    ) -> list[Prediction]:
         if self._signature == GENERATE and text_pair is None:
             return list(self.generate(texts))
-        inputs = utf8_inputs(texts, text_pair)
+        inputs = utf8_inputs(texts, text_pair, adapter)
         check_inputs("SavedModel", self._inputs, inputs)
-        asked = {name: self._tensorflow.constant(value) for name, value in inputs.items()}
-        answers = {name: tensor.numpy() for name, tensor in self._function(**asked).items()}
-        return predictions.decode(answers)
+        return asked(self._tensorflow, self._function, inputs, "predict this")
 
     def explain(
         self, texts: Texts, text_pair: Optional[Texts] = None, labels: Labels = None

@@ -15,10 +15,12 @@ class ServerPredictor(Predictor):
         self._client = PredictClient(target, model=model, **options)
         self._signature = options.get("signature")
 
-    def predict(self, texts: Texts, text_pair: Optional[Texts] = None) -> list[Prediction]:
+    def predict(
+        self, texts: Texts, text_pair: Optional[Texts] = None, adapter: Labels = None
+    ) -> list[Prediction]:
         if self._signature == GENERATE and text_pair is None:
             return list(self.generate(texts))
-        return self._client.predict(texts, text_pair)
+        return self._client.predict(texts, text_pair, adapter=adapter)
 
     def generate(self, texts: generation.Sources, **choices: Any) -> list[Generation]:
         return self._client.generate(texts, **choices)

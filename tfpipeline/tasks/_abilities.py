@@ -161,3 +161,22 @@ class Mined(abc.ABC):
             label: one of :meth:`pair_score_labels`; None for a task that predicts a number.
         """
         raise NotImplementedError
+
+
+class ByRow:
+    """A task whose predictions may be those of several tasks of its kind, from row to row."""
+
+    options: Any
+
+    def by_row(self, tasks: Sequence[Any]) -> Any:
+        """A task that predicts for each row what the row's own task predicts.
+
+        Its :meth:`predictions` receives the input ``adapters``, int32 [B]: the numbers of the rows' tasks.
+        Where widths differ, predictions are padded: strings with "", probabilities with 0.
+
+        Args:
+            tasks: of this class, with heads of one kind.
+        Raises:
+            UserError: the task cannot do this. This is the default.
+        """
+        raise UserError(f"the task {self.options.name} cannot be served with --adapters yet")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.console import say
 from tfpipeline.data.records import parse_float, shortened
 from tfpipeline.errors import UserError, alike, did_you_mean
+from tfpipeline.models.inputs import ADAPTERS
 from tfpipeline.models.pooling import Pooling, check_pooling
 from tfpipeline.tasks import _explained
 from tfpipeline.tasks.base import Task
@@ -74,11 +77,46 @@ class PooledTask(Task):
     Attributes:
         outputs: number of outputs of the head per text.
         labels: the names of the outputs, if they have names.
+        tasks_of_rows: the tasks of :meth:`by_row`; empty for a task of all rows.
     """
 
     outputs: int
     labels: tuple[str, ...] = ()
+    tasks_of_rows: tuple[PooledTask, ...] = ()
     explains = True
+
+    def by_row(self, tasks: Sequence[PooledTask]) -> PooledTask:
+        found = copy.copy(self)
+        found.tasks_of_rows = tuple(tasks)
+        return found
+
+    def of_rows(self, value: Callable[[Any], Any], inputs: Mapping[str, tf.Tensor]) -> Any:
+        """A value of the rows' own tasks, [B, ...]; without such tasks this task's own.
+
+        Args:
+            value: makes it, a number or an array of one shape and dtype, of a task.
+            inputs: of :meth:`predictions`.
+        """
+        import tensorflow as tf
+
+        if not self.tasks_of_rows:
+            return value(self)
+        return tf.gather(np.array([value(task) for task in self.tasks_of_rows]), inputs[ADAPTERS])
+
+    def classes(self, inputs: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor:
+        """The labels of each row, string [B, C], padded with "".
+
+        Args:
+            inputs: of :meth:`predictions`.
+            like: any tensor [B, C].
+        """
+        import tensorflow as tf
+
+        if not self.tasks_of_rows:
+            return tf.repeat(tf.constant(self.labels)[None, :], tf.shape(like)[0], axis=0)
+        widest = max(len(task.labels) for task in self.tasks_of_rows)
+        labels = [[*task.labels, *[""] * (widest - len(task.labels))] for task in self.tasks_of_rows]
+        return tf.gather(tf.constant(labels), inputs[ADAPTERS])
 
     def check_encoder(self, config: EncoderConfig) -> None:
         check_pooling(self.options.pooling, config.outputs)

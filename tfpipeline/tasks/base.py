@@ -19,7 +19,7 @@ import numpy as np
 
 from tfpipeline.checkpoints.heads import CheckpointHead
 from tfpipeline.files import write_text
-from tfpipeline.tasks._abilities import Calibrated, Explained, Mined
+from tfpipeline.tasks._abilities import ByRow, Calibrated, Explained, Mined
 from tfpipeline.tasks.scorer import Arrays, Scorer
 from tfpipeline.tasks.signature import Signature
 
@@ -40,7 +40,7 @@ ABSTAINED = "abstained"  # the output that marks predictions with too low a conf
 EXAMPLE_MASK, EXAMPLE_WEIGHTS = "example_mask", "example_weights"
 
 
-class Task(Calibrated, Explained, Mined):
+class Task(ByRow, Calibrated, Explained, Mined):
     """A task, fitted to its training rows.
 
     Letters in shapes: B texts in a batch, T positions, C classes, N rows of a data set.

@@ -194,10 +194,10 @@ class Classification(PooledTask):
         import tensorflow as tf
 
         probabilities = self.scored_predictions(outputs, inputs)["probabilities"]
-        classes = tf.constant(self.labels)
+        classes = self.classes(inputs, probabilities)
         return {
-            "label": tf.gather(classes, tf.argmax(probabilities, axis=-1)),
-            "classes": tf.repeat(classes[None, :], tf.shape(probabilities)[0], axis=0),
+            "label": tf.gather(classes, tf.argmax(probabilities, axis=-1), batch_dims=1),
+            "classes": classes,
             "probabilities": probabilities,
         }
 

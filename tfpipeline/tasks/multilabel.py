@@ -226,15 +226,15 @@ class MultiLabel(PooledTask):
 
         scored = self.scored_predictions(outputs, inputs)
         scores, thresholds = scored["scores"], scored["thresholds"]
-        classes = tf.constant(self.labels)
+        classes = self.classes(inputs, scores)
         given = scores >= thresholds
         # Not sorted by score, because rounding could change that order. Labels that are not predicted come
         # last.
         order = tf.argsort(tf.cast(given, tf.int32), axis=-1, direction="DESCENDING", stable=True)
-        labels = tf.where(tf.gather(given, order, batch_dims=1), tf.gather(classes, order), "")
+        labels = tf.where(tf.gather(given, order, batch_dims=1), tf.gather(classes, order, batch_dims=1), "")
         return {
             "labels": labels,
-            "classes": tf.repeat(classes[None, :], tf.shape(scores)[0], axis=0),
+            "classes": classes,
             "scores": scores,
             "thresholds": thresholds,
         }

@@ -10,6 +10,7 @@ Served answer: ``value`` float32 [B].
 from __future__ import annotations
 
 import dataclasses
+import operator
 from array import array
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -134,7 +135,9 @@ class Regression(PooledTask):
     ) -> dict[str, tf.Tensor]:
         import tensorflow as tf
 
-        return {"value": tf.cast(outputs["logits"][:, 0], tf.float32) * self.scale + self.mean}
+        scale, mean = (self.of_rows(operator.attrgetter(name), inputs) for name in ("scale", "mean"))
+        value = tf.cast(outputs["logits"][:, 0], tf.float32)
+        return {"value": value * tf.cast(scale, tf.float32) + tf.cast(mean, tf.float32)}
 
     def pair_score_labels(self) -> Sequence[str]:
         return ()

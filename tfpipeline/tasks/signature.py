@@ -30,6 +30,7 @@ class Input:
             not batch, and with ``--enable_batching`` refuses, requests with an input of the shape [].
         least, most: the range of a number; None for no limit.
         unset: a number outside of the range that is taken as well, for the model's own value.
+        choices: the strings that are taken; empty for any.
         examples: values for warm-up requests and for the comparison; they are used in turn. An input called
             ``text`` or ``text_pair`` needs none: it is given texts.
     """
@@ -39,6 +40,7 @@ class Input:
     least: Optional[Number] = None
     most: Optional[Number] = None
     unset: Optional[Number] = None
+    choices: tuple[str, ...] = ()
     examples: tuple[Any, ...] = ("",)
 
     def example(self, rows: int) -> np.ndarray:

@@ -25,7 +25,7 @@ import tensorflow as tf
 from tfpipeline.data.text_names import TEXT, TEXT_PAIR, joined, key, texts_of
 from tfpipeline.models.inputs import OFFSETS, as_second_text, encoder_inputs
 from tfpipeline.models.model_call import NEAR_TIES, ModelCall
-from tfpipeline.tasks import Task
+from tfpipeline.tasks import Input, Task
 from tfpipeline.text import Tokenizer, Truncation
 from tfpipeline.text.code_points import CodePoints, Unit
 from tfpipeline.text.graphs import strings
@@ -140,7 +140,12 @@ class PredictionGraph:
         task: makes predictions from the outputs.
         text_inputs: how texts become the model's inputs.
         confidence: temperatures and thresholds fitted on validation rows; by default none.
+
+    Attributes:
+        row_inputs: what a request has for each row besides its texts or tokens, by name.
     """
+
+    row_inputs: Mapping[str, Input] = {}
 
     def __init__(
         self, model: Any, task: Task, text_inputs: TextInputs, confidence: Confidence = UNFITTED
@@ -154,6 +159,10 @@ class PredictionGraph:
     def for_serving(self, precision: str = "float32") -> PredictionGraph:
         """The same graph with the serving form of the model; see :meth:`TextModel.for_serving`."""
         return type(self)(self.model.for_serving(precision), self.task, self.text_inputs, self.confidence)
+
+    def from_texts(self, texts: Mapping[str, Any]) -> Tensors:
+        """Inputs from the texts in a request, and from its :attr:`row_inputs`."""
+        return self.text_inputs(texts)
 
     def from_ids(
         self,

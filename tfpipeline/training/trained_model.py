@@ -234,12 +234,15 @@ class TrainedModel(abc.ABC):
 
     def build_model(self, encoder: Encoder | None = None) -> TextModel:
         """Make an untrained model on top of ``encoder``, with initial weights for the head."""
-        encoder = encoder or self.model_config.encoder()
-        head = self.task.head(self.model_config, seed=self.config.training.seed)
-        model = TextModel(encoder, head, windows(self.truncation, self.has_joint_pairs))
+        model = self.build_base(encoder or self.model_config.encoder())
         if self.config.peft is not None:
             peft.attach(model.encoder, self.config.peft, self.config.training.seed)
         return model
+
+    def build_base(self, encoder: Encoder) -> TextModel:
+        """Like :meth:`build_model`, without what parameter-efficient fine-tuning adds to the encoder."""
+        head = self.task.head(self.model_config, seed=self.config.training.seed)
+        return TextModel(encoder, head, windows(self.truncation, self.has_joint_pairs))
 
     def model(self, weights: str = "best", *, precision: str | None = None) -> TextModel:
         """The trained model ("best" or "last"), or the one that training started from ("initial").

@@ -133,6 +133,14 @@ def same_width(arrays: Mapping[str, np.ndarray], *names: str) -> dict[str, np.nd
     return slots
 
 
+def without_padding(names: list[str]) -> list[str]:
+    """The classes of a row; a model of several adapters pads them with "" to the widest."""
+    end = len(names)
+    while end > 1 and not names[end - 1]:
+        end -= 1
+    return names[:end]
+
+
 _Slot = TypeVar("_Slot")
 
 

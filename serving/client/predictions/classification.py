@@ -16,6 +16,7 @@ from tfpipeline.serving.client.predictions.base import (
     abstentions,
     contradiction,
     text_of,
+    without_padding,
 )
 
 
@@ -50,8 +51,10 @@ class Classification(Prediction):
         abstained = abstentions(arrays, len(classes))
         predictions = []
         for row, label in enumerate(text_of(arrays["label"])):
-            by_class = dict(zip(classes[row], probabilities[row]))
-            counts = {len(by_class), len(classes[row]), len(probabilities[row])}
+            names = without_padding(classes[row])
+            by_class = dict(zip(names, probabilities[row]))
+            padding = len(classes[row]) - len(names)
+            counts = {len(by_class) + padding, len(classes[row]), len(probabilities[row])}
             if len(counts) > 1 or label not in by_class:
                 raise contradiction(
                     row, f"label {label!r}, classes {classes[row]}, {len(probabilities[row])} probabilities"

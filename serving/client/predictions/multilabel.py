@@ -16,6 +16,7 @@ from tfpipeline.serving.client.predictions.base import (
     abstentions,
     contradiction,
     text_of,
+    without_padding,
 )
 
 
@@ -50,12 +51,14 @@ class MultiLabel(Prediction):
         scores, thresholds = arrays["scores"].tolist(), arrays["thresholds"].tolist()
         abstained = abstentions(arrays, len(scores))
         predictions = []
-        for row, names in enumerate(text_of(arrays["classes"])):
+        for row, classes in enumerate(text_of(arrays["classes"])):
+            names = without_padding(classes)
             by_class = dict(zip(names, scores[row]))
             labels = sorted(
                 (label for label in given[row] if label), key=lambda label: -by_class.get(label, 0.0)
             )
-            counts = {len(names), len(set(names)), len(scores[row]), len(thresholds[row])}
+            padding = len(classes) - len(names)
+            counts = {len(classes), len(set(names)) + padding, len(scores[row]), len(thresholds[row])}
             if len(counts) > 1 or not set(labels) <= set(names):
                 raise contradiction(
                     row,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Optional, Protocol
 
 from tfpipeline.errors import UserError, did_you_mean
 from tfpipeline.models.config import EncoderConfig
+from tfpipeline.models.layer_changes import Changes
 from tfpipeline.named_modules import import_named
 
 if TYPE_CHECKING:
@@ -158,13 +159,16 @@ class Encoder(Protocol):
             Hidden states of the last block, [B, Q, H].
         """
 
-    def serving_form(self, precision: str) -> ServingForm:
+    def serving_form(self, precision: str, adapters: Sequence[Changes] = ()) -> ServingForm:
         """The encoder as it is served.
 
         Optional: an encoder without this method is served as it is, in float32 (:func:`serving_form`).
 
         Args:
             precision: "float32" or "bfloat16", of weights and matrix products.
+            adapters: the changes of layers by each of several adapters, in float32 only. Calls then have the
+                input ``adapters``, int32 [B], the number of each row's adapter. Only encoders whose
+                configuration says ``changes_rows`` have this argument.
         """
 
 
@@ -274,6 +278,24 @@ def serving_form(encoder: Encoder, precision: str = "float32") -> ServingForm:
             f"has no method serving_form, which {precision} needs"
         )
     return _AsItIs(encoder)
+
+
+def form_of_adapters(encoder: Encoder, adapters: Sequence[Changes]) -> ServingForm:
+    """An encoder as it is served with many adapters, in float32.
+
+    Args:
+        encoder: the base, built, with its weights.
+        adapters: the changes of each.
+    Raises:
+        UserError: its layers cannot change from row to row.
+    """
+    if not encoder.config.changes_rows:
+        raise UserError(
+            f"the architecture {encoder.config.architecture} cannot be served with --adapters: its serving "
+            "form cannot change layers from row to row"
+        )
+    form: ServingForm = encoder.serving_form("float32", adapters)
+    return form
 
 
 class _AsItIs:

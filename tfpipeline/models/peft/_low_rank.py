@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from tfpipeline.models.kernels import Noise
+from tfpipeline.models.layer_changes import LayerChange, LowRankChange
 from tfpipeline.models.layers import DenseAdapter, Dropout, NoiseSource
 from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.serialization import serializable
@@ -112,14 +113,26 @@ class LowRank(DenseAdapter):
             )
         return rows[0] if len(rows) == 1 else ops.concatenate(rows, 0)
 
-    def change(self, name: str) -> Any:
-        """The change of a projection's kernel, a NumPy array [in, out], float64."""
-        down, up = (value.numpy().astype("float64") for value in (self.down(name), self.up(name)))
-        return self.parts[name].scale * (down @ up)
+    def factors(self, name: str) -> tuple[Any, Any]:
+        """The matrices of a projection's change, with its factor: float64 [in, r] and [r, out]."""
+        down, up = (
+            ops.convert_to_numpy(ops.convert_to_tensor(value)).astype("float64")
+            for value in (self.down(name), self.up(name))
+        )
+        return down, self.parts[name].scale * up
+
+    def change(self) -> LayerChange:
+        """See :meth:`DenseAdapter.change`."""
+        low_rank = {}
+        for name, part in self.parts.items():
+            down, up = (factor.astype("float32") for factor in self.factors(name))
+            low_rank[name] = LowRankChange(part.columns, down, up)
+        return LayerChange(low_rank)
 
     def merge(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
         """See :meth:`DenseAdapter.merge`."""
         kernel = kernel.copy()
         for name, part in self.parts.items():
-            kernel[:, part.columns] += self.change(name)
+            down, up = self.factors(name)
+            kernel[:, part.columns] += down @ up
         return kernel, bias

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tfpipeline.config import Section, settings
 from tfpipeline.errors import UserError
+from tfpipeline.models.layer_changes import LayerChange
 
 if TYPE_CHECKING:
     import keras
@@ -110,6 +111,30 @@ class Adaptation:
                 dense.bias.assign(bias)
                 _keras_internals.remove_sublayer(dense, "adapter")
         self.encoder.adaptation = None
+
+    def layer_changes(self) -> dict[str, LayerChange]:
+        """The changes of layers by their paths, for serving many adapters on one encoder.
+
+        Biases of the encoder that the method trains are not part of them; see :attr:`replaced`.
+
+        Raises:
+            UserError: the method has layers that do more than change others.
+        """
+        try:
+            if self.options.mergeable:
+                return {path: layer.change() for path, layer in self.layers.items()}
+        except (AttributeError, NotImplementedError):
+            pass  # a method of another package, which can merge only
+        raise UserError(
+            f"peft.method {self.options.method} cannot be served with --adapters; methods that can are lora, "
+            "adalora, ia3 and bitfit"
+        )
+
+    @property
+    def replaced(self) -> list[keras.Variable]:
+        """The variables of the encoder itself that the method trains."""
+        added = {id(variable) for variable in self.added}
+        return [variable for variable in self.trained if id(variable) not in added]
 
     def get_config(self) -> dict[str, Any]:
         """The options and the seed, as JSON; see :func:`tfpipeline.models.peft.restore`."""

@@ -8,6 +8,7 @@ from typing import Any, Optional
 from keras import ops
 
 from tfpipeline.models.kernels import Noise
+from tfpipeline.models.layer_changes import LayerChange
 from tfpipeline.models.layers import DenseAdapter
 from tfpipeline.models.serialization import serializable
 
@@ -54,6 +55,12 @@ class Scaling(DenseAdapter):
             parts += [ops.ones([start - at], dtype), ops.cast(self.factors[name], dtype)]
             at = stop
         return ops.concatenate([*parts, ops.ones([self.units - at], dtype)])
+
+    def change(self) -> LayerChange:
+        """See :meth:`DenseAdapter.change`."""
+        inputs = None if self.input_scale is None else ops.convert_to_numpy(self.input_scale)
+        outputs = ops.convert_to_numpy(self._factor("float32")) if self.outputs else None
+        return LayerChange(inputs=inputs, outputs=outputs)
 
     def merge(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
         """See :meth:`DenseAdapter.merge`."""

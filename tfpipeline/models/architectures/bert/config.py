@@ -58,6 +58,7 @@ class BertConfig(EncoderConfig):
 
     reads_word_weights: ClassVar[bool] = True
     generates: ClassVar[bool] = True
+    changes_rows: ClassVar[bool] = True
 
     vocab_size: int
     hidden_size: int

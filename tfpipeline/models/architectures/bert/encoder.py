@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import keras
@@ -16,6 +16,7 @@ from tfpipeline.models.architectures.bert.config import BertConfig
 from tfpipeline.models.architectures.bert.serving_form import ServingForm
 from tfpipeline.models.inputs import CAUSAL_MASK, WORD_WEIGHTS
 from tfpipeline.models.kernels import Noise
+from tfpipeline.models.layer_changes import Changes
 from tfpipeline.models.layers import (
     Dense,
     Dropout,
@@ -248,9 +249,9 @@ class BertEncoder(keras.layers.Layer):
             shapes["pooled_output"] = (batch, self.config.hidden_size)
         return shapes
 
-    def serving_form(self, precision: str) -> ServingForm:
+    def serving_form(self, precision: str, adapters: Sequence[Changes] = ()) -> ServingForm:
         """The encoder in its serving form; see :class:`tfpipeline.models.architectures.ServingForm`."""
-        return ServingForm(self, precision)
+        return ServingForm(self, precision, adapters)
 
     def hidden_states(self, inputs: Mapping[str, Any]) -> list[Any]:
         """The embeddings and each layer's output: L + 1 tensors [B, T, H]; inputs as in :meth:`call`."""

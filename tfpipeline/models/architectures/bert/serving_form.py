@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,9 +29,11 @@ import tensorflow as tf
 from tfpipeline.models import kernels
 from tfpipeline.models.architectures import KeysAndValues
 from tfpipeline.models.cached_tokens import KeptTokens, NewTokens
-from tfpipeline.models.inputs import CAUSAL_MASK
+from tfpipeline.models.inputs import ADAPTERS, CAUSAL_MASK
+from tfpipeline.models.layer_changes import Changes
 from tfpipeline.models.padded_tokens import PaddedTokens
 from tfpipeline.models.real_tokens import RealTokens
+from tfpipeline.models.row_changes import RowChanges
 
 if TYPE_CHECKING:
     from tfpipeline.models.architectures.bert.encoder import BertEncoder
@@ -52,12 +54,15 @@ class ServingForm:
         encoder: built, with its weights.
         precision: "float32" or "bfloat16", of weights and matrix products. The residual path's sums, layer
             normalisation, softmax and the outputs are float32.
+        adapters: the changes of layers by each of several adapters; then calls have the input ``adapters``.
+            In float32 only.
     """
 
-    def __init__(self, encoder: BertEncoder, precision: str) -> None:
+    def __init__(self, encoder: BertEncoder, precision: str, adapters: Sequence[Changes] = ()) -> None:
         self.config = encoder.config
         self.precision = tf.dtypes.as_dtype(precision)
         self.variables: list[Any] = []
+        self._changes = RowChanges(adapters)
         self._trained: list[tuple[Any, Callable[[], tf.Tensor]]] = []
         embeddings = encoder.embeddings
         self._word, self._position, self._type = (
@@ -67,6 +72,8 @@ class ServingForm:
         self._blocks = [self._block(block) for block in encoder.blocks]
         self._final_norm = None if encoder.final_norm is None else self._norm(encoder.final_norm)
         self._pooler = None if encoder.pooler is None else self._dense(encoder.pooler)
+        self._changes.require_all_used()
+        self.variables += self._changes.variables
 
     def __call__(self, inputs: Mapping[str, Any], **_: Any) -> dict[str, tf.Tensor]:
         """Encode; inputs and outputs are those of the encoder, without dropout."""
@@ -112,6 +119,7 @@ class ServingForm:
                 self.config.num_attention_heads,
                 causal=self.config.causal,
                 causal_mask=inputs.get(CAUSAL_MASK),
+                adapters=inputs.get(ADAPTERS),
             )
             return encode(ids, types, tokens)
 
@@ -139,7 +147,7 @@ class ServingForm:
         outputs = {"sequence_output": tokens.padded(x)}
         if self._pooler is not None:
             first = tf.cast(tokens.first(x), self.precision)
-            outputs["pooled_output"] = tf.tanh(tf.cast(self._pooler(first), tf.float32))
+            outputs["pooled_output"] = tf.tanh(tf.cast(self._pooler(first, tokens), tf.float32))
         return outputs
 
     def _embed(self, ids: tf.Tensor, positions: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
@@ -193,28 +201,43 @@ class ServingForm:
 
     def _dense(self, layer: Dense) -> Function:
         """``x @ kernel + bias``, [R, in] to [R, out], in this form's precision."""
-        kernel, bias = self._weight(layer.kernel), self._weight(layer.bias)
-        return lambda x: tf.nn.bias_add(tf.matmul(x, kernel), tf.convert_to_tensor(bias))
+        kernel, bias, change = self._weight(layer.kernel), self._weight(layer.bias), self._changes.of(layer)
+
+        def product(x: tf.Tensor) -> tf.Tensor:
+            return tf.nn.bias_add(tf.matmul(x, kernel), tf.convert_to_tensor(bias))
+
+        return lambda x, tokens: product(x) if change is None else change.output(x, product, tokens)
 
     def _add(self, layer: Dense, bias: np.ndarray | None = None) -> Function:
         """``residual + x @ kernel + bias``, float32 [R, out]; ``bias`` replaces the layer's if given."""
-        kernel = self._weight(layer.kernel)
-        if self.precision == tf.float32:
-            own = self._weight(layer.bias)
-            return lambda x, residual: (
-                tf.nn.bias_add(tf.matmul(x, kernel), tf.convert_to_tensor(own)) + residual
+        kernel, change = self._weight(layer.kernel), self._changes.of(layer)
+        if self.precision != tf.float32:
+            wide = self._wide(layer.bias, bias)
+            return lambda x, residual, tokens: (
+                tf.cast(tf.matmul(tf.cast(x, self.precision), kernel), tf.float32) + (residual + wide)
             )
-        wide = self._wide(layer.bias, bias)
-        return lambda x, residual: (
-            tf.cast(tf.matmul(tf.cast(x, self.precision), kernel), tf.float32) + (residual + wide)
-        )
+        own = self._weight(layer.bias)
+
+        def product(x: tf.Tensor) -> tf.Tensor:
+            return tf.nn.bias_add(tf.matmul(x, kernel), tf.convert_to_tensor(own))
+
+        def call(x: tf.Tensor, residual: tf.Tensor, tokens: BlockTokens) -> tf.Tensor:
+            if change is None:
+                return product(x) + residual
+            if change.scales_outputs:
+                return change.output(x, product, tokens) + residual
+            return product(change.scaled(x, tokens)) + change.plus(x, residual, tokens)
+
+        return call
 
     def _norm(self, layer: LayerNorm) -> Function:
         """Layer normalisation of float32 [R, H]."""
         scale, bias, epsilon = self._wide(layer.scale), self._wide(layer.bias), layer.epsilon
+        change = self._changes.of(layer)
 
         def call(x: tf.Tensor, tokens: BlockTokens) -> tf.Tensor:
-            return tokens.layer_norm(x, tf.convert_to_tensor(scale), tf.convert_to_tensor(bias), epsilon)
+            normal = tokens.layer_norm(x, tf.convert_to_tensor(scale), tf.convert_to_tensor(bias), epsilon)
+            return normal if change is None else change.plus(x, normal, tokens)
 
         return call
 
@@ -229,10 +252,16 @@ class ServingForm:
         bias = layer.qkv.bias.numpy() * factor
         if self.precision == tf.float32:
             added = self._weight(layer.qkv.bias, bias, undo=lambda value: value / factor)
-            output = self._add(layer.output_dense)
-            return lambda x, residual, tokens: output(
-                tokens.attend(tf.nn.bias_add(tf.matmul(x, kernel), tf.convert_to_tensor(added))), residual
-            )
+            change, output = self._changes.of(layer.qkv, factor), self._add(layer.output_dense)
+
+            def product(x: tf.Tensor) -> tf.Tensor:
+                return tf.nn.bias_add(tf.matmul(x, kernel), tf.convert_to_tensor(added))
+
+            def attend(x: tf.Tensor, residual: tf.Tensor, tokens: BlockTokens) -> tf.Tensor:
+                qkv = product(x) if change is None else change.output(x, product, tokens)
+                return output(tokens.attend(qkv), residual, tokens)
+
+            return attend
         of_query = self._weight(
             layer.qkv.bias,
             bias[:hidden].reshape(heads, 1, size),
@@ -243,6 +272,7 @@ class ServingForm:
         return lambda x, residual, tokens: output(
             tokens.attend(tf.matmul(tf.cast(x, self.precision), kernel), tf.convert_to_tensor(of_query)),
             residual,
+            tokens,
         )
 
     def _block(self, block: EncoderBlock) -> Function:
@@ -256,15 +286,15 @@ class ServingForm:
         )
         activation = _ACTIVATIONS[self.config.hidden_act]
 
-        def feed_forward(x: tf.Tensor, residual: tf.Tensor) -> tf.Tensor:
-            return outer(activation(inner(tf.cast(x, self.precision))), residual)
+        def feed_forward(x: tf.Tensor, residual: tf.Tensor, tokens: BlockTokens) -> tf.Tensor:
+            return outer(activation(inner(tf.cast(x, self.precision), tokens)), residual, tokens)
 
         def call(x: tf.Tensor, tokens: BlockTokens) -> tf.Tensor:
             if first:
                 x = attention(attention_norm(x, tokens), x, tokens)
-                return feed_forward(output_norm(x, tokens), x)
+                return feed_forward(output_norm(x, tokens), x, tokens)
             x = attention_norm(attention(x, x, tokens), tokens)
-            return output_norm(feed_forward(x, x), tokens)
+            return output_norm(feed_forward(x, x, tokens), tokens)
 
         return call
 
