@@ -110,11 +110,15 @@ def test_an_exported_model_is_searched(tfpipeline, made):
             ["--from", "INDEX", "--run", "nowhere", "x"],
             "nowhere, which embeds the queries of .*, is not there",
         ),
+        (
+            ["--from", "INDEX", "--run", "CHECKPOINT", "x"],
+            "was embedded by another model than [^(]*checkpoint",
+        ),
     ],
-    ids=["nowhere", "no-model", "k", "no-path", "run", "no-run"],
+    ids=["nowhere", "no-model", "k", "no-path", "run", "no-run", "checkpoint"],
 )
 def test_searches_that_are_refused(tfpipeline, made, tmp_path, arguments, message):
-    paths = {"RUN": made.run.path, "INDEX": made.index}
+    paths = {"RUN": made.run.path, "INDEX": made.index, "CHECKPOINT": made.run.config.checkpoint}
     refused(tfpipeline("search", *(paths.get(one, one) for one in arguments), cwd=tmp_path), message)
 
 

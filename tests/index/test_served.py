@@ -210,6 +210,16 @@ def test_an_index_of_another_model_is_refused(made, tmp_path):
     assert tfpipeline.load_index(other).search(np.ones((1, 12), np.float32), 1)
 
 
+def test_a_model_that_needs_other_settings_is_another_model(made, tmp_path):
+    """A search has the settings of the index, so it must not advise to set others."""
+    told = r"was embedded by another model than .*; build it again with this model: tfpipeline index [^(]*$"
+    with pytest.raises(UserError, match=told):
+        tfpipeline.load_index(made.index, made.run.config.checkpoint).search(["a"])
+    of_checkpoint = _changed(made, tmp_path / "checkpoint.index", settings=["task.pooling=mean"])
+    with pytest.raises(UserError, match=told):
+        tfpipeline.load_index(of_checkpoint, made.run.path).search(["a"])
+
+
 def test_the_weights_and_the_prompts_are_part_of_the_identity(made):
     from tfpipeline.training.model_identity import model_identity
 
