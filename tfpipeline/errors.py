@@ -54,6 +54,10 @@ class UserError(Exception):
     """An input of the user cannot be used; the message is one clear sentence."""
 
 
+class SettingsError(UserError):
+    """A model cannot be opened with the given settings: it lacks some, or has its own."""
+
+
 class MissingExtraError(UserError):
     """A command needs an optional dependency that is not installed."""
 

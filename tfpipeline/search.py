@@ -112,16 +112,13 @@ class SearchIndex:
                 from tfpipeline.runtime import import_tensorflow
 
                 import_tensorflow()
-                from tfpipeline.index.embedder import ModelEmbedder, check_identity
-            made_by = self.index.model
+                from tfpipeline.index.embedder import open_embedder
             if not paths.is_far(self._path) and not paths.local(self._path).exists():
                 raise UserError(
                     f"{self._path}, which embeds the queries of {self.index.path}, is not there; name the "
                     "model: load_index(PATH, model=RUN), or --run RUN"
                 )
-            embedder = ModelEmbedder(self._path, made_by["settings"], made_by["weights"], "query")
-            check_identity(self.index, embedder.facts["identity"], str(self._path))
-            self._embedder = embedder
+            self._embedder = open_embedder(self.index, self._path)
         return self._embedder
 
 

@@ -3,7 +3,8 @@
     python -m examples.basic_english.recipe                      # 2,000, 6,000 and all rows
     python -m examples.basic_english.recipe --rows 2000
 
-Stopped, and started again, it goes on where it was. The runs are in demo/basic_english/runs.
+``--set`` changes the trainings, for a shorter measurement (``--set training.steps=1000``). Stopped and
+started again, it goes on where it was. The runs are in demo/basic_english/runs.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ METRICS = ("bleu", "chrf", "rouge_l", "perplexity")
 AFTER = "after fine-tuning"
 
 
-def measure(counts: Sequence[int] = ROWS, steps: int | None = None) -> Path:
+def measure(counts: Sequence[int] = ROWS, changes: Sequence[str] = ()) -> Path:
     """Train with each number of rows, and write the table.
 
     Args:
         counts: numbers of training rows; the first ones are taken, which are a fair sample.
-        steps: of each training; by default as many as run.yaml makes with all rows.
+        changes: settings of the trainings that differ from run.yaml, in the form of ``--set``.
     Returns:
         The README that was written.
     Raises:
@@ -47,15 +48,15 @@ def measure(counts: Sequence[int] = ROWS, steps: int | None = None) -> Path:
         path = FOLDER / "runs" / f"train-{count}.csv"
         if not path.is_file():
             write(path, COLUMNS, every[:count])
-        overrides = [f"output={FOLDER / 'runs' / str(count)}", f"data.train={path}"]
-        overrides += [] if steps is None else [f"training.steps={steps}", "training.epochs=null"]
-        run = tfpipeline.train(EXAMPLES / "basic_english" / "run.yaml", overrides)
+        own = [f"output={FOLDER / 'runs' / str(count)}", f"data.train={path}", *changes]
+        run = tfpipeline.train(EXAMPLES / "basic_english" / "run.yaml", own)
         if not (run.path / "report.json").is_file():
             tfpipeline.evaluate(run, baseline=count == counts[-1])
         reports[count] = read_json(run.path / "report.json")
     versions = read_json(run.path / "environment.json")
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    remark = f"Seed 0; {reports[counts[-1]]['rows']:,} rows tested on. {told}."
+    shorter = f" Trained with {' '.join(f'`--set {change}`' for change in changes)}." if changes else ""
+    remark = f"Seed 0; {reports[counts[-1]]['rows']:,} rows tested on.{shorter} {told}."
     readme = EXAMPLES / "basic_english" / "README.md"
     write_text(readme, insert(readme.read_text("utf-8"), [*table(reports), "", remark], readme))
     return readme
@@ -87,9 +88,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Train with different numbers of rows."""
     parser = argparse.ArgumentParser(prog="python -m examples.basic_english.recipe", description=main.__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--set", action="append", default=[], help="a setting of the trainings")
     options = parser.parse_args(arguments)
-    finish(partial(measure, options.rows, options.steps))
+    finish(partial(measure, options.rows, options.set))
 
 
 if __name__ == "__main__":

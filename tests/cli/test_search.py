@@ -110,11 +110,15 @@ def test_an_exported_model_is_searched(tfpipeline, made):
             ["--from", "INDEX", "--run", "nowhere", "x"],
             "nowhere, which embeds the queries of .*, is not there",
         ),
+        (
+            ["--from", "INDEX", "--run", "CHECKPOINT", "x"],
+            "was embedded by another model than [^(]*checkpoint",
+        ),
     ],
-    ids=["nowhere", "no-model", "k", "no-path", "run", "no-run"],
+    ids=["nowhere", "no-model", "k", "no-path", "run", "no-run", "checkpoint"],
 )
 def test_searches_that_are_refused(tfpipeline, made, tmp_path, arguments, message):
-    paths = {"RUN": made.run.path, "INDEX": made.index}
+    paths = {"RUN": made.run.path, "INDEX": made.index, "CHECKPOINT": made.run.config.checkpoint}
     refused(tfpipeline("search", *(paths.get(one, one) for one in arguments), cwd=tmp_path), message)
 
 
@@ -127,7 +131,7 @@ def test_searches_that_are_refused(tfpipeline, made, tmp_path, arguments, messag
         (["--keep", "Ort,ids"], 'the column "ids" cannot be kept'),
         (["--keep", "Stadt"], 'answers.csv:1: there is no column "Stadt"'),
         (["--id", "Ort"], r'answers.csv:3: the row has no id \(the column "Ort" is empty\)'),
-        (["--encoding", "utf-8"], "answers.csv:2: not UTF-8"),
+        (["--encoding", "utf-8"], r"answers.csv:2: not UTF-8 .* name the right one with --encoding \("),
         (["--to", "taken"], "taken exists and is not an index"),
         (["--weights", "first"], 'weights is "first"; it must be best or last'),
         (["--set", "task.pooling=cls"], "is a run, whose settings are its own; --set is for checkpoints"),

@@ -144,8 +144,8 @@ def test_a_column_only(tmp_path):
         ("\n-DOCSTART- O\n \n", ("9",), "x.conll:1: the file is empty; expected one token per line and an empty line after each sentence"),
         ("\na O\n", ("4",), 'x.conll:2: there is no column "4"; the columns are "0", "1", "-1", "tokens", "text"'),
         ("\na O\n", ("form",), 'x.conll:2: there is no column "form"; the columns are "0", "1", "-1", "tokens", "text"'),
-        (b"a O\n\xff O\n", (), "x.conll:2: not UTF-8 (byte 0xff); it may be cp1252 or cp1251: name the right one in data.encoding (with evaluate or predict: --encoding), or save the file as UTF-8"),
-        ("a O\n".encode("utf-16"), (), "x.conll:1: the file is UTF-16, not UTF-8; name utf-16 in data.encoding (with evaluate or predict: --encoding), or save the file as UTF-8"),
+        (b"a O\n\xff O\n", (), "x.conll:2: not UTF-8 (byte 0xff); it may be cp1252 or cp1251: name the right one with --encoding (in a run file: \"encoding\", beside the path of the file), or save the file as UTF-8"),
+        ("a O\n".encode("utf-16"), (), "x.conll:1: the file is UTF-16, not UTF-8; name utf-16 with --encoding (in a run file: \"encoding\", beside the path of the file), or save the file as UTF-8"),
     ],
 )  # fmt: skip
 def test_errors(tmp_path, data, required, found):

@@ -157,7 +157,7 @@ def test_lone_surrogates(tmp_path):
         (b'{"a": 1}\n{"a": 2}\n', "x.json:2: not JSON (Extra data, column 1); if it has one object per line, call it .jsonl"),
         (b'["a\x00"]', "x.json:1: not JSON (Invalid control character at, column 4); if it has one object per line, call it .jsonl"),
         (b"[" * 100_000, "x.json:1: not JSON that can be read (nested too deeply); FORM"),
-        (b'[\n"\xff"]', "x.json:2: not UTF-8 (byte 0xff); it may be cp1252 or cp1251: name the right one in data.encoding (with evaluate or predict: --encoding), or save the file as UTF-8"),
+        (b'[\n"\xff"]', "x.json:2: not UTF-8 (byte 0xff); it may be cp1252 or cp1251: name the right one with --encoding (in a run file: \"encoding\", beside the path of the file), or save the file as UTF-8"),
         (b" \n", "x.json:1: the file is empty; expected a list of objects, or questions: FORM"),
         (b"[]", "x.json: there are no rows; expected a list of objects, or questions: FORM"),
         (b'{"data": [{"paragraphs": []}]}', "x.json: there are no rows; expected a list of objects, or questions: FORM"),

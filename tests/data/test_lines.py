@@ -98,7 +98,8 @@ def sentence(tmp_path, data, encoding="utf-8", name="x.txt"):
 
 
 ADVICE = (
-    "name the right one in data.encoding (with evaluate or predict: --encoding), or save the file as UTF-8"
+    'name the right one with --encoding (in a run file: "encoding", beside the path of the file), '
+    "or save the file as UTF-8"
 )
 
 
@@ -117,7 +118,7 @@ ADVICE = (
         (b"text,label\n" * 9, "utf-32", f"x.txt:1: not UTF-32 (no byte-order mark); it may be utf-8: {ADVICE}"),
         ("text\n".encode("utf-16-le"), "utf-16", f"x.txt:1: not UTF-16 (no byte-order mark); it may be utf-16-le: {ADVICE}"),
         ("text\n".encode("utf-16"), "utf-32", f"x.txt:1: not UTF-32 (no byte-order mark); it may be utf-16: {ADVICE}"),
-        ("text\n".encode("utf-16"), "utf-8", "x.txt:1: the file is UTF-16, not UTF-8; name utf-16 in data.encoding (with evaluate or predict: --encoding), or"),
+        ("text\n".encode("utf-16"), "utf-8", "x.txt:1: the file is UTF-16, not UTF-8; name utf-16 with --encoding (in a run file: \"encoding\", beside the path of the file), or"),
         ("text\n".encode("utf-16-le"), "utf-8", "x.txt:1: the file is UTF-16-LE, not UTF-8"),
         ("text\n".encode("utf-16-be"), "gb18030", "x.txt:1: the file is UTF-16-BE, not GB18030"),
         ("\ufefftext\n".encode(), "cp1252", "x.txt:1: the file is UTF-8, not CP1252"),

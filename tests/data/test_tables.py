@@ -112,8 +112,8 @@ def test_another_delimiter_is_guessed(tmp_path, delimiter, named):
     with pytest.raises(UserError) as caught:
         list(read_records(tmp_path / "x.csv", ["text"]))
     assert str(caught.value).endswith(
-        f'; if "{named}" stands between the cells, name it in data.delimiter (with evaluate or predict: '
-        f"--delimiter)"
+        f'; if "{named}" stands between the cells, name it with --delimiter (in a run file: "delimiter", '
+        "beside the path of the file)"
     )
 
 

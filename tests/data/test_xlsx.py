@@ -60,7 +60,8 @@ def test_which_sheet_is_read(tmp_path, capfd):
     assert [record.columns["text"] for record in read_records(path)] == ["a"]
     said = " ".join(capfd.readouterr().err.split())
     assert said.endswith(
-        'reading the first sheet, "One"; name another one ("two") in data.sheet (with evaluate or predict: --sheet)'
+        'reading the first sheet, "One"; name another one ("two") with --sheet (in a run file: "sheet", '
+        "beside the path of the file)"
     )
     assert [row.columns["text"] for row in read_records(path, file=FileOptions(sheet="two"))] == ["b"]
     assert capfd.readouterr().err == ""

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+import tfpipeline
 from examples import packaged
 from examples.basic_english import recipe as verses
 from examples.dialogue import prepare as dialogue
 from examples.interface_texts import prepare as interface_texts
 from examples.summaries import prepare as summaries
 from tfpipeline import config
+from tfpipeline.errors import UserError
 from tfpipeline.text import TokenizerOptions
 from tfpipeline.training.planning import plan
 from tfpipeline.training.run_config import RunConfig
@@ -34,6 +36,28 @@ def test_the_table_by_training_rows():
         "| after fine-tuning, 2,000 rows | 40.0 | 50.0 | 0.500 | 9.0 |",
         "| after fine-tuning, 6,000 rows | 40.0 | 50.0 | 0.500 | 0.250 |",
     ]
+
+
+def test_trainings_by_rows_take_settings(tmp_path, monkeypatch):
+    """The training itself is left out: what it is asked for is kept, and planned."""
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"verse {number},text\n" for number in range(5))
+    Path("train.csv").write_text(f"{','.join(verses.COLUMNS)}\n{rows}")
+    monkeypatch.setattr(verses, "prepare", lambda folder: (Path("train.csv"), None))
+    monkeypatch.setattr(verses, "make_checkpoint", lambda path: None)
+    asked = []
+
+    def train(run_file, overrides):
+        asked.append(config.load(run_file, RunConfig, overrides))
+        raise UserError("enough")
+
+    monkeypatch.setattr(tfpipeline, "train", train)
+    with pytest.raises(SystemExit):
+        verses.main(["--rows", "3", "5", "--set", "training.steps=9", "--set", "training.batch_size=2"])
+    (found,) = asked
+    assert (found.training.steps, found.training.batch_size) == (9, 2)
+    assert (found.output, Path(found.data.train).name) == ("demo/basic_english/runs/3", "train-3.csv")
+    assert Path(found.data.train).read_text().splitlines()[1:] == [f"verse {n},text" for n in range(3)]
 
 
 def test_translations_of_a_text_are_one_row(tmp_path):

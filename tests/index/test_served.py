@@ -14,7 +14,7 @@ from tests import tiny
 from tests.index.searchable import KEPT, MOST, ROWS, searchable
 from tests.tasks import kit
 from tfpipeline.errors import UserError
-from tfpipeline.export import compatibility, inspection, prediction_logs
+from tfpipeline.export import compatibility, export_run, inspection, prediction_logs
 from tfpipeline.export.identity import identity
 from tfpipeline.export.options import ExportOptions
 from tfpipeline.export.publish import export_with
@@ -208,6 +208,40 @@ def test_an_index_of_another_model_is_refused(made, tmp_path):
     with pytest.raises(UserError, match="was embedded by another model than"):
         tfpipeline.load_index(other).search(["a"])
     assert tfpipeline.load_index(other).search(np.ones((1, 12), np.float32), 1)
+
+
+def test_a_model_that_needs_other_settings_is_another_model(made, tmp_path):
+    """A search has the settings of the index, so it must not advise to set others."""
+    told = r"was embedded by another model than .*; build it again with this model: tfpipeline index [^(]*$"
+    with pytest.raises(UserError, match=told):
+        tfpipeline.load_index(made.index, made.run.config.checkpoint).search(["a"])
+    of_checkpoint = _changed(made, tmp_path / "checkpoint.index", settings=["task.pooling=mean"])
+    with pytest.raises(UserError, match=told):
+        tfpipeline.load_index(of_checkpoint, made.run.path).search(["a"])
+
+
+def test_queries_in_bfloat16_are_searched_in_float32(made, tmp_path):
+    """The index keeps its vectors and its identity; only the model is rounded."""
+    precision = {"precision": "bfloat16", "max_accuracy_loss": float("inf")}
+    export_run(made.run.path, tmp_path / "model", index=made.index, max_k=MOST, warmup=0, **precision)
+    version = tmp_path / "model" / "1"
+    index = open_index(made.index)
+    texts = [*index.texts]
+    with open_local(version) as predictor:
+        vectors = np.array([answer.embedding for answer in predictor.predict(texts)], np.float32)
+        found = predictor.search(texts, MOST)
+    exact = made.run.predict(made.run.model(), texts)["embedding"]
+    assert 1e-5 < np.abs(vectors - exact).max() < 0.05
+    _, scores, _ = index.search(vectors, MOST)
+    places = {name: row for row, name in enumerate(index.ids)}
+    stored = index.vectors.stored
+    for row, hits in enumerate(found):
+        got = [hit.score for hit in hits]
+        np.testing.assert_allclose(got, scores[row], atol=2e-6)
+        own = [float(stored[places[hit.id]] @ vectors[row]) for hit in hits]
+        np.testing.assert_allclose(got, own, atol=2e-6)
+    card = json.loads((version / "assets.extra" / "model_card.json").read_text("utf-8"))
+    assert card["index"]["precision"] == "float32"
 
 
 def test_the_weights_and_the_prompts_are_part_of_the_identity(made):

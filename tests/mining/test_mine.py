@@ -182,6 +182,19 @@ def test_a_teacher_of_labels_gives_log_odds(folder):
             Teacher(teacher, label)
 
 
+def test_the_log_odds_of_a_teacher_of_several_labels_are_those_of_each_label_alone(folder):
+    teacher = pair_run(folder, "several", "multilabel", ["fits,short", "fits", "short,old"] * 3)
+    predicted = teacher.predict(teacher.model(), QUESTIONS, ANSWERS)
+    probabilities = predicted["scores"].astype(float)
+    assert np.abs(probabilities.sum(axis=1) - 1).max() > 0.1  # they do not compete
+    for number, label in enumerate(teacher.task.labels):
+        found = Teacher(teacher, label)(QUESTIONS, ANSWERS)
+        own = probabilities[:, number]
+        assert found == pytest.approx(np.log(own / (1 - own)), abs=1e-4)
+    with pytest.raises(UserError, match=r'"shorter"; did you mean "short"\?'):
+        Teacher(teacher, "shorter")
+
+
 def test_an_interrupted_search_continues_with_the_same_file(folder, student, tmp_path, monkeypatch, capsys):
     """Interrupted once in each kind of work; no row is computed twice."""
     monkeypatch.setattr(unfinished, "GROUP", 2)

@@ -21,7 +21,7 @@ _LIKELY = ("utf-8", "gb18030", "big5", "shift_jis", "euc_kr", "cp1252", "cp1251"
 _OF_PAIRS = ("gb18030", "big5", "shift_jis", "euc_kr")
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _ALONE = 0.75  # with this share of isolated bytes among those above 127, they are European letters
-_ADVICE = f"name the right one in {option('encoding')}, or save the file as UTF-8"
+_ADVICE = f"name the right one with {option('encoding')}, or save the file as UTF-8"
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
@@ -41,7 +41,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
             actual = _by_its_look(start)
             if actual is not None and actual != encoding and not encoding.startswith(("utf-16", "utf-32")):
                 raise UserError(
-                    f"{path}:1: the file is {actual.upper()}, not {encoding.upper()}; name {actual} in "
+                    f"{path}:1: the file is {actual.upper()}, not {encoding.upper()}; name {actual} with "
                     f"{option('encoding')}, or save the file as UTF-8"
                 )
             lines = _decoded(file, start, path, encoding)

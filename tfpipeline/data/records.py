@@ -92,8 +92,10 @@ class FileOptions:
 
 
 def option(name: str) -> str:
-    """The name of one of :class:`FileOptions` in messages; for ``train`` it is only in the run file."""
-    return f"data.{name} (with evaluate or predict: --{name})"
+    """How messages name one of :class:`FileOptions`, so that it is right for all commands: a run file has it
+    beside each file's path, in ``data`` and in ``task.corpus``.
+    """
+    return f'--{name} (in a run file: "{name}", beside the path of the file)'
 
 
 def check_encoding(name: str) -> str:

@@ -135,4 +135,4 @@ def _other_delimiter(header: Sequence[str]) -> str:
     delimiter = max(_DELIMITERS, key=header[0].count)
     if delimiter not in header[0]:
         return ""
-    return f'; if "{_DELIMITERS[delimiter]}" stands between the cells, name it in {option("delimiter")}'
+    return f'; if "{_DELIMITERS[delimiter]}" stands between the cells, name it with {option("delimiter")}'

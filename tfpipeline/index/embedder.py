@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfpipeline import paths
-from tfpipeline.errors import UserError
+from tfpipeline.errors import SettingsError, UserError
 from tfpipeline.index.stored import Index
 from tfpipeline.paths import AnyPath
 from tfpipeline.training.model_identity import model_identity
@@ -88,8 +88,30 @@ def require_same_model(index: Index, run: TrainedModel, graph: PredictionGraph) 
 def check_identity(index: Index, identity: str, name: str) -> None:
     """Refuse an index that a model of another identity embedded; see :func:`require_same_model`."""
     if index.model["identity"] != identity:
-        raise UserError(
-            f"the index {index.path} was embedded by another model than {name} (that of "
-            f"{index.model.get('path', 'unknown')}; its weights, tokenizer or settings differ); build it "
-            f"again with this model: tfpipeline index RUN --data FILE --to {index.path}"
-        )
+        raise _of_another_model(index, name)
+
+
+def open_embedder(index: Index, run: AnyPath) -> ModelEmbedder:
+    """Open the model that embedded an index, to embed queries.
+
+    Args:
+        index: the index.
+        run: the model's place now.
+    Raises:
+        UserError: there is no such model, or it is another one.
+    """
+    made_by = index.model
+    try:
+        embedder = ModelEmbedder(run, made_by["settings"], made_by["weights"], "query")
+    except SettingsError as error:  # what to set would be no help: another model's vectors are no use
+        raise _of_another_model(index, str(run)) from error
+    check_identity(index, embedder.facts["identity"], str(run))
+    return embedder
+
+
+def _of_another_model(index: Index, name: str) -> UserError:
+    return UserError(
+        f"the index {index.path} was embedded by another model than {name} (that of "
+        f"{index.model.get('path', 'unknown')}; its weights, tokenizer or settings differ); build it "
+        f"again with this model: tfpipeline index RUN --data FILE --to {index.path}"
+    )

@@ -13,7 +13,7 @@ import pkgutil
 from typing import Any
 
 from tfpipeline.checkpoints.checkpoint import Checkpoint
-from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.errors import SettingsError, UserError, did_you_mean
 from tfpipeline.named_modules import import_named
 from tfpipeline.runtime import use_tensorflow_backend
 from tfpipeline.tasks._dividing import RowTokens
@@ -110,7 +110,7 @@ def of_checkpoint(checkpoint: Checkpoint, name: str | None = None) -> Task:
     """Make the task of a fine-tuned checkpoint's head; arguments as for :func:`serving`.
 
     Raises:
-        UserError: no task can use its head.
+        SettingsError: no task can use its head.
     """
     options = serving(checkpoint, name)
     if options is not None:
@@ -122,7 +122,7 @@ def of_checkpoint(checkpoint: Checkpoint, name: str | None = None) -> Task:
         if heads
         else "is a pre-trained encoder without a task head"
     )
-    raise UserError(
+    raise SettingsError(
         f"{checkpoint.display_name or checkpoint.source} {has}; fine-tune it first: tfpipeline train "
         "RUN_FILE (for vectors of texts as they are: --set task.name=similarity)"
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tfpipeline import checkpoints, config, tasks
 from tfpipeline.data import Example, Rows, TokenCache
 from tfpipeline.data.cache import See
-from tfpipeline.errors import UserError
+from tfpipeline.errors import SettingsError, UserError
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions
@@ -57,7 +57,7 @@ class FineTunedCheckpoint(TrainedModel):
         options, own = self._config.task, self._task.options
         for field in ("name", *own.fixed_by_head):
             if getattr(options, field) != getattr(own, field):
-                raise UserError(f"task.{field} of {self.name} is fixed by its head; do not change it")
+                raise SettingsError(f"task.{field} of {self.name} is fixed by its head; do not change it")
         read = self.truncation.text_tokens(self.has_joint_pairs)
         task = self._task.with_options(options).limit_length(read)
         self._task = task.with_tokenizer(self.vocabulary, self.tokenizer_options)

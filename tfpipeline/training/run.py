@@ -31,7 +31,7 @@ import tensorflow as tf  # its distribution is tensorflow or tensorflow-tpu
 from tfpipeline import checkpoints, config, paths, tasks
 from tfpipeline.data import Example, Rows, TokenCache, read_examples, write_examples
 from tfpipeline.data.cache import See
-from tfpipeline.errors import UserError
+from tfpipeline.errors import SettingsError, UserError
 from tfpipeline.files import atomic_directory
 from tfpipeline.mistaken import no_such_run
 from tfpipeline.models import EncoderConfig, TextModel
@@ -109,7 +109,7 @@ class Run(TrainedModel):
             name = override.partition("=")[0].strip()
             if not any(name == field or name.startswith(f"{field}.") for field in fields):
                 others = f"; of a run, it can change {', '.join(fields)}" if fields else ""
-                raise UserError(
+                raise SettingsError(
                     f"{self.path} is a run, whose settings are its own; --set is for checkpoints{others}"
                 )
 

@@ -67,7 +67,7 @@ def _sheet(book: Any, path: Path, name: str | None) -> Any:
         if len(names) > 1:
             others = ", ".join(f'"{shortened(other)}"' for other in names[1:])
             say(
-                f'{path}: reading the first sheet, "{shortened(names[0])}"; name another one ({others}) in '
+                f'{path}: reading the first sheet, "{shortened(names[0])}"; name another one ({others}) with '
                 f"{option('sheet')}"
             )
         return book.worksheets[0]
