@@ -37,7 +37,9 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_ma
         return normal * w[f"{name}/scale"] + w[f"{name}/bias"]
 
     def project(x, name):  # [B, T, H] -> [B, N, T, D]
-        return np.einsum("bth,hnd->bntd", x, w[f"{name}/kernel"]) + w[f"{name}/bias"][:, None, :]
+        return (
+            np.einsum("bth,hnd->bntd", x, w[f"{name}/kernel"], optimize=True) + w[f"{name}/bias"][:, None, :]
+        )
 
     def attend(x, at):
         query, key, value = (project(x, f"{at}/{role}") for role in ("query", "key", "value"))
@@ -52,7 +54,8 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_ma
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
         return (
-            np.einsum("bnts,bnsd,ndh->bth", shares, value, w[f"{at}/output/kernel"]) + w[f"{at}/output/bias"]
+            np.einsum("bntd,ndh->bth", shares @ value, w[f"{at}/output/kernel"], optimize=True)
+            + w[f"{at}/output/bias"]
         )
 
     length = np.shape(input_ids)[1]
