@@ -50,7 +50,9 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_ma
         return normal * w[f"{name}/scale"] + w[f"{name}/bias"]
 
     def project(x, name):  # [B, T, H] -> [B, N, T, D]
-        return np.einsum("bth,hnd->bntd", x, w[f"{name}/kernel"]) + w[f"{name}/bias"][:, None, :]
+        return (
+            np.einsum("bth,hnd->bntd", x, w[f"{name}/kernel"], optimize=True) + w[f"{name}/bias"][:, None, :]
+        )
 
     def attend(x, i):
         at = f"layer_{i}/attention"
@@ -66,7 +68,10 @@ def encode(config, weights, input_ids, token_type_ids, attention_mask, causal_ma
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
         context = shares @ value + added["prefix"](i, query)
-        output = np.einsum("bntd,ndh->bth", context, w[f"{at}/output/kernel"]) + w[f"{at}/output/bias"]
+        output = (
+            np.einsum("bntd,ndh->bth", context, w[f"{at}/output/kernel"], optimize=True)
+            + w[f"{at}/output/bias"]
+        )
         return added["after_attention"](i, output)
 
     length = np.shape(input_ids)[1]

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfpipeline import config
 from tfpipeline.console import Step, plural, progress, say
-from tfpipeline.training import freezing, sources, workers
+from tfpipeline.training import sources, workers
 from tfpipeline.training.batching import (
     Batching,
     Group,
@@ -29,7 +29,7 @@ from tfpipeline.training.callback_calls import CallbackCalls
 from tfpipeline.training.callback_checks import is_lower_better
 from tfpipeline.training.callbacks import Callbacks
 from tfpipeline.training.cluster import RENDEZVOUS_SECONDS, Cluster, find_cluster, rendezvous
-from tfpipeline.training.description import ending, trained_share
+from tfpipeline.training.description import ending
 from tfpipeline.training.inference import Inference
 from tfpipeline.training.initial_model import initial_model
 from tfpipeline.training.interruption import Interrupted, WorkersLost, interruptible
@@ -221,13 +221,11 @@ class Trainer:
         """Train to the end."""
         options, state = self.options, self.state
         rows, replicas = len(self.train_split.weights), self.strategy.num_replicas_in_sync
-        parameters = self.model.count_params()
         say(
             f"training on {rows} {plural(rows, 'row')}, validating on {len(self.validation_split.weights)}: "
             f"{self.total_steps} {plural(self.total_steps, 'step')} ({self.steps_per_epoch} per epoch), "
             f"batch {self.batching.batch_size} on {devices(replicas, type(self.strategy).__name__)}, "
-            f"{options.precision}, "
-            f"{parameters:,} parameters, {trained_share(freezing.count(self._setup.trained), parameters)}"
+            f"{options.precision}, {self._setup.parameters}"
         )
         if state.step:
             say(f"resuming at step {state.step} of {self.total_steps}")

@@ -14,6 +14,7 @@ from tfpipeline.models import TextModel
 from tfpipeline.text import Truncation
 from tfpipeline.training import freezing
 from tfpipeline.training.batching import choose_widths
+from tfpipeline.training.description import trained_share
 from tfpipeline.training.optimizer import build_optimizer
 from tfpipeline.training.precision import policy
 from tfpipeline.training.run_config import RunConfig
@@ -42,6 +43,12 @@ class Setup:
     model: TextModel
     phases: Sequence[list[keras.Variable]]
     optimizer: keras.optimizers.Optimizer
+
+    @property
+    def parameters(self) -> str:
+        """The number of parameters, and how many of them are trained, in words."""
+        count = self.model.count_params()
+        return f"{count:,} parameters, {trained_share(freezing.count(self.trained), count)}"
 
     @property
     def trained(self) -> list[keras.Variable]:
