@@ -1,8 +1,9 @@
-"""Texts of JupyterLab's interface in English, each with its Chinese translations, as train.csv and test.csv
-(columns source, target), and a small BERT of random weights whose vocabulary is made from both sides.
+"""Texts of JupyterLab's interface in English, each with its Chinese translations, as train.jsonl and
+test.jsonl (columns source, target), and a small BERT of random weights whose vocabulary is made from both
+sides.
 
-A text that has several translations, in several extensions, is one row; its target is a JSON list of them,
-the most frequent one first. A fifth of the texts, by hash, is the test.
+A text that has several translations, in several extensions, is one row; its target is a list of them, the
+most frequent one first. A fifth of the texts, by hash, is the test.
 
     python -m examples.interface_texts.prepare FOLDER
 """
@@ -15,9 +16,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from examples.packaged import interface_texts
-from examples.preparing import command, write_splits
+from examples.preparing import command, write_parts
 from examples.random_bert import is_ascii_alphanumeric, random_checkpoint
 from examples.splits import fold, split
 from tfpipeline.checkpoints import write as write_checkpoint
@@ -49,10 +51,9 @@ class Row:
         return fold(self.source)
 
     @property
-    def target(self) -> str:
-        """The translations as JSON, or the only one as it is."""
-        one = self.translations[0]
-        return one if len(self.translations) == 1 else json.dumps(self.translations, ensure_ascii=False)
+    def target(self) -> str | list[str]:
+        """The translations, or the only one as a text."""
+        return self.translations[0] if len(self.translations) == 1 else list(self.translations)
 
 
 def read(folder: Path) -> list[Row]:
@@ -94,15 +95,21 @@ def vocabulary(train: Iterable[Row], options: TokenizerOptions) -> tuple[str, ..
     return (*options.all_special_tokens, *single, *inside, *frequent(words))
 
 
+def write(file: IO[str], some: Iterable[Row]) -> None:
+    """Write rows as JSON lines, because a cell of a CSV file holds no list."""
+    for row in some:
+        file.write(json.dumps({"source": row.source, "target": row.target}, ensure_ascii=False) + "\n")
+
+
 def prepare(folder: str | Path) -> tuple[Path, Path]:
-    """Write ``train.csv``, ``test.csv`` and ``checkpoint`` into ``folder`` unless all are there.
+    """Write ``train.jsonl``, ``test.jsonl`` and ``checkpoint`` into ``folder`` unless all are there.
 
     Returns:
         The paths of the two files.
     Raises:
         UserError: the texts cannot be fetched, or the folder cannot be written.
     """
-    paths = write_splits(folder, {"source": "source", "target": "target"}, rows)
+    paths = write_parts(folder, ".jsonl", rows, write)
     if not Path(folder, "checkpoint").is_dir():
         options = TokenizerOptions()
         tokens = vocabulary(rows()[0], options)

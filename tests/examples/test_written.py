@@ -16,8 +16,10 @@ from examples.interface_texts import prepare as interface_texts
 from examples.summaries import prepare as summaries
 from tfpipeline import config
 from tfpipeline.errors import UserError
+from tfpipeline.tasks.generation.rows import references_of
 from tfpipeline.text import TokenizerOptions
 from tfpipeline.training.planning import plan
+from tfpipeline.training.rows import read_rows
 from tfpipeline.training.run_config import RunConfig
 
 EXAMPLES = Path(packaged.__file__).parent
@@ -66,12 +68,22 @@ def test_translations_of_a_text_are_one_row(tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(one))
     (tmp_path / "two.json").write_text(json.dumps(two))
     rows = interface_texts.read(tmp_path)
-    assert [(row.source, row.target) for row in rows] == [("Open", '["开启", "打开"]'), ("Close all", "关闭")]
+    assert [(row.source, row.target) for row in rows] == [("Open", ["开启", "打开"]), ("Close all", "关闭")]
     options = TokenizerOptions()
     vocabulary = interface_texts.vocabulary([*rows, *rows], options)[len(options.all_special_tokens) :]
     assert set("开启打关闭ope") < {*vocabulary}
     assert {"##o", "open", "close", "all"} < {*vocabulary}
     assert "##开" not in vocabulary
+
+
+def test_every_translation_is_a_reference(tmp_path):
+    train, test = interface_texts.prepare(tmp_path)
+    overrides = [f"data.train={train}", f"data.test={test}", f"checkpoint={tmp_path / 'checkpoint'}"]
+    split = read_rows(config.load(EXAMPLES / "interface_texts" / "run.yaml", RunConfig, overrides)).splits
+    several = [row for rows in split.values() for row in rows if len(references_of(row)) > 1]
+    assert len(several) == 38
+    (ok,) = (row for row in several if row.text == "Ok")
+    assert (ok.text_pair, references_of(ok)) == ("确定", ("确定", "确认"))
 
 
 def test_conversations_are_split_by_their_beginning():

@@ -288,6 +288,15 @@ def test_the_width_is_what_the_batch_needs():
     assert widths == [1, 2, RETURNED]
 
 
+@pytest.mark.parametrize("returned", [1, RETURNED])
+def test_a_source_that_draws_does_not_widen_the_search_of_others(returned):
+    """Its number of beams, which is the run's if a request says nothing, has no meaning."""
+    rules = dataclasses.replace(RULES, returned=returned)
+    table, drawn = random_table(9), dataclasses.replace(PLAIN, do_sample=True, num_beams=WIDTH, seed=3)
+    asked = [(0, PLAIN), (1, drawn), (2, PLAIN)]
+    check(Compiled(rules)(table, asked), wanted_of(table, rules, asked))
+
+
 def test_a_text_that_nothing_may_follow_ends():
     rules = dataclasses.replace(RULES, never=tuple(token for token in range(11) if token not in (SEP, 5, 6)))
     choices = dataclasses.replace(PLAIN, no_repeat_ngram_size=1, min_new_tokens=9)

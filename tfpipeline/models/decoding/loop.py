@@ -226,8 +226,10 @@ class _Loop:
     def _search(
         self, step: tf.Tensor, allowed: tf.Tensor, raw: tf.Tensor, total: tf.Tensor, work: _Work
     ) -> _Step:
-        """One step of a search with beams."""
-        beams = self._choices.per_row("num_beams", work.rows)
+        """One step of a search with beams. Sources that draw have a step, too, which is not used; they may
+        have chosen more beams than there are here.
+        """
+        beams = tf.minimum(self._choices.per_row("num_beams", work.rows), self._width)
         penalty = self._choices.per_row("length_penalty", work.rows, work.scores.dtype)
         last = self._is_last(step, work.rows)
         best = search.candidates(allowed, raw, total, work.scores, self._rules.end)
