@@ -81,7 +81,11 @@ def _ended(process: Process) -> str:
 
 def weights(run: Path, role: str = "last") -> dict[str, np.ndarray]:
     folder = run / "checkpoints"
-    return load_file(folder / json.loads((folder / "index.json").read_text())[role] / "model.safetensors")
+    base = folder / "base.safetensors"
+    frozen = load_file(base) if base.exists() else {}
+    return frozen | load_file(
+        folder / json.loads((folder / "index.json").read_text())[role] / "model.safetensors"
+    )
 
 
 def assert_same(one: Path, other: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from tfpipeline import files
 from tfpipeline.errors import UserError
@@ -21,6 +22,25 @@ def small_model(seed=0):
     optimizer = keras.optimizers.AdamW(name="optimizer")
     optimizer.build(model.trainable_variables)
     return model, optimizer
+
+
+def deep_model(seed=0):
+    """Two layers, of which the first is frozen, and the optimizer of the second."""
+    model = keras.Sequential(
+        [keras.layers.Dense(3, name="frozen"), keras.layers.Dense(2, name="trained")], name="model"
+    )
+    model.build((None, 2))
+    generator = np.random.default_rng(seed)
+    for variable in model.variables:
+        variable.assign(generator.normal(size=variable.shape))
+    optimizer = keras.optimizers.AdamW(name="optimizer")
+    optimizer.build(model.layers[1].variables)
+    return model, optimizer, model.layers[0].variables
+
+
+def names_in(path):
+    with safe_open(path, "numpy") as file:
+        return sorted(file.keys())
 
 
 def values(variables):
@@ -152,3 +172,97 @@ def test_another_model_is_refused_by_name(tmp_path):
 def test_no_checkpoint_yet(tmp_path):
     with pytest.raises(UserError, match=r'no "best" checkpoint \(it has: none\); train the run first'):
         CheckpointStore(tmp_path).state("best")
+
+
+FROZEN = ["model/frozen/bias", "model/frozen/kernel"]
+TRAINED = ["model/trained/bias", "model/trained/kernel"]
+
+
+def test_frozen_variables_are_stored_once(tmp_path):
+    store = CheckpointStore(tmp_path)
+    model, optimizer, frozen = deep_model(1)
+    saved = {}
+    for step, roles in ((0, ["initial", "last"]), (5, ["last", "best"]), (9, ["last"])):
+        model.layers[1].kernel.assign_add(np.full((3, 2), step))
+        store.save(roles, step, model, optimizer, {}, frozen=frozen)
+        saved.update(dict.fromkeys(roles, values(model.variables)))
+        if step == 0:
+            written = (tmp_path / "base.safetensors").stat().st_mtime_ns
+    assert names_in(tmp_path / "base.safetensors") == FROZEN
+    assert (tmp_path / "base.safetensors").stat().st_mtime_ns == written
+    for step in (0, 5, 9):
+        assert names_in(tmp_path / f"step-{step:08d}" / "model.safetensors") == TRAINED
+    for role in ("initial", "best", "last"):
+        other, *_ = deep_model(2)
+        store.restore_model(role, other)
+        assert values(other.variables) == saved[role], role
+
+
+def test_a_frozen_variable_that_was_changed_all_the_same_is_in_the_checkpoint(tmp_path):
+    """By a callback, for example; also by a change of no more than the sign of a zero."""
+    store = CheckpointStore(tmp_path)
+    model, optimizer, frozen = deep_model(1)
+    frozen[1].assign([0.0, np.nan, 1.0])
+    store.save(["initial"], 0, model, optimizer, {}, frozen=frozen)
+    assert names_in(tmp_path / "step-00000000" / "model.safetensors") == TRAINED
+    frozen[1].assign([-0.0, np.nan, 1.0])
+    store.save(["last"], 1, model, optimizer, {}, frozen=frozen)
+    assert names_in(tmp_path / "step-00000001" / "model.safetensors") == [FROZEN[0], *TRAINED]
+    for role, sign in (("last", True), ("initial", False)):
+        other, *_ = deep_model(2)
+        store.restore_model(role, other)
+        assert np.signbit(other.layers[0].bias.numpy()[0]) == sign
+
+
+def test_a_run_of_an_earlier_version_gets_its_base_file_when_it_goes_on(tmp_path):
+    store = CheckpointStore(tmp_path)
+    model, optimizer, frozen = deep_model(1)
+    store.save(["initial", "last"], 0, model, optimizer, {})
+    assert names_in(tmp_path / "step-00000000" / "model.safetensors") == FROZEN + TRAINED
+    store.save(["last"], 1, model, optimizer, {}, frozen=frozen)
+    assert names_in(tmp_path / "step-00000001" / "model.safetensors") == TRAINED
+    for role in ("initial", "last"):
+        other, *_ = deep_model(2)
+        store.restore_model(role, other)
+        assert values(other.variables) == values(model.variables)
+
+
+def test_the_remains_of_a_killed_process_are_replaced(tmp_path):
+    """A base file without an index may be another model's; no checkpoint depends on it."""
+    store = CheckpointStore(tmp_path)
+    store.save(["last"], 0, *deep_model(1)[:2], {}, frozen=small_model(3)[0].variables)
+    (tmp_path / "index.json").unlink()
+    model, optimizer, frozen = deep_model(2)
+    store.save(["initial", "last"], 0, model, optimizer, {}, frozen=frozen)
+    assert names_in(tmp_path / "base.safetensors") == FROZEN
+    other, *_ = deep_model(3)
+    store.restore_model("last", other)
+    assert values(other.variables) == values(model.variables)
+
+
+def test_a_disk_that_is_full_for_the_frozen_variables_is_one_sentence(tmp_path, monkeypatch):
+    store = CheckpointStore(tmp_path)
+    model, optimizer, frozen = deep_model(1)
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_sync", full)
+        with pytest.raises(UserError, match=r"base\.safetensors: No space left on device; free some space"):
+            store.save(["initial", "last"], 0, model, optimizer, {}, frozen=frozen)
+    assert list(tmp_path.iterdir()) == []
+    store.save(["initial", "last"], 0, model, optimizer, {}, frozen=frozen)
+    other, *_ = deep_model(2)
+    store.restore_model("initial", other)
+    assert values(other.variables) == values(model.variables)
+
+
+def test_a_truncated_base_file_says_so(tmp_path):
+    store = CheckpointStore(tmp_path)
+    model, optimizer, frozen = deep_model()
+    store.save(["last"], 1, model, optimizer, {}, frozen=frozen)
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UserError, match=r"cannot read .*base\.safetensors"):
+        store.restore_model("last", model)

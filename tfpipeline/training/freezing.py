@@ -109,6 +109,19 @@ def union(phases: Iterable[Variables]) -> Variables:
     return list({variable.path: variable for phase in phases for variable in phase}.values())
 
 
+def never_trained(model: TextModel, phases: Iterable[Variables]) -> Variables:
+    """The variables of the encoder that no phase trains.
+
+    None in a run that freezes nothing: its encoder may have a pooler that the head does not use.
+    """
+    changing = {variable.path for variable in union(phases)}
+    if all(variable.path in changing for variable in model.encoder.trainable_variables):
+        return []
+    if model.adaptation is not None:
+        changing.update(variable.path for variable in model.adaptation.variables)
+    return [variable for variable in model.encoder.weights if variable.path not in changing]
+
+
 def count(variables: Iterable[keras.Variable]) -> int:
     """The number of values in some variables."""
     return sum(variable.value.shape.num_elements() for variable in variables)

@@ -384,6 +384,7 @@ class Trainer:
                 dataclasses.asdict(state),
                 keep=self.options.keep,
                 callback_arrays=arrays,
+                frozen=self._setup.frozen,
             )
             if self.mirror is not None:
                 self.mirror.push()

@@ -7,7 +7,7 @@ labels.txt, task.json, heads/  the fitted task; files depend on the task
 fingerprints.json        hashes of the files above: an edited one is noticed
 data/                    train.jsonl, validation.jsonl, test.jsonl: the rows of each split
 cache/                   their tokens, memory-mapped
-checkpoints/             initial, last, best (training.store)
+checkpoints/             initial, last, best, and what is never trained once (training.store)
 metrics.jsonl            one line per epoch
 report.json, report.md   written by evaluation
 environment.json         versions that trained it

@@ -15,7 +15,7 @@ from tfpipeline.training.lock import LOCK_FILE
 
 WEIGHTS = ("best", "last", "initial")
 _CHECKPOINTS = "checkpoints"
-_INDEX, _MODEL = "index.json", "model.safetensors"
+_INDEX, _MODEL, _BASE = "index.json", "model.safetensors", "base.safetensors"
 # The files that determine the encoder and its tokens; reports, metrics and plots of a run may change.
 _DECISIVE = ("vocab.txt", "tokenizer_config.json", "model_config.json")
 
@@ -82,7 +82,7 @@ def check_weights(weights: str, index: Mapping[str, str], run: str) -> None:
 def files(run: Path) -> Iterator[tuple[str, Path]]:
     """What a run that starts from this one depends on: names within the run, and the files."""
     best = _index(run).get("best")
-    weights = [] if best is None else [f"{_CHECKPOINTS}/{best}/{_MODEL}"]
+    weights = [] if best is None else [f"{_CHECKPOINTS}/{_BASE}", f"{_CHECKPOINTS}/{best}/{_MODEL}"]
     for name in (*_DECISIVE, *weights):
         if (run / name).is_file():
             yield name, run / name

@@ -48,6 +48,11 @@ class Setup:
         """All variables that are trained in any epoch."""
         return list(freezing.union(self.phases))
 
+    @property
+    def frozen(self) -> list[keras.Variable]:
+        """The variables of the encoder that are never trained, if the settings freeze any."""
+        return freezing.never_trained(self.model, self.phases)
+
 
 def set_up(
     run_config: RunConfig,

@@ -2,11 +2,15 @@
 
     checkpoints/
       index.json          {"initial": "step-00000000", "last": "step-00000206", "best": "step-00000103"}
+      base.safetensors    the variables that are never trained, if there are any
       step-00000206/      model.safetensors, optimizer.safetensors, state.json, perhaps callbacks.safetensors
 
-A checkpoint with several roles is stored once. The optimizer's state is kept as long as training may be
-resumed from it: with the last checkpoints, until the run has ended (or longer, with
-``training.keep_optimizer``).
+A checkpoint with several roles is stored once. Variables that the trainer calls frozen are stored once for
+all checkpoints, in ``base.safetensors``, before the first checkpoint. One of them that has changed all the
+same (a callback set it) is stored in the checkpoints like any other, so a checkpoint is always complete.
+
+The optimizer's state is kept as long as training may be resumed from it: with the last checkpoints, until the
+run has ended (or longer, with ``training.keep_optimizer``).
 
 Variables are stored by their Keras path. A step's directory appears whole or not at all (temporary name,
 fsync, rename). The index is replaced afterwards, so it never names an incomplete checkpoint. Directories that
@@ -18,10 +22,11 @@ files cannot be read without the objects that wrote them.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,9 +34,10 @@ import keras
 import numpy as np
 
 from tfpipeline.errors import UserError
-from tfpipeline.files import atomic_directory, write_failure, write_text
+from tfpipeline.files import atomic_directory, atomic_file, write_failure, write_text
 
 MODEL_FILE = "model.safetensors"
+BASE_FILE = "base.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 CALLBACKS_FILE = "callbacks.safetensors"
 STATE_FILE = "state.json"
@@ -64,8 +70,12 @@ class CheckpointStore:
         *,
         keep: int = 1,
         callback_arrays: Mapping[str, np.ndarray] | None = None,
+        frozen: Iterable[keras.Variable] = (),
     ) -> None:
         """Save a checkpoint with its roles ("last", and "best" if it is the best).
+
+        The values of ``frozen``, variables of the model that no step changes, are written once for all
+        checkpoints.
 
         With ``keep`` above 1, earlier checkpoints are kept as "last-1" and so on. To resume from one of them,
         give it the role "last" in the index. Without an optimizer the run has ended: it can no longer be
@@ -75,9 +85,10 @@ class CheckpointStore:
             UserError: the checkpoint could not be written; earlier checkpoints and their roles are unchanged.
         """
         index = self.index()
+        self._save_base(list(frozen), renew=not index)
         name = self._free_name(step)
         with atomic_directory(self.directory / name) as temporary:
-            _save_variables(temporary / MODEL_FILE, model.variables)
+            _save_arrays(temporary / MODEL_FILE, self._not_in_base(model.variables))
             if optimizer is not None:
                 _save_variables(temporary / OPTIMIZER_FILE, optimizer.variables)
             if callback_arrays:
@@ -95,7 +106,11 @@ class CheckpointStore:
         """Set the model's variables to those of a checkpoint, bit for bit, even if the run is being
         trained.
         """
-        self._newest(role, lambda step: _load_variables(step / MODEL_FILE, model.variables))
+        base = self.directory / BASE_FILE
+        self._newest(
+            role,
+            lambda step: _load_variables(step / MODEL_FILE, model.variables, [base] if base.exists() else []),
+        )
 
     def has_optimizer(self) -> bool:
         """Whether the last checkpoint has the optimizer's state, which resuming needs."""
@@ -127,6 +142,29 @@ class CheckpointStore:
             return state
 
         return self._newest(role, read)
+
+    def _save_base(self, frozen: list[keras.Variable], *, renew: bool) -> None:
+        """Write the frozen variables, unless they are there. Checkpoints depend on the file, so it is
+        replaced (``renew``) only while there are none: it is then the remains of a killed process.
+        """
+        path = self.directory / BASE_FILE
+        if frozen and (renew or not path.exists()):
+            with atomic_file(path) as temporary:
+                _save_variables(temporary, frozen)
+
+    def _not_in_base(self, variables: list[Any]) -> dict[str, np.ndarray]:
+        """The values of the variables that ``base.safetensors`` does not have, bit for bit."""
+        values = {name: v.numpy() for name, v in _by_path(variables).items()}
+        path = self.directory / BASE_FILE
+        if not path.exists():
+            return values
+        with _opened(path) as file:
+            same = [
+                name
+                for name in file.keys()  # noqa: SIM118 - it is no dict
+                if name in values and _equal(file.get_tensor(name), values[name])
+            ]
+        return {name: value for name, value in values.items() if name not in same}
 
     def _newest(self, role: str, read: Callable[[Path], Read]) -> Read:
         """Read a checkpoint. If it is replaced in the meantime, as in a run that is being trained, read the
@@ -195,20 +233,44 @@ def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         raise write_failure(path.parent.parent, str(error)) from error
 
 
-def _load_variables(path: Path, variables: list[Any]) -> None:
+def _load_variables(path: Path, variables: list[Any], below: Sequence[Path] = ()) -> None:
+    """Set the variables to the values in a file, and in those of ``below`` where it has none."""
+    named = _by_path(variables)
+    with contextlib.ExitStack() as opened:
+        places: dict[str, Any] = {}
+        for one in (*below, path):
+            file = opened.enter_context(_opened(one))
+            places.update(dict.fromkeys(file.keys(), file))
+        missing, extra = sorted(named.keys() - places.keys()), sorted(places.keys() - named.keys())
+        if missing or extra:
+            raise UserError(
+                f"{path} does not fit the model (missing: {missing or 'none'}; unknown: "
+                f"{extra or 'none'}); "
+                "it was written by another version, train the run again in another folder"
+            )
+        for name, variable in named.items():
+            variable.assign(places[name].get_tensor(name))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A file of tensors, opened.
+
+    Raises:
+        UserError: it cannot be read, now or in the block.
+    """
     from safetensors import SafetensorError, safe_open
 
-    named = _by_path(variables)
     try:
         with safe_open(path, "numpy") as file:
-            missing, extra = sorted(named.keys() - file.keys()), sorted(file.keys() - named.keys())
-            if missing or extra:
-                raise UserError(
-                    f"{path} does not fit the model (missing: {missing or 'none'}; unknown: "
-                    f"{extra or 'none'}); "
-                    "it was written by another version, train the run again in another folder"
-                )
-            for name, variable in named.items():
-                variable.assign(file.get_tensor(name))
+            yield file
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read {path}: {error}; train the run again in another folder") from error
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are equal bit for bit; a NaN equals itself."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    left, right = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (one, other))
+    return bool(np.array_equal(left, right))
