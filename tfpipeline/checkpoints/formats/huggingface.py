@@ -114,6 +114,8 @@ def recognise(directory: Path) -> bool:
         return False
     if holds_weights(directory):
         return True
+    if (directory / "adapter_config.json").exists():
+        return False  # an adapter of the PEFT library, with the configuration of its model
     if any((directory / name).exists() for name in _TENSORFLOW) or any(directory.glob("*.index")):
         return False  # TensorFlow's format
     # A directory without weights is recognised so that the error can say what is missing. An unreadable
@@ -173,7 +175,7 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
         )
         for tensor in placed
     }
-    values = _config_values(checkpoint, kind)
+    values = config_values(checkpoint, kind)
     (directory / CONFIG).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
     notes += write_tokenizer(directory, checkpoint.vocabulary, checkpoint.tokenizer)
     if checkpoint.sentence is not None:
@@ -185,7 +187,8 @@ def write(checkpoint: Checkpoint, directory: Path) -> list[str]:
     return notes
 
 
-def _config_values(checkpoint: Checkpoint, kind: str) -> dict[str, Any]:
+def config_values(checkpoint: Checkpoint, kind: str) -> dict[str, Any]:
+    """The contents of a ``config.json``, for a class of transformers."""
     config = checkpoint.config
     values: dict[str, Any] = {"architectures": [kind], "model_type": "bert"}
     values |= {field: getattr(config, field) for field in (*REQUIRED, *DEFAULTS)}
