@@ -57,8 +57,21 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _add(to: typer.Typer, name: str) -> None:
+    """Add a command, or a group with its commands."""
+    shown = name.rpartition(".")[2].replace("_", "-")
+    inside = commands.group(name)
+    if not inside:
+        to.command(shown)(commands.find(name))
+        return
+    group = typer.Typer(cls=_Group, help=commands.help_of(name), no_args_is_help=True, rich_markup_mode=None)
+    for inner in inside:
+        _add(group, inner)
+    to.add_typer(group, name=shown)
+
+
 for _name in commands.names():
-    app.command(_name.replace("_", "-"))(commands.find(_name))
+    _add(app, _name)
 
 
 @app.callback()

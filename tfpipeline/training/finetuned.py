@@ -43,7 +43,7 @@ class FineTunedCheckpoint(TrainedModel):
         self.path = self._checkpoint.source
         self.name = str(source)
         checkpoints.say_notes(self._checkpoint)
-        self._task = tasks.of_checkpoint(self._checkpoint, _task_name(overrides))
+        self._task = tasks.of_checkpoint(self._checkpoint, task_name(overrides))
         positions, sentence = self._checkpoint.config.max_position_embeddings, self._checkpoint.sentence
         settings = {
             "checkpoint": self.name,
@@ -130,7 +130,7 @@ class FineTunedCheckpoint(TrainedModel):
         }
 
 
-def _task_name(overrides: Sequence[str]) -> str | None:
+def task_name(overrides: Sequence[str]) -> str | None:
     """The name of the task that users ask for; None if they leave it to the checkpoint's head."""
     named = (override.partition("=") for override in overrides)
     return next((value for field, _, value in named if field == "task.name"), None)

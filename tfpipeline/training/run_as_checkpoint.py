@@ -20,6 +20,7 @@ from tfpipeline.training.run import Run
 from tfpipeline.training.run_config import TextOptions
 from tfpipeline.training.run_source import check_weights
 from tfpipeline.training.state import State
+from tfpipeline.training.trained_model import TrainedModel
 
 FORMAT = "run"
 
@@ -85,11 +86,37 @@ def convert(
 
 def _read(run: Run, weights: str, name: str, *, with_head: bool) -> checkpoints.Checkpoint:
     check_weights(weights, run.store.index(), name)
+    return as_checkpoint(run, weights, FORMAT, name, _progress(run, weights), with_head=with_head)
+
+
+def as_checkpoint(
+    run: TrainedModel,
+    weights: str,
+    kind: str,
+    name: str,
+    notes: Sequence[str] = (),
+    *,
+    with_head: bool = True,
+) -> checkpoints.Checkpoint:
+    """A trained model as a checkpoint: what it has learnt is merged into its encoder.
+
+    Args:
+        run: the trained model.
+        weights: its weights.
+        kind: the name of the format, for reports.
+        name: its name, for reports.
+        notes: the first ones of the checkpoint.
+        with_head: whether to read the head. If not, there are no notes about what is lost.
+    Raises:
+        UserError: the method of its ``peft`` section has layers that cannot be merged.
+    """
+    if run.config.peft is not None:
+        run.config.peft.require_mergeable()
     model = run.model(weights, precision="float32").merge()
     head = run.task.checkpoint_head(model.head) if with_head else CheckpointHead()
     return checkpoints.Checkpoint(
         source=run.path,
-        format=FORMAT,
+        format=kind,
         config=run.model_config,
         vocabulary=run.vocabulary,
         tokenizer=run.tokenizer.options,
@@ -98,12 +125,12 @@ def _read(run: Run, weights: str, name: str, *, with_head: bool) -> checkpoints.
         labels=head.labels,
         problem_type=head.problem_type,
         sentence=_sentence(run, head),
-        notes=[*_progress(run, weights), *head.notes, *_settings(run, head)],
+        notes=[*notes, *head.notes, *_settings(run, head)],
         display_name=name,
     )
 
 
-def _sentence(run: Run, head: CheckpointHead) -> SentenceSettings | None:
+def _sentence(run: TrainedModel, head: CheckpointHead) -> SentenceSettings | None:
     """How a text becomes one vector, with the run's maximum number of tokens."""
     if head.sentence is None:
         return None
@@ -129,7 +156,7 @@ def _progress(run: Run, weights: str) -> list[str]:
     return notes
 
 
-def _settings(run: Run, head: CheckpointHead) -> list[str]:
+def _settings(run: TrainedModel, head: CheckpointHead) -> list[str]:
     """Everything besides a checkpoint's files that affects predictions: settings of the head, and how texts
     are handled.
     """

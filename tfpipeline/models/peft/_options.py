@@ -40,6 +40,18 @@ class PeftOptions(Section):
         """
         raise NotImplementedError
 
+    def require_mergeable(self) -> None:
+        """Refuse a method whose layers no weight of the encoder can replace.
+
+        Raises:
+            UserError: it is not :attr:`mergeable`.
+        """
+        if not self.mergeable:
+            raise UserError(
+                f"a model with peft.method {self.method} cannot be merged into the encoder, "
+                "because it adds layers of its own; methods that can are lora, adalora, ia3 and bitfit"
+            )
+
 
 class Adaptation:
     """A method, attached to an encoder.
@@ -89,11 +101,7 @@ class Adaptation:
         """
         from tfpipeline import _keras_internals
 
-        if not self.options.mergeable:
-            raise UserError(
-                f"a model with peft.method {self.options.method} cannot be merged into the encoder, "
-                "because it adds layers of its own; methods that can are lora, adalora, ia3 and bitfit"
-            )
+        self.options.require_mergeable()
         for projection in self.encoder.projections().values() if self.layers else ():
             dense = projection.dense
             if dense.adapter is not None:

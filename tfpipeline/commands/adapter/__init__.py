@@ -1,0 +1,1 @@
+"""Extract, inspect and merge adapters of parameter-efficient fine-tuning."""
