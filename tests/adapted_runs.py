@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.random_runs import TASKS, random_run
+from tests.random_runs import CLASSES, TASKS, random_run
 from tfpipeline.training import Run
 from tfpipeline.training.freezing import phases
 from tfpipeline.training.run_as_checkpoint import load_checkpoint
 from tfpipeline.training.state import State
 
 
+ADAPTED = {**TASKS, "mean": ({"name": "classification", "pooling": "mean"}, *CLASSES)}
+
+
 def adapted_run(folder: Path, peft: dict | str, task: str = "classifier", **sections) -> Run:
-    """A run on ``folder/checkpoint``, of one of ``random_runs.TASKS``."""
-    run = random_run(folder, *TASKS[task], peft=peft, **sections)
+    """A run on ``folder/checkpoint``, of one of ``ADAPTED``."""
+    run = random_run(folder, *ADAPTED[task], peft=peft, **sections)
     (run.path / "checkpoints" / "index.json").unlink()
     model = run.build_model(load_checkpoint(run.config.checkpoint).encoder(run.model_config))
     for step, roles in ((0, ("initial",)), (7, ("last", "best"))):

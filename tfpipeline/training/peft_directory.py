@@ -128,9 +128,10 @@ def _ia3(adaptation: Any, modules: Mapping[str, str]) -> tuple[dict[str, Any], A
                 )
             inputs.append(name)
             tensors[modules[name] + end] = np.asarray(layer.input_scale)[None, :]
+    read = library.target_modules(inputs, modules)
     return {
-        "target_modules": library.target_modules([*outputs, *inputs], modules),
-        "feedforward_modules": [modules[name] for name in inputs],
+        "target_modules": [*library.target_modules(outputs, modules), *read],
+        "feedforward_modules": read,
     }, tensors
 
 
