@@ -119,7 +119,7 @@ def test_what_was_measured_is_said():
 def test_every_example_has_a_place_for_its_table():
     folders = {path.parent for path in measure.EXAMPLES.glob("*/run.yaml")}
     measured = {folder.name for folder in folders}
-    assert {*measure.names(), "few_labels", "made_up_tasks", "basic_english"} == measured
+    assert {*measure.names(), "few_labels", "made_up_tasks", "basic_english", "peft"} == measured
     for name in measured:
         readme = measure.EXAMPLES / name / "README.md"
         measure.insert(readme.read_text("utf-8"), [], readme)

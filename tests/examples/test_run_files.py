@@ -39,6 +39,7 @@ ROWS = {
     "matching_verses": (8_000, 2_000),
     "multitask": (3_299 + 8_008, 841 + 2_062),
     "peoples_daily": (8_000, 2_000),
+    "peft": (1_500, 841),
     "quac": (270, 200),
     "reuters_r8": (5_485, 2_189),
     "summaries": (788, 211),

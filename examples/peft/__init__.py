@@ -1,0 +1,1 @@
+"""Training a fraction of the parameters, compared with training all of them."""
