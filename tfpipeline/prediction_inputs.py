@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from tfpipeline import paths, terminal
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfpipeline.data.records import FileOptions
 
 STANDARD_INPUT = "standard input"
+TURN_SEPARATOR = " [SEP] "  # that of `task.turn_separator` by default
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,16 @@ class Columns:
     Attributes:
         text: the column of the text.
         text_pair: the column of the second text; None if there is none.
-        separator: joins the tokens of cells that are lists of them.
+        separator: joins the tokens, or the turns, of cells that are lists of them; None if no run says it:
+            a space for tokens, ``TURN_SEPARATOR`` for turns.
+        turns: whether the text's column has dialogues, lists of turns, also where lists are JSON in a text.
         adapter: the column of the adapter's name; None if there is none.
     """
 
     text: str = "text"
     text_pair: Optional[str] = None
-    separator: str = " "
+    separator: Optional[str] = None
+    turns: bool = False
     adapter: Optional[str] = None
 
     @property
@@ -52,11 +56,12 @@ class Columns:
         adapter: Optional[str] = None,
     ) -> Columns:
         """The same with what a user has given instead; None for what was not given."""
-        return Columns(
-            self.text if text is None else text,
-            text_pair or self.text_pair,
-            self.separator if separator is None else separator,
-            adapter,
+        return replace(
+            self,
+            text=self.text if text is None else text,
+            text_pair=text_pair or self.text_pair,
+            separator=self.separator if separator is None else separator,
+            adapter=adapter,
         )
 
 
@@ -141,7 +146,7 @@ def of_file(file: AnyPath, columns: Columns, reading: FileOptions) -> Iterator[R
     blank = _blank_rows(str(file))
     needed = [*columns.names, *([] if columns.adapter is None else [columns.adapter])]
     for record in read_records(file, needed, reading):
-        texts = [_text_of(record, column, columns.separator) for column in columns.names]
+        texts = [_text_of(record, column, columns) for column in columns.names]
         if blank.count_if_blank(texts, record.place or f"line {record.line}"):
             continue
         # Offsets in predictions are those of the joined text, so this is the one to show.
@@ -210,24 +215,25 @@ def _row(text: str, pair: Optional[str]) -> Row:
     return Row(texts, texts)
 
 
-def _text_of(record: Record, column: str, separator: str) -> str:
-    """The text of a cell; tokens are joined as in training."""
+def _text_of(record: Record, column: str, columns: Columns) -> str:
+    """The text of a cell; tokens and turns are joined as in training."""
     from tfpipeline.data.records import Structure, require_value, shortened
-    from tfpipeline.data.turns import is_list_of_turns, read_turns
+    from tfpipeline.data.turns import is_list, is_list_of_turns, read_turns
 
     cell = record.columns[column]
     require_value(record, column)
+    if is_list_of_turns(cell) or (columns.turns and is_list(cell)):
+        between = TURN_SEPARATOR if columns.separator is None else columns.separator
+        return between.join(turn.text for turn in read_turns(cell, record.source, column))
     if not isinstance(cell, Structure):
         return str(cell)
-    if is_list_of_turns(cell):
-        return separator.join(turn.text for turn in read_turns(cell, record.source, column))
     tokens = json.loads(cell)
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise UserError(
             f'{record.source}: the column "{shortened(column)}" holds {shortened(cell)}; expected a text, '
             f"or a list of tokens"
         )
-    return separator.join(tokens)
+    return (" " if columns.separator is None else columns.separator).join(tokens)
 
 
 def _value(cell: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from tfpipeline.serving.client.steps import Conversation
 GENERATE = "generate"  # the signature
 SEPARATOR = " [SEP] "  # between the turns of a dialogue
 UNSET = -1  # the model's own choice
+_LIMIT = 2**31  # of numbers
 # What a request may choose for each source -> the dtype in which it is sent.
 CHOICES: Mapping[str, Any] = {
     "seed": np.int32,
@@ -138,6 +140,8 @@ def _number(name: str, value: Optional[Any], dtype: Any) -> Any:
         return int(value)
     whole = dtype is np.int32
     fits = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
-    if not fits or not -(2.0**31) <= float(value) < 2.0**31:
+    if not fits or math.isnan(value):
         raise InputError(f"{name} is {value!r}; give a {'whole ' if whole else ''}number")
+    if not -_LIMIT <= value < _LIMIT:
+        raise InputError(f"{name} is {value!r}; give a {'whole ' if whole else ''}number below {_LIMIT}")
     return value

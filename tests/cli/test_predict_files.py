@@ -272,6 +272,71 @@ def test_the_columns_of_the_run(tfpipeline, tmp_path, echo, task, form):
     assert opened.asked[len(columns) :] == [["other"], ["second"]][: len(columns)], done.stderr
 
 
+DIALOGUE = [{"speaker": "A", "text": " so "}, {"role": "B", "content": "fine"}]
+
+
+@pytest.fixture
+def dialogues(tmp_path):
+    """A directory with the settings of a run that was trained on dialogues."""
+    settings = {
+        "checkpoint": "c",
+        "output": "o",
+        "data": {"train": "t.csv", "turns": "talk"},
+        "task": {"name": "generation", "turn_separator": "|"},
+    }
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(config.dump(config.resolve(settings, RunConfig, source="test")))
+    return run
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_dialogues_are_read_as_in_training(tfpipeline, tmp_path, echo, dialogues, suffix):
+    """Their turns are joined in every format; a text is one that the caller has joined."""
+    cells, path = [DIALOGUE, ["a ", "b"], "c | d"], tmp_path / f"rows.{suffix}"
+    if suffix == "csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(
+                [["talk"], *([cell if isinstance(cell, str) else json.dumps(cell)] for cell in cells)]
+            )
+    else:
+        path.write_text("".join(json.dumps({"talk": cell}) + "\n" for cell in cells))
+    opened = echo(lambda text: predictions.Regression(1.0))
+    found = json_lines(tfpipeline("predict", "--from", dialogues, "--input", path))
+    assert opened.asked == [["so | fine", "a | b", "c | d"]]
+    assert [row["talk"] for row in found] == opened.asked[0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        (["a", " "], "turn 2 is empty"),
+        (["a", 5], 'turn 2 is "5", not a turn'),
+        ([], 'holds "[]", not a list of turns'),
+    ],
+)
+def test_a_dialogue_that_cannot_be_read_is_named(tfpipeline, tmp_path, echo, dialogues, cell, says):
+    opened = echo(lambda text: predictions.Regression(1.0))
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"talk": cell}))
+    done = tfpipeline("predict", "--from", dialogues, "--input", tmp_path / "rows.jsonl")
+    assert (done.returncode, opened.asked) == (2, [])
+    assert "rows.jsonl:1" in done.stderr
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "joined"), [([], "so [SEP] fine"), (["--separator", " | "], "so | fine")]
+)
+def test_turns_are_joined_where_no_run_says_how(tfpipeline, tmp_path, echo, options, joined):
+    opened = echo(lambda text: predictions.Regression(1.0))
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"talk": DIALOGUE}))
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").touch()
+    asked = ("--from", tmp_path, "--input", tmp_path / "rows.jsonl", "--column", "talk", *options)
+    done = tfpipeline("predict", *asked)
+    assert (opened.asked, done.returncode) == ([[joined]], 0), done.stderr
+
+
 def test_a_card_of_an_older_version_names_no_columns(tfpipeline, tmp_path, echo):
     (tmp_path / "1" / "assets.extra").mkdir(parents=True)
     (tmp_path / "1" / "saved_model.pb").touch()

@@ -89,6 +89,14 @@ def test_words_become_tokens():
             {"banned_words": ["xyz"]},
             'task.decoding.banned_words has "xyz", which the checkpoint\'s vocabulary cannot',
         ),
+        ({"forced_tokens": ["the"] * MOST}, "forced_tokens are 6 tokens, but a text has at most 6"),
+        ({"forced_tokens": ["the", "[SEP]"]}, 'forced_tokens has "[SEP]", which no text may contain'),
+        ({"forced_tokens": ["[MASK]"]}, 'forced_tokens has "[MASK]", which no text may contain'),
+        ({"forced_tokens": ["the"], "banned_words": ["the"]}, 'forced_tokens has "the", which no text may'),
+        (
+            {"forced_tokens": ["the", "dogs"], "banned_words": ["dogs"]},
+            'forced_tokens has "dog ##s", which banned_words bans',
+        ),
         ({"forced_tokens": [" "]}, 'task.decoding.forced_tokens has " ", which'),
         (
             {"no_repeat_exempt": ["dogs"]},

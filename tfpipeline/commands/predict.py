@@ -39,8 +39,8 @@ def command(
     ),
     separator: Optional[str] = typer.Option(
         None,
-        help='Joins the tokens of cells that are lists of tokens; "" for Chinese; default: as in the run, '
-        "else a space.",
+        help='Joins the tokens of cells that are lists of tokens ("" for Chinese), or the turns of '
+        'dialogues; default: as in the run, else a space, and " [SEP] " between turns with speakers.',
     ),
     encoding: Optional[str] = options.ENCODING,
     delimiter: Optional[str] = options.DELIMITER,

@@ -40,18 +40,28 @@ def read_turns(cell: str, source: str, column: str) -> list[Turn]:
         UserError: it is not a list of turns; names the first turn that is not one.
     """
     where = f'{source}: the column "{shortened(column)}"'
-    try:
-        found = json.loads(cell)
-    except (ValueError, RecursionError):
-        found = None
+    found = _parsed(cell)
     if not isinstance(found, list) or not found:
         raise UserError(f"{where} holds {_shown(cell)}, not a list of turns; {_FORM}")
     return [_turn(one, f"{where}: turn {number}") for number, one in enumerate(found, 1)]
 
 
+def is_list(cell: str) -> bool:
+    """Whether a cell is a list in its file, or the JSON text of one."""
+    return isinstance(_parsed(cell), list)
+
+
 def is_list_of_turns(cell: str) -> bool:
     """Whether a cell is a list that has an object in it, in a file of a format with lists."""
     return isinstance(cell, Structure) and any(isinstance(one, Mapping) for one in json.loads(cell))
+
+
+def _parsed(cell: str) -> Any:
+    """A cell's JSON; None if it is none."""
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _turn(one: Any, where: str) -> Turn:

@@ -108,9 +108,16 @@ class RunConfig(Section):
         return has_pairs and self.task.encoding == "joint"
 
     @property
-    def columns(self) -> dict[str, str]:
-        """What later data files are expected to have: the columns of the texts, and what joins tokens."""
-        columns = {"text": self.data.turns or self.data.text, "separator": self.task.token_separator}
+    def columns(self) -> dict[str, str | bool]:
+        """What later data files are expected to have: the columns of the texts, and what joins tokens or
+        turns.
+        """
+        columns: dict[str, str | bool] = {
+            "text": self.data.turns or self.data.text,
+            "separator": self.task.token_separator,
+        }
+        if self.data.turns is not None:
+            columns["turns"] = True
         if self.has_pairs and self.data.text_pair is not None:
             columns["text_pair"] = self.data.text_pair
         return columns

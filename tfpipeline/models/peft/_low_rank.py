@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, Optional
 import keras
 from keras import ops
 
+from tfpipeline.models.dense_adapter import DenseAdapter
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layer_changes import LayerChange, LowRankChange
-from tfpipeline.models.layers import DenseAdapter, Dropout, NoiseSource
+from tfpipeline.models.layers import Dropout, NoiseSource
 from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.serialization import serializable
 
@@ -115,10 +116,7 @@ class LowRank(DenseAdapter):
 
     def factors(self, name: str) -> tuple[Any, Any]:
         """The matrices of a projection's change, with its factor: float64 [in, r] and [r, out]."""
-        down, up = (
-            ops.convert_to_numpy(ops.convert_to_tensor(value)).astype("float64")
-            for value in (self.down(name), self.up(name))
-        )
+        down, up = (value.numpy().astype("float64") for value in (self.down(name), self.up(name)))
         return down, self.parts[name].scale * up
 
     def change(self) -> LayerChange:

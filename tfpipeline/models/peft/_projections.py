@@ -11,7 +11,7 @@ import keras
 from tfpipeline import _keras_internals
 from tfpipeline.errors import UserError
 from tfpipeline.models.architectures import Projection
-from tfpipeline.models.layers import DenseAdapter
+from tfpipeline.models.dense_adapter import DenseAdapter
 from tfpipeline.models.peft._names import matches
 
 

@@ -7,9 +7,9 @@ from typing import Any, Optional
 
 from keras import ops
 
+from tfpipeline.models.dense_adapter import DenseAdapter
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layer_changes import LayerChange
-from tfpipeline.models.layers import DenseAdapter
 from tfpipeline.models.serialization import serializable
 
 

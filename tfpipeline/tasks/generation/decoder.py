@@ -14,7 +14,13 @@ import numpy as np
 
 from tfpipeline.errors import UserError
 from tfpipeline.models.model_call import NEAR_TIES
-from tfpipeline.tasks.generation.decoding_options import MOST_SEED, DecodingOptions
+from tfpipeline.tasks.generation.decoding_options import (
+    LEAST_REPETITION_PENALTY,
+    LEAST_TEMPERATURE,
+    LEAST_TOP_P,
+    MOST_SEED,
+    DecodingOptions,
+)
 from tfpipeline.tasks.signature import TEXT, Input, Signature
 from tfpipeline.text import TokenizerOptions, build_tokenizer
 from tfpipeline.text.vocabulary import token_ids
@@ -69,6 +75,7 @@ class Decoder:
             token for word in options.forced_tokens for token in self._ids(word, "forced_tokens")
         )
         self._exempt = tuple(self._single(word) for word in options.no_repeat_exempt)
+        self._check_forced()
         self._check_sizes()
 
     def _ids(self, word: str, field: str) -> list[int]:
@@ -92,6 +99,29 @@ class Decoder:
                 "tokens of the vocabulary can be exempt"
             )
         return ids[0]
+
+    def _check_forced(self) -> None:
+        """Refuse a beginning that is a whole text, or that has what no text may contain."""
+        forced, never = self._forced, {*self._never, token_ids(self._vocabulary)[self._tokenizer.sep_token]}
+        if len(forced) >= self.most_tokens:
+            raise UserError(
+                f"task.decoding.forced_tokens are {len(forced)} tokens, but a text has at most "
+                f"{self.most_tokens} (max_new_tokens, max_target_length), so nothing would be written behind "
+                "them; shorten them or raise the most"
+            )
+        for token in forced:
+            if token in never:
+                raise UserError(
+                    f'task.decoding.forced_tokens has "{self._vocabulary[token]}", which no text may '
+                    "contain; remove it from there, or from banned_words"
+                )
+        for banned in self._banned:
+            if any(forced[start : start + len(banned)] == banned for start in range(len(forced))):
+                words = " ".join(self._vocabulary[token] for token in banned)
+                raise UserError(
+                    f'task.decoding.forced_tokens has "{words}", which banned_words bans; remove one of the '
+                    "two"
+                )
 
     def _check_sizes(self) -> None:
         options, size = self.options, len(self._vocabulary)
@@ -213,15 +243,15 @@ class Decoder:
             "text": TEXT,
             "seed": number("int32", 0, MOST_SEED, 1, 2),
             "do_sample": number("int32", 0, 1, 0, 1),
-            "temperature": number("float32", 0.001, None, 0.7),
+            "temperature": number("float32", LEAST_TEMPERATURE, None, 0.7),
             "top_k": number("int32", 0, None, 20),
-            "top_p": number("float32", 1e-6, 1, 0.9),
+            "top_p": number("float32", LEAST_TOP_P, 1, 0.9),
             "num_beams": number("int32", 1, width, 1, width),
             "min_new_tokens": number("int32", 0, most, 2),
             "max_new_tokens": number("int32", 1, most, most),
             "length_penalty": number("float32", 0, None, 0.5),
             "no_repeat_ngram_size": number("int32", 0, most, 3),
-            "repetition_penalty": number("float32", 0.01, None, 1.2),
+            "repetition_penalty": number("float32", LEAST_REPETITION_PENALTY, None, 1.2),
         }
 
     def _answer(self, graph: Any, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -12,6 +12,8 @@ from pydantic import Field, model_validator
 from tfpipeline.config import Section
 
 MOST_SEED = 2**31 - 1
+# The least values, which a request may choose, too: smaller ones would overflow float32.
+LEAST_TEMPERATURE, LEAST_TOP_P, LEAST_REPETITION_PENALTY = 0.001, 1e-6, 0.01
 
 
 class DecodingOptions(Section):
@@ -29,14 +31,16 @@ class DecodingOptions(Section):
         False, description="Whether tokens are drawn at random by their probability, instead of a search."
     )
     temperature: float = Field(
-        1.0, gt=0, description="do_sample: logits are divided by it; below 1 likely tokens become likelier."
+        1.0,
+        ge=LEAST_TEMPERATURE,
+        description="do_sample: logits are divided by it; below 1 likely tokens become likelier.",
     )
     top_k: int = Field(
         0, ge=0, description="do_sample: draws only from this many of the most likely tokens; 0: from all."
     )
     top_p: float = Field(
         1.0,
-        gt=0,
+        ge=LEAST_TOP_P,
         le=1,
         description="do_sample: draws only from the most likely tokens that together have this probability.",
     )
@@ -62,7 +66,7 @@ class DecodingOptions(Section):
     )
     repetition_penalty: float = Field(
         1.0,
-        gt=0,
+        ge=LEAST_REPETITION_PENALTY,
         description="The log-probability of tokens that the text already has is multiplied by it; 1: none.",
     )
     forced_tokens: list[str] = Field(
