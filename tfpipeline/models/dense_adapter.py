@@ -33,7 +33,7 @@ class DenseAdapter(keras.layers.Layer):
         return y
 
     def merge(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
-        """The kernel [in, out] and the bias [out] of a :class:`tfpipeline.models.layers.Dense` that computes the same alone.
+        """The kernel [in, out] and the bias [out] of a dense layer that computes the same alone.
 
         Args:
             kernel, bias: NumPy arrays, float64.

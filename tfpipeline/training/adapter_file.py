@@ -21,12 +21,12 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import tfpipeline
 from tfpipeline import config, paths, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_file, write_failure
@@ -67,7 +67,7 @@ class AdapterFile:
     weights: str
     step: int
     scores: Mapping[str, float]
-    program: str = tfpipeline.__version__
+    program: str = metadata.version("tfpipeline")
 
     @property
     def config(self) -> RunConfig:
