@@ -154,7 +154,7 @@ def of_file(file: AnyPath, columns: Columns, reading: FileOptions) -> Iterator[R
         cells.update(zip(columns.names, texts))
         named = dict(zip(("text", "text_pair"), texts))
         if columns.adapter is not None:
-            named["adapter"] = _text_of(record, columns.adapter, columns.separator)
+            named["adapter"] = _text_of(record, columns.adapter, columns)
         yield Row(named, cells)
     blank.tell()
 

@@ -108,11 +108,11 @@ class RunConfig(Section):
         return has_pairs and self.task.encoding == "joint"
 
     @property
-    def columns(self) -> dict[str, str | bool]:
+    def columns(self) -> dict[str, Any]:
         """What later data files are expected to have: the columns of the texts, and what joins tokens or
         turns.
         """
-        columns: dict[str, str | bool] = {
+        columns: dict[str, Any] = {
             "text": self.data.turns or self.data.text,
             "separator": self.task.token_separator,
         }
