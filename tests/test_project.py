@@ -49,6 +49,7 @@ def test_public_names_load():
         "convert",
         "evaluate",
         "explain",
+        "export_adapters",
         "export_run",
         "load",
         "load_index",

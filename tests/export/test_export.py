@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
-from tfpipeline.export import (
+from tfpipeline.export import , source
     card,
     checks,
     compatibility,
@@ -128,7 +128,7 @@ def test_old_versions_go_although_the_model_is_not_new(run, exported, tmp_path, 
     assert export_run(run, tmp_path / "m", keep=1) == tmp_path / "m" / "2"
     assert [path.name for path in (tmp_path / "m").iterdir() if path.name.isdecimal()] == ["2"]
     (tmp_path / "m" / "labels.json").write_text("{")
-    monkeypatch.delattr(publish, "prepare")  # the file is read before any work
+    monkeypatch.delattr(source, "prepare")  # the file is read before any work
     with pytest.raises(UserError, match=r"labels\.json is not a file of labels"):
         export_run(run, tmp_path / "m", weights="last", keep=1)
 

@@ -30,6 +30,7 @@ TOKENS = {"input_ids": IDS, "lengths": ROW}
 def module(further=MappingProxyType({}), **signatures):
     """Stands for signatures: what is read of them is their specifications."""
     return SimpleNamespace(
+        row_inputs={},
         functions={
             name: SimpleNamespace(structured_input_signature=((), specs))
             for name, specs in signatures.items()
