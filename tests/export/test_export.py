@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from tests import tiny
 from tfpipeline import config
 from tfpipeline.errors import UserError
-from tfpipeline.export import , source
+from tfpipeline.export import (
     card,
     checks,
     compatibility,
@@ -25,6 +25,7 @@ from tfpipeline.export import , source
     prediction_logs,
     publish,
     signatures,
+    source,
 )
 from tfpipeline.serving.server.saved_model import SavedModel
 from tfpipeline.serving.server.status import StatusError
