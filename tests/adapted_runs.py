@@ -13,7 +13,6 @@ from tfpipeline.training.freezing import phases
 from tfpipeline.training.run_as_checkpoint import load_checkpoint
 from tfpipeline.training.state import State
 
-
 ADAPTED = {**TASKS, "mean": ({"name": "classification", "pooling": "mean"}, *CLASSES)}
 
 

@@ -21,12 +21,12 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import tfpipeline
 from tfpipeline import config, paths, tasks
 from tfpipeline.errors import UserError
 from tfpipeline.files import atomic_file, write_failure
@@ -67,7 +67,7 @@ class AdapterFile:
     weights: str
     step: int
     scores: Mapping[str, float]
-    program: str = tfpipeline.__version__
+    program: str = dataclasses.field(default_factory=lambda: version("tfpipeline"))
 
     @property
     def config(self) -> RunConfig:
@@ -213,10 +213,10 @@ def read(source: AnyPath) -> AdapterFile:
         raise UserError(
             f"{source} was not written by tfpipeline adapter extract ({error}); give an adapter.safetensors"
         ) from error
-    version = values.get("format_version")
-    if version != FORMAT_VERSION:
+    written = values.get("format_version")
+    if written != FORMAT_VERSION:
         raise UserError(
-            f"{source} has the version {version} of the format, this installation reads {FORMAT_VERSION}; "
+            f"{source} has the version {written} of the format, this installation reads {FORMAT_VERSION}; "
             "use the version of tfpipeline that wrote it "
             f"({values.get('program', 'unknown')})"
         )
