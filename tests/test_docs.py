@@ -110,19 +110,24 @@ def test_every_command_of_the_readme_exists():
 
     from tfpipeline.cli import app
 
-    known = set(get_command(app).commands)
+    top = get_command(app).commands
+    inside = [command for group in top.values() for command in getattr(group, "commands", {}).values()]
+    known = set(top)
     text = "".join(
         (ROOT / page).read_text("utf-8")
-        for page in ("README.md", "docs/checkpoints.md", "docs/distributed.md", "docs/tutorial.md")
+        for page in (
+            "README.md",
+            "docs/checkpoints.md",
+            "docs/distributed.md",
+            "docs/tutorial.md",
+            "docs/adapter-files.md",
+        )
     )
     assert {"convert", "train", "evaluate", "export", "serve", "predict"} <= known
     assert set(re.findall(r"\$ tfpipeline ([\w-]+)", text)) <= known
     options = set(re.findall(r"(?<= )--[a-z-]+", " ".join(re.findall(r"[$`] ?tfpipeline [^`\n]*", text))))
     declared = {
-        name
-        for command in get_command(app).commands.values()
-        for option in command.params
-        for name in option.opts
+        name for command in [*top.values(), *inside] for option in command.params for name in option.opts
     }
     assert options <= declared, options - declared
 

@@ -4,6 +4,7 @@ train(config)     train, or resume an interrupted run
 load(run)         the trained model, an ordinary ``keras.Model``
 Run(path)         a run directory, opened
 plan(config)      what a training needs, without training
+AdaptedCheckpoint(file, base)  an adapter file on its base, used like a run
 open_run(path)    a ``TrainedModel``: a run directory, or a checkpoint that another program has fine-tuned
 load_checkpoint(path)  a checkpoint, or a run as one
 """
@@ -16,6 +17,7 @@ from tfpipeline._lazy import attach
 from tfpipeline.runtime import use_tensorflow_backend
 
 if TYPE_CHECKING:  # what the table below loads on first use, for type checkers and editors
+    from tfpipeline.training.adapted import AdaptedCheckpoint as AdaptedCheckpoint
     from tfpipeline.training.finetuned import FineTunedCheckpoint as FineTunedCheckpoint
     from tfpipeline.training.loop import Interrupted as Interrupted
     from tfpipeline.training.loop import train as train
@@ -33,6 +35,7 @@ use_tensorflow_backend()  # before anything here imports Keras
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "AdaptedCheckpoint": "tfpipeline.training.adapted",
         "FineTunedCheckpoint": "tfpipeline.training.finetuned",
         "Interrupted": "tfpipeline.training.loop",
         "Run": "tfpipeline.training.run",

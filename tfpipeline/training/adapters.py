@@ -230,8 +230,9 @@ def _inspect_peft(path: Path) -> str:
         and name not in ("peft_type", "peft_version", "base_model_name_or_path", "task_type")
     }
     size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    written = f", PEFT {settings['peft_version']}" if "peft_version" in settings else ""
     facts = {
-        "files": f"{path} ({_size(size)}, PEFT {settings.get('peft_version', 'of an unknown version')})",
+        "files": f"{path} ({_size(size)}{written})",
         "method": method,
         "options": _listed(shown),
         "base": str(settings.get("base_model_name_or_path")),
