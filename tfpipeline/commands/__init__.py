@@ -9,9 +9,10 @@ name that begins with ``_`` is shared code, not a command.
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable
 from typing import Any
+
+from tfpipeline.named_modules import module_names
 
 # The order in ``--help``: the steps from a checkpoint to a prediction; other commands follow by name.
 _ROAD = ("convert", "train", "evaluate", "export", "serve", "predict")
@@ -19,14 +20,15 @@ _ROAD = ("convert", "train", "evaluate", "export", "serve", "predict")
 
 def names() -> list[str]:
     """The names of all commands and groups, in the order of ``--help``."""
-    modules = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    return sorted(modules, key=lambda name: (_ROAD.index(name) if name in _ROAD else len(_ROAD), name))
+    return sorted(
+        module_names(__path__), key=lambda name: (_ROAD.index(name) if name in _ROAD else len(_ROAD), name)
+    )
 
 
 def group(name: str) -> list[str]:
     """The names of the commands of a group, as :func:`find` takes them; empty for a command."""
     path = getattr(importlib.import_module(f"{__name__}.{name}"), "__path__", None)
-    return [] if path is None else sorted(f"{name}.{module.name}" for module in pkgutil.iter_modules(path))
+    return [] if path is None else [f"{name}.{inner}" for inner in module_names(path)]
 
 
 def find(name: str) -> Callable[..., Any]:

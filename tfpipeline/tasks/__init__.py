@@ -9,12 +9,11 @@ write one.
 from __future__ import annotations
 
 import functools
-import pkgutil
 from typing import Any
 
 from tfpipeline.checkpoints.checkpoint import Checkpoint
-from tfpipeline.errors import SettingsError, UserError, did_you_mean
-from tfpipeline.named_modules import import_named
+from tfpipeline.errors import SettingsError, UserError
+from tfpipeline.named_modules import find_module, module_names
 from tfpipeline.runtime import use_tensorflow_backend
 from tfpipeline.tasks._dividing import RowTokens
 from tfpipeline.tasks._mining import CorpusFile, MiningRows
@@ -51,8 +50,7 @@ _NOT_TASKS = {"base", "options", "scorer", "signature"}
 @functools.cache
 def names() -> tuple[str, ...]:
     """The names of all tasks here, sorted."""
-    modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(sorted(name for name in modules if name not in _NOT_TASKS and not name.startswith("_")))
+    return tuple(name for name in module_names(__path__) if name not in _NOT_TASKS)
 
 
 def find(name: str) -> type[TaskOptions]:
@@ -63,9 +61,7 @@ def find(name: str) -> type[TaskOptions]:
     Raises:
         UserError: there is no such task.
     """
-    if "." not in name and name not in names():
-        raise UserError(f'unknown task "{name}"{did_you_mean(name, names())}')
-    module = import_named("task", name, __name__)
+    module = find_module("task", name, __name__, names())
     options = getattr(module, "OPTIONS", None)
     if not (isinstance(options, type) and issubclass(options, TaskOptions)):
         raise UserError(

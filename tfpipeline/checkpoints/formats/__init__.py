@@ -18,19 +18,17 @@ A format module has:
 
 from __future__ import annotations
 
-import pkgutil
 from typing import Any
 
-from tfpipeline.errors import UserError, did_you_mean
-from tfpipeline.named_modules import import_named
+from tfpipeline.errors import UserError
+from tfpipeline.named_modules import find_module, module_names
 
 _PARTS = ("FILES", "recognise", "owns", "read")
 
 
 def names() -> list[str]:
     """The names of all formats, sorted."""
-    modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in modules if not name.startswith("_"))
+    return module_names(__path__)
 
 
 def find(name: str) -> Any:
@@ -41,9 +39,7 @@ def find(name: str) -> Any:
     Raises:
         UserError: there is no such format.
     """
-    if "." not in name and name not in names():
-        raise UserError(f'unknown checkpoint format "{name}"{did_you_mean(name, names())}')
-    module = import_named("checkpoint format", name, __name__)
+    module = find_module("checkpoint format", name, __name__, names())
     missing = [part for part in _PARTS if not hasattr(module, part)]
     if missing:
         raise UserError(f"the module {name} holds no checkpoint format; it has no {', '.join(missing)}")

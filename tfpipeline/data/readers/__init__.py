@@ -9,19 +9,19 @@ returns. To add a format, add a file; only the module that is needed is imported
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
 from tfpipeline import paths
 from tfpipeline.data.records import FileOptions, Reading, Record
 from tfpipeline.errors import UserError
+from tfpipeline.named_modules import module_names
 from tfpipeline.paths import AnyPath
 
 
 def names() -> list[str]:
     """The suffixes that can be read, without the dot, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return module_names(__path__)
 
 
 def read_records(

@@ -11,15 +11,14 @@ their axes, the memory that a training step needs, and a method that makes the :
 from __future__ import annotations
 
 import dataclasses
-import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Optional, Protocol
 
-from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.errors import UserError
 from tfpipeline.models.config import EncoderConfig
 from tfpipeline.models.layer_changes import Changes
-from tfpipeline.named_modules import import_named
+from tfpipeline.named_modules import find_module, module_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -208,7 +207,7 @@ class ServingForm(Protocol):
 
 def names() -> list[str]:
     """The names of all architectures here, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return module_names(__path__)
 
 
 def find(name: str) -> type[EncoderConfig]:
@@ -219,9 +218,7 @@ def find(name: str) -> type[EncoderConfig]:
     Raises:
         UserError: there is no such architecture.
     """
-    if "." not in name and name not in names():
-        raise UserError(f'unknown architecture "{name}"{did_you_mean(name, names())}')
-    module = import_named("architecture", name, __name__)
+    module = find_module("architecture", name, __name__, names())
     config = getattr(module, "CONFIG", None)
     if not (isinstance(config, type) and issubclass(config, EncoderConfig)):
         raise UserError(

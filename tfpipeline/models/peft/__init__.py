@@ -15,21 +15,20 @@ This module imports no framework.
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 from tfpipeline import config
-from tfpipeline.errors import UserError, did_you_mean
+from tfpipeline.errors import UserError
 from tfpipeline.models.peft._options import Adaptation, PeftOptions
-from tfpipeline.named_modules import import_named
+from tfpipeline.named_modules import find_module, module_names
 
 __all__ = ["Adaptation", "PeftOptions", "attach", "find", "names", "restore"]
 
 
 def names() -> list[str]:
     """The names of all methods here, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return module_names(__path__)
 
 
 def find(name: str) -> type[PeftOptions]:
@@ -40,9 +39,7 @@ def find(name: str) -> type[PeftOptions]:
     Raises:
         UserError: there is no such method.
     """
-    if "." not in name and name not in names():
-        raise UserError(f'unknown method "{name}"{did_you_mean(name, names())}')
-    module = import_named("method", name, __name__)
+    module = find_module("method", name, __name__, names())
     options = getattr(module, "OPTIONS", None)
     if not (isinstance(options, type) and issubclass(options, PeftOptions)):
         raise UserError(

@@ -6,12 +6,11 @@ predicates) -> Theory``, and perhaps ``BALANCES_RULE_COUNTS = True``.
 
 from __future__ import annotations
 
-import pkgutil
 import random
 from typing import NamedTuple, Protocol, cast
 
-from tfpipeline.errors import UserError, did_you_mean
-from tfpipeline.named_modules import import_named
+from tfpipeline.errors import UserError
+from tfpipeline.named_modules import find_module, module_names
 from tfpipeline.reasoning.problem import Rule
 
 
@@ -41,7 +40,7 @@ class Sampler(Protocol):
 
 def names() -> list[str]:
     """The names of all samplers here, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return module_names(__path__)
 
 
 def find(name: str) -> Sampler:
@@ -50,9 +49,7 @@ def find(name: str) -> Sampler:
     Raises:
         UserError: there is no such sampler.
     """
-    if "." not in name and name not in names():
-        raise UserError(f'unknown sampler "{name}"{did_you_mean(name, names())}')
-    module = import_named("sampler", name, __name__)
+    module = find_module("sampler", name, __name__, names())
     if not hasattr(module, "sample"):
         raise UserError(f"the module {name} contains no sampler; it must define sample(random, predicates)")
     return cast(Sampler, module)
