@@ -10,5 +10,16 @@ is the home directory.
 
 from tfpipeline.config.loading import dump, load, resolve, settings
 from tfpipeline.config.section import PathText, Section, section_by_name
+from tfpipeline.config.steps import StepsOrShare, steps_of
 
-__all__ = ["PathText", "Section", "dump", "load", "resolve", "section_by_name", "settings"]
+__all__ = [
+    "PathText",
+    "Section",
+    "StepsOrShare",
+    "dump",
+    "load",
+    "resolve",
+    "section_by_name",
+    "settings",
+    "steps_of",
+]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Optional, Union
+from typing import Any, Literal, Optional
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from tfpipeline import paths
-from tfpipeline.config import Section
+from tfpipeline.config import Section, StepsOrShare
 
 _FREEZE = re.compile(r"none|all|embeddings|first:[1-9][0-9]*|re:.+")
 
@@ -134,7 +134,7 @@ class TrainingOptions(Section):
     optimizer: OptimizerOptions = OptimizerOptions()
     learning_rate: float = Field(3e-5, gt=0, description="Peak learning rate.")
     schedule: ScheduleOptions = ScheduleOptions()
-    warmup: Union[int, float] = Field(
+    warmup: StepsOrShare = Field(
         0.1,
         ge=0,
         description="Steps over which the learning rate rises from 0: a number of steps, or below 1 a share "
@@ -209,13 +209,6 @@ class TrainingOptions(Section):
         lt=2**31,
         description="Random seed for the head's initial weights, the order of rows and dropout.",
     )
-
-    @field_validator("warmup")
-    @classmethod
-    def _whole_or_share(cls, value: Union[int, float]) -> Union[int, float]:
-        if value >= 1 and value != int(value):
-            raise ValueError("is neither a whole number of steps nor a share below 1")
-        return int(value) if value >= 1 else float(value)
 
     @field_validator("optimizer", "schedule", mode="before")
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfpipeline.config import steps_of
 from tfpipeline.errors import UserError
 from tfpipeline.training.options import TrainingOptions
 
@@ -90,14 +91,12 @@ def warmup_steps(options: TrainingOptions, total_steps: int) -> int:
     Raises:
         UserError: the warm-up is longer than the training.
     """
-    if options.warmup < 1:
-        return round(options.warmup * total_steps)
     if options.warmup > total_steps:
         raise UserError(
             f"training.warmup is {options.warmup} steps, but the whole training has only {total_steps}; "
             "give fewer, or a share below 1 such as 0.1"
         )
-    return int(options.warmup)
+    return steps_of(options.warmup, total_steps)
 
 
 def build_schedule(options: TrainingOptions, total_steps: int) -> Schedule:
