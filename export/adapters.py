@@ -13,7 +13,9 @@ from tfpipeline.errors import UserError
 from tfpipeline.models import TextModel
 from tfpipeline.models.adapted_model import Adapter
 from tfpipeline.models.layer_changes import LayerChange
+from tfpipeline.models.peft import METHODS_THAT_CAN
 from tfpipeline.paths import AnyPath
+from tfpipeline.training.base_identity import tensors_hash
 from tfpipeline.training.opening import open_run
 from tfpipeline.training.precision import policy
 from tfpipeline.training.trained_model import TrainedModel
@@ -76,7 +78,7 @@ def _check_adapter(run: TrainedModel, weights: str) -> None:
     if not method.mergeable:
         raise UserError(
             f"{run.path} has an adapter of peft.method {method.method}, which cannot be served with "
-            "--adapters; methods that can are lora, adalora, ia3 and bitfit"
+            f"--adapters; {METHODS_THAT_CAN}"
         )
     if not run.has_weights(weights):
         raise UserError(
@@ -139,9 +141,11 @@ def read(runs: Sequence[NamedRun], weights: str) -> Adapters:
         name: Adapter(dict(_with_biases(changes, replaced, base)), head)
         for name, changes, replaced, head in learnt
     }
-    prefix = _digest(base)
+    of_base = tensors_hash(base)
     identities = {
-        name: _digest(_arrays(adapter), prefix, run.task.fitted)
+        name: hashlib.sha256(
+            repr([of_base, run.task.fitted, tensors_hash(_arrays(adapter))]).encode()
+        ).hexdigest()
         for (name, run), adapter in zip(runs, adapters.values())
     }
     return Adapters(_base_model(runs[0].run, base), adapters, identities)
@@ -180,11 +184,3 @@ def _arrays(adapter: Adapter) -> Arrays:
         for name, array in change.arrays().items()
     }
     return {**changes, **adapter.head}
-
-
-def _digest(arrays: Arrays, *more: Any) -> str:
-    digest = hashlib.sha256(repr(more).encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].shape}\n".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()

@@ -6,6 +6,8 @@ on, and reports the installed version if a name is gone.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,21 +22,24 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 def add_sublayer(layer: keras.layers.Layer, attribute: str, sublayer: keras.layers.Layer) -> None:
     """Assign a layer to an attribute of a layer that is built; Keras allows this only before."""
-    tracker: Any = layer._tracker
-    tracker.unlock()
-    try:
+    with _unlocked(layer):
         setattr(layer, attribute, sublayer)
-    finally:
-        tracker.lock()
 
 
 def remove_sublayer(layer: keras.layers.Layer, attribute: str) -> None:
     """Set an attribute of a built layer, which holds a layer, to None; its variables are then gone too."""
+    with _unlocked(layer) as tracker:
+        tracker.untrack(getattr(layer, attribute))
+        setattr(layer, attribute, None)
+
+
+@contextlib.contextmanager
+def _unlocked(layer: keras.layers.Layer) -> Iterator[Any]:
+    """The tracker of a built layer, which accepts changes within the block."""
     tracker: Any = layer._tracker
     tracker.unlock()
     try:
-        tracker.untrack(getattr(layer, attribute))
-        setattr(layer, attribute, None)
+        yield tracker
     finally:
         tracker.lock()
 

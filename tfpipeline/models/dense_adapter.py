@@ -32,6 +32,14 @@ class DenseAdapter(keras.layers.Layer):
         """
         return y
 
+    def adapts(self, projection: str) -> bool:
+        """Whether it changes a projection of the layer.
+
+        Args:
+            projection: the last part of its name, such as ``query``.
+        """
+        raise NotImplementedError
+
     def merge(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
         """The kernel [in, out] and the bias [out] of a dense layer that computes the same alone.
 

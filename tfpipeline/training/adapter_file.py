@@ -201,13 +201,13 @@ def read(source: AnyPath) -> AdapterFile:
         raise UserError(f"{source}: no such file; write one with: tfpipeline adapter extract RUN --to FILE")
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
+            written = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except (SafetensorError, OSError) as error:
         raise UserError(f"{source} is not an adapter, or is damaged ({error}); copy it again") from error
     try:
-        values = {name: json.loads(text) for name, text in metadata.items() if name != "format"}
-        if json.loads(metadata.get("format", "null")) != FORMAT:
+        values = {name: json.loads(text) for name, text in written.items() if name != "format"}
+        if json.loads(written.get("format", "null")) != FORMAT:
             raise ValueError("its metadata names another format")
     except ValueError as error:
         raise UserError(

@@ -85,14 +85,14 @@ def extract(
         peft_directory.require_writable_method(method, str(source))
         model = run.model(weights, precision="float32")
         described = _described(run, model, str(source))
-        notes = peft_directory.write(model.adaptation, described, run.config.checkpoint, path)
+        peft_directory.write(model.adaptation, described, run.config.checkpoint, path)
         _, written = peft_format.open_directory(path)
         shapes, size = written.shapes, sum(file.stat().st_size for file in path.iterdir())
-        notes = [*described.notes, *notes]
+        notes = described.notes
     else:
         adapter = adapter_of(run, weights, str(source))
         adapter_file.write(adapter, path)
-        shapes, size, notes = _shapes(adapter.tensors), path.stat().st_size, []
+        shapes, size, notes = _shapes(adapter.tensors), path.stat().st_size, ()
     return Extraction(path, size, len(shapes), _parameters(shapes), tuple(notes))
 
 

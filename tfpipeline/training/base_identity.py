@@ -78,7 +78,7 @@ def identity_of(base: Checkpoint) -> BaseIdentity:
 
 
 def tensors_hash(tensors: Mapping[str, np.ndarray]) -> str:
-    """The SHA-256 of an encoder's tensors by neutral name.
+    """The SHA-256 of tensors by name; of an encoder, by neutral name.
 
     Of each tensor, in the order of the names: the name, the shape, and the values as little-endian float32.
     """

@@ -36,7 +36,7 @@ def require_writable_method(method: str, name: str) -> None:
         )
 
 
-def write(adaptation: Any, described: Checkpoint, base: str, dest: Path) -> list[str]:
+def write(adaptation: Any, described: Checkpoint, base: str, dest: Path) -> None:
     """Write an adapter; the directory appears whole or not at all.
 
     Args:
@@ -44,8 +44,6 @@ def write(adaptation: Any, described: Checkpoint, base: str, dest: Path) -> list
         described: the run as a checkpoint: configuration, labels and head.
         base: the checkpoint that the run was trained on, for ``base_model_name_or_path``.
         dest: the directory.
-    Returns:
-        Notes.
     Raises:
         UserError: PEFT's files have no place for something, or ``dest`` cannot be written.
     """
@@ -85,12 +83,11 @@ def write(adaptation: Any, described: Checkpoint, base: str, dest: Path) -> list
             save_file(arrays, temporary / library.WEIGHTS, {"format": "pt"})
         except SafetensorError as error:
             raise write_failure(dest, str(error)) from error
-    return []
 
 
 def _lora(adaptation: Any, modules: Mapping[str, str]) -> tuple[dict[str, Any], Arrays]:
     options, tensors, ranks, alphas = adaptation.options, Arrays(), {}, {}
-    for name, layer, role in _adapted(adaptation):
+    for name, layer, role in adaptation.projections():
         part, module = layer.parts[role], modules[name]
         divisor = part.rank**0.5 if options.rank_stabilized else part.rank
         ranks[module], alphas[module] = part.rank, part.scale * divisor
@@ -116,7 +113,7 @@ def _lora(adaptation: Any, modules: Mapping[str, str]) -> tuple[dict[str, Any], 
 def _ia3(adaptation: Any, modules: Mapping[str, str]) -> tuple[dict[str, Any], Arrays]:
     tensors, inputs, outputs = Arrays(), [], []
     end = library.PARTS["ia3"]["scale"]
-    for name, layer, role in _adapted(adaptation):
+    for name, layer, role in adaptation.projections():
         if role in layer.factors:
             outputs.append(name)
             tensors[modules[name] + end] = np.asarray(layer.factors[role])[:, None]
@@ -133,18 +130,3 @@ def _ia3(adaptation: Any, modules: Mapping[str, str]) -> tuple[dict[str, Any], A
         "target_modules": [*library.target_modules(outputs, modules), *read],
         "feedforward_modules": read,
     }, tensors
-
-
-def _adapted(adaptation: Any) -> list[tuple[str, Any, str]]:
-    """The adapted projections: the name, the adapter of its layer, and the last part of the name."""
-    return [
-        (name, projection.dense.adapter, name.rpartition("/")[2])
-        for name, projection in adaptation.encoder.projections().items()
-        if projection.dense.adapter is not None and _has(projection.dense.adapter, name.rpartition("/")[2])
-    ]
-
-
-def _has(layer: Any, role: str) -> bool:
-    if hasattr(layer, "parts"):
-        return role in layer.parts
-    return role in layer.factors or layer.input_scale is not None

@@ -20,10 +20,10 @@ from typing import Any
 
 from tfpipeline import config
 from tfpipeline.errors import UserError
-from tfpipeline.models.peft._options import Adaptation, PeftOptions
+from tfpipeline.models.peft._options import METHODS_THAT_CAN, Adaptation, PeftOptions
 from tfpipeline.named_modules import find_module, module_names
 
-__all__ = ["Adaptation", "PeftOptions", "attach", "find", "names", "restore"]
+__all__ = ["METHODS_THAT_CAN", "Adaptation", "PeftOptions", "attach", "find", "names", "restore"]
 
 
 def names() -> list[str]:

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import keras
 from keras import ops
 
+from tfpipeline.errors import UserError
+from tfpipeline.models.architectures import Projection
 from tfpipeline.models.dense_adapter import DenseAdapter
 from tfpipeline.models.kernels import Noise
 from tfpipeline.models.layer_changes import LayerChange, LowRankChange
-from tfpipeline.models.layers import Dropout, NoiseSource
+from tfpipeline.models.layers import Dropout
+from tfpipeline.models.peft._options import PEFT_SITE
+from tfpipeline.models.peft._projections import add_adapters, by_dense
 from tfpipeline.models.peft._seeds import seed_of
 from tfpipeline.models.serialization import serializable
+
+if TYPE_CHECKING:
+    from tfpipeline.models.peft.lora import LowRankOptions
 
 
 class LowRankPart(NamedTuple):
@@ -56,12 +63,11 @@ class LowRank(DenseAdapter):
         dropout: float,
         site: int,
         seed: int,
-        source: Optional[NoiseSource] = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.parts, self.seed = dict(parts), seed
-        self.dropout = Dropout(dropout, site, source, name="dropout", dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, site, name="dropout", dtype=self.dtype_policy)
 
     def build(self, shape: Any) -> None:
         size, units = shape
@@ -134,3 +140,54 @@ class LowRank(DenseAdapter):
             down, up = self.factors(name)
             kernel[:, part.columns] += down @ up
         return kernel, bias
+
+    def adapts(self, projection: str) -> bool:
+        """See :meth:`DenseAdapter.adapts`."""
+        return projection in self.parts
+
+
+def add_low_rank(
+    kind: type[LowRank],
+    chosen: Mapping[str, Projection],
+    ranks: Mapping[str, int],
+    scales: Mapping[str, float],
+    options: LowRankOptions,
+    seed: int,
+) -> dict[str, DenseAdapter]:
+    """Add low-rank changes to projections.
+
+    Args:
+        kind: the class of the added layers.
+        chosen: the projections by name.
+        ranks, scales: of the change of each.
+        options: of the method.
+        seed: of the initial weights.
+    Returns:
+        The added layers by the path of the layer that they change.
+    Raises:
+        UserError: a rank is above that of its matrix; nothing is added.
+    """
+    planned = []
+    for number, (dense, columns) in enumerate(by_dense(chosen)):
+        parts = {}
+        for name, where in columns.items():
+            _require_rank(name, ranks[name], (dense.kernel.shape[0], len(range(dense.units)[where])))
+            parts[name.rpartition("/")[2]] = LowRankPart(where, ranks[name], scales[name])
+        layer = kind(
+            parts,
+            dropout=options.dropout,
+            site=PEFT_SITE + number,
+            seed=seed_of(seed, number),
+            name=options.method,
+            dtype=dense.dtype_policy,
+        )
+        planned.append((dense, layer))
+    return add_adapters(planned)
+
+
+def _require_rank(name: str, rank: int, shape: tuple[int, int]) -> None:
+    if rank > min(shape):
+        raise UserError(
+            f"peft: the rank of {name} is {rank}, but its matrix is {shape[0]} x {shape[1]}; choose at most "
+            f"{min(shape)}"
+        )

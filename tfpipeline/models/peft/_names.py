@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+import pydantic
 
 from tfpipeline.errors import UserError, did_you_mean, nearest
 
 Value = TypeVar("Value")
+Words = TypeVar("Words", bound=Iterable[str])
 
 
 def matches(known: Iterable[str], field: str, word: str, what: str = "projection") -> list[str]:
@@ -65,11 +68,17 @@ def by_pattern(
     return found
 
 
-def require_regular_expressions(words: Iterable[str]) -> None:
-    """Raise a ValueError for a ``re:`` name that is no regular expression."""
+def _with_regular_expressions(words: Words) -> Words:
     for word in words:
         if word.startswith("re:"):
             try:
                 re.compile(word[3:])
             except re.error as error:
                 raise ValueError(f'"{word}" is no regular expression: {error}') from error
+    return words
+
+
+# Fields of options: names, and values by name.
+Names = Annotated[list[str], pydantic.AfterValidator(_with_regular_expressions)]
+Ranks = Annotated[dict[str, int], pydantic.AfterValidator(_with_regular_expressions)]
+Factors = Annotated[dict[str, float], pydantic.AfterValidator(_with_regular_expressions)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 from pydantic import Field
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from tfpipeline.models.dense_adapter import DenseAdapter
+
+# The end of messages about methods that cannot be merged.
+METHODS_THAT_CAN = "methods that can are lora, adalora, ia3 and bitfit"
 PEFT_SITE = 30_000  # dropout sites of attached layers start here, between those of encoders and heads
 
 
@@ -50,7 +54,7 @@ class PeftOptions(Section):
         if not self.mergeable:
             raise UserError(
                 f"a model with peft.method {self.method} cannot be merged into the encoder, "
-                "because it adds layers of its own; methods that can are lora, adalora, ia3 and bitfit"
+                f"because it adds layers of its own; {METHODS_THAT_CAN}"
             )
 
 
@@ -90,6 +94,13 @@ class Adaptation:
         """All variables that the method trains or keeps: what a file of the adaptation stores."""
         return list({variable.path: variable for variable in [*self.trained, *self.added]}.values())
 
+    def projections(self) -> Iterator[tuple[str, DenseAdapter, str]]:
+        """The projections that are changed: the name, the layer that was added, the last part of the name."""
+        for name, projection in self.encoder.projections().items() if self.layers else ():
+            adapter, last = projection.dense.adapter, name.rpartition("/")[2]
+            if adapter is not None and adapter.adapts(last):
+                yield name, adapter, last
+
     def merge(self) -> None:
         """Write the changes into the encoder's own weights, and remove the layers.
 
@@ -120,15 +131,15 @@ class Adaptation:
         Raises:
             UserError: the method has layers that do more than change others.
         """
-        try:
-            if self.options.mergeable:
-                return {path: layer.change() for path, layer in self.layers.items()}
-        except (AttributeError, NotImplementedError):
-            pass  # a method of another package, which can merge only
-        raise UserError(
-            f"peft.method {self.options.method} cannot be served with --adapters; methods that can are lora, "
-            "adalora, ia3 and bitfit"
+        refused = UserError(
+            f"peft.method {self.options.method} cannot be served with --adapters; {METHODS_THAT_CAN}"
         )
+        if not self.options.mergeable:
+            raise refused
+        try:
+            return {path: layer.change() for path, layer in self.layers.items()}
+        except NotImplementedError as error:  # a method of another package, whose layers can merge only
+            raise refused from error
 
     @property
     def replaced(self) -> list[keras.Variable]:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tfpipeline.config import steps_of
 from tfpipeline.errors import UserError
 from tfpipeline.models.peft._low_rank import LowRank, LowRankPart
 from tfpipeline.models.peft._options import Adaptation
@@ -125,7 +126,7 @@ class RankAllocation(Adaptation):
     def prepare(self, total_steps: int) -> None:
         """See :meth:`Adaptation.prepare`."""
         options = self.options
-        warmup, final = (steps(value, total_steps) for value in (options.warmup, options.final))
+        warmup, final = (steps_of(value, total_steps) for value in (options.warmup, options.final))
         if warmup + final >= total_steps:
             raise UserError(
                 f"peft.warmup ({warmup} steps) and peft.final ({final} steps) leave none of the training's "
@@ -206,21 +207,14 @@ class RankAllocation(Adaptation):
 
     def ranks(self) -> dict[str, int]:
         """The number of singular values other than 0 of each projection, by name."""
-        counted = {}
-        for name, projection in self.encoder.projections().items():
-            layer, last = projection.dense.adapter, name.rpartition("/")[2]
-            if layer is not None and last in layer.parts:
-                counted[name] = int(np.count_nonzero(getattr(layer, f"{last}_lambda").numpy()))
-        return counted
+        return {
+            name: int(np.count_nonzero(getattr(layer, f"{last}_lambda").numpy()))
+            for name, layer, last in self.projections()
+        }
 
     def report(self) -> dict[str, dict[str, int]]:
         """See :meth:`Adaptation.report`."""
         return {"rank": self.ranks()}
-
-
-def steps(value: float, total: int) -> int:
-    """A number of steps, from one or, below 1, from a share of all."""
-    return round(value * total) if value < 1 else int(value)
 
 
 def joined(a: tf.Tensor, values: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -56,6 +56,10 @@ class Scaling(DenseAdapter):
             at = stop
         return ops.concatenate([*parts, ops.ones([self.units - at], dtype)])
 
+    def adapts(self, projection: str) -> bool:
+        """See :meth:`DenseAdapter.adapts`."""
+        return projection in self.factors or self.input_scale is not None
+
     def change(self) -> LayerChange:
         """See :meth:`DenseAdapter.change`."""
         inputs = None if self.input_scale is None else ops.convert_to_numpy(self.input_scale)

@@ -7,13 +7,13 @@ with fewer, perhaps none. Imports no framework.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from tfpipeline.models.peft._options import PEFT_SITE, Adaptation
-from tfpipeline.models.peft._seeds import seed_of
-from tfpipeline.models.peft.lora import LowRankOptions, require_rank
+from tfpipeline.config import StepsOrShare
+from tfpipeline.models.peft._options import Adaptation
+from tfpipeline.models.peft.lora import LowRankOptions
 
 
 class AdaloraOptions(LowRankOptions):
@@ -25,13 +25,13 @@ class AdaloraOptions(LowRankOptions):
     alpha: float = Field(16.0, description="Factor of the change, before it is divided by initial_rank.")
     initial_rank: int = Field(12, ge=1, description="Rank of the change of each projection at first.")
     target_rank: int = Field(8, ge=1, description="Mean rank of all projections at the end.")
-    warmup: Union[int, float] = Field(
+    warmup: StepsOrShare = Field(
         0.1,
         ge=0,
         description="Steps before the first singular values are removed: a number of steps, or below 1 a "
         "share of all steps.",
     )
-    final: Union[int, float] = Field(
+    final: StepsOrShare = Field(
         0.5,
         ge=0,
         description="Steps at the end in which the ranks no longer change: a number of steps, or below 1 a "
@@ -44,13 +44,6 @@ class AdaloraOptions(LowRankOptions):
         0.1, ge=0, description="Weight of the penalty that keeps singular vectors orthonormal."
     )
 
-    @field_validator("warmup", "final")
-    @classmethod
-    def _whole_or_share(cls, value: Union[int, float]) -> Union[int, float]:
-        if value >= 1 and value != int(value):
-            raise ValueError("is neither a whole number of steps nor a share below 1")
-        return int(value) if value >= 1 else float(value)
-
     @model_validator(mode="after")
     def _ranks_shrink(self) -> AdaloraOptions:
         if self.initial_rank < self.target_rank:
@@ -62,28 +55,14 @@ class AdaloraOptions(LowRankOptions):
 
     def attach(self, encoder: Any, seed: int) -> Adaptation:
         """See :func:`tfpipeline.models.peft.attach`."""
-        from tfpipeline.models.peft._low_rank import LowRankPart
-        from tfpipeline.models.peft._projections import add_adapters, by_dense, choose, trainable
+        from tfpipeline.models.peft._low_rank import add_low_rank
+        from tfpipeline.models.peft._projections import choose, trainable
         from tfpipeline.models.peft._rank_allocation import RankAllocation, SingularValues
 
-        rank, planned = self.initial_rank, []
-        for number, (dense, columns) in enumerate(
-            by_dense(choose(encoder, self.method, "projections", self.projections))
-        ):
-            parts = {}
-            for name, where in columns.items():
-                require_rank(name, rank, (dense.kernel.shape[0], len(range(dense.units)[where])))
-                parts[name.rpartition("/")[2]] = LowRankPart(where, rank, self.alpha / rank)
-            layer = SingularValues(
-                parts,
-                dropout=self.dropout,
-                site=PEFT_SITE + number,
-                seed=seed_of(seed, number),
-                name=self.method,
-                dtype=dense.dtype_policy,
-            )
-            planned.append((dense, layer))
-        layers = add_adapters(planned)
+        chosen = choose(encoder, self.method, "projections", self.projections)
+        ranks = dict.fromkeys(chosen, self.initial_rank)
+        scales = dict.fromkeys(chosen, self.alpha / self.initial_rank)
+        layers = add_low_rank(SingularValues, chosen, ranks, scales, self, seed)
         return RankAllocation(self, encoder, seed, trainable(layers.values()), layers)
 
 

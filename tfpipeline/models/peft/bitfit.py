@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from tfpipeline.models.peft._names import matches, require_regular_expressions
+from tfpipeline.models.peft._names import Names, matches
 from tfpipeline.models.peft._options import Adaptation, PeftOptions
 
 
@@ -14,18 +14,12 @@ class BitfitOptions(PeftOptions):
     """BitFit's options."""
 
     method: Literal["bitfit"] = "bitfit"
-    biases: list[str] = Field(
+    biases: Names = Field(
         default_factory=lambda: ["all"],
         min_length=1,
         description="Which biases are trained: `all`, ends of the names of their layers (`qkv`, `inner`, "
         "`attention_norm`), or `re:PATTERN` (a regular expression of the whole name, encoder/layer_0/inner).",
     )
-
-    @field_validator("biases")
-    @classmethod
-    def _patterns(cls, value: list[str]) -> list[str]:
-        require_regular_expressions(value)
-        return value
 
     def attach(self, encoder: Any, seed: int) -> Adaptation:
         """See :func:`tfpipeline.models.peft.attach`."""

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from tfpipeline.models.peft._names import require_regular_expressions
+from tfpipeline.models.peft._names import Names
 from tfpipeline.models.peft._options import Adaptation, PeftOptions
 
 
@@ -16,21 +16,15 @@ class Ia3Options(PeftOptions):
     """IA3's options."""
 
     method: Literal["ia3"] = "ia3"
-    projections: list[str] = Field(
+    projections: Names = Field(
         default_factory=lambda: ["key", "value"],
         description="Projections whose outputs are multiplied; names as for lora.",
     )
-    inputs: list[str] = Field(
+    inputs: Names = Field(
         default_factory=lambda: ["outer"],
         description="Projections whose inputs are multiplied; names as for lora. `outer` reads the "
         "activations of the feed-forward part.",
     )
-
-    @field_validator("projections", "inputs")
-    @classmethod
-    def _patterns(cls, value: list[str]) -> list[str]:
-        require_regular_expressions(value)
-        return value
 
     def attach(self, encoder: Any, seed: int) -> Adaptation:
         """See :func:`tfpipeline.models.peft.attach`."""
