@@ -7,13 +7,43 @@ from pathlib import Path
 
 import numpy as np
 
+from tests import tiny
 from tests.random_runs import CLASSES, TASKS, random_run
 from tfpipeline.training import Run
 from tfpipeline.training.freezing import phases
 from tfpipeline.training.run_as_checkpoint import load_checkpoint
 from tfpipeline.training.state import State
 
-ADAPTED = {**TASKS, "mean": ({"name": "classification", "pooling": "mean"}, *CLASSES)}
+_TEXTS = [text for text, _ in tiny.texts(12)]
+ADAPTED = {
+    **TASKS,
+    "mean": ({"name": "classification", "pooling": "mean"}, *CLASSES),
+    "two labels": (
+        {"name": "classification", "pooling": "pooler"},
+        ["text", "label"],
+        [[text, "even" if number % 2 else "odd"] for number, text in enumerate(_TEXTS)],
+    ),
+    "stars": (
+        {"name": "regression"},
+        ["text", "label"],
+        [[text, str(number / 2)] for number, text in enumerate(_TEXTS)],
+    ),
+    "far stars": (
+        {"name": "regression"},
+        ["text", "label"],
+        [[text, str(100 * number)] for number, text in enumerate(_TEXTS)],
+    ),
+    "topics": (
+        {"name": "multilabel"},
+        ["text", "label"],
+        [[text, ("food, film", "food", "door")[number % 3]] for number, text in enumerate(_TEXTS)],
+    ),
+    "two topics": (
+        {"name": "multilabel"},
+        ["text", "label"],
+        [[text, ("a, b", "b")[number % 2]] for number, text in enumerate(_TEXTS)],
+    ),
+}
 
 
 def adapted_run(folder: Path, peft: dict | str, task: str = "classifier", **sections) -> Run:

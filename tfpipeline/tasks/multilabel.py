@@ -232,6 +232,8 @@ class MultiLabel(PooledTask):
         # last.
         order = tf.argsort(tf.cast(given, tf.int32), axis=-1, direction="DESCENDING", stable=True)
         labels = tf.where(tf.gather(given, order, batch_dims=1), tf.gather(classes, order, batch_dims=1), "")
+        if self.tasks_of_rows:  # padding is 0, as that of the scores
+            thresholds = tf.where(tf.equal(classes, ""), tf.zeros_like(thresholds), thresholds)
         return {
             "labels": labels,
             "classes": classes,

@@ -62,8 +62,8 @@ class Scaling(DenseAdapter):
 
     def change(self) -> LayerChange:
         """See :meth:`DenseAdapter.change`."""
-        inputs = None if self.input_scale is None else ops.convert_to_numpy(self.input_scale)
-        outputs = ops.convert_to_numpy(self._factor("float32")) if self.outputs else None
+        inputs = None if self.input_scale is None else self.input_scale.numpy()
+        outputs = self._factor("float32").numpy() if self.outputs else None
         return LayerChange(inputs=inputs, outputs=outputs)
 
     def merge(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
