@@ -69,7 +69,7 @@ parity: .venv-parity/.installed
 
 # The comparison with PyTorch needs the parity environment, so it runs last and on its own.
 # The results are written to the table in docs/benchmarks.md.
-BENCHMARKS := tokenize client load data prepare decode generate report search infer infer_served serve warmup export int8 peft_train train
+BENCHMARKS := tokenize client load data prepare decode generate report search infer infer_served serve warmup export int8 peft peft_train train
 bench: .venv-bench/.installed .venv-parity/.installed
 	rm -f bench.jsonl
 	set -eo pipefail; for name in $(BENCHMARKS); do \
