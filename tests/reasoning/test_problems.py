@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections import Counter
 
 import pytest
 
 from tfpipeline import UserError
 from tfpipeline.reasoning import samplers, templates
-from tfpipeline.reasoning.generating import Generator, counted, generate
+from tfpipeline.reasoning.generating import Generator, generate
 from tfpipeline.reasoning.oracle import rounds, solve
 from tfpipeline.reasoning.problem import Problem, Rule, read
 
@@ -78,7 +79,9 @@ def test_a_proof_holds_step_by_step(name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_depths_and_labels_are_balanced_and_rules_differ(name):
     problems = list(generate(Generator(name, seed=1, depths=(0, 4)), 200))
-    assert counted(problems) == {(depth, label): 20 for depth in range(5) for label in (False, True)}
+    assert Counter((problem.depth, problem.label) for problem in problems) == {
+        (depth, label): 20 for depth in range(5) for label in (False, True)
+    }
     for problem in problems:
         keys = [(frozenset(rule.conditions), rule.conclusion) for rule in problem.rules]
         assert len(set(keys)) == len(keys)

@@ -49,6 +49,11 @@ def test_the_same_options_write_the_same(tmp_path):
             {"max_length": 9},
             "--max-length counts the tokens of a checkpoint; name it with --checkpoint",
         ),
+        (
+            "rows.jsonl",
+            {"processes": 2, "checkpoint": "x"},
+            "--processes cannot be used with --checkpoint, whose tokens one process counts",
+        ),
         ("rows.jsonl", {"style": "en-colors"}, 'unknown style "en-colors"; did you mean "en-colours"?'),
     ],
 )

@@ -13,7 +13,6 @@ import random as random_module
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from tfpipeline.errors import UserError
 from tfpipeline.reasoning import samplers
@@ -99,7 +98,8 @@ class Generator:
             tries += 1
             if tries > _TRIES:
                 raise self._too_rare(wanted)
-            for problem in self._candidates(random, self._theory(random, sampler), wanted)[:1]:
+            problem = self._problem(random, self._theory(random, sampler), wanted)
+            if problem is not None:
                 wanted[problem.depth, problem.label] -= 1
                 problems.append(problem)
                 missing, tries = missing - 1, 0
@@ -119,38 +119,40 @@ class Generator:
             # A coin chooses the label first: labels must be equally likely whatever the number of rules.
             label = random.random() < 0.5
             of_label = {key: count for key, count in wanted.items() if key[1] == label}
-            for problem in self._candidates(random, self._theory(random, sampler), of_label)[:1]:
-                rules = len(problem.rules)
-                partners = waiting.get((rules, not problem.label), [])
-                usable = [other for other in partners if wanted[other.depth, other.label]]
-                if not usable and missing > 1:
-                    waiting.setdefault((rules, problem.label), []).append(problem)
-                    continue
-                pair = [problem, *usable[:1]]
-                for chosen in pair:
-                    wanted[chosen.depth, chosen.label] -= 1
-                if usable:
-                    partners.remove(usable[0])
-                problems += pair
-                missing, tries = missing - len(pair), 0
+            problem = self._problem(random, self._theory(random, sampler), of_label)
+            if problem is None:
+                continue
+            rules = len(problem.rules)
+            partners = waiting.get((rules, not problem.label), [])
+            usable = [other for other in partners if wanted[other.depth, other.label]]
+            if not usable and missing > 1:
+                waiting.setdefault((rules, problem.label), []).append(problem)
+                continue
+            pair = [problem, *usable[:1]]
+            for chosen in pair:
+                wanted[chosen.depth, chosen.label] -= 1
+            if usable:
+                partners.remove(usable[0])
+            problems += pair
+            missing, tries = missing - len(pair), 0
         return problems
 
     def _theory(self, random: random_module.Random, sampler: samplers.Sampler) -> samplers.Theory:
         count = random.randint(*self.predicates)
         return sampler.sample(random, random.sample(self.names, count))
 
-    def _candidates(
+    def _problem(
         self,
         random: random_module.Random,
         theory: samplers.Theory,
         wanted: dict[tuple[int, bool], int],
-    ) -> list[Problem]:
-        """The problem of a theory whose depth and label are wanted most; nothing if none is wanted."""
+    ) -> Problem | None:
+        """The problem of a theory whose depth and label are wanted most; None if none is wanted."""
         added = rounds(theory.rules, theory.facts)[0]
         deepest = max(added.values(), default=0)
         order = sorted((key for key, count in wanted.items() if count), key=lambda key: -wanted[key])
         if all(depth > deepest for depth, _ in order):
-            return []  # most theories, once only deep problems are wanted
+            return None  # most theories, once only deep problems are wanted
         named = [name for rule in theory.rules for name in (*rule.conditions, rule.conclusion)]
         queries = list(dict.fromkeys([*theory.facts, *named]))
         random.shuffle(queries)
@@ -166,8 +168,8 @@ class Generator:
                 query = found[depth, label]
                 problem = Problem(theory.rules, theory.facts, query, label, depth, {"sampler": self.sampler})
                 if self.fits is None or self.fits(problem):
-                    return [problem]
-        return []
+                    return problem
+        return None
 
     def _too_rare(self, wanted: dict[tuple[int, bool], int]) -> UserError:
         depth, label = next(key for key, count in wanted.items() if count)
@@ -198,11 +200,3 @@ def generate(generator: Generator, count: int, *, processes: int = 1) -> Iterato
         while running:
             yield from running.pop(0).result()
             running += [pool.submit(generator.block, *job) for job in itertools.islice(jobs, 1)]
-
-
-def counted(problems: Sequence[Problem]) -> dict[tuple[int, bool], int]:
-    """The number of problems of each depth and label."""
-    counts: dict[Any, int] = {}
-    for problem in problems:
-        counts[problem.depth, problem.label] = counts.get((problem.depth, problem.label), 0) + 1
-    return dict(sorted(counts.items()))

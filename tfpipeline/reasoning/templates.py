@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfpipeline.errors import UserError, did_you_mean
-from tfpipeline.reasoning.problem import Problem
+from tfpipeline.reasoning.problem import Problem, Rule
 
 _ADJECTIVES = (
     "kind brave calm clever proud honest quiet lazy strict loyal "
@@ -160,8 +160,6 @@ def renamed(problem: Problem, names: Sequence[str], random: random_module.Random
     Raises:
         UserError: there are fewer names than predicates.
     """
-    from tfpipeline.reasoning.problem import Rule
-
     old = problem.predicates
     if len(old) > len(names):
         raise UserError(

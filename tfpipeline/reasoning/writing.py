@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from tfpipeline import paths
@@ -53,6 +52,8 @@ def write_problems(
         raise UserError(f"{to} exists; choose another file, or remove it first")
     if max_length is not None and checkpoint is None:
         raise UserError("--max-length counts the tokens of a checkpoint; name it with --checkpoint")
+    if processes > 1 and checkpoint is not None:
+        raise UserError("--processes cannot be used with --checkpoint, whose tokens one process counts")
     template = templates.find(style)
     fits = None if checkpoint is None else _Limit(template, checkpoint, max_length)
     generator = Generator(sampler, seed, depths, predicates, template.names, fits)
@@ -61,7 +62,7 @@ def write_problems(
         temporary.open("w", encoding="utf-8") as file,
         progress(f"drawing {path.name}", count) as bar,
     ):
-        for problem in generate(generator, count, processes=1 if fits is not None else processes):
+        for problem in generate(generator, count, processes=processes):
             file.write(json.dumps(row(problem, template), ensure_ascii=False) + "\n")
             bar.advance(1)
     if fits is not None and fits.refused:
@@ -100,15 +101,11 @@ class _Limit:
             raise UserError(f"--max-length is {max_length}, but {source} has only {positions} positions")
         self.most, self.refused = max_length or positions, 0
         self._template = template
-        tokenizer = build_tokenizer(checkpoint.vocabulary, checkpoint.tokenizer)
+        self._tokenizer = build_tokenizer(checkpoint.vocabulary, checkpoint.tokenizer)
         self._special = checkpoint.tokenizer.template.count(True)
-        self._lengths: dict[str, int] = {}
-        self._tokenize: Callable[[list[str]], list[int]] = lambda texts: [
-            int(length) for length in tokenizer.tokenize(texts).row_lengths().numpy()
-        ]
 
     def __call__(self, problem: Problem) -> bool:
         texts = [self._template.theory(problem), self._template.question(problem)]
-        fits = sum(self._tokenize(texts)) + self._special <= self.most
+        fits = len(self._tokenizer.tokenize(texts).values) + self._special <= self.most
         self.refused += not fits
         return fits
