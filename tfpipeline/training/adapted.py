@@ -8,10 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpipeline import checkpoints, config, tasks
-from tfpipeline.data import Example, Rows, TokenCache
-from tfpipeline.data.cache import See
-from tfpipeline.errors import UserError
+from tfpipeline import checkpoints, config
 from tfpipeline.models import EncoderConfig, TextModel, neutral
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions
@@ -19,10 +16,10 @@ from tfpipeline.training import adapter_file
 from tfpipeline.training.finetuned import task_name
 from tfpipeline.training.run_as_checkpoint import load_checkpoint
 from tfpipeline.training.run_config import RunConfig
-from tfpipeline.training.trained_model import TrainedModel
+from tfpipeline.training.without_rows import ModelWithoutRows
 
 
-class AdaptedCheckpoint(TrainedModel):
+class AdaptedCheckpoint(ModelWithoutRows):
     """An ``adapter.safetensors`` on the checkpoint that it was trained on.
 
     Args:
@@ -35,7 +32,7 @@ class AdaptedCheckpoint(TrainedModel):
     """
 
     stages = (("best", "with the adapter"),)
-    reports = None
+    kind = "an adapter"
 
     def __init__(
         self,
@@ -50,9 +47,7 @@ class AdaptedCheckpoint(TrainedModel):
         self._config = config.resolve(config.settings(own), RunConfig, overrides, source=adapter.name)
         options = self._config.task
         task = adapter.task(options)
-        for field in own.task.fixed_by_head:
-            if getattr(options, field) != getattr(own.task, field):
-                raise UserError(f"task.{field} of {adapter.name} is fixed by its head; do not change it")
+        self.require_fixed(*own.task.fixed_by_head, own=own.task)
         self._checkpoint = load_checkpoint(adapter.base.name if base is None else base, head=False)
         adapter.base.check(self._checkpoint, adapter.name)
         self.path = self._checkpoint.source
@@ -60,38 +55,14 @@ class AdaptedCheckpoint(TrainedModel):
         self._task = task.with_tokenizer(self.vocabulary, self.tokenizer_options)
 
     @functools.cached_property
-    def config(self) -> RunConfig:
-        """The settings in the form of a run file."""
-        return self._config
-
-    @functools.cached_property
-    def task(self) -> tasks.Task:
-        """The task of the adapter's head."""
-        return self._task
-
-    @functools.cached_property
     def model_config(self) -> EncoderConfig:
         """The base's architecture, with the dropout rates of the adapter's training."""
         return self.adapter.base.config
 
     @functools.cached_property
-    def vocabulary(self) -> tuple[str, ...]:
-        """The tokens, ordered by ID."""
-        return self._checkpoint.vocabulary
-
-    @functools.cached_property
     def tokenizer_options(self) -> TokenizerOptions:
         """How texts become tokens, as in the adapter's training."""
         return self.adapter.tokenizer_options
-
-    @property
-    def text_identity(self) -> str:
-        """Everything that determines the tokens of a text, apart from the text and the truncation."""
-        return "\n".join([*self.vocabulary, str(self.tokenizer_options)])
-
-    def has_weights(self, weights: str) -> bool:
-        """Whether weights of this name exist. The adapter's own are called "best"."""
-        return weights == "best"
 
     def validation_scores(self, weights: str) -> Mapping[str, float]:
         """The scores of the adapter's training."""
@@ -99,25 +70,9 @@ class AdaptedCheckpoint(TrainedModel):
 
     def set_weights(self, weights: str, model: TextModel) -> None:
         """Copy the weights of base, adaptation and head into a model."""
-        if not self.has_weights(weights):
-            raise UserError(f'{self.name} is an adapter: it has no "{weights}" weights, only its own')
+        self.require_weights(weights)
         model.encoder.assign(self._checkpoint.tensors)
         assign(model, self.adapter.tensors, self.name)
-
-    def has_split(self, split: str) -> bool:
-        """Always False: an adapter has no rows."""
-        return False
-
-    def examples(self, split: str) -> Rows:
-        """An adapter has none: raises UserError."""
-        raise self._no_rows()
-
-    def token_cache(self, split: str, examples: Sequence[Example], see: See | None = None) -> TokenCache:
-        """An adapter has none: raises UserError."""
-        raise self._no_rows()
-
-    def _no_rows(self) -> UserError:
-        return UserError(f"{self.name} is an adapter without rows of its own; give a data file with --data")
 
     def facts(self) -> dict[str, str]:
         """The file, its task, its method and its base."""

@@ -6,18 +6,15 @@ import functools
 from collections.abc import Sequence
 
 from tfpipeline import checkpoints, config, tasks
-from tfpipeline.data import Example, Rows, TokenCache
-from tfpipeline.data.cache import See
-from tfpipeline.errors import SettingsError, UserError
 from tfpipeline.models import EncoderConfig, TextModel
 from tfpipeline.paths import AnyPath
 from tfpipeline.text import TokenizerOptions
 from tfpipeline.training.model_settings import check_positions, tokenizer_options
 from tfpipeline.training.run_config import RunConfig
-from tfpipeline.training.trained_model import TrainedModel
+from tfpipeline.training.without_rows import ModelWithoutRows
 
 
-class FineTunedCheckpoint(TrainedModel):
+class FineTunedCheckpoint(ModelWithoutRows):
     """A checkpoint with a head that one of the tasks supports.
 
     Args:
@@ -31,7 +28,7 @@ class FineTunedCheckpoint(TrainedModel):
     """
 
     stages = (("best", "fine-tuned checkpoint"),)
-    reports = None
+    kind = "a checkpoint"
 
     def __init__(
         self,
@@ -55,70 +52,28 @@ class FineTunedCheckpoint(TrainedModel):
         self._config = config.resolve(settings, RunConfig, overrides, source=self.name)
         check_positions(self._config, self._checkpoint.config)
         options, own = self._config.task, self._task.options
-        for field in ("name", *own.fixed_by_head):
-            if getattr(options, field) != getattr(own, field):
-                raise SettingsError(f"task.{field} of {self.name} is fixed by its head; do not change it")
+        self.require_fixed("name", *own.fixed_by_head, own=own)
         read = self.truncation.text_tokens(self.has_joint_pairs)
         task = self._task.with_options(options).limit_length(read)
         self._task = task.with_tokenizer(self.vocabulary, self.tokenizer_options)
         self._task.check_encoder(self._checkpoint.config)
 
     @functools.cached_property
-    def config(self) -> RunConfig:
-        """The settings in the form of a run file."""
-        return self._config
-
-    @functools.cached_property
-    def task(self) -> tasks.Task:
-        """The task of the checkpoint's head."""
-        return self._task
-
-    @functools.cached_property
     def model_config(self) -> EncoderConfig:
         """The encoder's architecture."""
         return self._checkpoint.config
-
-    @functools.cached_property
-    def vocabulary(self) -> tuple[str, ...]:
-        """The tokens, ordered by ID."""
-        return self._checkpoint.vocabulary
 
     @property
     def tokenizer_options(self) -> TokenizerOptions:
         """The checkpoint's own options, overridden by the settings."""
         return tokenizer_options(self._config, self._checkpoint)
 
-    @property
-    def text_identity(self) -> str:
-        """Everything that determines the tokens of a text, apart from the text and the truncation."""
-        return "\n".join([*self._checkpoint.vocabulary, str(self.tokenizer_options)])
-
-    def has_weights(self, weights: str) -> bool:
-        """Whether weights of this name exist. The checkpoint's own weights are called "best"."""
-        return weights == "best"
-
     def set_weights(self, weights: str, model: TextModel) -> None:
         """Copy the checkpoint's weights into a model."""
-        if not self.has_weights(weights):
-            raise UserError(f'{self.name} is a checkpoint: it has no "{weights}" weights, only its own')
+        self.require_weights(weights)
         model.encoder.assign(self._checkpoint.tensors)
         for name, variable in self._task.head_variables(model.head).items():
             variable.assign(self._checkpoint.heads[name])
-
-    def has_split(self, split: str) -> bool:
-        """Always False: a checkpoint has no rows."""
-        return False
-
-    def examples(self, split: str) -> Rows:
-        """A checkpoint has none: raises UserError."""
-        raise self._no_rows()
-
-    def token_cache(self, split: str, examples: Sequence[Example], see: See | None = None) -> TokenCache:
-        """A checkpoint has none: raises UserError."""
-        raise self._no_rows()
-
-    def _no_rows(self) -> UserError:
-        return UserError(f"{self.name} is a checkpoint without rows of its own; give a data file with --data")
 
     def facts(self) -> dict[str, str]:
         """The checkpoint's path, its task and the longest text that it reads."""

@@ -6,7 +6,7 @@ import dataclasses
 
 from tfpipeline import checkpoints
 from tfpipeline.errors import UserError
-from tfpipeline.models import EncoderConfig
+from tfpipeline.models import EncoderConfig, TextModel, peft
 from tfpipeline.models.windows import Windows
 from tfpipeline.text import TokenizerOptions, Truncation
 from tfpipeline.training.run_config import RunConfig
@@ -53,6 +53,17 @@ def truncation_of(run_config: RunConfig, options: TokenizerOptions) -> Truncatio
     except ValueError as error:
         raise UserError(f"text: {error}") from error
     return truncation
+
+
+def add_method(model: TextModel, run_config: RunConfig) -> TextModel:
+    """Attach the run file's method of parameter-efficient fine-tuning, if it has one.
+
+    Returns:
+        The model itself.
+    """
+    if run_config.peft is not None:
+        peft.attach(model.encoder, run_config.peft, run_config.training.seed)
+    return model
 
 
 def windows(truncation: Truncation, pair: bool) -> Windows | None:

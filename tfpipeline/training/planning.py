@@ -16,7 +16,7 @@ from tfpipeline import checkpoints
 from tfpipeline.console import plural
 from tfpipeline.data import batch_width, epoch_batches
 from tfpipeline.data.cache import count_cut_texts, texts_of_rows
-from tfpipeline.models import EncoderConfig, TextModel, peft
+from tfpipeline.models import TextModel
 from tfpipeline.models.inputs import sequences
 from tfpipeline.models.windows import Windows
 from tfpipeline.tasks import Task
@@ -29,6 +29,7 @@ from tfpipeline.training.cluster import Cluster
 from tfpipeline.training.description import trained_share
 from tfpipeline.training.division import TEXTS_OF, divide
 from tfpipeline.training.model_settings import (
+    add_method,
     tokenizer_options,
     truncation_of,
     windows,
@@ -172,7 +173,9 @@ def plan(
         strategy,
         batch_size,
         len(splits["train"]),
-        lambda: _model(run_config, config, task),
+        lambda: add_method(
+            TextModel(config.encoder(uninitialized=True), task.head(config, seed=options.seed)), run_config
+        ),
         on_devices=False,
     )
     batches = _Widths(setup.widths, truncation.longest(pair), windows(truncation, pair))
@@ -205,15 +208,6 @@ def plan(
             for (count, width), times in Counter(shapes).items()
         ),
     )
-
-
-def _model(run_config: RunConfig, config: EncoderConfig, task: Task) -> TextModel:
-    """The model that is trained, without weights."""
-    seed = run_config.training.seed
-    model = TextModel(config.encoder(uninitialized=True), task.head(config, seed=seed))
-    if run_config.peft is not None:
-        peft.attach(model.encoder, run_config.peft, seed)
-    return model
 
 
 def _lengths(

@@ -15,13 +15,13 @@ import numpy as np
 from tfpipeline import tasks
 from tfpipeline.data import Example, Rows, TokenCache
 from tfpipeline.data.cache import See
-from tfpipeline.models import Encoder, EncoderConfig, TextModel, peft
+from tfpipeline.models import Encoder, EncoderConfig, TextModel
 from tfpipeline.models.inputs import sequences
 from tfpipeline.text import Tokenizer, TokenizerOptions, Truncation, build_tokenizer, unknown_note
 from tfpipeline.text.code_points import Unit
 from tfpipeline.training.description import as_html
 from tfpipeline.training.division import divide
-from tfpipeline.training.model_settings import truncation_of, windows
+from tfpipeline.training.model_settings import add_method, truncation_of, windows
 from tfpipeline.training.precision import policy
 from tfpipeline.training.prediction_graph import PredictionGraph, TextInputs
 from tfpipeline.training.run_config import RunConfig
@@ -234,10 +234,7 @@ class TrainedModel(abc.ABC):
 
     def build_model(self, encoder: Encoder | None = None) -> TextModel:
         """Make an untrained model on top of ``encoder``, with initial weights for the head."""
-        model = self.build_base(encoder or self.model_config.encoder())
-        if self.config.peft is not None:
-            peft.attach(model.encoder, self.config.peft, self.config.training.seed)
-        return model
+        return add_method(self.build_base(encoder or self.model_config.encoder()), self.config)
 
     def build_base(self, encoder: Encoder) -> TextModel:
         """Like :meth:`build_model`, without what parameter-efficient fine-tuning adds to the encoder."""
