@@ -26,6 +26,8 @@ def named(runs: Sequence[AnyPath] | Mapping[str, AnyPath]) -> dict[str, AnyPath]
     for name, run in pairs:
         if not name:
             raise UserError(f"the adapter of {run} has no name; write NAME=RUN")
+        if not str(run):
+            raise UserError(f"the adapter {name} has no run; write NAME=RUN")
         if name in found:
             raise UserError(
                 f'two adapters are called "{name}" ({found[name]} and {run}); give one of them another name: '

@@ -64,7 +64,12 @@ def open_runs(runs: Mapping[str, AnyPath], weights: str) -> list[NamedRun]:
                 raise UserError(
                     f"{run.path} has {what} than {first.path}; export adapters together that share it"
                 )
-    first.task.by_row([run.task for _, run in opened])
+    try:
+        first.task.by_row([run.task for _, run in opened])
+    except UserError as error:
+        raise UserError(
+            f"{first.path}: {error}; export each run alone: tfpipeline export {first.path} --to MODEL"
+        ) from error
     return opened
 
 

@@ -98,6 +98,25 @@ def test_what_is_never_a_checkpoint(here, path, as_checkpoint, as_run):
         assert str(caught.value).startswith(f"{path} {as_run}")
 
 
+def test_an_adapter(here):
+    adapter = b'{"__metadata__":{"format":"\\"tfpipeline.adapter\\""}}'
+    plain = b'{"__metadata__":{"format":"pt"}}'
+    for header, is_adapter in ((adapter, True), (plain, False), (b"{", False), (b"[1]", False), (b"", False)):
+        Path("a").write_bytes(len(header).to_bytes(8, "little") + header + b"data")
+        if not is_adapter:
+            check_checkpoint("a", unread=True)
+            continue
+        for check, what in (
+            (check_run, "is an adapter; "),
+            (check_checkpoint, "is an adapter, not a checkpoint; "),
+        ):
+            with pytest.raises(UserError) as caught:
+                check("a")
+            assert str(caught.value) == f"a {what}merge it into its base: tfpipeline adapter merge a --to DIR"
+    Path("a").write_bytes(len(adapter).to_bytes(8, "little") + adapter[:-3])  # truncated
+    check_checkpoint("a")
+
+
 @pytest.mark.parametrize(
     ("path", "what"),
     [

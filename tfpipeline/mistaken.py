@@ -14,6 +14,7 @@ from tfpipeline.errors import UserError
 _RUN_FILES = ("config.yaml", "environment.json")
 _STEP_FILES = ("model.safetensors", "state.json")
 _SAVED_MODEL = "saved_model.pb"
+_ADAPTER = '"tfpipeline.adapter"'  # the format in the metadata of an adapter, as JSON
 _NAMED = 3  # of what a folder holds
 
 
@@ -110,12 +111,28 @@ def _what(path: Path, unread: bool) -> Optional[_Found]:
         return _Found(
             "is a model that Keras has saved", f"{load}; needed here is a run or a checkpoint", load
         )
+    if _is_adapter(path):
+        return _Found("is an adapter", f"merge it into its base: tfpipeline adapter merge {path} --to DIR")
     if all((path / name).is_file() for name in _STEP_FILES) and not (path / "config.json").exists():
         return _Found(
             "holds the weights of a run without the run",
             "give the whole run directory: its vocabulary and settings are needed, too",
         )
     return _without_checkpoint(path) if unread else None
+
+
+def _is_adapter(path: Path) -> bool:
+    """Whether a path is an ``adapter.safetensors``: a length in 8 bytes, then a header in JSON."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length < path.stat().st_size:
+            return False
+        start = file.read(1)
+        header = json.loads(start + file.read(length - 1)) if start == b"{" else None
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return isinstance(metadata, dict) and metadata.get("format") == _ADAPTER
 
 
 def _without_checkpoint(path: Path) -> Optional[_Found]:

@@ -155,6 +155,11 @@ def of_file(file: AnyPath, columns: Columns, reading: FileOptions) -> Iterator[R
         named = dict(zip(("text", "text_pair"), texts))
         if columns.adapter is not None:
             named["adapter"] = _text_of(record, columns.adapter, columns)
+            if not named["adapter"]:
+                raise UserError(
+                    f'{record.source}: the column "{columns.adapter}" names no adapter; name one in each '
+                    "row, or one for all with --adapter"
+                )
         yield Row(named, cells)
     blank.tell()
 

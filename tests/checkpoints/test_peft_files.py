@@ -157,6 +157,12 @@ def test_it_is_converted_like_any_checkpoint(tmp_path):
         ({"layer_replication": [[0, 2]]}, "layer_replication is .*: this setting is not supported"),
         ({"a_later_setting": 3}, "a_later_setting is 3: this setting is not supported"),
         ({"peft_type": "ADALORA"}, "peft_type is ADALORA; only LORA and IA3 can be read"),
+        ({"r": None}, r"adapter_config\.json: r is None, not a whole number; copy it again"),
+        ({"r": 4.5}, "r is 4.5, not a whole number"),
+        ({"lora_alpha": "8"}, "lora_alpha is '8', not a number; copy it again"),
+        ({"rank_pattern": [4]}, r"rank_pattern is \[4\], not an object"),
+        ({"alpha_pattern": {"query": None}}, "query of alpha_pattern is None, not a number"),
+        ({"rank_pattern": {"(": 4}}, r'"\(" of rank_pattern is no regular expression \(missing \)'),
         ({"task_type": None}, "holds a classifier, but the task_type .* is None; set it to"),
         (
             {"r": 3},
@@ -186,6 +192,7 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, changes, sentence):
             pair(QUERY.replace("1", "7")),
             "holds .*layer.7.*, which a BERT of .*base does not have; give the base",
         ),
+        ({}, r"holds no tensor of the adapter \(lora\); copy it again"),
         (
             {"pooler.dense.weight": random(4, 4)},
             r"(.|\n)*pooler.dense.weight: found \[4, 4\], expected \[16, 16\]",

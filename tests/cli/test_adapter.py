@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests import tiny
 from tests.adapted_runs import adapted_run
 from tfpipeline import checkpoints
 from tfpipeline.models import peft
-from tfpipeline.training import open_run
+from tfpipeline.training import adapters, open_run
 
 TEXTS = [text for text, _ in tiny.texts(20)]
 MERGEABLE = [name for name in peft.names() if peft.find(name).mergeable]
@@ -67,7 +68,7 @@ def test_what_cannot_be_merged_is_one_sentence(tfpipeline, made, tmp_path, metho
     for source in (file, made(method) / "run"):
         done = tfpipeline("adapter", "merge", source, "--to", tmp_path / "out")
         assert done.returncode == 2
-        assert f"peft.method {method} cannot be merged into the encoder" in done.stderr
+        assert f"{source} with peft.method {method} cannot be merged into the encoder" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -106,6 +107,15 @@ def test_files_of_the_peft_library(tfpipeline, made, tmp_path, method):
             'unknown format "pft" of adapters; did you mean',
         ),
         (["extract", "nowhere", "--to", "new"], "nowhere: no such run directory"),
+        (["extract", "{folder}", "--to", "new"], "is a folder of runs (run); name one of them, such as"),
+        (["extract", "{file}", "--to", "new"], "is an adapter; merge it into its base: tfpipeline adapter"),
+        (["inspect", "{folder}"], "is a directory without adapter_config.json; give an adapter.safetensors"),
+        (["merge", "{file}", "--base", "{file}", "--to", "new"], "is an adapter, not a checkpoint; merge it"),
+        (["merge", "{file}", "--to", "{checkpoint}", "--overwrite"], "checkpoint is the base of"),
+        (
+            ["merge", "{file}", "--to", "{file}", "--overwrite"],
+            "is the adapter itself; choose another folder",
+        ),
         (["inspect", "{run}"], "is a run; extract its adapter first: tfpipeline adapter extract"),
         (["inspect", "nowhere"], "nowhere: no such file; write one with: tfpipeline adapter extract RUN"),
         (["merge", "{run}", "--base", "x", "--to", "new"], "is a run, which has its base; leave out --base"),
@@ -114,12 +124,48 @@ def test_files_of_the_peft_library(tfpipeline, made, tmp_path, method):
     ],
 )
 def test_one_sentence(tfpipeline, made, tmp_path, arguments, sentence):
-    done = tfpipeline(
-        "adapter", *(word.replace("{run}", str(made("lora") / "run")) for word in arguments), cwd=tmp_path
-    )
+    folder = made("lora")
+    if not (folder / "adapter").exists():
+        adapters.extract(folder / "run", folder / "adapter")
+    names = {"folder": folder, "run": folder / "run", "file": folder / "adapter"}
+    names["checkpoint"] = folder / "checkpoint"
+    done = tfpipeline("adapter", *(word.format(**names) for word in arguments), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", [["convert", "{}", "new"], ["evaluate", "{}"], ["export", "{}", "--to", "new"]]
+)
+def test_an_adapter_in_the_place_of_a_checkpoint(tfpipeline, made, tmp_path, command):
+    adapters.extract(made("lora") / "run", tmp_path / "a")
+    done = tfpipeline(*(word.format("a") for word in command), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "merge it into its base: tfpipeline adapter merge a --to DIR" in done.stderr.splitlines()[-1]
+
+
+def test_a_base_that_has_changed_in_its_place(tfpipeline, tmp_path):
+    adapted_run(tmp_path, "lora")
+    adapters.extract(tmp_path / "run", tmp_path / "a")
+    shutil.rmtree(tmp_path / "checkpoint")
+    tiny.write_checkpoint(tmp_path / "checkpoint", seed=7)
+    done = tfpipeline("adapter", "merge", tmp_path / "a", "--to", tmp_path / "new")
+    assert done.stderr.endswith("; its files have changed since then: give a copy of what they were\n")
+
+
+def test_another_base_of_a_peft_directory_is_told(tfpipeline, made, tmp_path):
+    other = tiny.write_checkpoint(tmp_path / "other", seed=7)
+    out = tmp_path / "peft"
+    adapters.extract(made("ia3") / "run", out, format="peft")
+    merge = ["adapter", "merge", out, "--to"]
+    done = tfpipeline(*merge, tmp_path / "a", "--base", other, check=True)
+    checkpoint = made("ia3") / "checkpoint"
+    assert f"note: {out} names the base {checkpoint}; whether {other} is the same is not known" in done.stdout
+    done = tfpipeline(*merge, tmp_path / "b", "--base", checkpoint, check=True)
+    assert "is not known" not in done.stdout
+    done = tfpipeline(*merge, checkpoint, "--overwrite")
+    assert done.stderr == f"error: {checkpoint} is the base of {out}; choose another folder\n"
 
 
 def test_a_method_that_peft_files_cannot_hold(tfpipeline, made, tmp_path):

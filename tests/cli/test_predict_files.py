@@ -200,6 +200,17 @@ def test_a_row_that_cannot_be_used_is_reported_before_the_model_is_loaded(tfpipe
     assert not (tmp_path / "o.csv").exists()
 
 
+@pytest.mark.parametrize("last", ['{"text": "b", "who": ""}', '{"text": "b", "who": null}'])
+def test_a_row_without_an_adapter_is_reported_before_the_model_is_loaded(
+    tfpipeline, tmp_path, monkeypatch, last
+):
+    monkeypatch.setattr(predictors, "open_local", lambda *_: pytest.fail("loaded"))
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "who": "x"}\n' * 50 + last + "\n")
+    done = tfpipeline("predict", "--from", "x", "--input", tmp_path / "a.jsonl", "--adapter-column", "who")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'a.jsonl:51: the column "who" names no adapter; name one in each row, or' in done.stderr
+
+
 def test_an_output_file_appears_once_it_is_complete(tfpipeline, tmp_path, echo):
     def fail(text):
         if text == "bad":

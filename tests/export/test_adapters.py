@@ -211,6 +211,8 @@ def test_runs_that_do_not_fit_together(methods, tmp_path, peft, task, changes, m
         tfpipeline.export_adapters([first.path, other.path], tmp_path / "models" / "desk")
     # Both directories are called run.
     assert 'two adapters are called "run"' in str(caught.value)
+    with pytest.raises(UserError, match="the adapter a has no run; write NAME=RUN"):
+        tfpipeline.export_adapters(["a=", other.path], tmp_path / "models" / "desk")
     with pytest.raises(UserError, match=message):
         tfpipeline.export_adapters({"a": first.path, "b": other.path}, tmp_path / "models" / "desk", warmup=0)
     assert not (tmp_path / "models").exists()
@@ -228,7 +230,9 @@ def test_another_base_is_refused_and_named(methods, tmp_path):
 def test_a_kind_of_task_that_cannot_be_served_so(tmp_path):
     run = adapted_run(tmp_path / "one", "lora", "tagger")
     shutil.copytree(run.path, tmp_path / "copy")
-    with pytest.raises(UserError, match="the task tagging cannot be served with --adapters yet"):
+    with pytest.raises(
+        UserError, match="run: the task tagging cannot be served with --adapters yet; export each"
+    ):
         tfpipeline.export_adapters({"a": run.path, "b": tmp_path / "copy"}, tmp_path / "models" / "desk")
 
 

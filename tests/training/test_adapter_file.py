@@ -163,12 +163,44 @@ def test_another_task_is_refused(lora):
         ({"format_version": 9}, r"has the version 9 of the format, this installation reads 1; .*\(0\.1\.0\)"),
         ({"format": "other"}, "was not written by tfpipeline adapter extract"),
         ({"base": None}, r"its metadata is incomplete \('base'\); extract it again"),
+        ({"task": ["labels.txt"]}, r"its metadata is incomplete \('task'\)"),
+        ({"task": {"labels.txt": 3}}, r"its metadata is incomplete \('task'\)"),
+        ({"scores": {"loss": "low"}}, r"its metadata is incomplete \('scores'\)"),
+        ({"tokenizer": "uncased"}, r"its metadata is incomplete \('tokenizer'\)"),
+        ({"settings": {"peft": {"method": "lora"}}}, r"its metadata is incomplete \('data'\)"),
     ],
 )
 def test_other_versions_and_files_are_refused(lora, tmp_path, changes, sentence):
     path = changed(lora[1], tmp_path / "changed.safetensors", **changes)
     with pytest.raises(UserError, match=sentence):
         adapter_file.read(path)
+
+
+def test_a_method_that_is_not_known_here(lora, tmp_path):
+    settings = {**adapter_file.read(lora[1]).settings, "peft": {"method": "lorra"}}
+    path = changed(lora[1], tmp_path / "changed.safetensors", settings=settings)
+    with pytest.raises(UserError, match=r'changed\.safetensors: unknown method "lorra"; .*\(0\.1\.0\)'):
+        adapter_file.read(path)
+
+
+@pytest.mark.parametrize("name", ["../{}", "heads/../../{}", "{}", "C:/{}", "..\\{}"])
+def test_a_file_from_elsewhere_writes_nothing_outside_its_folder(lora, tmp_path, name):
+    """Its metadata holds the files of the task, which are written to a temporary folder to be read."""
+    name = name.format(tmp_path / "evil.txt")
+    path = changed(lora[1], tmp_path / "changed.safetensors", task={name: "x"})
+    with pytest.raises(UserError, match="a file outside the folder of the task; do not use it"):
+        adapters.inspect(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["changed.safetensors"]
+
+
+@pytest.mark.parametrize("files", [{}, {"labels.txt/x": "a"}, {"a\0b": "a"}])
+def test_a_task_that_cannot_be_read(lora, tmp_path, files):
+    path = changed(lora[1], tmp_path / "changed.safetensors", task=files)
+    message = f"{path}: its metadata holds no task classification that can be read; extract it again"
+    for use in (adapters.inspect, AdaptedCheckpoint):
+        with pytest.raises(UserError) as caught:
+            use(path)
+        assert str(caught.value) == message
 
 
 def test_tensors_that_do_not_fit_are_all_named(lora, tmp_path):
@@ -187,9 +219,12 @@ def test_a_file_that_is_none(tmp_path):
             (tmp_path / "a").write_bytes(content)
         with pytest.raises(UserError, match=sentence):
             adapter_file.read(tmp_path / "a" if content else tmp_path / "b")
-    save_file({"x": np.zeros(3)}, tmp_path / "plain")
-    with pytest.raises(UserError, match="was not written by tfpipeline adapter extract"):
-        adapter_file.read(tmp_path / "plain")
+    for metadata in ({}, {"format": "pt"}):
+        save_file({"x": np.zeros(3)}, tmp_path / "plain", metadata)
+        with pytest.raises(UserError, match="was not written by tfpipeline adapter extract; give an adapter"):
+            adapter_file.read(tmp_path / "plain")
+    with pytest.raises(UserError, match=r"is a directory without adapter_config\.json; give an adapter"):
+        adapters.inspect(tmp_path)
 
 
 def test_a_base_that_a_callback_has_changed_is_not_lost(lora, tmp_path):

@@ -238,6 +238,7 @@ def test_other_trainings(tiny_run, tmp_path, options, columns):
     ("overrides", "message"),
     [
         (["peft=lorra"], 'unknown method "lorra"; did you mean "lora"?'),
+        (["peft.rank=4"], "peft: method is missing; choose one of adalora, adapters, bitfit, ia3, lora, prefix"),
         (["peft={method: lora, rank: 17}"], "the rank of layer_0/attention/query is 17, but its matrix is 16 x 16"),
         (["peft={method: lora, projections: [quary]}"], 'matches no projection of the encoder; did you mean "query"?'),
         (["peft={method: lora, alpha: 0}"], "must be a number other than 0"),

@@ -138,6 +138,12 @@ def test_why_it_cannot_go_on(old, new, saved, has_optimizer, reason):
     assert reason in refusal(settings(old), settings({**old, **new}), saved, has_optimizer)
 
 
+def test_a_method_that_plans_its_steps_cannot_go_on_with_any_schedule():
+    old = settings({"epochs": 3}, peft={"method": "adalora"})
+    said = refusal(old, settings({"epochs": 6}, peft={"method": "adalora"}))
+    assert "because peft.method adalora has planned its steps for 3 epochs; choose another" in said
+
+
 def test_epochs_do_not_matter_where_steps_count():
     old = settings({"steps": 50, "epochs": 3})
     assert refusal(old, settings({"steps": 50, "epochs": 6}), ENDED) == ""

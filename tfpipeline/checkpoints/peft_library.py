@@ -89,7 +89,30 @@ def method_of(settings: Mapping[str, Any], where: object) -> str:
         raise UserError(
             f"{where}: {name} is {value!r}: {why}; merge the adapter with PEFT (merge_and_unload)"
         )
+    if method == "lora":
+        _check_scales(settings, where)
     return method
+
+
+def _check_scales(settings: Mapping[str, Any], where: object) -> None:
+    """Refuse ranks and alphas that are no numbers, and patterns that are no regular expressions."""
+    for field, pattern_field in (("r", "rank_pattern"), ("lora_alpha", "alpha_pattern")):
+        patterns = settings.get(pattern_field) or {}
+        if not isinstance(patterns, dict):
+            raise UserError(f"{where}: {pattern_field} is {patterns!r}, not an object; copy it again")
+        for name, value in {field: settings.get(field), **patterns}.items():
+            of = "" if name == field else f" of {pattern_field}"
+            if isinstance(value, bool) or not isinstance(value, int if field == "r" else (int, float)):
+                kind = "a whole number" if field == "r" else "a number"
+                raise UserError(f"{where}: {name}{of} is {value!r}, not {kind}; copy it again")
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UserError(
+                    f'{where}: "{pattern}" of {pattern_field} is no regular expression ({error}); copy '
+                    "it again"
+                ) from error
 
 
 def of_module(settings: Mapping[str, Any], field: str, pattern_field: str, module: str) -> Any:

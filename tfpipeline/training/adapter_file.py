@@ -22,7 +22,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,19 @@ from tfpipeline.training.run_config import RunConfig
 FORMAT, FORMAT_VERSION = "tfpipeline.adapter", 1
 _DATA_PATHS = ("train", "validation", "test", "split")
 _OF_TRAINING = ("seed", "precision")
+# Kinds of the metadata's values, and the sections of the settings.
+_KINDS: Mapping[str, type] = {
+    "settings": dict,
+    "method_version": int,
+    "base": dict,
+    "task": dict,
+    "tokenizer": dict,
+    "weights": str,
+    "step": int,
+    "scores": dict,
+    "program": str,
+}
+_SECTIONS = ("data", "text", "task", "peft", "training")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,11 +113,17 @@ class AdapterFile:
         options = self.config.task if options is None else options
         self.check_task(options.name)
         with tempfile.TemporaryDirectory() as folder:
-            for name, text in self.task_files.items():
-                path = Path(folder, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, "utf-8")
-            return options.load(Path(folder))
+            try:
+                for name, text in self.task_files.items():
+                    path = Path(folder, name)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(text, "utf-8")
+                return options.load(Path(folder))
+            except (UserError, OSError, ValueError) as error:  # which names the temporary folder
+                raise UserError(
+                    f"{self.name}: its metadata holds no task {options.name} that can be read; extract it "
+                    "again"
+                ) from error
 
     def check_task(self, name: str) -> None:
         """Refuse another task than that of its head.
@@ -197,6 +216,11 @@ def read(source: AnyPath) -> AdapterFile:
     from safetensors import SafetensorError, safe_open
 
     path = paths.local(source)
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a directory without adapter_config.json; give an adapter.safetensors, or a directory "
+            "of the PEFT library"
+        )
     if not path.exists():
         raise UserError(f"{source}: no such file; write one with: tfpipeline adapter extract RUN --to FILE")
     try:
@@ -205,14 +229,15 @@ def read(source: AnyPath) -> AdapterFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except (SafetensorError, OSError) as error:
         raise UserError(f"{source} is not an adapter, or is damaged ({error}); copy it again") from error
-    try:
-        values = {name: json.loads(text) for name, text in written.items() if name != "format"}
-        if json.loads(written.get("format", "null")) != FORMAT:
-            raise ValueError("its metadata names another format")
-    except ValueError as error:
+    if written.get("format") != json.dumps(FORMAT):
         raise UserError(
-            f"{source} was not written by tfpipeline adapter extract ({error}); give an adapter.safetensors"
-        ) from error
+            f"{source} was not written by tfpipeline adapter extract; give an adapter.safetensors, or the "
+            "directory that holds the files of the PEFT library"
+        )
+    try:
+        values = {name: json.loads(text) for name, text in written.items()}
+    except ValueError as error:
+        raise UserError(f"{source}: its metadata is damaged ({error}); extract it again") from error
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise UserError(
@@ -220,6 +245,7 @@ def read(source: AnyPath) -> AdapterFile:
             "use the version of tfpipeline that wrote it "
             f"({values.get('program', 'unknown')})"
         )
+    _check_kinds(values, str(source))
     try:
         adapter = AdapterFile(
             name=str(source),
@@ -241,8 +267,35 @@ def read(source: AnyPath) -> AdapterFile:
     return adapter
 
 
+def _check_kinds(values: Mapping[str, Any], source: str) -> None:
+    """Refuse metadata of other kinds than those that :meth:`AdapterFile.metadata` writes, and files of a task
+    outside its folder: the file may come from anywhere.
+    """
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(values.get(name), kind)]
+    if not wrong:
+        settings, files, scores = values["settings"], values["task"], values["scores"]
+        wrong += [name for name in _SECTIONS if not isinstance(settings.get(name), dict)]
+        wrong += ["task.name"] * (not wrong and not isinstance(settings["task"].get("name"), str))
+        wrong += ["task"] * any(not isinstance(text, str) for text in files.values())
+        wrong += ["scores"] * any(not isinstance(score, (int, float)) for score in scores.values())
+    if wrong:
+        raise UserError(f"{source}: its metadata is incomplete ('{wrong[0]}'); extract it again")
+    for name in files:
+        for path in (PurePosixPath(name), PureWindowsPath(name)):
+            if path.anchor or ".." in path.parts:
+                raise UserError(
+                    f'{source}: its metadata names "{name}", a file outside the folder of the task; do not '
+                    "use it"
+                )
+
+
 def _check_method(adapter: AdapterFile, method: str) -> None:
-    own = peft.find(method).version
+    try:
+        own = peft.find(method).version
+    except UserError as error:
+        raise UserError(
+            f"{adapter.name}: {error}; use the version of tfpipeline that wrote it ({adapter.program})"
+        ) from error
     if own != adapter.method_version:
         raise UserError(
             f"{adapter.name} needs the version {adapter.method_version} of the method {method}, this "

@@ -166,19 +166,29 @@ def merge(
     """
     paths.local(dest)
     path = local_copy(source)
+    if base is not None:
+        _check_dest(dest, base, f"the base of {source}")
     is_run = not paths.is_far(path) and mistaken.is_run(paths.local(path))
     if is_run and base is not None:
         raise UserError(f"{source} is a run, which has its base; leave out --base")
     if not is_run and weights is not None:
         raise UserError(f"{source} is an adapter: it has no other weights; leave out --weights")
+    if not is_run:
+        _check_dest(dest, source, "the adapter itself")
     if is_run:
         checkpoint = load_checkpoint(path, weights)
     elif _is_peft(path):
         given = None if base is None else load_checkpoint(base, head=False)
         checkpoint = peft_format.read(paths.local(path), base=given)
+        named = peft_format.named_base(paths.local(path))
+        _check_dest(dest, named, f"the base of {source}")
+        if base is not None and named and not _is_same(named, base):
+            note = f"{source} names the base {named}; whether {base} is the same is not known"
+            checkpoint = dataclasses.replace(checkpoint, notes=[*checkpoint.notes, note])
     else:
         adapter = adapter_file.read(path)
-        adapter.config.peft.require_mergeable()  # type: ignore[union-attr]
+        _check_dest(dest, adapter.base.name, f"the base of {source}")
+        adapter.config.peft.require_mergeable(str(source))  # type: ignore[union-attr]
         run = AdaptedCheckpoint(adapter, base)
         note = f"the adapter ({adapter.method}) is merged into {run.base.display_name or run.base.source}"
         checkpoint = as_checkpoint(run, "best", "adapter", str(source), [note])
@@ -266,6 +276,18 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
+def _check_dest(dest: AnyPath, kept: AnyPath, what: str) -> None:
+    """Refuse to write over what is read: nothing could make it again."""
+    if kept and _is_same(dest, kept):
+        raise UserError(f"{dest} is {what}; choose another folder")
+
+
+def _is_same(one: AnyPath, other: AnyPath) -> bool:
+    if paths.is_far(one) or paths.is_far(other):
+        return str(one) == str(other)
+    return paths.local(one).resolve() == paths.local(other).resolve()
+
+
 def _is_peft(path: AnyPath) -> bool:
     return not paths.is_far(path) and peft_format.recognise(paths.local(path))
 
@@ -275,6 +297,7 @@ def _adapted_run(source: AnyPath) -> tuple[Run, str]:
     require_run(source)
     path = local_copy(source)
     if not mistaken.is_run(paths.local(path)):
+        mistaken.check_run(source, unread=not checkpoints.is_checkpoint(source))
         raise UserError(f"{source} is a checkpoint; adapters are extracted from runs of tfpipeline train")
     run = Run(path)
     if run.config.peft is None:

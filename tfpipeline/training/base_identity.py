@@ -63,7 +63,10 @@ class BaseIdentity:
         """
         found = identity_of(base)
         if _decisive(found.config) != _decisive(self.config) or found.sha256 != self.sha256:
-            raise UserError(f"{adapter} was trained on {self}, not on {found}; give the checkpoint it names")
+            advice = "give the checkpoint it names"
+            if found.name == self.name:
+                advice = "its files have changed since then: give a copy of what they were"
+            raise UserError(f"{adapter} was trained on {self}, not on {found}; {advice}")
         if found.vocabulary != self.vocabulary:
             raise UserError(
                 f"{adapter} was trained on {self}, not on {found}: their vocabularies differ; give the "

@@ -81,9 +81,10 @@ def check_settings(
         )
     if not differences or _length(old.training) == _length(new.training):
         return
-    reason = _why_not(old.training, new.training, saved, has_optimizer)
-    if not reason and old.peft is not None and old.peft.depends_on_length:
+    if old.peft is not None and old.peft.depends_on_length:  # whatever the schedule
         reason = f"peft.method {old.peft.method} has planned its steps for {_said(old.training)}"
+    else:
+        reason = _why_not(old.training, new.training, saved, has_optimizer)
     if reason:
         raise UserError(
             f"{path} was started with different settings: {'; '.join(map(str, differences))}; it cannot be "

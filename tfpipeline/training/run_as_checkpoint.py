@@ -111,7 +111,7 @@ def as_checkpoint(
         UserError: the method of its ``peft`` section has layers that cannot be merged.
     """
     if run.config.peft is not None:
-        run.config.peft.require_mergeable()
+        run.config.peft.require_mergeable(name)
     model = run.model(weights, precision="float32").merge()
     head = run.task.checkpoint_head(model.head) if with_head else CheckpointHead()
     return checkpoints.Checkpoint(

@@ -13,6 +13,7 @@ from tfpipeline.data.options import DataOptions
 from tfpipeline.errors import UserError
 from tfpipeline.models.peft import PeftOptions
 from tfpipeline.models.peft import find as find_peft_method
+from tfpipeline.models.peft import names as peft_methods
 from tfpipeline.text.truncation import Long, Pool, Truncation
 from tfpipeline.training.options import TrainingOptions
 
@@ -127,7 +128,9 @@ class RunConfig(Section):
         """The schema of a section that its own ``name`` key picks; None for all others."""
         if field == "task" and isinstance(raw, dict):
             return tasks.find(str(raw.get("name", tasks.DEFAULT)))
-        if field == "peft" and isinstance(raw, dict) and "method" in raw:
+        if field == "peft" and isinstance(raw, dict) and raw:
+            if "method" not in raw:
+                raise UserError(f"method is missing; choose one of {', '.join(peft_methods())}")
             return find_peft_method(str(raw["method"]))
         return None
 

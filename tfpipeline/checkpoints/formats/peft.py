@@ -49,7 +49,7 @@ def read(directory: Path, name: str = "", base: Checkpoint | None = None) -> Che
     settings, weights = open_directory(directory, name)
     where = directory / library.CONFIG
     method = library.method_of(settings, where)
-    base = _base_of(settings, where) if base is None else base
+    base = _base_of(where) if base is None else base
     heads, others = _named(weights, base, settings)
     changes = _merged(method, settings, weights, base, others)
     count = next((array.shape[-1] for name, array in heads.items() if name.endswith("classifier/bias")), 0)
@@ -89,15 +89,21 @@ def open_directory(directory: Path, name: str = "") -> tuple[dict[str, Any], Wei
     return settings, open_safetensors(path) if path.suffix == ".safetensors" else open_state_dict(path)
 
 
+def named_base(directory: Path) -> str:
+    """The base that ``adapter_config.json`` names; "" if it names none."""
+    named = read_json(directory / library.CONFIG).get("base_model_name_or_path")
+    return named if isinstance(named, str) else ""
+
+
 def _name(checkpoint: Checkpoint) -> str:
     return checkpoint.display_name or str(checkpoint.source)
 
 
-def _base_of(settings: Mapping[str, Any], where: Path) -> Checkpoint:
+def _base_of(where: Path) -> Checkpoint:
     from tfpipeline.checkpoints.conversion import load
 
-    named = settings.get("base_model_name_or_path")
-    if not isinstance(named, str) or not named:
+    named = named_base(where.parent)
+    if not named:
         raise UserError(
             f"{where} names no base; give it: tfpipeline adapter merge {where.parent} --base CHECKPOINT "
             "--to DIR"
@@ -149,6 +155,8 @@ def _merged(
     names: Mapping[str, str],
 ) -> dict[str, np.ndarray]:
     """The changed tensors of the encoder, by neutral name; computed in float64."""
+    if not names:
+        raise UserError(f"{weights.path} holds no tensor of the adapter ({method}); copy it again")
     placed = {tensor.theirs: tensor for tensor in TABLE.place(base.config)}
     left = dict(names)
     changed: dict[str, np.ndarray] = {}

@@ -45,15 +45,17 @@ class PeftOptions(Section):
         """
         raise NotImplementedError
 
-    def require_mergeable(self) -> None:
+    def require_mergeable(self, name: str = "a model") -> None:
         """Refuse a method whose layers no weight of the encoder can replace.
 
+        Args:
+            name: of the run or the file, for the message.
         Raises:
             UserError: it is not :attr:`mergeable`.
         """
         if not self.mergeable:
             raise UserError(
-                f"a model with peft.method {self.method} cannot be merged into the encoder, "
+                f"{name} with peft.method {self.method} cannot be merged into the encoder, "
                 f"because it adds layers of its own; {METHODS_THAT_CAN}"
             )
 
